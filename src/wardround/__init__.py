@@ -1,0 +1,1 @@
+"""Federated learning across hospitals under differential privacy, with an account of every epsilon."""

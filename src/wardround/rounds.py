@@ -1,0 +1,103 @@
+"""The records that travel through a round, from what is asked of a hospital to what came of it.
+
+Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledger in `privacy`.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Assignment", "Evaluation", "Execution", "HospitalProfile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalProfile:
+    """What the server knows of a hospital before the first round; public by decision.
+
+    Attributes:
+        hospital_id: name, unique in the federation.
+        num_train: training records (>= 1).
+        num_test: test records (>= 0).
+        fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
+        majority_accuracy: accuracy on the test records of always answering the training majority class, in [0, 1];
+            for regression the r2 of always answering the training mean. Simulation only.
+    """
+
+    hospital_id: str
+    num_train: int
+    num_test: int
+    fingerprint: str
+    majority_accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What one hospital is asked to do in one round; the ledger is charged from this same record.
+
+    Attributes:
+        hospital_id: who.
+        round_number: from 1.
+        sample_rate: probability that a record is in a step's Poisson batch, in (0, 1].
+        expected_batch_size: sample_rate times the number of training records; divides the summed gradient.
+        num_steps: optimizer steps, empty batches included (>= 1).
+        noise_multiplier: noise stddev / max_grad_norm (>= 0); 0.0 means no noise and infinite epsilon.
+        max_grad_norm: per-record L2 clip (> 0); None trains without clipping and without privacy.
+        weight: share of the hospital in the average over this round's cohort, in (0, 1].
+    """
+
+    hospital_id: str
+    round_number: int
+    sample_rate: float
+    expected_batch_size: float
+    num_steps: int
+    noise_multiplier: float
+    max_grad_norm: float | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What one hospital really did in one round, counted by the sampler, the noise source and the optimizer.
+
+    Attributes:
+        hospital_id: who.
+        round_number: from 1.
+        sample_rate: rate the sampler drew with.
+        num_steps: optimizer steps taken.
+        num_noise_draws: noisy steps (equal to num_steps under privacy, else 0).
+        noise_multiplier: stddev of the noise drawn / max_grad_norm.
+        num_examples: training records the hospital holds.
+        num_empty_batches: steps whose Poisson batch was empty.
+        num_scrubbed: records whose gradient was not finite and was left out, summed over steps. Simulation only.
+        loss: mean training loss per sampled record over the round, nan where none was sampled. Simulation only.
+        seconds: wall time of the local training.
+    """
+
+    hospital_id: str
+    round_number: int
+    sample_rate: float
+    num_steps: int
+    num_noise_draws: int
+    noise_multiplier: float
+    num_examples: int
+    num_empty_batches: int
+    num_scrubbed: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How the model does on one hospital's test records. Simulation only.
+
+    Attributes:
+        hospital_id: who.
+        num_examples: test records.
+        loss: mean test loss (cross-entropy, or squared error).
+        accuracy: share answered right in [0, 1]; for regression the r2.
+        auc: area under the ROC curve, macro average one-vs-rest; nan where no class has both kinds, or for regression.
+    """
+
+    hospital_id: str
+    num_examples: int
+    loss: float
+    accuracy: float
+    auc: float

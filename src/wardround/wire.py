@@ -1,0 +1,182 @@
+"""The records of `rounds` as Flower messages: every key that is sent or received is named in this file.
+
+`LEAVES_HOSPITAL` is the list of what may leave a hospital and why. What is left out on purpose: transport (the
+engines and Flower do that) and any meaning of the numbers (see `rounds`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.typing import NDArray
+
+from wardround.errors import ProtocolError
+from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile
+
+__all__ = [
+    "ARRAYS",
+    "ASSIGNMENT",
+    "CONFIG",
+    "LEAVES_HOSPITAL",
+    "METRICS",
+    "NUM_EXAMPLES",
+    "PROFILE",
+    "LazyArray",
+    "array_record",
+    "arrays_of",
+    "assignment_of",
+    "evaluation_reply",
+    "execution_reply",
+    "read_evaluation",
+    "read_execution",
+    "read_profile",
+    "profile_reply",
+    "with_assignment",
+]
+
+ARRAYS = "arrays"
+CONFIG = "config"
+METRICS = "metrics"
+ASSIGNMENT = "assignment"
+PROFILE = "profile"
+NUM_EXAMPLES = "num-examples"
+PROXIMAL_MU = "proximal-mu"
+
+CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
+
+LEAVES_HOSPITAL: Mapping[str, str] = {
+    "arrays": CHARGED,
+    "hospital-id": PUBLIC,
+    "round-number": PUBLIC,
+    "num-train": PUBLIC,
+    "num-test": PUBLIC,
+    "num-examples": PUBLIC,
+    "fingerprint": PUBLIC,
+    "sample-rate": PUBLIC,
+    "num-steps": PUBLIC,
+    "num-noise-draws": PUBLIC,
+    "noise-multiplier": PUBLIC,
+    "num-empty-batches": SIMULATION_ONLY,
+    "num-scrubbed": SIMULATION_ONLY,
+    "loss": SIMULATION_ONLY,
+    "accuracy": SIMULATION_ONLY,
+    "auc": SIMULATION_ONLY,
+    "majority-accuracy": SIMULATION_ONLY,
+    "seconds": SIMULATION_ONLY,
+}
+"""Everything a reply may carry, and on what ground: charged to the ledger, public by decision (stated in
+docs/decisions), or sent by simulated hospitals only."""
+
+
+class LazyArray(Array):
+    """A Flower Array that keeps the ndarray and serialises it only when bytes are asked for.
+
+    Pickling sends the ndarray itself, out of band where the pickler can, so that Ray shares it without a copy.
+    """
+
+    def __init__(self, ndarray: NDArray) -> None:
+        self.__dict__["ndarray"] = ndarray
+        self.dtype = str(ndarray.dtype)
+        self.shape = tuple(ndarray.shape)
+        self.stype = "numpy.ndarray"
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The bytes that Flower's own Array would hold."""
+        return Array(np.asarray(self.__dict__["ndarray"])).data
+
+    def numpy(self) -> NDArray:
+        """Return the array itself, not a copy."""
+        return cast(NDArray, self.__dict__["ndarray"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LazyArray, (self.__dict__["ndarray"],)
+
+
+def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
+    """Return named arrays as a Flower ArrayRecord, without copying or serialising them."""
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = LazyArray(np.asarray(array))
+    return record
+
+
+def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:
+    """Return the named arrays of a record."""
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def with_assignment(message: Message, assignment: Assignment) -> Message:
+    """Return the message with a content of its own that also carries the assignment.
+
+    Flower's strategies share one RecordDict between all messages of a round; this takes them apart.
+    """
+    values = {_kebab(key): value for key, value in asdict(assignment).items() if value is not None}
+    content = RecordDict(dict(message.content.items()))
+    content[ASSIGNMENT] = ConfigRecord(values)
+    message.content = content
+    return message
+
+
+def assignment_of(message: Message) -> Assignment:
+    """Return the assignment that a training message carries.
+
+    Raises:
+        ProtocolError: the message carries none, or an incomplete one.
+    """
+    record = message.content.get(ASSIGNMENT)
+    if not isinstance(record, ConfigRecord):
+        raise ProtocolError("the training message carries no assignment: send it with wardround's server")
+    return _read(Assignment, {"max-grad-norm": None, **record})
+
+
+def profile_reply(profile: HospitalProfile, message: Message) -> Message:
+    """Return the reply to `query.profile`."""
+    record = ConfigRecord({_kebab(key): value for key, value in asdict(profile).items()})
+    return Message(RecordDict({PROFILE: record}), reply_to=message)
+
+
+def read_profile(reply: Message) -> HospitalProfile:
+    """Return the profile a reply carries."""
+    return _read(HospitalProfile, reply.content[PROFILE])
+
+
+def execution_reply(execution: Execution, arrays: Mapping[str, NDArray], message: Message) -> Message:
+    """Return the reply to `train`: the new parameters and what was done to get them."""
+    return Message(
+        RecordDict({ARRAYS: array_record(arrays), METRICS: _metrics(execution)}),
+        reply_to=message,
+    )
+
+
+def read_execution(reply: Message, hospital_id: str) -> Execution:
+    """Return what the hospital says it did."""
+    return _read(Execution, {"hospital-id": hospital_id, **reply.content[METRICS]})
+
+
+def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
+    """Return the reply to `evaluate`."""
+    return Message(RecordDict({METRICS: _metrics(evaluation)}), reply_to=message)
+
+
+def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
+    """Return how the model did at the hospital."""
+    return _read(Evaluation, {"hospital-id": hospital_id, **reply.content[METRICS]})
+
+
+def _metrics(record: Execution | Evaluation) -> MetricRecord:
+    return MetricRecord({_kebab(key): value for key, value in asdict(record).items() if key != "hospital_id"})
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _read(kind: Any, values: Mapping[str, Any]) -> Any:
+    wanted: Sequence[str] = [item.name for item in fields(kind)]
+    missing = [name for name in wanted if _kebab(name) not in values]
+    if missing:
+        raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
+    return kind(**{name: values[_kebab(name)] for name in wanted})
