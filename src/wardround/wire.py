@@ -4,9 +4,9 @@
 engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -35,6 +35,8 @@ __all__ = [
     "profile_reply",
     "with_assignment",
 ]
+
+_Record = TypeVar("_Record", Assignment, HospitalProfile, Execution, Evaluation)
 
 ARRAYS = "arrays"
 CONFIG = "config"
@@ -174,8 +176,8 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _read(kind: Any, values: Mapping[str, Any]) -> Any:
-    wanted: Sequence[str] = [item.name for item in fields(kind)]
+def _read(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
+    wanted = [item.name for item in fields(kind)]
     missing = [name for name in wanted if _kebab(name) not in values]
     if missing:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
