@@ -5,7 +5,9 @@ Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledge
 
 from dataclasses import dataclass
 
-__all__ = ["Assignment", "Evaluation", "Execution", "HospitalProfile"]
+from wardround.errors import ProtocolError
+
+__all__ = ["Assignment", "Evaluation", "Execution", "HospitalProfile", "check_execution"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +103,28 @@ class Evaluation:
     loss: float
     accuracy: float
     auc: float
+
+
+def check_execution(assignment: Assignment, execution: Execution) -> None:
+    """Compare what was executed with what was assigned, and so charged.
+
+    Raises:
+        ProtocolError: a figure differs; the message names it, and both values.
+    """
+    private = assignment.max_grad_norm is not None
+    wanted = {
+        "hospital_id": assignment.hospital_id,
+        "round_number": assignment.round_number,
+        "num_steps": assignment.num_steps,
+        "sample_rate": assignment.sample_rate,
+        "noise_multiplier": assignment.noise_multiplier,
+        "num_noise_draws": assignment.num_steps if private else 0,
+    }
+    for name, value in wanted.items():
+        done = getattr(execution, name)
+        same = abs(done - value) <= 1e-9 * abs(value) if isinstance(value, float) else done == value
+        if not same:
+            raise ProtocolError(
+                f"hospital {assignment.hospital_id} executed {name} = {done} in round {assignment.round_number}, "
+                f"but {value} was planned and charged: its update is refused"
+            )

@@ -23,6 +23,8 @@ __all__ = [
     "METRICS",
     "NUM_EXAMPLES",
     "PROFILE",
+    "PROXIMAL_MU",
+    "SUM_WEIGHT",
     "LazyArray",
     "array_record",
     "arrays_of",
@@ -45,6 +47,7 @@ ASSIGNMENT = "assignment"
 PROFILE = "profile"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
+SUM_WEIGHT = "sum-weight"
 
 CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
 

@@ -1,0 +1,230 @@
+"""The command line: parse, call, print. Results go to stdout; progress, notes and errors to stderr."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wardround.config import Config, load_config
+from wardround.errors import BudgetError, WardroundError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wardround.server.loop import RoundRow
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="wardround",
+    help="Federated learning across hospitals under differential privacy, with an account of every epsilon.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets: what there is, how it is split, getting it.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The ledger of a run: every charge, and whether it is as it was written.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(ledger_app, name="ledger")
+
+ConfigPath = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; without, breast cancer at five hospitals.")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary alone, as JSON.")]
+
+
+@app.command()
+def run(
+    config: ConfigPath = None,
+    set_: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", metavar="ray|inline", help="Where hospitals run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model over hospitals and write a run folder."""
+    settings = _settings(config, set_, engine)
+    from wardround import simulations
+
+    with _progress(settings.training.num_rounds, quiet=as_json) as update:
+        finished = simulations.run(settings, out=out, progress=update)
+    _finish(finished.folder, finished.summary, as_json)
+
+
+@app.command()
+def resume(run_dir: RunDir, as_json: Json = False) -> None:
+    """Go on with an interrupted run, to the same bits as if it had not been interrupted."""
+    from wardround import simulations
+    from wardround.server.run_folder import open_run_folder
+
+    num_rounds = open_run_folder(run_dir).config().training.num_rounds
+    with _progress(num_rounds, quiet=as_json) as update:
+        finished = simulations.resume(run_dir, progress=update)
+    _finish(finished.folder, finished.summary, as_json)
+
+
+@app.command()
+def plan(
+    config: ConfigPath = None,
+    set_: Overrides = None,
+    target_epsilon: Annotated[
+        float | None, typer.Option("--target-epsilon", metavar="E", help="Size the noise so that all spend E.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show noise and epsilon per hospital and in total, before any training."""
+    overrides = list(set_ or [])
+    if target_epsilon is not None:
+        overrides += [f"privacy.target-epsilon={target_epsilon}"]
+    from wardround.reports import print_plan
+    from wardround.simulations import plan_rows
+
+    settings = load_config(config, overrides)
+    rows, totals = plan_rows(settings)
+    if as_json:
+        typer.echo(json.dumps({"hospitals": rows, **totals}, indent=2))
+    else:
+        print_plan(rows, totals, _console())
+
+
+@app.command()
+def report(run_dir: RunDir) -> None:
+    """Build report.html again from the files of a run folder."""
+    from wardround.reports import write_report
+
+    typer.echo(write_report(run_dir))
+
+
+@ledger_app.command("show")
+def ledger_show(run_dir: RunDir) -> None:
+    """Print every entry of the ledger as CSV."""
+    from wardround.privacy.ledger import open_ledger
+    from wardround.server.run_folder import open_run_folder
+
+    with open_ledger(open_run_folder(run_dir).ledger, read_only=True) as ledger:
+        typer.echo(ledger.to_frame().to_csv(index=False), nl=False)
+
+
+@ledger_app.command("verify")
+def ledger_verify(run_dir: RunDir) -> None:
+    """Recompute everything from the entries: the chain of digests, and every epsilon in the tables."""
+    from wardround.server.verify import verify_run
+
+    findings, sentence = verify_run(run_dir)
+    for finding in findings:
+        typer.echo(finding)
+    if findings:
+        raise WardroundError(f"{run_dir}: {len(findings)} finding{'s' if len(findings) > 1 else ''} in the ledger")
+    typer.echo(sentence)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets."""
+    from wardround.datasets import catalogue
+    from wardround.reports import print_catalogue
+
+    print_catalogue(catalogue(), _console())
+
+
+@data_app.command("describe")
+def data_describe(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set, or a config file.")] = None,
+    set_: Overrides = None,
+) -> None:
+    """Show hospitals by records and class shares."""
+    is_file = name is not None and name.endswith(".toml")
+    overrides = list(set_ or [])
+    if name is not None and not is_file:
+        overrides = [f'federation.dataset="{name}"', *overrides]
+    from wardround.datasets import describe, load_federation
+    from wardround.reports import print_description
+
+    federation = load_federation(load_config(name if is_file else None, overrides).federation)
+    print_description(describe(federation), federation.notes, federation.excluded, _console())
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set.")],
+    data_dir: Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Look here first.")] = None,
+) -> None:
+    """Find or download the files of a data set, check them, and print where they are."""
+    from wardround.datasets import fetch
+
+    for path in fetch(name, data_dir):
+        typer.echo(path)
+
+
+def main() -> None:
+    """Run the command line and end the process with the documented exit code."""
+    sys.path.insert(0, os.getcwd())  # so that "package.module:factory" finds a user's own modules
+    try:
+        app(standalone_mode=True)
+    except WardroundError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted: every committed round is kept; go on with: wardround resume RUN_DIR", 1)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            # The reader of our output went away (for example `| head`): nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        full = " (the disk is full: free some space)" if error.errno == errno.ENOSPC else ""
+        _fail(f"{error}{full}", 1)
+    except Exception as error:
+        if os.environ.get("WARDROUND_DEBUG"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error} (WARDROUND_DEBUG=1 shows where)", 1)
+
+
+def _settings(config: Path | None, overrides: list[str] | None, engine: str | None) -> Config:
+    extra = [f'simulation.engine="{engine}"'] if engine else []
+    return load_config(config, [*(overrides or []), *extra])
+
+
+@contextmanager
+def _progress(num_rounds: int, *, quiet: bool) -> "Iterator[Callable[[RoundRow], None]]":
+    from wardround.reports import Progress
+
+    with Progress(quiet=quiet) as bar:
+
+        def update(row: "RoundRow") -> None:
+            bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
+
+        yield update
+
+
+def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
+    """Build the report, print the table or the summary, and end with 3 where the budget stopped the run."""
+    from wardround.reports import print_summary, write_report
+
+    write_report(folder)
+    if as_json:
+        typer.echo((folder / "summary.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        print_summary(folder, _console())
+    if summary["status"] == "stopped-at-budget":
+        raise BudgetError(
+            f"stopped at the budget after round {summary['num_rounds']} of {summary['num_rounds_planned']}; "
+            f"what was trained up to there is complete: {folder}"
+        )
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _fail(message: str, exit_code: int) -> None:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(message, err=True)
+    sys.exit(exit_code)

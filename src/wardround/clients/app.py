@@ -1,0 +1,141 @@
+"""The Flower ClientApp: profile, train and evaluate, for simulated hospitals and for Flower's own engine alike.
+
+Everything a reply carries is named in `wire.LEAVES_HOSPITAL`. What is left out on purpose: any decision. The server
+plans and charges; the hospital does as assigned, and refuses what it can't do.
+"""
+
+import shlex
+from functools import lru_cache
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from wardround import wire
+from wardround.clients.evaluation import evaluate
+from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround.config import Config, load_config
+from wardround.datasets import Federation, HospitalData, load_federation
+from wardround.errors import CohortError
+from wardround.models import build_model, load_parameters
+from wardround.rounds import HospitalProfile
+
+__all__ = ["app", "hospital_profile", "make_client_app"]
+
+
+def make_client_app(config: Config, federation: Federation) -> ClientApp:
+    """Return a ClientApp that answers for any hospital of the federation, told apart by node_config["partition-id"].
+
+    The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
+    """
+    client_app = ClientApp()
+    tensors: dict[str, HospitalTensors] = {}
+    trainers: list[LocalTrainer] = []
+
+    def trainer() -> LocalTrainer:
+        if not trainers:
+            trainers.append(_build_trainer(config, federation))
+        return trainers[0]
+
+    def tensors_of(hospital: HospitalData) -> HospitalTensors:
+        if hospital.hospital_id not in tensors:
+            tensors[hospital.hospital_id] = _to_tensors(hospital, trainer().device)
+        return tensors[hospital.hospital_id]
+
+    @client_app.query("profile")
+    def profile(message: Message, context: Context) -> Message:
+        return wire.profile_reply(hospital_profile(_hospital(federation, context), federation.task), message)
+
+    @client_app.train()
+    def train(message: Message, context: Context) -> Message:
+        hospital = _hospital(federation, context)
+        arrays, execution = trainer().train(
+            wire.arrays_of(message.content[wire.ARRAYS]),
+            tensors_of(hospital),
+            wire.assignment_of(message),
+            proximal_mu=float(message.content[wire.CONFIG].get(wire.PROXIMAL_MU, 0.0)),
+        )
+        return wire.execution_reply(execution, arrays, message)
+
+    @client_app.evaluate()
+    def evaluate_model(message: Message, context: Context) -> Message:
+        hospital = _hospital(federation, context)
+        model = trainer().model
+        load_parameters(model, wire.arrays_of(message.content[wire.ARRAYS]))
+        evaluation = evaluate(
+            model, tensors_of(hospital), hospital_id=hospital.hospital_id, task=federation.task
+        )
+        return wire.evaluation_reply(evaluation, message)
+
+    return client_app
+
+
+def hospital_profile(hospital: HospitalData, task: str) -> HospitalProfile:
+    """Return what the server is told of a hospital before the first round."""
+    train, test = hospital.train_labels, hospital.test_labels
+    if len(test) == 0:
+        baseline = float("nan")
+    elif task == "classification":
+        baseline = float(np.mean(test == np.bincount(train).argmax()))
+    else:
+        spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
+        error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
+        baseline = 1.0 - error / spread if spread > 0 else float("nan")
+    return HospitalProfile(
+        hospital_id=hospital.hospital_id,
+        num_train=len(train),
+        num_test=len(test),
+        fingerprint=hospital.fingerprint,
+        majority_accuracy=baseline,
+    )
+
+
+def _build_trainer(config: Config, federation: Federation) -> LocalTrainer:
+    model, _ = build_model(
+        config.model,
+        input_shape=federation.input_shape,
+        num_outputs=federation.num_classes,
+        seed=config.federation.seed,
+        private=config.privacy.placement != "none",
+    )
+    return LocalTrainer(model, config.training, task=federation.task, seed=config.federation.seed)
+
+
+def _hospital(federation: Federation, context: Context) -> HospitalData:
+    index = context.node_config.get("partition-id")
+    if not isinstance(index, int) or not 0 <= index < len(federation.hospitals):
+        raise CohortError(
+            f"partition-id = {index} must be in 0..{len(federation.hospitals) - 1}: start as many nodes as the "
+            f"federation has hospitals ({len(federation.hospitals)})"
+        )
+    return federation.hospitals[index]
+
+
+def _to_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
+    # torch.tensor copies: the arrays are read-only, and may live in memory shared with other workers.
+    return HospitalTensors(
+        train_features=torch.tensor(hospital.train_features, device=device),
+        train_labels=torch.tensor(hospital.train_labels, device=device),
+        test_features=torch.tensor(hospital.test_features, device=device),
+        test_labels=torch.tensor(hospital.test_labels, device=device),
+    )
+
+
+@lru_cache(maxsize=1)
+def _app_of(path: str, overrides: str) -> ClientApp:
+    config = load_config(path or None, shlex.split(overrides))
+    return make_client_app(config, load_federation(config.federation))
+
+
+app = ClientApp()
+"""The app `flwr run` loads: settings come from the run config's `config` (a path) and `set` (overrides)."""
+
+
+def _forwarded(message: Message, context: Context) -> Message:
+    return _app_of(str(context.run_config.get("config", "")), str(context.run_config.get("set", "")))(message, context)
+
+
+app.query("profile")(_forwarded)
+app.train()(_forwarded)
+app.evaluate()(_forwarded)

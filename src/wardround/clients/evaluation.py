@@ -1,0 +1,67 @@
+"""How a model does on one hospital's test records: loss, accuracy or r2, and AUC."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import nn
+
+from wardround.clients.training import HospitalTensors, loss_per_record
+from wardround.rounds import Evaluation
+
+__all__ = ["evaluate", "macro_auc"]
+
+_BATCH = 1024
+
+
+def evaluate(model: nn.Module, tensors: HospitalTensors, *, hospital_id: str, task: str) -> Evaluation:
+    """Return the model's scores on the hospital's test records (nan where there are none)."""
+    num_test = len(tensors.test_labels)
+    if num_test == 0:
+        nan = float("nan")
+        return Evaluation(hospital_id=hospital_id, num_examples=0, loss=nan, accuracy=nan, auc=nan)
+    model.eval()
+    with torch.no_grad():
+        outputs = torch.cat([model(part) for part in tensors.test_features.split(_BATCH)])
+        losses = loss_per_record(task)(outputs, tensors.test_labels)
+    labels = tensors.test_labels.cpu().numpy()
+    if task == "regression":
+        accuracy, auc = _r2(outputs.squeeze(-1).cpu().numpy(), labels), float("nan")
+    else:
+        accuracy = float((outputs.argmax(dim=1) == tensors.test_labels).float().mean())
+        auc = macro_auc(outputs.softmax(dim=1).double().cpu().numpy(), labels)
+    return Evaluation(
+        hospital_id=hospital_id, num_examples=num_test, loss=float(losses.double().mean()), accuracy=accuracy, auc=auc
+    )
+
+
+def macro_auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the one-vs-rest area under the ROC curve, averaged over the classes that have both kinds of record.
+
+    Args:
+        scores: (n, num_classes), larger for more likely.
+        labels: (n,) class indices.
+
+    Returns:
+        A number in [0, 1]; nan where no class has both kinds or a score is not finite. With two classes, both give
+        the same area.
+
+    Source: Hanley and McNeil 1982, the area as the Mann-Whitney statistic.
+    """
+    if not np.isfinite(scores).all():
+        return float("nan")
+    areas = []
+    for index in range(scores.shape[1]):
+        positive = labels == index
+        num_positive, num_negative = int(positive.sum()), int((~positive).sum())
+        if num_positive and num_negative:
+            rank_sum = float(rankdata(scores[:, index])[positive].sum())
+            areas.append((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def _r2(predictions: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
+    """Return the coefficient of determination; nan where the labels don't vary."""
+    spread = float(((labels - labels.mean(dtype=np.float64)) ** 2).sum(dtype=np.float64))
+    error = float(((predictions.astype(np.float64) - labels) ** 2).sum())
+    return 1.0 - error / spread if spread > 0 else float("nan")

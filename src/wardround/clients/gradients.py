@@ -1,0 +1,168 @@
+"""One private step: the clipped sum of per-record gradients of a Poisson batch, noise, and the optimizer's step.
+
+Opacus computes the per-record gradients (every mode it has) and drives the step. Ours are three changes around it:
+noise comes from a counted source of its own stream, a record whose gradient is not finite contributes zero instead
+of spoiling the model, and an empty batch is a step like any other. What is left out on purpose: Opacus'
+PrivacyEngine and its accountant, because the ledger is charged from the plan and compared with what was executed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
+from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
+from torch import Tensor, nn
+
+from wardround.errors import ConfigError
+from wardround.privacy.noise import GaussianNoise
+
+__all__ = ["GhostOptimizer", "LossPerRecord", "PrivateOptimizer", "accumulate_batch", "per_record_module"]
+
+LossPerRecord = Callable[[Tensor, Tensor], Tensor]
+"""(outputs (n, k), labels (n,)) -> losses (n,)."""
+
+_CHUNK_FLOATS = 2**27  # half a GiB of float32 per-record gradients at a time
+
+
+class _CountedNoise:
+    """Noise from a counted source, where Opacus would draw from a torch generator.
+
+    torch's CPU generator keeps 32 bits of its seed, so hospital-rounds would come to share noise by birthday.
+    """
+
+    def draw_from(self, noise: GaussianNoise) -> None:
+        self._noise = noise
+
+    def add_noise(self: Any) -> None:
+        stddev = self.noise_multiplier * self.max_grad_norm
+        for parameter, drawn in zip(self.params, self._noise.noise_for(self.params, stddev), strict=True):
+            parameter.grad = (parameter.summed_grad + drawn).view_as(parameter)
+
+
+class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
+    """Opacus' optimizer over materialised per-record gradients, scrubbing those that are not finite.
+
+    A record's clipped gradient depends on that record alone, and zero is within the clip, so scrubbing leaves the
+    sensitivity at max_grad_norm (Abadi et al. 2016, algorithm 1, with one more per-record map).
+    """
+
+    num_scrubbed = 0
+
+    def clip_and_accumulate(self) -> None:
+        gradients = [gradient.reshape(len(gradient), -1) for gradient in self.grad_samples]
+        norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
+        norms = torch.linalg.vector_norm(norms, dim=0)
+        finite = norms.isfinite()
+        if not bool(finite.all()):
+            self.num_scrubbed += int((~finite).sum())
+            norms = norms.where(finite, 0.0)
+            gradients = [gradient.where(finite[:, None], 0.0) for gradient in gradients]
+        factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        for parameter, gradient in zip(self.params, gradients, strict=True):
+            clipped_sum = (factors @ gradient).view_as(parameter)
+            parameter.summed_grad = clipped_sum if parameter.summed_grad is None else parameter.summed_grad + clipped_sum
+
+
+class GhostOptimizer(_CountedNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]
+    """Opacus' optimizer for ghost clipping: gradients arrive clipped and summed."""
+
+    num_scrubbed = 0
+
+
+def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.Module:
+    """Return the model wrapped so that a backward pass leaves per-record gradients (or their norms).
+
+    Args:
+        model: its parameters are shared with the wrapper.
+        mode: hooks, functorch, ew (expanded weights) or ghost.
+        max_grad_norm: per-record L2 clip; used by ghost only.
+
+    Raises:
+        ConfigError: Opacus can't serve a layer of the model in this mode.
+    """
+    try:
+        if mode == "ew":
+            return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]
+        if mode == "ghost":
+            return GradSampleModuleFastGradientClipping(  # type: ignore[no-any-return]
+                model, loss_reduction="mean", max_grad_norm=max_grad_norm, use_ghost_clipping=True
+            )
+        return GradSampleModule(  # type: ignore[no-any-return]
+            model, loss_reduction="mean", force_functorch=mode == "functorch"
+        )
+    except (NotImplementedError, ValueError) as error:
+        raise ConfigError(
+            f'grad-sample-mode = "{mode}" can\'t serve this model: {error} ([training] grad-sample-mode)'
+        ) from error
+
+
+def accumulate_batch(
+    module: nn.Module,
+    optimizer: PrivateOptimizer | GhostOptimizer,
+    features: Tensor,
+    labels: Tensor,
+    loss_per_record: LossPerRecord,
+) -> Tensor:
+    """Take one private step on a Poisson batch of any size, zero included, and return the records' losses (n,).
+
+    Large batches are worked off in chunks, whose clipped sums add up to the same step.
+    """
+    chunk = max(1, _CHUNK_FLOATS // sum(parameter.numel() for parameter in optimizer.params))
+    starts = list(range(0, len(labels), chunk))
+    if not starts:
+        _step_on_nothing(optimizer)
+        return labels.new_zeros(0, dtype=torch.float32)
+    losses = []
+    for start in starts:
+        optimizer.zero_grad(set_to_none=True)
+        part = slice(start, start + chunk)
+        backward = _ghost_backward if isinstance(optimizer, GhostOptimizer) else _plain_backward
+        losses.append(backward(module, optimizer, features[part], labels[part], loss_per_record))
+        optimizer.signal_skip_step(do_skip=start != starts[-1])
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return torch.cat(losses)
+
+
+def _step_on_nothing(optimizer: PrivateOptimizer | GhostOptimizer) -> None:
+    """Step on an empty batch: noise alone. Not every Opacus mode can run a batch of size zero forward."""
+    for parameter in optimizer.params:
+        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _plain_backward(
+    module: nn.Module, _: PrivateOptimizer, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
+) -> Tensor:
+    losses = loss_per_record(module(features), labels)
+    losses.mean().backward()
+    return losses.detach()
+
+
+def _ghost_backward(
+    module: Any, optimizer: GhostOptimizer, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
+) -> Tensor:
+    """Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping)."""
+    losses = loss_per_record(module(features), labels)
+    losses.mean().backward(retain_graph=True)
+    finite = module.get_norm_sample().isfinite()
+    if not bool(finite.all()):
+        # A zero coefficient can't hide a nan (0 * nan = nan): such records leave the batch and it is run again.
+        optimizer.num_scrubbed += int((~finite).sum())
+        optimizer.zero_grad(set_to_none=True)
+        if not bool(finite.any()):
+            for parameter in optimizer.params:
+                parameter.grad = torch.zeros_like(parameter)
+        else:
+            _ghost_backward(module, optimizer, features[finite], labels[finite], loss_per_record)
+        return losses.detach()
+    optimizer.zero_grad(set_to_none=True)
+    coefficients = module.get_clipping_coef()
+    module.disable_hooks()
+    (coefficients * losses).sum().backward()
+    module.enable_hooks()
+    return losses.detach()

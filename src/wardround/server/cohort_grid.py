@@ -1,0 +1,53 @@
+"""A view of a Flower grid that shows only the round's nodes.
+
+Flower's strategies sample from the node ids that the grid shows, at random and differently in every run. Shown only
+the cohort that was planned, they take all of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+__all__ = ["CohortGrid"]
+
+
+class CohortGrid(Grid):
+    """Passes everything on to another grid, but for the node ids."""
+
+    def __init__(self, grid: Grid, node_ids: Sequence[int]) -> None:
+        """Show `node_ids` of `grid`."""
+        self._grid = grid
+        self._node_ids = list(node_ids)
+
+    def get_node_ids(self) -> list[int]:
+        """Return the cohort's node ids."""
+        return self._node_ids
+
+    def set_run(self, run: Any) -> None:
+        """Pass on."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """Pass on."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Pass on."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Pass on."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.send_and_receive(messages, timeout=timeout)

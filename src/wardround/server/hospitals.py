@@ -1,0 +1,199 @@
+"""Talking to hospitals by name over a Flower grid: who is there, train these, evaluate all.
+
+Flower knows nodes by numbers that change from run to run; from here on everything has a hospital's name. What is
+left out on purpose: planning and accounting (see `planning`, `loop`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from wardround import arrays as exact
+from wardround import wire
+from wardround.errors import CohortError, UpdateError, WardroundError
+from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
+from wardround.server.cohort_grid import CohortGrid
+from wardround.strategies import needs_only_sum
+
+__all__ = ["HospitalLink", "TrainedRound", "connect"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@runtime_checkable
+class SummingGrid(Protocol):
+    """A grid whose workers add up the weighted arrays themselves."""
+
+    def send_and_sum(self, messages: Sequence[Message]) -> tuple[list[Message], exact.FixedSum]:
+        """Return the replies without arrays, and the exact sum of their weighted arrays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedRound:
+    """What came back from a round's training.
+
+    Attributes:
+        arrays: the next model, by the strategy; None where fewer than min-survivors hospitals completed.
+        executions: by hospital, of those who completed.
+    """
+
+    arrays: Arrays | None
+    executions: Mapping[str, Execution]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalLink:
+    """A grid with the hospitals' names; made by `connect`."""
+
+    grid: Grid
+    node_of: Mapping[str, int]
+    profiles: tuple[HospitalProfile, ...]
+
+    def train(
+        self,
+        strategy: Strategy,
+        arrays: Arrays,
+        assignments: Sequence[Assignment],
+        *,
+        silent: frozenset[str],
+        min_survivors: int,
+    ) -> TrainedRound:
+        """Send the assignments, check what was executed, and let the strategy make the next model.
+
+        Args:
+            strategy: any Flower strategy.
+            arrays: the current model.
+            assignments: of the whole cohort, already charged.
+            silent: members of the cohort that will not answer.
+            min_survivors: fewer completions than this leave the model as it is.
+
+        Raises:
+            WardroundError: a hospital's app failed; the message names it and gives its reason.
+            ProtocolError: a hospital executed something else than it was assigned.
+            UpdateError: an update is not finite or does not fit.
+        """
+        by_node = {self.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
+        if len(by_node) < min_survivors:
+            return TrainedRound(arrays=None, executions={})
+        round_number = assignments[0].round_number
+        messages = [
+            wire.with_assignment(message, by_node[message.metadata.dst_node_id])
+            for message in strategy.configure_train(
+                round_number, wire.array_record(arrays), ConfigRecord(), CohortGrid(self.grid, sorted(by_node))
+            )
+        ]
+        if needs_only_sum(strategy):
+            replies, next_arrays = self._train_for_sum(strategy, arrays, messages, by_node, min_survivors)
+        else:
+            replies = self._answered(self.grid.send_and_receive(messages))
+            aggregated, _ = strategy.aggregate_train(round_number, replies)
+            next_arrays = None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
+        executions = self._executions(replies, by_node)
+        return TrainedRound(arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions)
+
+    def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
+        """Return every hospital's evaluation of the model."""
+        grid = CohortGrid(self.grid, sorted(self.node_of.values()))
+        messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
+        replies = self._answered(self.grid.send_and_receive(list(messages)))
+        strategy.aggregate_evaluate(round_number, replies)
+        evaluations = (wire.read_evaluation(reply, self._name_of(reply)) for reply in replies)
+        return dict(sorted((evaluation.hospital_id, evaluation) for evaluation in evaluations))
+
+    def _train_for_sum(
+        self,
+        strategy: Strategy,
+        arrays: Arrays,
+        messages: Sequence[Message],
+        by_node: Mapping[int, Assignment],
+        min_survivors: int,
+    ) -> tuple[list[Message], Arrays | None]:
+        """Give the strategy one reply, the exact weighted mean; no single update reaches it."""
+        for message in messages:
+            # The strategy shares one config between all messages; the weight is each hospital's own.
+            config = ConfigRecord(dict(message.content[wire.CONFIG].items()))
+            config[wire.SUM_WEIGHT] = by_node[message.metadata.dst_node_id].weight
+            message.content[wire.CONFIG] = config
+        replies, total = _sum_over(self.grid, messages)
+        replies = self._answered(replies)
+        if len(replies) < max(1, min_survivors):
+            return replies, None
+        # Added in name order, so that the order of replies can't change a bit.
+        answered = sorted((by_node[reply.metadata.src_node_id] for reply in replies), key=lambda a: a.hospital_id)
+        mean = exact.mean(total, sum(assignment.weight for assignment in answered), arrays)
+        metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(answered))})
+        one = Message(RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: metrics}), reply_to=messages[0])
+        aggregated, _ = strategy.aggregate_train(answered[0].round_number, [one])
+        return replies, None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
+
+    def _executions(self, replies: Iterable[Message], by_node: Mapping[int, Assignment]) -> dict[str, Execution]:
+        executions = {}
+        for reply in replies:
+            assignment = by_node[reply.metadata.src_node_id]
+            execution = wire.read_execution(reply, assignment.hospital_id)
+            check_execution(assignment, execution)
+            executions[assignment.hospital_id] = execution
+        return dict(sorted(executions.items()))
+
+    def _answered(self, replies: Iterable[Message]) -> list[Message]:
+        replies = sorted(replies, key=self._name_of)
+        for reply in replies:
+            if reply.has_error():
+                raise WardroundError(f"hospital {self._name_of(reply)} failed: {reply.error.reason}")
+        return replies
+
+    def _name_of(self, reply: Message) -> str:
+        names = {node_id: name for name, node_id in self.node_of.items()}
+        return names[reply.metadata.src_node_id]
+
+
+def connect(grid: Grid) -> HospitalLink:
+    """Ask every node of the grid who it is.
+
+    Raises:
+        CohortError: no node is there, or two are the same hospital.
+        WardroundError: a node could not answer.
+    """
+    node_ids = sorted(grid.get_node_ids())
+    if not node_ids:
+        raise CohortError("no hospital is connected: start the nodes first")
+    messages = [Message(RecordDict(), dst_node_id=node_id, message_type="query.profile") for node_id in node_ids]
+    node_of: dict[str, int] = {}
+    profiles = []
+    for reply in grid.send_and_receive(messages):
+        if reply.has_error():
+            raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
+        profile = wire.read_profile(reply)
+        if profile.hospital_id in node_of:
+            raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
+        node_of[profile.hospital_id] = reply.metadata.src_node_id
+        profiles.append(profile)
+    return HospitalLink(
+        grid=grid, node_of=node_of, profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id))
+    )
+
+
+def _sum_over(grid: Grid, messages: Sequence[Message]) -> tuple[list[Message], exact.FixedSum]:
+    if isinstance(grid, SummingGrid):
+        return grid.send_and_sum(messages)
+    weights = {m.metadata.dst_node_id: float(m.content[wire.CONFIG][wire.SUM_WEIGHT]) for m in messages}
+    replies, total = list(grid.send_and_receive(messages)), exact.FixedSum()
+    for reply in replies:
+        if not reply.has_error():
+            record = reply.content[wire.ARRAYS]
+            if not isinstance(record, ArrayRecord):
+                raise UpdateError(f"node {reply.metadata.src_node_id} sent no arrays")
+            exact.accumulate(total, wire.arrays_of(record), weights[reply.metadata.src_node_id])
+    return replies, total
+
+
+def _in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
+    """Server optimizers compute in float64; the model keeps its own dtypes."""
+    exact.check_alike(arrays, like)
+    return {name: arrays[name].astype(array.dtype, copy=False) for name, array in like.items()}

@@ -1,0 +1,274 @@
+"""The round loop: plan, charge, train, sum, step, evaluate, commit; from round 0 or from the last committed round.
+
+Order is the promise here. The ledger is charged before anything is sent; a round counts once model, tables, ledger and
+everything drawn are committed in one transaction; what a resumed run needs is in that commit or follows from the seed.
+What is left out on purpose: how messages travel (any Flower grid will do) and the report page.
+"""
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from wardround.config import Config
+from wardround.privacy.account import Account, account_from_ledger
+from wardround.privacy.ledger import Entry, Ledger, open_ledger
+from wardround.privacy.policy import RemainingPlan, decide
+from wardround.rounds import Assignment, Evaluation, Execution
+from wardround.server.hospitals import HospitalLink, connect
+from wardround.server.planning import FederationPlan, assign_round, draw_cohort, draw_dropouts, plan_federation
+from wardround.server.run_folder import RunFolder
+from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
+from wardround.server.summary import build_summary
+from wardround.server.tables import hospital_rows, round_row
+from wardround.strategies import build_strategy
+
+__all__ = ["RoundRow", "federate"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRow:
+    """What may be watched of a committed round.
+
+    Attributes:
+        round_number: 0 is before training.
+        num_rounds: planned.
+        loss: mean test loss.
+        metric_name: auc where it is defined, accuracy elsewhere; r2 for regression.
+        metric: its value, averaged over hospitals by test records.
+        epsilon_max: largest epsilon any hospital has spent so far.
+    """
+
+    round_number: int
+    num_rounds: int
+    loss: float
+    metric_name: str
+    metric: float
+    epsilon_max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _State:
+    """Everything the next round follows from, apart from the strategy's own memory."""
+
+    run_id: str
+    round_number: int
+    arrays: Arrays
+    account: Account
+    noise_multipliers: Mapping[str, float]
+    left: Mapping[str, str]
+    stopped: bool
+
+
+def federate(
+    config: Config,
+    grid: Grid,
+    folder: RunFolder,
+    initial: Arrays,
+    *,
+    facts: Mapping[str, Any],
+    progress: Callable[[RoundRow], None] | None = None,
+) -> dict[str, Any]:
+    """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
+
+    Args:
+        config: all settings.
+        grid: any Flower grid whose nodes run the hospitals' ClientApp.
+        folder: of the run; an earlier run in it is taken up after its last committed round.
+        initial: parameters before round 1.
+        facts: entries for the summary that only the caller knows.
+        progress: called after every committed round.
+
+    Raises:
+        WardroundError: the run stopped; what is committed stays, and it can be resumed.
+    """
+    strategy = build_strategy(config.aggregation)
+    link = connect(grid)
+    plan = plan_federation(config, link.profiles)
+    with open_ledger(folder.ledger) as ledger:
+        state = _restore(plan, ledger, folder, strategy) or _begin(plan, ledger, folder, link, strategy, initial)
+        records = [json.loads(text) for _, text in ledger.rounds()]
+        folder.write_tables(records)
+        _tell(progress, plan, records[-1], facts["task"])
+        status = "interrupted"
+        try:
+            while state.round_number < config.training.num_rounds and not state.stopped:
+                state, record = _next_round(plan, ledger, folder, link, strategy, state)
+                if record is not None:
+                    records.append(record)
+                    folder.append_tables(record)
+                    _tell(progress, plan, record, facts["task"])
+            status = "stopped-at-budget" if state.stopped else "done"
+        finally:
+            # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
+            folder.write_model(state.arrays)
+            account = account_from_ledger(ledger, _deltas(plan))
+            summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
+            folder.write_summary(summary)
+        return summary
+
+
+def _next_round(
+    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: _State
+) -> tuple[_State, dict[str, Any] | None]:
+    started = time.perf_counter()
+    config, round_number = plan.config, state.round_number + 1
+    # 1. Who takes part, and with how much noise, so that nobody overspends.
+    state = _within_budget(plan, state, round_number)
+    cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
+    if state.stopped or len(state.left) == len(plan.names):
+        return replace(state, stopped=True), None
+    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers)
+    # 2. Charge the ledger before anything leaves a hospital.
+    entries = [_entry(plan, state, assignment) for assignment in assignments]
+    ledger.charge(entries)
+    account = state.account.charged(entries)
+    # 3. Local training; 4. exact sum and server step.
+    silent = draw_dropouts(config, cohort, round_number)
+    executions: Mapping[str, Execution] = {}
+    arrays = state.arrays
+    if assignments:
+        trained = link.train(
+            strategy, arrays, assignments, silent=silent, min_survivors=config.aggregation.min_survivors
+        )
+        executions, arrays = trained.executions, trained.arrays if trained.arrays is not None else arrays
+    # 5. Evaluate at every hospital.
+    evaluations = link.evaluate(strategy, arrays, round_number)
+    # 6. Commit model, round and ledger together.
+    state = replace(state, round_number=round_number, arrays=arrays, account=account)
+    record = _record(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
+    released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
+    _commit(ledger, folder, strategy, state, record, released)
+    return state, record
+
+
+def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> _State:
+    """Return the state with hospitals dropped, noise re-planned or the run stopped, as [privacy] on-budget says."""
+
+
+def _begin(
+    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, initial: Arrays
+) -> _State:
+    """Commit round 0: the initial model, evaluated everywhere."""
+    started = time.perf_counter()
+    state = _State(
+        run_id=uuid.uuid4().hex[:12],
+        round_number=0,
+        arrays=initial,
+        account=account_from_ledger(ledger, _deltas(plan)),
+        noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
+        left={},
+        stopped=False,
+    )
+    evaluations = link.evaluate(strategy, initial, 0)
+    record = _record(plan, state, (), {}, evaluations, time.perf_counter() - started)
+    _commit(ledger, folder, strategy, state, record, [])
+    return state
+
+
+def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> _State | None:
+    """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
+    rounds = ledger.rounds()
+    if not rounds:
+        return None
+    record = json.loads(rounds[-1][1])
+    tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
+    model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
+    memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
+    restore_strategy_state(strategy, memory, values)
+    return _State(
+        run_id=record["run_id"],
+        round_number=record["round_row"]["round"],
+        arrays=model,
+        account=account_from_ledger(ledger, _deltas(plan)),
+        noise_multipliers=record["noise_multipliers"],
+        left=record["left"],
+        stopped=False,
+    )
+
+
+def _record(
+    plan: FederationPlan,
+    state: _State,
+    assignments: Sequence[Assignment],
+    executions: Mapping[str, Execution],
+    evaluations: Mapping[str, Evaluation],
+    seconds: float,
+) -> dict[str, Any]:
+    what = (plan, state.account, state.round_number, assignments, executions, evaluations)
+    return {
+        "run_id": state.run_id,
+        "round_row": round_row(*what, seconds),
+        "hospital_rows": hospital_rows(*what),
+        "noise_multipliers": dict(state.noise_multipliers),
+        "left": dict(state.left),
+        "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},
+    }
+
+
+def _commit(
+    ledger: Ledger,
+    folder: RunFolder,
+    strategy: Strategy,
+    state: _State,
+    record: dict[str, Any],
+    released: Sequence[str],
+) -> None:
+    """Make the round count: checkpoint first, durable, then one ledger transaction that names it."""
+    memory, values, _ = read_strategy_state(strategy)
+    tensors = {f"model/{name}": array for name, array in state.arrays.items()}
+    tensors |= {f"strategy/{name}": array for name, array in memory.items()}
+    record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
+    ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
+    folder.drop_checkpoints_before(state.round_number - 1)
+
+
+def _entry(plan: FederationPlan, state: _State, assignment: Assignment) -> Entry:
+    profile = next(h.profile for h in plan.hospitals if h.profile.hospital_id == assignment.hospital_id)
+    private = assignment.max_grad_norm is not None
+    return Entry(
+        charge_id=f"{state.run_id}/{assignment.round_number}/{assignment.hospital_id}",
+        fingerprint=profile.fingerprint,
+        hospital_id=assignment.hospital_id,
+        run_id=state.run_id,
+        round_number=assignment.round_number,
+        unit=plan.config.privacy.unit,
+        relation="add-or-remove-one" if private else "none",
+        mechanism="poisson-subsampled-gaussian" if private else "none",
+        noise_multiplier=assignment.noise_multiplier,
+        sample_rate=assignment.sample_rate,
+        num_steps=assignment.num_steps,
+        sensitivity=assignment.max_grad_norm if assignment.max_grad_norm is not None else math.inf,
+        reader="anyone",
+    )
+
+
+def _deltas(plan: FederationPlan) -> dict[str, float]:
+    return {hospital.profile.hospital_id: hospital.target_delta for hospital in plan.hospitals}
+
+
+def _tell(
+    progress: Callable[[RoundRow], None] | None, plan: FederationPlan, record: Mapping[str, Any], task: str
+) -> None:
+    if progress is not None:
+        row = record["round_row"]
+        name = "r2" if task == "regression" else "auc" if row["auc"] == row["auc"] else "accuracy"
+        progress(
+            RoundRow(
+                round_number=row["round"],
+                num_rounds=plan.config.training.num_rounds,
+                loss=row["loss"],
+                metric_name=name,
+                metric=row["auc" if name == "auc" else "accuracy"],
+                epsilon_max=row["epsilon_max"],
+            )
+        )

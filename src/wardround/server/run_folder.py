@@ -1,0 +1,185 @@
+"""The folder of a run: settings, tables, checkpoints, model. Every file appears whole or not at all.
+
+The committed rounds live in ledger.sqlite; the CSV files are views of them, written anew on resume.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from wardround.config import Config, config_to_toml, load_config
+from wardround.errors import ConfigError, ProtocolError, WardroundError
+
+__all__ = ["HOSPITAL_COLUMNS", "ROUND_COLUMNS", "RunFolder", "create_run_folder", "default_run_path", "open_run_folder"]
+
+ROUND_COLUMNS = (
+    *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
+    *("epsilon_max", "epsilon_total", "seconds"),
+)
+HOSPITAL_COLUMNS = (
+    *("round", "hospital", "selected", "completed", "num_examples", "num_steps"),
+    *("sample_rate", "noise_multiplier", "epsilon", "loss", "accuracy", "auc"),
+)
+_PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-accounting", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run, and how to write them."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file with charges and committed rounds."""
+        return self.path / "ledger.sqlite"
+
+    def config(self) -> Config:
+        """Return the settings the run was started with."""
+        return load_config(self.path / "config.toml")
+
+    def versions(self) -> list[str]:
+        """Return the lines "package version" of versions.txt."""
+        return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        self._write_bytes(name, text.encode())
+
+    def write_checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]], values: str) -> tuple[str, str]:
+        """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
+        name = f"checkpoints/round-{round_number:06d}.safetensors"
+        data = save(dict(arrays), metadata={"values": values})
+        self._write_bytes(name, data)
+        return name, hashlib.sha256(data).hexdigest()
+
+    def read_checkpoint(self, name: str, sha256: str) -> tuple[dict[str, NDArray[Any]], str]:
+        """Return what `write_checkpoint` was given.
+
+        Raises:
+            ProtocolError: the file is missing or not the one that was committed.
+        """
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise ProtocolError(f"checkpoint {self.path / name} can't be read ({error}): the run can't go on") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ProtocolError(f"checkpoint {self.path / name} is not the one that was committed: it was changed")
+        header_bytes = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + header_bytes])
+        return load(data), header["__metadata__"]["values"]
+
+    def drop_checkpoints_before(self, round_number: int) -> None:
+        """Delete checkpoints older than the given round's."""
+        for path in (self.path / "checkpoints").glob("round-*.safetensors"):
+            if int(path.stem.removeprefix("round-")) < round_number:
+                path.unlink()
+
+    def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write model.safetensors: the parameters by name."""
+        self._write_bytes("model.safetensors", save(dict(arrays)))
+
+    def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Write rounds.csv and hospitals.csv anew from committed round records."""
+        records = list(records)
+        self.write_text("rounds.csv", _table(ROUND_COLUMNS, [record["round_row"] for record in records]))
+        rows = [row for record in records for row in record["hospital_rows"]]
+        self.write_text("hospitals.csv", _table(HOSPITAL_COLUMNS, rows))
+
+    def append_tables(self, record: Mapping[str, Any]) -> None:
+        """Append one committed round to rounds.csv and hospitals.csv."""
+        parts = (("rounds.csv", ROUND_COLUMNS, [record["round_row"]]), ("hospitals.csv", HOSPITAL_COLUMNS, record["hospital_rows"]))
+        for name, columns, rows in parts:
+            with (self.path / name).open("a", encoding="utf-8", newline="") as file:
+                file.write(_table(columns, rows, header=False))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json; infinite is written as "inf", undefined as null."""
+        self.write_text("summary.json", json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n")
+
+    def _write_bytes(self, name: str, data: bytes) -> None:
+        path = self.path / name
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise WardroundError(
+                f"can't write {path} ({len(data):,} bytes): {error.strerror}. Free some space, then go on with: "
+                f"wardround resume {self.path}"
+            ) from error
+
+
+def create_run_folder(path: Path, config: Config) -> RunFolder:
+    """Return a new run folder with its settings and versions in it.
+
+    Raises:
+        ConfigError: the folder exists and is not empty, or can't be made.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"--out {path} must be a new or empty folder: name another, or resume that run")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
+    folder = RunFolder(path)
+    folder.write_text("config.toml", config_to_toml(config))
+    folder.write_text("versions.txt", "".join(f"{name} {version(name)}\n" for name in _PACKAGES))
+    folder.write_tables([])
+    return folder
+
+
+def open_run_folder(path: Path) -> RunFolder:
+    """Return the folder of an earlier run.
+
+    Raises:
+        ConfigError: there is no run in it.
+    """
+    folder = RunFolder(path)
+    if not (path / "config.toml").is_file() or not folder.ledger.is_file():
+        raise ConfigError(f"{path} is not a run folder (no config.toml and ledger.sqlite in it): check the path")
+    return folder
+
+
+def default_run_path(config: Config, now: datetime | None = None) -> Path:
+    """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
+    name = config.federation.dataset.replace(":", "-")
+    return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def _table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool = True) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    if header:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    return value

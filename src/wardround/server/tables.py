@@ -1,0 +1,74 @@
+"""The rows of rounds.csv and hospitals.csv, made from what was planned, executed and evaluated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wardround.privacy.account import Account
+from wardround.rounds import Assignment, Evaluation, Execution
+from wardround.server.planning import FederationPlan
+
+__all__ = ["hospital_rows", "mean_over_tests", "round_row"]
+
+
+def round_row(
+    plan: FederationPlan,
+    account: Account,
+    round_number: int,
+    assignments: Sequence[Assignment],
+    executions: Mapping[str, Execution],
+    evaluations: Mapping[str, Evaluation],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return one row of rounds.csv; scores are means over hospitals weighted by their test records."""
+    return {
+        "round": round_number,
+        "num_selected": len(assignments),
+        "num_completed": len(executions),
+        "loss": mean_over_tests(evaluations, lambda evaluation: evaluation.loss),
+        "accuracy": mean_over_tests(evaluations, lambda evaluation: evaluation.accuracy),
+        "auc": mean_over_tests(evaluations, lambda evaluation: evaluation.auc),
+        "epsilon_max": account.epsilon_max(),
+        "epsilon_total": account.epsilon_total(plan.config.privacy.patient_overlap),
+        "seconds": round(seconds, 4),
+    }
+
+
+def hospital_rows(
+    plan: FederationPlan,
+    account: Account,
+    round_number: int,
+    assignments: Sequence[Assignment],
+    executions: Mapping[str, Execution],
+    evaluations: Mapping[str, Evaluation],
+) -> list[dict[str, Any]]:
+    """Return one row of hospitals.csv per hospital; num_steps are those charged, answered or not."""
+    assigned = {assignment.hospital_id: assignment for assignment in assignments}
+    epsilons = account.epsilons()
+    rows = []
+    for hospital in plan.hospitals:
+        name = hospital.profile.hospital_id
+        assignment, evaluation = assigned.get(name), evaluations.get(name)
+        rows.append(
+            {
+                "round": round_number,
+                "hospital": name,
+                "selected": int(assignment is not None),
+                "completed": int(name in executions),
+                "num_examples": hospital.profile.num_train,
+                "num_steps": assignment.num_steps if assignment else 0,
+                "sample_rate": assignment.sample_rate if assignment else None,
+                "noise_multiplier": assignment.noise_multiplier if assignment else None,
+                "epsilon": epsilons[name],
+                "loss": evaluation.loss if evaluation else None,
+                "accuracy": evaluation.accuracy if evaluation else None,
+                "auc": evaluation.auc if evaluation else None,
+            }
+        )
+    return rows
+
+
+def mean_over_tests(evaluations: Mapping[str, Evaluation], score: Callable[[Evaluation], float]) -> float:
+    """Return the mean of a score weighted by test records, over hospitals where it is defined; nan if nowhere."""
+    known = [(e.num_examples, score(e)) for e in evaluations.values() if score(e) == score(e)]
+    weight = sum(num for num, _ in known)
+    return sum(num * value for num, value in known) / weight if weight else float("nan")

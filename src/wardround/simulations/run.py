@@ -1,0 +1,173 @@
+"""Run a federation from its settings, or resume one: load the data, open an engine, let the server work.
+
+What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flwr.serverapp import Grid
+
+from wardround.clients.app import hospital_profile, make_client_app
+from wardround.clients.training import resolve_device
+from wardround.config import Config
+from wardround.datasets import Federation, load_federation
+from wardround.errors import ConfigError
+from wardround.models import build_model, parameters_of
+from wardround.privacy.ledger import open_ledger
+from wardround.server.loop import RoundRow, federate
+from wardround.server.planning import FederationPlan, plan_federation
+from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.simulations.inline import InlineGrid
+from wardround.simulations.nodes import Node
+from wardround.simulations.ray_grid import RayGrid
+from wardround.strategies import build_strategy
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Run", "open_grid", "plan", "resume", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished, stopped or interrupted run, as its folder has it."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+    @property
+    def rounds(self) -> "pandas.DataFrame":
+        """rounds.csv: one row a round, from round 0, before training."""
+        import pandas
+
+        return pandas.read_csv(self.folder / "rounds.csv")
+
+    @property
+    def hospitals(self) -> "pandas.DataFrame":
+        """hospitals.csv: one row a round and hospital."""
+        import pandas
+
+        return pandas.read_csv(self.folder / "hospitals.csv", dtype={"hospital": str})
+
+    @property
+    def ledger(self) -> "pandas.DataFrame":
+        """Every entry of the ledger, in order."""
+        with open_ledger(self.folder / "ledger.sqlite", read_only=True) as ledger:
+            return ledger.to_frame()
+
+
+def run(config: Config, *, out: Path | str | None = None, progress: Callable[[RoundRow], None] | None = None) -> Run:
+    """Run a federation from round 0 and return it.
+
+    Args:
+        config: all settings.
+        out: a new or empty folder; None makes runs/<name>-<time>.
+        progress: called after every committed round.
+
+    Raises:
+        WardroundError: see `errors`; a run that was under way stays resumable.
+    """
+    federation = load_federation(config.federation)
+    config = replace(config, federation=replace(config.federation, partition=federation.partition))
+    # Everything that can be refused is refused before there is a folder.
+    plan_federation(config, [hospital_profile(h, federation.task) for h in federation.hospitals])
+    build_strategy(config.aggregation)
+    arrays, facts = _initial_model(config, federation)
+    folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
+    return _federate(config, federation, folder, arrays, facts, progress)
+
+
+def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = None) -> Run:
+    """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
+
+    Raises:
+        ConfigError: there is no run in the folder.
+        ProtocolError: the ledger or the checkpoint was changed.
+    """
+    folder = open_run_folder(Path(path))
+    config = folder.config()
+    federation = load_federation(config.federation)
+    arrays, facts = _initial_model(config, federation)
+    return _federate(config, federation, folder, arrays, facts, progress)
+
+
+def plan(config: Config) -> FederationPlan:
+    """Return who would pay what, before any training."""
+    federation = load_federation(config.federation)
+    return plan_federation(config, [hospital_profile(h, federation.task) for h in federation.hospitals])
+
+
+@contextmanager
+def open_grid(config: Config, federation: Federation) -> Iterator[Grid]:
+    """Open the engine of [simulation] with one node per hospital, and close it afterwards."""
+    nodes = [
+        Node(
+            node_id=index + 1,
+            node_config={"partition-id": index, "num-partitions": len(federation.hospitals)},
+            load=float(len(hospital.train_labels)),
+        )
+        for index, hospital in enumerate(federation.hospitals)
+    ]
+    make_app = partial(make_client_app, config, federation)
+    if config.simulation.engine == "inline":
+        yield InlineGrid(make_app, nodes, {})
+    else:
+        with RayGrid(
+            make_app,
+            nodes,
+            {},
+            num_workers=_num_workers(config, len(nodes)),
+            gpus_per_worker=config.simulation.gpus_per_worker,
+        ) as grid:
+            yield grid
+
+
+def _federate(
+    config: Config,
+    federation: Federation,
+    folder: RunFolder,
+    arrays: dict[str, Any],
+    facts: dict[str, Any],
+    progress: Callable[[RoundRow], None] | None,
+) -> Run:
+    with open_grid(config, federation) as grid:
+        summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
+    return Run(folder.path, summary)
+
+
+def _initial_model(config: Config, federation: Federation) -> tuple[dict[str, Any], dict[str, Any]]:
+    device = resolve_device(config.training.device)
+    if device.type == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
+    model, changes = build_model(
+        config.model,
+        input_shape=federation.input_shape,
+        num_outputs=federation.num_classes,
+        seed=config.federation.seed,
+        private=config.privacy.placement != "none",
+    )
+    arrays = parameters_of(model)
+    return arrays, {
+        "task": federation.task,
+        "partition": federation.partition,
+        "engine": config.simulation.engine,
+        "num_workers": 1 if config.simulation.engine == "inline" else _num_workers(config, len(federation.hospitals)),
+        "device": device.type,
+        "num_parameters": sum(array.size for array in arrays.values()),
+        "class_names": list(federation.class_names),
+        "notes": [*federation.notes, *changes],
+        "excluded": list(federation.excluded),
+    }
+
+
+def _num_workers(config: Config, num_hospitals: int) -> int:
+    return min(config.simulation.num_workers or os.cpu_count() or 1, num_hospitals)

@@ -1,0 +1,16 @@
+"""What every test shares: where the real data is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(os.environ.get("WARDROUND_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder with real data sets, or skip."""
+    if not _SHARED.is_dir():
+        pytest.skip(f"no real data at {_SHARED}: set WARDROUND_DATA")
+    return _SHARED
