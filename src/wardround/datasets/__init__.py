@@ -1,0 +1,24 @@
+"""Data: sources by name, partitions over hospitals, and each hospital's training and test rows.
+
+Left out on purpose: augmentation and oversampling, which multiply a record and with it its epsilon.
+"""
+
+from wardround.datasets.federation import build_federation, load_federation
+from wardround.datasets.records import Dataset, Federation, HospitalData
+from wardround.datasets.sources import SOURCES, CatalogueEntry, Source, catalogue, fetch, load_dataset
+from wardround.datasets.tables import describe
+
+__all__ = [
+    "SOURCES",
+    "CatalogueEntry",
+    "Dataset",
+    "Federation",
+    "HospitalData",
+    "Source",
+    "build_federation",
+    "catalogue",
+    "describe",
+    "fetch",
+    "load_dataset",
+    "load_federation",
+]

@@ -1,0 +1,47 @@
+"""Breast Cancer Wisconsin (diagnostic), as scikit-learn ships it: no file to fetch."""
+
+import numpy as np
+
+from wardround.config import FederationConfig
+from wardround.datasets.records import CLASSIFICATION, Dataset
+
+__all__ = ["load_breast_cancer"]
+
+# (minimum, maximum) of each feature in the "Summary Statistics" table of the published description (UCI repository
+# id 17, and scikit-learn's `load_breast_cancer().DESCR`): mean, standard error and worst of ten measurements.
+_PUBLISHED_RANGES = (
+    (6.981, 28.11), (9.71, 39.28), (43.79, 188.5), (143.5, 2501.0), (0.053, 0.163),
+    (0.019, 0.345), (0.0, 0.427), (0.0, 0.201), (0.106, 0.304), (0.05, 0.097),
+    (0.112, 2.873), (0.36, 4.885), (0.757, 21.98), (6.802, 542.2), (0.002, 0.031),
+    (0.002, 0.135), (0.0, 0.396), (0.0, 0.053), (0.008, 0.079), (0.001, 0.03),
+    (7.93, 36.04), (12.02, 49.54), (50.41, 251.2), (185.2, 4254.0), (0.071, 0.223),
+    (0.027, 1.058), (0.0, 1.252), (0.0, 0.291), (0.156, 0.664), (0.055, 0.208),
+)  # fmt: skip
+
+
+def load_breast_cancer(config: FederationConfig) -> Dataset:
+    """Return the 569 tumours, 30 features scaled to about [-1, 1], label 1 for malignant.
+
+    Args:
+        config: not used; every loader takes it.
+    """
+    from sklearn.datasets import load_breast_cancer as load_bundled
+
+    bundle = load_bundled()
+    low, high = np.array(_PUBLISHED_RANGES).T
+    return Dataset(
+        name="breast-cancer",
+        task=CLASSIFICATION,
+        features=(2 * (bundle.data - low) / (high - low) - 1).astype(np.float32),
+        # scikit-learn codes malignant as 0; the disease is the positive class here.
+        labels=(bundle.target == 0).astype(np.int64),
+        class_names=("benign", "malignant"),
+        feature_names=tuple(str(name) for name in bundle.feature_names),
+        notes=(
+            "source: Breast Cancer Wisconsin (diagnostic), Wolberg, Street and Mangasarian 1995, UCI repository id 17 "
+            "(CC BY 4.0), as shipped with scikit-learn; 569 rows, none dropped, no value missing",
+            "label 1 = malignant (212 rows), 0 = benign (357 rows)",
+            "normalisation: public constants (the minimum and maximum of each feature in the published description), "
+            "scaled to [-1, 1]",
+        ),
+    )

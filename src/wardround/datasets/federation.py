@@ -1,0 +1,218 @@
+"""From settings to hospitals: load, thin classes, partition, leave out, split, and say what was done."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.config import FederationConfig
+from wardround.datasets.hospital_data import make_hospital
+from wardround.datasets.partitions import (
+    partition_dirichlet,
+    partition_iid,
+    partition_natural,
+    partition_quantity,
+    partition_shards,
+    quantile_bins,
+)
+from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Federation, HospitalData
+from wardround.datasets.sources import load_dataset
+from wardround.datasets.splits import first_rows, keep_shares, split_rows
+from wardround.datasets.streams import CLASS_WEIGHTS, PARTITION, SPLIT, data_stream
+from wardround.errors import ConfigError, DataError
+
+__all__ = ["build_federation", "load_federation"]
+
+_Rows = NDArray[np.int64]
+_Parts = list[tuple[str, _Rows]]
+
+
+def load_federation(config: FederationConfig) -> Federation:
+    """Return the hospitals that the settings describe, with their training and test rows.
+
+    Raises:
+        ConfigError: a setting does not fit the data (unknown name, more hospitals than patients, no hospitals named).
+        DataError: the data is missing or damaged, or no hospital is left.
+    """
+    return build_federation(load_dataset(config), config)
+
+
+def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
+    """Return the federation that a loaded data set becomes.
+
+    A hospital's training and test rows depend on its own rows, its name and the seed, never on other hospitals.
+
+    Args:
+        dataset: the data.
+        config: partition, sizes, exclusions and seed.
+
+    Raises:
+        ConfigError: a setting does not fit the data.
+        DataError: no hospital is left.
+    """
+    rows, thinning_notes = _thin_classes(dataset, config)
+    partition = _resolve_partition(dataset, config)
+    parts = _partition(dataset, rows, partition, config)
+    large, excluded = _leave_out_small(dataset, parts, config.min_patients)
+    kept = {}
+    for name, part in large:
+        train_rows, test_rows = _split(dataset, name, part, config)
+        if len(train_rows):
+            kept[name] = (train_rows, test_rows)
+        else:
+            excluded.append(f"{name} has no training row: all its {len(test_rows)} are official test rows")
+    if not kept:
+        raise _nobody_left(dataset, parts, config)
+    overlap = _max_hospitals_per_patient(dataset, kept)
+    hospitals = tuple(make_hospital(dataset, name, *halves) for name, halves in kept.items())
+    notes = [
+        *dataset.notes,
+        *thinning_notes,
+        *_split_notes(dataset, partition, overlap),
+        *_class_notes(hospitals, dataset),
+    ]
+    return Federation(
+        dataset_name=dataset.name,
+        task=dataset.task,
+        class_names=dataset.class_names,
+        feature_names=dataset.feature_names,
+        input_shape=dataset.features.shape[1:],
+        hospitals=hospitals,
+        excluded=tuple(excluded),
+        notes=tuple(notes),
+        partition=partition,
+        max_hospitals_per_patient=overlap,
+    )
+
+
+def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> DataError:
+    largest = max(_count_patients(dataset, part) for _, part in parts)
+    return DataError(
+        f"no hospital of {dataset.name} is left: min-patients = {config.min_patients}, and the largest of {len(parts)} "
+        f"has {largest} patients ([federation] min-patients): lower it, or ask for fewer hospitals"
+    )
+
+
+def _thin_classes(dataset: Dataset, config: FederationConfig) -> tuple[_Rows, list[str]]:
+    weights = config.class_weights
+    if weights is None:
+        return np.arange(len(dataset.labels)), []
+    if len(weights) != len(dataset.class_names):
+        wanted = f"{len(dataset.class_names)} numbers, one per class" if dataset.class_names else "left out: no classes"
+        raise ConfigError(
+            f"class-weights has {len(weights)} numbers but must be {wanted} in {dataset.name} "
+            f"([federation] class-weights; classes: {', '.join(dataset.class_names) or 'none, a regression'})"
+        )
+    is_test = np.zeros(len(dataset.labels), dtype=np.bool_) if dataset.is_test is None else dataset.is_test
+    kept = []
+    for side in (False, True):
+        side_rows = np.flatnonzero(is_test == side)
+        if len(side_rows):
+            generator = data_stream(config.seed, CLASS_WEIGHTS, "test" if side else "")
+            kept.append(side_rows[keep_shares(dataset.labels[side_rows], weights, generator)])
+    rows = np.sort(np.concatenate(kept))
+    counts = np.bincount(dataset.labels[rows], minlength=len(weights))
+    shares = ", ".join(f"{name} {count}" for name, count in zip(dataset.class_names, counts, strict=True))
+    return rows, [f"class-weights kept {len(rows)} of {len(dataset.labels)} rows ({shares})"]
+
+
+def _resolve_partition(dataset: Dataset, config: FederationConfig) -> str:
+    if config.partition == "natural" and dataset.hospitals is None:
+        advice = "name a hospital-column" if dataset.name == "csv" else "choose iid, dirichlet, quantity or shards"
+        raise ConfigError(
+            f'partition = "natural" needs data that names its hospitals, which {dataset.name} does not '
+            f"([federation] partition): {advice}"
+        )
+    return config.partition or ("iid" if dataset.hospitals is None else "natural")
+
+
+def _partition(dataset: Dataset, rows: _Rows, partition: str, config: FederationConfig) -> _Parts:
+    """Return each hospital's name and rows; all rows of a patient go to the same artificial hospital."""
+    if partition == "natural" and dataset.hospitals is not None:
+        names, parts = partition_natural(dataset.hospitals[rows])
+        return [(name, rows[part]) for name, part in zip(names, parts, strict=True)]
+    if dataset.patients is None:
+        first, patient_of_row = np.arange(len(rows)), np.arange(len(rows))
+    else:
+        first, patient_of_row = first_rows(dataset.patients[rows])
+    labels = dataset.labels[rows][first]
+    if dataset.task == REGRESSION:
+        labels = quantile_bins(labels)
+    generator = data_stream(config.seed, PARTITION, partition)
+    count, alpha = config.num_hospitals, config.dirichlet_alpha
+    if partition == "dirichlet":
+        units = partition_dirichlet(labels, count, alpha, generator)
+    elif partition == "quantity":
+        units = partition_quantity(len(labels), count, alpha, generator)
+    elif partition == "shards":
+        units = partition_shards(labels, count, config.shards_per_hospital, generator)
+    else:
+        units = partition_iid(len(labels), count, generator)
+    hospital_of_unit = np.empty(len(labels), dtype=np.int64)
+    for index, unit in enumerate(units):
+        hospital_of_unit[unit] = index
+    _, parts = partition_natural(hospital_of_unit[patient_of_row])
+    width = max(2, len(str(count)))
+    return [(f"hospital-{index:0{width}d}", rows[part]) for index, part in enumerate(parts, start=1)]
+
+
+def _leave_out_small(dataset: Dataset, parts: _Parts, min_patients: int) -> tuple[_Parts, list[str]]:
+    large, excluded = [], []
+    for name, part in parts:
+        num_patients = _count_patients(dataset, part)
+        if num_patients >= min_patients:
+            large.append((name, part))
+        else:
+            noun = "patient" if num_patients == 1 else "patients"
+            excluded.append(f"{name} has {num_patients} {noun}, fewer than min-patients = {min_patients}")
+    return large, excluded
+
+
+def _count_patients(dataset: Dataset, rows: _Rows) -> int:
+    return len(rows) if dataset.patients is None else len(np.unique(dataset.patients[rows]))
+
+
+def _split(dataset: Dataset, name: str, rows: _Rows, config: FederationConfig) -> tuple[_Rows, _Rows]:
+    if dataset.is_test is not None:
+        return rows[~dataset.is_test[rows]], rows[dataset.is_test[rows]]
+    strata = dataset.labels[rows] if dataset.task == CLASSIFICATION else np.zeros(len(rows), dtype=np.int64)
+    patients = None if dataset.patients is None else dataset.patients[rows]
+    train, test = split_rows(strata, patients, config.test_fraction, data_stream(config.seed, SPLIT, name))
+    return rows[train], rows[test]
+
+
+def _max_hospitals_per_patient(dataset: Dataset, kept: dict[str, tuple[_Rows, _Rows]]) -> int:
+    if dataset.patients is None:
+        return 1
+    seen = [np.unique(dataset.patients[np.concatenate(halves)]) for halves in kept.values()]
+    return int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
+
+
+def _split_notes(dataset: Dataset, partition: str, overlap: int) -> list[str]:
+    notes = []
+    if dataset.is_test is not None:
+        notes.append("test rows are the official ones of each hospital; test-fraction is not used")
+    if dataset.task == REGRESSION and partition in ("dirichlet", "shards"):
+        notes.append(f"partition {partition} sees the ten quantile bins of the target as classes")
+    if overlap > 1:
+        notes.append(
+            f"a patient has rows at up to {overlap} hospitals: set [privacy] patient-overlap = {overlap}, unless the "
+            "same patient number means different people at different hospitals"
+        )
+    return notes
+
+
+def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[str]:
+    no_test = [item.hospital_id for item in hospitals if len(item.test_labels) == 0]
+    notes = [f"no test rows at {', '.join(no_test)}: nothing to evaluate there"] if no_test else []
+    if dataset.task != CLASSIFICATION:
+        return notes
+    one_class = [
+        item for item in hospitals if len(np.unique(np.concatenate([item.train_labels, item.test_labels]))) == 1
+    ]
+    one_test_class = [item for item in hospitals if item not in one_class and len(np.unique(item.test_labels)) == 1]
+    if one_class:
+        named = [f"{item.hospital_id} ({dataset.class_names[item.train_labels[0]]})" for item in one_class]
+        notes.append(f"only one class at {', '.join(named)}: AUC undefined there")
+    if one_test_class:
+        named = [f"{item.hospital_id} ({dataset.class_names[item.test_labels[0]]})" for item in one_test_class]
+        notes.append(f"only one class among the test rows of {', '.join(named)}: AUC undefined there")
+    return notes

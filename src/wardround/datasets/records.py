@@ -1,0 +1,116 @@
+"""The records of a data set and of a federation made from it; their arrays are read-only.
+
+What turns one into the other is in `federation`; how a hospital's rows are split is in `splits`.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLASSIFICATION", "REGRESSION", "Dataset", "Federation", "HospitalData"]
+
+CLASSIFICATION, REGRESSION = "classification", "regression"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """One source, loaded and prepared.
+
+    Attributes:
+        name: as in [federation] dataset.
+        task: "classification" or "regression".
+        features: float32, tabular (n, d) or images (n, channels, height, width).
+        labels: int64 (n,) class index, or float32 (n,) target.
+        class_names: one name per class index; () for regression.
+        feature_names: one name per column; () for images.
+        hospitals: (n,) natural hospital of each row, or None.
+        patients: (n,) patient of each row, or None where each row is a patient of its own.
+        is_test: bool (n,) the official test rows, or None where the source names none.
+        notes: sentences on source, licence, rows and columns dropped, missing values and normalisation.
+        local_columns: columns still in their own unit, with nan where missing, which every hospital standardises
+            by its own training rows when the federation is made; () where the source uses public constants.
+    """
+
+    name: str
+    task: str
+    features: NDArray[np.float32]
+    labels: NDArray[Any]
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    hospitals: NDArray[np.str_] | None = None
+    patients: NDArray[np.str_] | None = None
+    is_test: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+    local_columns: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _freeze_arrays(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HospitalData:
+    """One hospital's rows, split into training and test.
+
+    Attributes:
+        hospital_id: name, unique in the federation.
+        train_features: float32 (num_train, ...), at least one row.
+        train_labels: int64 or float32 (num_train,).
+        test_features: float32 (num_test, ...), possibly no row.
+        test_labels: int64 or float32 (num_test,).
+        fingerprint: sha256 hex digest of the training arrays.
+        max_rows_per_patient: most training rows any one patient has here; 1 where rows are patients.
+    """
+
+    hospital_id: str
+    train_features: NDArray[np.float32]
+    train_labels: NDArray[Any]
+    test_features: NDArray[np.float32]
+    test_labels: NDArray[Any]
+    fingerprint: str
+    max_rows_per_patient: int = 1
+
+    def __post_init__(self) -> None:
+        _freeze_arrays(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Federation:
+    """All hospitals of a run, in the order of their names.
+
+    Attributes:
+        dataset_name: as in [federation] dataset.
+        task: "classification" or "regression".
+        class_names: one name per class index; () for regression.
+        feature_names: one name per column; () for images.
+        input_shape: shape of one row's features.
+        hospitals: who takes part.
+        excluded: one sentence per hospital left out.
+        notes: sentences on the data and on what was done to it.
+        partition: how rows were given to hospitals: natural, iid, dirichlet, quantity or shards.
+        max_hospitals_per_patient: most hospitals that hold rows of the same patient, as far as the data tells.
+    """
+
+    dataset_name: str
+    task: str
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    hospitals: tuple[HospitalData, ...]
+    excluded: tuple[str, ...]
+    notes: tuple[str, ...]
+    partition: str
+    max_hospitals_per_patient: int = 1
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs a model needs: the classes, or 1 for regression."""
+        return len(self.class_names) or 1
+
+
+def _freeze_arrays(record: Dataset | HospitalData) -> None:
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
