@@ -1,0 +1,160 @@
+"""Exact weighted sums of named arrays: the same bits whatever the order, the grouping and the number of workers.
+
+Floating-point addition depends on its order; integer addition does not. Every contribution x * weight is rounded once
+to a multiple of 2**-40 and kept as an int64, and from there on every addition is exact.
+
+No overflow is possible: with |x| < 2**22 and weights of a cohort that sum to at most 1, a total stays within 2**62,
+half of what an int64 holds, which leaves room for the rounding of the weights themselves.
+
+Error bound: with n contributions whose weights sum to W, `mean` is within
+
+    n * 2**-41 / W + max |x| * 2**-51
+
+of the exact weighted mean, before it is rounded to the parameter's own dtype: the first term is the rounding to the
+grid, the second covers the products x * weight and the final division. For a thousand hospitals the first is 5e-10.
+
+Left out on purpose: modular sums and quantisation for secure aggregation, and any meaning of the weights.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import UpdateError
+
+__all__ = ["FRACTION_BITS", "LARGEST_VALUE", "FixedSum", "Shaped", "accumulate", "check_alike", "mean", "merge"]
+
+FixedSum = dict[str, NDArray[np.int64]]
+"""Running totals by parameter name, in units of 2**-FRACTION_BITS."""
+
+FRACTION_BITS = 40
+LARGEST_VALUE = 2.0**22
+"""What a parameter must stay below in magnitude: 2**22 * 2**40 fits an int64 with a bit to spare."""
+
+_BLOCK = 65_536  # elements: with the total's, 1.3 MB, which a core's second-level cache holds or nearly so
+_WEIGHT_SLACK = 1e-9
+
+
+class Shaped(Protocol):
+    """Anything that has the shape of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+
+
+def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: float) -> None:
+    """Add the arrays times the weight to the total, in place and exactly; a refused update leaves the total as it was.
+
+    >>> total: FixedSum = {}
+    >>> accumulate(total, {"bias": np.array([1.0, -2.0])}, 0.5)
+    >>> accumulate(total, {"bias": np.array([3.0, 0.0])}, 0.5)
+    >>> mean(total, 1.0, {"bias": np.zeros(2, np.float32)})["bias"]
+    array([ 2., -1.], dtype=float32)
+
+    Args:
+        total: the running total; an empty one takes on the names and shapes of the arrays.
+        arrays: real arrays of any shape and any dtype that float64 holds, |x| < 2**22.
+        weight: in (0, 1]; the weights of everything that goes into one total must sum to at most 1.
+
+    Raises:
+        UpdateError: a weight out of range, a name or a shape that differs from the total's, a dtype that is not a
+            number, or a value that is not finite or too large; the message names the parameter.
+    """
+    if not 0.0 < weight <= 1.0:
+        raise UpdateError(f"the weight {weight} of an update must be in (0, 1]: weights are shares of the cohort")
+    for name, array in arrays.items():
+        _check_values(name, array)
+    if total:
+        check_alike(arrays, total)
+    else:
+        total.update((name, np.zeros(array.shape, np.int64)) for name, array in arrays.items())
+    largest = max((array.size for array in arrays.values()), default=0)
+    buffer = np.empty(min(largest, _BLOCK), np.float64)
+    for name, array in arrays.items():
+        _add_scaled(
+            total[name].reshape(-1), np.ascontiguousarray(array).reshape(-1), weight * 2.0**FRACTION_BITS, buffer
+        )
+
+
+def merge(total: FixedSum, other: FixedSum) -> None:
+    """Add another total to this one, in place and exactly; merging an empty one changes nothing.
+
+    Raises:
+        UpdateError: the two do not hold the same names and shapes.
+    """
+    if not other:
+        return
+    if not total:
+        total.update((name, array.copy()) for name, array in other.items())
+        return
+    check_alike(other, total)
+    for name, array in other.items():
+        np.add(total[name], array, out=total[name])
+
+
+def mean(total: FixedSum, total_weight: float, like: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the total over the weight that went into it, each array in the dtype that `like` has under its name.
+
+    Args:
+        total: what `accumulate` and `merge` made.
+        total_weight: sum of the weights of all contributions, in (0, 1].
+        like: arrays with the names and shapes of the total; whole-number dtypes get the nearest whole number.
+
+    Raises:
+        UpdateError: the names or shapes differ, or the weight is out of range.
+    """
+    if not 0.0 < total_weight <= 1.0 + _WEIGHT_SLACK:
+        raise UpdateError(f"the weights of a sum add up to {total_weight}, which must be in (0, 1]: no one replied?")
+    check_alike(total, like)
+    means: dict[str, NDArray[Any]] = {}
+    for name, array in like.items():
+        values = np.asarray(total[name] * (2.0**-FRACTION_BITS / total_weight))
+        if not np.issubdtype(array.dtype, np.floating):
+            values = np.rint(values)
+        means[name] = values.astype(array.dtype)
+    return means
+
+
+def check_alike(arrays: Mapping[str, Shaped], like: Mapping[str, Shaped]) -> None:
+    """Refuse arrays whose names or shapes are not those of `like`.
+
+    Raises:
+        UpdateError: naming the first parameter that is missing, unknown, or of another shape.
+    """
+    for name in like:
+        if name not in arrays:
+            raise UpdateError(f"parameter {name} is missing: send every parameter of the model back")
+    for name, array in arrays.items():
+        if name not in like:
+            raise UpdateError(f"parameter {name} is not in the model: send back the parameters that were received")
+        if array.shape != like[name].shape:
+            raise UpdateError(f"parameter {name} has shape {array.shape}, which must be {like[name].shape}")
+
+
+def _check_values(name: str, array: NDArray[Any]) -> None:
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
+        raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
+    if array.size == 0:
+        return
+    # min and max carry a nan along and need no temporary array, so one pass each checks everything.
+    smallest, largest = float(array.min()), float(array.max())
+    if not (smallest > -LARGEST_VALUE and largest < LARGEST_VALUE):
+        worst = largest if not largest < LARGEST_VALUE else smallest
+        raise UpdateError(
+            f"parameter {name} holds {worst}, which must be finite and below {LARGEST_VALUE:.0f} in magnitude: "
+            "lower the learning rate or normalise the inputs"
+        )
+
+
+def _add_scaled(total: NDArray[np.int64], values: NDArray[Any], scale: float, buffer: NDArray[np.float64]) -> None:
+    """Add rint(values * scale) to the flat total, a cache-sized block at a time and without allocating."""
+    for start in range(0, values.size, _BLOCK):
+        part = values[start : start + _BLOCK]
+        scaled, into = buffer[: part.size], total[start : start + _BLOCK]
+        np.copyto(scaled, part)
+        np.multiply(scaled, scale, out=scaled)
+        np.rint(scaled, out=scaled)
+        np.add(into, scaled, out=into, dtype=np.int64, casting="unsafe")
