@@ -48,6 +48,8 @@ def build_model(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f'model "{config.name}" has no trainable parameter ([model] name)')
     _try_one_batch(config.name, model, tuple(input_shape), num_outputs)
+    if private:
+        _check_records_apart(config.name, model, tuple(input_shape))
     return model, notes
 
 
@@ -140,6 +142,25 @@ def _try_one_batch(name: str, model: nn.Module, input_shape: tuple[int, ...], nu
         ) from error
     if tuple(output.shape) != (2, num_outputs):
         raise ConfigError(f'model "{name}" returned shape {tuple(output.shape)} for 2 records, want (2, {num_outputs})')
+
+
+def _check_records_apart(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Refuse a model whose output for one record changes with another record of the batch.
+
+    Per-record clipping bounds nothing there, and no list of layers can rule out what a user's forward does.
+    """
+    outputs = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        record, *others = torch.randn((3, 1, *input_shape))
+        for other in others:
+            torch.manual_seed(1)  # the same dropout, if there is any
+            outputs.append(model(torch.cat([record, other]))[0])
+    if not torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise ConfigError(
+            f'model "{name}" mixes records: its output for one changes with another in the batch, so no clipping '
+            'protects it. Change the model, or set [privacy] placement = "none"'
+        )
 
 
 def _logistic(_: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

@@ -117,8 +117,8 @@ def check_execution(assignment: Assignment, execution: Execution) -> None:
         "round_number": assignment.round_number,
         "num_steps": assignment.num_steps,
         "sample_rate": assignment.sample_rate,
-        "noise_multiplier": assignment.noise_multiplier,
         "num_noise_draws": assignment.num_steps if private else 0,
+        "noise_multiplier": assignment.noise_multiplier,
     }
     for name, value in wanted.items():
         done = getattr(execution, name)

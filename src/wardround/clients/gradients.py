@@ -51,7 +51,7 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
     num_scrubbed = 0
 
     def clip_and_accumulate(self) -> None:
-        gradients = [gradient.reshape(len(gradient), -1) for gradient in self.grad_samples]
+        gradients = [rows.reshape(len(rows), p.numel()) for rows, p in zip(self.grad_samples, self.params, strict=True)]
         norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
         norms = torch.linalg.vector_norm(norms, dim=0)
         finite = norms.isfinite()

@@ -6,7 +6,9 @@ state kept between rounds (the local optimizer starts afresh, so that a redone r
 """
 
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,7 @@ from wardround.errors import ProtocolError
 from wardround.models import load_parameters, parameters_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
-from wardround.privacy.streams import MODEL, NOISE, SAMPLING, stream
+from wardround.streams import LAYERS, NOISE, SAMPLING, stream
 from wardround.rounds import Assignment, Execution, check_execution
 
 __all__ = ["HospitalTensors", "LocalTrainer", "loss_per_record", "resolve_device"]
@@ -76,9 +78,9 @@ class LocalTrainer:
         sampler = PoissonSampler(
             len(tensors.train_labels), assignment.sample_rate, self._stream(SAMPLING, assignment)
         )
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with _quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
-            torch.manual_seed(int(self._stream(MODEL, assignment).integers(2**63)))
+            torch.manual_seed(int(self._stream(LAYERS, assignment).integers(2**63)))
             steps = self._private_steps if assignment.max_grad_norm is not None else self._plain_steps
             counts = steps(tensors, assignment, sampler, proximal_mu)
         execution = Execution(
@@ -184,6 +186,14 @@ class LocalTrainer:
 
     def _stream(self, purpose: int, assignment: Assignment) -> np.random.Generator:
         return stream(self._seed, purpose, assignment.round_number, assignment.hospital_id)
+
+
+@contextmanager
+def _quiet_hooks() -> Iterator[None]:
+    """Silence torch's remark that the first layer's inputs need no gradient, which is as it should be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
+        yield
 
 
 def loss_per_record(task: str) -> Any:

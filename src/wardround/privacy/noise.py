@@ -1,0 +1,61 @@
+"""Gaussian noise from a stream of its own, counted as it is drawn.
+
+For simulation only: the stream follows from the run's seed, so whoever knows the seed can subtract the noise.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["GaussianNoise"]
+
+
+class GaussianNoise:
+    """Draws the noise of one hospital in one round, and counts it.
+
+    On a CPU the numbers come from the NumPy stream itself: torch's CPU generator keeps 32 bits of its seed, so two of
+    10^5 hospital-rounds would be likely to share all their noise. On CUDA a torch generator is seeded with 64 bits.
+
+    Attributes:
+        num_draws: noisy steps so far.
+        stddev: standard deviation used in every step so far; nan before the first.
+    """
+
+    def __init__(self, generator: np.random.Generator, device: torch.device) -> None:
+        """Draw from `generator` for parameters on `device`."""
+        self.num_draws = 0
+        self.stddev = float("nan")
+        self._generator = generator
+        self._cuda = None
+        if device.type == "cuda":
+            self._cuda = torch.Generator(device=device)
+            self._cuda.manual_seed(int(generator.integers(2**63)))
+
+    def noise_for(self, parameters: Sequence[Tensor], stddev: float) -> list[Tensor]:
+        """Return one step's noise: N(0, stddev^2) for every coordinate of every parameter, independent.
+
+        Args:
+            parameters: give the shapes, dtypes and device.
+            stddev: >= 0; 0 gives zeros, and is counted as well.
+
+        Raises:
+            ValueError: the scale changed within a round.
+        """
+        if self.num_draws and stddev != self.stddev:
+            raise ValueError(f"the noise scale changed within a round from {self.stddev} to {stddev}")
+        self.num_draws += 1
+        self.stddev = stddev
+        return [self._draw(parameter, stddev) for parameter in parameters]
+
+    def _draw(self, parameter: Tensor, stddev: float) -> Tensor:
+        if stddev == 0:
+            return torch.zeros_like(parameter)
+        if self._cuda is not None:
+            drawn = torch.randn(parameter.shape, generator=self._cuda, device=parameter.device, dtype=torch.float32)
+        else:
+            drawn = torch.from_numpy(
+                np.asarray(self._generator.standard_normal(tuple(parameter.shape), dtype=np.float32))
+            )
+        return (drawn * stddev).to(parameter.dtype)

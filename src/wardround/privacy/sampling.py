@@ -1,0 +1,40 @@
+"""Poisson batches at exactly the rate that is billed, counted as they are drawn."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wardround.errors import ConfigError
+
+__all__ = ["PoissonSampler"]
+
+
+class PoissonSampler:
+    """Draws batches in which every record is, independently, with the same probability.
+
+    Attributes:
+        sample_rate: that probability, in (0, 1].
+        num_draws: batches so far, empty ones included.
+        num_empty: empty ones among them.
+    """
+
+    def __init__(self, num_records: int, sample_rate: float, generator: np.random.Generator) -> None:
+        """Sample from `num_records` records (>= 1) at `sample_rate`.
+
+        Raises:
+            ConfigError: the rate is not in (0, 1].
+        """
+        if not 0 < sample_rate <= 1:
+            raise ConfigError(f"sample-rate = {sample_rate} must be > 0 and <= 1 ([training] sample-rate)")
+        self.sample_rate = sample_rate
+        self.num_draws = 0
+        self.num_empty = 0
+        self._num_records = num_records
+        self._generator = generator
+
+    def draw(self) -> Tensor:
+        """Return the next batch: the indices of its records, int64, ascending, possibly none."""
+        batch = np.flatnonzero(self._generator.random(self._num_records) < self.sample_rate)
+        self.num_draws += 1
+        self.num_empty += len(batch) == 0
+        return torch.from_numpy(batch)

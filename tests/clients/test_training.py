@@ -1,0 +1,292 @@
+"""Local training: the clipped sum is right in every mode, the noise is the noise billed, and nothing leaks across."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+
+from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround.config import ModelConfig, TrainingConfig
+from wardround.errors import ProtocolError
+from wardround.models import build_model, parameters_of
+from wardround.rounds import Assignment, check_execution
+from wardround.streams import NOISE, SAMPLING, stream
+
+MODES = ("hooks", "functorch", "ew", "ghost")
+NUM_RECORDS, NUM_FEATURES = 40, 6
+
+
+def tensors(seed=0, num_records=NUM_RECORDS, shape=(NUM_FEATURES,)):
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(num_records, *shape)).astype(np.float32) * 3
+    labels = generator.integers(0, 2, num_records)
+    return HospitalTensors(
+        train_features=torch.tensor(features),
+        train_labels=torch.tensor(labels),
+        test_features=torch.tensor(features),
+        test_labels=torch.tensor(labels),
+    )
+
+
+def trainer(mode="hooks", model="logistic", seed=7, shape=(NUM_FEATURES,), task="classification", **training):
+    outputs = 1 if task == "regression" else 2
+    built, _ = build_model(ModelConfig(name=model), input_shape=shape, num_outputs=outputs, seed=1)
+    config = TrainingConfig(**({"grad_sample_mode": mode, "learning_rate": 0.5} | training))
+    return LocalTrainer(built, config, task=task, seed=seed)
+
+
+def assignment(**changes):
+    values = {
+        "hospital_id": "north",
+        "round_number": 1,
+        "sample_rate": 0.3,
+        "expected_batch_size": 0.3 * NUM_RECORDS,
+        "num_steps": 5,
+        "noise_multiplier": 0.0,
+        "max_grad_norm": 0.7,
+        "weight": 1.0,
+    }
+    return Assignment(**(values | changes))
+
+
+def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
+    """DP-SGD on softmax regression in NumPy float64: Abadi et al. 2016, algorithm 1, without noise."""
+    weight, bias = (arrays[name].astype(float) for name in ("1.weight", "1.bias"))
+    features, labels = data.train_features.numpy().astype(float), data.train_labels.numpy()
+    sampling = stream(seed, SAMPLING, task.round_number, task.hospital_id)
+    for _ in range(task.num_steps):
+        batch = sampling.random(len(labels)) < task.sample_rate
+        logits = features[batch] @ weight.T + bias
+        residual = np.exp(logits - logits.max(1, keepdims=True))
+        residual /= residual.sum(1, keepdims=True)
+        residual -= np.eye(2)[labels[batch]]
+        gradients = np.einsum("no,ni->noi", residual, features[batch])
+        norms = np.sqrt((gradients**2).sum((1, 2)) + (residual**2).sum(1))
+        factors = np.minimum(1, (task.max_grad_norm or math.inf) / (norms + 1e-6))
+        weight -= learning_rate * np.einsum("n,noi->oi", factors, gradients) / task.expected_batch_size
+        bias -= learning_rate * (factors @ residual) / task.expected_batch_size
+    return {"1.weight": weight, "1.bias": bias}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_equals_the_numpy_loop(mode):
+    local, data = trainer(mode), tensors()
+    arrays = parameters_of(local.model)
+    got, execution = local.train(arrays, data, assignment())
+    want = reference_logistic(arrays, data, assignment())
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, atol=2e-5)
+    assert (execution.num_steps, execution.num_noise_draws, execution.sample_rate) == (5, 5, 0.3)
+
+
+def test_without_privacy_it_is_the_same_loop_without_clip():
+    local, data = trainer(), tensors()
+    arrays = parameters_of(local.model)
+    plain = assignment(max_grad_norm=None)
+    got, execution = local.train(arrays, data, plain)
+    for name, array in reference_logistic(arrays, data, plain).items():
+        np.testing.assert_allclose(got[name], array, atol=2e-5)
+    assert execution.num_noise_draws == 0
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def test_modes_agree_on_deeper_models(model):
+    shape, data = (1, 8, 8), tensors(shape=(1, 8, 8))
+    task = assignment(noise_multiplier=0.5)
+    results = []
+    for mode in MODES:
+        local = trainer(mode, model, shape=shape)
+        results.append(local.train(parameters_of(local.model), data, task)[0])
+    for result in results[1:]:
+        for name, array in results[0].items():
+            np.testing.assert_allclose(result[name], array, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_chunks_of_a_batch_add_up_to_the_same_step(mode, monkeypatch):
+    data, task = tensors(), assignment(noise_multiplier=1.0)
+    whole = trainer(mode)
+    want, _ = whole.train(parameters_of(whole.model), data, task)
+    monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 14 * 3)  # three records at a time
+    parts = trainer(mode)
+    got, execution = parts.train(parameters_of(parts.model), data, task)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, atol=1e-5)
+    assert execution.num_noise_draws == task.num_steps
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_empty_batches_are_steps_with_noise(mode):
+    local, data = trainer(mode), tensors()
+    task = assignment(sample_rate=1e-9, expected_batch_size=1.0, noise_multiplier=2.0, num_steps=3)
+    arrays = parameters_of(local.model)
+    got, execution = local.train(arrays, data, task)
+    assert (execution.num_empty_batches, execution.num_noise_draws, execution.num_steps) == (3, 3, 3)
+    assert math.isnan(execution.loss)
+    generator = stream(7, NOISE, 1, "north")
+    want = {name: array.copy() for name, array in arrays.items()}
+    for _ in range(3):
+        for name in want:
+            want[name] -= 0.5 * 2.0 * 0.7 * generator.standard_normal(want[name].shape, dtype=np.float32)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_noise_really_added_has_the_billed_scale(mode):
+    shape, num_outputs = (2_000,), 2
+    built, _ = build_model(ModelConfig(), input_shape=shape, num_outputs=num_outputs, seed=1)
+    local = LocalTrainer(built, TrainingConfig(grad_sample_mode=mode, learning_rate=1.0), task="classification", seed=3)
+    # Features of zero leave the weights' gradients at zero: what is left is noise alone.
+    data = HospitalTensors(
+        train_features=torch.zeros(30, *shape),
+        train_labels=torch.zeros(30, dtype=torch.int64),
+        test_features=torch.zeros(0, *shape),
+        test_labels=torch.zeros(0, dtype=torch.int64),
+    )
+    task = assignment(num_steps=1, noise_multiplier=1.5, max_grad_norm=0.8, expected_batch_size=9.0)
+    arrays = parameters_of(local.model)
+    got, _ = local.train(arrays, data, task)
+    noise = (arrays["1.weight"] - got["1.weight"]).ravel() * 9.0
+    scale = 1.5 * 0.8
+    assert kstest(noise, "norm", args=(0, scale)).pvalue > 0.01
+    for wrong in (scale * 2 / 3, scale * 3 / 2):
+        assert kstest(noise, "norm", args=(0, wrong)).pvalue < 1e-6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_records_that_are_not_finite_are_scrubbed_and_counted(mode):
+    data = tensors()
+    features = data.train_features.clone()
+    features[3] = math.nan
+    features[5, 0] = math.inf
+    spoiled = dataclasses.replace(data, train_features=features)
+    task = assignment(sample_rate=1.0, num_steps=2, noise_multiplier=0.3)
+    local = trainer(mode)
+    arrays = parameters_of(local.model)
+    got, execution = local.train(arrays, spoiled, task)
+    assert execution.num_scrubbed == 4
+    keep = [index for index in range(NUM_RECORDS) if index not in (3, 5)]
+    without = dataclasses.replace(
+        data, train_features=data.train_features[keep], train_labels=data.train_labels[keep]
+    )
+    want, _ = trainer(mode).train(arrays, without, task)
+    for name, array in want.items():
+        assert np.isfinite(got[name]).all()
+        np.testing.assert_allclose(got[name], array, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_of_nothing_but_broken_records_is_noise_alone(mode):
+    data = tensors()
+    broken = dataclasses.replace(data, train_features=torch.full_like(data.train_features, math.nan))
+    local = trainer(mode)
+    arrays = parameters_of(local.model)
+    task = assignment(sample_rate=1.0, num_steps=2)
+    got, execution = local.train(arrays, broken, task)
+    assert execution.num_scrubbed == 2 * NUM_RECORDS
+    assert all(np.array_equal(got[name], arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_record_moves_the_sum_by_no_more_than_the_clip(mode):
+    """Sensitivity: add one record to a batch, whatever its size and label; the clipped sum moves by at most C."""
+    data = tensors(1)
+    norm = 0.7
+    for scale in (1e-3, 1.0, 1e4):
+        sums = []
+        for count in (10, 11):
+            local = trainer(mode, learning_rate=1.0)
+            arrays = parameters_of(local.model)
+            features = data.train_features[:count].clone()
+            if count == 11:
+                features[10] *= scale
+            part = dataclasses.replace(data, train_features=features, train_labels=data.train_labels[:count])
+            task = assignment(sample_rate=1.0, num_steps=1, max_grad_norm=norm, expected_batch_size=1.0)
+            got, _ = local.train(arrays, part, task)
+            sums.append(np.concatenate([(arrays[name] - got[name]).ravel() for name in arrays]))
+        assert np.linalg.norm(sums[1] - sums[0]) <= norm * (1 + 1e-4)
+
+
+def test_streams_differ_by_hospital_and_round_and_repeat_with_the_seed():
+    data, results = tensors(), {}
+    for key in [("north", 1), ("north", 2), ("south", 1)]:
+        local = trainer()
+        task = assignment(hospital_id=key[0], round_number=key[1], noise_multiplier=1.0)
+        arrays = parameters_of(local.model)
+        results[key] = local.train(arrays, data, task)[0]
+        again, _ = trainer().train(arrays, data, task)
+        assert all(np.array_equal(results[key][name], again[name]) for name in again)
+    first, *others = results.values()
+    assert all(not np.array_equal(first["1.weight"], other["1.weight"]) for other in others)
+
+
+def test_one_trainer_serves_hospitals_in_any_order():
+    data, arrays = tensors(), parameters_of(trainer().model)
+    tasks = [assignment(hospital_id=name, noise_multiplier=1.0) for name in ("a", "b", "c")]
+    local = trainer(momentum=0.9)
+    forward = {task.hospital_id: local.train(arrays, data, task)[0] for task in tasks}
+    backward = {task.hospital_id: local.train(arrays, data, task)[0] for task in reversed(tasks)}
+    for name, want in forward.items():
+        assert all(np.array_equal(backward[name][key], want[key]) for key in want)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.7, None])
+def test_the_proximal_pull_is_mu_times_the_distance(max_grad_norm):
+    data = tensors()
+    task = assignment(num_steps=2, sample_rate=1e-9, expected_batch_size=1.0, max_grad_norm=max_grad_norm)
+    if max_grad_norm:
+        task = dataclasses.replace(task, noise_multiplier=1.0)
+    local = trainer()
+    arrays = parameters_of(local.model)
+    pulled, _ = local.train(arrays, data, task, proximal_mu=0.4)
+    free, _ = trainer().train(arrays, data, dataclasses.replace(task, num_steps=1))
+    second, _ = trainer().train(arrays, data, task)
+    for name in arrays:
+        # After the first step the distance is that step, so the second step is pulled back by lr * mu * distance.
+        want = second[name] - 0.5 * 0.4 * (free[name] - arrays[name])
+        np.testing.assert_allclose(pulled[name], want, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_regression_and_optimizers_reduce_the_loss(optimizer):
+    local = trainer(task="regression", optimizer=optimizer, learning_rate=0.05)
+    data = tensors(num_records=200)
+    target = data.train_features @ torch.linspace(-1, 1, NUM_FEATURES)
+    data = dataclasses.replace(data, train_labels=target)
+    arrays = parameters_of(local.model)
+    task = assignment(sample_rate=0.5, expected_batch_size=100.0, num_steps=60, max_grad_norm=20.0)
+    first, execution = local.train(arrays, data, task)
+    _, later = local.train(first, data, task)
+    assert later.loss < execution.loss / 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_steps": 4},
+        {"sample_rate": 0.31},
+        {"noise_multiplier": 0.99},
+        {"num_noise_draws": 4},
+        {"round_number": 2},
+        {"hospital_id": "south"},
+    ],
+)
+def test_a_difference_between_plan_and_execution_is_an_error(changes):
+    local = trainer()
+    task = assignment(noise_multiplier=1.0)
+    _, execution = local.train(parameters_of(local.model), tensors(), task)
+    check_execution(task, execution)
+    with pytest.raises(ProtocolError, match=f"executed {next(iter(changes))} = .* was planned and charged"):
+        check_execution(task, dataclasses.replace(execution, **changes))
+
+
+def test_a_step_whose_noise_was_forgotten_is_found(monkeypatch):
+    """The count comes from where noise is drawn, not from the plan."""
+    monkeypatch.setattr("wardround.clients.training.accumulate_batch", lambda *_: torch.zeros(0))
+    local = trainer()
+    with pytest.raises(ProtocolError, match="num_noise_draws = 0"):
+        local.train(parameters_of(local.model), tensors(), assignment())

@@ -1,0 +1,113 @@
+"""Settings: every value is checked once, every message says what to do."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wardround.config import Config, config_from_dict, config_to_toml, load_config
+from wardround.errors import ConfigError
+
+
+def test_defaults_are_the_main_job():
+    config = Config()
+    assert config.federation.dataset == "breast-cancer"
+    assert config.federation.num_hospitals == 5
+    assert config.privacy.noise_multiplier == 1.0
+    assert (config.privacy.unit, config.privacy.placement) == ("record", "local")
+
+
+@given(
+    num_rounds=st.integers(1, 1000),
+    fraction=st.floats(1e-6, 1.0),
+    deltas=st.one_of(st.floats(1e-12, 0.5), st.dictionaries(st.text(min_size=1), st.floats(1e-12, 0.5), max_size=3)),
+    hidden=st.lists(st.integers(1, 512), min_size=1, max_size=3),
+    weights=st.one_of(st.none(), st.lists(st.floats(0.01, 1.0), min_size=1, max_size=4)),
+)
+def test_toml_round_trip_is_exact(num_rounds, fraction, deltas, hidden, weights):
+    tables = {
+        "training": {"num-rounds": num_rounds, "fraction-train": fraction},
+        "privacy": {"target-delta": deltas},
+        "model": {"hidden-sizes": hidden},
+        "federation": {} if weights is None else {"class-weights": weights},
+    }
+    config = config_from_dict(tables)
+    assert config_from_dict(tomllib.loads(config_to_toml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainng.x=1", r"unknown section \[trainng\]: did you mean training\?"),
+        ("training.num-round=3", r"unknown key num-round in \[training\]: did you mean num-rounds\?"),
+        ("training.num_rounds=3", r"did you mean num-rounds\?"),
+        ("training.num-rounds=0", r"num-rounds = 0 must be >= 1 and <= 1000000 \(\[training\] num-rounds\)"),
+        ("training.num-rounds=2.5", "num-rounds = 2.5 must be a whole number"),
+        ("training.num-rounds=true", "num-rounds = True must be a whole number"),
+        ("training.learning-rate=nan", "learning-rate = nan must be a number"),
+        ("training.learning-rate=inf", "learning-rate = inf must be > 0"),
+        ("training.fraction-train=1.01", "fraction-train = 1.01 must be > 0 and <= 1"),
+        ("training.momentum=1.0", "momentum = 1.0 must be >= 0 and < 1"),
+        ("training.optimizer=sdg", r'optimizer = "sdg" must be one of sgd, adam .*did you mean sgd\?'),
+        ("privacy.noise-multiplier=-1.0", r"noise-multiplier = -1.0 must be >= 0 \(\[privacy\] noise-multiplier\)"),
+        ("privacy.target-delta=1.0", "target-delta = 1.0 must be > 0 and < 1"),
+        ("privacy.target-delta={a = 2.0}", "target-delta = 2.0 must be > 0 and < 1"),
+        ("privacy.on-budget=stp", r"did you mean stop\?"),
+        ("federation.class-weights=[1, 0]", "class-weights = 0.0 must be > 0 and <= 1"),
+        ("federation.target=x", r'target goes with dataset = "csv", not "breast-cancer"'),
+        ("federation.min-patients=1", "min-patients = 1 must be >= 2"),
+        ("simulation.dropout-rate=1.0", "dropout-rate = 1.0 must be >= 0 and < 1"),
+        ("model.hidden-sizes=[]", None),
+        ("privacy.placement=central", r'placement = "central" is not available'),
+        ("privacy.unit=hospital", r'unit = "hospital" is not available'),
+        ("aggregation.protocol=secagg+", r'protocol = "secagg\+" is not available'),
+        ("simulation.engine=stacked", r'engine = "stacked" is not available'),
+        ("nonsense", r"--set nonsense must be section.key=value"),
+    ],
+)
+def test_each_wrong_value_is_refused_by_name(override, message):
+    if message is None:
+        assert load_config(None, [override]).model.hidden_sizes == ()
+        return
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.local-steps=3", "training.local-epochs=1"], "local-steps and local-epochs exclude each other"),
+        (["training.batch-size=3", "training.sample-rate=0.1"], "batch-size and sample-rate exclude each other"),
+        (["privacy.noise-multiplier=1", "privacy.target-epsilon=1"], "noise-multiplier and target-epsilon exclude"),
+        (["privacy.noise-multiplier=0", "privacy.budget-epsilon=1"], "noise-multiplier = 0 spends infinite epsilon"),
+        (["privacy.placement=none", "privacy.budget-epsilon=1"], "budget-epsilon = 1.0 has no meaning without privacy"),
+        (["training.optimizer=adam", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),
+        (["federation.dataset=csv"], r'dataset = "csv" needs \[federation\] path'),
+    ],
+)
+def test_contradictions_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, overrides)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(ConfigError, match="no config file"):
+        load_config(tmp_path / "nowhere.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[training\nnum-rounds = 3")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        load_config(broken)
+    broken.write_text("training = 3")
+    with pytest.raises(ConfigError, match=r"\[training\] must be a table"):
+        load_config(broken)
+    with pytest.raises(ConfigError, match="cannot read config file"):
+        load_config(tmp_path)
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    path = tmp_path / "job.toml"
+    path.write_text("[training]\nnum-rounds = 3\nlearning-rate = 1\n")
+    config = load_config(path, ["training.num-rounds=7", "federation.dataset=digits"])
+    assert (config.training.num_rounds, config.training.learning_rate) == (7, 1.0)
+    assert config.federation.dataset == "digits"
