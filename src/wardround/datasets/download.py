@@ -5,14 +5,11 @@ Searched in this order: the folder named by data-dir, the folder named by the va
 """
 
 import hashlib
-import http.client
 import json
 import logging
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +66,12 @@ def fetch_file(remote: RemoteFile, data_dir: str | None) -> Path:
             "or point WARDROUND_DATA (or data-dir) at a folder that has it"
         )
     target = _cache_folder(remote) / remote.name
+    # The network modules take a tenth of a second to import, and most runs need none.
+    from http.client import HTTPException
+
     try:
         _download(remote, remote.url, target)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, HTTPException) as error:
         raise DataError(
             f"{remote.dataset} needs {remote.name}, which is not in {searched} and cannot be downloaded from "
             f"{remote.url} ({_reason(error)}): connect to the network, or point WARDROUND_DATA (or data-dir) at a "
@@ -116,6 +116,8 @@ def _cache_folder(remote: RemoteFile) -> Path:
 
 def _download(remote: RemoteFile, url: str, target: Path) -> None:
     """Write the file under a temporary name and rename it once it is complete and verified."""
+    import urllib.request
+
     _logger.info("downloading %s", url)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -170,9 +172,11 @@ def _manifest_sha256(path: Path) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
+    from urllib.error import HTTPError, URLError
+
+    if isinstance(error, HTTPError):
         return f"HTTP {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError):
+    if isinstance(error, URLError):
         return str(error.reason)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

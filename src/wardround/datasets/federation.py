@@ -66,7 +66,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
     notes = [
         *dataset.notes,
         *thinning_notes,
-        *_split_notes(dataset, partition, overlap),
+        *_split_notes(dataset, partition, overlap, hospitals),
         *_class_notes(hospitals, dataset),
     ]
     return Federation(
@@ -186,8 +186,10 @@ def _max_hospitals_per_patient(dataset: Dataset, kept: dict[str, tuple[_Rows, _R
     return int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
 
 
-def _split_notes(dataset: Dataset, partition: str, overlap: int) -> list[str]:
+def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tuple[HospitalData, ...]) -> list[str]:
     notes = []
+    if (most_rows := max(hospital.max_rows_per_patient for hospital in hospitals)) > 1:
+        notes.append(f"a patient has up to {most_rows} training rows at one hospital; a record is one row")
     if dataset.is_test is not None:
         notes.append("test rows are the official ones of each hospital; test-fraction is not used")
     if dataset.task == REGRESSION and partition in ("dirichlet", "shards"):

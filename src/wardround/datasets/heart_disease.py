@@ -1,6 +1,7 @@
 """UCI Heart Disease: four real hospitals, rows and columns as FLamby prepares them (303, 261, 46, 130 patients)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,9 @@ def _read_rows(path: Path) -> NDArray[np.float64]:
 
 
 def _features(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[str, ...], str]:
-    columns, indicators, zeros = {}, {}, []
+    columns: dict[str, NDArray[Any]] = {}
+    indicators: dict[str, NDArray[Any]] = {}
+    zeros = []
     for name, column in zip(_COLUMN_NAMES[:-1], rows.T[:-1], strict=True):
         if name in _REFERENCES:
             centre, scale = _REFERENCES[name]

@@ -66,7 +66,7 @@ def partition_dirichlet(
     left = counts.copy()
     parts = []
     for rows in np.array_split(np.arange(len(labels)), num_hospitals):
-        shares = generator.dirichlet(alpha * counts / counts.sum())
+        shares = _draw_shares(alpha * (counts / counts.sum()), generator)
         taken = _draw_counts(len(rows), shares, left, generator)
         starts = counts - left
         parts.append(np.sort(np.concatenate([pools[c][starts[c] : starts[c] + taken[c]] for c in range(len(classes))])))
@@ -90,7 +90,7 @@ def partition_quantity(num_rows: int, num_hospitals: int, alpha: float, generato
     """
     _check_enough_rows(num_rows, num_hospitals)
     spare = num_rows - num_hospitals
-    exact = spare * generator.dirichlet(np.full(num_hospitals, alpha))
+    exact = spare * _draw_shares(np.full(num_hospitals, alpha), generator)
     sizes = np.floor(exact).astype(np.int64)
     largest_remainders = np.argsort(sizes - exact, kind="stable")[: spare - sizes.sum()]
     sizes[largest_remainders] += 1
@@ -152,6 +152,11 @@ def quantile_bins(targets: NDArray[Any], num_bins: int = 10) -> NDArray[np.int64
     """
     edges = np.quantile(targets, np.arange(1, num_bins) / num_bins)
     return np.searchsorted(np.unique(edges), targets, side="right").astype(np.int64)
+
+
+def _draw_shares(concentrations: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    # Beyond these limits the draw is one class, or the prior, to the last digit; and numpy's overflows.
+    return generator.dirichlet(np.clip(concentrations, 1e-300, 1e12))
 
 
 def _draw_counts(

@@ -82,7 +82,7 @@ def _choose_test(strata: NDArray[Any], test_fraction: float, generator: np.rando
 
 def _share_out(total: int, exact: NDArray[np.floating[Any]], most: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return whole quotas near the exact ones, none above most, that sum to total or to as much as most allows."""
-    quotas = np.minimum(np.floor(exact).astype(np.int64), most)
+    quotas: NDArray[np.int64] = np.minimum(np.floor(exact).astype(np.int64), most)
     while (missing := min(total, int(most.sum())) - int(quotas.sum())) > 0:
         lag = np.where(quotas < most, exact - quotas, -np.inf)
         quotas[np.argsort(-lag, kind="stable")[: min(missing, int((quotas < most).sum()))]] += 1

@@ -1,0 +1,340 @@
+"""One conformance suite over every source that is on this machine, and what is special about each."""
+
+import io
+import json
+import tarfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wardround.config import FederationConfig
+from wardround.datasets import SOURCES, Dataset, catalogue, fetch, load_dataset, load_federation
+from wardround.datasets import medmnist as medmnist_source
+from wardround.datasets.cifar10 import _FILE as CIFAR10_FILE
+from wardround.datasets.idx_images import scaled_pixels
+from wardround.errors import ConfigError, DataError
+
+BUNDLED = ("breast-cancer", "digits", "synthetic-regression")
+ON_DISK = {
+    "heart-disease": "heart_disease",
+    "ist": "ist",
+    "fashion-mnist": "fashion_mnist",
+    "cifar10": "cifar10_subset",
+    "medmnist:pneumoniamnist": "pneumoniamnist",
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WARDROUND_DATA", raising=False)
+
+
+def _load(name: str, real_data: Path) -> Dataset:
+    if name in ON_DISK and not (real_data / ON_DISK[name]).is_dir():
+        pytest.skip(f"no {ON_DISK[name]} in {real_data}")
+    return load_dataset(FederationConfig(dataset=name, data_dir=str(real_data)))
+
+
+@pytest.mark.parametrize("name", [*BUNDLED, *ON_DISK])
+def test_every_source_keeps_the_promises_of_a_dataset(name: str, real_data: Path) -> None:
+    dataset = _load(name, real_data)
+    num_rows = len(dataset.labels)
+    assert dataset.name == name
+    assert dataset.task == SOURCES[name].task
+    assert dataset.features.dtype == np.float32
+    assert len(dataset.features) == num_rows
+    assert np.isfinite(dataset.features).all()
+    assert float(np.abs(dataset.features).max()) < 11
+    assert not dataset.features.flags.writeable
+    if dataset.task == "classification":
+        assert dataset.labels.dtype == np.int64
+        assert sorted(np.unique(dataset.labels)) == list(range(len(dataset.class_names)))
+    else:
+        assert (dataset.labels.dtype, dataset.class_names) == (np.float32, ())
+    if dataset.features.ndim == 2:
+        assert len(set(dataset.feature_names)) == dataset.features.shape[1]
+    else:
+        assert (dataset.features.ndim, dataset.feature_names) == (4, ())
+    for column in (dataset.hospitals, dataset.patients, dataset.is_test):
+        assert column is None or column.shape == (num_rows,)
+    assert sum(note.startswith("source: ") for note in dataset.notes) == 1
+    assert sum(note.startswith("normalisation: ") for note in dataset.notes) == 1
+    if name != "cifar10":
+        assert num_rows == SOURCES[name].num_rows
+
+
+def test_the_catalogue_lists_every_source_once() -> None:
+    entries = catalogue()
+    assert [entry.name for entry in entries] == list(SOURCES)
+    assert {entry.name for entry in entries if not entry.needs_download} == {*BUNDLED, "csv"}
+    assert {entry.name.split(":")[0] for entry in entries} == {
+        *BUNDLED,
+        *("csv", "heart-disease", "ist", "fashion-mnist", "mnist", "cifar10", "medmnist"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("heart_disease", r'unknown dataset "heart_disease" .*did you mean heart-disease\?'),
+        ("fashionmnist", r"did you mean fashion-mnist\?"),
+        ("zzz", r'unknown dataset "zzz" .*Known: breast-cancer, digits'),
+        ("medmnist", r'unknown dataset "medmnist" .*Known: medmnist:pathmnist'),
+        ("medmnist:pneumonia", r"did you mean medmnist:pneumoniamnist\?"),
+        ("medmnist:chestmnist", r"chestmnist and the 3D sets are not supported"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_its_neighbour(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_dataset(FederationConfig(dataset=name))
+    with pytest.raises(ConfigError, match=message):
+        fetch(name)
+
+
+def test_fetch_returns_the_verified_files(real_data: Path) -> None:
+    assert fetch("breast-cancer") == []
+    names = [path.name for path in fetch("heart-disease", str(real_data))]
+    assert names == [f"processed.{name}.data" for name in ("cleveland", "hungarian", "switzerland", "va")]
+
+
+def test_breast_cancer_calls_malignant_the_positive_class() -> None:
+    dataset = load_dataset(FederationConfig())
+    assert np.bincount(dataset.labels).tolist() == [357, 212]
+    assert dataset.features.min() == pytest.approx(-1, abs=0.03)
+    assert dataset.features.max() == pytest.approx(1, abs=0.03)
+
+
+def test_synthetic_regression_is_its_formula_and_its_noise_whatever_the_seed() -> None:
+    dataset = load_dataset(FederationConfig(dataset="synthetic-regression", seed=7))
+    x = dataset.features.astype(np.float64)
+    exact = np.sin(np.pi * x[:, 0]) + x[:, 1] ** 2 + x[:, 2] * x[:, 3] + np.exp(x[:, 4]) + x[:, 5] ** 3
+    noise = dataset.labels - exact
+    assert noise.std() == pytest.approx(0.1, rel=0.01)
+    assert abs(noise.mean()) < 0.001
+    again = load_dataset(FederationConfig(dataset="synthetic-regression", seed=8))
+    assert np.array_equal(dataset.labels, again.labels)
+
+
+def _auc(dataset: Dataset) -> float:
+    """Return the AUC of a logistic regression, every hospital predicted by the others' five folds."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    scores = cross_val_predict(
+        LogisticRegression(max_iter=1000),
+        dataset.features,
+        dataset.labels,
+        groups=dataset.hospitals if len(np.unique(dataset.hospitals)) >= 5 else np.arange(len(dataset.labels)),
+        cv=GroupKFold(5),
+        method="predict_proba",
+    )
+    return float(roc_auc_score(dataset.labels, scores[:, 1]))
+
+
+def test_heart_disease_is_prepared_as_flamby_does(real_data: Path) -> None:
+    dataset = _load("heart-disease", real_data)
+    names, counts = np.unique(dataset.hospitals, return_counts=True)
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {
+        "cleveland": 303,
+        "hungary": 261,
+        "switzerland": 46,
+        "va-long-beach": 130,
+    }
+    assert dataset.features.shape == (740, 13)
+    rates = [float(dataset.labels[dataset.hospitals == name].mean()) for name in names]
+    assert np.round(rates, 2).tolist() == [0.46, 0.38, 0.98, 0.78]
+    cholesterol = dataset.features[:, dataset.feature_names.index("cholesterol")]
+    assert (cholesterol[dataset.hospitals == "switzerland"] == 0).all()
+    assert any("cholesterol (79)" in note for note in dataset.notes)
+    assert 0.86 < _auc(dataset) < 0.90
+
+
+def test_ist_has_its_hospitals_and_the_known_auc_and_no_outcome(real_data: Path) -> None:
+    dataset = _load("ist", real_data)
+    assert dataset.features.shape == (19_435, 34)
+    assert int(dataset.labels.sum()) == 1781
+    sizes = np.unique(dataset.hospitals, return_counts=True)[1]
+    assert (len(sizes), int((sizes >= 50).sum())) == (466, 118)
+    # A leaked outcome would lift the AUC far above the published figure of baseline models, about .80.
+    assert 0.78 < _auc(dataset) < 0.83
+    single = [abs(np.corrcoef(column, dataset.labels)[0, 1]) for column in dataset.features.T]
+    assert max(single) < 0.3
+
+
+def test_stroke_trial_federation_names_who_is_left_out(real_data: Path) -> None:
+    federation = load_federation(FederationConfig(dataset="ist", data_dir=str(real_data), min_patients=50))
+    assert (len(federation.hospitals), len(federation.excluded)) == (118, 348)
+    assert federation.hospitals[0].hospital_id == "hospital-1"
+    assert "hospital-8 has 44 patients, fewer than min-patients = 50" in federation.excluded
+
+
+def test_ist_reads_the_published_table_too_and_refuses_another(real_data: Path, tmp_path: Path) -> None:
+    import gzip
+
+    if not (real_data / "ist").is_dir():
+        pytest.skip(f"no ist in {real_data}")
+    table = gzip.decompress((real_data / "ist" / "ist.csv.gz").read_bytes())
+    published = tmp_path / "IST_corrected.csv"
+    published.write_bytes(table)
+    config = FederationConfig(dataset="ist", data_dir=str(tmp_path))
+    packed = load_dataset(FederationConfig(dataset="ist", data_dir=str(real_data)))
+    unpacked = load_dataset(config)
+    assert np.array_equal(packed.features, unpacked.features)
+    assert any("no published checksum" in note for note in unpacked.notes)
+    published.write_bytes(b"\n".join(table.split(b"\n")[:1000]))
+    with pytest.raises(DataError, match=r"not 19435 of 466: download IST_corrected.csv from Edinburgh"):
+        load_dataset(config)
+    published.write_bytes(table.replace(b'"PACS"', b'"QACS"'))
+    with pytest.raises(DataError, match=r"STYPE has unknown levels \['QACS'\]"):
+        load_dataset(config)
+    published.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"cannot read .* as the trial's table"):
+        load_dataset(config)
+
+
+def test_ist_elsewhere_says_where_to_get_it() -> None:
+    with pytest.raises(DataError, match=r"download IST_corrected.csv from .*10.7488/ds/104.* or point WARDROUND_DATA"):
+        fetch("ist")
+
+
+def test_pixels_are_scaled_by_public_constants() -> None:
+    parts = [np.array([0, 51, 255], dtype=np.uint8).reshape(1, 1, 1, 3)] * 2
+    assert scaled_pixels(parts)[1, 0, 0].tolist() == pytest.approx([-1, -0.6, 1])
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "medmnist:pneumoniamnist"])
+def test_official_test_rows_are_kept(name: str, real_data: Path) -> None:
+    dataset = _load(name, real_data)
+    assert dataset.is_test is not None
+    wanted = {"fashion-mnist": 10_000, "cifar10": 1_000, "medmnist:pneumoniamnist": 624}
+    assert int(dataset.is_test.sum()) == wanted[name]
+
+
+def test_mnist_does_not_take_fashion_mnist_for_itself(real_data: Path) -> None:
+    if not (real_data / "fashion_mnist").is_dir():
+        pytest.skip(f"no fashion_mnist in {real_data}")
+    with pytest.raises(DataError, match=r"mnist needs f68b3c2dcbeaaa9fbdd348bbdeb94873"):
+        load_dataset(FederationConfig(dataset="mnist", data_dir=str(real_data / "fashion_mnist")))
+
+
+def _cifar_archive(folder: Path, batches: dict[str, bytes]) -> FederationConfig:
+    folder.mkdir(exist_ok=True)
+    path = folder / CIFAR10_FILE.name
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in batches.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    _state(path)
+    return FederationConfig(dataset="cifar10", data_dir=str(folder))
+
+
+def _state(path: Path) -> None:
+    digest = sha256(path.read_bytes()).hexdigest()
+    path.with_name("MANIFEST.json").write_text(json.dumps({"files": [{"path": path.name, "sha256": digest}]}))
+
+
+NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+
+
+def test_cifar10_reads_label_and_channels(tmp_path: Path) -> None:
+    row = bytes([3]) + bytes([255]) * 1024 + bytes([0]) * 1024 + bytes([51]) * 1024
+    dataset = load_dataset(_cifar_archive(tmp_path / "c", dict.fromkeys(NAMES, row * 2)))
+    assert dataset.labels.tolist() == [3] * 12
+    assert dataset.features[0, :, 0, 0].tolist() == pytest.approx([1, -1, -0.6])
+    assert dataset.is_test is not None
+    assert dataset.is_test.tolist() == [False] * 10 + [True] * 2
+    assert any("a subset of the official archive" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (dict.fromkeys(NAMES[:-1], bytes(3073)), r"has no whole cifar-10-batches-bin/test_batch.bin"),
+        (dict.fromkeys(NAMES, bytes(3000)), r"has no whole cifar-10-batches-bin/data_batch_1.bin"),
+        (dict.fromkeys(NAMES, bytes([10]) + bytes(3072)), r"has label 10, beyond the 10 classes"),
+    ],
+)
+def test_a_cifar10_archive_of_another_layout_is_an_error(
+    tmp_path: Path, batches: dict[str, bytes], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_dataset(_cifar_archive(tmp_path / "c", batches))
+
+
+def test_a_truncated_cifar10_archive_is_an_error(tmp_path: Path) -> None:
+    config = _cifar_archive(tmp_path / "c", dict.fromkeys(NAMES, bytes(3073)))
+    path = tmp_path / "c" / CIFAR10_FILE.name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match="another version"):
+        load_dataset(config)
+    _state(path)
+    with pytest.raises(DataError, match="cannot unpack"):
+        load_dataset(config)
+
+
+def _npz(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrays: dict[str, np.ndarray], num_rows: int
+) -> FederationConfig:
+    from hashlib import md5
+
+    path = tmp_path / "breastmnist.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    images = medmnist_source.MedicalImages(
+        sentence="invented",
+        num_rows=num_rows,
+        md5=md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
+        class_names=("a", "b"),
+    )
+    monkeypatch.setattr(medmnist_source, "MEDMNIST", {"breastmnist": images})
+    return FederationConfig(dataset="medmnist:breastmnist", data_dir=str(tmp_path))
+
+
+def _medical(channels: tuple[int, ...], **changes: np.ndarray) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for part, count in (("train", 4), ("val", 2), ("test", 3)):
+        arrays[f"{part}_images"] = np.full((count, 28, 28, *channels), 255, dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 2).reshape(-1, 1).astype(np.uint8)
+    return arrays | changes
+
+
+@pytest.mark.parametrize(("channels", "shape"), [((), (9, 1, 28, 28)), ((3,), (9, 3, 28, 28))])
+def test_medmnist_puts_channels_first_and_trains_on_validation_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    dataset = load_dataset(_npz(tmp_path, monkeypatch, _medical(channels), 9))
+    assert dataset.features.shape == shape
+    assert (dataset.features == 1).all()
+    assert dataset.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+    assert dataset.is_test is not None
+    assert dataset.is_test.tolist() == [False] * 6 + [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_rows", "message"),
+    [
+        ({}, 10, r"has 9 rows and labels up to 1, not 10 rows of 2 classes"),
+        ({"test_labels": np.array([0, 1, 2])}, 9, r"labels up to 2, not 9 rows of 2 classes"),
+        ({"val_labels": np.zeros((2, 14), dtype=np.uint8)}, 9, r"val has images .* not one label per image"),
+        ({"train_images": np.zeros((4, 28, 28), dtype=np.float32)}, 9, r"train has images float32"),
+        ({"train_images": np.zeros((4, 28, 28, 28), dtype=np.uint8)}, 9, r"train has images uint8"),
+        ({"train_images": np.array([None] * 4)}, 9, r"cannot read .*breastmnist.npz"),
+    ],
+)
+def test_a_medmnist_file_of_another_layout_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, np.ndarray], num_rows: int, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_dataset(_npz(tmp_path, monkeypatch, _medical((), **changes), num_rows))
+
+
+def test_a_truncated_medmnist_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _npz(tmp_path, monkeypatch, _medical(()), 9)
+    path = tmp_path / "breastmnist.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="damaged or another version"):
+        load_dataset(config)
