@@ -88,6 +88,8 @@ def _read_table(path: Path) -> "pd.DataFrame":
         raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
     if table.empty:
         raise DataError(f"{path} has a header but no row: it needs one line per record")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{path}: rows have more cells than the header has names: give every column a name")
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     return table
 
