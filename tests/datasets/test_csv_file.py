@@ -128,6 +128,7 @@ DATES = "d,x,y\n" + "".join(f"day{row},{row},{row % 2}\n" for row in range(101))
         ("alive,x\n1,5\n0,5\n", {}, r"no feature column with two different values"),
         ("alive,x\n1,2\n0,3,4\n0,5,6,7\n", {}, r"cannot read .*own.csv as CSV"),
         ("alive,x\n1,2,3\n0,3,4\n", {}, r"rows have more cells than the header has names"),
+        ("alive,x,x \n1,2,3\n0,3,4\n", {}, r"names a column twice: x"),
         (b"alive,x\n1,\xff\xfe\n0,b\n", {}, r"is not UTF-8 text"),
         ("alive,x\ninf,1\n2.5,2\n", {}, r"target 'alive' has infinite values"),
         (MANY, {"target": "y"}, r"target 'y' has 101 classes, more than 100: name another target"),

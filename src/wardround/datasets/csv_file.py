@@ -5,6 +5,7 @@ free text are refused rather than guessed at.
 """
 
 import gzip
+import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,20 +78,33 @@ def _read_table(path: Path) -> "pd.DataFrame":
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.readline().decode("utf-8-sig")
         separator = max(_SEPARATORS, key=header.count)
-        table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False)
+        with warnings.catch_warnings():
+            # Without index_col = False the first column would silently become the index where rows are too wide.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                encoding="utf-8-sig",
+                skipinitialspace=True,
+                low_memory=False,
+                index_col=False,
+            )
     except FileNotFoundError:
         raise DataError(f"no file {path}: check [federation] path (relative to the current directory)") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} is empty: it needs a header line and one line per record") from None
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path}: rows have more cells than the header has names: give every column a name") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
     if table.empty:
         raise DataError(f"{path} has a header but no row: it needs one line per record")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise DataError(f"{path}: rows have more cells than the header has names: give every column a name")
     table.columns = pd.Index([str(name).strip() for name in table.columns])
+    if not table.columns.is_unique:
+        twice = ", ".join(table.columns[table.columns.duplicated()])
+        raise DataError(f"{path} names a column twice: {twice}. Give every column a name of its own")
     return table
 
 
