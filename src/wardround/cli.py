@@ -29,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Data sets: what there is, how it is split, getting it.", no_args_is_help=True)
-ledger_app = typer.Typer(help="The ledger of a run: every charge, and whether it is as it was written.", no_args_is_help=True)
+ledger_app = typer.Typer(
+    help="The ledger of a run: every charge, and whether it is as it was written.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 app.add_typer(ledger_app, name="ledger")
 

@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, check_execution
 from wardround.streams import NOISE, SAMPLING, stream
@@ -170,9 +170,7 @@ def test_records_that_are_not_finite_are_scrubbed_and_counted(mode):
     got, execution = local.train(arrays, spoiled, task)
     assert execution.num_scrubbed == 4
     keep = [index for index in range(NUM_RECORDS) if index not in (3, 5)]
-    without = dataclasses.replace(
-        data, train_features=data.train_features[keep], train_labels=data.train_labels[keep]
-    )
+    without = dataclasses.replace(data, train_features=data.train_features[keep], train_labels=data.train_labels[keep])
     want, _ = trainer(mode).train(arrays, without, task)
     for name, array in want.items():
         assert np.isfinite(got[name]).all()
@@ -209,6 +207,38 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip(mode):
             got, _ = local.train(arrays, part, task)
             sums.append(np.concatenate([(arrays[name] - got[name]).ravel() for name in arrays]))
         assert np.linalg.norm(sums[1] - sums[0]) <= norm * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew"])
+@pytest.mark.parametrize("max_grad_norm", [0.7, None])
+def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm, monkeypatch):
+    """Repeating every row of a patient changes nothing: the patient is sampled, averaged and clipped as one."""
+    data = tensors()
+    copies = torch.arange(NUM_RECORDS) % 3 + 1
+    owners = torch.arange(NUM_RECORDS).repeat_interleave(copies)
+    repeated = dataclasses.replace(
+        data,
+        train_features=data.train_features[owners],
+        train_labels=data.train_labels[owners],
+        train_owners=owners,
+    )
+    task = assignment(max_grad_norm=max_grad_norm, noise_multiplier=1.0 if max_grad_norm else 0.0)
+    single = trainer(mode)
+    arrays = parameters_of(single.model)
+    want, _ = single.train(arrays, data, task)
+    for floats in (14 * 4, 2**27):
+        monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", floats)
+        got, execution = trainer(mode).train(arrays, repeated, task)
+        assert execution.num_examples == NUM_RECORDS
+        for name, array in want.items():
+            np.testing.assert_allclose(got[name], array, atol=1e-5)
+
+
+def test_ghost_clipping_refuses_patients_of_several_rows():
+    data = dataclasses.replace(tensors(), train_owners=torch.arange(NUM_RECORDS) // 2)
+    local = trainer("ghost")
+    with pytest.raises(ConfigError, match="can't average the rows of one patient"):
+        local.train(parameters_of(local.model), data, assignment())
 
 
 def test_streams_differ_by_hospital_and_round_and_repeat_with_the_seed():

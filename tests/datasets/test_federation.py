@@ -152,7 +152,7 @@ def test_an_artificial_partition_keeps_a_patient_at_one_hospital(partition: str)
     for hospital in federation.hospitals:
         sides = [{int(row) // 3 for row in part[:, 0]} for part in (hospital.train_features, hospital.test_features)]
         assert not sides[0] & sides[1]
-        assert hospital.max_rows_per_patient == 3
+        assert hospital.train_owners.tolist() == [row // 3 for row in range(len(hospital.train_labels))]
     assert len(_rows(federation)) == 120 - sum(3 for _ in federation.excluded)
 
 

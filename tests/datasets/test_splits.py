@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
-from wardround.datasets.streams import PARTITION, SPLIT, data_stream
 
 
 @settings(max_examples=150, deadline=None)
@@ -68,12 +67,3 @@ def test_keep_shares_keeps_exactly_the_share_of_each_class_and_one_row_at_least(
     kept = keep_shares(labels, (1.0, 0.5, 0.01), np.random.default_rng(0))
     assert np.bincount(labels[kept]).tolist() == [100, 25, 1]
     assert (np.diff(kept) > 0).all()
-
-
-def test_streams_differ_by_seed_purpose_and_name_and_by_nothing_else() -> None:
-    draws = {
-        key: data_stream(*key).random()
-        for key in ((1, SPLIT, "a"), (2, SPLIT, "a"), (1, PARTITION, "a"), (1, SPLIT, "b"), (1, SPLIT, ""))
-    }
-    assert len(set(draws.values())) == len(draws)
-    assert data_stream(1, SPLIT, "a").random() == draws[(1, SPLIT, "a")]

@@ -63,9 +63,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
         hospital = _hospital(federation, context)
         model = trainer().model
         load_parameters(model, wire.arrays_of(message.content[wire.ARRAYS]))
-        evaluation = evaluate(
-            model, tensors_of(hospital), hospital_id=hospital.hospital_id, task=federation.task
-        )
+        evaluation = evaluate(model, tensors_of(hospital), hospital_id=hospital.hospital_id, task=federation.task)
         return wire.evaluation_reply(evaluation, message)
 
     return client_app
@@ -84,7 +82,7 @@ def hospital_profile(hospital: HospitalData, task: str) -> HospitalProfile:
         baseline = 1.0 - error / spread if spread > 0 else float("nan")
     return HospitalProfile(
         hospital_id=hospital.hospital_id,
-        num_train=len(train),
+        num_train=hospital.num_records,
         num_test=len(test),
         fingerprint=hospital.fingerprint,
         majority_accuracy=baseline,
@@ -119,6 +117,7 @@ def _to_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors
         train_labels=torch.tensor(hospital.train_labels, device=device),
         test_features=torch.tensor(hospital.test_features, device=device),
         test_labels=torch.tensor(hospital.test_labels, device=device),
+        train_owners=None if hospital.train_owners is None else torch.tensor(hospital.train_owners, device=device),
     )
 
 

@@ -49,9 +49,13 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
     """
 
     num_scrubbed = 0
+    owners: Tensor | None = None
+    """Which record of the chunk each row belongs to, ascending from 0; None where every row is a record."""
 
     def clip_and_accumulate(self) -> None:
         gradients = [rows.reshape(len(rows), p.numel()) for rows, p in zip(self.grad_samples, self.params, strict=True)]
+        if self.owners is not None:
+            gradients = [_mean_by_owner(rows, self.owners) for rows in gradients]
         norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
         norms = torch.linalg.vector_norm(norms, dim=0)
         finite = norms.isfinite()
@@ -62,7 +66,9 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
         factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
         for parameter, gradient in zip(self.params, gradients, strict=True):
             clipped_sum = (factors @ gradient).view_as(parameter)
-            parameter.summed_grad = clipped_sum if parameter.summed_grad is None else parameter.summed_grad + clipped_sum
+            parameter.summed_grad = (
+                clipped_sum if parameter.summed_grad is None else parameter.summed_grad + clipped_sum
+            )
 
 
 class GhostOptimizer(_CountedNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]
@@ -104,26 +110,57 @@ def accumulate_batch(
     features: Tensor,
     labels: Tensor,
     loss_per_record: LossPerRecord,
+    owners: Tensor | None = None,
 ) -> Tensor:
-    """Take one private step on a Poisson batch of any size, zero included, and return the records' losses (n,).
+    """Take one private step on a Poisson batch of any size, zero included, and return the rows' losses (n,).
 
     Large batches are worked off in chunks, whose clipped sums add up to the same step.
+
+    Args:
+        module: from `per_record_module`.
+        optimizer: of the matching kind.
+        features: (n, ...) rows of the batch.
+        labels: (n,).
+        loss_per_record: loss of each row.
+        owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's gradient
+            is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with augmentations), so that
+            the patient is the record that is protected.
     """
     chunk = max(1, _CHUNK_FLOATS // sum(parameter.numel() for parameter in optimizer.params))
-    starts = list(range(0, len(labels), chunk))
-    if not starts:
+    parts = _chunks(len(labels), chunk, owners)
+    if not parts:
         _step_on_nothing(optimizer)
         return labels.new_zeros(0, dtype=torch.float32)
     losses = []
-    for start in starts:
+    for part in parts:
         optimizer.zero_grad(set_to_none=True)
-        part = slice(start, start + chunk)
-        backward = _ghost_backward if isinstance(optimizer, GhostOptimizer) else _plain_backward
-        losses.append(backward(module, optimizer, features[part], labels[part], loss_per_record))
-        optimizer.signal_skip_step(do_skip=start != starts[-1])
+        if isinstance(optimizer, GhostOptimizer):
+            losses.append(_ghost_backward(module, optimizer, features[part], labels[part], loss_per_record))
+        else:
+            optimizer.owners = (
+                None if owners is None else torch.unique_consecutive(owners[part], return_inverse=True)[1]
+            )
+            losses.append(_plain_backward(module, features[part], labels[part], loss_per_record))
+        optimizer.signal_skip_step(do_skip=part is not parts[-1])
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return torch.cat(losses)
+
+
+def _chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
+    """Return slices of about `chunk` rows that leave each owner's rows together."""
+    starts = torch.arange(0, num_rows, chunk)
+    if owners is not None and num_rows:
+        # The first row of the owner that the plain start falls on.
+        starts = torch.unique(torch.searchsorted(owners.cpu(), owners.cpu()[starts]))
+    edges = [*starts.tolist(), num_rows]
+    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def _mean_by_owner(rows: Tensor, owners: Tensor) -> Tensor:
+    """Return the mean of each owner's rows: (n, p) and (n,) -> (num_owners, p)."""
+    counts = torch.bincount(owners)
+    return rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, owners, rows) / counts[:, None]
 
 
 def _step_on_nothing(optimizer: PrivateOptimizer | GhostOptimizer) -> None:
@@ -131,13 +168,13 @@ def _step_on_nothing(optimizer: PrivateOptimizer | GhostOptimizer) -> None:
     for parameter in optimizer.params:
         parameter.grad = torch.zeros_like(parameter)
         parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
+    if isinstance(optimizer, PrivateOptimizer):
+        optimizer.owners = None
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def _plain_backward(
-    module: nn.Module, _: PrivateOptimizer, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
-) -> Tensor:
+def _plain_backward(module: nn.Module, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord) -> Tensor:
     losses = loss_per_record(module(features), labels)
     losses.mean().backward()
     return losses.detach()

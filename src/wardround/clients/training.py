@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from wardround.clients.gradients import GhostOptimizer, PrivateOptimizer, accumulate_batch, per_record_module
 from wardround.config import TrainingConfig
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.models import load_parameters, parameters_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
@@ -32,12 +32,30 @@ __all__ = ["HospitalTensors", "LocalTrainer", "loss_per_record", "resolve_device
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HospitalTensors:
-    """One hospital's records on the device: features (n, ...) float32, labels (n,) int64 or float32."""
+    """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
+
+    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
+    """
 
     train_features: Tensor
     train_labels: Tensor
     test_features: Tensor
     test_labels: Tensor
+    train_owners: Tensor | None = None
+
+    @property
+    def num_records(self) -> int:
+        """Number of training records: of patients, where patients own several rows."""
+        return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
+
+    def rows_of(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the rows of a batch of records, and the record of each row where they differ."""
+        if self.train_owners is None:
+            return batch, None
+        chosen = torch.zeros(self.num_records, dtype=torch.bool, device=self.train_owners.device)
+        chosen[batch] = True
+        rows = chosen[self.train_owners].nonzero().squeeze(1)
+        return rows, self.train_owners[rows]
 
 
 class LocalTrainer:
@@ -75,9 +93,7 @@ class LocalTrainer:
         """
         started = time.perf_counter()
         load_parameters(self.model, arrays)
-        sampler = PoissonSampler(
-            len(tensors.train_labels), assignment.sample_rate, self._stream(SAMPLING, assignment)
-        )
+        sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, self._stream(SAMPLING, assignment))
         with _quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(self._stream(LAYERS, assignment).integers(2**63)))
@@ -87,7 +103,7 @@ class LocalTrainer:
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,
             sample_rate=sampler.sample_rate,
-            num_examples=len(tensors.train_labels),
+            num_examples=tensors.num_records,
             num_empty_batches=sampler.num_empty,
             seconds=time.perf_counter() - started,
             **counts,
@@ -99,6 +115,11 @@ class LocalTrainer:
         self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
     ) -> dict[str, Any]:
         max_grad_norm = float(assignment.max_grad_norm or 0.0)
+        if tensors.train_owners is not None and self._training.grad_sample_mode == "ghost":
+            raise ConfigError(
+                'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
+                'set "hooks" ([training] grad-sample-mode)'
+            )
         module = self._per_record(max_grad_norm)
         noise = GaussianNoise(self._stream(NOISE, assignment), self.device)
         kind = GhostOptimizer if self._training.grad_sample_mode == "ghost" else PrivateOptimizer
@@ -116,12 +137,9 @@ class LocalTrainer:
         losses = []
         module.train()
         for _ in range(assignment.num_steps):
-            batch = sampler.draw().to(self.device)
-            losses.append(
-                accumulate_batch(
-                    module, optimizer, tensors.train_features[batch], tensors.train_labels[batch], self._loss
-                )
-            )
+            rows, owners = tensors.rows_of(sampler.draw().to(self.device))
+            features, labels = tensors.train_features[rows], tensors.train_labels[rows]
+            losses.append(accumulate_batch(module, optimizer, features, labels, self._loss, owners))
         return {
             "num_steps": sampler.num_draws,
             "num_noise_draws": noise.num_draws,
@@ -140,15 +158,16 @@ class LocalTrainer:
         num_scrubbed = 0
         self.model.train()
         for _ in range(assignment.num_steps):
-            batch = sampler.draw().to(self.device)
+            rows, owners = tensors.rows_of(sampler.draw().to(self.device))
             optimizer.zero_grad(set_to_none=False)
-            batch_losses = self._loss(self.model(tensors.train_features[batch]), tensors.train_labels[batch])
+            batch_losses = self._loss(self.model(tensors.train_features[rows]), tensors.train_labels[rows])
             finite = batch_losses.isfinite()
             if not bool(finite.all()):
                 num_scrubbed += int((~finite).sum())
-                batch = batch[finite]
-                batch_losses = self._loss(self.model(tensors.train_features[batch]), tensors.train_labels[batch])
-            (batch_losses.sum() / assignment.expected_batch_size).backward()
+                rows, owners = rows[finite], None if owners is None else owners[finite]
+                batch_losses = self._loss(self.model(tensors.train_features[rows]), tensors.train_labels[rows])
+            weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
+            (weighted.sum() / assignment.expected_batch_size).backward()
             if proximal_mu:
                 self._pull_back(anchor, proximal_mu)
             optimizer.step()

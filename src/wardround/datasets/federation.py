@@ -16,8 +16,8 @@ from wardround.datasets.partitions import (
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Federation, HospitalData
 from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
-from wardround.datasets.streams import CLASS_WEIGHTS, PARTITION, SPLIT, data_stream
 from wardround.errors import ConfigError, DataError
+from wardround.streams import CLASS_WEIGHTS, PARTITION, SPLIT, stream
 
 __all__ = ["build_federation", "load_federation"]
 
@@ -106,7 +106,7 @@ def _thin_classes(dataset: Dataset, config: FederationConfig) -> tuple[_Rows, li
     for side in (False, True):
         side_rows = np.flatnonzero(is_test == side)
         if len(side_rows):
-            generator = data_stream(config.seed, CLASS_WEIGHTS, "test" if side else "")
+            generator = stream(config.seed, CLASS_WEIGHTS, name="test" if side else "")
             kept.append(side_rows[keep_shares(dataset.labels[side_rows], weights, generator)])
     rows = np.sort(np.concatenate(kept))
     counts = np.bincount(dataset.labels[rows], minlength=len(weights))
@@ -136,7 +136,7 @@ def _partition(dataset: Dataset, rows: _Rows, partition: str, config: Federation
     labels = dataset.labels[rows][first]
     if dataset.task == REGRESSION:
         labels = quantile_bins(labels)
-    generator = data_stream(config.seed, PARTITION, partition)
+    generator = stream(config.seed, PARTITION, name=partition)
     count, alpha = config.num_hospitals, config.dirichlet_alpha
     if partition == "dirichlet":
         units = partition_dirichlet(labels, count, alpha, generator)
@@ -175,7 +175,7 @@ def _split(dataset: Dataset, name: str, rows: _Rows, config: FederationConfig) -
         return rows[~dataset.is_test[rows]], rows[dataset.is_test[rows]]
     strata = dataset.labels[rows] if dataset.task == CLASSIFICATION else np.zeros(len(rows), dtype=np.int64)
     patients = None if dataset.patients is None else dataset.patients[rows]
-    train, test = split_rows(strata, patients, config.test_fraction, data_stream(config.seed, SPLIT, name))
+    train, test = split_rows(strata, patients, config.test_fraction, stream(config.seed, SPLIT, name=name))
     return rows[train], rows[test]
 
 
@@ -188,8 +188,12 @@ def _max_hospitals_per_patient(dataset: Dataset, kept: dict[str, tuple[_Rows, _R
 
 def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tuple[HospitalData, ...]) -> list[str]:
     notes = []
-    if (most_rows := max(hospital.max_rows_per_patient for hospital in hospitals)) > 1:
-        notes.append(f"a patient has up to {most_rows} training rows at one hospital; a record is one row")
+    counts = [np.bincount(hospital.train_owners).max() for hospital in hospitals if hospital.train_owners is not None]
+    if counts:
+        notes.append(
+            f"a patient has up to {max(counts)} training rows at one hospital: the rows of a patient are sampled together, "
+            "and their mean gradient is clipped as one, so that the record that is protected is the patient"
+        )
     if dataset.is_test is not None:
         notes.append("test rows are the official ones of each hospital; test-fraction is not used")
     if dataset.task == REGRESSION and partition in ("dirichlet", "shards"):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.datasets.records import Dataset, HospitalData
+from wardround.datasets.splits import first_rows
 
 __all__ = ["make_hospital"]
 
@@ -23,20 +24,31 @@ def make_hospital(dataset: Dataset, name: str, train: NDArray[np.int64], test: N
         train: row numbers, at least one.
         test: row numbers.
     """
+    train, owners = _by_owner(dataset, train)
     features = {"train": dataset.features[train], "test": dataset.features[test]}
     if dataset.local_columns:
         features = _standardised(features["train"], features["test"], dataset.local_columns)
     labels = dataset.labels[train]
-    patients = np.arange(len(train)) if dataset.patients is None else dataset.patients[train]
     return HospitalData(
         hospital_id=name,
         train_features=features["train"],
         train_labels=labels,
         test_features=features["test"],
         test_labels=dataset.labels[test],
-        fingerprint=_fingerprint((features["train"], labels)),
-        max_rows_per_patient=int(np.unique(patients, return_counts=True)[1].max()),
+        fingerprint=_fingerprint((features["train"], labels, *(() if owners is None else (owners,)))),
+        train_owners=owners,
     )
+
+
+def _by_owner(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Return the rows with those of a patient together, and the patient of each; None where each row is one."""
+    if dataset.patients is None:
+        return rows, None
+    _, owners = first_rows(dataset.patients[rows])
+    if owners.max() + 1 == len(rows):
+        return rows, None
+    order = np.argsort(owners, kind="stable")
+    return rows[order], owners[order]
 
 
 def _standardised(

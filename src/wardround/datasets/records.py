@@ -60,7 +60,8 @@ class HospitalData:
         test_features: float32 (num_test, ...), possibly no row.
         test_labels: int64 or float32 (num_test,).
         fingerprint: sha256 hex digest of the training arrays.
-        max_rows_per_patient: most training rows any one patient has here; 1 where rows are patients.
+        train_owners: int64 (num_train,), ascending from 0: the patient of each training row, where some patient has
+            several; None where every row is a patient of its own.
     """
 
     hospital_id: str
@@ -69,7 +70,12 @@ class HospitalData:
     test_features: NDArray[np.float32]
     test_labels: NDArray[Any]
     fingerprint: str
-    max_rows_per_patient: int = 1
+    train_owners: NDArray[np.int64] | None = None
+
+    @property
+    def num_records(self) -> int:
+        """Number of training records: of patients, where some patient has several rows."""
+        return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 
     def __post_init__(self) -> None:
         _freeze_arrays(self)

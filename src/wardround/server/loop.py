@@ -6,7 +6,6 @@ What is left out on purpose: how messages travel (any Flower grid will do) and t
 """
 
 import json
-import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +18,19 @@ from numpy.typing import NDArray
 
 from wardround.config import Config
 from wardround.privacy.account import Account, account_from_ledger
-from wardround.privacy.ledger import Entry, Ledger, open_ledger
-from wardround.privacy.policy import RemainingPlan, decide
+from wardround.privacy.entries import Entry, entry_for
+from wardround.privacy.ledger import Ledger, open_ledger
+from wardround.privacy.policy import RoundsLeft, decide
 from wardround.rounds import Assignment, Evaluation, Execution
 from wardround.server.hospitals import HospitalLink, connect
-from wardround.server.planning import FederationPlan, assign_round, draw_cohort, draw_dropouts, plan_federation
+from wardround.server.planning import (
+    FederationPlan,
+    assign_round,
+    draw_cohort,
+    draw_dropouts,
+    plan_federation,
+    rounds_joined,
+)
 from wardround.server.run_folder import RunFolder
 from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.summary import build_summary
@@ -111,7 +118,7 @@ def federate(
         finally:
             # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
             folder.write_model(state.arrays)
-            account = account_from_ledger(ledger, _deltas(plan))
+            account = account_from_ledger(ledger, plan.names, plan.target_deltas)
             summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
             folder.write_summary(summary)
         return summary
@@ -123,17 +130,15 @@ def _next_round(
     started = time.perf_counter()
     config, round_number = plan.config, state.round_number + 1
     # 1. Who takes part, and with how much noise, so that nobody overspends.
-    state = _within_budget(plan, state, round_number)
-    cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
-    if state.stopped or len(state.left) == len(plan.names):
-        return replace(state, stopped=True), None
-    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers)
+    state, assignments = _within_budget(plan, state, round_number)
+    if state.stopped:
+        return state, None
     # 2. Charge the ledger before anything leaves a hospital.
-    entries = [_entry(plan, state, assignment) for assignment in assignments]
+    entries = _entries(plan, state, assignments)
     ledger.charge(entries)
     account = state.account.charged(entries)
     # 3. Local training; 4. exact sum and server step.
-    silent = draw_dropouts(config, cohort, round_number)
+    silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
     executions: Mapping[str, Execution] = {}
     arrays = state.arrays
     if assignments:
@@ -151,8 +156,46 @@ def _next_round(
     return state, record
 
 
-def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> _State:
-    """Return the state with hospitals dropped, noise re-planned or the run stopped, as [privacy] on-budget says."""
+def _within_budget(
+    plan: FederationPlan, state: _State, round_number: int
+) -> tuple[_State, tuple[Assignment, ...]]:
+    """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says."""
+    config = plan.config
+    cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
+    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers)
+    if config.privacy.budget_epsilon is None:
+        return state, assignments
+    decision = decide(
+        state.account,
+        _entries(plan, state, assignments),
+        _rounds_left(plan, state, round_number) if config.privacy.on_budget == "replan" else {},
+        config.privacy.budget_epsilon,
+        config.privacy.on_budget,
+    )
+    left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
+    noise_multipliers = dict(state.noise_multipliers) | dict(decision.noise_multipliers)
+    stopped = decision.stop or len(left) == len(plan.names)
+    state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=stopped)
+    cohort = [name for name in cohort if name not in left]
+    return state, assign_round(plan, cohort, round_number, noise_multipliers)
+
+
+def _rounds_left(plan: FederationPlan, state: _State, round_number: int) -> dict[str, RoundsLeft]:
+    joined = rounds_joined(plan.config, plan.names, first_round=round_number)
+    return {
+        hospital.profile.hospital_id: RoundsLeft(
+            noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
+            sample_rate=hospital.sample_rate,
+            num_steps=hospital.num_steps,
+            num_participations=joined[hospital.profile.hospital_id],
+        )
+        for hospital in plan.hospitals
+        if hospital.profile.hospital_id not in state.left
+    }
+
+
+def _entries(plan: FederationPlan, state: _State, assignments: Sequence[Assignment]) -> list[Entry]:
+    return [entry_for(a, state.run_id, plan.fingerprints[a.hospital_id]) for a in assignments]
 
 
 def _begin(
@@ -164,7 +207,7 @@ def _begin(
         run_id=uuid.uuid4().hex[:12],
         round_number=0,
         arrays=initial,
-        account=account_from_ledger(ledger, _deltas(plan)),
+        account=account_from_ledger(ledger, plan.names, plan.target_deltas),
         noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
         left={},
         stopped=False,
@@ -189,7 +232,7 @@ def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: 
         run_id=record["run_id"],
         round_number=record["round_row"]["round"],
         arrays=model,
-        account=account_from_ledger(ledger, _deltas(plan)),
+        account=account_from_ledger(ledger, plan.names, plan.target_deltas),
         noise_multipliers=record["noise_multipliers"],
         left=record["left"],
         stopped=False,
@@ -230,30 +273,6 @@ def _commit(
     record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
     ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
     folder.drop_checkpoints_before(state.round_number - 1)
-
-
-def _entry(plan: FederationPlan, state: _State, assignment: Assignment) -> Entry:
-    profile = next(h.profile for h in plan.hospitals if h.profile.hospital_id == assignment.hospital_id)
-    private = assignment.max_grad_norm is not None
-    return Entry(
-        charge_id=f"{state.run_id}/{assignment.round_number}/{assignment.hospital_id}",
-        fingerprint=profile.fingerprint,
-        hospital_id=assignment.hospital_id,
-        run_id=state.run_id,
-        round_number=assignment.round_number,
-        unit=plan.config.privacy.unit,
-        relation="add-or-remove-one" if private else "none",
-        mechanism="poisson-subsampled-gaussian" if private else "none",
-        noise_multiplier=assignment.noise_multiplier,
-        sample_rate=assignment.sample_rate,
-        num_steps=assignment.num_steps,
-        sensitivity=assignment.max_grad_norm if assignment.max_grad_norm is not None else math.inf,
-        reader="anyone",
-    )
-
-
-def _deltas(plan: FederationPlan) -> dict[str, float]:
-    return {hospital.profile.hospital_id: hospital.target_delta for hospital in plan.hospitals}
 
 
 def _tell(

@@ -12,10 +12,10 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import Phase, calibrate_noise_multiplier, rdp_epsilon
 from wardround.privacy.policy import check_target_delta
-from wardround.privacy.streams import COHORT, DROPOUT, stream
+from wardround.streams import COHORT, DROPOUT, stream
 from wardround.rounds import Assignment, HospitalProfile
 
-__all__ = ["FederationPlan", "HospitalPlan", "assign_round", "draw_cohort", "draw_dropouts", "plan_federation"]
+__all__ = ["FederationPlan", "HospitalPlan", "assign_round", "draw_cohort", "draw_dropouts", "plan_federation", "rounds_joined"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,16 @@ class FederationPlan:
         """The hospitals' names, sorted."""
         return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The digest of each hospital's training data."""
+        return {hospital.profile.hospital_id: hospital.profile.fingerprint for hospital in self.hospitals}
+
+    @property
+    def target_deltas(self) -> dict[str, float]:
+        """Each hospital's delta."""
+        return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
+
 
 def plan_federation(config: Config, profiles: Iterable[HospitalProfile]) -> FederationPlan:
     """Return the plan of a run.
@@ -76,7 +86,7 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile]) -> Fede
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
     deltas = check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
-    joined = _rounds_joined(config, names)
+    joined = rounds_joined(config, names)
     return FederationPlan(
         config=config,
         hospitals=tuple(_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id]) for p in profiles),
@@ -90,6 +100,18 @@ def draw_cohort(config: Config, names: Sequence[str], round_number: int) -> tupl
         return tuple(sorted(names))
     drawn = stream(config.federation.seed, COHORT, round_number, "").choice(len(names), size=size, replace=False)
     return tuple(sorted(sorted(names)[index] for index in drawn))
+
+
+def rounds_joined(config: Config, names: Sequence[str], *, first_round: int = 1) -> dict[str, int]:
+    """Return how many rounds, from the first one given to the last, each hospital is drawn for."""
+    rounds = range(first_round, config.training.num_rounds + 1)
+    if _cohort_size(len(names), config.training.fraction_train) == len(names):
+        return dict.fromkeys(names, len(rounds))
+    joined = dict.fromkeys(names, 0)
+    for round_number in rounds:
+        for name in draw_cohort(config, names, round_number):
+            joined[name] += 1
+    return joined
 
 
 def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> frozenset[str]:
@@ -130,16 +152,6 @@ def assign_round(
 
 def _cohort_size(num_hospitals: int, fraction_train: float) -> int:
     return max(1, round(fraction_train * num_hospitals))
-
-
-def _rounds_joined(config: Config, names: Sequence[str]) -> dict[str, int]:
-    joined = dict.fromkeys(names, 0)
-    if _cohort_size(len(names), config.training.fraction_train) == len(names):
-        return dict.fromkeys(names, config.training.num_rounds)
-    for round_number in range(1, config.training.num_rounds + 1):
-        for name in draw_cohort(config, names, round_number):
-            joined[name] += 1
-    return joined
 
 
 def _plan_hospital(config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int) -> HospitalPlan:

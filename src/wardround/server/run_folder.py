@@ -99,7 +99,10 @@ class RunFolder:
 
     def append_tables(self, record: Mapping[str, Any]) -> None:
         """Append one committed round to rounds.csv and hospitals.csv."""
-        parts = (("rounds.csv", ROUND_COLUMNS, [record["round_row"]]), ("hospitals.csv", HOSPITAL_COLUMNS, record["hospital_rows"]))
+        parts = (
+            ("rounds.csv", ROUND_COLUMNS, [record["round_row"]]),
+            ("hospitals.csv", HOSPITAL_COLUMNS, record["hospital_rows"]),
+        )
         for name, columns, rows in parts:
             with (self.path / name).open("a", encoding="utf-8", newline="") as file:
                 file.write(_table(columns, rows, header=False))

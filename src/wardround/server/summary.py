@@ -107,5 +107,3 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
             f"round{'s' if len(rounds) > 1 else ''} (first: {rounds[0]})"
         )
     return sentences
-
-

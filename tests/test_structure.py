@@ -1,0 +1,107 @@
+"""The house rules that a machine can hold: import layers, who may import what, file sizes, public names, light start."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wardround
+
+SOURCE = Path(wardround.__file__).parent
+FILES = sorted(path for path in SOURCE.rglob("*.py"))
+LAYERS = [
+    {"errors"},
+    {"arrays", "streams"},
+    {"config"},
+    {"rounds"},
+    {"wire"},
+    {"datasets", "models", "privacy"},
+    {"strategies", "clients"},
+    {"server"},
+    {"simulations"},
+    {"audits", "reports", "pilot"},
+    {"cli"},
+]
+LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+ALLOWED = {
+    "flwr": ("wire", "strategies", "clients.app", "server", "simulations", "pilot"),
+    "opacus": ("models", "clients.gradients", "privacy.accounting"),
+    "ray": ("simulations",),
+}
+
+
+def module_of(path):
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            if node.module == "wardround":
+                yield from (f"wardround.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_left_never_imports_right_and_siblings_not_each_other(path):
+    mine = module_of(path).split(".")[0]
+    if not mine:  # the package itself is the public door to everything
+        return
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] != "wardround" or len(parts) == 1 or parts[1] not in LAYER_OF:
+            continue
+        other = parts[1]
+        if other != mine:
+            assert LAYER_OF[other] < LAYER_OF[mine], f"{module_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_heavy_libraries_stay_at_the_rim(path):
+    mine = module_of(path)
+    for name in imports_of(path):
+        library = name.split(".")[0]
+        if library in ALLOWED:
+            places = ALLOWED[library]
+            assert any(mine == place or mine.startswith(f"{place}.") for place in places), f"{mine} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_files_stay_readable(path):
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.Assert), f"{module_of(path)}:{node.lineno} asserts"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{module_of(path)}:{node.lineno} has a bare except"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(module.name for module in pkgutil.walk_packages([str(SOURCE)], "wardround.")), ids=str
+)
+def test_every_module_says_what_is_public_and_has_it(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert isinstance(module.__all__, list)
+    for public in module.__all__:
+        assert hasattr(module, public), f"{name}.{public}"
+        value = getattr(module, public)
+        if callable(value) and getattr(value, "__module__", "").startswith("wardround"):
+            assert value.__doc__, f"{name}.{public} has no docstring"
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys, wardround.cli; "
+        "heavy = {'torch', 'flwr', 'ray', 'opacus', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
