@@ -1,0 +1,195 @@
+"""The account: what every hospital has spent, kept as numbers that one more round is added to.
+
+A pure function of the ledger's entries. Totals are stated at the largest of the hospitals' deltas: a bound at a
+smaller delta holds at a larger one too, and an epsilon without a common delta would compare nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import ConfigError, ProtocolError
+from wardround.privacy.accounting import (
+    ORDERS,
+    Phase,
+    epsilon_from_rdp,
+    headline_epsilon,
+    largest_rdp,
+    merged,
+    overlap_epsilon,
+    rdp,
+)
+from wardround.privacy.entries import Entry
+from wardround.privacy.ledger import Ledger
+
+__all__ = ["Account", "Headline", "account_from_ledger", "open_account"]
+
+_Steps = Mapping[tuple[float, float], int]
+# Up to so many kinds of steps a sum is made anew, so that a resumed run shows the same bits as an uninterrupted one;
+# beyond, adding up would grow with the square of the rounds.
+_RECOMPUTED_KINDS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The tightest epsilons that both accountants prove.
+
+    Attributes:
+        hospitals: epsilon by hospital_id, each at its own delta.
+        max: of the worst hospital, at the common delta: patients in one hospital only.
+        total: of a patient in as many hospitals as the patient overlap says, at the common delta.
+        target_delta: the common delta.
+    """
+
+    hospitals: dict[str, float]
+    max: float
+    total: float
+    target_delta: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Account:
+    """What every hospital has spent so far.
+
+    Attributes:
+        hospitals: hospital_ids.
+        target_delta: each hospital's, shape (num_hospitals,), float64, in (0, 1).
+        divergences: composed Renyi divergences, shape (num_hospitals, len(ORDERS)), float64, nats.
+        steps: by hospital, the steps for each (noise_multiplier, sample_rate).
+    """
+
+    hospitals: tuple[str, ...]
+    target_delta: NDArray[np.float64]
+    divergences: NDArray[np.float64]
+    steps: tuple[_Steps, ...]
+
+    def __post_init__(self) -> None:
+        self.target_delta.setflags(write=False)
+        self.divergences.setflags(write=False)
+
+    @property
+    def phases(self) -> dict[str, tuple[Phase, ...]]:
+        """What every hospital did, steps of one kind added up."""
+        return {
+            hospital_id: merged(
+                Phase(noise_multiplier=noise, sample_rate=rate, num_steps=count)
+                for (noise, rate), count in steps.items()
+            )
+            for hospital_id, steps in zip(self.hospitals, self.steps, strict=True)
+        }
+
+    @property
+    def common_delta(self) -> float:
+        """The delta that max and total are stated at: the hospitals' largest."""
+        return float(self.target_delta.max())
+
+    def charged(self, entries: Iterable[Entry]) -> "Account":
+        """Return the account after more entries; each must be new (the ledger sees to that).
+
+        Raises:
+            ProtocolError: an entry of a hospital that isn't in the account.
+        """
+        return self.projected((entry.hospital_id, entry.phase) for entry in entries)
+
+    def projected(self, plans: Iterable[tuple[str, Phase]]) -> "Account":
+        """Return the account after more phases of the named hospitals, as if they had been charged.
+
+        Raises:
+            ProtocolError: a hospital that isn't in the account.
+        """
+        places = {hospital_id: place for place, hospital_id in enumerate(self.hospitals)}
+        divergences, steps = self.divergences.copy(), list(self.steps)
+        for hospital_id, phase in plans:
+            if hospital_id not in places:
+                raise ProtocolError(f"hospital {hospital_id} is not in the account: name it when the account is opened")
+            if not phase.num_steps:
+                continue
+            place, kind = places[hospital_id], (phase.noise_multiplier, phase.sample_rate)
+            steps[place] = {**steps[place], kind: steps[place].get(kind, 0) + phase.num_steps}
+            if len(steps[place]) <= _RECOMPUTED_KINDS:
+                divergences[place] = _composed(steps[place])
+            else:
+                divergences[place] += phase.num_steps * rdp(*kind)
+        return replace(self, divergences=divergences, steps=tuple(steps))
+
+    def epsilons(self) -> dict[str, float]:
+        """Return each hospital's epsilon at its own delta, from Renyi divergences."""
+        values = epsilon_from_rdp(self.divergences, self.target_delta)
+        return dict(zip(self.hospitals, values.tolist(), strict=True))
+
+    def epsilon_max(self) -> float:
+        """Return the largest epsilon of a hospital at the common delta: the total for patients in one hospital."""
+        return float(epsilon_from_rdp(self.divergences, self.common_delta).max())
+
+    def epsilon_total(self, patient_overlap: int) -> float:
+        """Return the epsilon of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta."""
+        if patient_overlap == 1:
+            return self.epsilon_max()
+        return float(epsilon_from_rdp(largest_rdp(self.divergences, patient_overlap), self.common_delta))
+
+    def headline(self, patient_overlap: int) -> Headline:
+        """Return the tightest epsilons, a second or so for ten hospitals that differ; equal ones cost once.
+
+        Args:
+            patient_overlap: hospitals that may hold the same patient (>= 1).
+        """
+        phases = self.phases
+        common = self.common_delta
+        return Headline(
+            hospitals={
+                hospital_id: headline_epsilon(phases[hospital_id], float(delta))
+                for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
+            },
+            max=overlap_epsilon(phases, common, 1),
+            total=overlap_epsilon(phases, common, patient_overlap),
+            target_delta=common,
+        )
+
+
+def open_account(target_deltas: Mapping[str, float]) -> Account:
+    """Return the account of hospitals that have spent nothing.
+
+    Args:
+        target_deltas: by hospital_id, at least one, each in (0, 1).
+
+    Raises:
+        ConfigError: no hospital, or a delta out of range.
+    """
+    if not target_deltas or not all(0 < delta < 1 for delta in target_deltas.values()):
+        raise ConfigError(
+            f"target-delta = {dict(target_deltas)} must give at least one hospital a value in (0, 1) ([privacy] "
+            "target-delta): correct it"
+        )
+    return Account(
+        hospitals=tuple(target_deltas),
+        target_delta=np.array(list(target_deltas.values()), dtype=float),
+        divergences=np.zeros((len(target_deltas), len(ORDERS))),
+        steps=tuple({} for _ in target_deltas),
+    )
+
+
+def account_from_ledger(
+    ledger: Ledger, target_deltas: Mapping[str, float], *, except_round: tuple[str, int] | None = None
+) -> Account:
+    """Return the account of everything in the ledger, planned or released, over all its runs.
+
+    Args:
+        ledger: where the charges are.
+        target_deltas: by hospital_id, each in (0, 1); hospitals that were never charged have spent nothing.
+        except_round: (run_id, round_number) about to be repeated bit for bit, see `Ledger.phases`.
+
+    Raises:
+        ProtocolError: the ledger charges a hospital that isn't among them.
+    """
+    charged = ledger.phases(except_round=except_round)
+    plans = [(hospital_id, phase) for hospital_id, phases in charged.items() for phase in phases]
+    return open_account(target_deltas).projected(plans)
+
+
+def _composed(steps: _Steps) -> NDArray[np.float64]:
+    total = np.zeros(len(ORDERS))
+    for kind in sorted(steps):
+        total += steps[kind] * rdp(*kind)
+    return total

@@ -1,0 +1,220 @@
+"""What training costs: the epsilon of Poisson-subsampled Gaussian steps, for one record added or removed.
+
+Everything is a pure function of what happened. Renyi divergences are fast and drive every round; privacy loss
+distributions are tighter and give the headline. Both are upper bounds, so their minimum is one.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.loss_distribution import Segments, composed_epsilon, envelope_epsilon
+from wardround.privacy.renyi import ORDERS, check_rate_and_noise, epsilon_from_rdp, rdp
+
+__all__ = [
+    "ORDERS",
+    "Phase",
+    "calibrate_noise_multiplier",
+    "composed_rdp",
+    "epsilon_from_rdp",
+    "headline_epsilon",
+    "largest_rdp",
+    "merged",
+    "overlap_epsilon",
+    "pld_epsilon",
+    "rdp",
+    "rdp_epsilon",
+]
+
+_CALIBRATION = 1e-4
+# Adding the same steps up round by round rounds differently; the last round must not fail for it.
+_SAFETY = 1 - 1e-9
+_MOST_NOISE = 1e7
+_TAIL_DELTA = 1e-13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """Steps of one kind on one hospital's records.
+
+    Attributes:
+        noise_multiplier: noise stddev / max_grad_norm (>= 0, finite); 0 means no noise and infinite epsilon.
+        sample_rate: probability that a record is in a step's Poisson batch, in (0, 1].
+        num_steps: noisy steps (>= 0), empty batches included.
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+    num_steps: int
+
+    def __post_init__(self) -> None:
+        check_rate_and_noise(self.noise_multiplier, self.sample_rate)
+        if self.num_steps < 0:
+            raise ConfigError(f"num-steps = {self.num_steps} must be >= 0: count the steps that were taken")
+
+
+def merged(phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    """Return the phases with equal noise and rate added up, those without steps left out, in a fixed order."""
+    steps: defaultdict[tuple[float, float], int] = defaultdict(int)
+    for phase in phases:
+        steps[phase.noise_multiplier, phase.sample_rate] += phase.num_steps
+    return tuple(
+        Phase(noise_multiplier=noise, sample_rate=rate, num_steps=count)
+        for (noise, rate), count in sorted(steps.items())
+        if count
+    )
+
+
+def composed_rdp(phases: Iterable[Phase]) -> NDArray[np.float64]:
+    """Return the Renyi divergence of all phases together: shape (len(ORDERS),), float64, nats."""
+    total = np.zeros(len(ORDERS))
+    for phase in merged(phases):
+        total = total + phase.num_steps * rdp(phase.noise_multiplier, phase.sample_rate)
+    return total
+
+
+def rdp_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
+    """Return the epsilon that Renyi divergences prove.
+
+    >>> round(rdp_epsilon([Phase(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
+    2.361
+
+    Args:
+        phases: what was done to one hospital's records, in any order.
+        target_delta: in (0, 1).
+    """
+    return float(epsilon_from_rdp(composed_rdp(phases), target_delta))
+
+
+def pld_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
+    """Return the epsilon that privacy loss distributions prove; inf where they can't be used.
+
+    >>> round(pld_epsilon([Phase(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
+    2.161
+
+    Args:
+        phases: what was done to one hospital's records, in any order.
+        target_delta: in (0, 1).
+    """
+    whole = merged(phases)
+    rough = rdp_epsilon(whole, target_delta)
+    if not whole or math.isinf(rough):
+        return rough
+    return composed_epsilon(_segments(whole), target_delta, max(rough, 1e-3))
+
+
+def headline_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
+    """Return the smaller of the two bounds."""
+    phases = merged(phases)
+    return min(rdp_epsilon(phases, target_delta), pld_epsilon(phases, target_delta))
+
+
+def largest_rdp(divergences: NDArray[np.float64], patient_overlap: int) -> NDArray[np.float64]:
+    """Return an upper bound on the divergence of any `patient_overlap` hospitals together.
+
+    At every order apart, the sum over any k hospitals is at most the sum of the k largest. The k hospitals of the
+    largest epsilons would not do: another choice can be worse at the order that decides.
+
+    Args:
+        divergences: shape (num_hospitals, len(ORDERS)).
+        patient_overlap: hospitals that may hold the same patient (>= 1).
+
+    Returns:
+        Shape (len(ORDERS),).
+    """
+    if patient_overlap < 1:
+        raise ConfigError(f"patient-overlap = {patient_overlap} must be >= 1 ([privacy] patient-overlap)")
+    if patient_overlap == 1:
+        return np.asarray(divergences.max(axis=0, initial=0.0))
+    return np.asarray(np.sort(divergences, axis=0)[-patient_overlap:].sum(axis=0))
+
+
+def overlap_epsilon(
+    phases_by_hospital: Mapping[str, Sequence[Phase]], target_delta: float, patient_overlap: int
+) -> float:
+    """Return the epsilon of a patient whose records may sit in any `patient_overlap` hospitals, one in each.
+
+    Both bounds hold for every choice of hospitals: see `largest_rdp` and `loss_distribution.envelope_epsilon`. With
+    patient_overlap 1 (disjoint patients) it is the largest epsilon of one hospital.
+
+    Args:
+        phases_by_hospital: what was done at each hospital.
+        target_delta: in (0, 1), common to all.
+        patient_overlap: >= 1; more than there are hospitals means all of them.
+
+    Source: composition of independent noise at k hospitals; McSherry 2009 for disjoint patients.
+    """
+    hospitals = [whole for phases in phases_by_hospital.values() if (whole := merged(phases))]
+    divergences = np.array([composed_rdp(phases) for phases in hospitals]).reshape(-1, len(ORDERS))
+    by_rdp = float(epsilon_from_rdp(largest_rdp(divergences, patient_overlap), target_delta))
+    if patient_overlap == 1:
+        return max((headline_epsilon(phases, target_delta) for phases in hospitals), default=0.0)
+    if len(hospitals) <= patient_overlap:
+        return headline_epsilon([phase for phases in hospitals for phase in phases], target_delta)
+    if math.isinf(by_rdp):
+        return by_rdp
+    reach = float(epsilon_from_rdp(divergences, _TAIL_DELTA).max())
+    segments = [_segments(phases) for phases in hospitals]
+    return min(by_rdp, envelope_epsilon(segments, patient_overlap, target_delta, max(by_rdp, 1e-3), reach))
+
+
+def calibrate_noise_multiplier(
+    target_epsilon: float, target_delta: float, sample_rate: float, num_steps: int, spent: Iterable[Phase] = ()
+) -> float:
+    """Return the smallest noise multiplier, to 1e-4 and rounded up, that keeps within the target.
+
+    The Renyi epsilon of `spent` and the steps to come is at most target_epsilon, never above.
+
+    Args:
+        target_epsilon: > 0, for everything spent and to come.
+        target_delta: in (0, 1).
+        sample_rate: of the steps to come, in (0, 1].
+        num_steps: steps to come (>= 1).
+        spent: what was done before.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        BudgetError: no noise is enough, since too much was spent already.
+    """
+    if not target_epsilon > 0 or num_steps < 1:
+        raise ConfigError(
+            f"target-epsilon = {target_epsilon} must be > 0 and num-steps = {num_steps} >= 1 to find a noise "
+            "multiplier: correct [privacy] target-epsilon or the steps left"
+        )
+    before = composed_rdp(spent)
+    already = float(epsilon_from_rdp(before, target_delta))
+
+    def overspend(log_noise: float) -> float:
+        step = rdp.__wrapped__(math.exp(log_noise), sample_rate)
+        return float(epsilon_from_rdp(before + num_steps * step, target_delta)) - target_epsilon * _SAFETY
+
+    if already >= target_epsilon or overspend(math.log(_MOST_NOISE)) > 0:
+        raise BudgetError(
+            f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
+            "already; raise the target or train less"
+        )
+    return _smallest_noise(overspend)
+
+
+def _segments(phases: Sequence[Phase]) -> Segments:
+    return tuple((phase.noise_multiplier, phase.sample_rate, phase.num_steps) for phase in phases)
+
+
+def _smallest_noise(overspend: Callable[[float], float]) -> float:
+    """Return the noise multiplier where a falling function of its log crosses zero, on the side below zero."""
+    from scipy.optimize import brentq
+
+    low, high = -math.log(2), math.log(2)
+    while overspend(high) > 0:
+        low, high = high, high + math.log(4)
+    while overspend(low) <= 0:
+        low, high = low - math.log(4), low
+    root = float(brentq(overspend, low, high, xtol=_CALIBRATION / 4))
+    while overspend(root) > 0:
+        root += _CALIBRATION / 4
+    return math.exp(root)

@@ -1,0 +1,192 @@
+"""What to do when the budget comes near: pure functions of the account and the plan.
+
+The budget holds for every hospital's epsilon at its own delta, as Renyi divergences prove it (an upper bound, so
+that the headline lies within the budget too). Nothing here ever admits an overspend.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.account import Account
+from wardround.privacy.accounting import Phase, calibrate_noise_multiplier
+from wardround.privacy.entries import Entry
+
+__all__ = ["Decision", "RemainingPlan", "check_target_delta", "decide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemainingPlan:
+    """What is planned for one hospital from this round on, this round included.
+
+    Attributes:
+        noise_multiplier: planned so far (>= 0).
+        sample_rate: in (0, 1].
+        num_steps: in each round it takes part in (>= 1).
+        num_participations: rounds it will take part in, at most (>= 0).
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+    num_steps: int
+    num_participations: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps over all rounds left."""
+        return self.num_steps * self.num_participations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do with a planned round.
+
+    Attributes:
+        stop: end the run here; nothing of this round may be released.
+        dropped: hospitals that may take part no more.
+        noise_multipliers: by hospital_id, in place of the planned ones from this round on.
+        reason: one sentence for people; empty when the round goes on as planned.
+    """
+
+    stop: bool = False
+    dropped: tuple[str, ...] = ()
+    noise_multipliers: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+def decide(
+    account: Account,
+    entries: Sequence[Entry],
+    remaining: Mapping[str, RemainingPlan],
+    budget_epsilon: float | None,
+    on_budget: str,
+) -> Decision:
+    """Return whether the planned round may go on, and with what changes.
+
+    "stop" ends the run when a hospital of this round would overspend; "drop" leaves such hospitals out, and ends the
+    run when nobody is left; "replan" finds, as soon as the rounds left would overspend a hospital's budget, the noise
+    that ends within it, and drops a hospital that no noise can help.
+
+    Args:
+        account: spent before this round.
+        entries: the round as planned, not yet charged.
+        remaining: by hospital_id, for "replan"; a hospital that is missing has this round only.
+        budget_epsilon: most that a hospital may spend; None for no limit.
+        on_budget: "stop", "drop" or "replan".
+
+    Raises:
+        ConfigError: on_budget is another word.
+    """
+    if on_budget not in ("stop", "drop", "replan"):
+        raise ConfigError(f'on-budget = "{on_budget}" must be one of stop, drop, replan ([privacy] on-budget)')
+    if budget_epsilon is None:
+        return Decision()
+    if on_budget == "replan":
+        return _replanned(account, entries, remaining, budget_epsilon)
+    after = account.charged(entries).epsilons()
+    cohort = dict.fromkeys(entry.hospital_id for entry in entries)
+    over = tuple(name for name in cohort if not after[name] <= budget_epsilon)
+    if not over:
+        return Decision()
+    return _without(over, stop=on_budget == "stop" or len(over) == len(cohort), budget_epsilon=budget_epsilon)
+
+
+def _replanned(
+    account: Account, entries: Sequence[Entry], remaining: Mapping[str, RemainingPlan], budget_epsilon: float
+) -> Decision:
+    plans = {
+        entry.hospital_id: RemainingPlan(
+            noise_multiplier=entry.noise_multiplier,
+            sample_rate=entry.sample_rate,
+            num_steps=entry.num_steps,
+            num_participations=1,
+        )
+        for entry in entries
+    }
+    plans |= {name: plan for name, plan in remaining.items() if plan.num_participations}
+    projected = account.projected((name, _phase(plan)) for name, plan in plans.items()).epsilons()
+    deltas = dict(zip(account.hospitals, account.target_delta.tolist(), strict=True))
+    phases = account.phases
+    changed: dict[str, float] = {}
+    hopeless: list[str] = []
+    for name, plan in plans.items():
+        if projected[name] <= budget_epsilon:
+            continue
+        try:
+            changed[name] = calibrate_noise_multiplier(
+                budget_epsilon, deltas[name], plan.sample_rate, plan.total_steps, phases[name]
+            )
+        except BudgetError:
+            hopeless.append(name)
+    if hopeless and {entry.hospital_id for entry in entries} <= set(hopeless):
+        return _without(tuple(hopeless), stop=True, budget_epsilon=budget_epsilon)
+    reason = f"more noise for {len(changed)} hospitals, to end within epsilon {budget_epsilon:g}" if changed else ""
+    if hopeless:
+        reason = "; ".join([_dropping(hopeless, budget_epsilon), *([reason] if reason else [])])
+    return Decision(dropped=tuple(hopeless), noise_multipliers=changed, reason=reason)
+
+
+def _without(over: tuple[str, ...], *, stop: bool, budget_epsilon: float) -> Decision:
+    if stop:
+        reason = f"the next round would take {_names(over)} beyond epsilon {budget_epsilon:g}: stopped"
+        return Decision(stop=True, dropped=over, reason=reason)
+    return Decision(dropped=over, reason=_dropping(over, budget_epsilon))
+
+
+def _dropping(over: Sequence[str], budget_epsilon: float) -> str:
+    return f"left out from now on, at the budget of epsilon {budget_epsilon:g}: {_names(over)}"
+
+
+def _names(hospitals: Sequence[str]) -> str:
+    return ", ".join(hospitals[:3]) + (f" and {len(hospitals) - 3} more" if len(hospitals) > 3 else "")
+
+
+def _phase(plan: RemainingPlan) -> Phase:
+    return Phase(noise_multiplier=plan.noise_multiplier, sample_rate=plan.sample_rate, num_steps=plan.total_steps)
+
+
+def check_target_delta(
+    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int]
+) -> dict[str, float]:
+    """Return every hospital's delta, refusing one that is not below 1 / its number of training records.
+
+    With delta >= 1/n, publishing one record whole would count as private.
+
+    >>> check_target_delta(1e-3, {"Basel": 100})
+    {'Basel': 0.001}
+
+    Args:
+        target_delta: one for all, or one by hospital_id.
+        num_train_by_hospital: training records by hospital_id (>= 1).
+
+    Raises:
+        ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
+    """
+    if isinstance(target_delta, Mapping):
+        _check_names(target_delta, num_train_by_hospital)
+        deltas = {name: float(target_delta[name]) for name in num_train_by_hospital}
+    else:
+        deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
+    for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
+        if not 0 < deltas[name] < 1 / num_train:
+            raise ConfigError(
+                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "
+                f"{name}, which has {num_train} training records ([privacy] target-delta): lower it, give each "
+                "hospital its own, or leave small hospitals out with [federation] min-patients"
+            )
+    return deltas
+
+
+def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
+    for name in target_delta:
+        if name not in hospitals:
+            near = difflib.get_close_matches(name, hospitals, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"the hospitals are {_names(list(hospitals))}"
+            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta): {hint}")
+    missing = [name for name in hospitals if name not in target_delta]
+    if missing:
+        raise ConfigError(
+            f"target-delta has no value for {_names(missing)} ([privacy] target-delta): add one for each hospital, or "
+            "give one number for all"
+        )
