@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wardround.errors import ConfigError, ProtocolError
+from wardround.privacy.account import account_from_ledger, open_account
+from wardround.privacy.accounting import Phase, headline_epsilon, overlap_epsilon, rdp_epsilon
+from wardround.privacy.entries import Entry
+from wardround.privacy.ledger import open_ledger
+
+DELTAS = {"Basel": 1e-3, "Bern": 1e-5, "Chur": 1e-5}
+
+
+def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
+    return Entry(
+        charge_id=f"run/{round_number}/{hospital}",
+        fingerprint="f" * 64,
+        hospital_id=hospital,
+        run_id="run",
+        round_number=round_number,
+        noise_multiplier=noise_multiplier,
+        sample_rate=sample_rate,
+        num_steps=num_steps,
+        sensitivity=1.0,
+    )
+
+
+def phase(noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
+    return Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+
+
+def test_epsilons_are_those_of_the_phases_at_each_hospitals_delta():
+    account = open_account(DELTAS)
+    for round_number in range(1, 8):
+        account = account.charged([entry("Basel", round_number), entry("Bern", round_number, noise_multiplier=3.0)])
+    assert account.epsilons() == {
+        "Basel": rdp_epsilon([phase(num_steps=70)], 1e-3),
+        "Bern": rdp_epsilon([phase(noise_multiplier=3.0, num_steps=70)], 1e-5),
+        "Chur": 0.0,
+    }
+    assert account.phases["Basel"] == (phase(num_steps=70),)
+    assert account.phases["Chur"] == ()
+
+
+def test_an_account_is_never_changed():
+    account = open_account(DELTAS)
+    account.charged([entry("Basel")])
+    assert account.epsilons() == dict.fromkeys(DELTAS, 0.0)
+    with pytest.raises(ValueError, match="read-only"):
+        account.divergences[0, 0] = 1.0
+
+
+def test_totals_are_stated_at_the_largest_delta():
+    account = open_account(DELTAS).charged([entry("Basel"), entry("Bern"), entry("Chur", num_steps=20)])
+    assert account.common_delta == 1e-3
+    assert account.epsilon_max() == rdp_epsilon([phase(num_steps=20)], 1e-3)
+    assert account.epsilon_total(1) == account.epsilon_max()
+    assert account.epsilon_total(2) == pytest.approx(rdp_epsilon([phase(num_steps=30)], 1e-3), rel=1e-12)
+    assert account.epsilon_total(3) == account.epsilon_total(9)
+    assert account.epsilon_total(3) == pytest.approx(rdp_epsilon([phase(num_steps=40)], 1e-3), rel=1e-12)
+
+
+def test_headline_is_the_tightest_of_everything():
+    account = open_account(DELTAS).charged([entry("Basel", noise_multiplier=1.0), entry("Bern"), entry("Chur")])
+    headline = account.headline(2)
+    assert headline.hospitals == {
+        name: headline_epsilon(account.phases[name], target_delta) for name, target_delta in DELTAS.items()
+    }
+    assert headline.max == headline_epsilon(account.phases["Basel"], 1e-3)
+    assert headline.total == overlap_epsilon(account.phases, 1e-3, 2)
+    assert headline.max < headline.total <= account.epsilon_total(2)
+    assert headline.target_delta == 1e-3
+    assert account.headline(1).total == headline.max
+
+
+def test_no_noise_is_infinite():
+    account = open_account(DELTAS).charged([entry("Basel", noise_multiplier=0.0)])
+    assert math.isinf(account.epsilons()["Basel"])
+    assert math.isinf(account.epsilon_total(2))
+    assert math.isinf(account.headline(2).total)
+    assert account.epsilons()["Bern"] == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(range(12)), num_kinds=st.integers(1, 4))
+def test_order_changes_nothing_not_a_bit(order, num_kinds):
+    plans = [("Basel", phase(noise_multiplier=1.0 + k % num_kinds, num_steps=k + 1)) for k in range(12)]
+    straight = open_account(DELTAS).projected(plans)
+    shuffled = open_account(DELTAS)
+    for k in order:
+        shuffled = shuffled.projected([plans[k]])
+    np.testing.assert_array_equal(straight.divergences, shuffled.divergences)
+
+
+def test_many_kinds_add_up_all_the_same():
+    plans = [("Bern", phase(noise_multiplier=1 + k / 50)) for k in range(40)]
+    account = open_account(DELTAS)
+    for plan in plans:
+        account = account.projected([plan])
+    assert account.epsilons()["Bern"] == pytest.approx(rdp_epsilon([item for _, item in plans], 1e-5), rel=1e-12)
+
+
+def test_the_ledger_gives_the_same_account_to_the_bit(tmp_path):
+    live = open_account(DELTAS)
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        for round_number in range(1, 6):
+            entries = [entry(name, round_number, noise_multiplier=1.1 + round_number % 2) for name in DELTAS]
+            ledger.charge(entries)
+            live = live.charged(entries)
+        stored = account_from_ledger(ledger, DELTAS)
+        np.testing.assert_array_equal(stored.divergences, live.divergences)
+        assert stored.phases == live.phases
+        before = account_from_ledger(ledger, DELTAS, except_round=("run", 5))
+        np.testing.assert_array_equal(before.charged(entries).divergences, live.divergences)
+        with pytest.raises(ProtocolError, match="hospital Chur is not in the account"):
+            account_from_ledger(ledger, {"Basel": 1e-3, "Bern": 1e-5})
+
+
+@pytest.mark.parametrize("deltas", [{}, {"Basel": 0.0}, {"Basel": 1.0}, {"Basel": math.nan}])
+def test_refuses_missing_hospitals_and_wrong_deltas(deltas):
+    with pytest.raises(ConfigError, match="target-delta"):
+        open_account(deltas)

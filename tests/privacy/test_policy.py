@@ -1,0 +1,162 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wardround.errors import ConfigError
+from wardround.privacy.account import open_account
+from wardround.privacy.accounting import Phase
+from wardround.privacy.entries import Entry
+from wardround.privacy.policy import Decision, RemainingPlan, check_target_delta, decide
+
+DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
+
+
+def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
+    return Entry(
+        charge_id=f"run/{round_number}/{hospital}",
+        fingerprint="f" * 64,
+        hospital_id=hospital,
+        run_id="run",
+        round_number=round_number,
+        noise_multiplier=noise_multiplier,
+        sample_rate=sample_rate,
+        num_steps=num_steps,
+        sensitivity=1.0,
+    )
+
+
+def plan(num_participations, noise_multiplier=1.5):
+    return RemainingPlan(
+        noise_multiplier=noise_multiplier, sample_rate=0.1, num_steps=10, num_participations=num_participations
+    )
+
+
+def spent(**steps):
+    return open_account(DELTAS).projected(
+        (name, Phase(noise_multiplier=1.5, sample_rate=0.1, num_steps=count)) for name, count in steps.items()
+    )
+
+
+BOTH = [entry("Basel"), entry("Bern")]
+
+
+@pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
+def test_goes_on_without_a_budget_or_far_from_it(on_budget):
+    assert decide(spent(Basel=10_000), BOTH, {}, None, on_budget) == Decision()
+    assert decide(spent(), BOTH, {"Basel": plan(2), "Bern": plan(2)}, 50.0, on_budget) == Decision()
+
+
+def test_stop_stops_before_the_overspend():
+    account = spent(Bern=1000)
+    budget = account.epsilons()["Bern"]
+    decision = decide(account, BOTH, {}, budget, "stop")
+    assert decision.stop
+    assert decision.dropped == ("Bern",)
+    assert "would take Bern beyond epsilon" in decision.reason
+    assert not decide(account, BOTH[:1], {}, budget, "stop").stop, "Bern isn't asked in that round"
+
+
+def test_drop_leaves_out_who_would_overspend_and_stops_when_nobody_is_left():
+    account = spent(Bern=1000)
+    budget = account.epsilons()["Bern"]
+    decision = decide(account, BOTH, {}, budget, "drop")
+    assert (decision.stop, decision.dropped) == (False, ("Bern",))
+    assert "left out from now on" in decision.reason
+    assert decide(account, BOTH[1:], {}, budget, "drop").stop
+
+
+def test_replan_raises_the_noise_as_soon_as_the_projection_overspends():
+    remaining = {"Basel": plan(20), "Bern": plan(20)}
+    planned = spent(Basel=200, Bern=200).epsilons()
+    budget = (planned["Basel"] + planned["Bern"]) / 2
+    decision = decide(spent(), BOTH, remaining, budget, "replan")
+    assert not decision.stop
+    assert decision.dropped == ()
+    assert set(decision.noise_multipliers) == {"Bern"}, "Basel, with its larger delta, stays within"
+    noise = decision.noise_multipliers["Bern"]
+    assert noise > 1.5
+    account = spent()
+    for round_number in range(1, 21):
+        account = account.charged([entry("Bern", round_number, noise_multiplier=noise)])
+    assert budget * 0.999 < account.epsilons()["Bern"] <= budget
+    again = decide(account, [entry("Basel", 21)], {"Basel": plan(1)}, budget, "replan")
+    assert again == Decision()
+
+
+def test_replan_is_calm_once_the_noise_is_right():
+    budget, account, remaining = 3.0, spent(), 20
+    noise = decide(account, BOTH[1:], {"Bern": plan(remaining)}, budget, "replan").noise_multipliers["Bern"]
+    for round_number in range(1, remaining + 1):
+        here = [entry("Bern", round_number, noise_multiplier=noise)]
+        left = {"Bern": plan(remaining - round_number + 1, noise)}
+        assert decide(account, here, left, budget, "replan") == Decision()
+        account = account.charged(here)
+    assert account.epsilons()["Bern"] <= budget
+
+
+def test_replan_drops_who_no_noise_can_help():
+    account = spent(Bern=1000)
+    budget = account.epsilons()["Bern"]
+    decision = decide(account, BOTH, {"Basel": plan(1), "Bern": plan(5)}, budget, "replan")
+    assert (decision.stop, decision.dropped) == (False, ("Bern",))
+    assert decide(account, BOTH[1:], {"Bern": plan(5)}, budget, "replan").stop
+
+
+def test_replan_counts_this_round_for_hospitals_without_a_plan():
+    account = spent(Bern=300)
+    budget = account.epsilons()["Bern"] * 1.001
+    decision = decide(account, BOTH[1:], {}, budget, "replan")
+    noise = decision.noise_multipliers["Bern"]
+    assert account.charged([entry("Bern", noise_multiplier=noise)]).epsilons()["Bern"] <= budget
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    budget=st.floats(0.3, 8),
+    before=st.integers(0, 600),
+    noise=st.floats(0.6, 4),
+    rounds=st.integers(1, 12),
+    on_budget=st.sampled_from(["stop", "drop", "replan"]),
+)
+def test_never_admits_an_overspend(budget, before, noise, rounds, on_budget):
+    account = spent(Basel=before)
+    start, noises, cohort = account.epsilons(), dict.fromkeys(DELTAS, noise), set(DELTAS)
+    for round_number in range(1, rounds + 1):
+        entries = [entry(name, round_number, noise_multiplier=noises[name]) for name in sorted(cohort)]
+        left = {name: plan(rounds - round_number + 1, noises[name]) for name in cohort}
+        decision = decide(account, entries, left, budget, on_budget)
+        if decision.stop:
+            break
+        noises |= decision.noise_multipliers
+        cohort -= set(decision.dropped)
+        account = account.charged(entry(name, round_number, noise_multiplier=noises[name]) for name in sorted(cohort))
+        for name, epsilon in account.epsilons().items():
+            assert epsilon <= max(budget, start[name])
+
+
+def test_refuses_an_unknown_word():
+    with pytest.raises(ConfigError, match='on-budget = "go" must be one of stop, drop, replan'):
+        decide(spent(), BOTH, {}, 1.0, "go")
+
+
+def test_delta_for_every_hospital():
+    assert check_target_delta(1e-3, {"Basel": 100, "Bern": 999}) == {"Basel": 1e-3, "Bern": 1e-3}
+    table = {"Bern": 1e-4, "Basel": 5e-3}
+    assert check_target_delta(table, {"Basel": 100, "Bern": 999}) == {"Basel": 5e-3, "Bern": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("target_delta", "message"),
+    [
+        (0.01, r"target-delta = 0\.01 must be > 0 and < 1/50 = 0\.02|< 1/100 = 0\.01 for hospital Basel"),
+        (0.02, r"for hospital Basel, which has 100 training records"),
+        ({"Basel": 1e-3, "Bern": 2e-3}, r"< 1/999 = 0\.001 for hospital Bern"),
+        ({"Basel": 1e-3}, "no value for Bern"),
+        ({"Basel": 1e-3, "Bern": 1e-4, "Basle": 1e-3}, r"unknown hospital Basle .*: did you mean Basel\?"),
+        ({"Basel": 1e-3, "Bern": 1e-4, "Q": 1e-3}, "the hospitals are Basel, Bern"),
+        (0.0, "must be > 0"),
+    ],
+)
+def test_delta_refused(target_delta, message):
+    with pytest.raises(ConfigError, match=message):
+        check_target_delta(target_delta, {"Basel": 100, "Bern": 999})
