@@ -14,7 +14,7 @@ def test_defaults_are_the_main_job():
     config = Config()
     assert config.federation.dataset == "breast-cancer"
     assert config.federation.num_hospitals == 5
-    assert config.privacy.noise_multiplier == 1.0
+    assert config.privacy.noise_multiplier == 2.0
     assert (config.privacy.unit, config.privacy.placement) == ("record", "local")
 
 
@@ -75,11 +75,26 @@ def test_each_wrong_value_is_refused_by_name(override, message):
 
 
 @pytest.mark.parametrize(
+    ("section", "first", "second"),
+    [
+        ("training", "local-steps", "local-epochs"),
+        ("training", "batch-size", "sample-rate"),
+        ("privacy", "noise-multiplier", "target-epsilon"),
+    ],
+)
+def test_settings_that_exclude_each_other(section, first, second, tmp_path):
+    with pytest.raises(ConfigError, match=f"{first} and {second} exclude each other"):
+        config_from_dict({section: {first: 1, second: 1}})
+    path = tmp_path / "job.toml"
+    path.write_text(f"[{section}]\n{first} = 1\n")
+    config = getattr(load_config(path, [f"{section}.{second}=1"]), section)
+    assert getattr(config, first.replace("-", "_")) is None
+    assert getattr(config, second.replace("-", "_")) == 1
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["training.local-steps=3", "training.local-epochs=1"], "local-steps and local-epochs exclude each other"),
-        (["training.batch-size=3", "training.sample-rate=0.1"], "batch-size and sample-rate exclude each other"),
-        (["privacy.noise-multiplier=1", "privacy.target-epsilon=1"], "noise-multiplier and target-epsilon exclude"),
         (["privacy.noise-multiplier=0", "privacy.budget-epsilon=1"], "noise-multiplier = 0 spends infinite epsilon"),
         (["privacy.placement=none", "privacy.budget-epsilon=1"], "budget-epsilon = 1.0 has no meaning without privacy"),
         (["training.optimizer=adam", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),

@@ -84,16 +84,16 @@ def plan(
     """Show noise and epsilon per hospital and in total, before any training."""
     overrides = list(set_ or [])
     if target_epsilon is not None:
-        overrides += [f"privacy.target-epsilon={target_epsilon}"]
-    from wardround.reports import print_plan
-    from wardround.simulations import plan_rows
-
+        overrides.append(f"privacy.target-epsilon={target_epsilon}")
     settings = load_config(config, overrides)
-    rows, totals = plan_rows(settings)
+    from wardround import simulations
+    from wardround.reports import print_plan
+
+    planned = simulations.plan(settings)
     if as_json:
-        typer.echo(json.dumps({"hospitals": rows, **totals}, indent=2))
+        typer.echo(json.dumps(planned.to_dict(), indent=2))
     else:
-        print_plan(rows, totals, _console())
+        print_plan(planned.rows(), _console(), epsilon_total=planned.epsilon_total)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def ledger_verify(run_dir: RunDir) -> None:
 def data_list() -> None:
     """List the data sets."""
     from wardround.datasets import catalogue
-    from wardround.reports import print_catalogue
+    from wardround.reports.data_tables import print_catalogue
 
     print_catalogue(catalogue(), _console())
 
@@ -147,7 +147,7 @@ def data_describe(
     if name is not None and not is_file:
         overrides = [f'federation.dataset="{name}"', *overrides]
     from wardround.datasets import describe, load_federation
-    from wardround.reports import print_description
+    from wardround.reports.data_tables import print_description
 
     federation = load_federation(load_config(name if is_file else None, overrides).federation)
     print_description(describe(federation), federation.notes, federation.excluded, _console())
@@ -167,7 +167,7 @@ def data_fetch(
 
 def main() -> None:
     """Run the command line and end the process with the documented exit code."""
-    sys.path.insert(0, os.getcwd())  # so that "package.module:factory" finds a user's own modules
+    sys.path.insert(0, str(Path.cwd()))  # so that "package.module:factory" finds a user's own modules
     try:
         app(standalone_mode=True)
     except WardroundError as error:

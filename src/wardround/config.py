@@ -38,6 +38,13 @@ _REASONS_NOT_YET = {
 }
 
 
+_EXCLUSIVE = (
+    ("training", "local-steps", "local-epochs"),
+    ("training", "batch-size", "sample-rate"),
+    ("privacy", "noise-multiplier", "target-epsilon"),
+)
+
+
 def _setting(default: Any, **limits: Any) -> Any:
     """Declare a setting with its limits: least, most, above, below, choices (checked when the record is built)."""
     return field(default=default, metadata=limits)
@@ -113,15 +120,14 @@ class TrainingConfig:
     batch_size: int | None = _setting(None, least=1)
     sample_rate: float | None = _setting(None, above=0, most=1)
     optimizer: str = _setting("sgd", choices=("sgd", "adam"))
-    learning_rate: float = _setting(0.1, above=0)
+    learning_rate: float = _setting(0.5, above=0)
     momentum: float = _setting(0.0, least=0, below=1)
     grad_sample_mode: str = _setting("hooks", choices=("hooks", "ew", "functorch", "ghost"))
     device: str = _setting("cpu", choices=("cpu", "cuda", "auto"))
 
     def __post_init__(self) -> None:
         _check_section("training", self)
-        _at_most_one("training", self, "local_steps", "local_epochs")
-        _at_most_one("training", self, "batch_size", "sample_rate")
+        _check_exclusive("training", self)
         if self.optimizer == "adam" and self.momentum:
             raise ConfigError(
                 f'momentum = {self.momentum} goes with optimizer = "sgd" only ([training] momentum): remove one of them'
@@ -132,7 +138,7 @@ class TrainingConfig:
 class PrivacyConfig:
     """What is protected, where the noise is added, and what may be spent.
 
-    One of noise_multiplier and target_epsilon (default: noise_multiplier 1.0). `target_delta` is a number or a table
+    One of noise_multiplier and target_epsilon (default: noise_multiplier 2.0). `target_delta` is a number or a table
     of one number per hospital. `patient_overlap` is the largest number of hospitals that may hold the same patient.
     """
 
@@ -148,7 +154,7 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         _check_section("privacy", self)
-        _at_most_one("privacy", self, "noise_multiplier", "target_epsilon")
+        _check_exclusive("privacy", self)
         if self.placement == "none":
             for key in ("noise_multiplier", "target_epsilon", "budget_epsilon"):
                 if getattr(self, key) is not None:
@@ -157,7 +163,7 @@ class PrivacyConfig:
                         f'"none"): remove it, or set placement = "local"'
                     )
         elif self.noise_multiplier is None and self.target_epsilon is None:
-            object.__setattr__(self, "noise_multiplier", 1.0)
+            object.__setattr__(self, "noise_multiplier", 2.0)
         if self.budget_epsilon is not None and self.noise_multiplier == 0:
             raise ConfigError(
                 f"noise-multiplier = 0 spends infinite epsilon, more than budget-epsilon = {self.budget_epsilon} "
@@ -219,7 +225,8 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
 
     Args:
         path: the TOML file; None starts from the defaults.
-        overrides: `section.key=value` texts, the value as TOML writes it; a bare word is read as text.
+        overrides: `section.key=value` texts, the value as TOML writes it; a bare word is read as text. An override
+            replaces a setting of the file that it excludes (target-epsilon one of noise-multiplier, for example).
 
     Raises:
         ConfigError: the file is missing or broken, or a key or value is wrong.
@@ -233,6 +240,10 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         table = tables.setdefault(section, {})
         if not isinstance(table, dict):
             raise ConfigError(f"[{section}] must be a table, not {table!r}")
+        for pair in _EXCLUSIVE:
+            if (section, key) in {(pair[0], pair[1]), (pair[0], pair[2])}:
+                # The override is the later word, so its counterpart in the file gives way.
+                table.pop(pair[2] if key == pair[1] else pair[1], None)
         table[key] = _toml_value(value.strip())
     return config_from_dict(tables)
 
@@ -307,9 +318,11 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
 
 
-def _at_most_one(section: str, record: Any, first: str, second: str) -> None:
-    if getattr(record, first) is not None and getattr(record, second) is not None:
-        raise ConfigError(f"{_kebab(first)} and {_kebab(second)} exclude each other ([{section}]): remove one of them")
+def _check_exclusive(section: str, record: Any) -> None:
+    for where, first, second in _EXCLUSIVE:
+        given = [key for key in (first, second) if getattr(record, key.replace("-", "_"), None) is not None]
+        if where == section and len(given) == 2:
+            raise ConfigError(f"{first} and {second} exclude each other ([{section}]): remove one of them")
 
 
 def _check_section(section: str, record: Any) -> None:

@@ -5,6 +5,7 @@ purpose: pretrained weights, and any layer that sees a whole batch at once.
 """
 
 import importlib
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -170,7 +171,7 @@ def _logistic(_: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) ->
 def _mlp(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
     sizes = (math.prod(input_shape), *config.hidden_sizes)
     layers: list[nn.Module] = [nn.Flatten()]
-    for size_in, size_out in zip(sizes, sizes[1:], strict=False):
+    for size_in, size_out in itertools.pairwise(sizes):
         layers += [nn.Linear(size_in, size_out), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], num_outputs))
 
@@ -179,7 +180,7 @@ def _cnn(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) ->
     """Convolutions with tanh, which keeps per-record gradients smaller than relu (Papernot et al. 2021)."""
     channels = (input_shape[0], *config.channels)
     layers: list[nn.Module] = []
-    for channels_in, channels_out in zip(channels, channels[1:], strict=False):
+    for channels_in, channels_out in itertools.pairwise(channels):
         layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2, ceil_mode=True)]
     height, width = (_halved(size, len(config.channels)) for size in input_shape[1:])
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * height * width, num_outputs))
@@ -190,7 +191,9 @@ def _resnet18(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: in
     width = config.width
     small = min(input_shape[1:]) < 64
     stem: list[nn.Module] = [
-        nn.Conv2d(input_shape[0], width, 3 if small else 7, stride=1 if small else 2, padding=1 if small else 3, bias=False),
+        nn.Conv2d(
+            input_shape[0], width, 3 if small else 7, stride=1 if small else 2, padding=1 if small else 3, bias=False
+        ),
         _group_norm(width),
         nn.ReLU(),
     ]

@@ -27,8 +27,10 @@ __all__ = [
     "SUM_WEIGHT",
     "LazyArray",
     "array_record",
+    "arrays_in",
     "arrays_of",
     "assignment_of",
+    "config_in",
     "evaluation_reply",
     "execution_reply",
     "read_evaluation",
@@ -106,6 +108,24 @@ def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     for name, array in arrays.items():
         record[name] = LazyArray(np.asarray(array))
     return record
+
+
+def arrays_in(message: Message) -> dict[str, NDArray]:
+    """Return the parameters that a message carries.
+
+    Raises:
+        ProtocolError: it carries none.
+    """
+    record = message.content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord):
+        raise ProtocolError("the message carries no arrays: both sides need the same version")
+    return arrays_of(record)
+
+
+def config_in(message: Message) -> ConfigRecord:
+    """Return the settings that a strategy sent along; empty where it sent none."""
+    record = message.content.get(CONFIG)
+    return ConfigRecord(dict(record)) if isinstance(record, ConfigRecord) else ConfigRecord()
 
 
 def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:

@@ -51,10 +51,10 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         hospital = _hospital(federation, context)
         arrays, execution = trainer().train(
-            wire.arrays_of(message.content[wire.ARRAYS]),
+            wire.arrays_in(message),
             tensors_of(hospital),
             wire.assignment_of(message),
-            proximal_mu=float(message.content[wire.CONFIG].get(wire.PROXIMAL_MU, 0.0)),
+            proximal_mu=_proximal_mu(message),
         )
         return wire.execution_reply(execution, arrays, message)
 
@@ -62,7 +62,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     def evaluate_model(message: Message, context: Context) -> Message:
         hospital = _hospital(federation, context)
         model = trainer().model
-        load_parameters(model, wire.arrays_of(message.content[wire.ARRAYS]))
+        load_parameters(model, wire.arrays_in(message))
         evaluation = evaluate(model, tensors_of(hospital), hospital_id=hospital.hospital_id, task=federation.task)
         return wire.evaluation_reply(evaluation, message)
 
@@ -87,6 +87,12 @@ def hospital_profile(hospital: HospitalData, task: str) -> HospitalProfile:
         fingerprint=hospital.fingerprint,
         majority_accuracy=baseline,
     )
+
+
+def _proximal_mu(message: Message) -> float:
+    """Return the strength of FedProx' pull that the strategy asks for; 0.0 where it asks for none."""
+    value = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _build_trainer(config: Config, federation: Federation) -> LocalTrainer:

@@ -6,6 +6,7 @@ of spoiling the model, and an empty batch is a step like any other. What is left
 PrivacyEngine and its accountant, because the ledger is charged from the plan and compared with what was executed.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,7 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
     """Which record of the chunk each row belongs to, ascending from 0; None where every row is a record."""
 
     def clip_and_accumulate(self) -> None:
+        """Add the clipped sum of the chunk to every parameter's `summed_grad`."""
         gradients = [rows.reshape(len(rows), p.numel()) for rows, p in zip(self.grad_samples, self.params, strict=True)]
         if self.owners is not None:
             gradients = [_mean_by_owner(rows, self.owners) for rows in gradients]
@@ -154,7 +156,7 @@ def _chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
         # The first row of the owner that the plain start falls on.
         starts = torch.unique(torch.searchsorted(owners.cpu(), owners.cpu()[starts]))
     edges = [*starts.tolist(), num_rows]
-    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    return [slice(start, end) for start, end in itertools.pairwise(edges)]
 
 
 def _mean_by_owner(rows: Tensor, owners: Tensor) -> Tensor:
@@ -176,7 +178,7 @@ def _step_on_nothing(optimizer: PrivateOptimizer | GhostOptimizer) -> None:
 
 def _plain_backward(module: nn.Module, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord) -> Tensor:
     losses = loss_per_record(module(features), labels)
-    losses.mean().backward()
+    torch.autograd.backward(losses.mean())
     return losses.detach()
 
 
@@ -185,7 +187,7 @@ def _ghost_backward(
 ) -> Tensor:
     """Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping)."""
     losses = loss_per_record(module(features), labels)
-    losses.mean().backward(retain_graph=True)
+    torch.autograd.backward(losses.mean(), retain_graph=True)
     finite = module.get_norm_sample().isfinite()
     if not bool(finite.all()):
         # A zero coefficient can't hide a nan (0 * nan = nan): such records leave the batch and it is run again.
@@ -200,6 +202,6 @@ def _ghost_backward(
     optimizer.zero_grad(set_to_none=True)
     coefficients = module.get_clipping_coef()
     module.disable_hooks()
-    (coefficients * losses).sum().backward()
+    torch.autograd.backward((coefficients * losses).sum())
     module.enable_hooks()
     return losses.detach()

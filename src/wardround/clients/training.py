@@ -24,8 +24,8 @@ from wardround.errors import ConfigError, ProtocolError
 from wardround.models import load_parameters, parameters_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
-from wardround.streams import LAYERS, NOISE, SAMPLING, stream
 from wardround.rounds import Assignment, Execution, check_execution
+from wardround.streams import LAYERS, NOISE, SAMPLING, stream
 
 __all__ = ["HospitalTensors", "LocalTrainer", "loss_per_record", "resolve_device"]
 
@@ -132,8 +132,8 @@ class LocalTrainer:
         optimizer.draw_from(noise)
         if proximal_mu:
             # The pull depends on no record, so it is added after the noise (post-processing).
-            optimizer.attach_step_hook(lambda _: self._pull_back(anchor, proximal_mu))
             anchor = [parameter.detach().clone() for parameter in self._parameters()]
+            optimizer.attach_step_hook(lambda _: self._pull_back(anchor, proximal_mu))
         losses = []
         module.train()
         for _ in range(assignment.num_steps):

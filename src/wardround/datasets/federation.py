@@ -191,8 +191,8 @@ def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tupl
     counts = [np.bincount(hospital.train_owners).max() for hospital in hospitals if hospital.train_owners is not None]
     if counts:
         notes.append(
-            f"a patient has up to {max(counts)} training rows at one hospital: the rows of a patient are sampled together, "
-            "and their mean gradient is clipped as one, so that the record that is protected is the patient"
+            f"a patient has up to {max(counts)} training rows at one hospital: the rows of a patient are sampled "
+            "together, and their mean gradient is clipped as one, so that the record that is protected is the patient"
         )
     if dataset.is_test is not None:
         notes.append("test rows are the official ones of each hospital; test-fraction is not used")

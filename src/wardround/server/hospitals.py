@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import arrays as exact
 from wardround import wire
-from wardround.errors import CohortError, UpdateError, WardroundError
+from wardround.errors import CohortError, WardroundError
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
 from wardround.server.cohort_grid import CohortGrid
 from wardround.strategies import needs_only_sum
@@ -117,10 +117,10 @@ class HospitalLink:
         """Give the strategy one reply, the exact weighted mean; no single update reaches it."""
         for message in messages:
             # The strategy shares one config between all messages; the weight is each hospital's own.
-            config = ConfigRecord(dict(message.content[wire.CONFIG].items()))
+            config = wire.config_in(message)
             config[wire.SUM_WEIGHT] = by_node[message.metadata.dst_node_id].weight
             message.content[wire.CONFIG] = config
-        replies, total = _sum_over(self.grid, messages)
+        replies, total = _sum_over(self.grid, messages, by_node)
         replies = self._answered(replies)
         if len(replies) < max(1, min_survivors):
             return replies, None
@@ -179,17 +179,15 @@ def connect(grid: Grid) -> HospitalLink:
     )
 
 
-def _sum_over(grid: Grid, messages: Sequence[Message]) -> tuple[list[Message], exact.FixedSum]:
+def _sum_over(
+    grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment]
+) -> tuple[list[Message], exact.FixedSum]:
     if isinstance(grid, SummingGrid):
         return grid.send_and_sum(messages)
-    weights = {m.metadata.dst_node_id: float(m.content[wire.CONFIG][wire.SUM_WEIGHT]) for m in messages}
     replies, total = list(grid.send_and_receive(messages)), exact.FixedSum()
     for reply in replies:
         if not reply.has_error():
-            record = reply.content[wire.ARRAYS]
-            if not isinstance(record, ArrayRecord):
-                raise UpdateError(f"node {reply.metadata.src_node_id} sent no arrays")
-            exact.accumulate(total, wire.arrays_of(record), weights[reply.metadata.src_node_id])
+            exact.accumulate(total, wire.arrays_in(reply), by_node[reply.metadata.src_node_id].weight)
     return replies, total
 
 

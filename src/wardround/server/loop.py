@@ -20,7 +20,7 @@ from wardround.config import Config
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import Ledger, open_ledger
-from wardround.privacy.policy import RoundsLeft, decide
+from wardround.privacy.policy import RemainingPlan, decide
 from wardround.rounds import Assignment, Evaluation, Execution
 from wardround.server.hospitals import HospitalLink, connect
 from wardround.server.planning import (
@@ -118,7 +118,7 @@ def federate(
         finally:
             # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
             folder.write_model(state.arrays)
-            account = account_from_ledger(ledger, plan.names, plan.target_deltas)
+            account = account_from_ledger(ledger, plan.target_deltas)
             summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
             folder.write_summary(summary)
         return summary
@@ -156,9 +156,7 @@ def _next_round(
     return state, record
 
 
-def _within_budget(
-    plan: FederationPlan, state: _State, round_number: int
-) -> tuple[_State, tuple[Assignment, ...]]:
+def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> tuple[_State, tuple[Assignment, ...]]:
     """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says."""
     config = plan.config
     cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
@@ -180,10 +178,10 @@ def _within_budget(
     return state, assign_round(plan, cohort, round_number, noise_multipliers)
 
 
-def _rounds_left(plan: FederationPlan, state: _State, round_number: int) -> dict[str, RoundsLeft]:
+def _rounds_left(plan: FederationPlan, state: _State, round_number: int) -> dict[str, RemainingPlan]:
     joined = rounds_joined(plan.config, plan.names, first_round=round_number)
     return {
-        hospital.profile.hospital_id: RoundsLeft(
+        hospital.profile.hospital_id: RemainingPlan(
             noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
             sample_rate=hospital.sample_rate,
             num_steps=hospital.num_steps,
@@ -207,7 +205,7 @@ def _begin(
         run_id=uuid.uuid4().hex[:12],
         round_number=0,
         arrays=initial,
-        account=account_from_ledger(ledger, plan.names, plan.target_deltas),
+        account=account_from_ledger(ledger, plan.target_deltas),
         noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
         left={},
         stopped=False,
@@ -223,16 +221,18 @@ def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: 
     rounds = ledger.rounds()
     if not rounds:
         return None
-    record = json.loads(rounds[-1][1])
+    round_number, text = rounds[-1]
+    record = json.loads(text)
     tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
     model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
     memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
     restore_strategy_state(strategy, memory, values)
     return _State(
         run_id=record["run_id"],
-        round_number=record["round_row"]["round"],
+        round_number=round_number,
         arrays=model,
-        account=account_from_ledger(ledger, plan.names, plan.target_deltas),
+        # A round that was charged but not committed is done again to the same bits: the same release, charged once.
+        account=account_from_ledger(ledger, plan.target_deltas, except_round=(record["run_id"], round_number + 1)),
         noise_multipliers=record["noise_multipliers"],
         left=record["left"],
         stopped=False,
@@ -254,6 +254,7 @@ def _record(
         "hospital_rows": hospital_rows(*what),
         "noise_multipliers": dict(state.noise_multipliers),
         "left": dict(state.left),
+        "target_deltas": plan.target_deltas,
         "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},
     }
 

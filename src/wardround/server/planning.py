@@ -7,15 +7,25 @@ so they are known in advance and the noise for a target epsilon can be sized for
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
+from wardround.privacy.account import open_account
 from wardround.privacy.accounting import Phase, calibrate_noise_multiplier, rdp_epsilon
 from wardround.privacy.policy import check_target_delta
-from wardround.streams import COHORT, DROPOUT, stream
 from wardround.rounds import Assignment, HospitalProfile
+from wardround.streams import COHORT, DROPOUT, stream
 
-__all__ = ["FederationPlan", "HospitalPlan", "assign_round", "draw_cohort", "draw_dropouts", "plan_federation", "rounds_joined"]
+__all__ = [
+    "FederationPlan",
+    "HospitalPlan",
+    "assign_round",
+    "draw_cohort",
+    "draw_dropouts",
+    "plan_federation",
+    "rounds_joined",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,15 @@ class HospitalPlan:
     noise_multiplier: float
     epsilon: float
 
+    @property
+    def phase(self) -> Phase:
+        """All its steps, over all rounds."""
+        return Phase(
+            noise_multiplier=self.noise_multiplier,
+            sample_rate=self.sample_rate,
+            num_steps=self.num_steps * self.num_rounds,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederationPlan:
@@ -54,6 +73,39 @@ class FederationPlan:
     def names(self) -> tuple[str, ...]:
         """The hospitals' names, sorted."""
         return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per hospital: what it would pay after all rounds, by Renyi divergences."""
+        return [
+            {
+                "hospital": hospital.profile.hospital_id,
+                "num_examples": hospital.profile.num_train,
+                "sample_rate": hospital.sample_rate,
+                "num_steps": hospital.num_steps,
+                "num_rounds": hospital.num_rounds,
+                "noise_multiplier": hospital.noise_multiplier,
+                "target_delta": hospital.target_delta,
+                "epsilon": hospital.epsilon,
+            }
+            for hospital in self.hospitals
+        ]
+
+    @property
+    def epsilon_total(self) -> float:
+        """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
+        phases = [(hospital.profile.hospital_id, hospital.phase) for hospital in self.hospitals]
+        account = open_account(self.target_deltas).projected(phases)
+        return account.epsilon_total(self.config.privacy.patient_overlap)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON can hold it; infinite is "inf"."""
+        rows = [row | {"epsilon": _finite(row["epsilon"])} for row in self.rows()]
+        return {"hospitals": rows, "epsilon": {"max": _finite(self.epsilon_max), "total": _finite(self.epsilon_total)}}
+
+    @property
+    def epsilon_max(self) -> float:
+        """Largest epsilon of a hospital after all rounds."""
+        return max(hospital.epsilon for hospital in self.hospitals)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -152,6 +204,10 @@ def assign_round(
 
 def _cohort_size(num_hospitals: int, fraction_train: float) -> int:
     return max(1, round(fraction_train * num_hospitals))
+
+
+def _finite(epsilon: float) -> float | str:
+    return epsilon if math.isfinite(epsilon) else "inf"
 
 
 def _plan_hospital(config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int) -> HospitalPlan:

@@ -73,10 +73,10 @@ def run(config: Config, *, out: Path | str | None = None, progress: Callable[[Ro
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
-    federation = load_federation(config.federation)
+    federation = _federation(config)
     config = replace(config, federation=replace(config.federation, partition=federation.partition))
     # Everything that can be refused is refused before there is a folder.
-    plan_federation(config, [hospital_profile(h, federation.task) for h in federation.hospitals])
+    _plan(config, federation)
     build_strategy(config.aggregation)
     arrays, facts = _initial_model(config, federation)
     folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
@@ -92,15 +92,14 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
     """
     folder = open_run_folder(Path(path))
     config = folder.config()
-    federation = load_federation(config.federation)
+    federation = _federation(config)
     arrays, facts = _initial_model(config, federation)
     return _federate(config, federation, folder, arrays, facts, progress)
 
 
 def plan(config: Config) -> FederationPlan:
     """Return who would pay what, before any training."""
-    federation = load_federation(config.federation)
-    return plan_federation(config, [hospital_profile(h, federation.task) for h in federation.hospitals])
+    return _plan(config, _federation(config))
 
 
 @contextmanager
@@ -126,6 +125,21 @@ def open_grid(config: Config, federation: Federation) -> Iterator[Grid]:
             gpus_per_worker=config.simulation.gpus_per_worker,
         ) as grid:
             yield grid
+
+
+def _federation(config: Config) -> Federation:
+    federation = load_federation(config.federation)
+    held, stated = federation.max_hospitals_per_patient, config.privacy.patient_overlap
+    if held > stated and config.privacy.placement != "none":
+        raise ConfigError(
+            f"patient-overlap = {stated} must be >= {held}, since {held} hospitals hold rows of the same patient "
+            f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
+        )
+    return federation
+
+
+def _plan(config: Config, federation: Federation) -> FederationPlan:
+    return plan_federation(config, [hospital_profile(h, federation.task) for h in federation.hospitals])
 
 
 def _federate(

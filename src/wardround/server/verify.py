@@ -1,0 +1,106 @@
+"""Recompute everything a run folder says about privacy from its ledger, and say what does not agree."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from wardround.errors import ProtocolError
+from wardround.privacy.account import Account, open_account
+from wardround.privacy.ledger import Ledger, open_ledger
+from wardround.server.run_folder import RunFolder, open_run_folder
+
+__all__ = ["verify_run"]
+
+
+def verify_run(path: Path) -> tuple[list[str], str]:
+    """Return one sentence per finding, and one that says what was found to be in order.
+
+    Checked are the chain of digests over the ledger, the committed rounds against it, and every epsilon in
+    hospitals.csv, rounds.csv and summary.json against the charges.
+
+    Raises:
+        ConfigError: there is no run in the folder.
+        ProtocolError: the ledger can't be read at all.
+    """
+    folder = open_run_folder(path)
+    with open_ledger(folder.ledger, read_only=True) as ledger:
+        findings = ledger.verify()
+        records = [json.loads(text) for _, text in ledger.rounds()]
+        if not records:
+            return [*findings, f"{path}: no round is committed yet"], ""
+        accounts = _accounts_by_round(ledger, records)
+        num_entries = len(ledger.entries())
+    config = folder.config()
+    overlap = config.privacy.patient_overlap
+    findings += _table_findings(folder, accounts, overlap)
+    findings += _summary_findings(folder, accounts[max(accounts)], overlap)
+    epsilon = accounts[max(accounts)].epsilon_total(overlap)
+    return findings, (
+        f"in order: {num_entries} charges, {len(records)} committed rounds, every epsilon recomputed "
+        f"(total {epsilon:.6g} by Renyi divergences)"
+    )
+
+
+def _accounts_by_round(ledger: Ledger, records: list[dict[str, Any]]) -> dict[int, Account]:
+    """Return the account after each committed round, composed from the entries alone."""
+    account = open_account(records[0]["target_deltas"])
+    entries: dict[int, list[Any]] = {}
+    for entry in ledger.entries():
+        entries.setdefault(entry.round_number, []).append(entry)
+    accounts = {}
+    for record in records:
+        number = record["round_row"]["round"]
+        account = account.charged(entries.get(number, []))
+        accounts[number] = account
+    return accounts
+
+
+def _table_findings(folder: RunFolder, accounts: dict[int, Account], overlap: int) -> list[str]:
+    findings = []
+    for row in _rows(folder.path / "rounds.csv"):
+        account = accounts.get(int(row["round"]))
+        if account is None:
+            findings.append(f"rounds.csv has round {row['round']}, which the ledger did not commit")
+            continue
+        wanted = {"epsilon_max": account.epsilon_max(), "epsilon_total": account.epsilon_total(overlap)}
+        for column, value in wanted.items():
+            findings += _differs(f"rounds.csv round {row['round']} {column}", row[column], value)
+    epsilons = {number: account.epsilons() for number, account in accounts.items()}
+    for row in _rows(folder.path / "hospitals.csv"):
+        if int(row["round"]) in epsilons:
+            where = f"hospitals.csv round {row['round']} {row['hospital']} epsilon"
+            findings += _differs(where, row["epsilon"], epsilons[int(row["round"])].get(row["hospital"], math.nan))
+    return findings
+
+
+def _summary_findings(folder: RunFolder, account: Account, overlap: int) -> list[str]:
+    path = folder.path / "summary.json"
+    if not path.is_file():
+        return []
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    headline = account.headline(overlap)
+    findings = _differs("summary.json epsilon max", summary["epsilon"]["max"], headline.max)
+    findings += _differs("summary.json epsilon total", summary["epsilon"]["total"], headline.total)
+    for name, value in headline.hospitals.items():
+        findings += _differs(f"summary.json epsilon {name}", summary["epsilon"]["hospitals"].get(name), value)
+    return findings
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ProtocolError(f"{path} can't be read: {error.strerror}; wardround resume writes it anew") from None
+
+
+def _differs(where: str, written: Any, recomputed: float) -> list[str]:
+    try:
+        value = float(written)
+    except (TypeError, ValueError):
+        value = math.nan
+    if value == recomputed or math.isclose(value, recomputed, rel_tol=1e-9, abs_tol=1e-12):
+        return []
+    return [f"{where} says {written}, the ledger gives {recomputed:.9g}"]
