@@ -21,6 +21,9 @@ class HospitalProfile:
         fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
         majority_accuracy: accuracy on the test records of always answering the training majority class, in [0, 1];
             for regression the r2 of always answering the training mean. Simulation only.
+        task: classification or regression.
+        input_shape: shape of one record's features, (d,) or (channels, height, width).
+        num_outputs: classes, or 1 for regression.
     """
 
     hospital_id: str
@@ -28,6 +31,9 @@ class HospitalProfile:
     num_test: int
     fingerprint: str
     majority_accuracy: float
+    task: str
+    input_shape: tuple[int, ...]
+    num_outputs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

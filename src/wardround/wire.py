@@ -61,6 +61,9 @@ LEAVES_HOSPITAL: Mapping[str, str] = {
     "num-test": PUBLIC,
     "num-examples": PUBLIC,
     "fingerprint": PUBLIC,
+    "task": PUBLIC,
+    "input-shape": PUBLIC,
+    "num-outputs": PUBLIC,
     "sample-rate": PUBLIC,
     "num-steps": PUBLIC,
     "num-noise-draws": PUBLIC,
@@ -159,7 +162,8 @@ def assignment_of(message: Message) -> Assignment:
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:
     """Return the reply to `query.profile`."""
-    record = ConfigRecord({_kebab(key): value for key, value in asdict(profile).items()})
+    values = asdict(profile) | {"input_shape": list(profile.input_shape)}
+    record = ConfigRecord({_kebab(key): value for key, value in values.items()})
     return Message(RecordDict({PROFILE: record}), reply_to=message)
 
 
@@ -204,4 +208,5 @@ def _read(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     missing = [name for name in wanted if _kebab(name) not in values]
     if missing:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
-    return kind(**{name: values[_kebab(name)] for name in wanted})
+    read = {name: values[_kebab(name)] for name in wanted}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in read.items()})

@@ -45,7 +45,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     @client_app.query("profile")
     def profile(message: Message, context: Context) -> Message:
-        return wire.profile_reply(hospital_profile(_hospital(federation, context), federation.task), message)
+        return wire.profile_reply(hospital_profile(_hospital(federation, context), federation), message)
 
     @client_app.train()
     def train(message: Message, context: Context) -> Message:
@@ -69,12 +69,12 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     return client_app
 
 
-def hospital_profile(hospital: HospitalData, task: str) -> HospitalProfile:
+def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
     """Return what the server is told of a hospital before the first round."""
     train, test = hospital.train_labels, hospital.test_labels
     if len(test) == 0:
         baseline = float("nan")
-    elif task == "classification":
+    elif federation.task == "classification":
         baseline = float(np.mean(test == np.bincount(train).argmax()))
     else:
         spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
@@ -86,6 +86,9 @@ def hospital_profile(hospital: HospitalData, task: str) -> HospitalProfile:
         num_test=len(test),
         fingerprint=hospital.fingerprint,
         majority_accuracy=baseline,
+        task=federation.task,
+        input_shape=federation.input_shape,
+        num_outputs=federation.num_classes,
     )
 
 

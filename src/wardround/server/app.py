@@ -1,0 +1,75 @@
+"""The Flower ServerApp: the same loop under `flwr run`, on Flower's own simulation or on real SuperNodes.
+
+Settings come from the run config: `config` (a path; empty for the defaults), `set` (overrides, separated by spaces),
+`out` (the run folder; an earlier run in it is resumed) and `num-nodes` (how many to wait for). What is left out on
+purpose: starting nodes, which is Flower's affair.
+"""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from wardround.config import Config, load_config
+from wardround.errors import CohortError
+from wardround.models import build_model, parameters_of
+from wardround.rounds import HospitalProfile
+from wardround.server.hospitals import connect
+from wardround.server.loop import federate
+from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+
+__all__ = ["app", "initial_model"]
+
+_WAIT_SECONDS, _POLL_SECONDS = 120.0, 0.5
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run or resume the federation that the run config describes."""
+    settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out")}
+    config = load_config(settings["config"] or None, shlex.split(settings["set"]))
+    _wait_for_nodes(grid, int(context.run_config.get("num-nodes", 1)))
+    arrays, facts = initial_model(config, connect(grid).profiles[0])
+    folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
+    summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"})
+    print(
+        f"{folder.path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}"
+    )
+
+
+def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters before round 1, and what the summary says of them.
+
+    Raises:
+        ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
+    """
+    model, changes = build_model(
+        config.model,
+        input_shape=profile.input_shape,
+        num_outputs=profile.num_outputs,
+        seed=config.federation.seed,
+        private=config.privacy.placement != "none",
+    )
+    arrays = parameters_of(model)
+    num_parameters = sum(array.size for array in arrays.values())
+    return arrays, {"task": profile.task, "num_parameters": num_parameters, "notes": list(changes)}
+
+
+def _folder(path: Path, config: Config) -> RunFolder:
+    if (path / "ledger.sqlite").is_file():
+        return open_run_folder(path)
+    return create_run_folder(path, config)
+
+
+def _wait_for_nodes(grid: Grid, num_nodes: int) -> None:
+    """Wait until as many nodes as wanted are connected: Flower may start the server first."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while (connected := len(list(grid.get_node_ids()))) < num_nodes:
+        if time.monotonic() > deadline:
+            raise CohortError(f"{connected} of {num_nodes} nodes are connected after {_WAIT_SECONDS:.0f} s: start more")
+        time.sleep(_POLL_SECONDS)
