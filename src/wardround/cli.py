@@ -54,9 +54,11 @@ def run(
     """Train a model over hospitals and write a run folder."""
     settings = _settings(config, set_, engine)
     from wardround import simulations
+    from wardround.server.run_folder import default_run_path
 
-    with _progress(settings.training.num_rounds, quiet=as_json) as update:
-        finished = simulations.run(settings, out=out, progress=update)
+    folder = out or default_run_path(settings)
+    with _progress(settings.training.num_rounds, folder, quiet=as_json) as update:
+        finished = simulations.run(settings, out=folder, progress=update)
     _finish(finished.folder, finished.summary, as_json)
 
 
@@ -67,7 +69,7 @@ def resume(run_dir: RunDir, as_json: Json = False) -> None:
     from wardround.server.run_folder import open_run_folder
 
     num_rounds = open_run_folder(run_dir).config().training.num_rounds
-    with _progress(num_rounds, quiet=as_json) as update:
+    with _progress(num_rounds, run_dir, quiet=as_json) as update:
         finished = simulations.resume(run_dir, progress=update)
     _finish(finished.folder, finished.summary, as_json)
 
@@ -169,11 +171,11 @@ def main() -> None:
     """Run the command line and end the process with the documented exit code."""
     sys.path.insert(0, str(Path.cwd()))  # so that "package.module:factory" finds a user's own modules
     try:
-        app(standalone_mode=True)
+        _run_app()
     except WardroundError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted: every committed round is kept; go on with: wardround resume RUN_DIR", 1)
+        _fail("interrupted", 1)
     except OSError as error:
         if error.errno == errno.EPIPE:
             # The reader of our output went away (for example `| head`): nothing is wrong.
@@ -187,21 +189,43 @@ def main() -> None:
         _fail(f"unexpected {type(error).__name__}: {error} (WARDROUND_DEBUG=1 shows where)", 1)
 
 
+def _run_app() -> None:
+    try:
+        app(standalone_mode=True)
+    except SystemExit as error:
+        if error.code == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+
+
 def _settings(config: Path | None, overrides: list[str] | None, engine: str | None) -> Config:
     extra = [f'simulation.engine="{engine}"'] if engine else []
     return load_config(config, [*(overrides or []), *extra])
 
 
 @contextmanager
-def _progress(num_rounds: int, *, quiet: bool) -> "Iterator[Callable[[RoundRow], None]]":
+def _progress(num_rounds: int, folder: Path, *, quiet: bool) -> Iterator[Callable[["RoundRow"], None]]:
+    """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
     from wardround.reports import Progress
 
-    with Progress(quiet=quiet) as bar:
+    with _resumable(folder), Progress(quiet=quiet) as bar:
 
         def update(row: "RoundRow") -> None:
             bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
 
         yield update
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "ledger.sqlite").is_file():
+            raise WardroundError(
+                f"interrupted: every committed round is kept; go on with: wardround resume {folder}"
+            ) from None
+        raise WardroundError("interrupted before the run began: nothing was trained or charged") from None
 
 
 def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:

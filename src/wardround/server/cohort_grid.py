@@ -1,7 +1,8 @@
 """A view of a Flower grid that shows only the round's nodes.
 
 Flower's strategies sample from the node ids that the grid shows, at random and differently in every run. Shown only
-the cohort that was planned, they take all of it.
+the cohort that was planned, they take all of it. A strategy can't train hospitals through it: only what the round
+loop sends is charged.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,11 +11,13 @@ from typing import Any
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from wardround.errors import ProtocolError
+
 __all__ = ["CohortGrid"]
 
 
 class CohortGrid(Grid):
-    """Passes everything on to another grid, but for the node ids."""
+    """Passes everything on to another grid, but for the node ids and for training that nobody charged."""
 
     def __init__(self, grid: Grid, node_ids: Sequence[int]) -> None:
         """Show `node_ids` of `grid`."""
@@ -41,13 +44,32 @@ class CohortGrid(Grid):
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
+        """Pass on, but for training.
+
+        Raises:
+            ProtocolError: a message asks a hospital to train.
+        """
+        return self._grid.push_messages(_without_training(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Pass on."""
         return self._grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
+        """Pass on, but for training.
+
+        Raises:
+            ProtocolError: a message asks a hospital to train.
+        """
+        return self._grid.send_and_receive(_without_training(messages), timeout=timeout)
+
+
+def _without_training(messages: Iterable[Message]) -> list[Message]:
+    messages = list(messages)
+    for message in messages:
+        if message.metadata.message_type.partition(".")[0] == "train":
+            raise ProtocolError(
+                "the strategy asked hospitals to train by itself, which nobody charged: return the messages from "
+                "configure_train instead"
+            )
+    return messages

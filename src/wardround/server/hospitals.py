@@ -4,10 +4,12 @@ Flower knows nodes by numbers that change from run to run; from here on everythi
 left out on purpose: planning and accounting (see `planning`, `loop`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from wardround import arrays as exact
 from wardround import wire
-from wardround.errors import CohortError, WardroundError
+from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
 from wardround.server.cohort_grid import CohortGrid
 from wardround.strategies import needs_only_sum
@@ -75,24 +77,24 @@ class HospitalLink:
 
         Raises:
             WardroundError: a hospital's app failed; the message names it and gives its reason.
-            ProtocolError: a hospital executed something else than it was assigned.
+            ProtocolError: a hospital executed something else than it was assigned, or the strategy asked a hospital
+                twice, or one that was not charged.
             UpdateError: an update is not finite or does not fit.
         """
         by_node = {self.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
         if len(by_node) < min_survivors:
             return TrainedRound(arrays=None, executions={})
         round_number = assignments[0].round_number
-        messages = [
-            wire.with_assignment(message, by_node[message.metadata.dst_node_id])
-            for message in strategy.configure_train(
-                round_number, wire.array_record(arrays), ConfigRecord(), CohortGrid(self.grid, sorted(by_node))
-            )
-        ]
+        grid = CohortGrid(self.grid, sorted(by_node))
+        with _blaming(strategy):
+            asked = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
+        messages = _once_each(asked, by_node)
         if needs_only_sum(strategy):
             replies, next_arrays = self._train_for_sum(strategy, arrays, messages, by_node, min_survivors)
         else:
             replies = self._answered(self.grid.send_and_receive(messages))
-            aggregated, _ = strategy.aggregate_train(round_number, replies)
+            with _blaming(strategy):
+                aggregated, _ = strategy.aggregate_train(round_number, replies)
             next_arrays = None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
         executions = self._executions(replies, by_node)
         return TrainedRound(arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions)
@@ -100,9 +102,10 @@ class HospitalLink:
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
         """Return every hospital's evaluation of the model."""
         grid = CohortGrid(self.grid, sorted(self.node_of.values()))
-        messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
-        replies = self._answered(self.grid.send_and_receive(list(messages)))
-        strategy.aggregate_evaluate(round_number, replies)
+        with _blaming(strategy):
+            messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
+            replies = self._answered(grid.send_and_receive(messages))
+            strategy.aggregate_evaluate(round_number, replies)
         evaluations = (wire.read_evaluation(reply, self._name_of(reply)) for reply in replies)
         return dict(sorted((evaluation.hospital_id, evaluation) for evaluation in evaluations))
 
@@ -120,7 +123,7 @@ class HospitalLink:
             config = wire.config_in(message)
             config[wire.SUM_WEIGHT] = by_node[message.metadata.dst_node_id].weight
             message.content[wire.CONFIG] = config
-        replies, total = _sum_over(self.grid, messages, by_node)
+        replies, total = _sum_over(self.grid, messages, by_node) if messages else ([], {})
         replies = self._answered(replies)
         if len(replies) < max(1, min_survivors):
             return replies, None
@@ -129,7 +132,8 @@ class HospitalLink:
         mean = exact.mean(total, sum(assignment.weight for assignment in answered), arrays)
         metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(answered))})
         one = Message(RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: metrics}), reply_to=messages[0])
-        aggregated, _ = strategy.aggregate_train(answered[0].round_number, [one])
+        with _blaming(strategy):
+            aggregated, _ = strategy.aggregate_train(answered[0].round_number, [one])
         return replies, None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
 
     def _executions(self, replies: Iterable[Message], by_node: Mapping[int, Assignment]) -> dict[str, Execution]:
@@ -179,6 +183,37 @@ def connect(grid: Grid) -> HospitalLink:
     )
 
 
+@contextmanager
+def _blaming(strategy: Strategy) -> Iterator[None]:
+    """Name the strategy where its own code fails."""
+    try:
+        yield
+    except WardroundError:
+        raise
+    except Exception as error:
+        raise WardroundError(
+            f"strategy {type(strategy).__name__} failed: {type(error).__name__}: {error}: correct it, and begin a new "
+            "run; what is committed of this one is kept"
+        ) from error
+
+
+def _once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) -> list[Message]:
+    """Return the strategy's messages with their assignments.
+
+    A hospital that trained on two models with one round's noise would release their difference without any.
+    """
+    asked: dict[int, Message] = {}
+    for message in messages:
+        node_id, message_type = message.metadata.dst_node_id, message.metadata.message_type
+        if node_id not in by_node or node_id in asked or message_type != "train":
+            raise ProtocolError(
+                f'the strategy sent node {node_id} a "{message_type}" message: configure_train must return at most '
+                f'one "train" message for each of the nodes that its grid shows ({", ".join(map(str, by_node))})'
+            )
+        asked[node_id] = wire.with_assignment(message, by_node[node_id])
+    return list(asked.values())
+
+
 def _sum_over(
     grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment]
 ) -> tuple[list[Message], exact.FixedSum]:
@@ -194,4 +229,10 @@ def _sum_over(
 def _in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
     """Server optimizers compute in float64; the model keeps its own dtypes."""
     exact.check_alike(arrays, like)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UpdateError(
+                f"parameter {name} is not finite after the strategy's step: lower the learning rates, or look at the "
+                "strategy"
+            )
     return {name: arrays[name].astype(array.dtype, copy=False) for name, array in like.items()}

@@ -32,6 +32,7 @@ from wardround.server.planning import (
     rounds_joined,
 )
 from wardround.server.run_folder import RunFolder
+from wardround.server.sameness import check_same_run, check_untouched, identity_of
 from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.summary import build_summary
 from wardround.server.tables import hospital_rows, round_row
@@ -102,6 +103,7 @@ def federate(
     link = connect(grid)
     plan = plan_federation(config, link.profiles)
     with open_ledger(folder.ledger) as ledger:
+        check_untouched(ledger, folder)
         state = _restore(plan, ledger, folder, strategy) or _begin(plan, ledger, folder, link, strategy, initial)
         records = [json.loads(text) for _, text in ledger.rounds()]
         folder.write_tables(records)
@@ -117,6 +119,10 @@ def federate(
             status = "stopped-at-budget" if state.stopped else "done"
         finally:
             # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
+            if status == "interrupted":
+                state = _restore(plan, ledger, folder, strategy) or state
+                records = [json.loads(text) for _, text in ledger.rounds()]
+                folder.write_tables(records)
             folder.write_model(state.arrays)
             account = account_from_ledger(ledger, plan.target_deltas)
             summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
@@ -211,7 +217,7 @@ def _begin(
         stopped=False,
     )
     evaluations = link.evaluate(strategy, initial, 0)
-    record = _record(plan, state, (), {}, evaluations, time.perf_counter() - started)
+    record = identity_of(plan) | _record(plan, state, (), {}, evaluations, time.perf_counter() - started)
     _commit(ledger, folder, strategy, state, record, [])
     return state
 
@@ -221,6 +227,7 @@ def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: 
     rounds = ledger.rounds()
     if not rounds:
         return None
+    check_same_run(plan, json.loads(rounds[0][1]), folder)
     round_number, text = rounds[-1]
     record = json.loads(text)
     tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
@@ -268,7 +275,7 @@ def _commit(
     released: Sequence[str],
 ) -> None:
     """Make the round count: checkpoint first, durable, then one ledger transaction that names it."""
-    memory, values, _ = read_strategy_state(strategy)
+    memory, values, record["strategy_forgets"] = read_strategy_state(strategy)
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
     record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)

@@ -4,11 +4,13 @@ The committed rounds live in ledger.sqlite; the CSV files are views of them, wri
 """
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -59,8 +61,9 @@ class RunFolder:
 
     def write_checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]], values: str) -> tuple[str, str]:
         """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
-        name = f"checkpoints/round-{round_number:06d}.safetensors"
-        data = save(dict(arrays), metadata={"values": values})
+        name = _checkpoint_name(round_number)
+        # The format sorts its arrays; strategies go by the order they were given.
+        data = save(dict(arrays), metadata={"values": values, "order": json.dumps(list(arrays))})
         self._write_bytes(name, data)
         return name, hashlib.sha256(data).hexdigest()
 
@@ -77,14 +80,20 @@ class RunFolder:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ProtocolError(f"checkpoint {self.path / name} is not the one that was committed: it was changed")
         header_bytes = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + header_bytes])
-        return load(data), header["__metadata__"]["values"]
+        metadata = json.loads(data[8 : 8 + header_bytes])["__metadata__"]
+        arrays = load(data)
+        return {key: arrays[key] for key in json.loads(metadata["order"])}, metadata["values"]
+
+    def checkpoint_rounds(self) -> list[int]:
+        """Return the rounds that have a checkpoint, ascending."""
+        paths = (self.path / "checkpoints").glob("round-*.safetensors")
+        return sorted(int(path.stem.removeprefix("round-")) for path in paths)
 
     def drop_checkpoints_before(self, round_number: int) -> None:
         """Delete checkpoints older than the given round's."""
-        for path in (self.path / "checkpoints").glob("round-*.safetensors"):
-            if int(path.stem.removeprefix("round-")) < round_number:
-                path.unlink()
+        for number in self.checkpoint_rounds():
+            if number < round_number:
+                (self.path / _checkpoint_name(number)).unlink()
 
     def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write model.safetensors: the parameters by name."""
@@ -104,8 +113,11 @@ class RunFolder:
             ("hospitals.csv", HOSPITAL_COLUMNS, record["hospital_rows"]),
         )
         for name, columns, rows in parts:
-            with (self.path / name).open("a", encoding="utf-8", newline="") as file:
-                file.write(_table(columns, rows, header=False))
+            try:
+                with (self.path / name).open("a", encoding="utf-8", newline="") as file:
+                    file.write(_table(columns, rows, header=False))
+            except OSError as error:
+                raise self._unwritable(self.path / name, error) from error
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""
@@ -121,12 +133,17 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            _sync_folder(path.parent)
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise WardroundError(
-                f"can't write {path} ({len(data):,} bytes): {error.strerror}. Free some space, then go on with: "
-                f"wardround resume {self.path}"
-            ) from error
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise self._unwritable(path, error) from error
+
+    def _unwritable(self, path: Path, error: OSError) -> WardroundError:
+        step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
+        return WardroundError(
+            f"can't write {path}: {error.strerror}: {step}, then go on with: wardround resume {self.path}"
+        )
 
 
 def create_run_folder(path: Path, config: Config) -> RunFolder:
@@ -164,6 +181,19 @@ def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
     return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def _checkpoint_name(round_number: int) -> str:
+    return f"checkpoints/round-{round_number:06d}.safetensors"
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, without which a renamed file may be gone after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool = True) -> str:

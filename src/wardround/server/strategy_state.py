@@ -1,7 +1,8 @@
 """What a strategy remembers between rounds, as named arrays and plain values, so that a resumed run goes on alike.
 
 Flower's strategies keep momenta in attributes and have no way to save them. Attributes made of arrays, ArrayRecords,
-numbers, text, lists and dicts are kept; anything else (functions, locks) is left as the constructor made it and named.
+numbers, text, lists, tuples, dicts and inner strategies are kept; anything else (locks, sets, objects of a class of
+one's own) is left as the constructor made it and named, so that the summary can say so.
 """
 
 import json
@@ -21,33 +22,57 @@ __all__ = ["read_strategy_state", "restore_strategy_state"]
 def read_strategy_state(strategy: Strategy) -> tuple[dict[str, NDArray[Any]], str, tuple[str, ...]]:
     """Return the arrays by name, the rest as JSON text, and the attributes that can't be kept."""
     arrays: dict[str, NDArray[Any]] = {}
-    values: dict[str, Any] = {}
     lost: list[str] = []
-    for name, value in vars(strategy).items():
-        try:
-            values[name] = _packed(value, name, arrays)
-        except TypeError:
-            if not callable(value):
-                lost.append(name)
-    return arrays, json.dumps(values, sort_keys=True), tuple(lost)
+    values = _packed_attributes(strategy, "", arrays, lost)
+    # Not sorted: strategies pair lists with the order of a record's names.
+    return arrays, json.dumps(values), tuple(lost)
 
 
 def restore_strategy_state(strategy: Strategy, arrays: Mapping[str, NDArray[Any]], values: str) -> None:
     """Put back what `read_strategy_state` returned, in place."""
-    for name, value in json.loads(values).items():
-        setattr(strategy, name, _unpacked(value, arrays))
+    _put_back(strategy, json.loads(values), arrays)
+
+
+def _packed_attributes(
+    strategy: Strategy, path: str, arrays: dict[str, NDArray[Any]], lost: list[str]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in vars(strategy).items():
+        where = f"{path}{name}"
+        if isinstance(value, Strategy):
+            values[name] = {"strategy": _packed_attributes(value, f"{where}/", arrays, lost)}
+            continue
+        kept: dict[str, NDArray[Any]] = {}
+        try:
+            values[name] = _packed(value, where, kept)
+        except TypeError:
+            if not callable(value):
+                lost.append(where)
+        else:
+            arrays.update(kept)
+    return values
+
+
+def _put_back(strategy: Strategy, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict) and "strategy" in value:
+            _put_back(getattr(strategy, name), value["strategy"], arrays)
+        else:
+            setattr(strategy, name, _unpacked(value, arrays))
 
 
 def _packed(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
         arrays[path] = np.asarray(value)
         return {"array": path}
     if isinstance(value, ArrayRecord):
         return {"record": {key: _packed(array.numpy(), f"{path}/{key}", arrays) for key, array in value.items()}}
     if isinstance(value, list):
         return {"list": [_packed(part, f"{path}/{index}", arrays) for index, part in enumerate(value)]}
+    if type(value) is tuple:
+        return {"tuple": [_packed(part, f"{path}/{index}", arrays) for index, part in enumerate(value)]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: _packed(part, f"{path}/{key}", arrays) for key, part in value.items()}}
     raise TypeError(path)
@@ -61,5 +86,7 @@ def _unpacked(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
         return arrays[content]
     if kind == "list":
         return [_unpacked(part, arrays) for part in content]
+    if kind == "tuple":
+        return tuple(_unpacked(part, arrays) for part in content)
     parts = {key: _unpacked(part, arrays) for key, part in content.items()}
     return wire.array_record(parts) if kind == "record" else parts

@@ -53,6 +53,8 @@ def build_summary(
             "total": headline.total,
             "hospitals": headline.hospitals,
             # Noise is added before anything leaves the hospital: one bound holds against all three.
+            # Of max and total: the hospitals' largest. A hospital of a smaller delta may state a larger epsilon.
+            "target_delta": headline.target_delta,
             "readers": dict.fromkeys(("server", "hospital", "recipient"), headline.total),
         },
         "accountant": "pld",
@@ -80,7 +82,15 @@ def build_summary(
         "leaves_hospital": dict(wire.LEAVES_HOSPITAL),
         "versions": dict(line.split(" ", 1) for line in folder.versions()),
         **facts,
+        "notes": [*facts.get("notes", ()), *_forgotten(records[-1])],
     }
+
+
+def _forgotten(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
+        for name in record.get("strategy_forgets", ())
+    ]
 
 
 def _mean_over_tests(plan: FederationPlan) -> float:

@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
 from wardround.privacy.account import Account, open_account
-from wardround.privacy.ledger import Ledger, open_ledger
+from wardround.privacy.entries import Entry
+from wardround.privacy.ledger import open_ledger
 from wardround.server.run_folder import RunFolder, open_run_folder
+from wardround.server.sameness import settings_digest
 
 __all__ = ["verify_run"]
 
@@ -17,8 +20,8 @@ __all__ = ["verify_run"]
 def verify_run(path: Path) -> tuple[list[str], str]:
     """Return one sentence per finding, and one that says what was found to be in order.
 
-    Checked are the chain of digests over the ledger, the committed rounds against it, and every epsilon in
-    hospitals.csv, rounds.csv and summary.json against the charges.
+    Checked are the chain of digests over the ledger, the settings, and against the charges the noise, rates and steps
+    of hospitals.csv and every epsilon in hospitals.csv, rounds.csv and summary.json.
 
     Raises:
         ConfigError: there is no run in the folder.
@@ -27,27 +30,35 @@ def verify_run(path: Path) -> tuple[list[str], str]:
     folder = open_run_folder(path)
     with open_ledger(folder.ledger, read_only=True) as ledger:
         findings = ledger.verify()
+        if findings:
+            # What the rows say proves nothing any more, so nothing is recomputed from them.
+            return findings, ""
         records = [json.loads(text) for _, text in ledger.rounds()]
         if not records:
-            return [*findings, f"{path}: no round is committed yet"], ""
-        accounts = _accounts_by_round(ledger, records)
-        num_entries = len(ledger.entries())
+            return [f"{path}: no round is committed yet"], ""
+        entries = ledger.entries()
+        accounts = _accounts_by_round(entries, records)
+        # A round that was charged and then interrupted is in the summary, though in no table.
+        whole = open_account(records[0]["target_deltas"]).charged(entries)
     config = folder.config()
     overlap = config.privacy.patient_overlap
+    if settings_digest(config) != records[0]["settings"]:
+        findings.append(f"{path / 'config.toml'} was changed since the run began")
     findings += _table_findings(folder, accounts, overlap)
-    findings += _summary_findings(folder, accounts[max(accounts)], overlap)
-    epsilon = accounts[max(accounts)].epsilon_total(overlap)
+    findings += _execution_findings(folder, entries, accounts.keys())
+    findings += _summary_findings(folder, whole, overlap)
+    epsilon = whole.epsilon_total(overlap)
     return findings, (
-        f"in order: {num_entries} charges, {len(records)} committed rounds, every epsilon recomputed "
+        f"in order: {len(entries)} charges, {len(records)} committed rounds, every epsilon recomputed "
         f"(total {epsilon:.6g} by Renyi divergences)"
     )
 
 
-def _accounts_by_round(ledger: Ledger, records: list[dict[str, Any]]) -> dict[int, Account]:
+def _accounts_by_round(charged: Sequence[Entry], records: list[dict[str, Any]]) -> dict[int, Account]:
     """Return the account after each committed round, composed from the entries alone."""
     account = open_account(records[0]["target_deltas"])
-    entries: dict[int, list[Any]] = {}
-    for entry in ledger.entries():
+    entries: dict[int, list[Entry]] = {}
+    for entry in charged:
         entries.setdefault(entry.round_number, []).append(entry)
     accounts = {}
     for record in records:
@@ -73,6 +84,22 @@ def _table_findings(folder: RunFolder, accounts: dict[int, Account], overlap: in
             where = f"hospitals.csv round {row['round']} {row['hospital']} epsilon"
             findings += _differs(where, row["epsilon"], epsilons[int(row["round"])].get(row["hospital"], math.nan))
     return findings
+
+
+def _execution_findings(folder: RunFolder, entries: Sequence[Entry], committed: Container[int]) -> list[str]:
+    """Compare who did what in hospitals.csv with the charges, in both directions."""
+    charged = {(entry.round_number, entry.hospital_id): entry for entry in entries if entry.round_number in committed}
+    findings = []
+    for row in _rows(folder.path / "hospitals.csv"):
+        where = f"hospitals.csv round {row['round']} {row['hospital']}"
+        entry = charged.pop((int(row["round"]), row["hospital"]), None)
+        if entry is None:
+            if row["selected"] != "0" or row["num_steps"] != "0":
+                findings.append(f"{where} took part, which the ledger did not charge")
+            continue
+        for column in ("num_steps", "sample_rate", "noise_multiplier"):
+            findings += _differs(f"{where} {column}", row[column], getattr(entry, column))
+    return findings + [f"hospitals.csv lacks round {number} of {name}" for number, name in sorted(charged)]
 
 
 def _summary_findings(folder: RunFolder, account: Account, overlap: int) -> list[str]:

@@ -18,8 +18,8 @@ from wardround.clients.training import resolve_device
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
-from wardround.models import build_model, parameters_of
 from wardround.privacy.ledger import open_ledger
+from wardround.server.app import initial_model
 from wardround.server.loop import RoundRow, federate
 from wardround.server.planning import FederationPlan, plan_federation
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
@@ -94,7 +94,9 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
     config = folder.config()
     federation = _federation(config)
     arrays, facts = _initial_model(config, federation)
-    return _federate(config, federation, folder, arrays, facts, progress)
+    # A finished run only has its files written anew: no reason to start Ray.
+    engine = "inline" if _is_finished(folder, config) else config.simulation.engine
+    return _federate(config, federation, folder, arrays, facts, progress, engine=engine)
 
 
 def plan(config: Config) -> FederationPlan:
@@ -139,7 +141,7 @@ def _federation(config: Config) -> Federation:
 
 
 def _plan(config: Config, federation: Federation) -> FederationPlan:
-    return plan_federation(config, [hospital_profile(h, federation.task) for h in federation.hospitals])
+    return plan_federation(config, [hospital_profile(h, federation) for h in federation.hospitals])
 
 
 def _federate(
@@ -149,10 +151,18 @@ def _federate(
     arrays: dict[str, Any],
     facts: dict[str, Any],
     progress: Callable[[RoundRow], None] | None,
+    *,
+    engine: str | None = None,
 ) -> Run:
-    with open_grid(config, federation) as grid:
+    simulation = replace(config.simulation, engine=engine or config.simulation.engine)
+    with open_grid(replace(config, simulation=simulation), federation) as grid:
         summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
     return Run(folder.path, summary)
+
+
+def _is_finished(folder: RunFolder, config: Config) -> bool:
+    with open_ledger(folder.ledger) as ledger:
+        return any(number >= config.training.num_rounds for number, _ in ledger.rounds())
 
 
 def _initial_model(config: Config, federation: Federation) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -162,23 +172,14 @@ def _initial_model(config: Config, federation: Federation) -> tuple[dict[str, An
 
         if not torch.cuda.is_available():
             raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
-    model, changes = build_model(
-        config.model,
-        input_shape=federation.input_shape,
-        num_outputs=federation.num_classes,
-        seed=config.federation.seed,
-        private=config.privacy.placement != "none",
-    )
-    arrays = parameters_of(model)
-    return arrays, {
-        "task": federation.task,
+    arrays, facts = initial_model(config, hospital_profile(federation.hospitals[0], federation))
+    return arrays, facts | {
         "partition": federation.partition,
         "engine": config.simulation.engine,
         "num_workers": 1 if config.simulation.engine == "inline" else _num_workers(config, len(federation.hospitals)),
         "device": device.type,
-        "num_parameters": sum(array.size for array in arrays.values()),
         "class_names": list(federation.class_names),
-        "notes": [*federation.notes, *changes],
+        "notes": [*federation.notes, *facts["notes"]],
         "excluded": list(federation.excluded),
     }
 

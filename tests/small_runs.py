@@ -1,0 +1,45 @@
+"""Small federations that many tests run: breast cancer at three hospitals, in this process."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wardround.config import Config, config_from_dict
+from wardround.privacy.ledger import open_ledger
+
+_SMALL: dict[str, dict[str, Any]] = {
+    "federation": {"dataset": "breast-cancer", "num-hospitals": 3, "seed": 7},
+    "training": {"num-rounds": 8, "local-steps": 2, "sample-rate": 0.1},
+    "privacy": {"noise-multiplier": 1.0, "target-delta": 1e-4},
+    "simulation": {"engine": "inline"},
+}
+
+
+def small_config(**sections: Mapping[str, Any]) -> Config:
+    """Return the small federation with keys replaced; a key that is None is removed."""
+    names = {*_SMALL, *sections}
+    tables = {name: {**_SMALL.get(name, {}), **sections.get(name, {})} for name in names}
+    return config_from_dict(
+        {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+    )
+
+
+def rows_of(path: Path, *without: str) -> list[dict[str, str]]:
+    """Return a CSV's rows, some columns left out."""
+    with path.open(newline="") as file:
+        return [{key: value for key, value in row.items() if key not in without} for row in csv.DictReader(file)]
+
+
+def results_of(folder: Path) -> tuple[bytes, bytes, list[dict[str, str]]]:
+    """Return what two runs that ended alike have in common, bit for bit."""
+    model = (folder / "model.safetensors").read_bytes()
+    return model, (folder / "hospitals.csv").read_bytes(), rows_of(folder / "rounds.csv", "seconds")
+
+
+def charges_of(folder: Path, state: str) -> list[tuple[int, str]]:
+    """Return round and hospital of every ledger entry in a state."""
+    with open_ledger(folder / "ledger.sqlite", read_only=True) as ledger:
+        frame = ledger.to_frame()
+    frame = frame[frame["state"] == state]
+    return list(zip(frame["round_number"].tolist(), frame["hospital_id"].tolist(), strict=True))
