@@ -1,5 +1,6 @@
 """One Ray for all tests of this folder: starting it takes seconds."""
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,8 +21,12 @@ def ray_session() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cluster = join_cluster(3, 0.0)
-        yield cluster.ray
+    yield cluster.ray
+    with warnings.catch_warnings():
+        # Ray leaves files and processes to the collector, which would otherwise complain in whichever test is next.
+        warnings.simplefilter("ignore", ResourceWarning)
         cluster.leave()
+        gc.collect()
 
 
 @pytest.fixture(scope="module", params=ENGINES)

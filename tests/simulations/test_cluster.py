@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from wardround.simulations.cluster import check_reachable, worker_capacity
+from wardround.simulations.cluster import worker_capacity
+from wardround.simulations.start import check_reachable
 
 PROGRAM = """
+import contextlib
+from wardround.simulations.start import EarlyStart
+early = EarlyStart(1) if {is_early} else None
 import ray
 from toy_hospital import federation, initial_arrays, make_app, messages
 from wardround.simulations import RayGrid
 from wardround.wire import array_record
 if __name__ == "__main__":
-    with RayGrid(make_app, federation({behaviour}), {{}}, num_workers=1) as grid:
+    with early or contextlib.nullcontext(), RayGrid(
+        make_app, federation({behaviour}), {{}}, num_workers=1, early=early
+    ) as grid:
         print(ray.is_initialized(), ray.cluster_resources()["CPU"], flush=True)
         try:
             print(len(grid.send_and_receive(messages(array_record(initial_arrays())))), flush=True)
@@ -27,9 +33,9 @@ if __name__ == "__main__":
 """
 
 
-def start(behaviour: str = "", **environment: str) -> "subprocess.Popen[str]":
+def start(behaviour: str = "", is_early: bool = False, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(behaviour=behaviour)],
+        [sys.executable, "-c", PROGRAM.format(behaviour=behaviour, is_early=is_early)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -38,8 +44,9 @@ def start(behaviour: str = "", **environment: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_ray_of_its_own_starts_small_stays_quiet_and_ends() -> None:
-    process = start()
+@pytest.mark.parametrize("is_early", [False, True])
+def test_ray_of_its_own_starts_small_stays_quiet_and_ends(is_early: bool) -> None:
+    process = start(is_early=is_early)
     output, errors = process.communicate(timeout=120)
     assert output.splitlines() == ["True 1.0", "5", "False"]
     assert errors == ""
@@ -48,7 +55,7 @@ def test_ray_of_its_own_starts_small_stays_quiet_and_ends() -> None:
 
 def test_interrupt_from_the_keyboard_ends_cleanly() -> None:
     """As a terminal does it: the signal goes to every process of the foreground group."""
-    process = start('node_7="block"')
+    process = start('node_7="block"', is_early=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "True 1.0\n"
     os.killpg(process.pid, signal.SIGINT)
@@ -57,8 +64,9 @@ def test_interrupt_from_the_keyboard_ends_cleanly() -> None:
     assert process.returncode == 0
 
 
-def test_cluster_that_is_not_there_is_an_error() -> None:
-    process = start(RAY_ADDRESS="127.0.0.1:1")
+@pytest.mark.parametrize("is_early", [False, True])
+def test_cluster_that_is_not_there_is_an_error(is_early: bool) -> None:
+    process = start(is_early=is_early, RAY_ADDRESS="127.0.0.1:1")
     output, errors = process.communicate(timeout=30)
     assert output == ""
     assert "WardroundError: no Ray cluster answers at RAY_ADDRESS = 127.0.0.1:1" in errors.splitlines()[-1]

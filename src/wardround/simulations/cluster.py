@@ -1,18 +1,15 @@
-"""Starting, joining and leaving Ray: quiet, without dashboard, never waiting for resources that do not exist."""
+"""Joining and leaving Ray, never waiting for resources that do not exist."""
 
-import logging
-import os
-import socket
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.errors import ConfigError, WardroundError
+from wardround.errors import ConfigError
 from wardround.simulations.nodes import Node
+from wardround.simulations.start import EarlyStart, start_ray
 from wardround.simulations.worker import Worker
 
-__all__ = ["Cluster", "Seat", "check_reachable", "join_cluster", "worker_capacity"]
+__all__ = ["Cluster", "Seat", "join_cluster", "worker_capacity"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -62,8 +59,8 @@ class Cluster:
             self.ray.shutdown()
 
 
-def join_cluster(num_workers: int, gpus_per_worker: float) -> Cluster:
-    """Return the Ray of this process, or that of RAY_ADDRESS, or a new one on this machine.
+def join_cluster(num_workers: int, gpus_per_worker: float, early: EarlyStart | None = None) -> Cluster:
+    """Return the Ray of this process (that of `early`, once it is there), or of RAY_ADDRESS, or a new one here.
 
     Raises:
         ConfigError: a number is out of range, or more GPUs are needed than there are.
@@ -76,12 +73,11 @@ def join_cluster(num_workers: int, gpus_per_worker: float) -> Cluster:
             f"gpus-per-worker = {gpus_per_worker} must be 0, a fraction of one GPU, or a whole number "
             "([simulation] gpus-per-worker)"
         )
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if early is not None:
+        early.wait()
+    started_here = start_ray(num_workers)
     import ray
 
-    started_here = not ray.is_initialized()
-    if started_here:
-        _start(ray, num_workers)
     cluster = Cluster(ray=ray, started_here=started_here, gpus_per_worker=gpus_per_worker)
     if gpus_per_worker:
         gpus = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
@@ -105,35 +101,3 @@ def worker_capacity(gpus: Sequence[float], gpus_per_worker: float) -> int:
     if gpus_per_worker < 1:
         return sum(int(count) * int(1 / gpus_per_worker + 1e-9) for count in gpus)
     return sum(int(count / gpus_per_worker) for count in gpus)
-
-
-def check_reachable(address: str, timeout_seconds: float = 5.0) -> None:
-    """Refuse a "host:port" where nothing listens: Ray itself would try for minutes.
-
-    Raises:
-        WardroundError: no connection was possible within the time.
-    """
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not (colon and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=timeout_seconds).close()
-    except OSError as error:
-        raise WardroundError(
-            f"no Ray cluster answers at RAY_ADDRESS = {address}: {error}; start it, or unset RAY_ADDRESS to run here"
-        ) from error
-
-
-def _start(ray: Any, num_workers: int) -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        check_reachable(address)
-    # Ray starts as many processes ahead of time as it has processors: one for each worker is what is needed.
-    where = {"address": address} if address else {"address": "local", "num_cpus": num_workers}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
-        except (OSError, RuntimeError, ValueError) as error:
-            advice = "check that the cluster runs and has this Ray version" if address else "look into /tmp/ray"
-            raise WardroundError(f"Ray did not start (RAY_ADDRESS = {address}): {error}; {advice}") from error

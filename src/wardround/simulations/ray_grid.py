@@ -22,6 +22,7 @@ from wardround.simulations.cluster import Cluster, Seat, join_cluster
 from wardround.simulations.envelopes import Envelope, pack
 from wardround.simulations.grid import SimulatedGrid, check_deadline, some
 from wardround.simulations.nodes import Node, Scalar, share_out
+from wardround.simulations.start import EarlyStart
 from wardround.simulations.worker import Outcome
 
 __all__ = ["RayGrid"]
@@ -55,6 +56,7 @@ class RayGrid(SimulatedGrid):
         num_workers: int,
         gpus_per_worker: float = 0.0,
         num_threads: int = 1,
+        early: EarlyStart | None = None,
     ) -> None:
         """Start or join Ray, and start the workers without waiting for them.
 
@@ -65,6 +67,7 @@ class RayGrid(SimulatedGrid):
             num_workers: processes (>= 1); no more than nodes are started.
             gpus_per_worker: share of a GPU each worker gets, a fraction or a whole number; 0.0 hides GPUs from them.
             num_threads: torch threads in each worker while the ClientApp runs.
+            early: a Ray whose start has begun; it ends with that one, not with the grid.
 
         Raises:
             ConfigError: num_workers or gpus_per_worker is out of range, or more GPUs are needed than there are.
@@ -73,7 +76,7 @@ class RayGrid(SimulatedGrid):
         super().__init__(nodes)
         self._run_config = dict(run_config)
         self._num_threads = num_threads
-        self._cluster: Cluster | None = join_cluster(min(num_workers, len(nodes)), gpus_per_worker)
+        self._cluster: Cluster | None = join_cluster(min(num_workers, len(nodes)), gpus_per_worker, early)
         self._seats = [
             Seat(nodes=share, actor=None, ready=None, states={})
             for share in share_out(list(self.nodes.values()), num_workers)
