@@ -1,0 +1,47 @@
+"""The documents say what is there: every setting, every example, every package."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from wardround.config import Config, load_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_setting_is_documented_under_its_section():
+    text = (ROOT / "docs" / "config.md").read_text()
+    sections = {part.split("]")[0]: part for part in text.split("## [")[1:]}
+    for section, record in get_type_hints(Config).items():
+        for item in fields(record):
+            assert f"`{item.name.replace('_', '-')}`" in sections[section], f"[{section}] {item.name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_is_valid_and_says_how_to_run_it(path):
+    load_config(path)
+    assert f"wardround run examples/{path.name}" in path.read_text()
+
+
+def test_the_lock_file_is_within_the_bounds():
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
+    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), text
+
+
+def test_decisions_are_numbered_without_gaps():
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text()
+        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Price")), page.name
