@@ -151,12 +151,18 @@ def _check_records_apart(name: str, model: nn.Module, input_shape: tuple[int, ..
     Per-record clipping bounds nothing there, and no list of layers can rule out what a user's forward does.
     """
     outputs = []
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        record, *others = torch.randn((3, 1, *input_shape))
-        for other in others:
-            torch.manual_seed(1)  # the same dropout, if there is any
-            outputs.append(model(torch.cat([record, other]))[0])
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            record, *others = torch.randn((3, 1, *input_shape))
+            for other in others:
+                torch.manual_seed(1)  # the same dropout, if there is any
+                outputs.append(model(torch.cat([record, other]))[0])
+    except Exception as error:
+        raise ConfigError(
+            f'model "{name}" failed on two random records in training mode: {type(error).__name__}: {error}. Correct '
+            "its forward ([model] name)"
+        ) from error
     if not torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ConfigError(
             f'model "{name}" mixes records: its output for one changes with another in the batch, so no clipping '

@@ -93,9 +93,7 @@ class HospitalLink:
             replies, next_arrays = self._train_for_sum(strategy, arrays, messages, by_node, min_survivors)
         else:
             replies = self._answered(self.grid.send_and_receive(messages))
-            with _blaming(strategy):
-                aggregated, _ = strategy.aggregate_train(round_number, replies)
-            next_arrays = None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
+            next_arrays = self._aggregated(strategy, arrays, round_number, replies, min_survivors)
         executions = self._executions(replies, by_node)
         return TrainedRound(arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions)
 
@@ -125,16 +123,24 @@ class HospitalLink:
             message.content[wire.CONFIG] = config
         replies, total = _sum_over(self.grid, messages, by_node) if messages else ([], {})
         replies = self._answered(replies)
-        if len(replies) < max(1, min_survivors):
+        if len(replies) < min_survivors:
             return replies, None
         # Added in name order, so that the order of replies can't change a bit.
         answered = sorted((by_node[reply.metadata.src_node_id] for reply in replies), key=lambda a: a.hospital_id)
         mean = exact.mean(total, sum(assignment.weight for assignment in answered), arrays)
         metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(answered))})
         one = Message(RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: metrics}), reply_to=messages[0])
+        return replies, self._aggregated(strategy, arrays, answered[0].round_number, [one], 1)
+
+    def _aggregated(
+        self, strategy: Strategy, arrays: Arrays, round_number: int, replies: list[Message], min_survivors: int
+    ) -> Arrays | None:
+        """Give the strategy every reply; with too few of them its memory is left as it was, too."""
+        if len(replies) < min_survivors:
+            return None
         with _blaming(strategy):
-            aggregated, _ = strategy.aggregate_train(answered[0].round_number, [one])
-        return replies, None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
+            aggregated, _ = strategy.aggregate_train(round_number, replies)
+        return None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
 
     def _executions(self, replies: Iterable[Message], by_node: Mapping[int, Assignment]) -> dict[str, Execution]:
         executions = {}
@@ -149,7 +155,10 @@ class HospitalLink:
         replies = sorted(replies, key=self._name_of)
         for reply in replies:
             if reply.has_error():
-                raise WardroundError(f"hospital {self._name_of(reply)} failed: {reply.error.reason}")
+                raise WardroundError(
+                    f"hospital {self._name_of(reply)} failed: {reply.error.reason} (committed rounds are kept: resume "
+                    "if that can pass, else correct it and begin a new run)"
+                )
         return replies
 
     def _name_of(self, reply: Message) -> str:
