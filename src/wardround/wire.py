@@ -208,5 +208,7 @@ def _read(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     missing = [name for name in wanted if _kebab(name) not in values]
     if missing:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
-    read = {name: values[_kebab(name)] for name in wanted}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in read.items()})
+    # Flower has lists where our frozen records have tuples.
+    read: dict[str, Any] = {name: values[_kebab(name)] for name in wanted}
+    read |= {name: tuple(value) for name, value in read.items() if isinstance(value, list)}
+    return kind(**read)
