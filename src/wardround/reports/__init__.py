@@ -1,0 +1,10 @@
+"""What people see: the live progress, the table at the end of a run, and `report.html`.
+
+Everything is read from a run folder. Importing this package loads neither matplotlib nor jinja2 nor pandas.
+"""
+
+from wardround.reports.progress import Progress
+from wardround.reports.report import write_report
+from wardround.reports.terminal import print_plan, print_summary
+
+__all__ = ["Progress", "print_plan", "print_summary", "write_report"]

@@ -1,0 +1,142 @@
+"""Draw lines and dots as inline SVG whose colours are the page's CSS variables, so that it follows light and dark.
+
+The same lines give the same bytes. Left out on purpose: titles and legends, which are HTML and wrap on a phone, and
+names of hospitals, which could break a drawing.
+"""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["MUTED", "NUM_SERIES", "Line", "draw"]
+
+NUM_SERIES = 8
+"""How many colours the page has for series 1 to NUM_SERIES."""
+MUTED = 0
+"""The series number of what stands in the background."""
+
+_SIZE = (5.3, 3.6)  # inches of 72 units: 382 units wide, so that a phone shows it at about full size
+_AREA = (0.135, 0.15, 0.835, 0.815)
+_INK, _GRID = "#0a0b11", "#0a0b12"
+_SERIES = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))  # stand-ins, replaced in the SVG
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _GRID: "var(--grid)",
+    _SERIES[MUTED]: "var(--muted)",
+    **{_SERIES[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
+}
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "wardround",
+    "font.size": 11.0,
+    "axes.edgecolor": _SERIES[MUTED],
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+    "text.color": _INK,
+    "xtick.color": _SERIES[MUTED],
+    "ytick.color": _SERIES[MUTED],
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A curve, or a dot where there is one point.
+
+    Attributes:
+        x: finite numbers, increasing.
+        y: finite numbers, as many.
+        series: colour, MUTED or 1 to NUM_SERIES.
+        dash: solid, dashed or dotted; a dot that is not solid is a square.
+        is_background: drawn thin and faint.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    series: int
+    dash: str = "solid"
+    is_background: bool = False
+
+
+def draw(name: str, label: str, lines: Sequence[Line], *, x_label: str = "round", from_zero: bool = False) -> str:
+    """Return an SVG element with the lines over a vertical scale of their own.
+
+    Args:
+        name: unique on the page; every id in the element starts with it.
+        label: what the figure shows, for those who do not see it.
+        lines: at least one.
+        x_label: under the horizontal axis.
+        from_zero: whether both scales begin at 0.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the page
+        matplotlib.rcParams.update(_SETTINGS)
+        figure = Figure(figsize=_SIZE)
+        axes = figure.add_axes(_AREA)
+        for line in lines:
+            _add(axes, line)
+        axes.set_xlabel(x_label)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        if from_zero:
+            axes.set_xlim(left=0)
+            axes.set_ylim(bottom=0)
+        return _element(figure, name, label)
+
+
+def _add(axes: "Axes", line: Line) -> None:
+    is_dot = len(line.x) == 1
+    axes.plot(
+        line.x,
+        line.y,
+        color=_SERIES[line.series],
+        linestyle="none" if is_dot else line.dash,
+        linewidth=0.8 if line.is_background else 1.4 if line.series == MUTED else 2.0,
+        alpha=0.5 if line.is_background else 1.0,
+        marker="" if not is_dot else "o" if line.dash == "solid" else "s",
+        markersize=4 if line.is_background else 8,
+        markeredgewidth=0,
+        zorder=2 if line.is_background or line.series == MUTED else 3,
+    )
+
+
+def _element(figure: "Figure", name: str, label: str) -> str:
+    """Return the figure for the page: no fixed size, ids of its own, the page's colours and font."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    width, height = (72 * side for side in _SIZE)
+    head = f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{html.escape(label)}">'
+    text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\bfont: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, variable)
+    return text.strip()

@@ -1,0 +1,113 @@
+"""Read the files of a run folder, each defect a ProtocolError that names the file and the next step.
+
+Left out on purpose: what the columns and keys mean (`folder` knows).
+"""
+
+import csv
+import io
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wardround.errors import ProtocolError
+
+__all__ = ["NOT_KNOWN", "read_json", "read_number", "read_numbers", "read_rows", "read_text", "read_toml"]
+
+NOT_KNOWN = float("nan")
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a file, or None where there is no such file.
+
+    Raises:
+        ProtocolError: it is there and cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"cannot read {path}: {error}") from None
+
+
+def read_toml(path: Path, text: str) -> dict[str, dict[str, Any]]:
+    """Return the tables of a TOML text.
+
+    Raises:
+        ProtocolError: the text is not TOML.
+    """
+    try:
+        tables = tomllib.loads(text.replace("\r\n", "\n"))
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(f"{path} is not valid TOML ({error}): restore the file that the run wrote") from None
+    return {section: table for section, table in tables.items() if isinstance(table, dict)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the keys of a JSON file that have a value; nothing where there is no file.
+
+    Raises:
+        ProtocolError: the file is not a JSON table.
+    """
+    text = read_text(path)
+    if text is None:
+        return {}
+    try:
+        facts = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ProtocolError(f"{path} is not valid JSON ({error}): run `wardround resume {path.parent}`") from None
+    if not isinstance(facts, dict):
+        raise ProtocolError(f"{path} must hold a table, not a {type(facts).__name__}: restore the file")
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a growing CSV file; a last line without its end is still being written and is not read.
+
+    Raises:
+        ProtocolError: a line has not the columns of the heading, or there is no column `round`.
+    """
+    text = read_text(path)
+    if text is None:
+        return []
+    rows = []
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    for row in reader:
+        if None in row or None in row.values() or "round" not in row:
+            raise ProtocolError(f"{path} line {reader.line_num} has not the columns of its heading: restore the file")
+        rows.append(row)
+    return rows
+
+
+def read_numbers(row: Mapping[str, str], path: Path) -> dict[str, float]:
+    """Return a line of a CSV file as numbers, nan where a cell is empty.
+
+    Raises:
+        ProtocolError: a cell is not a number, or the line has no round.
+    """
+    try:
+        numbers = {key: read_number(value) for key, value in row.items()}
+    except ProtocolError as error:
+        raise ProtocolError(f"{path}, round {row['round']}: {error}") from None
+    if numbers["round"] != numbers["round"]:
+        raise ProtocolError(f"{path} has a line without a round: restore the file")
+    return numbers
+
+
+def read_number(value: Any) -> float:
+    """Return a cell as a number: empty or None is nan, `inf` is infinite, true and false are 1 and 0.
+
+    Raises:
+        ProtocolError: it is none of these.
+    """
+    if value is None or value == "":
+        return NOT_KNOWN
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return float(value.strip().lower() == "true")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ProtocolError(f"{value!r} stands where a number belongs: restore the file that the run wrote") from None

@@ -1,0 +1,79 @@
+"""Numbers as people read them; bounds on a leak are never rounded down."""
+
+import math
+from fractions import Fraction
+
+__all__ = ["count_text", "delta_text", "epsilon_text", "factor_text", "number_text", "percent_text", "span_text"]
+
+_DASH = "–"  # noqa: RUF001
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """Return a number with that many digits after the point, or a dash where it is not known."""
+    return _DASH if math.isnan(value) else f"{value:,.{digits}f}" if math.isfinite(value) else str(value)
+
+
+def epsilon_text(epsilon: float) -> str:
+    """Return an epsilon rounded up to two digits after the point, or to two significant ones where it is small.
+
+    >>> epsilon_text(2.361), epsilon_text(0.00123), epsilon_text(float("inf"))
+    ('2.37', '0.0013', 'inf')
+    """
+    if math.isnan(epsilon):
+        return _DASH
+    if math.isinf(epsilon):
+        return "inf"
+    digits = 2 if epsilon == 0 or epsilon >= 0.1 else 1 - math.floor(math.log10(epsilon))
+    # The decimal that is printed for a float stands for it: 2.36 must not become 2.37 by its binary tail.
+    return f"{math.ceil(Fraction(repr(float(epsilon))) * 10**digits) / 10**digits:,.{digits}f}"
+
+
+def delta_text(target_delta: float, *, words: bool = True) -> str:
+    """Return a delta, with its odds in words where wanted.
+
+    >>> delta_text(1e-5)
+    '1e-5 (1 in 100,000)'
+    """
+    if math.isnan(target_delta):
+        return "not recorded"
+    mantissa, exponent = f"{target_delta:.3g}", ""
+    if target_delta < 0.01:
+        mantissa, exponent = f"{target_delta:.2e}".split("e")
+        mantissa = mantissa.rstrip("0").rstrip(".")
+        exponent = f"e{int(exponent)}"
+    odds = f" (1 in {math.floor(1 / target_delta + 1e-6):,})" if words and target_delta > 0 else ""
+    return f"{mantissa}{exponent}{odds}"
+
+
+def factor_text(epsilon: float) -> str:
+    """Return e to the power of epsilon, rounded up, as a factor.
+
+    >>> factor_text(1.0), factor_text(20.0), factor_text(5000.0)
+    ('2.72', '4.9e8', '1e2172')
+    """
+    if epsilon < math.log(1000):
+        factor = math.exp(epsilon)
+        return f"{math.ceil(factor * 100) / 100:.2f}" if factor < 100 else f"{math.ceil(factor):,}"
+    exponent = math.floor(epsilon / math.log(10))
+    if epsilon > 700:
+        return f"1e{exponent + 1}"
+    mantissa = math.ceil(10 ** (epsilon / math.log(10) - exponent) * 10) / 10
+    return f"{mantissa:.1f}e{exponent}"
+
+
+def percent_text(share: float) -> str:
+    """Return a share in [0, 1] as a percentage, rounded up to one digit; what rounds to everything is 100 %."""
+    return f"{min(100.0, math.ceil(share * 1000) / 10):.1f} %".replace("100.0", "100")
+
+
+def span_text(least: float, most: float) -> str:
+    """Return one number, or the range where the two differ, with three significant digits."""
+    if math.isnan(least):
+        return _DASH
+    low, high = f"{least:.3g}", f"{most:.3g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def count_text(count: int, thing: str) -> str:
+    """Return a count with its noun, the plural formed with s."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -1,0 +1,110 @@
+"""Show a run while it goes on, on stderr: a bar in a terminal, a line now and then elsewhere, nothing when quiet."""
+
+import math
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from wardround.reports.numbers import epsilon_text, number_text
+
+__all__ = ["Progress"]
+
+_LINE_SHARE, _LINE_SECONDS = 0.1, 5.0
+
+
+class Progress:
+    """The live progress of a run: round, loss, metric, largest epsilon and time left.
+
+    Args:
+        quiet: show nothing.
+        console: where to write; default stderr.
+        clock: seconds, monotonic; for tests.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._quiet = quiet
+        self._console = console or Console(stderr=True, highlight=False)
+        self._clock = clock
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._first: tuple[int, float] | None = None
+        self._printed: tuple[int, float] = (-1, -math.inf)
+
+    def __enter__(self) -> "Progress":
+        if not self._quiet and self._console.is_terminal:
+            self._bar = Bar(
+                BarColumn(bar_width=20),
+                TextColumn("round {task.completed:.0f}/{task.total:.0f}  {task.description}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=self._console,
+                get_time=self._clock,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(
+        self,
+        round_number: int,
+        num_rounds: int,
+        loss: float | None,
+        metric_name: str,
+        metric: float | None,
+        epsilon_max: float | None,
+    ) -> None:
+        """Show that a round is committed.
+
+        Args:
+            round_number: from 0, which is before training.
+            num_rounds: rounds planned.
+            loss: mean test loss; None or nan where not known.
+            metric_name: accuracy, auc or r2.
+            metric: its value; None or nan where not known.
+            epsilon_max: largest epsilon of a hospital so far; inf without privacy.
+        """
+        if self._quiet:
+            return
+        epsilon = "no privacy" if epsilon_max == math.inf else f"epsilon {epsilon_text(_known(epsilon_max))}"
+        text = f"loss {number_text(_known(loss))}  {metric_name} {number_text(_known(metric))}  {epsilon}"
+        if self._first is None:
+            self._first = (round_number, self._clock())
+        if self._bar is None:
+            self._line(round_number, num_rounds, text)
+        elif self._task is None:
+            self._task = self._bar.add_task(text, completed=round_number, total=num_rounds)
+        else:
+            self._bar.update(self._task, completed=round_number, total=num_rounds, description=text)
+
+    def _line(self, round_number: int, num_rounds: int, text: str) -> None:
+        now = self._clock()
+        last_round, last_seconds = self._printed
+        is_due = round_number - last_round >= _LINE_SHARE * num_rounds or now - last_seconds >= _LINE_SECONDS
+        if is_due or round_number == num_rounds:
+            self._printed = (round_number, now)
+            left = self._left(round_number, num_rounds, now)
+            line = f"round {round_number}/{num_rounds}  {text}{left}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _left(self, round_number: int, num_rounds: int, now: float) -> str:
+        first_round, first_seconds = self._first or (round_number, now)
+        if round_number == first_round or round_number >= num_rounds:
+            return ""
+        seconds = (now - first_seconds) / (round_number - first_round) * (num_rounds - round_number)
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"  {minutes}:{seconds:02d} left"
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value

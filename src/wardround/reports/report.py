@@ -1,0 +1,160 @@
+"""Write `report.html`: one self-contained page about a run, for a data-protection officer and an engineer alike.
+
+It holds nothing but what the run folder says, so the same folder gives the same bytes.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wardround.errors import WardroundError
+from wardround.reports import words
+from wardround.reports.figures import panels_by_hospital, panels_by_round
+from wardround.reports.files import read_text
+from wardround.reports.folder import RunResult, read_run
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["write_report"]
+
+_GROUNDS = {
+    "charged": "carries noise; its cost is in the epsilon above",
+    "public by decision": "taken to be public; not protected by epsilon",
+    "simulation only": "sent by simulated hospitals only, to measure; not protected by epsilon, and no real site sends it",
+}
+
+
+def write_report(run_folder: Path) -> Path:
+    """Return the path of `report.html`, written anew from the other files of a run folder.
+
+    Args:
+        run_folder: a run folder, finished or not.
+
+    Raises:
+        ProtocolError: the folder is not a run folder, or a file in it is damaged.
+        WardroundError: the page cannot be written.
+    """
+    run = read_run(Path(run_folder))
+    page = _template().render(**_contents(run))
+    path = Path(run_folder) / "report.html"
+    unfinished = path.with_name("report.html.part")
+    try:
+        unfinished.write_text(page, encoding="utf-8")
+        os.replace(unfinished, path)  # whoever reloads the page sees the old one or the new one
+    except OSError as error:
+        raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None
+    return path
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        number=number_text, epsilon=epsilon_text, span=lambda pair: span_text(*pair), delta=delta_text, count=count_text
+    )
+    source = files("wardround.reports").joinpath("page.html").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _contents(run: RunResult) -> dict[str, Any]:
+    verdict, explanation = words.headline(run)
+    return {
+        "run": run,
+        "verdict": verdict,
+        "explanation": explanation,
+        "subtitle": _subtitle(run),
+        "status": words.status_sentence(run),
+        "quality": words.quality_sentence(run),
+        "readers": words.reader_lines(run),
+        "meaning": words.epsilon_meaning(run.epsilon_total, run.target_delta, run.unit) if run.is_private else (),
+        "guarantee": _guarantee(run),
+        "figures": _figures(run),
+        "panels_by_round": panels_by_round(run),
+        "panels_by_hospital": panels_by_hospital(run),
+        "leaves": _leaves(run),
+        "assumptions": words.assumptions(run),
+        "method": words.method(run),
+        "versions": _versions(run),
+        "inf": math.inf,
+        "is_same_delta": len({hospital.target_delta for hospital in run.hospitals}) <= 1,
+    }
+
+
+def _subtitle(run: RunResult) -> str:
+    parts = [
+        count_text(len(run.hospitals), "hospital"),
+        count_text(run.num_rounds, "round"),
+        str(run.facts.get("model", run.setting("model", "name", "logistic"))),
+    ]
+    if "num_parameters" in run.facts:
+        parts[-1] += f" with {count_text(int(run.facts['num_parameters']), 'parameter')}"
+    return " · ".join(parts)
+
+
+def _guarantee(run: RunResult) -> list[tuple[str, str]]:
+    """Return the terms of the guarantee as (term, value)."""
+    rows = [
+        ("Protected unit", words.unit_text(run) if run.is_private else "none"),
+        ("Neighbouring data sets differ by", words.relation_text(run) or "not recorded"),
+        ("Noise is added", {"local": "at each hospital", "none": "nowhere"}.get(run.placement, run.placement)),
+        ("Mechanism", str(run.facts.get("mechanism", "not recorded"))),
+        ("Delta", _delta_range(run)),
+        ("Hospitals that may hold the same patient", str(run.patient_overlap)),
+    ]
+    return rows if run.is_private else [rows[0], rows[2]]
+
+
+def _delta_range(run: RunResult) -> str:
+    stated = [hospital.target_delta for hospital in run.hospitals if not math.isnan(hospital.target_delta)]
+    if not stated or min(stated) == max(stated):
+        return delta_text(run.target_delta)
+    return f"{delta_text(min(stated))} to {delta_text(max(stated))}, by hospital"
+
+
+def _figures(run: RunResult) -> list[tuple[str, str, str]]:
+    """Return (figure, value, what to compare it with) for the table of figures."""
+    score = "r2" if run.is_regression else "Accuracy"
+    baseline = "always the mean" if run.is_regression else "most frequent class"
+    majority = run.scores["majority_accuracy"]
+    rows = [(score, number_text(run.scores["accuracy"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
+    if not run.is_regression:
+        rows.insert(0, ("AUC", number_text(run.scores["auc"]), "guessing: 0.500"))
+    rows.append(("Loss", number_text(run.scores["loss"]), ""))
+    budget = run.setting("privacy", "budget-epsilon", None)
+    compare = "without noise there is no bound" if math.isinf(run.epsilon_max) else ""
+    rows.append(("Largest epsilon of a hospital", epsilon_text(run.epsilon_max), compare))
+    rows.append(("Epsilon in total", epsilon_text(run.epsilon_total), "" if budget is None else f"budget: {budget:g}"))
+    rows.append(("Rounds", str(run.num_rounds), f"planned: {run.num_rounds_planned}"))
+    records = sum(hospital.num_train for hospital in run.hospitals if not math.isnan(hospital.num_train))
+    rows.append(("Training records", f"{records:,.0f}", f"in {count_text(len(run.hospitals), 'hospital')}"))
+    if "seconds" in run.facts:
+        engine = "".join(f", {run.facts[key]}" for key in ("engine", "device") if key in run.facts)
+        rows.append(("Time", f"{float(run.facts['seconds']):,.1f} s", engine.removeprefix(", ")))
+    return rows
+
+
+def _leaves(run: RunResult) -> list[tuple[str, str, str]]:
+    """Return (what leaves a hospital, on what ground, what that means), charged first."""
+    stated: Mapping[str, str] = run.facts.get("leaves_hospital") or {}
+    order = list(_GROUNDS)
+    rows = [(str(name), str(ground), _GROUNDS.get(str(ground), "")) for name, ground in stated.items()]
+    if not run.is_private:
+        rows = [
+            (name, "no noise" if ground == "charged" else ground, "not protected" if ground == "charged" else text)
+            for name, ground, text in rows
+        ]
+        order[0] = "no noise"
+    return sorted(rows, key=lambda row: order.index(row[1]) if row[1] in order else len(order))
+
+
+def _versions(run: RunResult) -> str:
+    stated = run.facts.get("versions")
+    if isinstance(stated, dict):
+        return "\n".join(f"{name} {version}" for name, version in stated.items())
+    return str(stated or read_text(run.folder / "versions.txt") or "").strip()

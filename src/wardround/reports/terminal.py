@@ -1,0 +1,145 @@
+"""Tables for the terminal: what a plan would spend, and how a run ended."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wardround.reports.files import read_number
+from wardround.reports.folder import NOT_KNOWN, HospitalResult, RunResult, read_run
+from wardround.reports.numbers import count_text, epsilon_text, number_text, span_text
+from wardround.reports.words import privacy_sentence, quality_sentence, status_sentence
+
+__all__ = ["print_plan", "print_summary"]
+
+_MOST_LINES = 20
+
+
+def print_summary(run_folder: Path, console: Console) -> None:
+    """Print how a run ended: one line per hospital, the totals, what is protected and where the report is.
+
+    Args:
+        run_folder: a run folder, finished or not.
+        console: where to print. Beyond 20 hospitals, those with the largest epsilon are shown.
+
+    Raises:
+        ProtocolError: the folder is not a run folder.
+    """
+    run = read_run(run_folder)
+    shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
+    columns = ["records", "rounds", "noise", "sample\nrate", "epsilon"]
+    columns += ["r2", "mean\nalone"] if run.is_regression else ["accuracy", "AUC", "majority\nclass"]
+    table = _table(columns)
+    for hospital in shown:
+        table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
+    table.add_section()
+    table.add_row(*_total_cells(run), style="bold")
+    title = f"{run.dataset}, {count_text(run.num_rounds, 'round')}"
+    console.print(Text(f"{title}, trained without privacy" if not run.is_private else title, style="bold"))
+    console.print(table)
+    hidden = len(run.hospitals) - len(shown)
+    if hidden:
+        where = Path(run_folder) / "hospitals.csv"
+        _say(console, f"{count_text(hidden, 'more hospital')} with no larger epsilon: all of them are in {where}")
+    _sentences(run, Path(run_folder), console)
+
+
+def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = None) -> None:
+    """Print what a plan would spend, hospital by hospital, largest epsilon first.
+
+    Args:
+        rows: a pandas DataFrame or an iterable of mappings with the keys hospital, num_examples, sample_rate,
+            num_steps (per round), num_rounds, noise_multiplier and epsilon (after all rounds; inf without noise).
+        console: where to print.
+        epsilon_total: for a patient in as many hospitals as the settings allow; None where it is the largest.
+    """
+    plan: Iterable[Mapping[str, Any]] = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+    lines = sorted(plan, key=lambda row: (-read_number(row.get("epsilon")), str(row.get("hospital"))))
+    table = _table(["records", "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
+    for row in lines:
+        number = {key: read_number(value) for key, value in row.items() if key != "hospital"}
+        table.add_row(
+            _name(str(row.get("hospital"))),
+            number_text(number.get("num_examples", NOT_KNOWN), 0),
+            _span(number.get("sample_rate", NOT_KNOWN)),
+            number_text(number.get("num_steps", NOT_KNOWN), 0),
+            number_text(number.get("num_rounds", NOT_KNOWN), 0),
+            _span(number.get("noise_multiplier", NOT_KNOWN)),
+            epsilon_text(number.get("epsilon", NOT_KNOWN)),
+        )
+    console.print(table)
+    largest = max((read_number(row.get("epsilon")) for row in lines), default=NOT_KNOWN)
+    total = largest if epsilon_total is None else epsilon_total
+    _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds.")
+    if total == math.inf:
+        _say(console, "Without noise there is no privacy: epsilon is infinite.")
+
+
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("hospital", no_wrap=True, overflow="ellipsis", min_width=8, vertical="bottom")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True, vertical="bottom")
+    return table
+
+
+def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
+    rounds = str(hospital.rounds_completed)
+    if hospital.rounds_completed != hospital.rounds_selected:
+        rounds += f" of {hospital.rounds_selected}"
+    return [
+        number_text(hospital.num_train, 0),
+        rounds,
+        span_text(*hospital.noise_multiplier),
+        span_text(*hospital.sample_rate),
+        epsilon_text(hospital.epsilon),
+        number_text(hospital.accuracy),
+        *([] if run.is_regression else [number_text(hospital.auc)]),
+        number_text(hospital.majority_accuracy),
+    ]
+
+
+def _total_cells(run: RunResult) -> list[str]:
+    records = sum(hospital.num_train for hospital in run.hospitals if not math.isnan(hospital.num_train))
+    return [
+        f"all {len(run.hospitals)}",
+        f"{records:,.0f}",
+        str(run.num_rounds),
+        "",
+        "",
+        epsilon_text(run.epsilon_total),
+        number_text(run.scores["accuracy"]),
+        *([] if run.is_regression else [number_text(run.scores["auc"])]),
+        number_text(run.scores["majority_accuracy"]),
+    ]
+
+
+def _sentences(run: RunResult, folder: Path, console: Console) -> None:
+    for sentence in (status_sentence(run), privacy_sentence(run), quality_sentence(run)):
+        if sentence:
+            _say(console, sentence)
+    for sentence in run.sentences("left_out"):
+        _say(console, f"Left out: {sentence}")
+    page = folder / "report.html"
+    _say(console, f"Report: {page}" if page.exists() else f"For the report: wardround report {folder}")
+
+
+def _by_epsilon(hospital: HospitalResult) -> tuple[float, str]:
+    return (math.inf if math.isnan(hospital.epsilon) else -hospital.epsilon, hospital.name)
+
+
+def _span(value: float) -> str:
+    return span_text(value, value)
+
+
+def _name(name: str) -> Text:
+    """Return a hospital's name for a terminal: no markup is read in it and no control character gets through."""
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name))
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(_name(sentence))
