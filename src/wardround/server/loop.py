@@ -178,7 +178,8 @@ def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> tu
     )
     left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
     noise_multipliers = dict(state.noise_multipliers) | dict(decision.noise_multipliers)
-    stopped = decision.stop or len(left) == len(plan.names)
+    # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
+    stopped = (decision.stop and config.privacy.on_budget == "stop") or len(left) == len(plan.names)
     state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=stopped)
     cohort = [name for name in cohort if name not in left]
     return state, assign_round(plan, cohort, round_number, noise_multipliers)

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
@@ -63,7 +64,7 @@ class RunFolder:
         """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
         name = _checkpoint_name(round_number)
         # The format sorts its arrays; strategies go by the order they were given.
-        data = save(dict(arrays), metadata={"values": values, "order": json.dumps(list(arrays))})
+        data = save(_in_row_order(arrays), metadata={"values": values, "order": json.dumps(list(arrays))})
         self._write_bytes(name, data)
         return name, hashlib.sha256(data).hexdigest()
 
@@ -97,7 +98,7 @@ class RunFolder:
 
     def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write model.safetensors: the parameters by name."""
-        self._write_bytes("model.safetensors", save(dict(arrays)))
+        self._write_bytes("model.safetensors", save(_in_row_order(arrays)))
 
     def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
@@ -181,6 +182,11 @@ def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
     return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def _in_row_order(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return arrays in C order: safetensors writes the memory of any other as if it were in that order."""
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
 def _checkpoint_name(round_number: int) -> str:

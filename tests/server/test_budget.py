@@ -1,0 +1,115 @@
+"""The budget holds for every hospital, however the cohorts fall and wherever the run is interrupted."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import charges_of, results_of, rows_of, small_config
+
+from wardround.errors import WardroundError
+from wardround.server.run_folder import RunFolder
+from wardround.server.verify import verify_run
+from wardround.simulations.run import plan, resume, run
+
+
+def _config(on_budget: str, budget: float, **training: Any) -> Any:
+    # A quantity partition with one batch size: small hospitals pay most, so that they meet the budget first.
+    return small_config(
+        federation={"partition": "quantity", "num-hospitals": 4, "dirichlet-alpha": 2.0},
+        training={"batch-size": 16, "sample-rate": None, "num-rounds": 8, **training},
+        privacy={"budget-epsilon": budget, "on-budget": on_budget},
+    )
+
+
+def _largest_epsilons(folder: Path) -> dict[str, float]:
+    last: dict[str, float] = {}
+    for row in rows_of(folder / "hospitals.csv"):
+        last[row["hospital"]] = float(row["epsilon"])
+    return last
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+@pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
+def test_no_hospital_ever_passes_the_budget(
+    on_budget: str, fraction: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlimited = {
+        h.profile.hospital_id: h.epsilon for h in plan(_config("stop", 1e6, **{"fraction-train": fraction})).hospitals
+    }
+    budget = 0.75 * max(unlimited.values())
+    config = _config(on_budget, budget, **{"fraction-train": fraction})
+    finished = run(config, out=tmp_path / "whole")
+    folder, summary = finished.folder, finished.summary
+    spent = _largest_epsilons(folder)
+    assert all(epsilon <= budget for epsilon in spent.values())
+    assert max(spent.values()) > 0.4 * budget
+    assert verify_run(folder)[0] == []
+    if on_budget == "stop":
+        assert summary["status"] == "stopped-at-budget"
+        assert 0 < summary["num_rounds"] < 8 == summary["num_rounds_planned"]
+        assert (folder / "model.safetensors").is_file()
+    else:
+        assert summary["num_rounds"] == 8
+        assert summary["status"] == "done"
+    if on_budget == "drop":
+        left = [text for text in summary["left_out"] if "left out from round" in text]
+        assert left
+    if on_budget == "replan":
+        noise = {float(row["noise_multiplier"]) for row in rows_of(folder / "hospitals.csv") if row["selected"] == "1"}
+        assert min(noise) == 1.0 < max(noise)
+        # Nothing of the budget is left lying about by the hospital that needed more noise.
+        assert max(spent.values()) > 0.99 * budget
+
+    _interrupt_twice(config, tmp_path / "pieces", monkeypatch)
+    assert results_of(tmp_path / "pieces") == results_of(folder)
+    assert charges_of(tmp_path / "pieces", "planned") == charges_of(folder, "planned")
+    again = json.loads((tmp_path / "pieces" / "summary.json").read_text())
+    assert (again["status"], again["left_out"]) == (summary["status"], summary["left_out"])
+
+
+def _interrupt_twice(config: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as if the machine failed after rounds 2 and 5."""
+    real = RunFolder.append_tables
+
+    def failing(self: RunFolder, record: Any) -> None:
+        real(self, record)
+        if record["round_row"]["round"] in (2, 5):
+            raise WardroundError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_tables", failing)
+        with pytest.raises(WardroundError, match="pulled the plug"):
+            run(config, out=folder)
+        with suppress(WardroundError):
+            resume(folder)
+    resume(folder)
+
+
+@pytest.mark.parametrize("on_budget", ["stop", "drop"])
+def test_a_budget_below_one_round_stops_before_anything_is_charged(on_budget: str, tmp_path: Path) -> None:
+    finished = run(_config(on_budget, 1e-3), out=tmp_path / "run")
+    assert finished.summary["status"] == "stopped-at-budget"
+    assert finished.summary["num_rounds"] == 0
+    assert finished.summary["epsilon"]["max"] == 0.0
+    assert charges_of(finished.folder, "planned") == []
+    assert json.loads((finished.folder / "summary.json").read_text()) == finished.summary
+    assert verify_run(finished.folder)[0] == []
+
+
+def test_replanning_meets_even_a_small_budget(tmp_path: Path) -> None:
+    finished = run(_config("replan", 0.05), out=tmp_path / "run")
+    assert finished.summary["status"] == "done"
+    assert all(0.04 < epsilon <= 0.05 for epsilon in _largest_epsilons(finished.folder).values())
+
+
+def test_dropping_goes_on_while_anyone_has_budget_left(tmp_path: Path) -> None:
+    # One hospital a round: a round whose only hospital is at the budget passes, the next one may have another.
+    config = _config("drop", 4.0, **{"fraction-train": 0.25, "num-rounds": 30})
+    finished = run(config, out=tmp_path / "run")
+    rounds = rows_of(finished.folder / "rounds.csv")
+    selected = [int(row["num_selected"]) for row in rounds[1:]]
+    assert 0 in selected
+    assert 1 in selected[selected.index(0) :]
+    assert all(epsilon <= 4.0 for epsilon in _largest_epsilons(finished.folder).values())

@@ -1,0 +1,107 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import small_config
+
+from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+
+
+def test_a_checkpoint_comes_back_in_its_order(tmp_path: Path) -> None:
+    arrays = {
+        "model/z.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "model/a.bias": np.array(3.5),
+        "strategy/m/0": np.array([True, False]),
+        "model/count": np.array([7], dtype=np.int64),
+    }
+    name, digest = RunFolder(tmp_path).write_checkpoint(12, arrays, '{"a": 1}')
+    again, values = RunFolder(tmp_path).read_checkpoint(name, digest)
+    assert name == "checkpoints/round-000012.safetensors"
+    assert list(again) == list(arrays)
+    assert values == '{"a": 1}'
+    for key, array in arrays.items():
+        assert (again[key].dtype, again[key].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(again[key], array)
+
+
+def test_old_checkpoints_go(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for number in (1, 2, 3):
+        folder.write_checkpoint(number, {"model/a": np.zeros(1)}, "{}")
+    folder.drop_checkpoints_before(2)
+    assert folder.checkpoint_rounds() == [2, 3]
+
+
+@pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 100])
+def test_a_checkpoint_that_was_changed_is_refused(data: bytes, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    name, digest = folder.write_checkpoint(1, {"model/a": np.zeros(1)}, "{}")
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ProtocolError, match="is not the one that was committed"):
+        folder.read_checkpoint(name, digest)
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_text("summary.json", "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WardroundError, match=r"No space left on device: free some space, then go on with: wardround"):
+        folder.write_text("summary.json", "new")
+    assert (tmp_path / "summary.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_tables_that_can_not_be_appended_to(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    record: dict[str, Any] = {"round_row": {"round": 1}, "hospital_rows": []}
+    (tmp_path / "rounds.csv").mkdir()
+    with pytest.raises(WardroundError, match=r"rounds.csv: Is a directory: see that it can be written, then go on"):
+        folder.append_tables(record)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_device_without_space(tmp_path: Path) -> None:
+    (tmp_path / "rounds.csv").symlink_to("/dev/full")
+    with pytest.raises(WardroundError, match=r"rounds.csv: No space left on device: free some space"):
+        RunFolder(tmp_path).append_tables({"round_row": {"round": 1}, "hospital_rows": []})
+
+
+def test_a_new_folder_has_settings_and_versions(tmp_path: Path) -> None:
+    folder = create_run_folder(tmp_path / "a" / "b", small_config())
+    assert folder.config() == small_config()
+    assert any(line.startswith("torch ") for line in folder.versions())
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
+        create_run_folder(tmp_path / "a" / "b", small_config())
+
+
+def test_folders_that_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
+        create_run_folder(tmp_path / "file", small_config())
+    with pytest.raises(ConfigError, match="can't be made: Not a directory"):
+        create_run_folder(tmp_path / "file" / "run", small_config())
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        open_run_folder(tmp_path / "file")
+
+
+def test_infinite_and_undefined_in_json(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_summary({"a": float("inf"), "b": [float("nan"), -float("inf")], "c": {"d": (1, 2)}})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": "inf", "b": [None, "-inf"], "c": {"d": [1, 2]}}
+
+
+def test_two_default_folders_differ() -> None:
+    config = small_config(federation={"dataset": "medmnist:pneumoniamnist", "num-hospitals": None})
+    path = default_run_path(config)
+    assert path.parts[0] == "runs"
+    assert ":" not in path.name
