@@ -20,7 +20,7 @@ from wardround.server.planning import draw_dropouts
 from wardround.server.verify import verify_run
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
-from wardround.simulations.run import open_grid, run
+from wardround.simulations.runs import open_grid, run
 
 
 def test_dropouts_are_charged_but_not_completed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.privacy.ledger import Ledger
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
-from wardround.simulations.run import resume, run
+from wardround.simulations.runs import resume, run
 
 _STRATEGIES: dict[str, dict[str, Any]] = {
     "fedavg": {},
@@ -160,7 +160,7 @@ def test_a_finished_run_is_returned_at_once_with_the_same_files(
     folder = uninterrupted("fedadam")
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     monkeypatch.setattr(LocalTrainer, "train", None)
-    monkeypatch.setattr("wardround.simulations.run.RayGrid", None)
+    monkeypatch.setattr("wardround.simulations.runs.RayGrid", None)
     resume(folder)
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert after == before

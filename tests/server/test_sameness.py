@@ -15,7 +15,7 @@ from wardround.privacy.ledger import Ledger
 from wardround.server import sameness
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
-from wardround.simulations.run import resume, run
+from wardround.simulations.runs import resume, run
 
 
 @pytest.fixture

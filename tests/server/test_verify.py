@@ -10,7 +10,7 @@ from small_runs import small_config
 
 from wardround.errors import ConfigError
 from wardround.server.verify import verify_run
-from wardround.simulations.run import run
+from wardround.simulations.runs import run
 
 
 @pytest.fixture(scope="module")

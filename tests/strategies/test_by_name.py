@@ -14,7 +14,7 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig
 from wardround.errors import ConfigError, WardroundError
 from wardround.rounds import Assignment
-from wardround.simulations.run import run
+from wardround.simulations.runs import run
 from wardround.strategies import build_strategy, needs_only_sum
 
 _OPTIONS: dict[str, dict[str, float]] = {

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wardround.simulations.inline import InlineGrid
     from wardround.simulations.nodes import Node
     from wardround.simulations.ray_grid import RayGrid
-    from wardround.simulations.run import Run, plan, resume, run
+    from wardround.simulations.runs import Run, plan, resume, run
     from wardround.simulations.start import EarlyStart
 
 __all__ = ["EarlyStart", "InlineGrid", "Node", "RayGrid", "Run", "plan", "resume", "run"]
@@ -20,17 +20,14 @@ _MODULES = {
     "InlineGrid": "inline",
     "Node": "nodes",
     "RayGrid": "ray_grid",
-    "Run": "run",
-    "plan": "run",
-    "resume": "run",
-    "run": "run",
+    "Run": "runs",
+    "plan": "runs",
+    "resume": "runs",
+    "run": "runs",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'wardround.simulations' has no attribute '{name}'")
-    module = import_module(f"wardround.simulations.{_MODULES[name]}")
-    # All names of the module at once: the import has put the module itself under the name of its main function.
-    globals().update({key: getattr(module, key) for key, where in _MODULES.items() if where == _MODULES[name]})
-    return globals()[name]
+    return getattr(import_module(f"wardround.simulations.{_MODULES[name]}"), name)

@@ -5,7 +5,7 @@ What is left out on purpose: the report page (see `reports`) and anything printe
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from wardround.server.run_folder import RunFolder, create_run_folder, default_ru
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 from wardround.simulations.ray_grid import RayGrid
+from wardround.simulations.start import EarlyStart
 from wardround.strategies import build_strategy
 
 if TYPE_CHECKING:
@@ -73,14 +74,15 @@ def run(config: Config, *, out: Path | str | None = None, progress: Callable[[Ro
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
-    federation = _federation(config)
-    config = replace(config, federation=replace(config.federation, partition=federation.partition))
     # Everything that can be refused is refused before there is a folder.
-    _plan(config, federation)
     build_strategy(config.aggregation)
-    arrays, facts = _initial_model(config, federation)
-    folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
-    return _federate(config, federation, folder, arrays, facts, progress)
+    with _early_start(config) as early:
+        federation = _federation(config)
+        config = replace(config, federation=replace(config.federation, partition=federation.partition))
+        _plan(config, federation)
+        arrays, facts = _initial_model(config, federation)
+        folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
+        return _federate(config, federation, folder, arrays, facts, progress, early=early)
 
 
 def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = None) -> Run:
@@ -105,8 +107,14 @@ def plan(config: Config) -> FederationPlan:
 
 
 @contextmanager
-def open_grid(config: Config, federation: Federation) -> Iterator[Grid]:
-    """Open the engine of [simulation] with one node per hospital, and close it afterwards."""
+def open_grid(config: Config, federation: Federation, early: EarlyStart | None = None) -> Iterator[Grid]:
+    """Open the engine of [simulation] with one node per hospital, and close it afterwards.
+
+    Args:
+        config: all settings.
+        federation: the hospitals.
+        early: a Ray that is starting already, if there is one.
+    """
     nodes = [
         Node(
             node_id=index + 1,
@@ -125,8 +133,16 @@ def open_grid(config: Config, federation: Federation) -> Iterator[Grid]:
             {},
             num_workers=_num_workers(config, len(nodes)),
             gpus_per_worker=config.simulation.gpus_per_worker,
+            early=early,
         ) as grid:
             yield grid
+
+
+def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
+    """Start Ray in the background while the data is loaded; it takes some seconds, most of them waiting."""
+    if config.simulation.engine != "ray":
+        return nullcontext()
+    return EarlyStart(config.simulation.num_workers or os.cpu_count() or 1)
 
 
 def _federation(config: Config) -> Federation:
@@ -153,9 +169,10 @@ def _federate(
     progress: Callable[[RoundRow], None] | None,
     *,
     engine: str | None = None,
+    early: EarlyStart | None = None,
 ) -> Run:
     simulation = replace(config.simulation, engine=engine or config.simulation.engine)
-    with open_grid(replace(config, simulation=simulation), federation) as grid:
+    with open_grid(replace(config, simulation=simulation), federation, early) as grid:
         summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
     return Run(folder.path, summary)
 
