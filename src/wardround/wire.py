@@ -168,8 +168,12 @@ def profile_reply(profile: HospitalProfile, message: Message) -> Message:
 
 
 def read_profile(reply: Message) -> HospitalProfile:
-    """Return the profile a reply carries."""
-    return _read(HospitalProfile, reply.content[PROFILE])
+    """Return the profile a reply carries.
+
+    Raises:
+        ProtocolError: it carries none, or an incomplete one.
+    """
+    return _read(HospitalProfile, _part(reply, PROFILE))
 
 
 def execution_reply(execution: Execution, arrays: Mapping[str, NDArray], message: Message) -> Message:
@@ -181,8 +185,12 @@ def execution_reply(execution: Execution, arrays: Mapping[str, NDArray], message
 
 
 def read_execution(reply: Message, hospital_id: str) -> Execution:
-    """Return what the hospital says it did."""
-    return _read(Execution, {"hospital-id": hospital_id, **reply.content[METRICS]})
+    """Return what the hospital says it did.
+
+    Raises:
+        ProtocolError: the reply doesn't say, or not all of it.
+    """
+    return _read(Execution, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
 def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
@@ -191,12 +199,23 @@ def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
 
 
 def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
-    """Return how the model did at the hospital."""
-    return _read(Evaluation, {"hospital-id": hospital_id, **reply.content[METRICS]})
+    """Return how the model did at the hospital.
+
+    Raises:
+        ProtocolError: the reply doesn't say, or not all of it.
+    """
+    return _read(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
 def _metrics(record: Execution | Evaluation) -> MetricRecord:
     return MetricRecord({_kebab(key): value for key, value in asdict(record).items() if key != "hospital_id"})
+
+
+def _part(reply: Message, name: str) -> Mapping[str, Any]:
+    record = reply.content.get(name)
+    if not isinstance(record, ConfigRecord | MetricRecord):
+        raise ProtocolError(f"the reply carries no {name}: both sides need the same version")
+    return record
 
 
 def _kebab(name: str) -> str:

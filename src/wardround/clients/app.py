@@ -4,6 +4,7 @@ Everything a reply carries is named in `wire.LEAVES_HOSPITAL`. What is left out 
 plans and charges; the hospital does as assigned, and refuses what it can't do.
 """
 
+import math
 import shlex
 from functools import lru_cache
 
@@ -17,9 +18,9 @@ from wardround.clients.evaluation import evaluate
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
-from wardround.errors import CohortError
+from wardround.errors import CohortError, ProtocolError
 from wardround.models import build_model, load_parameters
-from wardround.rounds import HospitalProfile
+from wardround.rounds import Assignment, HospitalProfile
 
 __all__ = ["app", "hospital_profile", "make_client_app"]
 
@@ -50,10 +51,12 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     @client_app.train()
     def train(message: Message, context: Context) -> Message:
         hospital = _hospital(federation, context)
+        assignment = wire.assignment_of(message)
+        _check_assignment(assignment, hospital.hospital_id)
         arrays, execution = trainer().train(
             wire.arrays_in(message),
             tensors_of(hospital),
-            wire.assignment_of(message),
+            assignment,
             proximal_mu=_proximal_mu(message),
         )
         return wire.execution_reply(execution, arrays, message)
@@ -90,6 +93,28 @@ def hospital_profile(hospital: HospitalData, federation: Federation) -> Hospital
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,
     )
+
+
+def _check_assignment(assignment: Assignment, hospital_id: str) -> None:
+    """Refuse another hospital's assignment, which would draw that one's noise, and one that can't be accounted for.
+
+    Raises:
+        ProtocolError: naming the value that is wrong.
+    """
+    if assignment.hospital_id != hospital_id:
+        raise ProtocolError(f"the assignment is hospital {assignment.hospital_id}'s, and this is {hospital_id}")
+    clip, noise = assignment.max_grad_norm, assignment.noise_multiplier
+    fits = {
+        "num_steps must be >= 1": assignment.num_steps >= 1,
+        "sample_rate must be > 0 and <= 1": 0 < assignment.sample_rate <= 1,
+        "noise_multiplier must be >= 0 and finite": 0 <= noise < math.inf,
+        "max_grad_norm must be > 0 and finite": clip is None or 0 < clip < math.inf,
+        "expected_batch_size must be > 0": assignment.expected_batch_size > 0,
+    }
+    for rule, holds in fits.items():
+        if not holds:
+            name = rule.split(" ", 1)[0]
+            raise ProtocolError(f"the assignment's {rule}, not {getattr(assignment, name)}: nothing was trained")
 
 
 def _proximal_mu(message: Message) -> float:

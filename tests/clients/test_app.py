@@ -1,0 +1,132 @@
+"""The ClientApp around training: who a hospital is, what it sends, what it refuses."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from small_runs import small_config
+
+from wardround import wire
+from wardround.clients.app import hospital_profile, make_client_app
+from wardround.datasets import load_federation
+from wardround.models import build_model, parameters_of
+from wardround.rounds import Assignment
+from wardround.simulations.inline import InlineGrid
+from wardround.simulations.nodes import Node
+
+_CONFIG = small_config()
+_FEDERATION = load_federation(_CONFIG.federation)
+
+
+@pytest.fixture
+def ask() -> Callable[..., Message]:
+    nodes = [Node(node_id=index + 1, node_config={"partition-id": index}) for index in range(3)]
+    grid = InlineGrid(lambda: make_client_app(_CONFIG, _FEDERATION), nodes, {})
+
+    def send(kind: str, node: int, arrays: Any, assignment: Assignment | None = None, **config: Any) -> Message:
+        content = RecordDict({wire.CONFIG: ConfigRecord({k.replace("_", "-"): v for k, v in config.items()})})
+        if arrays is not None:
+            content[wire.ARRAYS] = wire.array_record(arrays)
+        message = Message(content, dst_node_id=node, message_type=kind)
+        if assignment is not None:
+            wire.with_assignment(message, assignment)
+        (reply,) = grid.send_and_receive([message])
+        return reply
+
+    return send
+
+
+@pytest.fixture
+def arrays() -> dict[str, Any]:
+    model, _ = build_model(_CONFIG.model, input_shape=(30,), num_outputs=2, seed=1, private=True)
+    return {key: array.copy() for key, array in parameters_of(model).items()}
+
+
+def _assignment(index: int = 0, **changes: Any) -> Assignment:
+    hospital = _FEDERATION.hospitals[index]
+    return Assignment(
+        **{
+            "hospital_id": hospital.hospital_id,
+            "round_number": 1,
+            "sample_rate": 0.1,
+            "expected_batch_size": 0.1 * hospital.num_records,
+            "num_steps": 2,
+            "noise_multiplier": 1.0,
+            "max_grad_norm": 1.0,
+            "weight": 0.3,
+            **changes,
+        }
+    )
+
+
+def test_a_profile_says_what_the_hospital_holds(ask: Callable[..., Message]) -> None:
+    for index, hospital in enumerate(_FEDERATION.hospitals):
+        profile = wire.read_profile(ask("query.profile", index + 1, None))
+        assert profile == hospital_profile(hospital, _FEDERATION)
+        majority = np.bincount(hospital.train_labels).argmax()
+        assert profile.majority_accuracy == float((hospital.test_labels == majority).mean())
+        assert profile.fingerprint == hospital.fingerprint
+
+
+def test_regression_baseline_is_the_r2_of_the_mean() -> None:
+    config = small_config(federation={"dataset": "synthetic-regression", "num-hospitals": 200})
+    federation = load_federation(config.federation)
+    profile = hospital_profile(federation.hospitals[0], federation)
+    assert -0.2 < profile.majority_accuracy <= 0.0
+    assert (profile.task, profile.num_outputs) == ("regression", 1)
+
+
+def test_hospitals_do_not_disturb_each_other(ask: Callable[..., Message], arrays: dict[str, Any]) -> None:
+    first = ask("train", 1, arrays, _assignment(0))
+    other = ask("train", 2, arrays, _assignment(1))
+    again = ask("train", 1, arrays, _assignment(0))
+    trained = [wire.arrays_in(reply) for reply in (first, other, again)]
+    for name in arrays:
+        np.testing.assert_array_equal(trained[0][name], trained[2][name])
+        assert not np.array_equal(trained[0][name], trained[1][name])
+
+
+def test_noise_and_batches_are_new_in_every_round(ask: Callable[..., Message], arrays: dict[str, Any]) -> None:
+    one, two = (wire.arrays_in(ask("train", 1, arrays, _assignment(round_number=number))) for number in (1, 2))
+    assert not np.array_equal(one["1.bias"], two["1.bias"])
+
+
+def test_what_was_sent_is_not_written_to(ask: Callable[..., Message], arrays: dict[str, Any]) -> None:
+    before = {name: array.copy() for name, array in arrays.items()}
+    ask("train", 1, arrays, _assignment())
+    ask("evaluate", 1, arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_the_proximal_pull_arrives(ask: Callable[..., Message], arrays: dict[str, Any]) -> None:
+    def moved(mu: float) -> float:
+        reply = ask("train", 1, arrays, _assignment(num_steps=30, noise_multiplier=0.0), proximal_mu=mu)
+        return math.dist(wire.arrays_in(reply)["1.weight"].ravel(), arrays["1.weight"].ravel())
+
+    assert moved(1.0) < moved(0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("train", {"assignment": None}, "ProtocolError: the training message carries no assignment"),
+        ("train", {"arrays": None}, "ProtocolError: the message carries no arrays"),
+        ("train", {"arrays": {"1.weight": np.zeros((2, 30), np.float32)}}, "UpdateError"),
+        ("train", {"arrays": {"1.weight": np.zeros((2, 3)), "1.bias": np.zeros(2)}}, "UpdateError"),
+        ("evaluate", {"arrays": None}, "ProtocolError: the message carries no arrays"),
+        ("train", {"assignment": _assignment(sample_rate=1.5)}, "1.5"),
+        ("train", {"assignment": _assignment(noise_multiplier=-1.0)}, "-1.0"),
+        ("train", {"assignment": _assignment(num_steps=0)}, "num_steps"),
+        ("train", {"assignment": _assignment(1)}, "hospital-02"),
+    ],
+)
+def test_refusals(
+    kind: str, changes: dict[str, Any], reason: str, ask: Callable[..., Message], arrays: dict[str, Any]
+) -> None:
+    reply = ask(kind, 1, **{"arrays": arrays, "assignment": _assignment(), **changes})
+    assert reply.has_error()
+    assert reason in reply.error.reason

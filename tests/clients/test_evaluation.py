@@ -1,0 +1,93 @@
+"""Scores against scikit-learn's."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from sklearn.metrics import log_loss, r2_score, roc_auc_score
+from torch import nn
+
+from wardround.clients.evaluation import evaluate, macro_auc
+from wardround.clients.training import HospitalTensors
+
+
+@given(some.integers(0, 2**31), some.integers(2, 5), some.integers(5, 80), some.booleans())
+@settings(max_examples=40, deadline=None)
+def test_auc_is_sklearns(seed: int, num_classes: int, num: int, tied: bool) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.dirichlet(np.ones(num_classes), num)
+    if tied:
+        scores = np.round(scores, 1)
+    labels = generator.integers(num_classes, size=num)
+    areas = [
+        roc_auc_score(labels == index, scores[:, index])
+        for index in range(num_classes)
+        if 0 < (labels == index).sum() < num
+    ]
+    expected = float(np.mean(areas)) if areas else math.nan
+    assert macro_auc(scores, labels) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_auc_where_it_is_not_defined() -> None:
+    scores = np.array([[0.4, 0.6], [0.9, 0.1]])
+    assert math.isnan(macro_auc(scores, np.array([1, 1])))
+    assert math.isnan(macro_auc(np.full((2, 2), math.nan), np.array([0, 1])))
+    assert macro_auc(scores, np.array([1, 0])) == 1.0
+    assert macro_auc(scores, np.array([0, 1])) == 0.0
+    assert macro_auc(np.full((4, 2), 0.5), np.array([0, 1, 0, 1])) == 0.5
+
+
+def _tensors(features: torch.Tensor, labels: torch.Tensor) -> HospitalTensors:
+    return HospitalTensors(
+        train_features=features[:1], train_labels=labels[:1], test_features=features, test_labels=labels
+    )
+
+
+def test_classification_scores_are_sklearns_beyond_one_batch() -> None:
+    torch.manual_seed(0)
+    model, features, labels = nn.Linear(4, 3), torch.randn(2500, 4), torch.randint(3, (2500,))
+    scores = evaluate(model, _tensors(features, labels), hospital_id="a", task="classification")
+    with torch.no_grad():
+        shares = model(features).double().softmax(1).numpy()
+    assert scores.num_examples == 2500
+    assert scores.loss == pytest.approx(log_loss(labels.numpy(), shares), rel=1e-5)
+    assert scores.accuracy == pytest.approx((shares.argmax(1) == labels.numpy()).mean(), abs=1e-9)
+    assert scores.auc == pytest.approx(roc_auc_score(labels.numpy(), shares, multi_class="ovr"), abs=1e-6)
+
+
+def test_regression_scores_are_sklearns() -> None:
+    torch.manual_seed(0)
+    model, features = nn.Linear(4, 1), torch.randn(300, 4)
+    labels = features[:, 0] * 2 + 0.1 * torch.randn(300)
+    scores = evaluate(model, _tensors(features, labels), hospital_id="a", task="regression")
+    with torch.no_grad():
+        answers = model(features).squeeze(1).numpy()
+    assert scores.accuracy == pytest.approx(r2_score(labels.numpy(), answers), abs=1e-5)
+    assert scores.loss == pytest.approx(float(((answers - labels.numpy()) ** 2).mean()), rel=1e-5)
+    assert math.isnan(scores.auc)
+    constant = evaluate(model, _tensors(features, torch.ones(300)), hospital_id="a", task="regression")
+    assert math.isnan(constant.accuracy)
+
+
+def test_nothing_to_evaluate() -> None:
+    tensors = HospitalTensors(
+        train_features=torch.zeros(1, 4),
+        train_labels=torch.zeros(1, dtype=torch.int64),
+        test_features=torch.zeros(0, 4),
+        test_labels=torch.zeros(0, dtype=torch.int64),
+    )
+    scores = evaluate(nn.Linear(4, 2), tensors, hospital_id="a", task="classification")
+    assert scores.num_examples == 0
+    assert all(math.isnan(value) for value in (scores.loss, scores.accuracy, scores.auc))
+
+
+def test_a_model_that_is_not_finite_is_scored_as_such() -> None:
+    model = nn.Linear(4, 2)
+    nn.init.constant_(model.weight, math.nan)
+    scores = evaluate(
+        model, _tensors(torch.randn(9, 4), torch.tensor([0, 1] * 4 + [0])), hospital_id="a", task="classification"
+    )
+    assert math.isnan(scores.loss) and math.isnan(scores.auc)
