@@ -164,7 +164,7 @@ _REFUSED: list[tuple[list[str], int, str]] = [
     (["ledger", "show", "nowhere"], 2, "nowhere is not a run folder"),
     (["data", "describe", "hart-disease"], 2, "did you mean heart-disease?"),
     (["data", "fetch", "hart-disease"], 2, "did you mean heart-disease?"),
-    (["report", "full"], 1, "full is not a run folder"),
+    (["report", "full"], 2, "full is not a run folder"),
 ]
 
 

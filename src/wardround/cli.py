@@ -102,8 +102,9 @@ def plan(
 def report(run_dir: RunDir) -> None:
     """Build report.html again from the files of a run folder."""
     from wardround.reports import write_report
+    from wardround.server.run_folder import open_run_folder
 
-    typer.echo(write_report(run_dir))
+    typer.echo(write_report(open_run_folder(run_dir).path))
 
 
 @ledger_app.command("show")

@@ -48,6 +48,7 @@ def test_no_hospital_ever_passes_the_budget(
     assert verify_run(folder)[0] == []
     if on_budget == "stop":
         assert summary["status"] == "stopped-at-budget"
+        assert "would take" in summary["stopped_because"]
         assert 0 < summary["num_rounds"] < 8 == summary["num_rounds_planned"]
         assert (folder / "model.safetensors").is_file()
     else:

@@ -12,6 +12,7 @@ from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.simulations.runs import resume, run
 
 
 def test_a_checkpoint_comes_back_in_its_order(tmp_path: Path) -> None:
@@ -105,3 +106,32 @@ def test_two_default_folders_differ() -> None:
     path = default_run_path(config)
     assert path.parts[0] == "runs"
     assert ":" not in path.name
+
+
+def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
+    folder = create_run_folder(tmp_path / "run", small_config())
+    with (
+        folder.alone(),
+        pytest.raises(ProtocolError, match="another process works on .*run: wait for it"),
+        RunFolder(folder.path).alone(),
+    ):
+        pass
+    with folder.alone():
+        pass
+
+
+def test_a_run_killed_before_its_first_commit_can_be_resumed(tmp_path: Path) -> None:
+    config = small_config()
+    folder = create_run_folder(tmp_path / "killed", config)
+    assert not folder.ledger.exists()
+    assert open_run_folder(folder.path) == folder
+    resumed, whole = resume(folder.path), run(config, out=tmp_path / "whole")
+    models = [(item.folder / "model.safetensors").read_bytes() for item in (resumed, whole)]
+    assert models[0] == models[1]
+
+
+def test_a_run_whose_ledger_was_taken_away_is_none(tmp_path: Path) -> None:
+    folder = run(small_config(), out=tmp_path / "run").folder
+    (folder / "ledger.sqlite").unlink()
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        open_run_folder(folder)

@@ -55,6 +55,7 @@ class HospitalLink:
 
     grid: Grid
     node_of: Mapping[str, int]
+    name_of: Mapping[int, str]
     profiles: tuple[HospitalProfile, ...]
 
     def train(
@@ -162,8 +163,7 @@ class HospitalLink:
         return replies
 
     def _name_of(self, reply: Message) -> str:
-        names = {node_id: name for name, node_id in self.node_of.items()}
-        return names[reply.metadata.src_node_id]
+        return self.name_of[reply.metadata.src_node_id]
 
 
 def connect(grid: Grid) -> HospitalLink:
@@ -188,7 +188,10 @@ def connect(grid: Grid) -> HospitalLink:
         node_of[profile.hospital_id] = reply.metadata.src_node_id
         profiles.append(profile)
     return HospitalLink(
-        grid=grid, node_of=node_of, profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id))
+        grid=grid,
+        node_of=node_of,
+        name_of={node_id: name for name, node_id in node_of.items()},
+        profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id)),
     )
 
 

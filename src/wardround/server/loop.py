@@ -74,7 +74,7 @@ class _State:
     account: Account
     noise_multipliers: Mapping[str, float]
     left: Mapping[str, str]
-    stopped: bool
+    stopped: str
 
 
 def federate(
@@ -102,7 +102,7 @@ def federate(
     strategy = build_strategy(config.aggregation)
     link = connect(grid)
     plan = plan_federation(config, link.profiles)
-    with open_ledger(folder.ledger) as ledger:
+    with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         state = _restore(plan, ledger, folder, strategy) or _begin(plan, ledger, folder, link, strategy, initial)
         records = [json.loads(text) for _, text in ledger.rounds()]
@@ -125,6 +125,7 @@ def federate(
                 folder.write_tables(records)
             folder.write_model(state.arrays)
             account = account_from_ledger(ledger, plan.target_deltas)
+            facts = {**facts, "stopped_because": state.stopped} if state.stopped else facts
             summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
             folder.write_summary(summary)
         return summary
@@ -180,7 +181,8 @@ def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> tu
     noise_multipliers = dict(state.noise_multipliers) | dict(decision.noise_multipliers)
     # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
     stopped = (decision.stop and config.privacy.on_budget == "stop") or len(left) == len(plan.names)
-    state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=stopped)
+    reason = decision.reason or "every hospital is at its budget"
+    state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
     cohort = [name for name in cohort if name not in left]
     return state, assign_round(plan, cohort, round_number, noise_multipliers)
 
@@ -215,7 +217,7 @@ def _begin(
         account=account_from_ledger(ledger, plan.target_deltas),
         noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
         left={},
-        stopped=False,
+        stopped="",
     )
     evaluations = link.evaluate(strategy, initial, 0)
     record = identity_of(plan) | _record(plan, state, (), {}, evaluations, time.perf_counter() - started)
@@ -243,7 +245,7 @@ def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: 
         account=account_from_ledger(ledger, plan.target_deltas, except_round=(record["run_id"], round_number + 1)),
         noise_multipliers=record["noise_multipliers"],
         left=record["left"],
-        stopped=False,
+        stopped="",
     )
 
 

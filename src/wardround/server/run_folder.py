@@ -4,13 +4,15 @@ The committed rounds live in ledger.sqlite; the CSV files are views of them, wri
 """
 
 import csv
+import fcntl
 import errno
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -51,6 +53,24 @@ class RunFolder:
     def config(self) -> Config:
         """Return the settings the run was started with."""
         return load_config(self.path / "config.toml")
+
+    def is_untouched(self) -> bool:
+        """Return whether no round was ever committed here, as far as files tell."""
+        return not any((self.path / "checkpoints").glob("*.safetensors"))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working on the same run.
+
+        Raises:
+            ProtocolError: another process does already.
+        """
+        with (self.path / "config.toml").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ProtocolError(f"another process works on {self.path}: wait for it, or end it") from None
+            yield
 
     def versions(self) -> list[str]:
         """Return the lines "package version" of versions.txt."""
@@ -173,7 +193,8 @@ def open_run_folder(path: Path) -> RunFolder:
         ConfigError: there is no run in it.
     """
     folder = RunFolder(path)
-    if not (path / "config.toml").is_file() or not folder.ledger.is_file():
+    # A run that was killed before its first commit has neither ledger nor checkpoints; it begins at round 0.
+    if not (path / "config.toml").is_file() or not (folder.ledger.is_file() or folder.is_untouched()):
         raise ConfigError(f"{path} is not a run folder (no config.toml and ledger.sqlite in it): check the path")
     return folder
 
