@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: import layers, who may import what, file sizes, public names, light start."""
+"""The house rules that a machine can hold: import layers, who may import what, file sizes, public names, start."""
 
 import ast
 import importlib

@@ -11,10 +11,14 @@ import pytest
 
 HEART = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 30}
 MAJORITY = {"Cleveland": 0.54, "Hungary": 0.64, "Long Beach VA": 0.75, "Switzerland": 0.93}
-ROUND_COLUMNS = "round num_selected num_completed loss accuracy auc epsilon_max epsilon_total seconds".split()
-HOSPITAL_COLUMNS = (
-    "round hospital selected completed num_examples num_steps sample_rate noise_multiplier epsilon loss accuracy auc"
-).split()
+ROUND_COLUMNS = [
+    *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
+    *("epsilon_max", "epsilon_total", "seconds"),
+]
+HOSPITAL_COLUMNS = [
+    *("round", "hospital", "selected", "completed", "num_examples", "num_steps"),
+    *("sample_rate", "noise_multiplier", "epsilon", "loss", "accuracy", "auc"),
+]
 
 LEAVES = {
     "arrays": "charged",

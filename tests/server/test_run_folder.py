@@ -112,7 +112,7 @@ def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
     folder = create_run_folder(tmp_path / "run", small_config())
     with (
         folder.alone(),
-        pytest.raises(ProtocolError, match="another process works on .*run: wait for it"),
+        pytest.raises(ProtocolError, match=r"another process works on .*run: wait for it"),
         RunFolder(folder.path).alone(),
     ):
         pass

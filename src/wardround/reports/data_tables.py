@@ -25,13 +25,16 @@ def print_catalogue(entries: Iterable[Any], console: Console) -> None:
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("data set", no_wrap=True)
-    table.add_column("rows", justify="right")
-    table.add_column("task")
-    table.add_column("download")
+    table.add_column("rows", justify="right", no_wrap=True)
     table.add_column("what it is", overflow="fold")
     for entry in entries:
         rows = "" if entry.num_rows is None else f"{entry.num_rows:,}"
-        table.add_row(entry.name, rows, entry.task, "yes" if entry.needs_download else "no", Text(entry.sentence))
+        facts = ["regression"] if entry.task == "regression" else []
+        facts += ["files needed"] if entry.needs_download else []
+        sentence = Text(entry.sentence)
+        if facts:
+            sentence.append(f" [{', '.join(facts)}]", style="dim")
+        table.add_row(entry.name, rows, sentence)
     console.print(table)
 
 

@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ _VARIABLES = {
     _SERIES[MUTED]: "var(--muted)",
     **{_SERIES[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
 }
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wardround",
     "font.size": 11.0,

@@ -120,7 +120,10 @@ def _hospital_lines(run: RunResult, column: str, title: str, final: Callable[[Ho
     last = {hospital.name: curves[hospital.name][1][-1] for hospital in known}
     least, most = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
     text = epsilon_text if column == "epsilon" else number_text
-    caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
+    if text(last[least]) == text(last[most]):
+        caption = f"At the end {text(last[most])} at every hospital."
+    else:
+        caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
     svg = draw(f"{column}-hospital", f"{title}: {caption}", lines, from_zero=column == "epsilon")
     return Panel(title=title, caption=caption, svg=svg, keys=_with_rest(keys, len(known)))
 

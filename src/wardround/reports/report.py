@@ -4,7 +4,6 @@ It holds nothing but what the run folder says, so the same folder gives the same
 """
 
 import math
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +24,7 @@ __all__ = ["write_report"]
 _GROUNDS = {
     "charged": "carries noise; its cost is in the epsilon above",
     "public by decision": "taken to be public; not protected by epsilon",
-    "simulation only": "sent by simulated hospitals only, to measure; not protected by epsilon, and no real site sends it",
+    "simulation only": "sent by simulated hospitals, to measure; not protected by epsilon, and no real site sends it",
 }
 
 
@@ -45,7 +44,7 @@ def write_report(run_folder: Path) -> Path:
     unfinished = path.with_name("report.html.part")
     try:
         unfinished.write_text(page, encoding="utf-8")
-        os.replace(unfinished, path)  # whoever reloads the page sees the old one or the new one
+        unfinished.replace(path)  # whoever reloads the page sees the old one or the new one
     except OSError as error:
         raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None
     return path
@@ -139,18 +138,17 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _leaves(run: RunResult) -> list[tuple[str, str, str]]:
-    """Return (what leaves a hospital, on what ground, what that means), charged first."""
+def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
+    """Return (ground, what that means, everything that leaves a hospital on that ground), charged first."""
     stated: Mapping[str, str] = run.facts.get("leaves_hospital") or {}
-    order = list(_GROUNDS)
-    rows = [(str(name), str(ground), _GROUNDS.get(str(ground), "")) for name, ground in stated.items()]
-    if not run.is_private:
-        rows = [
-            (name, "no noise" if ground == "charged" else ground, "not protected" if ground == "charged" else text)
-            for name, ground, text in rows
-        ]
-        order[0] = "no noise"
-    return sorted(rows, key=lambda row: order.index(row[1]) if row[1] in order else len(order))
+    rows = []
+    for ground in dict.fromkeys((*_GROUNDS, *stated.values())):
+        names = [name for name, its_ground in stated.items() if its_ground == ground]
+        if names and ground == "charged" and not run.is_private:
+            rows.append(("no noise", "not protected", names))
+        elif names:
+            rows.append((ground, _GROUNDS.get(ground, ""), names))
+    return rows
 
 
 def _versions(run: RunResult) -> str:

@@ -1,6 +1,7 @@
 """Tables for the terminal: what a plan would spend, and how a run ended."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,13 @@ def _sentences(run: RunResult, folder: Path, console: Console) -> None:
     _say(console, f"Report: {page}" if page.exists() else f"For the report: wardround report {folder}")
 
 
-def _by_epsilon(hospital: HospitalResult) -> tuple[float, str]:
-    return (math.inf if math.isnan(hospital.epsilon) else -hospital.epsilon, hospital.name)
+def _by_epsilon(hospital: HospitalResult) -> tuple[float, list[str | int]]:
+    """Order by falling epsilon, then by name with its numbers as numbers."""
+    parts = re.split(r"([0-9]+)", hospital.name)
+    return (
+        math.inf if math.isnan(hospital.epsilon) else -hospital.epsilon,
+        [int(p) if p.isdecimal() else p for p in parts],
+    )
 
 
 def _span(value: float) -> str:

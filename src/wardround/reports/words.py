@@ -110,8 +110,9 @@ def privacy_sentence(run: RunResult) -> str:
     but = f", but not from {', '.join(uncovered)}" if uncovered else ""
     relation = f" ({relation_text(run)})" if relation_text(run) else ""
     return (
-        f"Protected: {_UNITS.get(run.unit, run.unit).split(' (')[0]}{relation} at epsilon <= {epsilon_text(run.epsilon_total)} and "
-        f"delta {delta_text(run.target_delta, words=False)}, from {from_whom}{but}."
+        f"Protected: {_UNITS.get(run.unit, run.unit).split(' (')[0]}{relation} at "
+        f"epsilon <= {epsilon_text(run.epsilon_total)} and delta {delta_text(run.target_delta, words=False)}, "
+        f"from {from_whom}{but}."
     )
 
 
@@ -131,8 +132,8 @@ def epsilon_meaning(epsilon: float, target_delta: float, unit: str = "record") -
     if math.isinf(epsilon):
         return (f"An infinite epsilon is no bound: an attacker may be certain whether a {unit} was used.",)
     likely = (
-        f"Anything an observer may see is at most {factor_text(epsilon)} times as likely with a given {unit} in the data "
-        "as without it (e to the power of epsilon)"
+        f"Anything an observer may see is at most {factor_text(epsilon)} times as likely with a given {unit} in the "
+        "data as without it (e to the power of epsilon)"
     )
     return (*_attack_bounds(epsilon, target_delta, unit, likely), _band(epsilon))
 
@@ -145,8 +146,8 @@ def _attack_bounds(epsilon: float, target_delta: float, unit: str, likely: str) 
     found = min(1.0, odds * 0.01 + target_delta, 1 - (1 - target_delta - 0.01) / odds)
     return (
         f"{likely}, but for events whose chance is at most delta, {delta_text(target_delta)}.",
-        f"If it is a coin toss whether one {unit} was used, an attacker who knows everything else can tell rightly at most "
-        f"{percent_text(right)} of the time; 50 % is blind guessing.",
+        f"If it is a coin toss whether one {unit} was used, an attacker who knows everything else can tell rightly at "
+        f"most {percent_text(right)} of the time; 50 % is blind guessing.",
         f"If the attacker may wrongly accuse 1 {unit} in 100, at most {percent_text(found)} of the {unit}s really used "
         "can be found; 1 % is blind guessing.",
     )
@@ -161,8 +162,8 @@ def _band(epsilon: float) -> str:
             "real attacks usually do far worse than these bounds, but nothing here proves it."
         )
     return (
-        "By common convention an epsilon above 10 is a weak guarantee: the bound alone excludes almost nothing and should "
-        "not be relied on without evidence from attacks."
+        "By common convention an epsilon above 10 is a weak guarantee: the bound alone excludes almost nothing and "
+        "should not be relied on without evidence from attacks."
     )
 
 
@@ -190,7 +191,8 @@ def quality_sentence(run: RunResult) -> str:
         return f"r2 on the hospitals' test records is {score:.3f}: {verdict} than always answering the mean."
     text = f"Accuracy on the hospitals' test records is {score:.3f}"
     if not math.isnan(baseline):
-        verdict = "above" if score > baseline else "not above"
+        same = f"{score:.3f}" == f"{baseline:.3f}"
+        verdict = "the same as" if same else "above" if score > baseline else "not above"
         text += f", {verdict} the {baseline:.3f} of always answering the most frequent class"
     if not math.isnan(auc):
         text += f"; AUC is {auc:.3f}, where 0.5 is guessing"
@@ -203,7 +205,8 @@ def status_sentence(run: RunResult) -> str:
         return ""
     rounds = f"{run.num_rounds} of {count_text(run.num_rounds_planned, 'round')}"
     if run.status == "stopped-at-budget":
-        return f"Stopped at the budget after {rounds}: the next round would have spent more epsilon than allowed."
+        reason = run.facts.get("stopped_because", "the next round would have spent more epsilon than allowed")
+        return f"Stopped at the budget after {rounds}: {reason}."
     return (
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here; "
         f"`wardround ledger show {run.folder.name}` has the last word, `wardround resume {run.folder.name}` goes on."
@@ -222,21 +225,23 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
     )
     lines = [
         once,
-        "Every step draws its records at random with the stated rate. The hospitals follow the protocol; the server may "
-        "be curious about everything it receives.",
-        "The figure is for this run. Other runs on the same data add to it; the ledger keeps the sum.",
+        "Every step draws its records at random with the stated rate. The hospitals follow the protocol; the server "
+        "may be curious about everything it receives.",
+        "The figure is for this run alone. Other runs on the same data add to it.",
         "In a simulation the noise is drawn from the seed, so whoever knows the seed could take it out again. The "
         "figure is what the same settings spend where each site draws its noise from the operating system.",
-        f"Epsilon is about the presence of one {run.unit}. It does not stop anyone from learning what is true of patients "
-        "in general, and it does not cover choices made by looking at these data before the run, such as learning rates.",
+        f"Epsilon is about the presence of one {run.unit}. It does not stop anyone from learning what is true of "
+        "patients in general, and it does not cover choices made by looking at these data before the run, such as "
+        "learning rates.",
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "
         "are not covered by epsilon.",
     ]
     if run.unit == "record":
         lines.insert(
             1,
-            "One patient is one record. A patient with several records in a hospital is protected less (group privacy): "
-            "their epsilon is a multiple of the one here.",
+            "One record is one patient: the data have one row per patient, or name the patient of each row, and then "
+            "all rows of a patient are sampled together and clipped as one. A patient whose rows are not known to "
+            "belong together is protected less (group privacy).",
         )
     return tuple(lines)
 
