@@ -3,10 +3,11 @@
     python benchmarks/overhead.py
 
 Ten hospitals of Fashion-MNIST train a CNN with DP-SGD, a few steps a round, with one torch thread. "bare" is the loop a
-researcher would write: one model wrapped by Opacus' GradSampleModule and DPOptimizer, the hospitals one after the other,
-a weighted mean, and the same evaluation on the hospitals' test records; its Poisson batches are drawn beforehand from the
-same streams. "wardround" is a whole run with the inline engine: planning, ledger, messages, exact sums, checkpoints, tables.
-Both are timed in this process in alternation; data are loaded once before. Writes benchmarks/results/overhead.csv.
+researcher would write: one model wrapped by Opacus' GradSampleModule and DPOptimizer, the hospitals one after the
+other, a weighted mean, and the same evaluation on the hospitals' test records; its Poisson batches are drawn beforehand
+from the same streams. "wardround" is a whole run with the inline engine: planning, ledger, messages, exact sums,
+checkpoints, tables. Both are timed in this process in alternation; data are loaded once before. Writes
+benchmarks/results/overhead.csv.
 """
 
 import argparse

@@ -4,15 +4,14 @@ The committed rounds live in ledger.sqlite; the CSV files are views of them, wri
 """
 
 import csv
-import fcntl
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
