@@ -80,7 +80,8 @@ def test_nothing_is_cut_off_and_every_figure_is_drawn(
             });
             const paths = [...svg.querySelectorAll("path")].map(path => path.getAttribute("d") || "");
             return {width: box.width, height: box.height, right: box.right, texts: svg.querySelectorAll("text").length,
-                    inside, drawn: paths.filter(d => d.length > 0).length, bad: paths.filter(d => /nan|inf/i.test(d)).length};
+                    inside, drawn: paths.filter(d => d.length > 0).length,
+                    bad: paths.filter(d => /nan|inf/i.test(d)).length};
         })"""
     )
     assert len(charts) >= 3

@@ -1,0 +1,104 @@
+"""The page's words and bytes: true for every kind of run, and the same for the same folder."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wardround.errors import ProtocolError, WardroundError
+from wardround.reports import write_report
+
+WriteRun = Callable[..., Path]
+
+
+def text_of(page: Path) -> str:
+    text = page.read_text(encoding="utf-8")
+    body = re.sub(r"<(script|style|svg).*?</\1>", " ", text, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("&#39;", "'").replace("&lt;", "<")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({}, ["Epsilon is at most", "one record added or removed", "noise already inside"]),
+        ({"placement": "none"}, ["Trained without privacy", "epsilon is infinite for every reader"]),
+        (
+            {"placement": "central"},
+            ["not against the server", "the sum over hospitals before the noise is added"],
+        ),
+        ({"placement": "distributed"}, ["as long as secure aggregation does"]),
+        ({"task": "regression"}, ["r2 on the hospitals' test records", "better than always answering the mean"]),
+        ({"has_summary": False}, ["Not finished", "wardround resume run"]),
+        (
+            {
+                "status": "stopped-at-budget",
+                "num_rounds": 9,
+                "num_rounds_planned": 15,
+                "stopped_because": "Basel is out",
+            },
+            ["Stopped at the budget after 9 of 15 rounds: Basel is out."],
+        ),
+        ({"excluded": ["Bern has 1 patient"]}, ["Excluded: Bern has 1 patient"]),
+        ({"left_out": ["Chur did not answer"]}, ["Chur did not answer"]),
+        ({"patient_overlap": 2}, ["in up to 2 hospitals"]),
+        ({"accuracy": 0.66, "majority_accuracy": 0.6602}, ["the same as the 0.660 of always answering"]),
+        ({"accuracy": 0.5}, ["not above the 0.660"]),
+    ],
+)
+def test_what_the_page_says(write_run: WriteRun, changes: dict[str, object], sentences: list[str]) -> None:
+    text = text_of(write_report(write_run(**changes)))
+    for sentence in sentences:
+        assert sentence in text
+
+
+def test_one_hospital_without_noise_takes_the_guarantee_away(write_run: WriteRun) -> None:
+    folder = write_run()
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["epsilon"] |= {"max": "inf", "total": "inf"}
+    summary["epsilon"]["hospitals"]["Hungary"] = "inf"
+    path.write_text(json.dumps(summary))
+    assert "No privacy guarantee: epsilon is infinite" in text_of(write_report(folder))
+
+
+def test_everything_that_leaves_is_listed_under_its_ground(write_run: WriteRun) -> None:
+    text = text_of(write_report(write_run()))
+    assert re.search(r"charged arrays carries noise", text)
+    assert re.search(r"public by decision num-examples , noise-multiplier taken to be public", text)
+    assert re.search(r"simulation only loss , accuracy sent by simulated hospitals", text)
+    assert re.search(r"no noise arrays not protected", text_of(write_report(write_run("bare", placement="none"))))
+
+
+def test_the_same_folder_gives_the_same_bytes(write_run: WriteRun) -> None:
+    folder = write_run()
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+    assert [path.name for path in folder.iterdir() if path.suffix == ".part"] == []
+
+
+@pytest.mark.parametrize(
+    "key", ["epsilon", "hospitals", "notes", "versions", "target_delta", "leaves_hospital", "seconds"]
+)
+def test_a_missing_key_is_not_the_end(write_run: WriteRun, key: str) -> None:
+    assert "Wardround" in write_report(write_run(**{key: None})).read_text(encoding="utf-8")
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path, write_run: WriteRun) -> None:
+    with pytest.raises(ProtocolError, match="run folder"):
+        write_report(tmp_path)
+    folder = write_run()
+    (folder / "summary.json").write_text("{")
+    with pytest.raises(ProtocolError, match=r"summary\.json"):
+        write_report(folder)
+
+
+def test_a_page_that_can_not_be_written(write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = write_run()
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(WardroundError, match=r"No space left on device.*free space"):
+        write_report(folder)

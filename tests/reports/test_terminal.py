@@ -1,0 +1,116 @@
+"""What the terminal shows: tables that fit, and a progress that says what it knows."""
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from wardround.config import FederationConfig
+from wardround.datasets import catalogue, describe, load_federation
+from wardround.reports import Progress, print_plan, print_summary
+from wardround.reports.data_tables import print_catalogue, print_description
+
+WriteRun = Callable[..., Path]
+MANY = {f"hospital-{number}": 20 + 7 * number for number in range(1, 119)}
+
+
+def console(width: int = 100, *, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, highlight=False)
+
+
+def shown(where: Console) -> str:
+    assert isinstance(where.file, io.StringIO)
+    return where.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("changes", [{}, {"task": "regression"}, {"placement": "none"}, {"hospitals": MANY}])
+def test_the_summary_fits_and_is_complete(write_run: WriteRun, changes: dict[str, Any], width: int) -> None:
+    where = console(width)
+    print_summary(write_run(**changes), where)
+    lines = shown(where).splitlines()
+    assert max(len(line) for line in lines) <= width
+    names = changes.get("hospitals", {"Cleveland": 0, "Hungary": 0, "Long Beach VA": 0, "Switzerland": 0})
+    listed = [name for name in names if any(line.startswith(f"{name} ") for line in lines)]
+    assert len(listed) == min(20, len(names))
+    assert any(line.startswith(f"all {len(names)}") for line in lines)
+    if len(names) > 20:
+        assert f"{len(names) - 20} more hospitals" in shown(where)
+    assert ("without privacy" in shown(where)) == (changes.get("placement") == "none")
+
+
+def test_equal_epsilons_stand_in_natural_order(write_run: WriteRun) -> None:
+    where = console()
+    names = {f"hospital-{number}": 50 for number in (10, 9, 2, 1)}
+    print_summary(write_run(hospitals=names), where)
+    order = [line.split()[0] for line in shown(where).splitlines() if line.startswith("hospital-")]
+    assert order == ["hospital-1", "hospital-2", "hospital-9", "hospital-10"]
+
+
+def test_control_characters_in_a_name_do_not_reach_the_terminal(write_run: WriteRun) -> None:
+    where = console()
+    print_summary(write_run(hospitals={"evil\x1b[31m": 50, "[red]good": 60}), where)
+    assert "\x1b" not in shown(where)
+    assert "[red]good" in shown(where)
+
+
+def test_the_plan_has_the_largest_epsilon_first() -> None:
+    row = {"num_examples": 100, "sample_rate": 0.2, "num_steps": 5, "num_rounds": 10, "noise_multiplier": 1.5}
+    where = console()
+    print_plan([row | {"hospital": "a", "epsilon": 1.0}, row | {"hospital": "b", "epsilon": 2.004}], where)
+    text = shown(where)
+    assert text.index("\nb ") < text.index("\na ")
+    assert "Largest epsilon 2.01" in text  # an upper bound is rounded up
+    where = console()
+    print_plan([row | {"hospital": "a", "epsilon": math.inf, "noise_multiplier": 0.0}], where)
+    assert "epsilon is infinite" in shown(where)
+
+
+def test_a_terminal_gets_a_bar_and_a_file_gets_lines_now_and_then() -> None:
+    bar = console(terminal=True)
+    with Progress(console=bar) as progress:
+        for number in range(4):
+            progress.update(number, 3, 0.5, "auc", 0.8, 1.25)
+    assert "round 3/3" in shown(bar)
+    assert "epsilon 1.25" in shown(bar)
+    seconds = iter(range(1000))
+    lines = console()
+    with Progress(console=lines, clock=lambda: next(seconds) * 0.01) as progress:
+        for number in range(101):
+            progress.update(number, 100, 0.5, "auc", 0.8, 1.25)
+    printed = shown(lines).splitlines()
+    assert 10 <= len(printed) <= 12
+    assert printed[0].startswith("round 0/100")
+    assert printed[-1].startswith("round 100/100")
+    assert "left" in printed[5]
+
+
+def test_quiet_is_quiet_and_unknown_is_not_a_number() -> None:
+    where = console()
+    with Progress(quiet=True, console=where) as progress:
+        progress.update(1, 2, 0.5, "auc", 0.8, 1.0)
+    assert shown(where) == ""
+    with Progress(console=where) as progress:
+        progress.update(0, 2, None, "auc", math.nan, math.inf)
+    assert "nan" not in shown(where)
+    assert "no privacy" in shown(where)
+
+
+def test_data_tables() -> None:
+    where = console(80)
+    print_catalogue(catalogue(), where)
+    for name in ("breast-cancer", "heart-disease", "ist", "synthetic-regression", "csv"):
+        assert name in shown(where)
+    assert max(len(line) for line in shown(where).splitlines()) <= 80
+    where = console(100)
+    federation = load_federation(FederationConfig(num_hospitals=60))
+    print_description(describe(federation), federation.notes, ["one", "two"], where)
+    text = shown(where)
+    assert "and 20 smaller hospitals" in text
+    assert "all 60" in text
+    assert "569" in text
+    assert "left out: 2 hospitals" in text
