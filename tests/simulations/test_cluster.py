@@ -24,8 +24,8 @@ if __name__ == "__main__":
     with early or contextlib.nullcontext(), RayGrid(
         make_app, federation({behaviour}), {{}}, num_workers=1, early=early
     ) as grid:
-        print(ray.is_initialized(), ray.cluster_resources()["CPU"], flush=True)
         try:
+            print(ray.is_initialized(), ray.cluster_resources()["CPU"], flush=True)
             print(len(grid.send_and_receive(messages(array_record(initial_arrays())))), flush=True)
         except KeyboardInterrupt:
             print("interrupted", flush=True)
