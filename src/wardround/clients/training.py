@@ -6,9 +6,7 @@ state kept between rounds (the local optimizer starts afresh, so that a redone r
 """
 
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +14,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from wardround.clients.gradients import GhostOptimizer, PrivateOptimizer, accumulate_batch, per_record_module
+from wardround.clients.gradients import (
+    GhostOptimizer,
+    PrivateOptimizer,
+    accumulate_batch,
+    per_record_module,
+    quiet_hooks,
+)
+from wardround.clients.losses import loss_per_record
 from wardround.config import TrainingConfig
-from wardround.errors import ConfigError, ProtocolError
+from wardround.errors import ProtocolError
 from wardround.models import load_parameters, parameters_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment, Execution, check_execution
 from wardround.streams import LAYERS, NOISE, SAMPLING, stream
 
-__all__ = ["HospitalTensors", "LocalTrainer", "loss_per_record", "resolve_device"]
+__all__ = ["HospitalTensors", "LocalTrainer", "resolve_device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +98,7 @@ class LocalTrainer:
         started = time.perf_counter()
         load_parameters(self.model, arrays)
         sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, self._stream(SAMPLING, assignment))
-        with _quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(self._stream(LAYERS, assignment).integers(2**63)))
             steps = self._private_steps if assignment.max_grad_norm is not None else self._plain_steps
@@ -115,11 +119,6 @@ class LocalTrainer:
         self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
     ) -> dict[str, Any]:
         max_grad_norm = float(assignment.max_grad_norm or 0.0)
-        if tensors.train_owners is not None and self._training.grad_sample_mode == "ghost":
-            raise ConfigError(
-                'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
-                'set "hooks" ([training] grad-sample-mode)'
-            )
         module = self._per_record(max_grad_norm)
         noise = GaussianNoise(self._stream(NOISE, assignment), self.device)
         kind = GhostOptimizer if self._training.grad_sample_mode == "ghost" else PrivateOptimizer
@@ -167,7 +166,7 @@ class LocalTrainer:
                 rows, owners = rows[finite], None if owners is None else owners[finite]
                 batch_losses = self._loss(self.model(tensors.train_features[rows]), tensors.train_labels[rows])
             weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-            (weighted.sum() / assignment.expected_batch_size).backward()
+            torch.autograd.backward(weighted.sum() / assignment.expected_batch_size)
             if proximal_mu:
                 self._pull_back(anchor, proximal_mu)
             optimizer.step()
@@ -205,21 +204,6 @@ class LocalTrainer:
 
     def _stream(self, purpose: int, assignment: Assignment) -> np.random.Generator:
         return stream(self._seed, purpose, assignment.round_number, assignment.hospital_id)
-
-
-@contextmanager
-def _quiet_hooks() -> Iterator[None]:
-    """Silence torch's remark that the first layer's inputs need no gradient, which is as it should be."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
-        yield
-
-
-def loss_per_record(task: str) -> Any:
-    """Return the loss of each record: cross-entropy for classification, squared error for regression."""
-    if task == "regression":
-        return lambda outputs, labels: (outputs.squeeze(-1) - labels) ** 2
-    return lambda outputs, labels: functional.cross_entropy(outputs, labels, reduction="none")
 
 
 def resolve_device(name: str) -> torch.device:

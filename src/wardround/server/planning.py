@@ -11,7 +11,7 @@ from typing import Any
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
-from wardround.privacy.account import open_account
+from wardround.privacy.account import Account, open_account
 from wardround.privacy.accounting import Phase, calibrate_noise_multiplier, rdp_epsilon
 from wardround.privacy.policy import check_target_delta
 from wardround.rounds import Assignment, HospitalProfile
@@ -93,9 +93,11 @@ class FederationPlan:
     @property
     def epsilon_total(self) -> float:
         """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
+        return self._account().epsilon_total(self.config.privacy.patient_overlap)
+
+    def _account(self) -> Account:
         phases = [(hospital.profile.hospital_id, hospital.phase) for hospital in self.hospitals]
-        account = open_account(self.target_deltas).projected(phases)
-        return account.epsilon_total(self.config.privacy.patient_overlap)
+        return open_account(self.target_deltas).projected(phases)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
@@ -104,8 +106,8 @@ class FederationPlan:
 
     @property
     def epsilon_max(self) -> float:
-        """Largest epsilon of a hospital after all rounds."""
-        return max(hospital.epsilon for hospital in self.hospitals)
+        """Largest epsilon of a hospital after all rounds, at the common delta."""
+        return self._account().epsilon_max()
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -131,6 +133,12 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile]) -> Fede
         raise CohortError("no hospital takes part: check [federation] and min-patients")
     if len(set(names)) < len(names):
         raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
+    held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
+    if held > overlap and config.privacy.placement != "none":
+        raise ConfigError(
+            f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
+            f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
+        )
     cohort_size = _cohort_size(len(names), config.training.fraction_train)
     if config.aggregation.min_survivors > cohort_size:
         raise ConfigError(

@@ -53,7 +53,7 @@ def build_summary(
             "total": headline.total,
             "hospitals": headline.hospitals,
             # Noise is added before anything leaves the hospital: one bound holds against all three.
-            # Of max and total: the hospitals' largest. A hospital of a smaller delta may state a larger epsilon.
+            # Of max and total: the hospitals' smallest.
             "target_delta": headline.target_delta,
             "readers": dict.fromkeys(("server", "hospital", "recipient"), headline.total),
         },
