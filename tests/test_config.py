@@ -50,7 +50,10 @@ def test_toml_round_trip_is_exact(num_rounds, fraction, deltas, hidden, weights)
         ("training.fraction-train=1.01", "fraction-train = 1.01 must be > 0 and <= 1"),
         ("training.momentum=1.0", "momentum = 1.0 must be >= 0 and < 1"),
         ("training.optimizer=sdg", r'optimizer = "sdg" must be one of sgd, adam .*did you mean sgd\?'),
-        ("privacy.noise-multiplier=-1.0", r"noise-multiplier = -1.0 must be >= 0 \(\[privacy\] noise-multiplier\)"),
+        (
+            "privacy.noise-multiplier=-1.0",
+            r"noise-multiplier = -1.0 must be >= 0 and <= 1000000.0 \(\[privacy\] noise-multiplier\)",
+        ),
         ("privacy.target-delta=1.0", "target-delta = 1.0 must be > 0 and < 1"),
         ("privacy.target-delta={a = 2.0}", "target-delta = 2.0 must be > 0 and < 1"),
         ("privacy.on-budget=stp", r"did you mean stop\?"),

@@ -92,6 +92,21 @@ def with_dropout(*, input_shape, num_outputs):
     return nn.Sequential(nn.Dropout(0.5), nn.Linear(input_shape[0], num_outputs))
 
 
+class Counting(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, records):
+        if self.training:
+            self.seen += len(records)
+        return super().forward(records)
+
+
+def counting(*, input_shape, num_outputs):
+    return Counting(input_shape[0], num_outputs)
+
+
 def raises(*, input_shape, num_outputs):
     raise RuntimeError("no such weights")
 
@@ -104,13 +119,11 @@ def not_a_model(*, input_shape, num_outputs):
     return "model"
 
 
-def test_batch_norm_is_replaced_with_a_note_and_only_under_privacy():
-    model, notes = build(f"{__name__}:fixable", (3, 8, 8))
+@pytest.mark.parametrize("private", [True, False])
+def test_batch_norm_is_replaced_with_a_note_with_and_without_privacy(private):
+    model, notes = build(f"{__name__}:fixable", (3, 8, 8), private=private)
     assert "changed so that no layer mixes records" in notes[0]
     assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    model, notes = build(f"{__name__}:fixable", (3, 8, 8), private=False)
-    assert notes == ()
-    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
 def test_what_does_not_mix_records_is_let_through():
@@ -129,6 +142,7 @@ def test_what_does_not_mix_records_is_let_through():
         (f"{__name__}:frozen", (13,), "has no trainable parameter"),
         (f"{__name__}:wrong_outputs", (13,), r"returned shape \(2, 5\) for 2 records, want \(2, 4\)"),
         (f"{__name__}:mixing", (13,), "mixes records"),
+        (f"{__name__}:counting", (13,), "keeps statistics of its batches in buffers"),
         (f"{__name__}:not_a_model", (13,), "returned str, not a torch.nn.Module"),
     ],
 )

@@ -80,7 +80,8 @@ def test_a_reply_carries_nothing_that_is_not_on_the_list(kind: str, replies: dic
 def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) -> None:
     sent = {key for reply in replies.values() for record in reply.content.values() for key in record}
     sent |= {key for reply in replies.values() for key in reply.content}
-    assert set(wire.LEAVES_HOSPITAL) <= sent
+    # An error is a reply of Flower's own kind; the tests of failing hospitals see its text.
+    assert set(wire.LEAVES_HOSPITAL) - {"error"} <= sent
 
 
 def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:

@@ -1,6 +1,6 @@
 """Settings: frozen records with every range checked once, read from and written to TOML.
 
-The sections and keys are those of the README's table, in kebab-case. What a data set contains is not known here:
+The sections and keys are those of the docs/config.md, in kebab-case. What a data set contains is not known here:
 checks that need it (delta against a hospital's size, more hospitals than rows) are made where the data is loaded.
 """
 
@@ -127,9 +127,9 @@ class PrivacyConfig:
 
     unit: str = setting("record", choices=("record", "hospital"))
     placement: str = setting("local", choices=("none", "local", "distributed", "central"))
-    noise_multiplier: float | None = setting(None, least=0)
+    noise_multiplier: float | None = setting(None, least=0, most=1e6)
     target_epsilon: float | None = setting(None, above=0)
-    max_grad_norm: float = setting(1.0, above=0)
+    max_grad_norm: float = setting(1.0, above=0, most=1e6)
     target_delta: float | dict[str, float] = setting(1e-5, above=0, below=1)
     budget_epsilon: float | None = setting(None, above=0)
     on_budget: str = setting("stop", choices=("stop", "drop", "replan"))

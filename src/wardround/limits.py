@@ -112,9 +112,10 @@ def _check_limits(section: str, item: Field[Any], value: Any) -> None:
     if isinstance(value, float) and value != value:
         raise ConfigError(f"{name} = nan must be a number ([{section}] {name})")
     if "choices" in limits and value not in limits["choices"]:
-        hint = did_you_mean(str(value), limits["choices"])
-        choices = ", ".join(limits["choices"])
-        raise ConfigError(f'{name} = "{value}" must be one of {choices} ([{section}] {name}){hint}')
+        available = [choice for choice in limits["choices"] if (section, item.name, choice) not in _REASONS_NOT_YET]
+        near = difflib.get_close_matches(str(value), available, n=1, cutoff=0.5)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ConfigError(f'{name} = "{value}" must be one of {", ".join(available)} ([{section}] {name}){hint}')
     if reason := _REASONS_NOT_YET.get((section, item.name, value)):
         raise ConfigError(f'{name} = "{value}" is not available ([{section}] {name}): {reason}')
     inside = (

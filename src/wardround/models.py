@@ -35,7 +35,7 @@ def build_model(
         input_shape: shape of one record, (d,) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
         seed: of the initial parameters.
-        private: refuse or replace layers that per-record gradients can't serve (batch normalisation, for one).
+        private: refuse a model that mixes records. Layers that do (batch normalisation, for one) are replaced anyway.
 
     Raises:
         ConfigError: the name is unknown, the data don't fit the model, or a user's factory failed.
@@ -44,7 +44,8 @@ def build_model(
         torch.manual_seed(seed)
         model = _named_or_users(config, tuple(input_shape), num_outputs)
         notes: tuple[str, ...] = ()
-        if private and (errors := ModuleValidator.validate(model, strict=False)):
+        # Without privacy too: the same job then trains the same model whatever its privacy.
+        if errors := ModuleValidator.validate(model, strict=False):
             model, notes = _fixed(config.name, model, errors)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f'model "{config.name}" has no trainable parameter ([model] name)')
@@ -133,14 +134,21 @@ def _try_one_batch(name: str, model: nn.Module, input_shape: tuple[int, ...], nu
     """Run two empty records through the model, so that a misfit is found before any hospital is charged."""
     try:
         was_training = model.training
-        model.eval()
         with torch.no_grad():
-            output = model(torch.zeros((2, *input_shape)))
+            buffers = [buffer.clone() for buffer in model.buffers()]
+            model.train()(torch.zeros((2, *input_shape)))
+            changed = any(not torch.equal(*pair) for pair in zip(buffers, model.buffers(), strict=True))
+            output = model.eval()(torch.zeros((2, *input_shape)))
         model.train(was_training)
     except Exception as error:
         raise ConfigError(
             f'model "{name}" can\'t take records of shape {input_shape}: {type(error).__name__}: {error}'
         ) from error
+    if changed:
+        raise ConfigError(
+            f'model "{name}" keeps statistics of its batches in buffers, which neither travel nor are protected: '
+            "remove them"
+        )
     if tuple(output.shape) != (2, num_outputs):
         raise ConfigError(f'model "{name}" returned shape {tuple(output.shape)} for 2 records, want (2, {num_outputs})')
 

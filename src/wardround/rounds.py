@@ -24,6 +24,7 @@ class HospitalProfile:
         task: classification or regression.
         input_shape: shape of one record's features, (d,) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
+        hospitals_per_patient: most hospitals of the federation that hold the same patient, as far as is known (>= 1).
     """
 
     hospital_id: str
@@ -34,6 +35,7 @@ class HospitalProfile:
     task: str
     input_shape: tuple[int, ...]
     num_outputs: int
+    hospitals_per_patient: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

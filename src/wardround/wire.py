@@ -66,14 +66,15 @@ LEAVES_HOSPITAL: Mapping[str, str] = {
     "num-train": PUBLIC,
     "num-test": PUBLIC,
     "num-examples": PUBLIC,
-    "fingerprint": PUBLIC,
     "task": PUBLIC,
     "input-shape": PUBLIC,
     "num-outputs": PUBLIC,
+    "hospitals-per-patient": PUBLIC,
     "sample-rate": PUBLIC,
     "num-steps": PUBLIC,
     "num-noise-draws": PUBLIC,
     "noise-multiplier": PUBLIC,
+    "fingerprint": SIMULATION_ONLY,
     "num-empty-batches": SIMULATION_ONLY,
     "num-scrubbed": SIMULATION_ONLY,
     "loss": SIMULATION_ONLY,
@@ -81,6 +82,7 @@ LEAVES_HOSPITAL: Mapping[str, str] = {
     "auc": SIMULATION_ONLY,
     "majority-accuracy": SIMULATION_ONLY,
     "seconds": SIMULATION_ONLY,
+    "error": SIMULATION_ONLY,
 }
 """Everything a reply may carry, and on what ground: charged to the ledger, public by decision (stated in
 docs/decisions), or sent by simulated hospitals only. "arrays" are the parameters, or what the cell of unit x placement

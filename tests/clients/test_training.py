@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
-from wardround.errors import ConfigError, ProtocolError
+from wardround.errors import ProtocolError, UpdateError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, check_execution
 from wardround.streams import NOISE, SAMPLING, stream
@@ -234,10 +234,21 @@ def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm, monkeypatc
             np.testing.assert_allclose(got[name], array, atol=1e-5)
 
 
-def test_ghost_clipping_refuses_patients_of_several_rows():
-    data = dataclasses.replace(tensors(), train_owners=torch.arange(NUM_RECORDS) // 2)
-    local = trainer("ghost")
-    with pytest.raises(ConfigError, match="can't average the rows of one patient"):
+class Folded(torch.nn.Module):
+    """Five patches of a record go through one layer as if they were five records."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(NUM_FEATURES, 2)
+
+    def forward(self, records):
+        return self.head(records.reshape(-1, NUM_FEATURES)).reshape(len(records), -1, 2).mean(dim=1)
+
+
+def test_a_batch_that_grew_inside_the_model_is_never_released():
+    local = LocalTrainer(Folded(), TrainingConfig(), task="classification", seed=7)
+    data = tensors(shape=(5, NUM_FEATURES))
+    with pytest.raises(UpdateError, match="folds something into the batch"):
         local.train(parameters_of(local.model), data, assignment())
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.errors import ConfigError
+from wardround.privacy.accounting import Phase, rdp_epsilon
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
 
 # What rounding is covered with; see renyi._ROUNDING.
@@ -147,3 +148,23 @@ def test_conversion_skips_infinite_orders():
 def test_conversion_refuses_delta_out_of_range(target_delta):
     with pytest.raises(ConfigError, match="target-delta"):
         epsilon_from_rdp(rdp(1.0, 0.1), target_delta)
+
+
+def test_noise_so_small_that_numbers_overflow_is_infinite_never_undefined():
+    for noise_multiplier in (5e-324, 1e-200, 1e-154, 1e-100, 1e-8):
+        divergences = rdp(noise_multiplier, 0.3)
+        assert not np.isnan(divergences).any()
+        assert rdp_epsilon([Phase(noise_multiplier=noise_multiplier, sample_rate=0.3, num_steps=1)], 1e-5) > 1e6
+
+
+@pytest.mark.parametrize(
+    ("noise_multiplier", "sample_rate", "num_steps"), [(1.92, 0.2, 75), (2.0, 0.35, 30), (1.0, 0.64, 150)]
+)
+def test_epsilon_is_that_of_opacus(noise_multiplier, sample_rate, num_steps):
+    from opacus.accountants.analysis import rdp as theirs
+
+    orders = [1 + tenths / 10 for tenths in range(1, 100)] + list(range(12, 64))
+    divergences = theirs.compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=num_steps, orders=orders)
+    wanted, _ = theirs.get_privacy_spent(orders=orders, rdp=divergences, delta=1e-5)
+    phase = Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+    assert rdp_epsilon([phase], 1e-5) == pytest.approx(wanted, rel=2e-9)

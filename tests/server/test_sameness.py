@@ -132,3 +132,25 @@ def test_resume_refuses_an_emptied_ledger(half_done: Path) -> None:
     (half_done / "ledger.sqlite").write_bytes(b"")
     with pytest.raises(ProtocolError, match=r"ends at round -1, but there is a checkpoint of round 1"):
         resume(half_done)
+
+
+def test_resume_refuses_changed_code_of_a_users_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = tmp_path / "my_own_model.py"
+    code.write_text(
+        "from torch import nn\n\n\n"
+        "def build(*, input_shape, num_outputs):\n    return nn.Linear(input_shape[0], num_outputs)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = run(
+        small_config(model={"name": "my_own_model:build"}, training={"num-rounds": 1}), out=tmp_path / "run"
+    ).folder
+    assert resume(folder).summary["status"] == "done"
+    code.write_text(code.read_text() + "# another line\n")
+    with pytest.raises(ConfigError, match=r"the code of my_own_model:build was changed since the run began"):
+        resume(folder)
+
+
+def test_resume_refuses_another_device(half_done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sameness, "_device", lambda config: "cuda")
+    with pytest.raises(ConfigError, match="another device is used"):
+        resume(half_done)

@@ -15,6 +15,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
+from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
@@ -24,7 +25,7 @@ from wardround.models import build_model, load_parameters
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment, HospitalProfile
 
-__all__ = ["app", "hospital_profile", "make_client_app"]
+__all__ = ["app", "build_trainer", "hospital_profile", "make_client_app"]
 
 
 def make_client_app(config: Config, federation: Federation) -> ClientApp:
@@ -38,7 +39,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     def trainer() -> LocalTrainer:
         if not trainers:
-            trainers.append(_build_trainer(config, federation))
+            trainers.append(build_trainer(config, federation))
         return trainers[0]
 
     def tensors_of(hospital: HospitalData) -> HospitalTensors:
@@ -95,6 +96,7 @@ def hospital_profile(hospital: HospitalData, federation: Federation) -> Hospital
         task=federation.task,
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,
+        hospitals_per_patient=federation.max_hospitals_per_patient,
     )
 
 
@@ -165,7 +167,12 @@ def _proximal_mu(message: Message) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _build_trainer(config: Config, federation: Federation) -> LocalTrainer:
+def build_trainer(config: Config, federation: Federation) -> LocalTrainer:
+    """Return what trains one hospital after the other, its model checked by `check_training`.
+
+    Raises:
+        ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
+    """
     model, _ = build_model(
         config.model,
         input_shape=federation.input_shape,
@@ -173,6 +180,7 @@ def _build_trainer(config: Config, federation: Federation) -> LocalTrainer:
         seed=config.federation.seed,
         private=config.privacy.placement != "none",
     )
+    check_training(config, federation, model)
     return LocalTrainer(model, config.training, task=federation.task, seed=config.federation.seed)
 
 

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
-from wardround.clients.training import HospitalTensors, loss_per_record
+from wardround.clients.losses import loss_per_record
+from wardround.clients.training import HospitalTensors
 from wardround.rounds import Evaluation
 
 __all__ = ["evaluate", "macro_auc"]

@@ -7,7 +7,9 @@ PrivacyEngine and its accountant, because the ledger is charged from the plan an
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,10 +18,17 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, UpdateError
 from wardround.privacy.noise import GaussianNoise
 
-__all__ = ["GhostOptimizer", "LossPerRecord", "PrivateOptimizer", "accumulate_batch", "per_record_module"]
+__all__ = [
+    "GhostOptimizer",
+    "LossPerRecord",
+    "PrivateOptimizer",
+    "accumulate_batch",
+    "per_record_module",
+    "quiet_hooks",
+]
 
 LossPerRecord = Callable[[Tensor, Tensor], Tensor]
 """(outputs (n, k), labels (n,)) -> losses (n,)."""
@@ -50,11 +59,18 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
     """
 
     num_scrubbed = 0
+    num_rows = 0
     owners: Tensor | None = None
     """Which record of the chunk each row belongs to, ascending from 0; None where every row is a record."""
 
     def clip_and_accumulate(self) -> None:
         """Add the clipped sum of the chunk to every parameter's `summed_grad`."""
+        rows_found = {len(rows) for rows in self.grad_samples}
+        if rows_found != {self.num_rows}:
+            raise UpdateError(
+                f"{sorted(rows_found)} gradients came out of a batch of {self.num_rows} rows: the model folds "
+                "something into the batch, and clipping would not bound a record; nothing was released"
+            )
         gradients = [rows.reshape(len(rows), p.numel()) for rows, p in zip(self.grad_samples, self.params, strict=True)]
         if self.owners is not None:
             gradients = [_mean_by_owner(rows, self.owners) for rows in gradients]
@@ -109,6 +125,14 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
         ) from error
 
 
+@contextmanager
+def quiet_hooks() -> Iterator[None]:
+    """Silence torch's remark that the first layer's inputs need no gradient, which is as it should be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
+        yield
+
+
 def accumulate_batch(
     module: nn.Module,
     optimizer: PrivateOptimizer | GhostOptimizer,
@@ -145,6 +169,7 @@ def accumulate_batch(
             optimizer.owners = (
                 None if owners is None else torch.unique_consecutive(owners[part], return_inverse=True)[1]
             )
+            optimizer.num_rows = len(labels[part])
             losses.append(_plain_backward(module, features[part], labels[part], loss_per_record))
         optimizer.signal_skip_step(do_skip=part is not parts[-1])
         optimizer.step()
@@ -174,7 +199,7 @@ def _step_on_nothing(optimizer: PrivateOptimizer | GhostOptimizer) -> None:
         parameter.grad = torch.zeros_like(parameter)
         parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
     if isinstance(optimizer, PrivateOptimizer):
-        optimizer.owners = None
+        optimizer.num_rows, optimizer.owners = 0, None
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

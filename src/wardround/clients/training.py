@@ -6,23 +6,27 @@ state kept between rounds (the local optimizer starts afresh, so that a redone r
 """
 
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wardround.clients.gradient_sums import GhostSum, GradientSum, RoundedSum
-from wardround.clients.gradients import GhostOptimizer, PrivateOptimizer, accumulate_batch, per_record_module
+from wardround.clients.gradients import (
+    GhostOptimizer,
+    PrivateOptimizer,
+    accumulate_batch,
+    per_record_module,
+    quiet_hooks,
+)
+from wardround.clients.losses import loss_per_record
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import masked_sum, release_update
 from wardround.config import TrainingConfig
-from wardround.errors import ConfigError, ProtocolError
+from wardround.errors import ProtocolError
 from wardround.models import load_parameters, parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.noise import GaussianNoise
@@ -33,7 +37,7 @@ from wardround.streams import LAYERS, NOISE, ROUNDING, SAMPLING, stream
 
 _Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
 
-__all__ = ["HospitalTensors", "LocalTrainer", "loss_per_record", "resolve_device"]
+__all__ = ["HospitalTensors", "LocalTrainer", "resolve_device"]
 
 
 class LocalTrainer:
@@ -76,7 +80,7 @@ class LocalTrainer:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         load_parameters(self.model, arrays)
         sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, self._stream(SAMPLING, assignment))
-        with _quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(self._stream(LAYERS, assignment).integers(2**63)))
             sent, counts = self._work(arrays, tensors, assignment, sampler, proximal_mu)
@@ -155,11 +159,6 @@ class LocalTrainer:
     ) -> tuple[nn.Module, _Optimizer]:
         """Return the model wrapped for per-record gradients, and an optimizer that clips them."""
         max_grad_norm = float(assignment.max_grad_norm or 0.0)
-        if tensors.train_owners is not None and self._training.grad_sample_mode == "ghost":
-            raise ConfigError(
-                'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
-                'set "hooks" ([training] grad-sample-mode)'
-            )
         module = self._per_record(max_grad_norm)
         optimizer = kind(
             self._optimizer(),
@@ -218,7 +217,7 @@ class LocalTrainer:
                 rows, owners = rows[finite], None if owners is None else owners[finite]
                 batch_losses = self._loss(self.model(tensors.train_features[rows]), tensors.train_labels[rows])
             weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-            (weighted.sum() / assignment.expected_batch_size).backward()
+            torch.autograd.backward(weighted.sum() / assignment.expected_batch_size)
             if proximal_mu:
                 self._pull_back(anchor, proximal_mu)
             optimizer.step()
@@ -256,21 +255,6 @@ class LocalTrainer:
 
     def _stream(self, purpose: int, assignment: Assignment) -> np.random.Generator:
         return stream(self._seed, purpose, assignment.round_number, assignment.hospital_id)
-
-
-@contextmanager
-def _quiet_hooks() -> Iterator[None]:
-    """Silence torch's remark that the first layer's inputs need no gradient, which is as it should be."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
-        yield
-
-
-def loss_per_record(task: str) -> Any:
-    """Return the loss of each record: cross-entropy for classification, squared error for regression."""
-    if task == "regression":
-        return lambda outputs, labels: (outputs.squeeze(-1) - labels) ** 2
-    return lambda outputs, labels: functional.cross_entropy(outputs, labels, reduction="none")
 
 
 def resolve_device(name: str) -> torch.device:

@@ -1,7 +1,7 @@
 """The account: what every hospital has spent, kept as numbers that one more round is added to.
 
-A pure function of the ledger's entries. Totals are stated at the largest of the hospitals' deltas: a bound at a
-smaller delta holds at a larger one too, and an epsilon without a common delta would compare nothing.
+A pure function of the ledger's entries. Totals are stated at the smallest of the hospitals' deltas: it is below
+1 / records of every hospital, and no hospital's own epsilon is above them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -93,8 +93,8 @@ class Account:
 
     @property
     def common_delta(self) -> float:
-        """The delta that max and total are stated at: the hospitals' largest."""
-        return float(self.target_delta.max())
+        """The delta that max and total are stated at: the hospitals' smallest, below 1 / records of every hospital."""
+        return float(self.target_delta.min())
 
     def charged(self, entries: Iterable[Entry]) -> "Account":
         """Return the account after more entries; each must be new (the ledger sees to that).

@@ -61,7 +61,10 @@ def rdp(noise_multiplier: float, sample_rate: float) -> FloatArray:
     if sample_rate == 1 or noise_multiplier == 0:
         divergence = unsampled
     else:
-        divergence = np.minimum(_sampled_divergence(noise_multiplier, sample_rate), unsampled)
+        with np.errstate(all="ignore"):
+            sampled = _sampled_divergence(noise_multiplier, sample_rate)
+        # At noise so small that numbers overflow, nothing is proved by sampling.
+        divergence = np.where(np.isnan(sampled), unsampled, np.minimum(sampled, unsampled))
     divergence.setflags(write=False)
     return divergence
 

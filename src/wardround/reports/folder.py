@@ -69,7 +69,7 @@ class RunResult:
         epsilon_max: largest epsilon of a hospital.
         epsilon_total: epsilon of a patient who may sit in `patient_overlap` hospitals.
         readers: epsilon against the server, another hospital and whoever receives the model.
-        target_delta: largest delta that any of these is stated at.
+        target_delta: the delta that max and total are stated at.
         patient_overlap: the largest number of hospitals assumed to hold the same patient.
         scores: accuracy (or r2), auc, loss and majority_accuracy of the last model.
         rounds: lines of rounds.csv as numbers, by round.

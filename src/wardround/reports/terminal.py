@@ -123,6 +123,8 @@ def _sentences(run: RunResult, folder: Path, console: Console) -> None:
     for sentence in (status_sentence(run), privacy_sentence(run), quality_sentence(run)):
         if sentence:
             _say(console, sentence)
+    for sentence in run.sentences("model_changes"):
+        _say(console, f"Note: {sentence}")
     for sentence in run.sentences("left_out"):
         _say(console, f"Left out: {sentence}")
     page = folder / "report.html"

@@ -14,7 +14,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.config import Config, load_config
-from wardround.errors import CohortError
+from wardround.errors import CohortError, ConfigError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import HospitalProfile
 from wardround.server.hospitals import connect
@@ -33,7 +33,10 @@ def main(grid: Grid, context: Context) -> None:
     """Run or resume the federation that the run config describes."""
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out")}
     config = load_config(settings["config"] or None, shlex.split(settings["set"]))
-    _wait_for_nodes(grid, int(context.run_config.get("num-nodes", 1)))
+    num_nodes = int(context.run_config.get("num-nodes", 0))
+    if num_nodes < 1:
+        raise ConfigError("num-nodes must be the number of hospitals (--run-config): the server waits for all of them")
+    _wait_for_nodes(grid, num_nodes)
     arrays, facts = initial_model(config, connect(grid).profiles[0])
     folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
     summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"})
@@ -57,7 +60,12 @@ def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, A
     )
     arrays = parameters_of(model)
     num_parameters = sum(array.size for array in arrays.values())
-    return arrays, {"task": profile.task, "num_parameters": num_parameters, "notes": list(changes)}
+    return arrays, {
+        "task": profile.task,
+        "num_parameters": num_parameters,
+        "notes": list(changes),
+        "model_changes": list(changes),
+    }
 
 
 def _folder(path: Path, config: Config) -> RunFolder:

@@ -46,6 +46,13 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
         raise CohortError("no hospital takes part: check [federation] and min-patients")
     if len(set(names)) < len(names):
         raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
+    held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
+    # Where a whole hospital is the unit, all its patients are hidden with it, and each hospital pays for its own.
+    if held > overlap and config.privacy.placement != "none" and config.privacy.unit == "record":
+        raise ConfigError(
+            f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
+            f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
+        )
     size = cohort_size(len(names), config.training.fraction_train)
     if config.aggregation.min_survivors > size:
         raise ConfigError(

@@ -124,8 +124,8 @@ class FederationPlan:
 
     @property
     def epsilon_max(self) -> float:
-        """Largest epsilon of a hospital after all rounds."""
-        return max(hospital.epsilon for hospital in self.hospitals)
+        """Largest epsilon of a hospital after all rounds, at the common delta."""
+        return self.account.epsilon_max()
 
     @property
     def fingerprints(self) -> dict[str, str]:

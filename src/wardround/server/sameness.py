@@ -5,9 +5,12 @@ or versions the second release would differ from the first, and the two together
 """
 
 import hashlib
+import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from wardround.config import Config, SimulationConfig, config_to_toml
@@ -28,7 +31,29 @@ def identity_of(plan: FederationPlan) -> dict[str, Any]:
         "settings": settings_digest(plan.config),
         "fingerprints": plan.fingerprints,
         "versions": {name: version(name) for name in _DECISIVE},
+        "code": _code_digests(plan.config),
+        "device": _device(plan.config),
     }
+
+
+def _code_digests(config: Config) -> dict[str, str]:
+    """Return the sha256 of the source file of every "package.module:factory" in the settings."""
+    digests = {}
+    for name in (config.model.name, config.aggregation.strategy):
+        module_name, colon, _ = name.partition(":")
+        source = inspect.getsourcefile(importlib.import_module(module_name)) if colon else None
+        if source is not None:
+            digests[name] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    return digests
+
+
+def _device(config: Config) -> str:
+    """Return what kind of device trains: streams of noise differ between them."""
+    if config.training.device != "auto":
+        return config.training.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_same_run(plan: FederationPlan, identity: Mapping[str, Any], folder: RunFolder) -> None:
@@ -55,6 +80,11 @@ def check_same_run(plan: FederationPlan, identity: Mapping[str, Any], folder: Ru
                 f"the run was begun with {name} {then}, and {now['versions'][name]} is installed, which may not end in "
                 f"the same bits: install {name}=={then}, or begin a new run"
             )
+    if now["code"] != identity["code"] or now["device"] != identity["device"]:
+        raise ConfigError(
+            f"the code of {' or '.join(now['code']) or 'the run'} was changed since the run began, or another device "
+            "is used: a round that was charged would be released a second time; put it back, or begin a new run"
+        )
     before, after = identity["fingerprints"], now["fingerprints"]
     differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if differing:

@@ -55,7 +55,7 @@ def build_summary(
             "max": headline.max,
             "total": headline.total,
             "hospitals": headline.hospitals,
-            # Of max and total: the hospitals' largest. A hospital of a smaller delta may state a larger epsilon.
+            # Of max and total: the hospitals' smallest.
             "target_delta": headline.target_delta,
             "readers": reader_epsilons(account, config.privacy.patient_overlap),
         },

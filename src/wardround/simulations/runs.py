@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flwr.serverapp import Grid
 
-from wardround.clients.app import hospital_profile, make_client_app
+from wardround.clients.app import build_trainer, hospital_profile, make_client_app
 from wardround.clients.training import resolve_device
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
@@ -77,7 +77,7 @@ def run(config: Config, *, out: Path | str | None = None, progress: Callable[[Ro
     # Everything that can be refused is refused before there is a folder.
     strategy_of(config)
     with _early_start(config) as early:
-        federation = _federation(config)
+        federation = load_federation(config.federation)
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
         arrays, facts = _initial_model(config, federation)
         _plan(config, federation, facts["num_parameters"])
@@ -94,7 +94,7 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
     """
     folder = open_run_folder(Path(path))
     config = folder.config()
-    federation = _federation(config)
+    federation = load_federation(config.federation)
     arrays, facts = _initial_model(config, federation)
     # A finished run only has its files written anew: no reason to start Ray.
     engine = "inline" if _is_finished(folder, config) else config.simulation.engine
@@ -103,7 +103,7 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
 
 def plan(config: Config) -> FederationPlan:
     """Return who would pay what, before any training."""
-    federation = _federation(config)
+    federation = load_federation(config.federation)
     _, facts = _initial_model(config, federation)
     return _plan(config, federation, facts["num_parameters"])
 
@@ -147,18 +147,6 @@ def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
     return EarlyStart(config.simulation.num_workers or os.cpu_count() or 1)
 
 
-def _federation(config: Config) -> Federation:
-    federation = load_federation(config.federation)
-    held, stated = federation.max_hospitals_per_patient, config.privacy.patient_overlap
-    # Where a whole hospital is the unit, all its patients are hidden with it, and each hospital pays for its own.
-    if held > stated and config.privacy.placement != "none" and config.privacy.unit == "record":
-        raise ConfigError(
-            f"patient-overlap = {stated} must be >= {held}, since {held} hospitals hold rows of the same patient "
-            f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
-        )
-    return federation
-
-
 def _plan(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     return plan_federation(config, profiles, num_parameters)
@@ -193,6 +181,7 @@ def _initial_model(config: Config, federation: Federation) -> tuple[dict[str, An
 
         if not torch.cuda.is_available():
             raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
+    build_trainer(config, federation)  # refuses a model that can't be trusted
     arrays, facts = initial_model(config, hospital_profile(federation.hospitals[0], federation))
     return arrays, facts | {
         "partition": federation.partition,
