@@ -55,7 +55,7 @@ class Moody(nn.Module):
         self.layer, self.bad = nn.Linear(30, 2), bad
 
     def forward(self, records):
-        if self.training and len(records) > 2 and self.bad == "late":
+        if self.training and len(records) > 8 and self.bad == "late":
             raise RuntimeError("forward went wrong")
         if self.bad == "always":
             raise RuntimeError("forward went wrong")

@@ -122,7 +122,7 @@ def _private_sum(
         raise
     except Exception as error:
         raise ConfigError(
-            f'grad-sample-mode = "{mode}" can\'t serve this model: {type(error).__name__}: {error}: try "hooks" or '
-            '"functorch" ([training] grad-sample-mode)'
+            f'grad-sample-mode = "{mode}" can\'t serve this model: {type(error).__name__}: {error}: correct the model, or '
+            "try another mode ([training] grad-sample-mode)"
         ) from error
     return before - nn.utils.parameters_to_vector(p for p in probe.parameters() if p.requires_grad).detach()
