@@ -15,7 +15,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"errors"},
-    {"arrays", "limits", "streams"},
+    {"arrays", "cells", "limits", "streams"},
     {"config"},
     {"rounds"},
     {"wire"},

@@ -13,7 +13,10 @@ Error bound: with n contributions whose weights sum to W, `mean` is within
 of the exact weighted mean, before it is rounded to the parameter's own dtype: the first term is the rounding to the
 grid, the second covers the products x * weight and the final division. For a thousand hospitals the first is 5e-10.
 
-Left out on purpose: modular sums and quantisation for secure aggregation, and any meaning of the weights.
+Residues modulo 2**32 are summed as they are, without weights: up to 2**31 of them fit an int64, and the sum modulo
+2**32 is what they stand for.
+
+Left out on purpose: quantisation and masks (`privacy.integers`), and any meaning of the weights.
 """
 
 from collections.abc import Mapping
@@ -24,7 +27,17 @@ from numpy.typing import NDArray
 
 from wardround.errors import UpdateError
 
-__all__ = ["FRACTION_BITS", "LARGEST_VALUE", "FixedSum", "Shaped", "accumulate", "check_alike", "mean", "merge"]
+__all__ = [
+    "FRACTION_BITS",
+    "LARGEST_VALUE",
+    "FixedSum",
+    "Shaped",
+    "accumulate",
+    "accumulate_residues",
+    "check_alike",
+    "mean",
+    "merge",
+]
 
 FixedSum = dict[str, NDArray[np.int64]]
 """Running totals by parameter name, in units of 2**-FRACTION_BITS."""
@@ -77,6 +90,33 @@ def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: floa
         _add_scaled(
             total[name].reshape(-1), np.ascontiguousarray(array).reshape(-1), weight * 2.0**FRACTION_BITS, buffer
         )
+
+
+def accumulate_residues(total: FixedSum, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Add residues modulo 2**32 to the total, in place and exactly; a refused update leaves the total as it was.
+
+    >>> total: FixedSum = {}
+    >>> accumulate_residues(total, {"bias": np.array([2**32 - 1], np.uint32)})
+    >>> accumulate_residues(total, {"bias": np.array([3], np.uint32)})
+    >>> total["bias"] % 2**32
+    array([2])
+
+    Args:
+        total: the running total; an empty one takes on the names and shapes of the arrays.
+        arrays: uint32, any shapes; at most 2**31 updates go into one total.
+
+    Raises:
+        UpdateError: a name, shape or dtype is another; the message names the parameter.
+    """
+    for name, array in arrays.items():
+        if array.dtype != np.uint32:
+            raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be uint32 in a sum of residues")
+    if total:
+        check_alike(arrays, total)
+    else:
+        total.update((name, np.zeros(array.shape, np.int64)) for name, array in arrays.items())
+    for name, array in arrays.items():
+        np.add(total[name], array, out=total[name])
 
 
 def merge(total: FixedSum, other: FixedSum) -> None:

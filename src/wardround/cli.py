@@ -83,19 +83,28 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show noise and epsilon per hospital and in total, before any training."""
+    """Show noise and epsilon per hospital, in total and against each reader, and what noise placed elsewhere costs."""
     overrides = list(set_ or [])
     if target_epsilon is not None:
         overrides.append(f"privacy.target-epsilon={target_epsilon}")
     settings = load_config(config, overrides)
     from wardround import simulations
-    from wardround.reports import print_plan
+    from wardround.reports import print_placements, print_plan
+    from wardround.reports.numbers import epsilon_text
+    from wardround.server.placements import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
+    notes, elsewhere = plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json.dumps(planned.to_dict(), indent=2))
-    else:
-        print_plan(planned.rows(), _console(), epsilon_total=planned.epsilon_total)
+        typer.echo(json.dumps(planned.to_dict() | {"notes": notes, "placements": elsewhere}, indent=2))
+        return
+    console = _console()
+    print_plan(planned.rows(), console, epsilon_total=planned.epsilon_total)
+    against = ", ".join(f"{reader} {epsilon_text(epsilon)}" for reader, epsilon in planned.reader_epsilons.items())
+    console.print(f"Epsilon against each reader: {against}.", soft_wrap=True, highlight=False)
+    for note in notes:
+        console.print(f"Note: {note}.", soft_wrap=True, highlight=False)
+    print_placements(elsewhere, console)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
+from wardround.cells import check_cell
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, check_exclusive, check_section, did_you_mean, kebab, setting
 
@@ -119,6 +120,9 @@ class PrivacyConfig:
 
     One of noise_multiplier and target_epsilon (default: noise_multiplier 2.0). `target_delta` is a number or a table
     of one number per hospital. `patient_overlap` is the largest number of hospitals that may hold the same patient.
+    With `adaptive_clipping` the clip of hospitals' updates starts at max_grad_norm and follows the norm that a share
+    of `target_quantile` (default 0.5) of them stays below, by factors of up to exp(`clip_learning_rate`) (default 0.2)
+    a round.
     """
 
     unit: str = setting("record", choices=("record", "hospital"))
@@ -130,15 +134,27 @@ class PrivacyConfig:
     budget_epsilon: float | None = setting(None, above=0)
     on_budget: str = setting("stop", choices=("stop", "drop", "replan"))
     patient_overlap: int = setting(1, least=1)
+    adaptive_clipping: bool = False
+    target_quantile: float | None = setting(None, least=0, most=1)
+    clip_learning_rate: float | None = setting(None, above=0, most=10)
 
     def __post_init__(self) -> None:
         check_section("privacy", self)
         check_exclusive("privacy", self)
+        for key, default in (("target_quantile", 0.5), ("clip_learning_rate", 0.2)):
+            if self.adaptive_clipping and getattr(self, key) is None:
+                object.__setattr__(self, key, default)
+            elif not self.adaptive_clipping and getattr(self, key) is not None:
+                raise ConfigError(
+                    f"{kebab(key)} = {getattr(self, key)} goes with adaptive-clipping = true only ([privacy] "
+                    f"{kebab(key)}): set that too, or remove it"
+                )
         if self.placement == "none":
-            for key in ("noise_multiplier", "target_epsilon", "budget_epsilon"):
-                if getattr(self, key) is not None:
+            for key in ("noise_multiplier", "target_epsilon", "budget_epsilon", "adaptive_clipping"):
+                value = getattr(self, key)
+                if value is not None and value is not False:
                     raise ConfigError(
-                        f"{kebab(key)} = {getattr(self, key)} has no meaning without privacy ([privacy] placement = "
+                        f"{kebab(key)} = {value} has no meaning without privacy ([privacy] placement = "
                         f'"none"): remove it, or set placement = "local"'
                     )
         elif self.noise_multiplier is None and self.target_epsilon is None:
@@ -197,6 +213,9 @@ class Config:
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+
+    def __post_init__(self) -> None:
+        check_cell(self.privacy, self.training, self.aggregation)
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:

@@ -14,9 +14,6 @@ from wardround.errors import ConfigError
 __all__ = ["EXCLUSIVE", "check_exclusive", "check_section", "did_you_mean", "kebab", "setting"]
 
 _REASONS_NOT_YET = {
-    ("privacy", "unit", "hospital"): 'this version protects records; set unit = "record"',
-    ("privacy", "placement", "distributed"): 'this version adds noise at the hospital; set placement = "local"',
-    ("privacy", "placement", "central"): 'this version adds noise at the hospital; set placement = "local"',
     ("aggregation", "protocol", "secagg+"): 'this version has "plain" and "secure-sum"',
     ("simulation", "engine", "stacked"): 'this version has "ray" and "inline"',
 }
@@ -92,7 +89,7 @@ def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
             return {key: _checked_type(section, name, part, get_args(option)[1]) for key, part in value.items()}
         elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        elif isinstance(option, type) and isinstance(value, option) and not isinstance(value, bool):
+        elif isinstance(option, type) and isinstance(value, option) and isinstance(value, bool) == (option is bool):
             return value
     wanted = " or ".join(_WORDS.get(option, str(option)) for option in options if option is not type(None))
     raise ConfigError(f"{kebab(name)} = {value!r} must be {wanted} ([{section}] {kebab(name)})")
@@ -102,6 +99,7 @@ _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
+    bool: "true or false",
     tuple[float, ...]: "a list of numbers",
     tuple[int, ...]: "a list of whole numbers",
     dict[str, float]: "a table of numbers",

@@ -49,8 +49,19 @@ class Assignment:
         expected_batch_size: sample_rate times the number of training records; divides the summed gradient.
         num_steps: optimizer steps, empty batches included (>= 1).
         noise_multiplier: noise stddev / max_grad_norm (>= 0); 0.0 means no noise and infinite epsilon.
-        max_grad_norm: per-record L2 clip (> 0); None trains without clipping and without privacy.
+        max_grad_norm: L2 clip of a record's gradient, or of the hospital's update (> 0); None trains without clipping
+            and without privacy.
         weight: share of the hospital in the average over this round's cohort, in (0, 1].
+        unit: what is protected, "record" or "hospital".
+        placement: where noise is added, "local", "distributed" or "central".
+        sensitivity: most that neighbours differ by in what is released, L2 (> 0); noise_multiplier is relative to it.
+            None is max_grad_norm.
+        scaled_norm: the sensitivity in integer steps before rounding (> 0), placement "distributed" only; else 0.
+        num_shares: replies that are waited for at the least, each with its share of the noise (>= 1), placement
+            "distributed" only; else 0.
+        dimension: coordinates of what is sent (>= 1), placement "distributed" only; else 0.
+        contribution: what the clipped update is multiplied with before a sum of integers, in (0, 1].
+        adaptive_clipping: whether the update travels with a coordinate that says whether it was within the clip.
     """
 
     hospital_id: str
@@ -61,6 +72,31 @@ class Assignment:
     noise_multiplier: float
     max_grad_norm: float | None
     weight: float
+    unit: str = "record"
+    placement: str = "local"
+    sensitivity: float | None = None
+    scaled_norm: float = 0.0
+    num_shares: int = 0
+    dimension: int = 0
+    contribution: float = 1.0
+    adaptive_clipping: bool = False
+
+    @property
+    def billed_steps(self) -> int:
+        """Releases that are charged: one where the hospital's whole update is what is released."""
+        return 1 if self.unit == "hospital" else self.num_steps
+
+    @property
+    def billed_rate(self) -> float:
+        """Their sample rate: 1 for a whole update, whoever was sampled to make it."""
+        return 1.0 if self.unit == "hospital" else self.sample_rate
+
+    @property
+    def num_noise_draws(self) -> int:
+        """How often the hospital draws noise in the round."""
+        if self.max_grad_norm is None or self.placement == "central":
+            return 0
+        return self.billed_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +108,13 @@ class Execution:
         round_number: from 1.
         sample_rate: rate the sampler drew with.
         num_steps: optimizer steps taken.
-        num_noise_draws: noisy steps (equal to num_steps under privacy, else 0).
-        noise_multiplier: stddev of the noise drawn / max_grad_norm.
+        num_noise_draws: how often it drew noise (see `Assignment.num_noise_draws`).
+        noise_multiplier: stddev of the noise drawn / sensitivity, of all shares together where it drew one of several;
+            0 where it draws none.
         num_examples: training records the hospital holds.
         num_empty_batches: steps whose Poisson batch was empty.
-        num_scrubbed: records whose gradient was not finite and was left out, summed over steps. Simulation only.
+        num_scrubbed: records whose gradient was not finite and was left out, summed over steps; where hospitals are
+            the unit, 1 if the update was not finite and a zero update was sent instead. Simulation only.
         loss: mean training loss per sampled record over the round, nan where none was sampled. Simulation only.
         seconds: wall time of the local training.
     """
@@ -119,14 +157,14 @@ def check_execution(assignment: Assignment, execution: Execution) -> None:
     Raises:
         ProtocolError: a figure differs; the message names it, and both values.
     """
-    private = assignment.max_grad_norm is not None
+    draws = assignment.num_noise_draws
     wanted = {
         "hospital_id": assignment.hospital_id,
         "round_number": assignment.round_number,
         "num_steps": assignment.num_steps,
         "sample_rate": assignment.sample_rate,
-        "num_noise_draws": assignment.num_steps if private else 0,
-        "noise_multiplier": assignment.noise_multiplier,
+        "num_noise_draws": draws,
+        "noise_multiplier": assignment.noise_multiplier if draws else 0.0,
     }
     for name, value in wanted.items():
         done = getattr(execution, name)

@@ -24,6 +24,8 @@ __all__ = [
     "NUM_EXAMPLES",
     "PROFILE",
     "PROXIMAL_MU",
+    "SMALLEST_COUNT",
+    "SUM_RESIDUES",
     "SUM_WEIGHT",
     "LazyArray",
     "array_record",
@@ -37,6 +39,7 @@ __all__ = [
     "read_execution",
     "read_profile",
     "profile_reply",
+    "shown_count",
     "with_assignment",
 ]
 
@@ -50,6 +53,9 @@ PROFILE = "profile"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
 SUM_WEIGHT = "sum-weight"
+SUM_RESIDUES = "sum-residues"
+SMALLEST_COUNT = 10
+"""Counts of people below it are not shown to others."""
 
 CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
 
@@ -79,7 +85,8 @@ LEAVES_HOSPITAL: Mapping[str, str] = {
     "error": SIMULATION_ONLY,
 }
 """Everything a reply may carry, and on what ground: charged to the ledger, public by decision (stated in
-docs/decisions), or sent by simulated hospitals only."""
+docs/decisions), or sent by simulated hospitals only. "arrays" are the parameters, or what the cell of unit x placement
+sends in their place (`privacy.mechanisms`), which includes the count of adaptive clipping."""
 
 
 class LazyArray(Array):
@@ -159,14 +166,13 @@ def assignment_of(message: Message) -> Assignment:
     record = message.content.get(ASSIGNMENT)
     if not isinstance(record, ConfigRecord):
         raise ProtocolError("the training message carries no assignment: send it with wardround's server")
-    return _read(Assignment, {"max-grad-norm": None, **record})
+    return _read(Assignment, {"max-grad-norm": None, "sensitivity": None, **record})
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:
     """Return the reply to `query.profile`."""
-    values = asdict(profile) | {"input_shape": list(profile.input_shape)}
-    record = ConfigRecord({_kebab(key): value for key, value in values.items()})
-    return Message(RecordDict({PROFILE: record}), reply_to=message)
+    values = _leaving(profile) | {"input-shape": list(profile.input_shape)}
+    return Message(RecordDict({PROFILE: ConfigRecord(values)}), reply_to=message)
 
 
 def read_profile(reply: Message) -> HospitalProfile:
@@ -209,8 +215,26 @@ def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
     return _read(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
+def shown_count(count: int) -> int | str:
+    """Return a number of people as others may read it: "<10" below 10, where it could point at single ones.
+
+    >>> shown_count(130), shown_count(9)
+    (130, '<10')
+    """
+    return count if count >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
+
+
+def _leaving(record: HospitalProfile | Execution | Evaluation) -> dict[str, Any]:
+    """Return the record's values by key, refusing one that is not on the list of what may leave a hospital."""
+    values = {_kebab(key): value for key, value in asdict(record).items()}
+    for key in values:
+        if key not in LEAVES_HOSPITAL:
+            raise ProtocolError(f"{key} must not leave a hospital: it is not in wire.LEAVES_HOSPITAL")
+    return values
+
+
 def _metrics(record: Execution | Evaluation) -> MetricRecord:
-    return MetricRecord({_kebab(key): value for key, value in asdict(record).items() if key != "hospital_id"})
+    return MetricRecord({key: value for key, value in _leaving(record).items() if key != "hospital-id"})
 
 
 def _part(reply: Message, name: str) -> Mapping[str, Any]:

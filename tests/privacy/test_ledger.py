@@ -138,8 +138,10 @@ def test_frame_has_every_column_and_row(tmp_path):
         assert list(empty.to_frame().columns) == list(frame.columns)
 
 
-COPY = "charge_id, fingerprint, hospital_id, run_id, round_number, unit, relation, mechanism, noise_multiplier, "
-COPY += "sample_rate, num_steps, sensitivity, reader, time, digest"
+COPY = "charge_id, fingerprint, hospital_id, run_id, round_number, unit, relation, placement, mechanism, "
+COPY += (
+    "noise_multiplier, sample_rate, num_steps, sensitivity, reader, scaled_norm, dimension, num_shares, time, digest"
+)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,11 @@ def test_missing_foreign_and_damaged_files(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"unit": "hospital"}, "unit"),
+        ({"unit": "ward"}, 'unit = "ward"'),
+        ({"unit": "hospital"}, 'relation = "add-or-remove-one"'),
+        ({"placement": "central"}, 'reader = "anyone"'),
+        ({"dimension": 3}, "dimension = 3"),
+        ({"placement": "none"}, 'placement = "none" is no known cell'),
         ({"relation": "replace-one"}, "relation"),
         ({"mechanism": "laplace"}, "mechanism"),
         ({"reader": "server"}, "reader"),

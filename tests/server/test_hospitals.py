@@ -15,8 +15,8 @@ from wardround.clients.training import LocalTrainer
 from wardround.datasets import load_federation
 from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.sampling import PoissonSampler
+from wardround.server.cohorts import draw_dropouts
 from wardround.server.hospitals import connect
-from wardround.server.planning import draw_dropouts
 from wardround.server.verify import verify_run
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node

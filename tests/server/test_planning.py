@@ -12,12 +12,10 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import pld_epsilon
 from wardround.rounds import HospitalProfile
+from wardround.server.cohorts import draw_cohort, draw_dropouts, rounds_joined
 from wardround.server.planning import (
     assign_round,
-    draw_cohort,
-    draw_dropouts,
     plan_federation,
-    rounds_joined,
 )
 
 
@@ -117,7 +115,11 @@ def test_without_privacy_nothing_is_clipped_and_epsilon_is_infinite() -> None:
     config = small_config(privacy={"placement": "none", "noise-multiplier": None})
     plan = plan_federation(config, _profiles(100, 200))
     assert plan.epsilon_max == plan.epsilon_total == math.inf
-    assert plan.to_dict()["epsilon"] == {"max": "inf", "total": "inf"}
+    assert plan.to_dict()["epsilon"] == {
+        "max": "inf",
+        "total": "inf",
+        "readers": {"server": "inf", "hospital": "inf", "recipient": "inf"},
+    }
     assert {a.max_grad_norm for a in assign_round(plan, plan.names, 1, dict.fromkeys(plan.names, 0.0))} == {None}
 
 

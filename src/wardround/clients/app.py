@@ -7,6 +7,7 @@ plans and charges; the hospital does as assigned, and refuses what it can't do.
 import math
 import shlex
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.models import build_model, load_parameters
+from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment, HospitalProfile
 
 __all__ = ["app", "build_trainer", "hospital_profile", "make_client_app"]
@@ -54,6 +56,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
         hospital = _hospital(federation, context)
         assignment = wire.assignment_of(message)
         _check_assignment(assignment, hospital.hospital_id)
+        _check_cell(assignment, config)
         arrays, execution = trainer().train(
             wire.arrays_in(message),
             tensors_of(hospital),
@@ -117,6 +120,45 @@ def _check_assignment(assignment: Assignment, hospital_id: str) -> None:
         if not holds:
             name = rule.split(" ", 1)[0]
             raise ProtocolError(f"the assignment's {rule}, not {getattr(assignment, name)}: nothing was trained")
+
+
+def _check_cell(assignment: Assignment, config: Config) -> None:
+    """Refuse to send what another cell sends: one that adds noise elsewhere would get this hospital's data without any.
+
+    Raises:
+        ProtocolError: naming the value that is not what the hospital's own settings say.
+    """
+    privacy = config.privacy
+    wanted: dict[str, Any] = {"max_grad_norm": None}
+    if privacy.placement != "none":
+        if assignment.max_grad_norm is None:
+            raise ProtocolError(
+                "the assignment's max_grad_norm = None, and this hospital's settings ask for privacy: nothing was "
+                "trained"
+            )
+        clip = assignment.max_grad_norm
+        cell = mechanism_of(privacy.unit, privacy.placement)
+        wanted = {
+            "unit": privacy.unit,
+            "placement": privacy.placement,
+            "adaptive_clipping": privacy.adaptive_clipping,
+        }
+        sensitivity = cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
+        if assignment.sensitivity is not None or sensitivity != clip:
+            wanted["sensitivity"] = sensitivity
+        if privacy.placement == "distributed":
+            wanted["num_shares"] = config.aggregation.min_survivors
+    for name, value in wanted.items():
+        if getattr(assignment, name) != value:
+            raise ProtocolError(
+                f"the assignment's {name} = {getattr(assignment, name)}, and this hospital's settings say {value}: "
+                "nothing was trained"
+            )
+    if privacy.placement == "distributed" and not (0 < assignment.contribution <= 1 and assignment.scaled_norm > 0):
+        raise ProtocolError(
+            f"the assignment's contribution = {assignment.contribution} must be in (0, 1] and scaled_norm = "
+            f"{assignment.scaled_norm} > 0: nothing was trained"
+        )
 
 
 def _proximal_mu(message: Message) -> float:

@@ -8,7 +8,7 @@ PrivacyEngine and its accountant, because the ledger is charged from the plan an
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,7 +81,10 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
             self.num_scrubbed += int((~finite).sum())
             norms = norms.where(finite, 0.0)
             gradients = [gradient.where(finite[:, None], 0.0) for gradient in gradients]
-        factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        self.add_up(gradients, (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0))
+
+    def add_up(self, gradients: Sequence[Tensor], factors: Tensor) -> None:
+        """Add gradients (n, p) of each parameter times their records' factors (n,) to every `summed_grad`."""
         for parameter, gradient in zip(self.params, gradients, strict=True):
             clipped_sum = (factors @ gradient).view_as(parameter)
             parameter.summed_grad = (

@@ -7,14 +7,14 @@ state kept between rounds (the local optimizer starts afresh, so that a redone r
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wardround.clients.gradient_sums import GhostSum, GradientSum, RoundedSum
 from wardround.clients.gradients import (
     GhostOptimizer,
     PrivateOptimizer,
@@ -23,43 +23,21 @@ from wardround.clients.gradients import (
     quiet_hooks,
 )
 from wardround.clients.losses import loss_per_record
+from wardround.clients.tensors import HospitalTensors
+from wardround.clients.updates import masked_sum, release_update
 from wardround.config import TrainingConfig
 from wardround.errors import ProtocolError
 from wardround.models import load_parameters, parameters_of
+from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
+from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment, Execution, check_execution
-from wardround.streams import LAYERS, NOISE, SAMPLING, stream
+from wardround.streams import LAYERS, NOISE, ROUNDING, SAMPLING, stream
+
+_Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
 
 __all__ = ["HospitalTensors", "LocalTrainer", "resolve_device"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HospitalTensors:
-    """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
-
-    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
-    """
-
-    train_features: Tensor
-    train_labels: Tensor
-    test_features: Tensor
-    test_labels: Tensor
-    train_owners: Tensor | None = None
-
-    @property
-    def num_records(self) -> int:
-        """Number of training records: of patients, where patients own several rows."""
-        return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
-
-    def rows_of(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the rows of a batch of records, and the record of each row where they differ."""
-        if self.train_owners is None:
-            return batch, None
-        chosen = torch.zeros(self.num_records, dtype=torch.bool, device=self.train_owners.device)
-        chosen[batch] = True
-        rows = chosen[self.train_owners].nonzero().squeeze(1)
-        return rows, self.train_owners[rows]
 
 
 class LocalTrainer:
@@ -89,20 +67,23 @@ class LocalTrainer:
         *,
         proximal_mu: float = 0.0,
     ) -> tuple[dict[str, NDArray[Any]], Execution]:
-        """Return the parameters after the assigned steps, and the count of what was executed.
+        """Return what the hospital sends, as its cell says, and the count of what was executed.
+
+        The parameters after the assigned steps, where noise is local or there is none; see `privacy.mechanisms`.
 
         Raises:
             UpdateError: the arrays don't fit the model.
             ProtocolError: what was executed is not what was assigned.
         """
         started = time.perf_counter()
+        if assignment.adaptive_clipping:
+            arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         load_parameters(self.model, arrays)
         sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, self._stream(SAMPLING, assignment))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(self._stream(LAYERS, assignment).integers(2**63)))
-            steps = self._private_steps if assignment.max_grad_norm is not None else self._plain_steps
-            counts = steps(tensors, assignment, sampler, proximal_mu)
+            sent, counts = self._work(arrays, tensors, assignment, sampler, proximal_mu)
         execution = Execution(
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,
@@ -113,21 +94,93 @@ class LocalTrainer:
             **counts,
         )
         check_execution(assignment, execution)
-        return parameters_of(self.model), execution
+        return sent, execution
 
-    def _private_steps(
-        self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
-    ) -> dict[str, Any]:
+    def _work(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        sampler: PoissonSampler,
+        proximal_mu: float,
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        if assignment.max_grad_norm is None:
+            counts = self._plain_steps(tensors, assignment, sampler, proximal_mu)
+            return parameters_of(self.model), counts
+        if assignment.unit == "hospital":
+            counts = self._plain_steps(tensors, assignment, sampler, proximal_mu)
+            sent, released = release_update(
+                arrays,
+                parameters_of(self.model),
+                assignment,
+                noise=self._stream(NOISE, assignment),
+                rounding=self._stream(ROUNDING, assignment),
+            )
+            counts["num_scrubbed"] += released.pop("num_replaced")
+            return sent, counts | released
+        if assignment.placement != "local":
+            return self._gradient_sum(tensors, assignment, sampler)
+        counts = self._private_steps(tensors, assignment, sampler, proximal_mu)
+        return parameters_of(self.model), counts
+
+    def _gradient_sum(
+        self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the clipped gradient sum of one Poisson batch; if distributed rounded and with a share of noise."""
+        kind = GhostSum if self._training.grad_sample_mode == "ghost" else GradientSum
+        module, optimizer = self._private_optimizer(
+            tensors, assignment, RoundedSum if assignment.placement == "distributed" else kind
+        )
+        if isinstance(optimizer, RoundedSum):
+            optimizer.round_with(
+                scale=assignment.scaled_norm / float(assignment.max_grad_norm or 0.0),
+                norm_bound_squared=norm_bound_squared(assignment.scaled_norm, assignment.dimension),
+                generator=self._stream(ROUNDING, assignment),
+            )
+        module.train()
+        losses = self._private_step(module, optimizer, tensors, sampler)
+        counts = {
+            "num_steps": sampler.num_draws,
+            "num_noise_draws": 0,
+            "noise_multiplier": 0.0,
+            "num_scrubbed": optimizer.num_scrubbed,
+            "loss": _mean_loss([losses]),
+        }
+        names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        sums = {name: tensor.cpu().numpy() for name, tensor in zip(names, optimizer.gradient_sum, strict=True)}
+        if isinstance(optimizer, RoundedSum):
+            noise = self._stream(NOISE, assignment)
+            sums, drawn = masked_sum(optimizer.integer_sum, sums, assignment, noise)
+            counts |= drawn
+        return sums, counts
+
+    def _private_optimizer(
+        self, tensors: HospitalTensors, assignment: Assignment, kind: type[_Optimizer]
+    ) -> tuple[nn.Module, _Optimizer]:
+        """Return the model wrapped for per-record gradients, and an optimizer that clips them."""
         max_grad_norm = float(assignment.max_grad_norm or 0.0)
         module = self._per_record(max_grad_norm)
-        noise = GaussianNoise(self._stream(NOISE, assignment), self.device)
-        kind = GhostOptimizer if self._training.grad_sample_mode == "ghost" else PrivateOptimizer
         optimizer = kind(
             self._optimizer(),
             noise_multiplier=assignment.noise_multiplier,
             max_grad_norm=max_grad_norm,
             expected_batch_size=assignment.expected_batch_size,
         )
+        return module, optimizer
+
+    def _private_step(
+        self, module: nn.Module, optimizer: Any, tensors: HospitalTensors, sampler: PoissonSampler
+    ) -> Tensor:
+        rows, owners = tensors.rows_of(sampler.draw().to(self.device))
+        features, labels = tensors.train_features[rows], tensors.train_labels[rows]
+        return accumulate_batch(module, optimizer, features, labels, self._loss, owners)
+
+    def _private_steps(
+        self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
+    ) -> dict[str, Any]:
+        noise = GaussianNoise(self._stream(NOISE, assignment), self.device)
+        kind = GhostOptimizer if self._training.grad_sample_mode == "ghost" else PrivateOptimizer
+        module, optimizer = self._private_optimizer(tensors, assignment, kind)
         optimizer.draw_from(noise)
         if proximal_mu:
             # The pull depends on no record, so it is added after the noise (post-processing).
@@ -136,13 +189,11 @@ class LocalTrainer:
         losses = []
         module.train()
         for _ in range(assignment.num_steps):
-            rows, owners = tensors.rows_of(sampler.draw().to(self.device))
-            features, labels = tensors.train_features[rows], tensors.train_labels[rows]
-            losses.append(accumulate_batch(module, optimizer, features, labels, self._loss, owners))
+            losses.append(self._private_step(module, optimizer, tensors, sampler))
         return {
             "num_steps": sampler.num_draws,
             "num_noise_draws": noise.num_draws,
-            "noise_multiplier": noise.stddev / max_grad_norm,
+            "noise_multiplier": noise.stddev / optimizer.max_grad_norm,
             "num_scrubbed": optimizer.num_scrubbed,
             "loss": _mean_loss(losses),
         }

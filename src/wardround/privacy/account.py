@@ -13,20 +13,19 @@ from numpy.typing import NDArray
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.accounting import (
     ORDERS,
-    Phase,
+    check_independent,
     epsilon_from_rdp,
     headline_epsilon,
     largest_rdp,
-    merged,
     overlap_epsilon,
-    rdp,
 )
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Ledger
+from wardround.privacy.phases import Kind, Phase, merged, phase_of, step_rdp
 
 __all__ = ["Account", "Headline", "account_from_ledger", "open_account"]
 
-_Steps = Mapping[tuple[float, float], int]
+_Steps = Mapping[Kind, int]
 # Up to so many kinds of steps a sum is made anew, so that a resumed run shows the same bits as an uninterrupted one;
 # beyond, adding up would grow with the square of the rounds.
 _RECOMPUTED_KINDS = 16
@@ -57,7 +56,7 @@ class Account:
         hospitals: hospital_ids.
         target_delta: each hospital's, shape (num_hospitals,), float64, in (0, 1).
         divergences: composed Renyi divergences, shape (num_hospitals, len(ORDERS)), float64, nats.
-        steps: by hospital, the steps for each (noise_multiplier, sample_rate).
+        steps: by hospital, the steps of each kind (see `phases.Kind`), all of one unit and relation.
     """
 
     hospitals: tuple[str, ...]
@@ -73,12 +72,24 @@ class Account:
     def phases(self) -> dict[str, tuple[Phase, ...]]:
         """What every hospital did, steps of one kind added up."""
         return {
-            hospital_id: merged(
-                Phase(noise_multiplier=noise, sample_rate=rate, num_steps=count)
-                for (noise, rate), count in steps.items()
-            )
+            hospital_id: merged(phase_of(kind, count) for kind, count in steps.items())
             for hospital_id, steps in zip(self.hospitals, self.steps, strict=True)
         }
+
+    @property
+    def protects(self) -> tuple[str, str] | None:
+        """The unit and the relation that every figure in the account is for; None before the first step."""
+        kinds = (kind for steps in self.steps for kind in steps)
+        return next(((unit, relation) for _, _, unit, relation, *_ in kinds), None)
+
+    def against(self, reader: str) -> "Account":
+        """Return the account of what a reader learns, one of `mechanisms.READERS`, who may know part of the noise."""
+        phases = {hospital_id: phases for hospital_id, phases in self.phases.items() if phases}
+        seen = {hospital_id: [phase.against(reader) for phase in parts] for hospital_id, parts in phases.items()}
+        if all(tuple(seen[hospital_id]) == parts for hospital_id, parts in phases.items()):
+            return self
+        deltas = dict(zip(self.hospitals, self.target_delta.tolist(), strict=True))
+        return open_account(deltas).projected((name, phase) for name, parts in seen.items() for phase in parts)
 
     @property
     def common_delta(self) -> float:
@@ -97,21 +108,23 @@ class Account:
         """Return the account after more phases of the named hospitals, as if they had been charged.
 
         Raises:
-            ProtocolError: a hospital that isn't in the account.
+            ProtocolError: a hospital that isn't in the account, or another unit or relation than is in it already.
         """
         places = {hospital_id: place for place, hospital_id in enumerate(self.hospitals)}
         divergences, steps = self.divergences.copy(), list(self.steps)
+        protects = self.protects
         for hospital_id, phase in plans:
             if hospital_id not in places:
                 raise ProtocolError(f"hospital {hospital_id} is not in the account: name it when the account is opened")
             if not phase.num_steps:
                 continue
-            place, kind = places[hospital_id], (phase.noise_multiplier, phase.sample_rate)
+            protects = _same_terms(protects, phase)
+            place, kind = places[hospital_id], phase.kind
             steps[place] = {**steps[place], kind: steps[place].get(kind, 0) + phase.num_steps}
             if len(steps[place]) <= _RECOMPUTED_KINDS:
                 divergences[place] = _composed(steps[place])
             else:
-                divergences[place] += phase.num_steps * rdp(*kind)
+                divergences[place] += phase.num_steps * step_rdp(kind)
         return replace(self, divergences=divergences, steps=tuple(steps))
 
     def epsilons(self) -> dict[str, float]:
@@ -127,6 +140,7 @@ class Account:
         """Return the epsilon of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta."""
         if patient_overlap == 1:
             return self.epsilon_max()
+        check_independent(phase for phases in self.phases.values() for phase in phases)
         return float(epsilon_from_rdp(largest_rdp(self.divergences, patient_overlap), self.common_delta))
 
     def headline(self, patient_overlap: int) -> Headline:
@@ -191,5 +205,15 @@ def account_from_ledger(
 def _composed(steps: _Steps) -> NDArray[np.float64]:
     total = np.zeros(len(ORDERS))
     for kind in sorted(steps):
-        total += steps[kind] * rdp(*kind)
+        total += steps[kind] * step_rdp(kind)
     return total
+
+
+def _same_terms(protects: tuple[str, str] | None, phase: Phase) -> tuple[str, str]:
+    terms = (phase.unit, phase.relation)
+    if protects not in (None, terms):
+        raise ProtocolError(
+            f"an epsilon for unit {terms[0]} under {terms[1]} can't be added to one for unit {protects[0]} under "
+            f"{protects[1]}: keep them in ledgers of their own"
+        )
+    return terms

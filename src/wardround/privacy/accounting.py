@@ -1,25 +1,26 @@
-"""What training costs: the epsilon of Poisson-subsampled Gaussian steps, for one record added or removed.
+"""What training costs: the epsilon of what was done to a hospital's data, for neighbours of one unit and relation.
 
 Everything is a pure function of what happened. Renyi divergences are fast and drive every round; privacy loss
-distributions are tighter and give the headline. Both are upper bounds, so their minimum is one.
+distributions are tighter and give the headline, where there are any (none for Skellam noise). Both are upper bounds, so
+their minimum is one.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.loss_distribution import Segments, composed_epsilon, envelope_epsilon
-from wardround.privacy.renyi import ORDERS, check_rate_and_noise, epsilon_from_rdp, rdp
+from wardround.privacy.phases import Phase, Release, merged, step_rdp
+from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
 
 __all__ = [
     "ORDERS",
     "Phase",
     "calibrate_noise_multiplier",
+    "check_independent",
     "composed_rdp",
     "epsilon_from_rdp",
     "headline_epsilon",
@@ -38,43 +39,11 @@ _MOST_NOISE = 1e7
 _TAIL_DELTA = 1e-13
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """Steps of one kind on one hospital's records.
-
-    Attributes:
-        noise_multiplier: noise stddev / max_grad_norm (>= 0, finite); 0 means no noise and infinite epsilon.
-        sample_rate: probability that a record is in a step's Poisson batch, in (0, 1].
-        num_steps: noisy steps (>= 0), empty batches included.
-    """
-
-    noise_multiplier: float
-    sample_rate: float
-    num_steps: int
-
-    def __post_init__(self) -> None:
-        check_rate_and_noise(self.noise_multiplier, self.sample_rate)
-        if self.num_steps < 0:
-            raise ConfigError(f"num-steps = {self.num_steps} must be >= 0: count the steps that were taken")
-
-
-def merged(phases: Iterable[Phase]) -> tuple[Phase, ...]:
-    """Return the phases with equal noise and rate added up, those without steps left out, in a fixed order."""
-    steps: defaultdict[tuple[float, float], int] = defaultdict(int)
-    for phase in phases:
-        steps[phase.noise_multiplier, phase.sample_rate] += phase.num_steps
-    return tuple(
-        Phase(noise_multiplier=noise, sample_rate=rate, num_steps=count)
-        for (noise, rate), count in sorted(steps.items())
-        if count
-    )
-
-
 def composed_rdp(phases: Iterable[Phase]) -> NDArray[np.float64]:
     """Return the Renyi divergence of all phases together: shape (len(ORDERS),), float64, nats."""
     total = np.zeros(len(ORDERS))
     for phase in merged(phases):
-        total = total + phase.num_steps * rdp(phase.noise_multiplier, phase.sample_rate)
+        total = total + phase.num_steps * step_rdp(phase.kind)
     return total
 
 
@@ -105,6 +74,8 @@ def pld_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
     rough = rdp_epsilon(whole, target_delta)
     if not whole or math.isinf(rough):
         return rough
+    if any(phase.dimension for phase in whole):
+        return math.inf
     return composed_epsilon(_segments(whole), target_delta, max(rough, 1e-3))
 
 
@@ -154,6 +125,7 @@ def overlap_epsilon(
     by_rdp = float(epsilon_from_rdp(largest_rdp(divergences, patient_overlap), target_delta))
     if patient_overlap == 1:
         return max((headline_epsilon(phases, target_delta) for phases in hospitals), default=0.0)
+    check_independent(phase for phases in hospitals for phase in phases)
     if len(hospitals) <= patient_overlap:
         return headline_epsilon([phase for phases in hospitals for phase in phases], target_delta)
     if math.isinf(by_rdp):
@@ -163,8 +135,29 @@ def overlap_epsilon(
     return min(by_rdp, envelope_epsilon(segments, patient_overlap, target_delta, max(by_rdp, 1e-3), reach))
 
 
+def check_independent(phases: Iterable[Phase]) -> None:
+    """Refuse to add up hospitals that share one noise: a patient in two of them would be under-counted.
+
+    Raises:
+        ConfigError: naming the placement.
+    """
+    for phase in phases:
+        if phase.placement in ("distributed", "central"):
+            raise ConfigError(
+                f'patient-overlap must be 1 with placement = "{phase.placement}", where hospitals share one noise '
+                "([privacy] patient-overlap): set 1"
+            )
+
+
 def calibrate_noise_multiplier(
-    target_epsilon: float, target_delta: float, sample_rate: float, num_steps: int, spent: Iterable[Phase] = ()
+    target_epsilon: float,
+    target_delta: float,
+    sample_rate: float,
+    num_steps: int,
+    spent: Iterable[Phase] = (),
+    release: Release | None = None,
+    *,
+    guess: float | None = None,
 ) -> float:
     """Return the smallest noise multiplier, to 1e-4 and rounded up, that keeps within the target.
 
@@ -176,6 +169,8 @@ def calibrate_noise_multiplier(
         sample_rate: of the steps to come, in (0, 1].
         num_steps: steps to come (>= 1).
         spent: what was done before.
+        release: what a step of those to come releases; None is a DP-SGD step. Its sample rate is the one given.
+        guess: a noise multiplier to begin the search at (> 0), which is then faster.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -188,9 +183,10 @@ def calibrate_noise_multiplier(
         )
     before = composed_rdp(spent)
     already = float(epsilon_from_rdp(before, target_delta))
+    release = release or Release(sample_rate=sample_rate)
 
     def overspend(log_noise: float) -> float:
-        step = rdp.__wrapped__(math.exp(log_noise), sample_rate)
+        step = step_rdp(release.phase(math.exp(log_noise), 1).kind, cached=False)
         return float(epsilon_from_rdp(before + num_steps * step, target_delta)) - target_epsilon * _SAFETY
 
     if already >= target_epsilon or overspend(math.log(_MOST_NOISE)) > 0:
@@ -198,18 +194,24 @@ def calibrate_noise_multiplier(
             f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
             "already; raise the target or train less"
         )
-    return _smallest_noise(overspend)
+    return _smallest_noise(overspend, *((-math.log(2), math.log(2)) if guess is None else _around(guess)))
 
 
 def _segments(phases: Sequence[Phase]) -> Segments:
     return tuple((phase.noise_multiplier, phase.sample_rate, phase.num_steps) for phase in phases)
 
 
-def _smallest_noise(overspend: Callable[[float], float]) -> float:
-    """Return the noise multiplier where a falling function of its log crosses zero, on the side below zero."""
+def _around(guess: float) -> tuple[float, float]:
+    return math.log(guess) - 0.05, math.log(guess) + 0.05
+
+
+def _smallest_noise(overspend: Callable[[float], float], low: float, high: float) -> float:
+    """Return the noise multiplier where a falling function of its log crosses zero, on the side below zero.
+
+    The search widens from [low, high], where it begins.
+    """
     from scipy.optimize import brentq
 
-    low, high = -math.log(2), math.log(2)
     while overspend(high) > 0:
         low, high = high, high + math.log(4)
     while overspend(low) <= 0:

@@ -4,18 +4,12 @@ import math
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
-from wardround.privacy.accounting import Phase
+from wardround.privacy.mechanisms import MECHANISMS, Mechanism
+from wardround.privacy.phases import KIND_FIELDS, Phase
 from wardround.privacy.renyi import check_rate_and_noise
 from wardround.rounds import Assignment
 
 __all__ = ["Entry", "entry_for"]
-
-_KNOWN = {
-    "unit": ("record",),
-    "relation": ("add-or-remove-one",),
-    "mechanism": ("poisson-subsampled-gaussian", "none"),
-    "reader": ("anyone",),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +22,18 @@ class Entry:
         hospital_id: whose records.
         run_id: which job.
         round_number: from 1.
-        unit: what is protected, "record".
-        relation: which data sets are neighbours, "add-or-remove-one".
-        mechanism: "poisson-subsampled-gaussian", or "none" for training without privacy.
+        unit: what is protected, "record" or "hospital".
+        relation: which data are neighbours, as the cell says (see `mechanisms`).
+        placement: where the noise is added.
+        mechanism: the cell's, or "none" for training without privacy.
         noise_multiplier: noise stddev / sensitivity (>= 0); 0 with mechanism "none".
         sample_rate: in (0, 1].
         num_steps: noisy steps (>= 1).
-        sensitivity: max_grad_norm (> 0); inf with mechanism "none" where gradients aren't clipped.
-        reader: who the bound holds against, "anyone".
+        sensitivity: most that neighbours differ by, L2 (> 0); inf with mechanism "none" where nothing is clipped.
+        reader: who the bound holds against, "anyone" or some of `mechanisms.READERS`.
+        scaled_norm: the sensitivity in integer steps before rounding (> 0), of Skellam noise; else 0.
+        dimension: coordinates of the integer vector (>= 1), of Skellam noise; else 0.
+        num_shares: replies guaranteed, each with its share of the noise (>= 1), of Skellam noise; else 0.
     """
 
     charge_id: str
@@ -45,22 +43,24 @@ class Entry:
     round_number: int
     unit: str = "record"
     relation: str = "add-or-remove-one"
+    placement: str = "local"
     mechanism: str = "poisson-subsampled-gaussian"
     noise_multiplier: float
     sample_rate: float
     num_steps: int
     sensitivity: float
     reader: str = "anyone"
+    scaled_norm: float = 0.0
+    dimension: int = 0
+    num_shares: int = 0
 
     def __post_init__(self) -> None:
         # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
-        for name in ("noise_multiplier", "sample_rate", "sensitivity"):
+        for name in ("noise_multiplier", "sample_rate", "sensitivity", "scaled_norm"):
             object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("round_number", "num_steps"):
+        for name in ("round_number", "num_steps", "dimension", "num_shares"):
             object.__setattr__(self, name, int(getattr(self, name)))
-        for name, known in _KNOWN.items():
-            if getattr(self, name) not in known:
-                raise ProtocolError(f'ledger entry {name} = "{getattr(self, name)}" must be one of {", ".join(known)}')
+        self._check_cell()
         if not self.charge_id or self.num_steps < 1 or self.round_number < 1 or not self.sensitivity > 0:
             raise ProtocolError(
                 f'ledger entry charge_id = "{self.charge_id}", round_number = {self.round_number}, num_steps = '
@@ -76,7 +76,28 @@ class Entry:
     @property
     def phase(self) -> Phase:
         """The steps it pays for."""
-        return Phase(noise_multiplier=self.noise_multiplier, sample_rate=self.sample_rate, num_steps=self.num_steps)
+        return Phase(**{name: getattr(self, name) for name in KIND_FIELDS}, num_steps=self.num_steps)
+
+    def _check_cell(self) -> None:
+        """Refuse an entry whose parts don't belong to one cell."""
+        cell = MECHANISMS.get((self.unit, self.placement))
+        if cell is None:
+            raise ProtocolError(f'ledger entry unit = "{self.unit}", placement = "{self.placement}" is no known cell')
+        wanted = {
+            "relation": (cell.relation,),
+            "mechanism": (cell.name, "none"),
+            "reader": (cell.holds_against,),
+        }
+        for name, known in wanted.items():
+            if getattr(self, name) not in known:
+                raise ProtocolError(f'ledger entry {name} = "{getattr(self, name)}" must be one of {", ".join(known)}')
+        skellam = self.placement == "distributed"
+        parts = (self.scaled_norm > 0, self.dimension >= 1, self.num_shares >= 1)
+        if (skellam and not all(parts)) or (not skellam and any(parts)):
+            raise ProtocolError(
+                f"ledger entry scaled_norm = {self.scaled_norm}, dimension = {self.dimension}, num_shares = "
+                f'{self.num_shares} must be > 0 with placement "distributed", and 0 elsewhere'
+            )
 
 
 def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
@@ -88,15 +109,29 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
         fingerprint: of the hospital's training data.
     """
     unclipped = assignment.max_grad_norm is None
+    cell: Mechanism = MECHANISMS[assignment.unit, assignment.placement]
     return Entry(
         charge_id=f"{run_id}/{assignment.round_number}/{assignment.hospital_id}",
         fingerprint=fingerprint,
         hospital_id=assignment.hospital_id,
         run_id=run_id,
         round_number=assignment.round_number,
-        mechanism="none" if unclipped else "poisson-subsampled-gaussian",
+        unit=cell.unit,
+        relation=cell.relation,
+        placement=cell.placement,
+        mechanism="none" if unclipped else cell.name,
         noise_multiplier=assignment.noise_multiplier,
-        sample_rate=assignment.sample_rate,
-        num_steps=assignment.num_steps,
-        sensitivity=math.inf if assignment.max_grad_norm is None else assignment.max_grad_norm,
+        sample_rate=assignment.billed_rate,
+        num_steps=assignment.billed_steps,
+        sensitivity=_sensitivity(assignment),
+        reader=cell.holds_against,
+        scaled_norm=assignment.scaled_norm,
+        dimension=assignment.dimension,
+        num_shares=assignment.num_shares,
     )
+
+
+def _sensitivity(assignment: Assignment) -> float:
+    if assignment.max_grad_norm is None:
+        return math.inf
+    return assignment.max_grad_norm if assignment.sensitivity is None else assignment.sensitivity

@@ -17,16 +17,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wardround.errors import ProtocolError
-from wardround.privacy.accounting import Phase, merged
 from wardround.privacy.chain import GENESIS, findings, row_digest
 from wardround.privacy.entries import Entry
+from wardround.privacy.phases import KIND_FIELDS, Phase, merged
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Entry", "Ledger", "open_ledger"]
 
-_VERSION = 1
+_VERSION = 2
 _TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
 _ENTRY_COLUMNS = tuple(item.name for item in fields(Entry))
 _COLUMNS = ("sequence", "state", *_ENTRY_COLUMNS, "time", "digest")
@@ -158,9 +158,10 @@ class Ledger:
                 again with the same content; leave it out only for that, or its releases aren't counted.
         """
         phases: defaultdict[str, list[Phase]] = defaultdict(list)
+        kinds = ", ".join(KIND_FIELDS)
         query = (
-            "SELECT hospital_id, noise_multiplier, sample_rate, sum(num_steps) AS num_steps FROM entries WHERE state = "
-            "'planned' AND NOT (run_id = ? AND round_number = ?) GROUP BY hospital_id, noise_multiplier, sample_rate"
+            f"SELECT hospital_id, {kinds}, sum(num_steps) AS num_steps FROM entries WHERE state = 'planned' "
+            f"AND NOT (run_id = ? AND round_number = ?) GROUP BY hospital_id, {kinds}"
         )
         for row in self._rows(query, *(except_round or ("", 0))):
             hospital_id = row.pop("hospital_id")

@@ -12,6 +12,7 @@ from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.account import Account
 from wardround.privacy.accounting import Phase, calibrate_noise_multiplier
 from wardround.privacy.entries import Entry
+from wardround.privacy.phases import Release
 
 __all__ = ["Decision", "RemainingPlan", "check_target_delta", "decide"]
 
@@ -25,12 +26,14 @@ class RemainingPlan:
         sample_rate: in (0, 1].
         num_steps: in each round it takes part in (>= 1).
         num_participations: rounds it will take part in, at most (>= 0).
+        release: what a step releases; None is a DP-SGD step at the sample rate.
     """
 
     noise_multiplier: float
     sample_rate: float
     num_steps: int
     num_participations: int
+    release: Release | None = None
 
     @property
     def total_steps(self) -> int:
@@ -101,6 +104,7 @@ def _replanned(
             sample_rate=entry.sample_rate,
             num_steps=entry.num_steps,
             num_participations=1,
+            release=_release_of(entry),
         )
         for entry in entries
     }
@@ -115,7 +119,7 @@ def _replanned(
             continue
         try:
             changed[name] = calibrate_noise_multiplier(
-                budget_epsilon, deltas[name], plan.sample_rate, plan.total_steps, phases[name]
+                budget_epsilon, deltas[name], plan.sample_rate, plan.total_steps, phases[name], plan.release
             )
         except BudgetError:
             hopeless.append(name)
@@ -125,6 +129,19 @@ def _replanned(
     if hopeless:
         reason = "; ".join([_dropping(hopeless, budget_epsilon), *([reason] if reason else [])])
     return Decision(dropped=tuple(hopeless), noise_multipliers=changed, reason=reason)
+
+
+def _release_of(entry: Entry) -> Release:
+    return Release(
+        sample_rate=entry.sample_rate,
+        unit=entry.unit,
+        relation=entry.relation,
+        placement=entry.placement,
+        dimension=entry.dimension,
+        num_shares=entry.num_shares,
+        most_contributions=int(entry.dimension > 0),
+        most_shares=entry.num_shares,
+    )
 
 
 def _without(over: tuple[str, ...], *, stop: bool, budget_epsilon: float) -> Decision:
@@ -143,22 +160,24 @@ def _names(hospitals: Sequence[str]) -> str:
 
 
 def _phase(plan: RemainingPlan) -> Phase:
-    return Phase(noise_multiplier=plan.noise_multiplier, sample_rate=plan.sample_rate, num_steps=plan.total_steps)
+    release = plan.release or Release(sample_rate=plan.sample_rate)
+    return release.phase(plan.noise_multiplier, plan.total_steps)
 
 
 def check_target_delta(
-    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int]
+    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int], *, unit: str = "record"
 ) -> dict[str, float]:
-    """Return every hospital's delta, refusing one that is not below 1 / its number of training records.
+    """Return every hospital's delta, refusing one that is not below 1 / the number of units it is one of.
 
-    With delta >= 1/n, publishing one record whole would count as private.
+    With delta >= 1/n, publishing one record (or hospital) whole would count as private.
 
     >>> check_target_delta(1e-3, {"Basel": 100})
     {'Basel': 0.001}
 
     Args:
         target_delta: one for all, or one by hospital_id.
-        num_train_by_hospital: training records by hospital_id (>= 1).
+        num_train_by_hospital: training records by hospital_id (>= 1); for unit "hospital" the number of hospitals.
+        unit: what is protected, "record" or "hospital".
 
     Raises:
         ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
@@ -169,6 +188,11 @@ def check_target_delta(
     else:
         deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
     for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
+        if unit == "hospital" and not 0 < deltas[name] < 1 / num_train:
+            raise ConfigError(
+                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train}, since one of {num_train} hospitals "
+                "is what is protected ([privacy] target-delta): lower it"
+            )
         if not 0 < deltas[name] < 1 / num_train:
             raise ConfigError(
                 f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wardround.errors import ConfigError
 
-__all__ = ["ORDERS", "epsilon_from_rdp", "rdp"]
+__all__ = ["ORDERS", "at_all_orders", "binomials", "check_rate_and_noise", "epsilon_from_rdp", "rdp"]
 
 FloatArray = NDArray[np.float64]
 
@@ -119,13 +119,31 @@ def _sampled_divergence(noise_multiplier: float, sample_rate: float) -> FloatArr
     if noise_multiplier >= _SMALLEST_QUADRATURE_NOISE:
         between = _log_moments_fractional(noise_multiplier, sample_rate)
     else:
-        between = np.interp(_FRACTIONAL_ORDERS, [1, *_INTEGER_ORDERS], [0, *whole])
+        return at_all_orders(whole)
     log_moments = np.concatenate([between, whole])[_SORTED]
     return np.asarray(log_moments / (ORDERS - 1) * (1 + _ROUNDING))
 
 
+def at_all_orders(log_moments: FloatArray) -> FloatArray:
+    """Return divergences at every order from (order - 1) * divergence at the integer orders.
+
+    In between, a chord bounds what is convex in the order and zero at order 1.
+
+    Args:
+        log_moments: nats, >= 0, in the order of the integer ones among ORDERS.
+
+    Returns:
+        Shape (len(ORDERS),), enlarged by the worst rounding error.
+
+    Source: van Erven, Harremoes 2014, corollary 2.
+    """
+    between = np.interp(_FRACTIONAL_ORDERS, [1, *_INTEGER_ORDERS], [0, *log_moments])
+    whole = np.concatenate([between, log_moments])[_SORTED]
+    return np.asarray(whole / (ORDERS - 1) * (1 + _ROUNDING))
+
+
 @lru_cache(maxsize=1)
-def _binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
+def binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
     """Return, for each integer order a and k = 2 ... a: a - k, k, ln C(a, k), and where each order's run starts."""
     log_factorials = np.array([math.lgamma(n + 1) for n in range(_INTEGER_ORDERS[-1] + 1)])
     counts = _INTEGER_ORDERS - 1
@@ -142,7 +160,7 @@ def _log_moments_integer(noise_multiplier: float, sample_rate: float) -> FloatAr
 
     The terms k = 0 and 1 of that difference are zero, the others positive.
     """
-    left, chosen, log_binomials, starts = _binomials()
+    left, chosen, log_binomials, starts = binomials()
     gain = chosen * (chosen - 1) / (2 * noise_multiplier**2)
     log_terms = (
         log_binomials

@@ -3,8 +3,9 @@
 Everything is read from a run folder. Importing this package loads neither matplotlib nor jinja2 nor pandas.
 """
 
+from wardround.reports.placements import print_placements
 from wardround.reports.progress import Progress
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_plan, print_summary
 
-__all__ = ["Progress", "print_plan", "print_summary", "write_report"]
+__all__ = ["Progress", "print_placements", "print_plan", "print_summary", "write_report"]

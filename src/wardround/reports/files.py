@@ -98,12 +98,12 @@ def read_numbers(row: Mapping[str, str], path: Path) -> dict[str, float]:
 
 
 def read_number(value: Any) -> float:
-    """Return a cell as a number: empty or None is nan, `inf` is infinite, true and false are 1 and 0.
+    """Return a cell as a number: empty, None or a count not shown is nan, `inf` infinite, true and false 1 and 0.
 
     Raises:
         ProtocolError: it is none of these.
     """
-    if value is None or value == "":
+    if value is None or value == "" or (isinstance(value, str) and value.startswith("<")):
         return NOT_KNOWN
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return float(value.strip().lower() == "true")

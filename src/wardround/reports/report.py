@@ -96,12 +96,20 @@ def _subtitle(run: RunResult) -> str:
     return " · ".join(parts)
 
 
+_NOISE_PLACES = {
+    "local": "at each hospital",
+    "distributed": "in shares by all hospitals, inside the sum",
+    "central": "by the server, once",
+    "none": "nowhere",
+}
+
+
 def _guarantee(run: RunResult) -> list[tuple[str, str]]:
     """Return the terms of the guarantee as (term, value)."""
     rows = [
         ("Protected unit", words.unit_text(run) if run.is_private else "none"),
         ("Neighbouring data sets differ by", words.relation_text(run) or "not recorded"),
-        ("Noise is added", {"local": "at each hospital", "none": "nowhere"}.get(run.placement, run.placement)),
+        ("Noise is added", _NOISE_PLACES.get(run.placement, run.placement)),
         ("Mechanism", str(run.facts.get("mechanism", "not recorded"))),
         ("Delta", _delta_range(run)),
         ("Hospitals that may hold the same patient", str(run.patient_overlap)),

@@ -86,13 +86,24 @@ def headline(run: RunResult) -> tuple[str, str]:
         if run.patient_overlap == 1
         else f"for a patient whose records lie in up to {run.patient_overlap} hospitals"
     )
+    if run.unit == "hospital":
+        overlap = "for each hospital"
+    weaker = "".join(
+        f" Against {_READER_NAMES[name][0].lower()}{_READER_NAMES[name][1:]} it is {epsilon_text(run.readers[name])}."
+        for name in _weaker_readers(run)
+    )
     return (
         f"Epsilon is at most {epsilon_text(run.epsilon_total)}",
         f"Protected is {unit_text(run)}. What the readers below can see would look nearly the same with "
         f"{relation_text(run) or 'it left out'}. How nearly is measured by epsilon, at most "
         f"{epsilon_text(run.epsilon_total)} {overlap}, and delta, {delta_text(run.target_delta)}. "
-        f"{_PLACEMENTS.get(run.placement, '')}".strip(),
+        f"{_PLACEMENTS.get(run.placement, '')}{weaker}".strip(),
     )
+
+
+def _weaker_readers(run: RunResult) -> list[str]:
+    """Return the readers that a finite but larger epsilon holds against: those who know part of the noise."""
+    return [name for name, value in run.readers.items() if run.epsilon_total < value < math.inf]
 
 
 def privacy_sentence(run: RunResult) -> str:
@@ -105,7 +116,8 @@ def privacy_sentence(run: RunResult) -> str:
         return "The run folder does not say how much epsilon was spent, so nothing is claimed."
     covered = [name for name, value in run.readers.items() if math.isfinite(value)]
     names = {"server": "the server", "hospital": "other hospitals", "recipient": "whoever receives the model"}
-    from_whom = ", ".join(names[name] for name in covered) or "nobody named here"
+    weaker = {name: f" (epsilon <= {epsilon_text(run.readers[name])})" for name in _weaker_readers(run)}
+    from_whom = ", ".join(names[name] + weaker.get(name, "") for name in covered) or "nobody named here"
     uncovered = [names[name] for name, value in run.readers.items() if math.isinf(value)]
     but = f", but not from {', '.join(uncovered)}" if uncovered else ""
     relation = f" ({relation_text(run)})" if relation_text(run) else ""
@@ -224,9 +236,9 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
         f"{run.patient_overlap}."
     )
     lines = [
-        once,
-        "Every step draws its records at random with the stated rate. The hospitals follow the protocol; the server "
-        "may be curious about everything it receives.",
+        once if run.unit == "record" else "Which hospitals take part in a round is public.",
+        ("Every step draws its records at random with the stated rate. " if run.unit == "record" else "")
+        + "The hospitals follow the protocol; the server may be curious about everything it receives.",
         "The figure is for this run alone. Other runs on the same data add to it.",
         "In a simulation the noise is drawn from the seed, so whoever knows the seed could take it out again. The "
         "figure is what the same settings spend where each site draws its noise from the operating system.",

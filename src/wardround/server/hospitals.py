@@ -4,13 +4,13 @@ Flower knows nodes by numbers that change from run to run; from here on everythi
 left out on purpose: planning and accounting (see `planning`, `loop`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from wardround import arrays as exact
 from wardround import wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
+from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
 from wardround.server.cohort_grid import CohortGrid
+from wardround.server.release import Released
 from wardround.strategies import needs_only_sum
 
 __all__ = ["HospitalLink", "TrainedRound", "connect"]
@@ -43,10 +45,12 @@ class TrainedRound:
     Attributes:
         arrays: the next model, by the strategy; None where fewer than min-survivors hospitals completed.
         executions: by hospital, of those who completed.
+        quantile: see `release.Released`.
     """
 
     arrays: Arrays | None
     executions: Mapping[str, Execution]
+    quantile: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class HospitalLink:
         *,
         silent: frozenset[str],
         min_survivors: int,
+        release: Callable[[exact.FixedSum, Sequence[Assignment]], Released],
     ) -> TrainedRound:
         """Send the assignments, check what was executed, and let the strategy make the next model.
 
@@ -75,6 +80,8 @@ class HospitalLink:
             assignments: of the whole cohort, already charged.
             silent: members of the cohort that will not answer.
             min_survivors: fewer completions than this leave the model as it is.
+            release: makes the strategy's one reply of the exact sum and the assignments in it, where the strategy
+                needs only the sum.
 
         Raises:
             WardroundError: a hospital's app failed; the message names it and gives its reason.
@@ -90,13 +97,22 @@ class HospitalLink:
         with _blaming(strategy):
             asked = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
         messages = _once_each(asked, by_node)
+        quantile = None
         if needs_only_sum(strategy):
-            replies, next_arrays = self._train_for_sum(strategy, arrays, messages, by_node, min_survivors)
+            replies, released = self._train_for_sum(messages, by_node, min_survivors, release)
+            next_arrays = None
+            if released is not None:
+                metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(replies))})
+                content = RecordDict({wire.ARRAYS: wire.array_record(released.arrays), wire.METRICS: metrics})
+                one = Message(content, reply_to=messages[0])
+                next_arrays, quantile = self._aggregated(strategy, arrays, round_number, [one], 1), released.quantile
         else:
             replies = self._answered(self.grid.send_and_receive(messages))
             next_arrays = self._aggregated(strategy, arrays, round_number, replies, min_survivors)
         executions = self._executions(replies, by_node)
-        return TrainedRound(arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions)
+        return TrainedRound(
+            arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions, quantile=quantile
+        )
 
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
         """Return every hospital's evaluation of the model."""
@@ -110,28 +126,20 @@ class HospitalLink:
 
     def _train_for_sum(
         self,
-        strategy: Strategy,
-        arrays: Arrays,
         messages: Sequence[Message],
         by_node: Mapping[int, Assignment],
         min_survivors: int,
-    ) -> tuple[list[Message], Arrays | None]:
-        """Give the strategy one reply, the exact weighted mean; no single update reaches it."""
-        for message in messages:
-            # The strategy shares one config between all messages; the weight is each hospital's own.
-            config = wire.config_in(message)
-            config[wire.SUM_WEIGHT] = by_node[message.metadata.dst_node_id].weight
-            message.content[wire.CONFIG] = config
+        release: Callable[[exact.FixedSum, Sequence[Assignment]], Released],
+    ) -> tuple[list[Message], Released | None]:
+        """Return the replies without arrays, and what was released of their exact sum."""
+        _ask_for_sum(messages, by_node)
         replies, total = _sum_over(self.grid, messages, by_node) if messages else ([], {})
         replies = self._answered(replies)
         if len(replies) < min_survivors:
             return replies, None
         # Added in name order, so that the order of replies can't change a bit.
         answered = sorted((by_node[reply.metadata.src_node_id] for reply in replies), key=lambda a: a.hospital_id)
-        mean = exact.mean(total, sum(assignment.weight for assignment in answered), arrays)
-        metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(answered))})
-        one = Message(RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: metrics}), reply_to=messages[0])
-        return replies, self._aggregated(strategy, arrays, answered[0].round_number, [one], 1)
+        return replies, release(total, answered)
 
     def _aggregated(
         self, strategy: Strategy, arrays: Arrays, round_number: int, replies: list[Message], min_survivors: int
@@ -195,6 +203,26 @@ def connect(grid: Grid) -> HospitalLink:
     )
 
 
+def _ask_for_sum(messages: Sequence[Message], by_node: Mapping[int, Assignment]) -> None:
+    """Say in each message how its reply enters the sum, and make room for a count that travels along."""
+    with_count: dict[int, ArrayRecord] = {}
+    for message in messages:
+        assignment = by_node[message.metadata.dst_node_id]
+        # The strategy shares one config between all messages; the weight is each hospital's own.
+        config = wire.config_in(message)
+        if assignment.placement == "distributed":
+            config[wire.SUM_RESIDUES] = True
+        else:
+            config[wire.SUM_WEIGHT] = assignment.weight
+        message.content[wire.CONFIG] = config
+        if assignment.adaptive_clipping:
+            record = message.content[wire.ARRAYS]
+            if id(record) not in with_count:
+                arrays = wire.arrays_in(message) | {COUNT_NAME: np.zeros(())}
+                with_count[id(record)] = wire.array_record(arrays)
+            message.content[wire.ARRAYS] = with_count[id(record)]
+
+
 @contextmanager
 def _blaming(strategy: Strategy) -> Iterator[None]:
     """Name the strategy where its own code fails."""
@@ -234,7 +262,11 @@ def _sum_over(
     replies, total = list(grid.send_and_receive(messages)), exact.FixedSum()
     for reply in replies:
         if not reply.has_error():
-            exact.accumulate(total, wire.arrays_in(reply), by_node[reply.metadata.src_node_id].weight)
+            assignment = by_node[reply.metadata.src_node_id]
+            if assignment.placement == "distributed":
+                exact.accumulate_residues(total, wire.arrays_in(reply))
+            else:
+                exact.accumulate(total, wire.arrays_in(reply), assignment.weight)
     return replies, total
 
 

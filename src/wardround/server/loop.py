@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from flwr.serverapp import Grid
@@ -18,27 +19,25 @@ from numpy.typing import NDArray
 
 from wardround.config import Config
 from wardround.privacy.account import Account, account_from_ledger
+from wardround.privacy.clipping import next_clip
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.privacy.policy import RemainingPlan, decide
 from wardround.rounds import Assignment, Evaluation, Execution
-from wardround.server.hospitals import HospitalLink, connect
-from wardround.server.planning import (
-    FederationPlan,
-    assign_round,
-    draw_cohort,
-    draw_dropouts,
-    plan_federation,
-    rounds_joined,
-)
+from wardround.server.cohorts import draw_cohort, draw_dropouts, rounds_joined
+from wardround.server.hospitals import HospitalLink, TrainedRound, connect
+from wardround.server.planning import assign_round, common_noise, plan_federation
+from wardround.server.plans import FederationPlan, mechanism_in
+from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_same_run, check_untouched, identity_of
 from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.summary import build_summary
 from wardround.server.tables import hospital_rows, round_row
 from wardround.strategies import build_strategy
+from wardround.streams import NOISE, stream
 
-__all__ = ["RoundRow", "federate"]
+__all__ = ["RoundRow", "federate", "strategy_of"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -73,6 +72,7 @@ class _State:
     arrays: Arrays
     account: Account
     noise_multipliers: Mapping[str, float]
+    max_grad_norm: float
     left: Mapping[str, str]
     stopped: str
 
@@ -99,9 +99,9 @@ def federate(
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    strategy = build_strategy(config.aggregation)
     link = connect(grid)
-    plan = plan_federation(config, link.profiles)
+    plan = plan_federation(config, link.profiles, sum(array.size for array in initial.values()))
+    strategy = strategy_of(config)
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         state = _restore(plan, ledger, folder, strategy) or _begin(plan, ledger, folder, link, strategy, initial)
@@ -131,6 +131,16 @@ def federate(
         return summary
 
 
+def strategy_of(config: Config) -> Strategy:
+    """Return the strategy that the settings name.
+
+    Raises:
+        ConfigError: there is none, or it wants single updates where only their sum may be seen.
+    """
+    cell = mechanism_in(config)
+    return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
+
+
 def _next_round(
     plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: _State
 ) -> tuple[_State, dict[str, Any] | None]:
@@ -146,28 +156,48 @@ def _next_round(
     account = state.account.charged(entries)
     # 3. Local training; 4. exact sum and server step.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
-    executions: Mapping[str, Execution] = {}
-    arrays = state.arrays
+    trained = TrainedRound(arrays=None, executions={})
     if assignments:
-        trained = link.train(
-            strategy, arrays, assignments, silent=silent, min_survivors=config.aggregation.min_survivors
+        release = partial(
+            release_sum,
+            state.arrays,
+            assignments=assignments,
+            learning_rate=config.training.learning_rate,
+            noise=stream(config.federation.seed, NOISE, round_number, ""),
         )
-        executions, arrays = trained.executions, trained.arrays if trained.arrays is not None else arrays
+        trained = link.train(
+            strategy,
+            state.arrays,
+            assignments,
+            silent=silent,
+            min_survivors=config.aggregation.min_survivors,
+            release=lambda total, answered: release(total, answered=answered),
+        )
+    executions = trained.executions
+    arrays = state.arrays if trained.arrays is None else trained.arrays
     # 5. Evaluate at every hospital.
     evaluations = link.evaluate(strategy, arrays, round_number)
     # 6. Commit model, round and ledger together.
-    state = replace(state, round_number=round_number, arrays=arrays, account=account)
+    max_grad_norm = _next_clip(config, state.max_grad_norm, trained.quantile)
+    state = replace(state, round_number=round_number, arrays=arrays, account=account, max_grad_norm=max_grad_norm)
     record = _record(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
     released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
     _commit(ledger, folder, strategy, state, record, released)
     return state, record
 
 
+def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:
+    privacy = config.privacy
+    if quantile is None:
+        return max_grad_norm
+    return next_clip(max_grad_norm, quantile, float(privacy.target_quantile or 0.0), privacy.clip_learning_rate or 0.0)
+
+
 def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> tuple[_State, tuple[Assignment, ...]]:
     """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says."""
     config = plan.config
     cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
-    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers)
+    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm)
     if config.privacy.budget_epsilon is None:
         return state, assignments
     decision = decide(
@@ -178,13 +208,13 @@ def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> tu
         config.privacy.on_budget,
     )
     left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
-    noise_multipliers = dict(state.noise_multipliers) | dict(decision.noise_multipliers)
+    noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))
     # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
     stopped = (decision.stop and config.privacy.on_budget == "stop") or len(left) == len(plan.names)
     reason = decision.reason or "every hospital is at its budget"
     state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
     cohort = [name for name in cohort if name not in left]
-    return state, assign_round(plan, cohort, round_number, noise_multipliers)
+    return state, assign_round(plan, cohort, round_number, noise_multipliers, state.max_grad_norm)
 
 
 def _rounds_left(plan: FederationPlan, state: _State, round_number: int) -> dict[str, RemainingPlan]:
@@ -192,9 +222,10 @@ def _rounds_left(plan: FederationPlan, state: _State, round_number: int) -> dict
     return {
         hospital.profile.hospital_id: RemainingPlan(
             noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
-            sample_rate=hospital.sample_rate,
-            num_steps=hospital.num_steps,
+            sample_rate=hospital.release.sample_rate,
+            num_steps=hospital.billed_steps,
             num_participations=joined[hospital.profile.hospital_id],
+            release=hospital.release,
         )
         for hospital in plan.hospitals
         if hospital.profile.hospital_id not in state.left
@@ -216,6 +247,7 @@ def _begin(
         arrays=initial,
         account=account_from_ledger(ledger, plan.target_deltas),
         noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
+        max_grad_norm=plan.config.privacy.max_grad_norm,
         left={},
         stopped="",
     )
@@ -244,6 +276,7 @@ def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: 
         # A round that was charged but not committed is done again to the same bits: the same release, charged once.
         account=account_from_ledger(ledger, plan.target_deltas, except_round=(record["run_id"], round_number + 1)),
         noise_multipliers=record["noise_multipliers"],
+        max_grad_norm=record["max_grad_norm"],
         left=record["left"],
         stopped="",
     )
@@ -263,6 +296,7 @@ def _record(
         "round_row": round_row(*what, seconds),
         "hospital_rows": hospital_rows(*what),
         "noise_multipliers": dict(state.noise_multipliers),
+        "max_grad_norm": state.max_grad_norm,
         "left": dict(state.left),
         "target_deltas": plan.target_deltas,
         "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},

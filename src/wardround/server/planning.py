@@ -6,122 +6,35 @@ so they are known in advance and the noise for a target epsilon can be sized for
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from functools import cache
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
-from wardround.privacy.account import Account, open_account
-from wardround.privacy.accounting import Phase, calibrate_noise_multiplier, rdp_epsilon
+from wardround.privacy.accounting import calibrate_noise_multiplier, rdp_epsilon
+from wardround.privacy.mechanisms import Mechanism
+from wardround.privacy.phases import Release
 from wardround.privacy.policy import check_target_delta
 from wardround.rounds import Assignment, HospitalProfile
-from wardround.streams import COHORT, DROPOUT, stream
+from wardround.server.cohorts import cohort_size, rounds_joined
+from wardround.server.plans import FederationPlan, HospitalPlan, mechanism_in
 
 __all__ = [
-    "FederationPlan",
-    "HospitalPlan",
     "assign_round",
-    "draw_cohort",
-    "draw_dropouts",
+    "calibrated",
+    "common_noise",
     "plan_federation",
-    "rounds_joined",
+    "release_in",
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HospitalPlan:
-    """One hospital's part in the whole run.
-
-    Attributes:
-        profile: what is known of it.
-        target_delta: its delta, below 1 / num_train.
-        sample_rate: of every step, in (0, 1].
-        expected_batch_size: sample_rate times num_train.
-        num_steps: steps in a round it joins.
-        num_rounds: rounds it joins, of all.
-        noise_multiplier: noise stddev / max_grad_norm; 0.0 without privacy.
-        epsilon: after all rounds, by RDP; inf without noise.
-    """
-
-    profile: HospitalProfile
-    target_delta: float
-    sample_rate: float
-    expected_batch_size: float
-    num_steps: int
-    num_rounds: int
-    noise_multiplier: float
-    epsilon: float
-
-    @property
-    def phase(self) -> Phase:
-        """All its steps, over all rounds."""
-        return Phase(
-            noise_multiplier=self.noise_multiplier,
-            sample_rate=self.sample_rate,
-            num_steps=self.num_steps * self.num_rounds,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FederationPlan:
-    """The settings and every hospital's part, in name order."""
-
-    config: Config
-    hospitals: tuple[HospitalPlan, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The hospitals' names, sorted."""
-        return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row per hospital: what it would pay after all rounds, by Renyi divergences."""
-        return [
-            {
-                "hospital": hospital.profile.hospital_id,
-                "num_examples": hospital.profile.num_train,
-                "sample_rate": hospital.sample_rate,
-                "num_steps": hospital.num_steps,
-                "num_rounds": hospital.num_rounds,
-                "noise_multiplier": hospital.noise_multiplier,
-                "target_delta": hospital.target_delta,
-                "epsilon": hospital.epsilon,
-            }
-            for hospital in self.hospitals
-        ]
-
-    @property
-    def epsilon_total(self) -> float:
-        """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
-        return self._account().epsilon_total(self.config.privacy.patient_overlap)
-
-    def _account(self) -> Account:
-        phases = [(hospital.profile.hospital_id, hospital.phase) for hospital in self.hospitals]
-        return open_account(self.target_deltas).projected(phases)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON can hold it; infinite is "inf"."""
-        rows = [row | {"epsilon": _finite(row["epsilon"])} for row in self.rows()]
-        return {"hospitals": rows, "epsilon": {"max": _finite(self.epsilon_max), "total": _finite(self.epsilon_total)}}
-
-    @property
-    def epsilon_max(self) -> float:
-        """Largest epsilon of a hospital after all rounds, at the common delta."""
-        return self._account().epsilon_max()
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """The digest of each hospital's training data."""
-        return {hospital.profile.hospital_id: hospital.profile.fingerprint for hospital in self.hospitals}
-
-    @property
-    def target_deltas(self) -> dict[str, float]:
-        """Each hospital's delta."""
-        return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
-
-
-def plan_federation(config: Config, profiles: Iterable[HospitalProfile]) -> FederationPlan:
+def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_parameters: int = 0) -> FederationPlan:
     """Return the plan of a run.
+
+    Args:
+        config: all settings.
+        profiles: of all hospitals.
+        num_parameters: of the model; needed with placement "distributed", where rounding them has a cost.
 
     Raises:
         ConfigError: delta is too large for a hospital, or a cohort can't have min-survivors members.
@@ -134,55 +47,37 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile]) -> Fede
     if len(set(names)) < len(names):
         raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
     held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
-    if held > overlap and config.privacy.placement != "none":
+    # Where a whole hospital is the unit, all its patients are hidden with it, and each hospital pays for its own.
+    if held > overlap and config.privacy.placement != "none" and config.privacy.unit == "record":
         raise ConfigError(
             f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
             f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
         )
-    cohort_size = _cohort_size(len(names), config.training.fraction_train)
-    if config.aggregation.min_survivors > cohort_size:
+    size = cohort_size(len(names), config.training.fraction_train)
+    if config.aggregation.min_survivors > size:
         raise ConfigError(
-            f"min-survivors = {config.aggregation.min_survivors} must be <= {cohort_size}, the hospitals in a round "
+            f"min-survivors = {config.aggregation.min_survivors} must be <= {size}, the hospitals in a round "
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
-    deltas = check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
+    deltas = _target_deltas(config, profiles)
     joined = rounds_joined(config, names)
-    return FederationPlan(
-        config=config,
-        hospitals=tuple(_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id]) for p in profiles),
+    release = release_in(
+        mechanism_in(config),
+        profiles,
+        dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
+        num_shares=config.aggregation.min_survivors,
+        most_replies=size,
     )
-
-
-def draw_cohort(config: Config, names: Sequence[str], round_number: int) -> tuple[str, ...]:
-    """Return the names drawn for a round, sorted; the same for the same seed, whatever happened before."""
-    size = _cohort_size(len(names), config.training.fraction_train)
-    if size == len(names):
-        return tuple(sorted(names))
-    drawn = stream(config.federation.seed, COHORT, round_number, "").choice(len(names), size=size, replace=False)
-    return tuple(sorted(sorted(names)[index] for index in drawn))
-
-
-def rounds_joined(config: Config, names: Sequence[str], *, first_round: int = 1) -> dict[str, int]:
-    """Return how many rounds, from the first one given to the last, each hospital is drawn for."""
-    rounds = range(first_round, config.training.num_rounds + 1)
-    if _cohort_size(len(names), config.training.fraction_train) == len(names):
-        return dict.fromkeys(names, len(rounds))
-    joined = dict.fromkeys(names, 0)
-    for round_number in rounds:
-        for name in draw_cohort(config, names, round_number):
-            joined[name] += 1
-    return joined
-
-
-def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> frozenset[str]:
-    """Return the hospitals of the cohort that will not answer in this round (simulation)."""
-    rate = config.simulation.dropout_rate
-    seed = config.federation.seed
-    return frozenset(name for name in cohort if rate and stream(seed, DROPOUT, round_number, name).random() < rate)
+    hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]
+    return FederationPlan(config=config, hospitals=tuple(_with_noise(config, hospitals)), num_parameters=num_parameters)
 
 
 def assign_round(
-    plan: FederationPlan, cohort: Sequence[str], round_number: int, noise_multipliers: Mapping[str, float]
+    plan: FederationPlan,
+    cohort: Sequence[str],
+    round_number: int,
+    noise_multipliers: Mapping[str, float],
+    max_grad_norm: float | None = None,
 ) -> tuple[Assignment, ...]:
     """Return what each hospital of the cohort is asked to do in the round, in name order.
 
@@ -191,52 +86,104 @@ def assign_round(
         cohort: names of those who take part.
         round_number: from 1.
         noise_multipliers: in force, by hospital (they differ from the plan's after a re-plan).
+        max_grad_norm: the clip in force (it differs from the setting with adaptive clipping); None is the setting's.
     """
     chosen = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in set(cohort)]
+    cell, privacy = plan.mechanism, plan.config.privacy
+    max_grad_norm = privacy.max_grad_norm if max_grad_norm is None else max_grad_norm
     total = sum(hospital.profile.num_train for hospital in chosen)
-    private = plan.config.privacy.placement != "none"
-    return tuple(
-        Assignment(
-            hospital_id=hospital.profile.hospital_id,
+    largest = max((hospital.profile.num_train for hospital in chosen), default=1)
+    assignments = []
+    for hospital in chosen:
+        name, noise_multiplier = hospital.profile.hospital_id, noise_multipliers[hospital.profile.hospital_id]
+        assignment = Assignment(
+            hospital_id=name,
             round_number=round_number,
             sample_rate=hospital.sample_rate,
             expected_batch_size=hospital.expected_batch_size,
             num_steps=hospital.num_steps,
-            noise_multiplier=noise_multipliers[hospital.profile.hospital_id],
-            max_grad_norm=plan.config.privacy.max_grad_norm if private else None,
-            weight=hospital.profile.num_train / total,
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=max_grad_norm if cell else None,
+            weight=1 / len(chosen) if cell and cell.sends_sum else hospital.profile.num_train / total,
         )
-        for hospital in chosen
+        if cell:
+            phase = hospital.release.phase(noise_multiplier, 1)
+            assignment = replace(
+                assignment,
+                unit=cell.unit,
+                placement=cell.placement,
+                sensitivity=cell.sensitivity(max_grad_norm, adaptive_clipping=privacy.adaptive_clipping),
+                scaled_norm=phase.scaled_norm,
+                num_shares=phase.num_shares,
+                dimension=phase.dimension,
+                contribution=hospital.profile.num_train / largest if cell.name == "skellam" else 1.0,
+                adaptive_clipping=privacy.adaptive_clipping,
+            )
+        assignments.append(assignment)
+    return tuple(assignments)
+
+
+def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -> dict[str, float]:
+    """Return the noise multipliers, all raised to the largest where one noise covers the sum of all hospitals."""
+    if plan.mechanism is None or not plan.mechanism.shares_noise:
+        return dict(noise_multipliers)
+    return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
+
+
+def _target_deltas(config: Config, profiles: Sequence[HospitalProfile]) -> dict[str, float]:
+    cell = mechanism_in(config)
+    if cell is not None and cell.unit == "hospital":
+        units = {profile.hospital_id: len(profiles) for profile in profiles}
+        return check_target_delta(config.privacy.target_delta, units, unit="hospital")
+    return check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
+
+
+def release_in(
+    cell: Mechanism | None,
+    profiles: Sequence[HospitalProfile],
+    *,
+    dimension: int,
+    num_shares: int,
+    most_replies: int,
+) -> Release:
+    """Return what any hospital releases in a billed step of a cell, at sample rate 1.
+
+    Args:
+        cell: None without privacy.
+        profiles: of all hospitals.
+        dimension: coordinates of what is released.
+        num_shares: replies guaranteed.
+        most_replies: hospitals in a round.
+    """
+    if cell is None:
+        return Release(sample_rate=1.0)
+    release = Release(sample_rate=1.0, unit=cell.unit, relation=cell.relation, placement=cell.placement)
+    if cell.placement != "distributed":
+        return release
+    if dimension < 1:
+        raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
+    num_vectors = len(profiles) if cell.unit == "hospital" else sum(profile.num_train for profile in profiles)
+    return replace(
+        release,
+        dimension=dimension,
+        num_shares=num_shares,
+        most_contributions=num_vectors,
+        most_shares=most_replies,
     )
 
 
-def _cohort_size(num_hospitals: int, fraction_train: float) -> int:
-    return max(1, round(fraction_train * num_hospitals))
-
-
-def _finite(epsilon: float) -> float | str:
-    return epsilon if math.isfinite(epsilon) else "inf"
-
-
-def _plan_hospital(config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int) -> HospitalPlan:
-    training, privacy = config.training, config.privacy
+def _plan_hospital(
+    config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int, release: Release
+) -> HospitalPlan:
+    """Return the hospital's part but for its noise."""
+    training, cell = config.training, mechanism_in(config)
     sample_rate = training.sample_rate
     if sample_rate is None:
         # A hospital with fewer records than the batch takes all of them in every step.
         sample_rate = min(1.0, (training.batch_size or 32) / profile.num_train)
     # Rounded up, but not for the last bit of 1 / sample_rate.
     epoch_steps = math.ceil((training.local_epochs or 1) / sample_rate - 1e-9)
-    num_steps = training.local_steps or epoch_steps
-    total_steps = num_steps * num_rounds
-    if privacy.placement == "none":
-        noise_multiplier = 0.0
-    elif privacy.target_epsilon is None:
-        noise_multiplier = float(privacy.noise_multiplier or 0.0)
-    elif total_steps:
-        noise_multiplier = calibrate_noise_multiplier(privacy.target_epsilon, target_delta, sample_rate, total_steps)
-    else:
-        noise_multiplier = 1.0  # never drawn: this hospital joins no round
-    phase = Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=total_steps)
+    num_steps = 1 if cell is not None and cell.sends_sum else training.local_steps or epoch_steps
     return HospitalPlan(
         profile=profile,
         target_delta=target_delta,
@@ -244,6 +191,60 @@ def _plan_hospital(config: Config, profile: HospitalProfile, target_delta: float
         expected_batch_size=sample_rate * profile.num_train,
         num_steps=num_steps,
         num_rounds=num_rounds,
-        noise_multiplier=noise_multiplier,
-        epsilon=rdp_epsilon([phase], target_delta),
+        release=release if release.unit == "hospital" else replace(release, sample_rate=sample_rate),
+        noise_multiplier=float(config.privacy.noise_multiplier or 0.0) if cell is not None else 0.0,
+        epsilon=math.inf,
     )
+
+
+def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
+    """Return the hospitals with the noise for the target epsilon, where there is one, and what they spend."""
+    target_epsilon, cell = config.privacy.target_epsilon, mechanism_in(config)
+    if target_epsilon is not None and cell is not None:
+        hospitals = calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+    return [replace(hospital, epsilon=rdp_epsilon([hospital.phase], hospital.target_delta)) for hospital in hospitals]
+
+
+def calibrated(
+    hospitals: Sequence[HospitalPlan], target_epsilon: float, *, shared: bool, guess: float | None = None
+) -> list[HospitalPlan]:
+    """Return the hospitals with the least noise that keeps each within the target over all its rounds.
+
+    Args:
+        hospitals: as planned.
+        target_epsilon: for every hospital, at its own delta.
+        shared: whether all get the same, which is then what the most exposed one needs.
+        guess: a noise multiplier to begin the search for the first one at, and for each at the one before: faster, with
+            other last digits.
+    """
+
+    @cache
+    def least_noise(release: Release, target_delta: float, total_steps: int) -> float:
+        nonlocal guess
+        if not total_steps:
+            return 1.0  # never drawn: this hospital joins no round
+        found = calibrate_noise_multiplier(
+            target_epsilon, target_delta, release.sample_rate, total_steps, (), release, guess=guess
+        )
+        guess = None if guess is None else found
+        return found
+
+    def needed(hospital: HospitalPlan) -> float:
+        return least_noise(hospital.release, hospital.target_delta, hospital.billed_steps * hospital.num_rounds)
+
+    if shared:
+        most = max(needed(hospital) for hospital in _most_exposed(hospitals))
+        return [replace(hospital, noise_multiplier=most) for hospital in hospitals]
+    return [replace(hospital, noise_multiplier=needed(hospital)) for hospital in hospitals]
+
+
+def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
+    """Return those that no other one exceeds in sample rate, steps and strictness of delta at once."""
+    exposure = {(h.release.sample_rate, h.billed_steps * h.num_rounds, -h.target_delta): h for h in hospitals}
+    return [
+        hospital
+        for key, hospital in exposure.items()
+        if not any(
+            other != key and all(theirs >= mine for theirs, mine in zip(other, key, strict=True)) for other in exposure
+        )
+    ]

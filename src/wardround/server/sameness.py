@@ -16,7 +16,7 @@ from typing import Any
 from wardround.config import Config, SimulationConfig, config_to_toml
 from wardround.errors import ConfigError, DataError, ProtocolError
 from wardround.privacy.ledger import Ledger
-from wardround.server.planning import FederationPlan
+from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 
 __all__ = ["check_same_run", "check_untouched", "identity_of", "settings_digest"]

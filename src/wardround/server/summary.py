@@ -5,10 +5,13 @@ from typing import Any
 
 from wardround import wire
 from wardround.privacy.account import Account
-from wardround.server.planning import FederationPlan
+from wardround.privacy.mechanisms import READERS
+from wardround.privacy.phases import dp_event
+from wardround.server.placements import plan_notes
+from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 
-__all__ = ["build_summary"]
+__all__ = ["build_summary", "dp_events", "reader_epsilons"]
 
 
 def build_summary(
@@ -31,7 +34,7 @@ def build_summary(
         folder: of the run; its versions.txt is taken over.
     """
     config = plan.config
-    private = config.privacy.placement != "none"
+    cell = plan.mechanism
     last = records[-1]["round_row"]
     regression = facts.get("task") == "regression"
     scores = {"r2": last["accuracy"]} if regression else {"accuracy": last["accuracy"], "auc": last["auc"]}
@@ -45,22 +48,22 @@ def build_summary(
         "status": status,
         "unit": config.privacy.unit,
         "placement": config.privacy.placement,
-        "relation": "add-or-remove-one" if private else "none",
-        "mechanism": "poisson-subsampled-gaussian" if private else "none",
+        "relation": cell.relation if cell else "none",
+        "mechanism": cell.name if cell else "none",
         "target_delta": next(iter(deltas.values())) if len(set(deltas.values())) == 1 else deltas,
         "epsilon": {
             "max": headline.max,
             "total": headline.total,
             "hospitals": headline.hospitals,
-            # Noise is added before anything leaves the hospital: one bound holds against all three.
             # Of max and total: the hospitals' smallest.
             "target_delta": headline.target_delta,
-            "readers": dict.fromkeys(("server", "hospital", "recipient"), headline.total),
+            "readers": reader_epsilons(account, config.privacy.patient_overlap),
         },
-        "accountant": "pld",
+        "accountant": "rdp" if cell and cell.placement == "distributed" else "pld",
+        "events": dp_events(account),
         "patient_overlap": config.privacy.patient_overlap,
         "noise_multiplier": records[-1]["noise_multipliers"],
-        "max_grad_norm": config.privacy.max_grad_norm if private else None,
+        "max_grad_norm": records[-1]["max_grad_norm"] if cell else None,
         "loss": last["loss"],
         **scores,
         "majority_r2" if regression else "majority_accuracy": _mean_over_tests(plan),
@@ -73,8 +76,8 @@ def build_summary(
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
-                "num_train": hospital.profile.num_train,
-                "num_test": hospital.profile.num_test,
+                "num_train": wire.shown_count(hospital.profile.num_train),
+                "num_test": wire.shown_count(hospital.profile.num_test),
                 "majority_accuracy": hospital.profile.majority_accuracy,
             }
             for hospital in plan.hospitals
@@ -82,7 +85,21 @@ def build_summary(
         "leaves_hospital": dict(wire.LEAVES_HOSPITAL),
         "versions": dict(line.split(" ", 1) for line in folder.versions()),
         **facts,
-        "notes": [*facts.get("notes", ()), *_forgotten(records[-1])],
+        "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1])],
+    }
+
+
+def reader_epsilons(account: Account, patient_overlap: int) -> dict[str, float]:
+    """Return the epsilon of the whole federation against each reader; inf against one who sees all without noise."""
+    return {reader: account.against(reader).headline(patient_overlap).total for reader in READERS}
+
+
+def dp_events(account: Account) -> dict[str, list[str]]:
+    """Return by hospital what was done as dp-accounting writes it; Skellam noise, which it lacks, in words of ours."""
+    return {
+        name: [repr(event) if (event := dp_event(phase)) is not None else repr(phase) for phase in phases]
+        for name, phases in account.phases.items()
+        if all(phase.noise_multiplier > 0 for phase in phases)
     }
 
 
@@ -103,6 +120,7 @@ def _mean_over_tests(plan: FederationPlan) -> float:
 def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return one sentence per hospital and reason."""
     silent: dict[str, list[int]] = {}
+    scrubbed: dict[str, int] = {}
     sentences: list[str] = []
     for record in records:
         for name, reason in record["left"].items():
@@ -111,6 +129,12 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
         for row in record["hospital_rows"]:
             if row["selected"] and not row["completed"]:
                 silent.setdefault(row["hospital"], []).append(row["round"])
+        for name, count in record["num_scrubbed"].items():
+            scrubbed[name] = scrubbed.get(name, 0) + count
+    for name, count in scrubbed.items():
+        sentences.append(
+            f"{name}: gradients or updates that were not finite counted as zero ({wire.shown_count(count)} in all)"
+        )
     for name, rounds in silent.items():
         sentences.append(
             f"{name} was charged but did not answer in {len(rounds)} "

@@ -5,7 +5,8 @@ from typing import Any
 
 from wardround.privacy.account import Account
 from wardround.rounds import Assignment, Evaluation, Execution
-from wardround.server.planning import FederationPlan
+from wardround.server.plans import FederationPlan
+from wardround.wire import shown_count
 
 __all__ = ["hospital_rows", "mean_over_tests", "round_row"]
 
@@ -54,9 +55,9 @@ def hospital_rows(
                 "hospital": name,
                 "selected": int(assignment is not None),
                 "completed": int(name in executions),
-                "num_examples": hospital.profile.num_train,
-                "num_steps": assignment.num_steps if assignment else 0,
-                "sample_rate": assignment.sample_rate if assignment else None,
+                "num_examples": shown_count(hospital.profile.num_train),
+                "num_steps": assignment.billed_steps if assignment else 0,
+                "sample_rate": assignment.billed_rate if assignment else None,
                 "noise_multiplier": assignment.noise_multiplier if assignment else None,
                 "epsilon": epsilons[name],
                 "loss": evaluation.loss if evaluation else None,

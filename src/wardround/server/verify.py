@@ -13,6 +13,7 @@ from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
 from wardround.server.run_folder import RunFolder, open_run_folder
 from wardround.server.sameness import settings_digest
+from wardround.server.summary import reader_epsilons
 
 __all__ = ["verify_run"]
 
@@ -112,6 +113,8 @@ def _summary_findings(folder: RunFolder, account: Account, overlap: int) -> list
     findings += _differs("summary.json epsilon total", summary["epsilon"]["total"], headline.total)
     for name, value in headline.hospitals.items():
         findings += _differs(f"summary.json epsilon {name}", summary["epsilon"]["hospitals"].get(name), value)
+    for reader, value in reader_epsilons(account, overlap).items():
+        findings += _differs(f"summary.json epsilon against {reader}", summary["epsilon"]["readers"].get(reader), value)
     return findings
 
 

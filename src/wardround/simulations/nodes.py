@@ -4,6 +4,7 @@ Both engines run this code, so that they cannot differ. What is left out on purp
 hospitals it serves.
 """
 
+import math
 import os
 import sys
 import traceback
@@ -14,18 +15,20 @@ from dataclasses import dataclass, field
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from wardround.arrays import FixedSum, accumulate, check_alike
+from wardround.arrays import FixedSum, accumulate, accumulate_residues, check_alike
 from wardround.errors import UpdateError
 from wardround.simulations.envelopes import ndarrays_of, own_copy
 from wardround.simulations.flower_internals import APP_RAISED, RUN_ID, take_identity
-from wardround.wire import CONFIG
+from wardround.wire import CONFIG, SUM_RESIDUES
 
 __all__ = ["SUM_WEIGHT", "Node", "NodeRunner", "Scalar", "share_out"]
 
 Scalar = str | int | float | bool
 
 SUM_WEIGHT = "sum-weight"
-"""A message with this key in its "config" record gets a reply without arrays: they go into the sum, times its value."""
+"""A message with this key in its "config" record gets a reply without arrays: they go into the sum, times its value.
+
+With `wire.SUM_RESIDUES` in its place they are residues modulo 2^32, which go into the sum as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +150,13 @@ def share_out(nodes: Sequence[Node], num_workers: int) -> list[list[Node]]:
 
 
 def _sum_weight(content: RecordDict) -> float | None:
+    """Return the weight in the sum, nan for residues, which have none; None where replies stay apart."""
     config = content.get(CONFIG)
-    weight = config.get(SUM_WEIGHT) if isinstance(config, ConfigRecord) else None
+    if not isinstance(config, ConfigRecord):
+        return None
+    if config.get(SUM_RESIDUES):
+        return math.nan
+    weight = config.get(SUM_WEIGHT)
     return None if weight is None else float(weight)  # type: ignore[arg-type]
 
 
@@ -183,7 +191,10 @@ def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[s
     if sent is not None:
         # Against what was sent, not against the sum so far: else the first update would decide which ones are good.
         check_alike(arrays, sent)
-    accumulate(total, arrays, weight)
+    if math.isnan(weight):
+        accumulate_residues(total, arrays)
+    else:
+        accumulate(total, arrays, weight)
     del content[names[0]]
 
 

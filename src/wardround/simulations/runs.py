@@ -20,14 +20,14 @@ from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
 from wardround.privacy.ledger import open_ledger
 from wardround.server.app import initial_model
-from wardround.server.loop import RoundRow, federate
-from wardround.server.planning import FederationPlan, plan_federation
+from wardround.server.loop import RoundRow, federate, strategy_of
+from wardround.server.planning import plan_federation
+from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 from wardround.simulations.ray_grid import RayGrid
 from wardround.simulations.start import EarlyStart
-from wardround.strategies import build_strategy
 
 if TYPE_CHECKING:
     import pandas
@@ -75,12 +75,12 @@ def run(config: Config, *, out: Path | str | None = None, progress: Callable[[Ro
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
     # Everything that can be refused is refused before there is a folder.
-    build_strategy(config.aggregation)
+    strategy_of(config)
     with _early_start(config) as early:
         federation = load_federation(config.federation)
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
-        _plan(config, federation)
         arrays, facts = _initial_model(config, federation)
+        _plan(config, federation, facts["num_parameters"])
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
         return _federate(config, federation, folder, arrays, facts, progress, early=early)
 
@@ -103,7 +103,9 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
 
 def plan(config: Config) -> FederationPlan:
     """Return who would pay what, before any training."""
-    return _plan(config, load_federation(config.federation))
+    federation = load_federation(config.federation)
+    _, facts = _initial_model(config, federation)
+    return _plan(config, federation, facts["num_parameters"])
 
 
 @contextmanager
@@ -145,8 +147,9 @@ def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
     return EarlyStart(config.simulation.num_workers or os.cpu_count() or 1)
 
 
-def _plan(config: Config, federation: Federation) -> FederationPlan:
-    return plan_federation(config, [hospital_profile(h, federation) for h in federation.hospitals])
+def _plan(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
+    profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
+    return plan_federation(config, profiles, num_parameters)
 
 
 def _federate(

@@ -28,11 +28,15 @@ _OPTIONS = tuple(dict.fromkeys(option for _, options in _STRATEGIES.values() for
 _ONLY_SUM = (FedAvg, FedAvgM, FedAdam, FedYogi, FedAdagrad, FedProx)
 
 
-def build_strategy(config: AggregationConfig) -> Strategy:
+def build_strategy(config: AggregationConfig, *, only_sum: bool = False) -> Strategy:
     """Return the strategy with its options; every node that the grid shows it takes part.
 
     A user's factory, "package.module:factory", is called without arguments and returns a Flower Strategy. It is given
     every reply by itself unless the strategy has an attribute `needs_only_sum` that is true.
+
+    Args:
+        config: name, options and protocol.
+        only_sum: whether the noise is in the sum alone, so that no single reply may be seen.
 
     Raises:
         ConfigError: the name is unknown, an option belongs to another strategy, or a user's factory failed.
@@ -54,6 +58,12 @@ def build_strategy(config: AggregationConfig) -> Strategy:
         if config.strategy == "fedprox" and "proximal_mu" not in given:
             raise ConfigError('strategy = "fedprox" needs [aggregation] proximal-mu: add proximal-mu = 0.01')
         strategy = build(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **given)
+    if only_sum and not needs_only_sum(strategy):
+        raise ConfigError(
+            f'strategy = "{config.strategy}" wants every hospital\'s update by itself, which carries no noise with '
+            f'placement = "distributed" or "central": set [privacy] placement = "local", or use one of '
+            f"{', '.join(_STRATEGIES)}"
+        )
     if config.protocol != "plain" and not needs_only_sum(strategy):
         raise ConfigError(
             f'strategy = "{config.strategy}" wants every hospital\'s update by itself, which protocol = '

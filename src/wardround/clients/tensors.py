@@ -1,0 +1,36 @@
+"""One hospital's rows as torch tensors on the device that trains."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["HospitalTensors"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HospitalTensors:
+    """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
+
+    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
+    """
+
+    train_features: Tensor
+    train_labels: Tensor
+    test_features: Tensor
+    test_labels: Tensor
+    train_owners: Tensor | None = None
+
+    @property
+    def num_records(self) -> int:
+        """Number of training records: of patients, where patients own several rows."""
+        return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
+
+    def rows_of(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the rows of a batch of records, and the record of each row where they differ."""
+        if self.train_owners is None:
+            return batch, None
+        chosen = torch.zeros(self.num_records, dtype=torch.bool, device=self.train_owners.device)
+        chosen[batch] = True
+        rows = chosen[self.train_owners].nonzero().squeeze(1)
+        return rows, self.train_owners[rows]

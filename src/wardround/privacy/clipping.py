@@ -1,0 +1,69 @@
+"""Clipping of a hospital's whole update, with a clip that may follow a quantile of the updates' norms.
+
+The count that adapts the clip is released too. It travels as one more coordinate of the update, so that one noise and
+one charge cover both. Left out on purpose: per-record clipping, which Opacus' gradients need (see `clients.gradients`).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["COUNT_NAME", "JOINT_NORM", "centred_count", "clip_update", "next_clip", "quantile_of"]
+
+COUNT_NAME = "within-clip"
+"""Under which name the count travels among the parameters."""
+
+_COUNT_SCALE = 2 / 3
+JOINT_NORM = math.hypot(1.0, _COUNT_SCALE / 2)
+"""Norm of a clipped update with its count coordinate, in clips. A tenth of the divergence is the count's."""
+
+_ROOM = 1 - 1e-6  # for the rounding to float32 and to the grid of an exact sum
+
+
+def clip_update(
+    update: Mapping[str, NDArray[Any]], max_norm: float
+) -> tuple[dict[str, NDArray[np.float64]], bool, bool]:
+    """Return the update shortened to at most max_norm, whether it was within that, and whether it was finite.
+
+    An update that is not finite becomes the zero update: a function of that hospital alone that is within the clip.
+
+    Args:
+        update: by name, any shapes, 0-d included.
+        max_norm: L2 over all parameters together (> 0).
+    """
+    arrays = {name: np.asarray(array, np.float64) for name, array in update.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        return {name: np.zeros_like(array) for name, array in arrays.items()}, True, False
+    with np.errstate(over="ignore"):
+        norm = math.hypot(*(float(np.linalg.norm(array.reshape(-1))) for array in arrays.values()))
+    factor = 1.0 if norm <= max_norm * _ROOM else max_norm * _ROOM / norm
+    return {name: array * factor for name, array in arrays.items()}, norm <= max_norm, True
+
+
+def centred_count(*, within: bool, max_norm: float) -> NDArray[np.float64]:
+    """Return the coordinate that says whether the update was within the clip: half a step up or down, 0-d.
+
+    Centred, so that zeroing a hospital out moves it by half a step only.
+
+    Source: Andrew, Thakkar, McMahan, Ramaswamy 2021 (arXiv 1905.03871), section 2.3: b - 1/2.
+    """
+    return np.asarray((0.5 if within else -0.5) * _COUNT_SCALE * max_norm)
+
+
+def quantile_of(count: float, max_norm: float) -> float:
+    """Return the share of updates within the clip that a noisy mean of count coordinates stands for, in [0, 1]."""
+    return min(1.0, max(0.0, 0.5 + count / (_COUNT_SCALE * max_norm)))
+
+
+def next_clip(max_norm: float, quantile: float, target_quantile: float, learning_rate: float) -> float:
+    """Return the clip of the next round.
+
+    >>> next_clip(1.0, quantile=0.5, target_quantile=0.5, learning_rate=0.2)
+    1.0
+
+    Source: Andrew et al. 2021, algorithm 1, the geometric update.
+    """
+    return max_norm * math.exp(-learning_rate * (quantile - target_quantile))

@@ -1,0 +1,154 @@
+"""The cells of unit x placement: what each one releases, which neighbours it protects, and who learns what from it.
+
+A cell that is not in `MECHANISMS` does not exist. The proofs are in docs/privacy.md. Left out on purpose: drawing the
+noise (see `noise`, `integers`) and adding it up (`server.release`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from wardround.errors import ConfigError
+from wardround.privacy.clipping import JOINT_NORM
+
+__all__ = ["MECHANISMS", "READERS", "Mechanism", "mechanism_of"]
+
+READERS = ("server", "hospital", "recipient")
+"""Who may look: the server, another hospital of the federation, whoever receives the model."""
+
+_BILL = "the bill"
+_OTHER_SHARES = "the bill with the reader's own share of the noise taken out"
+_EVERYTHING = "everything: epsilon is infinite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mechanism:
+    """One cell.
+
+    Attributes:
+        unit: what is protected, "record" or "hospital".
+        placement: where the noise is added, "local", "distributed" or "central".
+        relation: which data are neighbours.
+        name: of the mechanism, as the ledger has it.
+        clips_apart: most that neighbours differ by in what is released, in clips (max_grad_norm).
+        released: what leaves a hospital in a round, in words.
+        noise: who adds what, in words.
+        learns: by reader, the epsilon that holds against it, in words.
+    """
+
+    unit: str
+    placement: str
+    relation: str
+    name: str
+    clips_apart: float
+    released: str
+    noise: str
+    learns: Mapping[str, str]
+
+    @property
+    def shares_noise(self) -> bool:
+        """Whether one noise covers the sum of all hospitals, so that all have the same noise multiplier."""
+        return self.placement in ("distributed", "central")
+
+    @property
+    def sends_sum(self) -> bool:
+        """Whether hospitals send one clipped gradient sum a round instead of training."""
+        return self.unit == "record" and self.shares_noise
+
+    @property
+    def holds_against(self) -> str:
+        """The readers that the ledger's bill holds against, as the ledger has it."""
+        readers = [reader for reader in READERS if self.learns[reader] == _BILL]
+        return "anyone" if len(readers) == len(READERS) else ",".join(readers)
+
+    def sensitivity(self, max_grad_norm: float, *, adaptive_clipping: bool = False) -> float:
+        """Return the L2 distance of neighbours, before rounding.
+
+        >>> mechanism_of("hospital", "local").sensitivity(0.5)
+        1.0
+        """
+        return max_grad_norm * self.clips_apart * (JOINT_NORM if adaptive_clipping else 1.0)
+
+    def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
+        """Return the noise multiplier that is left against a reader, who subtracts what it added or sees it without.
+
+        A hospital's own share is in every sum that its data is in, so against another hospital at least one share of
+        `num_shares` is left, and all but one where more are guaranteed.
+
+        Args:
+            reader: one of READERS.
+            noise_multiplier: billed.
+            num_shares: replies guaranteed (>= 1), placement "distributed" only.
+        """
+        learns = self.learns[reader]
+        if learns == _EVERYTHING:
+            return 0.0
+        if learns == _OTHER_SHARES:
+            return noise_multiplier * math.sqrt(max(1, num_shares - 1) / num_shares)
+        return noise_multiplier
+
+
+def _cell(
+    unit: str, placement: str, relation: str, name: str, clips_apart: float, released: str, noise: str
+) -> Mechanism:
+    learns = dict.fromkeys(READERS, _BILL)
+    if placement == "central":
+        learns["server"] = _EVERYTHING
+    elif placement == "distributed":
+        learns["hospital"] = _OTHER_SHARES
+    return Mechanism(
+        unit=unit,
+        placement=placement,
+        relation=relation,
+        name=name,
+        clips_apart=clips_apart,
+        released=released,
+        noise=noise,
+        learns=MappingProxyType(learns),
+    )
+
+
+_ADD_OR_REMOVE, _ZERO_OUT, _REPLACE = "add-or-remove-one", "zero-out-one-hospital", "replace-one-update"
+_GRADIENT = "the sum of a Poisson batch's clipped gradients, one for each record"
+_UPDATE = "the hospital's clipped update"
+_INTEGER_SHARES = "integer Skellam noise, a share from each hospital, inside the sum"
+_ONCE = "Gaussian noise, once, by the server"
+
+MECHANISMS: Mapping[tuple[str, str], Mechanism] = MappingProxyType(
+    {
+        (cell.unit, cell.placement): cell
+        for cell in (
+            _cell(
+                *("record", "local", _ADD_OR_REMOVE, "poisson-subsampled-gaussian", 1.0),
+                *("the model after local steps", "Gaussian noise in every local step, by the hospital (DP-SGD)"),
+            ),
+            _cell(
+                *("record", "distributed", _ADD_OR_REMOVE, "poisson-subsampled-skellam", 1.0),
+                *(f"{_GRADIENT} and rounded", _INTEGER_SHARES),
+            ),
+            _cell("record", "central", _ADD_OR_REMOVE, "poisson-subsampled-gaussian", 1.0, _GRADIENT, _ONCE),
+            _cell(
+                *("hospital", "local", _REPLACE, "gaussian", 2.0),
+                *(_UPDATE, "Gaussian noise, once a round, by the hospital"),
+            ),
+            _cell("hospital", "distributed", _ZERO_OUT, "skellam", 1.0, f"{_UPDATE}, rounded", _INTEGER_SHARES),
+            _cell("hospital", "central", _ZERO_OUT, "gaussian", 1.0, _UPDATE, _ONCE),
+        )
+    }
+)
+"""Every cell there is, by unit and placement."""
+
+
+def mechanism_of(unit: str, placement: str) -> Mechanism:
+    """Return the cell.
+
+    Raises:
+        ConfigError: there is none, as for placement "none", which protects nobody.
+    """
+    if (unit, placement) not in MECHANISMS:
+        raise ConfigError(
+            f'unit = "{unit}" with placement = "{placement}" is no mechanism ([privacy]): choose one of '
+            + ", ".join(f"{known[0]} x {known[1]}" for known in MECHANISMS)
+        )
+    return MECHANISMS[unit, placement]

@@ -1,0 +1,48 @@
+"""The table that answers, before any training, what noise placed elsewhere would cost the federation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wardround.reports.numbers import epsilon_text, span_text
+
+__all__ = ["print_placements"]
+
+_COUNTED = {
+    "record": "patients' records: noise on the average gradient of one step, after as many noisy steps in every row",
+    "hospital": "whole hospitals: noise on the average update of one round",
+}
+
+
+def print_placements(rows_by_unit: Mapping[str, Sequence[Mapping[str, Any]]], console: Console) -> None:
+    """Print one table per unit, since epsilons of different units don't compare.
+
+    Args:
+        rows_by_unit: what `server.placements.compare_placements` returns.
+        console: where to print.
+    """
+    for unit, rows in rows_by_unit.items():
+        console.print()
+        console.print(f"At epsilon {epsilon_text(rows[0]['epsilon'])} for {_COUNTED[unit]}", highlight=False)
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("noise added")
+        for column in ("noise\nmultiplier", "stddev on\nthe average", "against\nthe server"):
+            table.add_column(column, justify="right", vertical="bottom")
+        for row in rows:
+            table.add_row(*_cells(row))
+        console.print(table)
+        for row in rows:
+            if row["reason"]:
+                console.print(f"{row['placement']}: {row['reason']}", soft_wrap=True, highlight=False)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    where = row["placement"]
+    if row["reason"]:
+        return (where, "-", "-", "-")
+    if row["num_shares"]:
+        where += f" ({row['num_shares']} replies counted on)"
+    against = "no bound" if row["readers"]["server"] == "inf" else "protected"
+    return (where, span_text(*row["noise_multiplier"]), f"{row['stddev_on_average']:.3g}", against)

@@ -1,0 +1,162 @@
+"""What the other cells would do to the same federation at the same epsilon: noise multiplier and noise on the average.
+
+Nothing is trained. Records and hospitals are different units, and their epsilons different promises: the two are
+listed apart and never compared. What is left out on purpose: utility, which only training shows.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
+from wardround.privacy.policy import check_target_delta
+from wardround.server.cohorts import draw_cohort
+from wardround.server.planning import calibrated, release_in
+from wardround.server.plans import FederationPlan, HospitalPlan
+
+__all__ = ["compare_placements", "plan_notes", "stddev_on_average"]
+
+
+def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
+    """Return, by unit, one row per placement: what it takes to spend the plan's epsilon there.
+
+    That epsilon is [privacy] target-epsilon, or what the planned noise multiplier spends at the worst hospital. Records
+    take the same noisy steps in every placement: rounds times local steps, at the planned sample rates; with
+    distributed and central noise each of these is a round. Hospitals release once a round. Distributed noise is shared
+    among min-survivors where the plan is distributed itself, else among the whole cohort.
+
+    Args:
+        plan: of any placement but "none", or nothing is compared.
+
+    Returns:
+        Rows of placement, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
+        stddev_on_average (see `stddev_on_average`), num_shares, readers ("bill" or "inf"), and reason, which says why
+        there are no figures where there are none.
+    """
+    target_epsilon = plan.config.privacy.target_epsilon or plan.epsilon_max
+    if plan.mechanism is None or not 0 < target_epsilon < math.inf:
+        return {}
+    units = dict.fromkeys(unit for unit, _ in MECHANISMS)
+    return {
+        unit: [_row(plan, cell, target_epsilon) for (of, _), cell in MECHANISMS.items() if of == unit] for unit in units
+    }
+
+
+def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
+    """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
+    cell = plan.mechanism
+    if cell is None:
+        return ()
+    notes = []
+    if cell.placement == "distributed" and plan.config.aggregation.min_survivors == 1 and len(plan.hospitals) > 1:
+        notes.append(
+            "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
+            "([aggregation] min-survivors) share it among them"
+        )
+    if cell.unit == "hospital":
+        noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
+        stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.min_survivors)
+        ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
+        if ratio >= 1:
+            notes.append(
+                f"hospitals are the unit, and {len(plan.hospitals)} are few: the noise on the average update is "
+                f"{ratio:.3g} times as long as the longest update that the clip lets through, so little is learned"
+            )
+    return tuple(notes)
+
+
+def stddev_on_average(
+    plan: FederationPlan, cell: Mechanism, noise_multipliers: Mapping[str, float], num_shares: int
+) -> float:
+    """Return the stddev, in every coordinate, of the noise on what the federation averages once.
+
+    For unit "hospital" that is the average update of round 1; for unit "record" the average gradient of one step of its
+    cohort: the weighted mean of the hospitals' with local noise, the sum over the expected batch of all otherwise.
+
+    Args:
+        plan: who takes part, with which weights and batches; everyone answers.
+        cell: where the noise is added, which need not be the plan's own.
+        noise_multipliers: by hospital.
+        num_shares: replies guaranteed, with placement "distributed".
+    """
+    cohort = set(draw_cohort(plan.config, plan.names, 1))
+    hospitals = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in cohort]
+    privacy = plan.config.privacy
+    sensitivity = cell.sensitivity(
+        privacy.max_grad_norm,
+        adaptive_clipping=privacy.adaptive_clipping and cell.unit == "hospital" and cell.shares_noise,
+    )
+    stddevs = [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals]
+    shares = [h.expected_batch_size if cell.sends_sum else float(h.profile.num_train) for h in hospitals]
+    if not cell.shares_noise:
+        batches = [h.expected_batch_size if cell.unit == "record" else 1.0 for h in hospitals]
+        parts = [share * stddev / batch for share, stddev, batch in zip(shares, stddevs, batches, strict=True)]
+        return math.hypot(*parts) / math.fsum(shares)
+    largest = 1.0 if cell.sends_sum else max(shares)
+    surplus = len(hospitals) / num_shares if cell.placement == "distributed" else 1.0
+    return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(shares)
+
+
+def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "placement": cell.placement,
+        "relation": cell.relation,
+        "epsilon": target_epsilon,
+        "noise_multiplier": None,
+        "stddev_on_average": None,
+        "num_shares": None,
+        "readers": {reader: _reader(cell, reader) for reader in READERS},
+        "reason": "",
+    }
+    own = plan.mechanism
+    if plan.config.privacy.patient_overlap > 1 and cell.unit == "record" and cell.shares_noise:
+        reason = "no bound for a patient in several hospitals, whose gradients would share one noise"
+        return row | {"reason": reason}
+    cohort_size = len(draw_cohort(plan.config, plan.names, 1))
+    num_shares = cohort_size
+    if own is not None and own.placement == "distributed":
+        num_shares = plan.config.aggregation.min_survivors
+    try:
+        hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
+        if own is not cell or plan.config.privacy.target_epsilon is None:
+            hospitals = calibrated(hospitals, target_epsilon, shared=cell.shares_noise, guess=1.0)
+    except (BudgetError, ConfigError) as error:
+        return row | {"reason": str(error)}
+    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
+    return row | {
+        "noise_multiplier": [min(noise.values()), max(noise.values())],
+        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares),
+        "num_shares": num_shares if cell.placement == "distributed" else None,
+    }
+
+
+def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
+    """Return the hospitals as they would take part in a cell, in the order of their sample rates."""
+    release = release_in(
+        cell,
+        [hospital.profile for hospital in plan.hospitals],
+        dimension=plan.num_parameters,
+        num_shares=num_shares,
+        most_replies=cohort_size,
+    )
+    if cell.unit == "hospital":
+        number = dict.fromkeys(plan.names, len(plan.hospitals))
+        deltas = check_target_delta(plan.config.privacy.target_delta, number, unit="hospital")
+    else:
+        sizes = {hospital.profile.hospital_id: hospital.profile.num_train for hospital in plan.hospitals}
+        deltas = check_target_delta(plan.config.privacy.target_delta, sizes)
+    hospitals = (
+        replace(
+            hospital,
+            target_delta=deltas[hospital.profile.hospital_id],
+            release=release if cell.unit == "hospital" else replace(release, sample_rate=hospital.sample_rate),
+        )
+        for hospital in plan.hospitals
+    )
+    return sorted(hospitals, key=lambda hospital: hospital.sample_rate)
+
+
+def _reader(cell: Mechanism, reader: str) -> str:
+    return "inf" if cell.noise_against(reader, 1.0, 2) == 0 else "bill"

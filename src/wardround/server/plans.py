@@ -1,0 +1,149 @@
+"""The plan of a run as records: every hospital's part, and what the whole would cost.
+
+How a plan is made is in `planning`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.config import Config
+from wardround.privacy.account import Account, open_account
+from wardround.privacy.mechanisms import READERS, Mechanism, mechanism_of
+from wardround.privacy.phases import Phase, Release
+from wardround.rounds import HospitalProfile
+from wardround.wire import shown_count
+
+__all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalPlan:
+    """One hospital's part in the whole run.
+
+    Attributes:
+        profile: what is known of it.
+        target_delta: its delta, below 1 / num_train.
+        sample_rate: of every step, in (0, 1].
+        expected_batch_size: sample_rate times num_train.
+        num_steps: steps in a round it joins.
+        num_rounds: rounds it joins, of all.
+        release: what it releases in a billed step.
+        noise_multiplier: noise stddev / sensitivity; 0.0 without privacy.
+        epsilon: after all rounds, by RDP; inf without noise.
+    """
+
+    profile: HospitalProfile
+    target_delta: float
+    sample_rate: float
+    expected_batch_size: float
+    num_steps: int
+    num_rounds: int
+    release: Release
+    noise_multiplier: float
+    epsilon: float
+
+    @property
+    def billed_steps(self) -> int:
+        """Steps that are charged for a round: one where the whole update is released."""
+        return 1 if self.release.unit == "hospital" else self.num_steps
+
+    @property
+    def phase(self) -> Phase:
+        """All its steps, over all rounds."""
+        return self.release.phase(self.noise_multiplier, self.billed_steps * self.num_rounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationPlan:
+    """The settings and every hospital's part, in name order; num_parameters is the model's."""
+
+    config: Config
+    hospitals: tuple[HospitalPlan, ...]
+    num_parameters: int
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """The cell of unit x placement; None without privacy."""
+        return mechanism_in(self.config)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hospitals' names, sorted."""
+        return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per hospital: what it would pay after all rounds, by Renyi divergences."""
+        return [
+            {
+                "hospital": hospital.profile.hospital_id,
+                "num_examples": shown_count(hospital.profile.num_train),
+                "sample_rate": hospital.sample_rate,
+                "num_steps": hospital.num_steps,
+                "num_rounds": hospital.num_rounds,
+                "noise_multiplier": hospital.noise_multiplier,
+                "target_delta": hospital.target_delta,
+                "epsilon": hospital.epsilon,
+            }
+            for hospital in self.hospitals
+        ]
+
+    @property
+    def account(self) -> Account:
+        """The account as it will be after all rounds."""
+        phases = [(hospital.profile.hospital_id, hospital.phase) for hospital in self.hospitals]
+        return open_account(self.target_deltas).projected(phases)
+
+    @property
+    def epsilon_total(self) -> float:
+        """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
+        return self.account.epsilon_total(self.config.privacy.patient_overlap)
+
+    @property
+    def reader_epsilons(self) -> dict[str, float]:
+        """The same epsilon against the server, another hospital, and whoever receives the model."""
+        account, overlap = self.account, self.config.privacy.patient_overlap
+        return {reader: account.against(reader).epsilon_total(overlap) for reader in READERS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON can hold it; infinite is "inf"."""
+        rows = [row | {"epsilon": finite_or_inf(row["epsilon"])} for row in self.rows()]
+        cell = self.mechanism
+        return {
+            "unit": self.config.privacy.unit,
+            "placement": self.config.privacy.placement,
+            "relation": cell.relation if cell else "none",
+            "mechanism": cell.name if cell else "none",
+            "hospitals": rows,
+            "epsilon": {
+                "max": finite_or_inf(self.epsilon_max),
+                "total": finite_or_inf(self.epsilon_total),
+                "readers": {reader: finite_or_inf(value) for reader, value in self.reader_epsilons.items()},
+            },
+        }
+
+    @property
+    def epsilon_max(self) -> float:
+        """Largest epsilon of a hospital after all rounds, at the common delta."""
+        return self.account.epsilon_max()
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The digest of each hospital's training data."""
+        return {hospital.profile.hospital_id: hospital.profile.fingerprint for hospital in self.hospitals}
+
+    @property
+    def target_deltas(self) -> dict[str, float]:
+        """Each hospital's delta."""
+        return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
+
+
+def mechanism_in(config: Config) -> Mechanism | None:
+    """Return the cell that the settings name; None without privacy."""
+    privacy = config.privacy
+    return None if privacy.placement == "none" else mechanism_of(privacy.unit, privacy.placement)
+
+
+def finite_or_inf(epsilon: float) -> float | str:
+    """Return an epsilon as JSON can hold it: "inf" where it is infinite."""
+    return epsilon if math.isfinite(epsilon) else "inf"

@@ -1,0 +1,119 @@
+"""From the exact sum of a round to the one reply that the strategy sees, with the server's noise where it adds any.
+
+Pure functions of the sum, the assignments and a random stream. What is left out on purpose: how the sum came about
+(see `hospitals`), and what it costs (charged before, see `loop`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround import arrays as exact
+from wardround.privacy.clipping import COUNT_NAME, quantile_of
+from wardround.privacy.integers import from_residues
+from wardround.rounds import Assignment
+
+__all__ = ["Released", "noise_stddev", "release_sum"]
+
+Arrays = dict[str, NDArray[Any]]
+Sums = Mapping[str, NDArray[np.floating[Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Released:
+    """What is left of a round's sum.
+
+    Attributes:
+        arrays: the parameters that the strategy sees as the round's one reply.
+        quantile: with adaptive clipping the noisy share of updates within the clip, in [0, 1]; else None.
+    """
+
+    arrays: Arrays
+    quantile: float | None = None
+
+
+def release_sum(
+    arrays: Arrays,
+    total: exact.FixedSum,
+    assignments: Sequence[Assignment],
+    answered: Sequence[Assignment],
+    *,
+    learning_rate: float,
+    noise: np.random.Generator,
+) -> Released:
+    """Return what the strategy may see of a round.
+
+    Args:
+        arrays: the current model.
+        total: exact sum over those who answered: of parameters, clipped gradient sums or clipped updates times their
+            weights, or of residues, as the cell says.
+        assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
+        answered: of those in the sum, at least one, in name order.
+        learning_rate: of the server's step on a gradient sum.
+        noise: the server's stream for this round; drawn from by central cells alone, once a coordinate.
+    """
+    first = answered[0]
+    if first.max_grad_norm is None or first.placement == "local":
+        return Released(arrays=exact.mean(total, sum(a.weight for a in answered), arrays))
+    like = _like(arrays, first)
+    if first.placement == "distributed":
+        exact.check_alike(total, like)
+        step = float(first.sensitivity or 0.0) / first.scaled_norm
+        summed: Sums = {name: from_residues(total[name]) * step for name in like}
+    else:
+        summed = _with_noise(_float_sum(total, answered, like), noise_stddev(answered), noise)
+    if first.unit == "record":
+        expected = sum(a.expected_batch_size for a in assignments)
+        return Released(arrays=_moved(arrays, summed, -learning_rate / expected))
+    mean = _moved(arrays, summed, 1 / _total_share(answered))
+    if COUNT_NAME not in like:
+        return Released(arrays=mean)
+    count = float(summed[COUNT_NAME]) / _total_share(assignments)
+    return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm)))
+
+
+def noise_stddev(answered: Sequence[Assignment]) -> float:
+    """Return the stddev of the noise that the server adds to every coordinate of a sum (see `release_sum`).
+
+    Of gradient sums, noise_multiplier * sensitivity; of weighted updates that much times the largest weight among those
+    who answered, since that is how far the sum moves when one of them is zeroed out.
+    """
+    first = answered[0]
+    largest = max(_share(a) for a in answered)
+    return first.noise_multiplier * float(first.sensitivity or 0.0) * largest
+
+
+def _share(assignment: Assignment) -> float:
+    """Return what a hospital's contribution is multiplied with in the sum."""
+    if assignment.unit == "record":
+        return 1.0
+    return assignment.contribution if assignment.placement == "distributed" else assignment.weight
+
+
+def _total_share(assignments: Sequence[Assignment]) -> float:
+    return math.fsum(_share(assignment) for assignment in assignments)
+
+
+def _like(arrays: Arrays, assignment: Assignment) -> dict[str, NDArray[np.float64]]:
+    like = {name: np.zeros(np.shape(array)) for name, array in arrays.items()}
+    return like | ({COUNT_NAME: np.zeros(())} if assignment.adaptive_clipping else {})
+
+
+def _float_sum(total: exact.FixedSum, answered: Sequence[Assignment], like: Sums) -> Sums:
+    """Return the sum of shares times contributions, in the terms of `_share`."""
+    weight = sum(assignment.weight for assignment in answered)
+    # Weights of gradient sums are all the same and only keep the exact sum in range.
+    factor = float(len(answered)) if answered[0].unit == "record" else weight
+    return {name: array * factor for name, array in exact.mean(total, weight, like).items()}
+
+
+def _with_noise(summed: Sums, stddev: float, noise: np.random.Generator) -> Sums:
+    return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}
+
+
+def _moved(arrays: Arrays, direction: Sums, factor: float) -> Arrays:
+    return {name: np.asarray(array + factor * direction[name]).astype(array.dtype) for name, array in arrays.items()}

@@ -1,0 +1,187 @@
+"""The clipped gradient sum of a Poisson batch: the same in every mode, bounded for every record, rounded one by one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround.config import ModelConfig, TrainingConfig
+from wardround.models import build_model, parameters_of
+from wardround.privacy.integers import from_residues
+from wardround.privacy.skellam import norm_bound_squared
+from wardround.rounds import Assignment
+from wardround.streams import SAMPLING, stream
+
+NUM_RECORDS, NUM_FEATURES, CLIP, STEPS = 40, 6, 0.7, 900.0
+DIMENSION = 2 * NUM_FEATURES + 2
+
+
+def tensors(features, labels, owners=None):
+    return HospitalTensors(
+        train_features=torch.tensor(features),
+        train_labels=torch.tensor(labels),
+        test_features=torch.tensor(features[:0]),
+        test_labels=torch.tensor(labels[:0]),
+        train_owners=None if owners is None else torch.tensor(owners),
+    )
+
+
+def data(seed=0, num_records=NUM_RECORDS):
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(num_records, NUM_FEATURES)).astype(np.float32) * 3
+    return features, generator.integers(0, 2, num_records)
+
+
+def trainer(mode="hooks", seed=7):
+    built, _ = build_model(ModelConfig(name="logistic"), input_shape=(NUM_FEATURES,), num_outputs=2, seed=1)
+    return LocalTrainer(built, TrainingConfig(grad_sample_mode=mode), task="classification", seed=seed)
+
+
+def assignment(placement, **changes):
+    values = {
+        "hospital_id": "north",
+        "round_number": 1,
+        "sample_rate": 0.4,
+        "expected_batch_size": 0.4 * NUM_RECORDS,
+        "num_steps": 1,
+        "noise_multiplier": 1.5,
+        "max_grad_norm": CLIP,
+        "weight": 0.5,
+        "placement": placement,
+        "sensitivity": CLIP,
+    }
+    if placement == "distributed":
+        values |= {"scaled_norm": STEPS, "num_shares": 3, "dimension": DIMENSION, "noise_multiplier": 0.0}
+    return Assignment(**(values | changes))
+
+
+def reference(features, labels, task, seed=7):
+    """The clipped sum of the drawn batch's gradients of softmax regression, in NumPy."""
+    arrays = parameters_of(trainer().model)
+    batch = stream(seed, SAMPLING, 1, "north").random(len(labels)) < task.sample_rate
+    logits = features[batch] @ arrays["1.weight"].T.astype(float) + arrays["1.bias"]
+    residual = np.exp(logits - logits.max(1, keepdims=True))
+    residual = residual / residual.sum(1, keepdims=True) - np.eye(2)[labels[batch]]
+    gradients = np.concatenate(
+        [np.einsum("no,ni->noi", residual, features[batch]).reshape(batch.sum(), -1), residual], axis=1
+    )
+    norms = np.linalg.norm(gradients, axis=1, keepdims=True)
+    return (gradients * np.minimum(1, CLIP / (norms + 1e-6))).sum(axis=0)
+
+
+def flat(arrays):
+    return np.concatenate([arrays["1.weight"].reshape(-1), arrays["1.bias"]])
+
+
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "ghost"])
+def test_the_central_sum_is_the_numpy_loops_without_noise(mode):
+    features, labels = data()
+    local, task = trainer(mode), assignment("central")
+    before = parameters_of(local.model)
+    arrays, execution = local.train(before, tensors(features, labels), task)
+    np.testing.assert_allclose(flat(arrays), reference(features, labels, task), atol=2e-5)
+    assert (execution.num_steps, execution.num_noise_draws, execution.noise_multiplier) == (1, 0, 0.0)
+    for name, array in parameters_of(local.model).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew"])
+def test_the_distributed_sum_is_the_same_within_a_step_a_record(mode):
+    features, labels = data()
+    local, task = trainer(mode), assignment("distributed")
+    arrays, execution = local.train(parameters_of(local.model), tensors(features, labels), task)
+    integers = from_residues(flat(arrays).astype(np.int64))
+    batch = int((stream(7, SAMPLING, 1, "north").random(NUM_RECORDS) < 0.4).sum())
+    error = integers * (CLIP / STEPS) - reference(features, labels, task)
+    assert np.abs(error).max() <= batch * CLIP / STEPS
+    # Unbiased rounding: a quarter of a step's variance a record at most, so five deviations are far below a step each.
+    assert np.abs(error).max() <= 5 * 0.5 * np.sqrt(batch) * CLIP / STEPS
+    assert execution.num_noise_draws == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=some.integers(0, 10_000), scale=some.sampled_from([1e-3, 1.0, 1e4]), sign=some.sampled_from([1, -1]))
+def test_adding_a_record_moves_the_float_sum_by_at_most_the_clip(seed, scale, sign):
+    features, labels = data(seed, 12)
+    features[-1] *= scale * sign
+    task = assignment("central", sample_rate=1.0, expected_batch_size=12.0)
+    local = trainer()
+    start = parameters_of(local.model)
+    with_all, _ = local.train(start, tensors(features, labels), task)
+    without, _ = local.train(start, tensors(features[:-1], labels[:-1]), task)
+    assert np.linalg.norm(flat(with_all).astype(float) - flat(without)) <= CLIP * (1 + 1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=some.integers(0, 10_000), scale=some.sampled_from([1e-3, 1.0, 1e4]))
+def test_adding_a_record_moves_the_integer_sum_by_at_most_the_bound(seed, scale):
+    # Every record is rounded by itself, so the one that is added moves the sum by what it comes to alone.
+    features, labels = data(seed, 1)
+    task = assignment("distributed", sample_rate=1.0, expected_batch_size=1.0)
+    local = trainer()
+    arrays, _ = local.train(parameters_of(local.model), tensors(features * np.float32(scale), labels), task)
+    moved = from_residues(flat(arrays).astype(np.int64))
+    assert (moved**2).sum() <= norm_bound_squared(STEPS, DIMENSION)
+    assert moved.any() or scale > 1  # far away, a record that is on the right side has no gradient at all
+
+
+def test_records_without_finite_gradients_count_as_zero():
+    features, labels = data()
+    broken = features.copy()
+    broken[[2, 5]] = np.nan
+    for placement in ("central", "distributed"):
+        task = assignment(placement, sample_rate=1.0, expected_batch_size=float(NUM_RECORDS))
+        local = trainer()
+        arrays, execution = local.train(parameters_of(local.model), tensors(broken, labels), task)
+        assert execution.num_scrubbed == 2
+        kept = np.delete(np.arange(NUM_RECORDS), [2, 5])
+        values = flat(arrays).astype(float)
+        if placement == "distributed":
+            values = from_residues(flat(arrays).astype(np.int64)) * (CLIP / STEPS)
+        wanted = reference(features[kept], labels[kept], dataclasses.replace(task, sample_rate=1.0))
+        np.testing.assert_allclose(values, wanted, atol=0.02)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=some.integers(0, 10_000))
+def test_a_patients_rows_are_one_gradient(seed):
+    features, labels = data(seed, 8)
+    task = assignment("distributed", sample_rate=1.0, expected_batch_size=1.0)
+    local = trainer()
+    patient = tensors(features, labels, np.zeros(8, np.int64))
+    arrays, execution = local.train(parameters_of(local.model), patient, task)
+    moved = from_residues(flat(arrays).astype(np.int64))
+    assert execution.num_examples == 1
+    assert 0 < (moved**2).sum() <= norm_bound_squared(STEPS, DIMENSION)
+
+
+@pytest.mark.parametrize("placement", ["central", "distributed"])
+def test_an_empty_batch_is_a_zero_sum(placement):
+    features, labels = data()
+    task = assignment(placement, sample_rate=1e-9, expected_batch_size=4e-8)
+    local = trainer()
+    arrays, execution = local.train(parameters_of(local.model), tensors(features, labels), task)
+    assert not flat(arrays).any()
+    assert execution.num_empty_batches == 1
+    noisy, _ = local.train(
+        parameters_of(local.model), tensors(features, labels), dataclasses.replace(task, noise_multiplier=2.0)
+    )
+    assert flat(noisy).any() == (placement == "distributed")
+
+
+def test_a_large_batch_is_worked_off_in_parts(monkeypatch):
+    features, labels = data()
+    task = assignment("distributed", sample_rate=1.0, expected_batch_size=float(NUM_RECORDS))
+    sums = []
+    for block in (2**22, 3 * DIMENSION):
+        monkeypatch.setattr("wardround.clients.gradient_sums._BLOCK_FLOATS", block)
+        monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 7 * DIMENSION if block < 100 else 2**27)
+        local = trainer()
+        arrays, _ = local.train(parameters_of(local.model), tensors(features, labels), task)
+        sums.append(from_residues(flat(arrays).astype(np.int64)))
+    assert np.abs(sums[0] - sums[1]).max() <= NUM_RECORDS
+    np.testing.assert_allclose(sums[1] * (CLIP / STEPS), reference(features, labels, task), atol=0.02)

@@ -1,0 +1,142 @@
+"""What a hospital sends for its update: bounded, with the noise that is billed, and defined for odd updates."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from scipy.stats import chisquare, kstest, skellam
+
+from wardround.clients.updates import release_update
+from wardround.privacy.clipping import COUNT_NAME, JOINT_NORM
+from wardround.privacy.integers import from_residues
+from wardround.privacy.mechanisms import mechanism_of
+from wardround.privacy.skellam import norm_bound_squared
+from wardround.rounds import Assignment
+
+SHAPES = {"w": (300, 60), "b": (7,), "temperature": ()}
+SIZE = 300 * 60 + 7 + 1
+
+
+def assignment(placement, *, noise_multiplier=1.5, adaptive=False, **changes):
+    values = {
+        "hospital_id": "Basel",
+        "round_number": 1,
+        "sample_rate": 0.2,
+        "expected_batch_size": 20.0,
+        "num_steps": 7,
+        "noise_multiplier": noise_multiplier,
+        "max_grad_norm": 0.5,
+        "weight": 0.25,
+        "unit": "hospital",
+        "placement": placement,
+        "sensitivity": mechanism_of("hospital", placement).sensitivity(0.5, adaptive_clipping=adaptive),
+        "adaptive_clipping": adaptive,
+    }
+    if placement == "distributed":
+        values |= {"scaled_norm": 2000.0, "num_shares": 4, "dimension": SIZE + adaptive}
+    return Assignment(**(values | changes))
+
+
+def zeros():
+    return {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
+
+
+def sent(update, task, seed=1):
+    before = {name: np.full(shape, 2.0, np.float32) for name, shape in SHAPES.items()}
+    after = {name: (before[name] + update[name]).astype(np.float32) for name in SHAPES}
+    return release_update(
+        before, after, task, noise=np.random.default_rng(seed), rounding=np.random.default_rng(seed + 1000)
+    )
+
+
+def flat(arrays):
+    return np.concatenate([np.asarray(array).reshape(-1) for array in arrays.values()])
+
+
+def random_update(seed, scale):
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(size=shape) * scale for name, shape in SHAPES.items()}
+
+
+def test_local_noise_is_that_of_twice_the_clip_and_of_no_other_scale():
+    arrays, counts = sent(zeros(), assignment("local"))
+    values = flat(arrays) - 2.0
+    stddev = 1.5 * 2 * 0.5
+    assert kstest(values, "norm", args=(0, stddev)).pvalue > 0.01
+    for wrong in (2 / 3, 3 / 2):
+        assert kstest(values, "norm", args=(0, stddev * wrong)).pvalue < 1e-6
+    assert (counts["num_noise_draws"], counts["noise_multiplier"]) == (1, pytest.approx(1.5))
+    assert {name: (array.shape, str(array.dtype)) for name, array in arrays.items()} == {
+        name: (shape, "float32") for name, shape in SHAPES.items()
+    }
+
+
+def test_a_share_of_integer_noise_is_a_quarter_of_the_whole_and_of_no_other_scale():
+    arrays, counts = sent(zeros(), assignment("distributed"))
+    values = from_residues(flat(arrays).astype(np.int64))
+    variance = (1.5 * 2000.0) ** 2 / 4
+    edges = skellam.ppf(np.linspace(0, 1, 41)[1:-1], variance / 2, variance / 2)
+    counted = np.bincount(np.searchsorted(edges, values), minlength=40)
+    for factor, accepted in ((1.0, True), (2 / 3, False), (3 / 2, False)):
+        wrong = variance * factor**2
+        expected = np.diff(np.concatenate([[0.0], skellam.cdf(edges, wrong / 2, wrong / 2), [1.0]])) * len(values)
+        pvalue = chisquare(counted, expected).pvalue
+        assert pvalue > 0.01 if accepted else pvalue < 1e-6
+    assert (counts["num_noise_draws"], counts["noise_multiplier"]) == (1, pytest.approx(1.5))
+    assert all(array.dtype == np.uint32 for array in arrays.values())
+
+
+def test_central_updates_carry_no_noise():
+    arrays, counts = sent(random_update(3, 1e-4), assignment("central"))
+    np.testing.assert_allclose(flat(arrays), flat(random_update(3, 1e-4)), atol=3e-7)
+    assert (counts["num_noise_draws"], counts["noise_multiplier"]) == (0, 0.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=some.integers(0, 2**31), scales=some.tuples(some.floats(1e-4, 10), some.floats(1e-4, 10)))
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("placement", ["local", "distributed", "central"])
+def test_two_updates_are_never_further_apart_than_the_sensitivity(placement, adaptive, seed, scales):
+    """Neighbours: any two updates (local); an update and none at all (distributed, central)."""
+    if placement == "local" and adaptive:
+        return
+    task = assignment(placement, noise_multiplier=0.0, adaptive=adaptive)
+    first, second = (flat(sent(random_update(seed + k, scales[k]), task)[0]) for k in (0, 1))
+    if placement == "local":
+        assert np.linalg.norm(first.astype(float) - second) <= task.sensitivity * (1 + 1e-4)
+    elif placement == "central":
+        assert np.linalg.norm(first.astype(float)) <= task.sensitivity
+    else:
+        integers = from_residues(first.astype(np.int64))
+        assert (integers**2).sum() <= norm_bound_squared(2000.0, task.dimension)
+
+
+def test_sensitivity_with_the_count_is_that_of_both_together():
+    task = assignment("central", adaptive=True)
+    assert task.sensitivity == pytest.approx(0.5 * JOINT_NORM)
+    long, _ = sent(random_update(1, 1.0), task)
+    short, _ = sent(zeros(), task)
+    assert float(long[COUNT_NAME]) == -float(short[COUNT_NAME]) == pytest.approx(-0.5 * 2 / 3 * 0.5)
+    assert np.linalg.norm(flat(long).astype(float)) == pytest.approx(0.5 * math.hypot(1, 1 / 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("placement", ["local", "distributed", "central"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_an_update_that_is_not_finite_is_sent_as_a_zero_update_and_counted(placement, bad):
+    broken = zeros()
+    broken["b"][3] = bad
+    task = assignment(placement)
+    arrays, counts = sent(broken, task)
+    wanted, fine = sent(zeros(), task)
+    np.testing.assert_array_equal(flat(arrays), flat(wanted))
+    assert (counts["num_replaced"], fine["num_replaced"]) == (1, 0)
+
+
+def test_a_share_scaled_down_stays_within_the_bound_and_keeps_its_direction():
+    update = random_update(5, 1.0)
+    task = assignment("distributed", noise_multiplier=0.0, contribution=0.25)
+    integers = from_residues(flat(sent(update, task)[0]).astype(np.int64))
+    wanted = flat(update) / np.linalg.norm(flat(update)) * 2000.0 * 0.25
+    assert np.abs(integers - wanted).max() < 1.001

@@ -1,0 +1,72 @@
+"""A hospital's update is clipped as a whole, whatever is in it; the clip follows the quantile it is told to."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from wardround.privacy.clipping import COUNT_NAME, JOINT_NORM, centred_count, clip_update, next_clip, quantile_of
+
+
+def norm(update):
+    return math.sqrt(sum(float((array.astype(float) ** 2).sum()) for array in update.values()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=some.integers(0, 2**32), scale=some.floats(1e-6, 1e6), max_norm=some.floats(1e-3, 1e3))
+def test_the_norm_over_all_parameters_is_bounded_even_after_float32(seed, scale, max_norm):
+    drawn = np.random.default_rng(seed)
+    update = {"w": drawn.normal(size=(3, 4)) * scale, "b": drawn.normal(size=2) * scale, "t": drawn.normal() * scale}
+    clipped, within, finite = clip_update(update, max_norm)
+    assert finite and within == (norm({k: np.asarray(v) for k, v in update.items()}) <= max_norm)
+    assert norm({name: array.astype(np.float32) for name, array in clipped.items()}) <= max_norm * (1 + 1e-7)
+    assert {name: array.shape for name, array in clipped.items()} == {"w": (3, 4), "b": (2,), "t": ()}
+    if within:
+        for name, array in clipped.items():
+            np.testing.assert_allclose(array, update[name], rtol=2e-6)
+
+
+def test_a_zero_update_stays_zero():
+    clipped, within, finite = clip_update({"w": np.zeros(3), "t": np.zeros(())}, 1.0)
+    assert (norm(clipped), within, finite) == (0.0, True, True)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_update_that_is_not_finite_becomes_the_zero_update(bad):
+    clipped, within, finite = clip_update({"w": np.array([1.0, bad]), "t": np.array(2.0)}, 1.0)
+    assert (norm(clipped), within, finite) == (0.0, True, False)
+
+
+def test_huge_updates_have_an_infinite_norm_and_are_still_clipped():
+    clipped, within, finite = clip_update({"w": np.array([1e300, 1e300])}, 1.0)
+    assert finite and not within and norm(clipped) <= 1.0
+
+
+def test_the_count_costs_a_tenth_of_the_divergence():
+    # Zeroing a hospital out moves the update by at most one clip and the count by half a step.
+    moved = float(centred_count(within=True, max_norm=3.0))
+    assert moved == -float(centred_count(within=False, max_norm=3.0))
+    assert math.hypot(3.0, moved) == pytest.approx(3.0 * JOINT_NORM)
+    assert moved**2 / (3.0 * JOINT_NORM) ** 2 == pytest.approx(0.1)
+    # Andrew et al. 2021, theorem 1: update noise z_d, count noise s_b and the joint z have z^-2 = z_d^-2 + (2 s_b)^-2.
+    z = 1.7
+    update_noise = z * JOINT_NORM
+    count_noise = z * JOINT_NORM * 3.0 * 0.5 / moved
+    assert z**-2 == pytest.approx(update_noise**-2 + (2 * count_noise) ** -2)
+    assert COUNT_NAME not in clip_update({"w": np.zeros(1)}, 1.0)[0]
+
+
+def test_the_quantile_is_read_back_and_kept_in_range():
+    counts = [float(centred_count(within=within, max_norm=2.0)) for within in (True, True, True, False)]
+    assert quantile_of(sum(counts) / 4, 2.0) == pytest.approx(0.75)
+    assert (quantile_of(50.0, 2.0), quantile_of(-50.0, 2.0)) == (1.0, 0.0)
+
+
+def test_the_clip_finds_the_quantile_of_the_norms():
+    norms = np.random.default_rng(0).lognormal(size=2001)
+    clip = 20.0
+    for _ in range(400):
+        clip = next_clip(clip, float((norms <= clip).mean()), 0.7, 0.2)
+    assert clip == pytest.approx(np.quantile(norms, 0.7), rel=0.01)

@@ -1,0 +1,113 @@
+"""What the other placements would cost: the figures of theory, at one epsilon, units apart."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from small_runs import small_config
+from typer.testing import CliRunner
+
+from wardround.cli import app
+from wardround.config import Config
+from wardround.privacy.accounting import rdp_epsilon
+from wardround.privacy.mechanisms import MECHANISMS
+from wardround.privacy.phases import Phase
+from wardround.rounds import HospitalProfile
+from wardround.server.placements import compare_placements, plan_notes
+from wardround.server.planning import plan_federation
+
+COMPARED = {"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4}
+
+
+def profiles(sizes: list[int]) -> list[HospitalProfile]:
+    return [
+        HospitalProfile(
+            hospital_id=f"hospital-{index:03d}",
+            num_train=size,
+            num_test=5,
+            fingerprint="0" * 64,
+            majority_accuracy=0.5,
+            task="classification",
+            input_shape=(30,),
+            num_outputs=2,
+        )
+        for index, size in enumerate(sizes)
+    ]
+
+
+def compared(config: Config, sizes: list[int], num_parameters: int = 62) -> dict[str, dict[str, dict[str, Any]]]:
+    rows = compare_placements(plan_federation(config, profiles(sizes), num_parameters))
+    return {unit: {row["placement"]: row for row in of} for unit, of in rows.items()}
+
+
+@pytest.mark.parametrize("n", [4, 25, 100])
+def test_the_gap_between_local_and_central_is_the_root_of_n(n: int) -> None:
+    rows = compared(small_config(privacy=COMPARED), [400] * n)
+    record, hospital = rows["record"], rows["hospital"]
+    assert record["local"]["stddev_on_average"] / record["central"]["stddev_on_average"] == pytest.approx(
+        math.sqrt(n), rel=1e-3
+    )
+    # At hospital level neighbours are twice as far apart where the noise is local.
+    assert hospital["local"]["stddev_on_average"] / hospital["central"]["stddev_on_average"] == pytest.approx(
+        2 * math.sqrt(n), rel=1e-3
+    )
+    for unit in (record, hospital):
+        # Integer noise costs a little more than Gaussian, never less.
+        ratio = unit["distributed"]["stddev_on_average"] / unit["central"]["stddev_on_average"]
+        assert 1 - 1e-4 < ratio < 1.03
+        assert unit["distributed"]["num_shares"] == n
+
+
+def test_every_row_spends_the_same_epsilon_at_the_worst_hospital() -> None:
+    config = small_config(privacy=COMPARED, training={"num-rounds": 10, "local-steps": 3, "sample-rate": 0.1})
+    rows = compared(config, [100, 300, 600])
+    for unit, of in rows.items():
+        for placement, row in of.items():
+            noise = row["noise_multiplier"][0]
+            steps = 30 if unit == "record" else 10
+            rate = 0.1 if unit == "record" else 1.0
+            if placement != "distributed":
+                spent = rdp_epsilon([Phase(noise_multiplier=noise, sample_rate=rate, num_steps=steps)], 1e-4)
+                assert spent == pytest.approx(2.0, rel=1e-3) and spent <= 2.0
+            assert row["epsilon"] == 2.0 and row["relation"] == MECHANISMS[unit, placement].relation
+            assert row["readers"]["server"] == ("inf" if placement == "central" else "bill")
+
+
+def test_without_a_target_the_epsilon_of_the_noise_is_compared() -> None:
+    config = small_config()
+    planned = plan_federation(config, profiles([200, 400]), 62)
+    rows = compare_placements(planned)
+    assert {row["epsilon"] for of in rows.values() for row in of} == {planned.epsilon_max}
+    assert rows["record"][0]["noise_multiplier"] == pytest.approx([1.0, 1.0], rel=2e-4)
+
+
+def test_rows_without_an_answer_say_why() -> None:
+    overlap = compared(small_config(privacy=COMPARED | {"patient-overlap": 2}), [200, 300])["record"]
+    assert overlap["local"]["reason"] == "" and overlap["central"]["noise_multiplier"] is None
+    assert "no bound for a patient in several hospitals" in overlap["central"]["reason"]
+    assert compared(small_config(privacy={"noise-multiplier": 0.0}), [200, 300]) == {}
+    none = small_config(privacy={"noise-multiplier": None, "placement": "none"})
+    assert compared(none, [200, 300]) == {} and plan_notes(plan_federation(none, profiles([9, 9]))) == ()
+
+
+def test_notes_warn_of_one_share_and_of_few_hospitals() -> None:
+    config = small_config(
+        privacy={"unit": "hospital", "placement": "distributed"}, aggregation={"protocol": "secure-sum"}
+    )
+    one_share, few = plan_notes(plan_federation(config, profiles([200] * 4), 62))
+    assert "min-survivors = 1 every hospital adds the whole noise" in one_share
+    # Four hospitals each add noise of 1 clip a coordinate: 2 / 4 on the mean, times the root of 62 coordinates.
+    assert f"{0.5 * math.sqrt(62):.3g} times as long" in few
+
+
+def test_plan_prints_and_writes_it() -> None:
+    runner = CliRunner()
+    arguments = ["plan", "--set", "simulation.engine=inline", "--target-epsilon", "3"]
+    text = runner.invoke(app, arguments)
+    assert text.exit_code == 0, text.output
+    assert "At epsilon 3.00 for patients' records" in text.output and "whole hospitals" in text.output
+    assert "Epsilon against each reader: server" in text.output
+    told = json.loads(runner.invoke(app, [*arguments, "--json"]).output)
+    assert [row["placement"] for row in told["placements"]["hospital"]] == ["local", "distributed", "central"]
+    assert set(told["epsilon"]["readers"]) == {"server", "hospital", "recipient"}

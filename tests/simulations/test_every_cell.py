@@ -1,0 +1,301 @@
+"""Every cell of unit x placement from settings to run folder: figures, resume, dropouts, engines, what leaves."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import dp_accounting
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from safetensors.numpy import load_file
+from small_runs import results_of, rows_of, small_config
+
+from wardround import wire
+from wardround.clients.training import LocalTrainer
+from wardround.config import Config
+from wardround.errors import ConfigError
+from wardround.models import parameters_of
+from wardround.privacy.clipping import COUNT_NAME
+from wardround.privacy.mechanisms import MECHANISMS
+from wardround.reports import write_report
+from wardround.reports.folder import read_run
+from wardround.reports.numbers import epsilon_text
+from wardround.reports.words import privacy_sentence
+from wardround.server.verify import verify_run
+from wardround.simulations.grid import SimulatedGrid
+from wardround.simulations.runs import plan, resume, run
+
+CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+DELTA = 1e-4
+
+
+def settings(unit: str, placement: str, adaptive: bool = False, **sections: dict[str, Any]) -> Config:
+    gradient = unit == "record" and placement != "local"
+    whole: dict[str, dict[str, Any]] = {
+        "training": {"num-rounds": 2, "local-steps": None if gradient else 2},
+        "privacy": {"unit": unit, "placement": placement, "target-delta": DELTA},
+        "aggregation": {"protocol": "secure-sum", "min-survivors": 2},
+    }
+    if adaptive:
+        whole["privacy"]["adaptive-clipping"] = True
+    return small_config(**{name: whole.get(name, {}) | sections.get(name, {}) for name in whole | sections})
+
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+def test_a_run_says_what_it_protects_and_its_ledger_verifies(
+    unit: str, placement: str, adaptive: bool, tmp_path: Path
+) -> None:
+    summary = run(settings(unit, placement, adaptive), out=tmp_path / "run").summary
+    cell = MECHANISMS[unit, placement]
+    assert {key: summary[key] for key in ("unit", "placement", "relation", "mechanism")} == {
+        "unit": unit,
+        "placement": placement,
+        "relation": cell.relation,
+        "mechanism": cell.name,
+    }
+    epsilon = summary["epsilon"]
+    assert epsilon["total"] == epsilon["max"] == max(epsilon["hospitals"].values()) == epsilon["readers"]["recipient"]
+    written = json.loads((tmp_path / "run" / "summary.json").read_text())["epsilon"]["readers"]
+    if placement == "central":
+        assert written["server"] == "inf" and math.isinf(epsilon["readers"]["server"])
+    else:
+        assert epsilon["readers"]["server"] == epsilon["total"]
+    assert (epsilon["readers"]["hospital"] > epsilon["total"]) == (placement == "distributed")
+    if placement != "distributed":
+        event = eval(summary["events"]["hospital-01"][0], vars(dp_accounting))
+        accountant = dp_accounting.pld.PLDAccountant(value_discretization_interval=1e-4)
+        assert epsilon["total"] == pytest.approx(accountant.compose(event).get_epsilon(DELTA), rel=2e-3)
+    findings, sentence = verify_run(tmp_path / "run")
+    assert not findings and "every epsilon recomputed" in sentence
+    rows = rows_of(tmp_path / "run" / "hospitals.csv")
+    steps = 1 if unit == "hospital" or placement != "local" else 2
+    assert {row["num_steps"] for row in rows if row["selected"] == "1"} == {str(steps)}
+    assert (summary["max_grad_norm"] != 1.0) == adaptive
+    page = write_report(tmp_path / "run").read_text()
+    sentence = privacy_sentence(read_run(tmp_path / "run"))
+    assert ("but not from the server" in sentence) == (placement == "central")
+    weaker = f"other hospitals (epsilon <= {epsilon_text(epsilon['readers']['hospital'])})"
+    assert (weaker in sentence) == (placement == "distributed")
+    assert ("Against another hospital that takes part it is" in page) == (placement == "distributed")
+
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+def test_a_resumed_run_ends_in_the_same_bits(
+    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(unit, placement, adaptive, training={"num-rounds": 3}, simulation={"dropout-rate": 0.2})
+    whole = run(config, out=tmp_path / "whole").folder
+    real = LocalTrainer.train
+
+    def failing(self: Any, arrays: Any, tensors: Any, assignment: Any, **options: Any) -> Any:
+        result = real(self, arrays, tensors, assignment, **options)
+        if assignment.round_number == 2:
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LocalTrainer, "train", failing)
+        run(config, out=tmp_path / "broken")
+    resumed = resume(tmp_path / "broken").folder
+    assert results_of(resumed) == results_of(whole)
+    assert verify_run(resumed)[0] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("unit", "placement", "adaptive"),
+    [("record", "central", False), ("record", "distributed", False), ("hospital", "distributed", True)],
+)
+def test_the_number_of_workers_changes_nothing(unit: str, placement: str, adaptive: bool, tmp_path: Path) -> None:
+    inline = run(settings(unit, placement, adaptive), out=tmp_path / "inline").folder
+    config = settings(unit, placement, adaptive, simulation={"engine": "ray", "num-workers": 2})
+    assert results_of(run(config, out=tmp_path / "ray").folder) == results_of(inline)
+
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+def test_nothing_leaves_a_hospital_that_is_not_on_the_list(
+    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    arrays: set[str] = set()
+    real = LocalTrainer.train
+    parameters: set[str] = set()
+
+    def watched(self: Any, *args: Any, **options: Any) -> Any:
+        sent, execution = real(self, *args, **options)
+        arrays.update(sent)
+        parameters.update(parameters_of(self.model))
+        return sent, execution
+
+    wave = SimulatedGrid.send_and_sum
+
+    def listening(self: Any, *args: Any, **options: Any) -> Any:
+        replies, total = wave(self, *args, **options)
+        for reply in replies:
+            for name, record in reply.content.items():
+                if isinstance(record, ArrayRecord):
+                    seen.add(name)
+                    arrays.update(record)
+                else:
+                    assert isinstance(record, ConfigRecord | MetricRecord)
+                    seen.update(record)
+        return replies, total
+
+    monkeypatch.setattr(LocalTrainer, "train", watched)
+    monkeypatch.setattr(SimulatedGrid, "send_and_sum", listening)
+    run(settings(unit, placement, adaptive), out=tmp_path / "run")
+    assert seen <= set(wire.LEAVES_HOSPITAL)
+    assert arrays - parameters == ({COUNT_NAME} if adaptive else set())
+    assert "arrays" not in seen  # only their sum reached the server
+
+
+def test_a_reply_with_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shorter = {key: value for key, value in wire.LEAVES_HOSPITAL.items() if key != "num-scrubbed"}
+    monkeypatch.setattr(wire, "LEAVES_HOSPITAL", shorter)
+    with pytest.raises(Exception, match="num-scrubbed must not leave a hospital"):
+        run(settings("record", "central"), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(("unit", "placement"), [cell for cell in MECHANISMS if cell[1] != "local"])
+def test_a_round_below_the_least_replies_is_abandoned_and_paid_for(
+    unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = {1: frozenset({"hospital-01", "hospital-03"})}
+    monkeypatch.setattr("wardround.server.loop.draw_dropouts", lambda *given: gone.get(given[2], frozenset()))
+    folder = run(settings(unit, placement, training={"num-rounds": 1}), out=tmp_path / "run").folder
+    before, after = rows_of(folder / "rounds.csv")
+    assert (after["num_selected"], after["num_completed"]) == ("3", "0")
+    assert before["loss"] == after["loss"] and float(after["epsilon_max"]) > 0
+    start, end = (load_file(folder / "checkpoints" / f"round-{k:06d}.safetensors") for k in (0, 1))
+    assert {name: array.tobytes() for name, array in start.items()} == {k: v.tobytes() for k, v in end.items()}
+    assert verify_run(folder)[0] == []
+
+
+@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+def test_a_target_is_met_by_all_and_nearly_spent_by_the_worst(unit: str, placement: str) -> None:
+    planned = plan(settings(unit, placement, privacy={"noise-multiplier": None, "target-epsilon": 3.0}))
+    epsilons = [hospital.epsilon for hospital in planned.hospitals]
+    assert max(epsilons) <= 3.0 and max(epsilons) > 2.99
+    noises = {hospital.noise_multiplier for hospital in planned.hospitals}
+    assert len(noises) == 1 or placement == "local"
+
+
+@pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
+@pytest.mark.parametrize(("unit", "placement"), [cell for cell in MECHANISMS if cell != ("record", "local")])
+def test_the_budget_holds_in_every_cell(unit: str, placement: str, on_budget: str, tmp_path: Path) -> None:
+    five = {"num-rounds": 5}
+    whole = plan(settings(unit, placement, training=five, privacy={"noise-multiplier": 3.0}))
+    budget = 0.7 * whole.epsilon_max
+    privacy = {"noise-multiplier": 3.0, "budget-epsilon": budget, "on-budget": on_budget}
+    summary = run(settings(unit, placement, training=five, privacy=privacy), out=tmp_path / "run").summary
+    assert 0.5 * budget < max(summary["epsilon"]["hospitals"].values()) <= budget
+    assert (summary["num_rounds"] == 5) == (on_budget == "replan")
+    assert verify_run(tmp_path / "run")[0] == []
+
+
+@pytest.mark.parametrize("strategy", ["fedavgm", "fedadam", "fedyogi", "fedadagrad"])
+@pytest.mark.parametrize(("unit", "placement"), [("record", "central"), ("hospital", "distributed")])
+def test_server_optimizers_work_on_the_private_sum(unit: str, placement: str, strategy: str, tmp_path: Path) -> None:
+    config = settings(unit, placement, aggregation={"strategy": strategy})
+    run(config, out=tmp_path / "run")
+    model = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(np.isfinite(array).all() for array in model.values())
+
+
+def test_cohorts_drawn_from_the_hospitals_pay_only_where_they_take_part(tmp_path: Path) -> None:
+    for unit, placement in MECHANISMS:
+        config = settings(
+            unit, placement, federation={"num-hospitals": 5}, training={"num-rounds": 3, "fraction-train": 0.4}
+        )
+        folder = run(config, out=tmp_path / f"{unit}-{placement}").folder
+        joined = [row for row in rows_of(folder / "hospitals.csv") if row["selected"] == "1"]
+        assert len(joined) == 6
+        assert verify_run(folder)[0] == []
+
+
+@pytest.mark.parametrize("strategy", ["own_strategies:counting"])
+@pytest.mark.parametrize("placement", ["central", "distributed"])
+def test_a_strategy_that_wants_single_updates_is_refused_where_they_carry_no_noise(
+    placement: str, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "strategies"))
+    protocol = "plain" if placement == "central" else "secure-sum"
+    config = settings("hospital", placement, aggregation={"strategy": strategy, "protocol": protocol})
+    with pytest.raises(ConfigError, match="carries no noise with placement"):
+        run(config, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_hospital_refuses_to_send_what_another_cell_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = settings("hospital", "central")
+
+    def lied_to(config: Any, federation: Any) -> Any:
+        return original(settings("hospital", "local"), federation)
+
+    from wardround.simulations import runs
+
+    original = runs.make_client_app
+    monkeypatch.setattr(runs, "make_client_app", lied_to)
+    with pytest.raises(Exception, match="the assignment's placement = central, and this hospital's settings say local"):
+        run(asked, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("placement", ["local", "distributed", "central"])
+def test_hospital_level_says_when_little_is_learned(placement: str, tmp_path: Path) -> None:
+    notes = run(settings("hospital", placement), out=tmp_path / "run").summary["notes"]
+    assert any("hospitals are the unit, and 3 are few" in note for note in notes)
+
+
+def test_delta_at_hospital_level_is_held_against_the_number_of_hospitals() -> None:
+    with pytest.raises(ConfigError, match="since one of 3 hospitals is what is protected"):
+        plan(settings("hospital", "central", privacy={"target-delta": 0.5}))
+    # A delta that hospitals' records would not allow: the unit is the hospital.
+    assert plan(settings("hospital", "central", privacy={"target-delta": 0.3})).epsilon_max > 0
+
+
+def test_counts_of_few_people_are_not_shown(tmp_path: Path) -> None:
+    config = settings("hospital", "central", federation={"num-hospitals": 60}, privacy={"target-delta": 1e-3})
+    folder = run(config, out=tmp_path / "run").folder
+    summary = json.loads((folder / "summary.json").read_text())
+    shown = [hospital[key] for hospital in summary["hospitals"] for key in ("num_train", "num_test")]
+    shown += [row["num_examples"] for row in rows_of(folder / "hospitals.csv")]
+    assert "<10" in shown
+    assert all(value == "<10" or int(value) >= 10 for value in shown)
+    write_report(folder)
+
+
+def test_an_update_that_is_not_finite_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "wardround.clients.training.parameters_of",
+        lambda model: {name: array * np.nan for name, array in parameters_of(model).items()},
+    )
+    summary = run(settings("hospital", "central"), out=tmp_path / "run").summary
+    assert any("not finite counted as zero" in sentence for sentence in summary["left_out"])
+    assert math.isfinite(summary["loss"])
+
+
+def test_a_tampered_bill_is_found(tmp_path: Path) -> None:
+    folder = run(settings("record", "distributed"), out=tmp_path / "run").folder
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["epsilon"]["readers"]["hospital"] = summary["epsilon"]["total"]
+    path.write_text(json.dumps(summary))
+    findings, _ = verify_run(folder)
+    assert len(findings) == 1 and "summary.json epsilon against hospital says" in findings[0]
+
+
+@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+def test_real_hospitals(unit: str, placement: str, real_data: Path, tmp_path: Path) -> None:
+    config = settings(
+        unit,
+        placement,
+        federation={"dataset": "heart-disease", "num-hospitals": None, "data-dir": str(real_data)},
+        privacy={"target-delta": 1e-3},
+        aggregation={"min-survivors": 4},
+    )
+    summary = run(config, out=tmp_path / "run").summary
+    assert summary["num_hospitals"] == 4 and summary["status"] == "done"
+    assert verify_run(tmp_path / "run")[0] == []
