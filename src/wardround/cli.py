@@ -108,12 +108,41 @@ def plan(
 
 
 @app.command()
+def compare(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A base job and what is varied.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder, or this study's, to go on.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
+    from wardround import simulations
+    from wardround.reports import StudyProgress, print_study, write_study_report
+
+    settings = simulations.load_study(study)
+    folder = out or simulations.default_study_path(settings)
+    with _resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
+        done = simulations.compare(settings, folder, progress=bar.update)
+    write_study_report(folder)
+    if as_json:
+        typer.echo(json.dumps(done.to_dict(), indent=2))
+    else:
+        print_study(folder, _console())
+    if done.failures:
+        raise WardroundError(
+            f"{len(done.failures)} of {done.num_runs} runs failed; the others' results are in {folder}. To try these "
+            f"again: wardround compare {study} --out {folder}"
+        )
+
+
+@app.command()
 def report(run_dir: RunDir) -> None:
-    """Build report.html again from the files of a run folder."""
-    from wardround.reports import write_report
+    """Build report.html again from the files of a run folder, or of a study's."""
+    from wardround.reports import write_report, write_study_report
     from wardround.server.run_folder import open_run_folder
 
-    typer.echo(write_report(open_run_folder(run_dir).path))
+    is_study = (run_dir / "study.json").is_file()
+    typer.echo(write_study_report(run_dir) if is_study else write_report(open_run_folder(run_dir).path))
 
 
 @ledger_app.command("show")
@@ -236,6 +265,16 @@ def _resumable(folder: Path) -> Iterator[None]:
                 f"interrupted: every committed round is kept; go on with: wardround resume {folder}"
             ) from None
         raise WardroundError("interrupted before the run began: nothing was trained or charged") from None
+
+
+@contextmanager
+def _resumable_study(study: Path, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise WardroundError(
+            f"interrupted: what is done is kept; go on with: wardround compare {study} --out {folder}"
+        ) from None
 
 
 def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:

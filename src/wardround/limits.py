@@ -102,6 +102,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     tuple[float, ...]: "a list of numbers",
     tuple[int, ...]: "a list of whole numbers",
+    tuple[str, ...]: "a list of texts",
     dict[str, float]: "a table of numbers",
 }
 
@@ -118,6 +119,8 @@ def _check_limits(section: str, item: Field[Any], value: Any) -> None:
         raise ConfigError(f'{name} = "{value}" must be one of {", ".join(available)} ([{section}] {name}){hint}')
     if reason := _REASONS_NOT_YET.get((section, item.name, value)):
         raise ConfigError(f'{name} = "{value}" is not available ([{section}] {name}): {reason}')
+    if not isinstance(value, int | float):
+        return
     inside = (
         value >= limits.get("least", value)
         and value <= limits.get("most", value)

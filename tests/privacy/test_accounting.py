@@ -23,6 +23,7 @@ from wardround.privacy.accounting import (
     rdp_epsilon,
 )
 from wardround.privacy.loss_distribution import composed_epsilon, grid_interval
+from wardround.privacy.phases import Release
 
 
 def phase(noise_multiplier, sample_rate, num_steps):
@@ -246,3 +247,20 @@ def test_calibration_refuses_the_impossible():
 def test_phase_refuses_negative_steps():
     with pytest.raises(ConfigError, match="num-steps = -1 must be >= 0"):
         phase(1.0, 0.1, -1)
+
+
+def test_integer_noise_shared_by_few_of_many_is_calibrated_within_32_bits():
+    release = Release(
+        sample_rate=1.0,
+        unit="hospital",
+        relation="zero-out-one-hospital",
+        placement="distributed",
+        dimension=1000,
+        num_shares=1,
+        most_contributions=1000,
+        most_shares=1000,
+    )
+    noise = calibrate_noise_multiplier(3.0, 1e-4, 1.0, 20, (), release)
+    assert rdp_epsilon([release.phase(noise, 20)], 1e-4) <= 3.0
+    with pytest.raises(BudgetError, match=r"can be .* at most"):
+        calibrate_noise_multiplier(1e-7, 1e-4, 1.0, 20, (), release)

@@ -26,7 +26,7 @@ def text_of(page: Path) -> str:
         ({"placement": "none"}, ["Trained without privacy", "epsilon is infinite for every reader"]),
         (
             {"placement": "central"},
-            ["not against the server", "the sum over hospitals before the noise is added"],
+            ["not against the server", "every hospital's contribution before the noise is added"],
         ),
         ({"placement": "distributed"}, ["as long as secure aggregation does"]),
         ({"task": "regression"}, ["r2 on the hospitals' test records", "better than always answering the mean"]),

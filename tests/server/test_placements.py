@@ -111,3 +111,12 @@ def test_plan_prints_and_writes_it() -> None:
     told = json.loads(runner.invoke(app, [*arguments, "--json"]).output)
     assert [row["placement"] for row in told["placements"]["hospital"]] == ["local", "distributed", "central"]
     assert set(told["epsilon"]["readers"]) == {"server", "hospital", "recipient"}
+
+
+def test_the_plans_own_placement_is_listed_with_its_own_noise_whatever_the_deltas() -> None:
+    deltas = {"hospital-000": 1e-6, "hospital-001": 1e-3}
+    config = small_config(privacy={"noise-multiplier": 1.0, "target-delta": deltas})
+    plan = plan_federation(config, profiles([400, 400]), 62)
+    row = compared(config, [400, 400])["record"]["local"]
+    assert row["epsilon"] == plan.epsilon_max
+    assert row["noise_multiplier"] == [1.0, 1.0]

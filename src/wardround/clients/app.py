@@ -25,7 +25,7 @@ from wardround.models import build_model, load_parameters
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment, HospitalProfile
 
-__all__ = ["app", "build_trainer", "hospital_profile", "make_client_app"]
+__all__ = ["app", "build_trainer", "hospital_profile", "hospital_tensors", "make_client_app"]
 
 
 def make_client_app(config: Config, federation: Federation) -> ClientApp:
@@ -44,7 +44,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     def tensors_of(hospital: HospitalData) -> HospitalTensors:
         if hospital.hospital_id not in tensors:
-            tensors[hospital.hospital_id] = _to_tensors(hospital, trainer().device)
+            tensors[hospital.hospital_id] = hospital_tensors(hospital, trainer().device)
         return tensors[hospital.hospital_id]
 
     @client_app.query("profile")
@@ -194,8 +194,8 @@ def _hospital(federation: Federation, context: Context) -> HospitalData:
     return federation.hospitals[index]
 
 
-def _to_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
-    # torch.tensor copies: the arrays are read-only, and may live in memory shared with other workers.
+def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
+    """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared."""
     return HospitalTensors(
         train_features=torch.tensor(hospital.train_features, device=device),
         train_labels=torch.tensor(hospital.train_labels, device=device),

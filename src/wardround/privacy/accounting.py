@@ -35,7 +35,7 @@ __all__ = [
 _CALIBRATION = 1e-4
 # Adding the same steps up round by round rounds differently; the last round must not fail for it.
 _SAFETY = 1 - 1e-9
-_MOST_NOISE = 1e7
+_MOST_NOISE, _LEAST_CEILING = 1e7, 1e-3
 _TAIL_DELTA = 1e-13
 
 
@@ -185,16 +185,36 @@ def calibrate_noise_multiplier(
     already = float(epsilon_from_rdp(before, target_delta))
     release = release or Release(sample_rate=sample_rate)
 
+    most_noise = _most_noise(release)
+
     def overspend(log_noise: float) -> float:
-        step = step_rdp(release.phase(math.exp(log_noise), 1).kind, cached=False)
+        step = step_rdp(release.phase(min(math.exp(log_noise), most_noise), 1).kind, cached=False)
         return float(epsilon_from_rdp(before + num_steps * step, target_delta)) - target_epsilon * _SAFETY
 
-    if already >= target_epsilon or overspend(math.log(_MOST_NOISE)) > 0:
+    if already >= target_epsilon or overspend(math.log(most_noise)) > 0:
         raise BudgetError(
             f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
-            "already; raise the target or train less"
+            f"already, and the noise multiplier can be {most_noise:.3g} at most; raise the target or train less"
         )
     return _smallest_noise(overspend, *((-math.log(2), math.log(2)) if guess is None else _around(guess)))
+
+
+def _most_noise(release: Release) -> float:
+    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits.
+
+    Raises:
+        ConfigError: hardly any noise fits.
+    """
+    noise_multiplier = _MOST_NOISE
+    while noise_multiplier > _LEAST_CEILING:
+        try:
+            release.phase(noise_multiplier, 1)
+        except ConfigError:
+            noise_multiplier /= 2
+        else:
+            return noise_multiplier
+    release.phase(noise_multiplier, 1)
+    return noise_multiplier
 
 
 def _segments(phases: Sequence[Phase]) -> Segments:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MUTED", "NUM_SERIES", "Line", "draw"]
+__all__ = ["MUTED", "NUM_SERIES", "SERIES_COLOURS", "SETTINGS", "Line", "draw", "svg_element"]
 
 NUM_SERIES = 8
 """How many colours the page has for series 1 to NUM_SERIES."""
@@ -25,18 +25,19 @@ MUTED = 0
 _SIZE = (5.3, 3.6)  # inches of 72 units: 382 units wide, so that a phone shows it at about full size
 _AREA = (0.135, 0.15, 0.835, 0.815)
 _INK, _GRID = "#0a0b11", "#0a0b12"
-_SERIES = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))  # stand-ins, replaced in the SVG
+SERIES_COLOURS = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))
+"""Colours by series to draw with: stand-ins, which `svg_element` replaces by the page's."""
 _VARIABLES = {
     _INK: "var(--ink)",
     _GRID: "var(--grid)",
-    _SERIES[MUTED]: "var(--muted)",
-    **{_SERIES[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
+    SERIES_COLOURS[MUTED]: "var(--muted)",
+    **{SERIES_COLOURS[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
 }
-_SETTINGS: Any = {
+SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wardround",
     "font.size": 11.0,
-    "axes.edgecolor": _SERIES[MUTED],
+    "axes.edgecolor": SERIES_COLOURS[MUTED],
     "axes.labelcolor": _INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -48,8 +49,8 @@ _SETTINGS: Any = {
     "grid.color": _GRID,
     "grid.linewidth": 0.8,
     "text.color": _INK,
-    "xtick.color": _SERIES[MUTED],
-    "ytick.color": _SERIES[MUTED],
+    "xtick.color": SERIES_COLOURS[MUTED],
+    "ytick.color": SERIES_COLOURS[MUTED],
     "xtick.labelcolor": _INK,
     "ytick.labelcolor": _INK,
     "xtick.major.size": 3,
@@ -92,7 +93,7 @@ def draw(name: str, label: str, lines: Sequence[Line], *, x_label: str = "round"
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the page
-        matplotlib.rcParams.update(_SETTINGS)
+        matplotlib.rcParams.update(SETTINGS)
         figure = Figure(figsize=_SIZE)
         axes = figure.add_axes(_AREA)
         for line in lines:
@@ -103,7 +104,7 @@ def draw(name: str, label: str, lines: Sequence[Line], *, x_label: str = "round"
         if from_zero:
             axes.set_xlim(left=0)
             axes.set_ylim(bottom=0)
-        return _element(figure, name, label)
+        return svg_element(figure, name, label)
 
 
 def _add(axes: "Axes", line: Line) -> None:
@@ -111,7 +112,7 @@ def _add(axes: "Axes", line: Line) -> None:
     axes.plot(
         line.x,
         line.y,
-        color=_SERIES[line.series],
+        color=SERIES_COLOURS[line.series],
         linestyle="none" if is_dot else line.dash,
         linewidth=0.8 if line.is_background else 1.4 if line.series == MUTED else 2.0,
         alpha=0.5 if line.is_background else 1.0,
@@ -122,14 +123,20 @@ def _add(axes: "Axes", line: Line) -> None:
     )
 
 
-def _element(figure: "Figure", name: str, label: str) -> str:
-    """Return the figure for the page: no fixed size, ids of its own, the page's colours and font."""
+def svg_element(figure: "Figure", name: str, label: str) -> str:
+    """Return a figure for the page: no fixed size, ids of its own, the page's colours and font.
+
+    Args:
+        figure: drawn with SETTINGS and SERIES_COLOURS.
+        name: unique on the page; every id in the element starts with it.
+        label: what it shows, for those who do not see it.
+    """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    width, height = (72 * side for side in _SIZE)
+    width, height = (72 * side for side in figure.get_size_inches())
     head = f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{html.escape(label)}">'
     text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)

@@ -34,7 +34,7 @@ def print_summary(run_folder: Path, console: Console) -> None:
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
     columns = ["records", "rounds", "noise", "sample\nrate", "epsilon"]
     columns += ["r2", "mean\nalone"] if run.is_regression else ["accuracy", "AUC", "majority\nclass"]
-    table = _table(columns)
+    table = _table(columns, console.width)
     for hospital in shown:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
     table.add_section()
@@ -80,8 +80,8 @@ def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = Non
         _say(console, "Without noise there is no privacy: epsilon is infinite.")
 
 
-def _table(columns: Iterable[str]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+def _table(columns: Iterable[str], width: int = 100) -> Table:
+    table = Table(box=None, padding=(0, 2 if width >= 90 else 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("hospital", no_wrap=True, overflow="ellipsis", min_width=8, vertical="bottom")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True, vertical="bottom")

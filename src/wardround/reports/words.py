@@ -185,7 +185,7 @@ def reader_lines(run: RunResult) -> tuple[tuple[str, float, str], ...]:
         "server": {
             "local": "every hospital's parameters after each round, noise already inside",
             "distributed": "the sum over hospitals, noise already inside",
-            "central": "the sum over hospitals before the noise is added",
+            "central": "every hospital's contribution before the noise is added",
         }.get(run.placement, "every hospital's parameters after each round"),
         "hospital": "the shared model after each round",
         "recipient": "the model after the last round",

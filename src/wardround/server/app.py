@@ -30,9 +30,18 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run or resume the federation that the run config describes."""
+    """Run or resume the federation that the run config describes.
+
+    Raises:
+        ConfigError: a setting is wrong, or placement is "distributed": replies reach this server one by one here.
+    """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out")}
     config = load_config(settings["config"] or None, shlex.split(settings["set"]))
+    if config.privacy.placement == "distributed":
+        raise ConfigError(
+            'placement = "distributed" hides single contributions in a sum that the server can\'t look into, which '
+            "Flower's grid does not give: run it with wardround run, or set another [privacy] placement"
+        )
     num_nodes = int(context.run_config.get("num-nodes", 0))
     if num_nodes < 1:
         raise ConfigError("num-nodes must be the number of hospitals (--run-config): the server waits for all of them")

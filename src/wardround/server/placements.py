@@ -120,7 +120,9 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
         num_shares = plan.config.aggregation.min_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        if own is not cell or plan.config.privacy.target_epsilon is None:
+        if own is cell:
+            hospitals = plan.hospitals
+        else:
             hospitals = calibrated(hospitals, target_epsilon, shared=cell.shares_noise, guess=1.0)
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
@@ -137,7 +139,7 @@ def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort
     release = release_in(
         cell,
         [hospital.profile for hospital in plan.hospitals],
-        dimension=plan.num_parameters,
+        dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.unit == "hospital"),
         num_shares=num_shares,
         most_replies=cohort_size,
     )
@@ -147,6 +149,9 @@ def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort
     else:
         sizes = {hospital.profile.hospital_id: hospital.profile.num_train for hospital in plan.hospitals}
         deltas = check_target_delta(plan.config.privacy.target_delta, sizes)
+    if plan.config.privacy.target_epsilon is None:
+        # The epsilon to meet is the plan's largest, which is stated at the smallest delta.
+        deltas = dict.fromkeys(deltas, min(deltas.values()))
     hospitals = (
         replace(
             hospital,

@@ -7,20 +7,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wardround.simulations.comparison import Comparison, compare, default_study_path
     from wardround.simulations.inline import InlineGrid
     from wardround.simulations.nodes import Node
     from wardround.simulations.ray_grid import RayGrid
     from wardround.simulations.runs import Run, plan, resume, run
     from wardround.simulations.start import EarlyStart
+    from wardround.simulations.study import Study, load_study
 
-__all__ = ["EarlyStart", "InlineGrid", "Node", "RayGrid", "Run", "plan", "resume", "run"]
+__all__ = [
+    "Comparison",
+    "EarlyStart",
+    "InlineGrid",
+    "Node",
+    "RayGrid",
+    "Run",
+    "Study",
+    "compare",
+    "default_study_path",
+    "load_study",
+    "plan",
+    "resume",
+    "run",
+]
 
 _MODULES = {
+    "Comparison": "comparison",
     "EarlyStart": "start",
     "InlineGrid": "inline",
     "Node": "nodes",
     "RayGrid": "ray_grid",
     "Run": "runs",
+    "Study": "study",
+    "compare": "comparison",
+    "default_study_path": "comparison",
+    "load_study": "study",
     "plan": "runs",
     "resume": "runs",
     "run": "runs",

@@ -21,7 +21,7 @@ from wardround.simulations.envelopes import ndarrays_of, own_copy
 from wardround.simulations.flower_internals import APP_RAISED, RUN_ID, take_identity
 from wardround.wire import CONFIG, SUM_RESIDUES
 
-__all__ = ["SUM_WEIGHT", "Node", "NodeRunner", "Scalar", "share_out"]
+__all__ = ["SUM_WEIGHT", "Node", "NodeRunner", "Scalar", "share_out", "torch_threads"]
 
 Scalar = str | int | float | bool
 
@@ -100,7 +100,7 @@ class NodeRunner:
         self.tracebacks = {}
         total = {} if total is None else total
         replies: list[Message] = []
-        with _torch_threads(self._num_threads):
+        with torch_threads(self._num_threads):
             if self._app is None:
                 self._app = self._make_app()
             for message in sorted(messages, key=lambda message: -self._loads[message.metadata.dst_node_id]):
@@ -199,7 +199,7 @@ def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[s
 
 
 @contextmanager
-def _torch_threads(num_threads: int) -> Iterator[None]:
+def torch_threads(num_threads: int) -> Iterator[None]:
     """Run with this many torch threads; a torch that is first imported inside reads them from the environment."""
     torch = sys.modules.get("torch")
     if torch is not None:

@@ -1,0 +1,112 @@
+"""Write a study's `report.html`, and its charts as comparison.svg and comparison.png.
+
+They hold nothing but what the study's folder says, so the same folder gives the same bytes.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from wardround.errors import WardroundError
+from wardround.reports import study_words as words
+from wardround.reports.figures import Key, Panel
+from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
+from wardround.reports.study_figures import (
+    BASELINE_NAMES,
+    charts_of_hospitals,
+    charts_of_noise,
+    charts_of_utility,
+    middle_group,
+)
+from wardround.reports.study_folder import StudyResult, read_study
+from wardround.reports.study_statistics import groups_of, hospital_groups
+from wardround.reports.study_terminal import spread_text
+from wardround.reports.words import epsilon_meaning
+
+__all__ = ["write_study_report"]
+
+
+def write_study_report(folder: Path) -> Path:
+    """Return the path of `report.html`, written anew from the tables of a study's folder, beside the charts.
+
+    Args:
+        folder: of a study, finished or not.
+
+    Raises:
+        ProtocolError: it is not a study's folder, or a file in it is damaged.
+        WardroundError: the page cannot be written.
+    """
+    study = read_study(Path(folder))
+    charts = charts_of_utility(study), charts_of_noise(study), charts_of_hospitals(study)
+    together = [chart for part in charts for chart in part]
+    if together:
+        write_comparison(together, study.folder)
+    page = _render(_contents(study, *charts))
+    path = study.folder / "report.html"
+    unfinished = path.with_name("report.html.part")
+    try:
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)  # whoever reloads the page sees the old one or the new one
+    except OSError as error:
+        raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None
+    return path
+
+
+def _render(contents: dict[str, Any]) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=number_text, epsilon=epsilon_text, spread=spread_text, count=count_text)
+    here = files("wardround.reports")
+    # One look for a run's page and a study's.
+    style = here.joinpath("page.html").read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
+    source = here.joinpath("study.html").read_text(encoding="utf-8")
+    return environment.from_string(source).render(style=style, **contents)
+
+
+def _contents(
+    study: StudyResult, utility: tuple[Chart, ...], noise: tuple[Chart, ...], hospitals: tuple[Chart, ...]
+) -> dict[str, Any]:
+    verdict, compared = words.headline(study)
+    return {
+        "study": study,
+        "verdict": verdict,
+        "compared": compared,
+        "findings": words.findings(study),
+        "readers": words.reader_rows(study),
+        "guarantees": words.guarantees(study),
+        "meanings": _meanings(study),
+        "utility": [_panel(chart) for chart in utility],
+        "noise": [_panel(chart) for chart in noise],
+        "hospital_panels": [_panel(chart) for chart in hospitals],
+        "groups": groups_of(study.rows),
+        "hospitals": hospital_groups(study),
+        "baseline_names": BASELINE_NAMES,
+        "score": "r2" if study.is_regression else "Accuracy",
+        "metric": study.metric,
+        "assumptions": words.assumptions(study),
+        "method": words.method(study),
+        "num_stopped": sum(row.status != "done" for row in study.rows),
+    }
+
+
+def _panel(chart: Chart) -> Panel:
+    keys = [Key(label=curve.label, series=curve.series, dash=curve.dash) for curve in chart.curves]
+    keys += [Key(label=level.label, series=level.series, dash=level.dash) for level in chart.levels]
+    return Panel(title=chart.title, caption=chart.caption, svg=chart_svg(chart), keys=tuple(keys))
+
+
+def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
+    """Return (unit, epsilon, what it means) for the middle level of each unit, worst over its runs."""
+    result = []
+    for unit in study.facts["units"]:
+        group = middle_group([group for group in groups_of(study.rows) if group.unit == unit])
+        summary = study.summaries.get((unit, group.placement)) if group else None
+        if group is None or summary is None:
+            continue
+        stated = summary["target_delta"]
+        delta = max(stated.values()) if isinstance(stated, dict) else float(stated)
+        epsilon = max(row.epsilon_total for row in group.rows)
+        result.append((f"{unit}, {group.placement} noise", epsilon, epsilon_meaning(epsilon, delta, unit)))
+    return result

@@ -1,0 +1,137 @@
+"""A study in the terminal: its progress on stderr, and its table at the end."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.study_folder import StudyResult, read_study
+from wardround.reports.study_statistics import RunGroup, Spread, groups_of
+
+__all__ = ["StudyProgress", "print_study", "spread_text"]
+
+_LINE_SECONDS = 5.0
+
+
+class StudyProgress:
+    """Runs done of all: a bar in a terminal, a line now and then elsewhere, nothing when quiet.
+
+    Args:
+        quiet: show nothing.
+        console: where to write; default stderr.
+        clock: seconds, monotonic; for tests.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._quiet = quiet
+        self._console = console or Console(stderr=True, highlight=False)
+        self._clock = clock
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._printed = -math.inf
+
+    def __enter__(self) -> "StudyProgress":
+        if not self._quiet and self._console.is_terminal:
+            self._bar = Bar(
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn("runs  {task.description}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=self._console,
+                get_time=self._clock,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, num_done: int, num_runs: int, name: str) -> None:
+        """Show that so many runs are done or failed, the named one last."""
+        if self._quiet:
+            return
+        if self._bar is None:
+            now = self._clock()
+            if num_done == num_runs or now - self._printed >= _LINE_SECONDS:
+                self._printed = now
+                self._console.print(f"run {num_done}/{num_runs}  {name}", markup=False, soft_wrap=True)
+        elif self._task is None:
+            self._task = self._bar.add_task(name, completed=num_done, total=num_runs)
+        else:
+            self._bar.update(self._task, completed=num_done, description=name)
+
+
+def print_study(folder: Path, console: Console) -> None:
+    """Print a study: a line per placement and level with means over seeds, what failed, and where the page is.
+
+    Raises:
+        ProtocolError: it is not a study's folder.
+    """
+    study = read_study(folder)
+    seeds = count_text(len(study.facts["seeds"]), "seed")
+    console.print(
+        Text(f"{study.facts['name']}: {len(study.rows)} of {count_text(study.num_runs, 'run')}", style="bold")
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", overflow="fold")
+    for column in ("held equal", "noise", "epsilon", *_scores(study)):
+        table.add_column(column, justify="right", no_wrap=True)
+    unit = None
+    for group in groups_of(study.rows):
+        if unit is not None and group.unit != unit:
+            table.add_section()
+        unit = group.unit
+        table.add_row(*_cells(group, study))
+    console.print(table)
+    console.print(
+        Text(f"Mean over {seeds}, with the half width of its 95 % t-interval. Epsilon: the largest of the hospitals'.")
+    )
+    stopped = sum(row.status != "done" for row in study.rows)
+    if stopped:
+        console.print(
+            Text(f"{count_text(stopped, 'run')} stopped at the budget: see the column status of results.csv.")
+        )
+    for run, reason in study.failures.items():
+        console.print(Text(f"Failed: {run}: {reason}", style="red"))
+    page = folder / "report.html"
+    console.print(Text(f"Results: {folder / 'results.csv'}" + (f"  Page: {page}" if page.exists() else "")))
+
+
+def spread_text(spread: Spread) -> str:
+    """Return a mean with the half width of its interval, three digits after the point.
+
+    >>> spread_text(Spread(num_values=2, mean=0.6, half_width=0.0127))
+    '0.600 ± 0.013'
+    """
+    if math.isnan(spread.half_width):
+        return number_text(spread.mean)
+    return f"{number_text(spread.mean)} ± {number_text(spread.half_width)}"
+
+
+def _scores(study: StudyResult) -> tuple[str, ...]:
+    return ("r2",) if study.is_regression else ("accuracy", "AUC")
+
+
+def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:
+    name = group.baseline or f"{group.unit} {group.placement}"
+    level = f"{group.held} {group.level:g}" if group.held else ""
+    noise = group.spread("noise_multiplier").mean
+    scores = [spread_text(group.spread("accuracy"))]
+    if not study.is_regression:
+        scores.append(spread_text(group.spread("auc")))
+    largest = max(row.epsilon_max for row in group.rows)
+    return (name, level, "" if math.isnan(noise) else f"{noise:.3g}", epsilon_text(largest), *scores)

@@ -1,0 +1,156 @@
+"""Reading studies: what runs they spell out, and every refusal."""
+
+from pathlib import Path
+
+import pytest
+
+from wardround.config import config_from_dict
+from wardround.errors import ConfigError
+from wardround.simulations import Study, load_study
+
+BASE = """
+[federation]
+dataset = "breast-cancer"
+num-hospitals = 3
+
+[training]
+num-rounds = 2
+local-steps = 1
+sample-rate = 0.2
+
+[privacy]
+target-epsilon = 3.0
+target-delta = 1e-4
+max-grad-norm = 0.5
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    (tmp_path / "base.toml").write_text(BASE)
+
+    def write_study(text, name="trial.toml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_study
+
+
+def test_a_study_is_placements_times_levels_times_seeds_after_its_baselines(write):
+    study = load_study(
+        write(
+            '[study]\nbase = "base.toml"\nplacements = ["local", "central"]\ntarget-epsilons = [1.0, 2.5]\n'
+            'noise-multipliers = [4]\nseeds = [7, 8]\nbaselines = ["majority", "federated"]\n'
+        )
+    )
+    assert study.name == "trial"
+    assert study.units == ("record",)
+    runs = study.runs()
+    assert len(runs) == 2 * 2 + 2 * 3 * 2
+    assert [run.name for run in runs[:5]] == [
+        "majority-seed-7",
+        "majority-seed-8",
+        "federated-seed-7",
+        "federated-seed-8",
+        "record-local-epsilon-1-seed-7",
+    ]
+    assert runs[-1].name == "record-central-noise-4-seed-8"
+    assert len({run.name for run in runs}) == len(runs)
+    for run in runs:
+        privacy = run.config.privacy
+        assert privacy.max_grad_norm == 0.5
+        assert run.config.simulation.engine == "inline"
+        assert run.config.federation.num_hospitals == 3
+        assert (privacy.placement == "none") == bool(run.baseline)
+    assert runs[-1].config.privacy.noise_multiplier == 4.0
+    assert runs[-1].config.privacy.target_epsilon is None
+    assert {run.config.federation.seed for run in runs} == {7, 8}
+
+
+def test_levels_that_print_alike_have_folders_of_their_own():
+    levels = (1.0, 1.0000001, 1e-05)
+    study = Study(base=config_from_dict({}), placements=("local",), target_epsilons=levels)
+    names = [run.name for run in study.runs()]
+    assert names == ["record-local-epsilon-1-seed-1", "record-local-epsilon-1.0000001-seed-1", names[2]]
+    assert "/" not in names[2]
+
+
+def test_set_replaces_settings_of_the_base_and_what_they_exclude(write):
+    text = '[study]\nbase = "base.toml"\nbaselines = ["pooled"]\n[set.training]\nbatch-size = 16\nnum-rounds = 5\n'
+    base = load_study(write(text)).base
+    assert (base.training.batch_size, base.training.sample_rate, base.training.num_rounds) == (16, None, 5)
+    assert base.training.local_steps == 1
+    # How much noise is the study's to say, whatever the base says.
+    assert base.privacy.target_epsilon is None
+
+
+def test_units_multiply_the_runs_with_privacy(write):
+    text = (
+        '[study]\nbase = "base.toml"\nunits = ["record", "hospital"]\nplacements = ["central"]\n'
+        'noise-multipliers = [2.0]\nbaselines = ["alone"]\n'
+    )
+    study = load_study(write(text))
+    assert [run.name for run in study.runs()] == [
+        "alone-seed-1",
+        "record-central-noise-2-seed-1",
+        "hospital-central-noise-2-seed-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[studdy]\n", r"unknown section \[studdy\].*did you mean study"),
+        ('study = "x"\n', r"\[study\] must be a table"),
+        ("[study]\nplacement = []\n", "unknown key placement.*did you mean placements"),
+        ("[study]\n", "there is nothing to run"),
+        ('[study]\nplacements = ["local"]\n', "needs noise-multipliers or target-epsilons"),
+        ("[study]\ntarget-epsilons = [1.0]\n", "needs noise-multipliers or target-epsilons"),
+        ('[study]\nplacements = ["locl"]\ntarget-epsilons = [1.0]\n', 'placements = "locl".*did you mean local'),
+        ('[study]\nplacements = "local"\ntarget-epsilons = [1.0]\n', "placements = 'local' must be a list of texts"),
+        ('[study]\nplacements = ["local"]\ntarget-epsilons = [0]\n', r"target-epsilons = 0.0 must be > 0"),
+        ('[study]\nplacements = ["local"]\nnoise-multipliers = [-1]\n', r"noise-multipliers = -1.0 must be > 0"),
+        ('[study]\nunits = ["patient"]\nbaselines = ["pooled"]\n', 'units = "patient" must be one of record, hospital'),
+        ('[study]\nbaselines = ["pool"]\n', 'baselines = "pool".*did you mean pooled'),
+        ('[study]\nbaselines = ["pooled", "pooled"]\n', "baselines = .* holds a value twice"),
+        ('[study]\nbaselines = ["pooled"]\nseeds = []\n', "seeds = .* must hold one seed or more"),
+        ('[study]\nbaselines = ["pooled"]\nseeds = [-1]\n', "seeds = -1 must be >= 0"),
+        ('[study]\nbaselines = ["pooled"]\nseeds = [1.5]\n', "seeds = 1.5 must be a whole number"),
+        ('[study]\nbase = 3\nbaselines = ["pooled"]\n', "base = 3 must be the path"),
+        ('[study]\nbase = "none.toml"\nbaselines = ["pooled"]\n', "no file .*none.toml"),
+        ('[study]\nbaselines = ["pooled"]\n[set.privacy]\ntarget-epsilon = 1.0\n', "target-epsilon is what the study"),
+        ('[study]\nbaselines = ["pooled"]\n[set.training]\nnum-round = 1\n', "unknown key num-round in .training."),
+        ('[study]\nbaselines = ["pooled"]\n[set]\ntraining = 3\n', r"\[set.training\] must be a table"),
+        ("[study\n", "not valid TOML"),
+    ],
+)
+def test_what_is_refused(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_study(write(text))
+
+
+def test_a_placement_that_the_base_does_not_fit_is_refused_before_anything_runs(write):
+    text = '[study]\nbase = "base.toml"\nplacements = ["distributed"]\ntarget-epsilons = [1.0]\n'
+    with pytest.raises(ConfigError, match="secure-sum"):
+        load_study(write(text)).runs()
+
+
+def test_a_missing_study_says_where_studies_are(tmp_path):
+    with pytest.raises(ConfigError, match="examples/studies"):
+        load_study(tmp_path / "none.toml")
+
+
+STUDIES = sorted((Path(__file__).parents[2] / "examples" / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_every_example_is_valid_and_says_how_to_run_it(path):
+    assert load_study(path).runs()
+    assert f"wardround compare examples/studies/{path.name}" in path.read_text()
+
+
+def test_every_key_of_a_study_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    for name in Study.__dataclass_fields__:
+        assert f"| `{name.replace('_', '-')}` |" in text

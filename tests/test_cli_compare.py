@@ -1,0 +1,118 @@
+"""`wardround compare`: tables, exit codes, JSON, and what Ctrl-C and a kill leave."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from wardround.cli import main
+
+MAIN = "from wardround.cli import main; main()"
+STUDY = """
+[study]
+placements = ["local", "central"]
+target-epsilons = [2.0]
+seeds = [1, 2]
+baselines = ["majority", "federated"]
+
+[set.federation]
+dataset = "breast-cancer"
+num-hospitals = 3
+
+[set.training]
+num-rounds = 2
+local-steps = 1
+sample-rate = 0.2
+
+[set.privacy]
+target-delta = 1e-4
+
+[set.aggregation]
+protocol = "secure-sum"
+
+[set.simulation]
+num-workers = 1
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(STUDY)
+    return tmp_path
+
+
+def command(*arguments):
+    """Run the command in a process of its own, whose Ray nobody shares."""
+    return subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, check=False)
+
+
+def results(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_interrupted_goes_on_with_the_same_command(study, how):
+    arguments = ("compare", "small.toml", "--out", "out")
+    process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
+    first = process.stderr.readline()
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert first.startswith("run 1/8")
+    if how == signal.SIGINT:
+        assert process.returncode == 1
+        assert "interrupted: what is done is kept; go on with: wardround compare small.toml --out out" in said
+        assert "Traceback" not in said
+    assert 1 <= len(results(study / "out")) < 8
+    again = command(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "8 of 8 runs" in again.stdout
+    assert "record central" in again.stdout
+    assert "run 8/8" in again.stderr
+    names = {path.name for path in (study / "out").iterdir()}
+    assert names >= {"results.csv", "hospitals.csv", "comparison.svg", "comparison.png", "report.html", "study.json"}
+    # All is done: nothing runs, no Ray starts, and the summary is the tables'.
+    before = results(study / "out")
+    done = command(*arguments, "--json")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    said = json.loads(done.stdout)
+    assert (said["num_runs"], said["failures"]) == (8, {})
+    assert [{key: value for key, value in row.items() if key != "seconds"} for row in said["results"]] == before
+    (study / "out" / "report.html").unlink()
+    assert command("report", "out").stdout.strip() == os.path.join("out", "report.html")  # noqa: PTH118
+    assert (study / "out" / "report.html").is_file()
+
+
+def test_a_run_that_fails_is_listed_and_the_exit_code_is_1(study):
+    text = STUDY.replace('baselines = ["majority", "federated"]', 'baselines = ["majority"]')
+    (study / "small.toml").write_text(text.replace("target-delta = 1e-4", "target-delta = 0.5"))
+    done = command("compare", "small.toml", "--out", "out")
+    assert done.returncode == 1
+    assert "4 of 6 runs failed; the others' results are in out" in done.stderr
+    assert "Failed: record-local-epsilon-2-seed-1: target-delta" in done.stdout
+    assert [row["baseline"] for row in results(study / "out")] == ["majority", "majority"]
+    assert (study / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "message"),
+    [
+        (("compare", "none.toml"), "", "no file none.toml"),
+        (("compare", "small.toml"), "[study]\nbaselines = ['pool']\n", "did you mean pooled"),
+        (("compare", "small.toml", "--out", "."), STUDY, "must be a new or empty folder"),
+    ],
+)
+def test_bad_studies_end_with_2_and_a_word(study, monkeypatch, capsys, arguments, text, message):
+    (study / "small.toml").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["wardround", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
