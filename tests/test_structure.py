@@ -19,7 +19,7 @@ LAYERS = [
     {"config"},
     {"rounds"},
     {"wire"},
-    {"datasets", "models", "privacy"},
+    {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},
     {"server"},
     {"simulations"},

@@ -1,0 +1,258 @@
+"""A hospital's side of a secure sum, stage by stage; whatever is not as agreed is refused, and nothing is sent.
+
+Every function takes the memory of the round and returns the next one, which must be kept before the reply is sent: each
+stage is answered once. What is left out on purpose: training, transport, and where the memory is kept.
+"""
+
+import os
+from dataclasses import dataclass, replace
+
+from wardround.errors import ProtocolError
+from wardround.secagg.keys import is_signed, new_private_key, public_key, seal, sign, unseal
+from wardround.secagg.members import Members, advertised_text, members_of
+from wardround.secagg.records import (
+    Advertisement,
+    Confirmation,
+    ConfirmRequest,
+    MaskRequest,
+    ShareRequest,
+    Shares,
+    UnmaskRequest,
+    UnmaskShares,
+    paired,
+)
+from wardround.secagg.shamir import SECRET_BYTES, SHARE_BYTES, split
+from wardround.secagg.sites import Site
+from wardround.secagg.terms import Terms
+
+__all__ = ["Memory", "advertise", "confirm", "mask", "share", "unmask"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a hospital keeps from stage to stage; secret, and emptied but for the stage at the end.
+
+    Attributes:
+        stage: the last one that was answered.
+        sealing_key: private key of the advertised one.
+        masking_key: private key of the advertised one.
+        seed: of its own mask.
+        names: everyone who advertised, with their keys in the next two.
+        sealing_keys: of the names.
+        masking_keys: of the names.
+        sharing: those who shared secrets.
+        senders: neighbours whose shares it holds, in the next two.
+        key_shares: of the senders' masking keys.
+        seed_shares: of the senders' seeds.
+        active: confirmed.
+        dropped: confirmed.
+    """
+
+    stage: str
+    sealing_key: bytes = b""
+    masking_key: bytes = b""
+    seed: bytes = b""
+    names: tuple[str, ...] = ()
+    sealing_keys: tuple[bytes, ...] = ()
+    masking_keys: tuple[bytes, ...] = ()
+    sharing: tuple[str, ...] = ()
+    senders: tuple[str, ...] = ()
+    key_shares: tuple[bytes, ...] = ()
+    seed_shares: tuple[bytes, ...] = ()
+    active: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Memory(stage={self.stage!r})"
+
+
+def advertise(site: Site, terms: Terms, last_round: int) -> tuple[Memory, Advertisement]:
+    """Return new keys for the round, signed.
+
+    Args:
+        site: this hospital.
+        terms: what the server proposes.
+        last_round: the latest round of the run that this hospital has advertised keys for; 0 for none.
+
+    Raises:
+        ProtocolError: the terms are not those of the roster, or the round is over.
+    """
+    roster = site.roster
+    for name in ("federation", "min_survivors", "max_colluding"):
+        asked, agreed = getattr(terms, name), getattr(roster, name)
+        if asked != agreed:
+            raise _refusal(site, f"{name} = {asked} was asked for, and this site's roster says {agreed}")
+    if terms.round_number <= last_round:
+        raise _refusal(
+            site, f"round {terms.round_number} was asked for after round {last_round}: rounds are not redone"
+        )
+    sealing_key, masking_key = new_private_key(), new_private_key()
+    public = public_key(sealing_key), public_key(masking_key)
+    signature = sign(site.signing_key, advertised_text(terms.session, site.name, *public))
+    memory = Memory(stage="advertise", sealing_key=sealing_key, masking_key=masking_key)
+    return memory, Advertisement(name=site.name, sealing_key=public[0], masking_key=public[1], signature=signature)
+
+
+def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tuple[Memory, Shares]:
+    """Return this hospital's secrets in shares, sealed for its neighbours.
+
+    Raises:
+        ProtocolError: a key is not signed by its owner's long-term key, this hospital's own are not as it advertised
+            them, or there are too few members.
+    """
+    _check_stage(site, terms, memory, "advertise", request.session)
+    memory = replace(
+        memory,
+        stage="share",
+        seed=os.urandom(SECRET_BYTES),
+        names=request.names,
+        sealing_keys=request.sealing_keys,
+        masking_keys=request.masking_keys,
+    )
+    members = _members(terms, memory)
+    signatures = paired(request.names, request.signatures, "signatures")
+    for name in members.order:
+        if name not in site.roster.verify_keys:
+            raise _refusal(site, f"{name} is not in this site's roster")
+        text = advertised_text(request.session, name, members.sealing_keys[name], members.masking_keys[name])
+        if not is_signed(site.roster.verify_keys[name], signatures[name], text):
+            raise _refusal(site, f"the keys of {name} are not signed with the key that the roster has for it")
+    own = members.sealing_keys.get(site.name), members.masking_keys.get(site.name)
+    if own != (public_key(memory.sealing_key), public_key(memory.masking_key)):
+        raise _refusal(site, "its own keys are missing, or not those it advertised")
+    return memory, _shares(site, members, memory)
+
+
+def mask(site: Site, terms: Terms, memory: Memory, request: MaskRequest) -> tuple[Memory, list[tuple[bytes, bool]]]:
+    """Return the masks for this hospital's vector, as `masks.add_masks` takes them; they are used once.
+
+    Raises:
+        ProtocolError: too few share secrets, or a share does not open.
+    """
+    _check_stage(site, terms, memory, "share", request.session)
+    members = _members(terms, memory)
+    sealed = paired(request.senders, request.sealed, "sealed shares")
+    sharing = frozenset(request.sharing)
+    if not (site.name in sharing <= set(members.order)) or len(sharing) < len(request.sharing):
+        raise _refusal(site, "the list of those who shared secrets lacks it, has strangers, or names one twice")
+    if len(sharing) < members.shape.quorum:
+        raise _refusal(site, f"{len(sharing)} shared secrets, and {members.shape.quorum} are needed")
+    partners = sorted(members.neighbours(site.name) & sharing)
+    if sorted(sealed) != partners:
+        raise _refusal(site, "the sealed shares are not those of its neighbours who shared secrets")
+    opened = {name: _opened(site, members, memory, name, sealed[name]) for name in partners}
+    masks = [members.pairwise_mask(memory.masking_key, site.name, name) for name in partners]
+    memory = replace(
+        memory,
+        stage="mask",
+        sharing=tuple(sorted(sharing)),
+        senders=tuple(partners),
+        key_shares=tuple(opened[name][:SHARE_BYTES] for name in partners),
+        seed_shares=tuple(opened[name][SHARE_BYTES:] for name in partners),
+    )
+    return memory, [*masks, members.own_mask(memory.seed, site.name)]
+
+
+def confirm(site: Site, terms: Terms, memory: Memory, request: ConfirmRequest) -> tuple[Memory, Confirmation]:
+    """Return the signature that binds this hospital to the lists.
+
+    Raises:
+        ProtocolError: the lists overlap, are not of those who shared secrets, lack this hospital, or have too few
+            active members.
+    """
+    _check_stage(site, terms, memory, "mask", request.session)
+    members = _members(terms, memory)
+    active, dropped = frozenset(request.active), frozenset(request.dropped)
+    if both := active & dropped:
+        raise _refusal(site, f"{min(both)} is listed as active and as dropped, which would give away its vector")
+    listed = len(request.active) + len(request.dropped)
+    if active | dropped != set(memory.sharing) or listed != len(memory.sharing):
+        raise _refusal(site, "the active and the dropped are not those who shared secrets, each once")
+    if site.name not in active:
+        raise _refusal(site, "it is listed as dropped, and has sent its vector")
+    if len(active) < members.shape.quorum:
+        raise _refusal(site, f"{len(active)} hospitals would be in the sum, and {members.shape.quorum} are needed")
+    memory = replace(memory, stage="confirm", active=tuple(sorted(active)), dropped=tuple(sorted(dropped)))
+    text = members.confirmed_text(memory.sharing, memory.active, memory.dropped)
+    return memory, Confirmation(signature=sign(site.signing_key, text))
+
+
+def unmask(site: Site, terms: Terms, memory: Memory, request: UnmaskRequest) -> tuple[Memory, UnmaskShares]:
+    """Return this hospital's shares: of the seeds of the active, of the keys of the dropped, never both of one.
+
+    Raises:
+        ProtocolError: the lists are not those it confirmed, or too few hospitals confirmed them.
+    """
+    _check_stage(site, terms, memory, "confirm", request.session)
+    members = _members(terms, memory)
+    if (tuple(sorted(request.active)), tuple(sorted(request.dropped))) != (memory.active, memory.dropped):
+        raise _refusal(site, "the lists of active and dropped hospitals changed after it confirmed them")
+    text = members.confirmed_text(memory.sharing, memory.active, memory.dropped)
+    signatures = paired(request.signers, request.signatures, "confirmations")
+    # Only who sent a vector was asked to confirm.
+    confirmed = sum(
+        name in memory.active and is_signed(site.roster.verify_keys[name], signature, text)
+        for name, signature in signatures.items()
+    )
+    if confirmed < members.shape.quorum:
+        raise _refusal(site, f"{confirmed} hospitals confirmed the lists, and {members.shape.quorum} are needed")
+    seeds = dict(zip(memory.senders, memory.seed_shares, strict=True))
+    keys = dict(zip(memory.senders, memory.key_shares, strict=True))
+    seeds_of = tuple(name for name in memory.senders if name in memory.active)
+    keys_of = tuple(name for name in memory.senders if name in memory.dropped)
+    return Memory(stage="unmask"), UnmaskShares(
+        seeds_of=seeds_of,
+        seed_shares=tuple(seeds[name] for name in seeds_of),
+        keys_of=keys_of,
+        key_shares=tuple(keys[name] for name in keys_of),
+    )
+
+
+def _shares(site: Site, members: Members, memory: Memory) -> Shares:
+    receivers = tuple(sorted(members.neighbours(site.name)))
+    points = {name: members.point(name) for name in receivers}
+    key_shares = split(memory.masking_key, points.values(), members.shape.threshold)
+    seed_shares = split(memory.seed, points.values(), members.shape.threshold)
+    sealed = []
+    for name in receivers:
+        key = members.sealing_secret(memory.sealing_key, name, sender=site.name, receiver=name)
+        text = key_shares[points[name]] + seed_shares[points[name]]
+        sealed.append(seal(key, text, members.sealing_context(sender=site.name, receiver=name)))
+    commitment = members.commitment(memory.seed, site.name)
+    return Shares(receivers=receivers, sealed=tuple(sealed), commitment=commitment)
+
+
+def _opened(site: Site, members: Members, memory: Memory, sender: str, sealed: bytes) -> bytes:
+    key = members.sealing_secret(memory.sealing_key, sender, sender=sender, receiver=site.name)
+    try:
+        text = unseal(key, sealed, members.sealing_context(sender=sender, receiver=site.name))
+    except ProtocolError as error:
+        raise _refusal(site, f"from {sender}: {error}") from None
+    if len(text) != 2 * SHARE_BYTES:
+        raise _refusal(site, f"{sender} sealed {len(text)} bytes, which must be {2 * SHARE_BYTES}")
+    return text
+
+
+def _members(terms: Terms, memory: Memory) -> Members:
+    sealing = paired(memory.names, memory.sealing_keys, "sealing keys")
+    masking = paired(memory.names, memory.masking_keys, "masking keys")
+    ads = (
+        Advertisement(name=name, sealing_key=sealing[name], masking_key=masking[name], signature=b"")
+        for name in memory.names
+    )
+    return members_of(terms, tuple(ads))
+
+
+def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> None:
+    if session != terms.session:
+        raise _refusal(
+            site, f"a message is of another round or run than round {terms.round_number}, which is under way"
+        )
+    if memory.stage != before:
+        raise _refusal(
+            site, f'a stage was asked for out of turn or twice in round {terms.round_number} (after "{memory.stage}")'
+        )
+
+
+def _refusal(site: Site, reason: str) -> ProtocolError:
+    return ProtocolError(f"{site.name} refuses, and sends nothing: {reason}")

@@ -1,0 +1,115 @@
+"""The members of a round, as everybody sees them who has the same advertisements: keys, shape, ring and secrets' names.
+
+Both sides build it with `members_of`. Its digest covers every name and key, and every key and signature that is made
+later covers the digest: hospitals that were told different things share no masks and confirm no common list.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from wardround.errors import ProtocolError
+from wardround.secagg.graph import neighbours_of, ring
+from wardround.secagg.keys import KEY_BYTES, agree, derive, transcript
+from wardround.secagg.records import Advertisement
+from wardround.secagg.terms import Shape, Terms, shape_of
+
+__all__ = ["Members", "advertised_text", "members_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """Those who take part in a round.
+
+    Attributes:
+        terms: of the round.
+        shape: follows from the terms and their number.
+        order: names in the order of the ring.
+        digest: of session, names and keys, 32 bytes.
+        sealing_keys: by name.
+        masking_keys: by name.
+    """
+
+    terms: Terms
+    shape: Shape
+    order: tuple[str, ...]
+    digest: bytes
+    sealing_keys: Mapping[str, bytes]
+    masking_keys: Mapping[str, bytes]
+
+    def neighbours(self, name: str) -> frozenset[str]:
+        """Return the names of a member's neighbours."""
+        return neighbours_of(name, self.order, self.shape.num_neighbours)
+
+    def point(self, name: str) -> int:
+        """Return where a member's shares are on the polynomials, from 1."""
+        return self.order.index(name) + 1
+
+    def sealing_secret(self, own_key: bytes, other: str, *, sender: str, receiver: str) -> bytes:
+        """Return the key that seals what the sender has for the receiver; `own_key` is either one's private key."""
+        shared = agree(own_key, self.sealing_keys[other])
+        return derive(shared, b"sealed shares", self.digest, sender.encode(), receiver.encode())
+
+    def sealing_context(self, *, sender: str, receiver: str) -> bytes:
+        """Return what is authenticated together with the sealed shares."""
+        return transcript(b"sealed shares", self.digest, sender.encode(), receiver.encode())
+
+    def pairwise_mask(self, own_key: bytes, name: str, other: str) -> tuple[bytes, bool]:
+        """Return the mask of two neighbours as `masks.add_masks` has it: the first in name order adds it.
+
+        Args:
+            own_key: private masking key of `name`.
+            name: whose vector it goes into.
+            other: the neighbour.
+        """
+        pair = sorted((name.encode(), other.encode()))
+        key = derive(agree(own_key, self.masking_keys[other]), b"pairwise mask", self.digest, *pair)
+        return key, name.encode() == pair[0]
+
+    def own_mask(self, seed: bytes, name: str) -> tuple[bytes, bool]:
+        """Return the mask that only one hospital knows, which it adds."""
+        return derive(seed, b"own mask", self.digest, name.encode()), True
+
+    def commitment(self, seed: bytes, name: str) -> bytes:
+        """Return the hash that a hospital's seed is later held to; it says nothing about 32 random bytes."""
+        return transcript(b"commitment", self.digest, name.encode(), seed)
+
+    def confirmed_text(self, sharing: Sequence[str], active: Sequence[str], dropped: Sequence[str]) -> bytes:
+        """Return what a hospital signs to confirm the lists."""
+        lists = (transcript(*(name.encode() for name in sorted(names))) for names in (sharing, active, dropped))
+        return transcript(b"confirmed", self.digest, *lists)
+
+
+def advertised_text(session: bytes, name: str, sealing_key: bytes, masking_key: bytes) -> bytes:
+    """Return what a hospital signs to advertise its keys."""
+    return transcript(b"advertised", session, name.encode(), sealing_key, masking_key)
+
+
+@lru_cache(maxsize=16)
+def members_of(terms: Terms, advertisements: tuple[Advertisement, ...]) -> Members:
+    """Return the members of a round; signatures are the hospitals' to check, who have the roster.
+
+    Args:
+        terms: of the round.
+        advertisements: in any order; their signatures do not matter here.
+
+    Raises:
+        CohortError: there are too few.
+        ProtocolError: a name or a key is there twice, or a key is not 32 bytes long.
+    """
+    ads = sorted(advertisements, key=lambda ad: ad.name)
+    keys = [key for ad in ads for key in (ad.sealing_key, ad.masking_key)]
+    if len({ad.name for ad in ads}) < len(ads) or len(set(keys)) < len(keys):
+        raise ProtocolError("a name or a key was advertised twice: every hospital has a name and new keys of its own")
+    if any(len(key) != KEY_BYTES for key in keys):
+        raise ProtocolError(f"every advertised key must have {KEY_BYTES} bytes")
+    parts = [part for ad in ads for part in (ad.name.encode(), ad.sealing_key, ad.masking_key)]
+    digest = transcript(b"members", terms.session, *parts)
+    return Members(
+        terms=terms,
+        shape=shape_of(len(ads), terms.min_survivors, terms.max_colluding),
+        order=ring([ad.name for ad in ads], digest),
+        digest=digest,
+        sealing_keys={ad.name: ad.sealing_key for ad in ads},
+        masking_keys={ad.name: ad.masking_key for ad in ads},
+    )

@@ -1,0 +1,126 @@
+"""From weighted numbers to residues modulo 2^32 and back, with room for the sum of all hospitals.
+
+With n members, |x| <= R and weights in [0, W], each coordinate becomes the whole number nearest to x (w / W) Q / R
+where Q = floor((2^31 - 1) / n), and the weight the one nearest to w Q / W. No sum of n of them leaves [-2^31, 2^31), so
+that none wraps around. A coordinate's sum is within n R W / (2 Q) of the exact one, the sum of weights within
+n W / (2 Q), so that the weighted mean is within
+
+    n (R + |mean|) W / (2 Q sum w) <= n^2 R W / ((2^31 - n) sum w)
+
+of the exact one, before it is rounded to the parameter's own type: with equal weights n R / 2^31, which is 5e-9 R for
+ten hospitals. What is left out on purpose: residues of integer noise, which are sums of whole numbers already
+(`privacy.integers`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import UpdateError
+
+__all__ = ["Quantiser", "flattened", "split_like"]
+
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantiser:
+    """Turns one hospital's weighted numbers into residues, and a sum of them back into numbers.
+
+    Attributes:
+        num_members: hospitals that one sum may have at most (1 to 65,536).
+        max_update: largest magnitude of a number, R (> 0).
+        max_weight: largest weight, W (> 0).
+    """
+
+    num_members: int
+    max_update: float
+    max_weight: float
+
+    @property
+    def levels(self) -> int:
+        """Q, the largest magnitude of one hospital's whole numbers."""
+        return (2**31 - 1) // self.num_members
+
+    def residues(self, values: NDArray[Any], weight: float, before: NDArray[Any] | None = None) -> NDArray[np.uint32]:
+        """Return the weighted values and, last, the weight as residues, shape (dimension + 1,).
+
+        >>> quantiser = Quantiser(num_members=2, max_update=1.0, max_weight=3.0)
+        >>> both = quantiser.residues(np.array([0.5, -1.0]), 3.0) + quantiser.residues(np.array([0.5, 0.0]), 1.0)
+        >>> values, weight = quantiser.sums(both)
+        >>> values.round(6), round(weight, 6)
+        (array([ 2., -3.]), 4.0)
+
+        Args:
+            values: real numbers of any type, shape (dimension,).
+            weight: in [0, max_weight].
+            before: what to subtract from the values first, same shape; None subtracts nothing.
+
+        Raises:
+            UpdateError: the weight or a value is out of range; nothing is clipped or wrapped around.
+        """
+        if not 0 <= weight <= self.max_weight:
+            raise UpdateError(
+                f"the weight {weight} of an update must be >= 0 and <= {self.max_weight:g}, the largest that was "
+                "agreed: raise max-weight on the server"
+            )
+        residues = np.empty(len(values) + 1, np.uint32)
+        signed = residues.view(np.int32)
+        scale = weight / self.max_weight * self.levels / self.max_update
+        largest = 0.0
+        for start in range(0, len(values), _BLOCK):
+            part = np.asarray(values[start : start + _BLOCK], np.float64)
+            if before is not None:
+                part = part - before[start : start + _BLOCK]
+            # max carries a nan along, so one pass checks everything.
+            largest = float(np.maximum(largest, np.abs(part).max()))
+            if not largest <= self.max_update:
+                raise UpdateError(
+                    f"an update holds {largest:g}, which must be finite and at most {self.max_update:g} in magnitude "
+                    "(max-update): raise max-update on the server, or lower the learning rate"
+                )
+            signed[start : start + len(part)] = np.rint(part * scale)
+        signed[-1] = round(weight / self.max_weight * self.levels)
+        return residues
+
+    def sums(self, total: NDArray[np.uint32]) -> tuple[NDArray[np.float64], float]:
+        """Return the weighted sum of the values, shape (dimension,), and the sum of the weights.
+
+        Args:
+            total: sum of residues modulo 2^32, shape (dimension + 1,).
+        """
+        signed = total.view(np.int32)
+        values = signed[:-1].astype(np.float64) * (self.max_update * self.max_weight / self.levels)
+        return values, float(signed[-1]) * self.max_weight / self.levels
+
+
+def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return all arrays one after the other, shape (dimension,); refuses what is not a real number.
+
+    Raises:
+        UpdateError: a dtype that is not a number.
+    """
+    for name, array in arrays.items():
+        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
+            raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
+    return np.concatenate([np.asarray(array).reshape(-1) for array in arrays.values()] or [np.zeros(0)])
+
+
+def split_like(flat: NDArray[Any], like: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return views of a flat array with the names and shapes of `like`, in its order.
+
+    >>> split_like(np.arange(3), {"weight": np.zeros((1, 2)), "bias": np.zeros(1)})
+    {'weight': array([[0, 1]]), 'bias': array([2])}
+
+    Args:
+        flat: shape (dimension,).
+        like: anything with shapes, of dimension elements in all.
+    """
+    edges = np.cumsum([math.prod(array.shape) for array in like.values()])[:-1]
+    return {
+        name: part.reshape(array.shape) for (name, array), part in zip(like.items(), np.split(flat, edges), strict=True)
+    }

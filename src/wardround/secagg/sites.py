@@ -1,0 +1,179 @@
+"""A site's own settings for secure aggregation: its name, its long-term key, and the roster of the federation.
+
+The roster holds every site's public key and what all agreed on; each site keeps a copy that it got from the others and
+not from the server, so that the server can't put keys of its own between them.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import tomli_w
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from wardround.errors import ConfigError
+from wardround.secagg.keys import KEY_BYTES, transcript, verify_key
+
+__all__ = ["Roster", "Site", "new_site_key", "read_site", "simulated_site", "write_roster"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """What the sites of a federation agreed on.
+
+    Attributes:
+        federation: its name.
+        verify_keys: Ed25519 public key by site, 32 bytes each.
+        min_survivors: hospitals that a sum must have at the least (>= 2).
+        max_colluding: hospitals that may side with the server without harm to the others (>= 0).
+    """
+
+    federation: str
+    verify_keys: Mapping[str, bytes]
+    min_survivors: int
+    max_colluding: int = 0
+
+    def __post_init__(self) -> None:
+        if self.min_survivors < 2:
+            raise ConfigError(
+                f"min-survivors = {self.min_survivors} must be >= 2 with secure aggregation: the sum of one hospital "
+                "is that hospital's data ([aggregation] min-survivors)"
+            )
+        if not 0 <= self.max_colluding <= self.min_survivors - 2:
+            raise ConfigError(
+                f"max-colluding = {self.max_colluding} must be >= 0 and <= {self.min_survivors - 2}, so that at least "
+                "two honest hospitals are in every sum ([aggregation] max-colluding): lower it, or raise min-survivors"
+            )
+        wrong = [name for name, key in self.verify_keys.items() if len(key) != KEY_BYTES]
+        if wrong or len(set(self.verify_keys.values())) < len(self.verify_keys):
+            raise ConfigError(
+                f"the roster's keys must be {KEY_BYTES} bytes each and all different"
+                f"{f' ({wrong[0]} is not)' if wrong else ''}: write it anew from the sites' public keys"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One site: who it is, and whom it trusts to be who.
+
+    Attributes:
+        name: the hospital's, as in the roster.
+        signing_key: Ed25519 private key, 32 bytes.
+        roster: the site's own copy.
+    """
+
+    name: str
+    signing_key: bytes
+    roster: Roster
+
+    def __post_init__(self) -> None:
+        if self.roster.verify_keys.get(self.name) != verify_key(self.signing_key):
+            raise ConfigError(
+                f"site {self.name}'s key is not the one that the roster has for it: use the key the roster was written "
+                "with, or write a new roster and give it to every site"
+            )
+
+    def __repr__(self) -> str:
+        return f"Site(name={self.name!r}, federation={self.roster.federation!r})"
+
+
+def new_site_key(path: Path) -> bytes:
+    """Write a new Ed25519 signing key, readable by its owner alone, and return its public half for the roster.
+
+    Args:
+        path: of a file that does not exist; PEM (PKCS #8), not encrypted.
+
+    Raises:
+        ConfigError: the file exists or can't be written.
+    """
+    key = Ed25519PrivateKey.generate()
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"no site key was written to {path}: {error.strerror}; choose another path") from None
+    return key.public_key().public_bytes_raw()
+
+
+def write_roster(path: Path, roster: Roster) -> None:
+    """Write the roster as TOML, for every site to keep a copy."""
+    table = {
+        "federation": roster.federation,
+        "min-survivors": roster.min_survivors,
+        "max-colluding": roster.max_colluding,
+        "sites": {name: key.hex() for name, key in sorted(roster.verify_keys.items())},
+    }
+    path.write_text(tomli_w.dumps(table), encoding="utf-8")
+
+
+def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
+    """Return a site from its files.
+
+    Args:
+        name: of the site.
+        key_path: what `new_site_key` wrote.
+        roster_path: what `write_roster` wrote.
+
+    Raises:
+        ConfigError: a file is missing or broken, or the key is not the roster's.
+    """
+    try:
+        key = load_pem_private_key(key_path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"the site key {key_path} is no Ed25519 key: make one with new_site_key")
+    return Site(name=name, signing_key=key.private_bytes_raw(), roster=_read_roster(roster_path))
+
+
+def simulated_site(seed: int, name: str, names: Iterable[str], *, min_survivors: int, max_colluding: int) -> Site:
+    """Return a simulated hospital's site; whoever knows the seed knows every key, so it is for simulation alone.
+
+    Args:
+        seed: of the federation (>= 0).
+        name: of the hospital.
+        names: of all hospitals.
+        min_survivors: as in the roster.
+        max_colluding: as in the roster.
+    """
+    roster = _simulated_roster(seed, tuple(names), min_survivors, max_colluding)
+    return Site(name=name, signing_key=_simulated_key(seed, name), roster=roster)
+
+
+def _simulated_key(seed: int, name: str) -> bytes:
+    return transcript(b"simulated site", str(seed).encode(), name.encode())
+
+
+@lru_cache(maxsize=16)
+def _simulated_roster(seed: int, names: tuple[str, ...], min_survivors: int, max_colluding: int) -> Roster:
+    return Roster(
+        federation="simulated",
+        verify_keys={name: verify_key(_simulated_key(seed, name)) for name in names},
+        min_survivors=min_survivors,
+        max_colluding=max_colluding,
+    )
+
+
+def _read_roster(path: Path) -> Roster:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Roster(
+            federation=str(table["federation"]),
+            verify_keys={name: bytes.fromhex(key) for name, key in table["sites"].items()},
+            min_survivors=int(table["min-survivors"]),
+            max_colluding=int(table["max-colluding"]),
+        )
+    except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"can't read the roster {path}: {error}; write it with write_roster") from None
+    except KeyError as error:
+        raise ConfigError(f"the roster {path} lacks {error.args[0]}: write it with write_roster") from None

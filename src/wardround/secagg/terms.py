@@ -1,0 +1,142 @@
+"""What all hospitals of a round agree on, and the size of the protocol that follows from it.
+
+Nothing of it is chosen by the server: a hospital compares the terms with its own, and computes the rest itself.
+"""
+
+import math
+from dataclasses import dataclass
+
+from wardround.errors import CohortError, ProtocolError
+from wardround.secagg.keys import transcript
+
+__all__ = ["PAYLOADS", "Shape", "Terms", "shape_of"]
+
+PAYLOADS = ("parameters", "values", "residues")
+"""What hospitals sum: the difference of their parameters to those they were sent, weighted; weighted values as they
+are; or residues modulo 2^32, which have no weight."""
+
+_MOST_MEMBERS = 2**16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The terms of one round, the same for everyone in it.
+
+    Attributes:
+        federation: name of the federation.
+        run_id: of the run, so that rounds of two runs can't be mixed up.
+        round_number: from 1.
+        min_survivors: hospitals that a sum must have at the least (>= 2).
+        max_colluding: hospitals that may side with the server without anybody else's secrets being lost (>= 0).
+        payload: one of `PAYLOADS`.
+        max_update: largest magnitude of a coordinate before weighting (> 0 and finite); 0.0 for residues.
+        max_weight: largest weight (> 0 and finite); 0.0 for residues.
+    """
+
+    federation: str
+    run_id: str
+    round_number: int
+    min_survivors: int
+    max_colluding: int
+    payload: str
+    max_update: float
+    max_weight: float
+
+    def __post_init__(self) -> None:
+        weighted = self.payload != "residues"
+        rules = {
+            "round_number must be >= 1": self.round_number >= 1,
+            "min_survivors must be >= 2": self.min_survivors >= 2,
+            "max_colluding must be >= 0": self.max_colluding >= 0,
+            f"payload must be one of {', '.join(PAYLOADS)}": self.payload in PAYLOADS,
+            "max_update must be > 0 and finite": not weighted or 0 < self.max_update < math.inf,
+            "max_weight must be > 0 and finite": not weighted or 0 < self.max_weight < math.inf,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                name = rule.split(" ", 1)[0]
+                raise ProtocolError(f"the terms of a secure sum: {rule}, not {getattr(self, name)}")
+
+    @property
+    def session(self) -> bytes:
+        """Hash of the terms, shape (32,): what every message of the round refers to."""
+        return transcript(
+            b"terms",
+            self.federation.encode(),
+            self.run_id.encode(),
+            *(str(n).encode() for n in (self.round_number, self.min_survivors, self.max_colluding)),
+            self.payload.encode(),
+            self.max_update.hex().encode(),
+            self.max_weight.hex().encode(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How many of each there are in a round with its members.
+
+    Attributes:
+        num_members: hospitals that advertised keys.
+        quorum: of them, those that must stay to the end, and that a sum has at the least.
+        num_neighbours: hospitals with which each shares a mask and its secrets.
+        threshold: neighbours whose shares give a secret.
+    """
+
+    num_members: int
+    quorum: int
+    num_neighbours: int
+    threshold: int
+
+    @property
+    def most_drops(self) -> int:
+        """Members that may vanish, at whatever stages, without harm to the sum."""
+        return self.num_members - self.quorum
+
+
+def shape_of(num_members: int, min_survivors: int, max_colluding: int) -> Shape:
+    """Return the shape of a round, which everybody computes alike.
+
+    With n members, c colluding, quorum q, at most d = n - q drops, k neighbours and threshold t:
+
+    - 2q > n + c + 1: two lists of survivors can't both be confirmed by q members, as no honest one confirms two.
+    - k > c + d: the graph is k-connected (Harary 1962), so that the honest survivors stay connected whoever colludes
+      or drops; sums over a part of them stay masked.
+    - t > c, and even 2t > k + c: colluders lack shares, and (were lists not confirmed) no two sets of t neighbours
+      could give away both secrets of one hospital unless an honest one gave both.
+    - k - d >= t: whoever drops, the survivors can finish.
+
+    The smallest even k of at least 2 log2(n) that does all this is taken; or everyone is everyone's neighbour. All of
+    this holds for any graph of this kind, so that nothing hangs on who chose its order.
+
+    >>> shape_of(100, 90, 5)
+    Shape(num_members=100, quorum=90, num_neighbours=28, threshold=17)
+    >>> shape_of(4, 2, 0)
+    Shape(num_members=4, quorum=3, num_neighbours=3, threshold=2)
+
+    Args:
+        num_members: hospitals that advertised keys (2 to 65,536).
+        min_survivors: as in the terms.
+        max_colluding: as in the terms.
+
+    Raises:
+        CohortError: too few members for the terms.
+
+    Source: Bonawitz et al. 2017, section 6 (quorum); Bell et al. 2020 (eprint 2020/704), definitions 3.4 and 3.5.
+    """
+    quorum = max(min_survivors, (num_members + 1 + max_colluding) // 2 + 1)
+    if quorum > num_members or num_members > _MOST_MEMBERS:
+        raise CohortError(
+            f"{num_members} hospitals take part in the secure sum, and min-survivors = {min_survivors} with "
+            f"max-colluding = {max_colluding} needs {quorum} to {_MOST_MEMBERS}: wait for more hospitals, or lower "
+            "them ([aggregation])"
+        )
+    drops = num_members - quorum
+    wanted = max(2 * math.ceil(math.log2(num_members)), max_colluding + 2 * drops + 2)
+    wanted += wanted % 2
+    num_neighbours = min(wanted, num_members - 1)
+    return Shape(
+        num_members=num_members,
+        quorum=quorum,
+        num_neighbours=num_neighbours,
+        threshold=(num_neighbours + max_colluding) // 2 + 1,
+    )
