@@ -5,7 +5,16 @@ is in `hospital`, what the server does in `server`, what both must agree on in `
 messages (`strategies.secagg_plus` and `clients.secagg` carry the records over Flower) and noise (`privacy`).
 """
 
-from wardround.secagg.sites import Roster, Site, new_site_key, read_site, simulated_site, write_roster
+from wardround.secagg.sites import (
+    Roster,
+    Site,
+    new_site_key,
+    read_roster,
+    read_site,
+    simulated_roster,
+    simulated_site,
+    write_roster,
+)
 from wardround.secagg.terms import Shape, Terms, shape_of
 
 __all__ = [
@@ -14,8 +23,10 @@ __all__ = [
     "Site",
     "Terms",
     "new_site_key",
+    "read_roster",
     "read_site",
     "shape_of",
+    "simulated_roster",
     "simulated_site",
     "write_roster",
 ]
