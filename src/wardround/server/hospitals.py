@@ -4,10 +4,9 @@ Flower knows nodes by numbers that change from run to run; from here on everythi
 left out on purpose: planning and accounting (see `planning`, `loop`).
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from wardround.strategies import needs_only_sum
 
 __all__ = ["HospitalLink", "TrainedRound", "connect"]
 
-_log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -39,11 +37,13 @@ class TrainedRound:
         arrays: the next model, by the strategy; None where fewer than min-survivors hospitals completed.
         executions: by hospital, of those who completed.
         quantile: see `release.Released`.
+        abandoned: why the model stays as it is; "" where it doesn't.
     """
 
     arrays: Arrays | None
     executions: Mapping[str, Execution]
     quantile: float | None = None
+    abandoned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class HospitalLink:
         """
         by_node = {self.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
         if len(by_node) < min_survivors:
-            return TrainedRound(arrays=None, executions={})
+            return _abandoned(len(by_node), assignments, min_survivors)
         round_number = assignments[0].round_number
         grid = CohortGrid(self.grid, sorted(by_node))
         with _blaming(strategy):
@@ -94,7 +94,10 @@ class HospitalLink:
         messages = _once_each(asked, by_node)
         quantile = None
         if needs_only_sum(strategy):
-            replies, released = self._train_for_sum(messages, by_node, min_survivors, release, secure)
+            try:
+                replies, released = self._train_for_sum(messages, by_node, min_survivors, release, secure)
+            except CohortError as error:
+                return TrainedRound(arrays=None, executions={}, abandoned=str(error))
             next_arrays = None
             if released is not None:
                 metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(replies))})
@@ -105,9 +108,9 @@ class HospitalLink:
             replies = self._answered(self.grid.send_and_receive(messages))
             next_arrays = self._aggregated(strategy, arrays, round_number, replies, min_survivors)
         executions = self._executions(replies, by_node)
-        return TrainedRound(
-            arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions, quantile=quantile
-        )
+        if len(executions) < min_survivors:
+            return replace(_abandoned(len(executions), assignments, min_survivors), executions=executions)
+        return TrainedRound(arrays=next_arrays, executions=executions, quantile=quantile)
 
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
         """Return every hospital's evaluation of the model."""
@@ -128,13 +131,7 @@ class HospitalLink:
         secure: SecureSum | None,
     ) -> tuple[list[Message], Released | None]:
         """Return the replies without arrays, and what was released of their exact sum."""
-        try:
-            replies, total = add_up(self.grid, messages, by_node, secure) if messages else ([], {})
-        except CohortError as error:
-            if secure is None:
-                raise
-            _log.warning("round %d is abandoned: %s", secure.terms.round_number, error)
-            return [], None
+        replies, total = add_up(self.grid, messages, by_node, secure) if messages else ([], {})
         replies = self._answered(replies)
         if len(replies) < min_survivors:
             return replies, None
@@ -173,6 +170,11 @@ class HospitalLink:
 
     def _name_of(self, reply: Message) -> str:
         return self.name_of[reply.metadata.src_node_id]
+
+
+def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivors: int) -> TrainedRound:
+    reason = f"{num_answered} of {len(assignments)} hospitals answered, and min-survivors = {min_survivors} are needed"
+    return TrainedRound(arrays=None, executions={}, abandoned=reason)
 
 
 def connect(grid: Grid) -> HospitalLink:

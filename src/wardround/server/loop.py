@@ -209,6 +209,7 @@ def _next_round(
     max_grad_norm = _next_clip(config, state.max_grad_norm, trained.quantile)
     state = replace(state, round_number=round_number, arrays=arrays, account=account, max_grad_norm=max_grad_norm)
     record = _record(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
+    record["abandoned"] = trained.abandoned
     released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
     _commit(ledger, folder, strategy, state, record, released)
     return state, record
