@@ -6,13 +6,14 @@ messages (`strategies.secagg_plus` and `clients.secagg` carry the records over F
 """
 
 from wardround.secagg.sites import Roster, Site, new_site_key, read_site, simulated_site, write_roster
-from wardround.secagg.terms import Shape, Terms, shape_of
+from wardround.secagg.terms import Shape, Terms, digest_of, shape_of
 
 __all__ = [
     "Roster",
     "Shape",
     "Site",
     "Terms",
+    "digest_of",
     "new_site_key",
     "read_site",
     "shape_of",
