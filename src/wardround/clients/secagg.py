@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from wardround import wire
 from wardround.arrays import check_alike
 from wardround.errors import ConfigError, ProtocolError, UpdateError
-from wardround.secagg import Site, Terms, hospital, read_site
+from wardround.secagg import Site, Terms, digest_of, hospital, read_site
 from wardround.secagg.hospital import Memory
 from wardround.secagg.masks import add_masks
 from wardround.secagg.quantisation import Quantiser, flattened, split_like
@@ -126,8 +126,9 @@ class SecAggMod:
         context: Context,
         call_next: ClientAppCallable,
     ) -> Message:
-        memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request))
         name, sent = _one_array_record(message.content)
+        told = digest_of(sent, wire.config_in(message))
+        memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
         content = RecordDict(dict(message.content.items()))
         del content[wire.SECAGG]
         content[name] = wire.array_record({key: sent[key] for key in sent if key != wire.SUM_OF_WEIGHTS})

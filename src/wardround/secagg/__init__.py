@@ -15,13 +15,14 @@ from wardround.secagg.sites import (
     simulated_site,
     write_roster,
 )
-from wardround.secagg.terms import Shape, Terms, shape_of
+from wardround.secagg.terms import Shape, Terms, digest_of, shape_of
 
 __all__ = [
     "Roster",
     "Shape",
     "Site",
     "Terms",
+    "digest_of",
     "new_site_key",
     "read_roster",
     "read_site",

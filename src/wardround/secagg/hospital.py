@@ -34,6 +34,7 @@ class Memory:
 
     Attributes:
         stage: the last one that was answered.
+        session: of the terms that it advertised keys for.
         sealing_key: private key of the advertised one.
         masking_key: private key of the advertised one.
         seed: of its own mask.
@@ -49,6 +50,7 @@ class Memory:
     """
 
     stage: str
+    session: bytes
     sealing_key: bytes = b""
     masking_key: bytes = b""
     seed: bytes = b""
@@ -89,7 +91,7 @@ def advertise(site: Site, terms: Terms, last_round: int) -> tuple[Memory, Advert
     sealing_key, masking_key = new_private_key(), new_private_key()
     public = public_key(sealing_key), public_key(masking_key)
     signature = sign(site.signing_key, advertised_text(terms.session, site.name, *public))
-    memory = Memory(stage="advertise", sealing_key=sealing_key, masking_key=masking_key)
+    memory = Memory(stage="advertise", session=terms.session, sealing_key=sealing_key, masking_key=masking_key)
     return memory, Advertisement(name=site.name, sealing_key=public[0], masking_key=public[1], signature=signature)
 
 
@@ -97,8 +99,9 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
     """Return this hospital's secrets in shares, sealed for its neighbours.
 
     Raises:
-        ProtocolError: a key is not signed by its owner's long-term key, this hospital's own are not as it advertised
-            them, or there are too few members.
+        CohortError: there are too few members.
+        ProtocolError: a key is not signed by its owner's long-term key, or this hospital's own are not as it advertised
+            them.
     """
     _check_stage(site, terms, memory, "advertise", request.session)
     memory = replace(
@@ -123,13 +126,24 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
     return memory, _shares(site, members, memory)
 
 
-def mask(site: Site, terms: Terms, memory: Memory, request: MaskRequest) -> tuple[Memory, list[tuple[bytes, bool]]]:
+def mask(
+    site: Site, terms: Terms, memory: Memory, request: MaskRequest, *, model_digest: bytes
+) -> tuple[Memory, list[tuple[bytes, bool]]]:
     """Return the masks for this hospital's vector, as `masks.add_masks` takes them; they are used once.
 
+    Args:
+        site: this hospital.
+        terms: of the round.
+        memory: of the stage before.
+        request: from the server.
+        model_digest: `terms.digest_of` the parameters and settings that this hospital was sent.
+
     Raises:
-        ProtocolError: too few share secrets, or a share does not open.
+        ProtocolError: others may have been sent another model, too few share secrets, or a share does not open.
     """
     _check_stage(site, terms, memory, "share", request.session)
+    if model_digest != terms.model_digest:
+        raise _refusal(site, "the parameters or settings that it was sent are not those that the terms name")
     members = _members(terms, memory)
     sealed = paired(request.senders, request.sealed, "sealed shares")
     sharing = frozenset(request.sharing)
@@ -200,7 +214,7 @@ def unmask(site: Site, terms: Terms, memory: Memory, request: UnmaskRequest) -> 
     keys = dict(zip(memory.senders, memory.key_shares, strict=True))
     seeds_of = tuple(name for name in memory.senders if name in memory.active)
     keys_of = tuple(name for name in memory.senders if name in memory.dropped)
-    return Memory(stage="unmask"), UnmaskShares(
+    return Memory(stage="unmask", session=memory.session), UnmaskShares(
         seeds_of=seeds_of,
         seed_shares=tuple(seeds[name] for name in seeds_of),
         keys_of=keys_of,
@@ -244,7 +258,7 @@ def _members(terms: Terms, memory: Memory) -> Members:
 
 
 def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> None:
-    if session != terms.session:
+    if not session == terms.session == memory.session:
         raise _refusal(
             site, f"a message is of another round or run than round {terms.round_number}, which is under way"
         )

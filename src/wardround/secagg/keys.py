@@ -37,7 +37,7 @@ _LABEL = b"wardround secagg 1"
 _NONCE_BYTES = 12
 
 
-def transcript(*parts: bytes) -> bytes:
+def transcript(*parts: bytes | memoryview) -> bytes:
     """Return a hash of the parts that tells any two different lists of parts apart, shape (32,)."""
     hashed = hashlib.sha256(_LABEL)
     for part in parts:
@@ -78,7 +78,12 @@ def derive(secret: bytes, purpose: bytes, *context: bytes) -> bytes:
         secret: at least 32 bytes of which nobody else knows anything.
         purpose: tells keys for different uses apart.
         context: the round's digest, and sender and receiver where a direction matters.
+
+    Raises:
+        ProtocolError: the secret is shorter.
     """
+    if len(secret) < KEY_BYTES:
+        raise ProtocolError(f"a secret has {len(secret)} bytes, which must be >= {KEY_BYTES}: 256 bits from end to end")
     info = transcript(purpose, *context)
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=_LABEL, info=info).derive(secret)
 

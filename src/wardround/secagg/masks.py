@@ -35,8 +35,10 @@ def add_masks(vector: NDArray[np.uint32], masks: Iterable[tuple[bytes, bool]]) -
         masks: (key of 32 bytes, whether to add it rather than subtract it).
 
     Raises:
-        ProtocolError: a key is not 256 bits long.
+        ProtocolError: a key is not 256 bits long, or the vector's numbers are not taken modulo 2^32.
     """
+    if vector.dtype != np.uint32:
+        raise ProtocolError(f"a vector of {vector.dtype} can't be masked, which must be uint32: quantise it first")
     streams = [(_stream(key), add) for key, add in masks]
     zeros = bytes(4 * min(_BLOCK, len(vector)))
     buffer = bytearray(len(zeros) + _CIPHER_BLOCK_BYTES)

@@ -3,13 +3,13 @@
 With n members, |x| <= R and weights in [0, W], each coordinate becomes the whole number nearest to x (w / W) Q / R
 where Q = floor((2^31 - 1) / n), and the weight the one nearest to w Q / W. No sum of n of them leaves [-2^31, 2^31), so
 that none wraps around. A coordinate's sum is within n R W / (2 Q) of the exact one, the sum of weights within
-n W / (2 Q), so that the weighted mean is within
+n W / (2 Q), so that the weighted mean, which is S / w for the two sums as `sums` returns them, is within
 
-    n (R + |mean|) W / (2 Q sum w) <= n^2 R W / ((2^31 - n) sum w)
+    n (R + |mean|) W / (2 Q w) <= n^2 R W / ((2^31 - n) w)
 
-of the exact one, before it is rounded to the parameter's own type: with equal weights n R / 2^31, which is 5e-9 R for
-ten hospitals. What is left out on purpose: residues of integer noise, which are sums of whole numbers already
-(`privacy.integers`).
+of the exact one, before it is rounded to the parameter's own type; double precision adds less than 1e-5 of that. With
+all weights W it is n R / (2^31 - n), which is 5e-9 R for ten hospitals; with all of them W / 100 it is 100 times that.
+What is left out on purpose: residues of integer noise, which are sums of whole numbers already (`privacy.integers`).
 """
 
 import math
@@ -63,10 +63,11 @@ class Quantiser:
         Raises:
             UpdateError: the weight or a value is out of range; nothing is clipped or wrapped around.
         """
+        # The messages go to the server, so they do not say by how much.
         if not 0 <= weight <= self.max_weight:
             raise UpdateError(
-                f"the weight {weight} of an update must be >= 0 and <= {self.max_weight:g}, the largest that was "
-                "agreed: raise max-weight on the server"
+                f"the weight of an update must be >= 0 and <= {self.max_weight:g}, the largest that was agreed: raise "
+                "max_weight on the server"
             )
         residues = np.empty(len(values) + 1, np.uint32)
         signed = residues.view(np.int32)
@@ -75,13 +76,14 @@ class Quantiser:
         for start in range(0, len(values), _BLOCK):
             part = np.asarray(values[start : start + _BLOCK], np.float64)
             if before is not None:
-                part = part - before[start : start + _BLOCK]
+                with np.errstate(invalid="ignore", over="ignore"):  # refused below
+                    part = part - before[start : start + _BLOCK]
             # max carries a nan along, so one pass checks everything.
             largest = float(np.maximum(largest, np.abs(part).max()))
             if not largest <= self.max_update:
                 raise UpdateError(
-                    f"an update holds {largest:g}, which must be finite and at most {self.max_update:g} in magnitude "
-                    "(max-update): raise max-update on the server, or lower the learning rate"
+                    f"an update is not finite, or larger than {self.max_update:g} in magnitude (max-update): raise "
+                    "max-update on the server, or lower the learning rate"
                 )
             signed[start : start + len(part)] = np.rint(part * scale)
         signed[-1] = round(weight / self.max_weight * self.levels)

@@ -4,6 +4,7 @@ The roster holds every site's public key and what all agreed on; each site keeps
 not from the server, so that the server can't put keys of its own between them.
 """
 
+import operator
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import tomli_w
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -138,7 +140,7 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
     """
     try:
         key = load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, InternalError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"the site key {key_path} is no Ed25519 key: make one with new_site_key")
@@ -181,8 +183,8 @@ def read_roster(path: Path) -> Roster:
         return Roster(
             federation=str(table["federation"]),
             verify_keys={name: bytes.fromhex(key) for name, key in table["sites"].items()},
-            min_survivors=int(table["min-survivors"]),
-            max_colluding=int(table["max-colluding"]),
+            min_survivors=operator.index(table["min-survivors"]),
+            max_colluding=operator.index(table["max-colluding"]),
         )
     except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"can't read the roster {path}: {error}; write it with write_roster") from None

@@ -1,21 +1,28 @@
 """What all hospitals of a round agree on, and the size of the protocol that follows from it.
 
-Nothing of it is chosen by the server: a hospital compares the terms with its own, and computes the rest itself.
+A hospital holds federation, min_survivors and max_colluding to its own roster; the rest is the server's proposal, which
+is the same for all who share masks, as every key covers it. The size each computes for itself.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wardround.errors import CohortError, ProtocolError
-from wardround.secagg.keys import transcript
+from wardround.secagg.keys import KEY_BYTES, transcript
 
-__all__ = ["PAYLOADS", "Shape", "Terms", "shape_of"]
+__all__ = ["PAYLOADS", "Shape", "Terms", "digest_of", "shape_of"]
 
 PAYLOADS = ("parameters", "values", "residues")
 """What hospitals sum: the difference of their parameters to those they were sent, weighted; weighted values as they
 are; or residues modulo 2^32, which have no weight."""
 
 _MOST_MEMBERS = 2**16
+_SMALLEST, _LARGEST = 1e-30, 1e30  # products of two of them, and of 2^31, are ordinary doubles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +36,11 @@ class Terms:
         min_survivors: hospitals that a sum must have at the least (>= 2).
         max_colluding: hospitals that may side with the server without anybody else's secrets being lost (>= 0).
         payload: one of `PAYLOADS`.
-        max_update: largest magnitude of a coordinate before weighting (> 0 and finite); 0.0 for residues.
-        max_weight: largest weight (> 0 and finite); 0.0 for residues.
+        max_update: largest magnitude of a coordinate before weighting (1e-30 to 1e30); 0.0 for residues.
+        max_weight: largest weight (1e-30 to 1e30); 0.0 for residues.
+        model_digest: `digest_of` the parameters and settings that everyone works from, 32 bytes. A server that sent
+            others to one hospital could tell its vector from the rest of the sum (Pasquini et al. 2022, eprint
+            2021/1617).
     """
 
     federation: str
@@ -41,6 +51,7 @@ class Terms:
     payload: str
     max_update: float
     max_weight: float
+    model_digest: bytes
 
     def __post_init__(self) -> None:
         weighted = self.payload != "residues"
@@ -49,8 +60,9 @@ class Terms:
             "min_survivors must be >= 2": self.min_survivors >= 2,
             "max_colluding must be >= 0": self.max_colluding >= 0,
             f"payload must be one of {', '.join(PAYLOADS)}": self.payload in PAYLOADS,
-            "max_update must be > 0 and finite": not weighted or 0 < self.max_update < math.inf,
-            "max_weight must be > 0 and finite": not weighted or 0 < self.max_weight < math.inf,
+            "max_update must be >= 1e-30 and <= 1e30": not weighted or _SMALLEST <= self.max_update <= _LARGEST,
+            "max_weight must be >= 1e-30 and <= 1e30": not weighted or _SMALLEST <= self.max_weight <= _LARGEST,
+            f"model_digest must have {KEY_BYTES} bytes": len(self.model_digest) == KEY_BYTES,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -68,6 +80,7 @@ class Terms:
             self.payload.encode(),
             self.max_update.hex().encode(),
             self.max_weight.hex().encode(),
+            self.model_digest,
         )
 
 
@@ -93,17 +106,40 @@ class Shape:
         return self.num_members - self.quorum
 
 
+def digest_of(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, object]) -> bytes:
+    """Return a hash of what everyone in a round is sent, 32 bytes.
+
+    Args:
+        arrays: the parameters by name; dtypes and shapes count, the order does not.
+        settings: what is the same for all and sways what comes back, such as a learning rate; text, numbers, bytes, or
+            lists of them.
+    """
+    parts = [
+        transcript(
+            name.encode(),
+            array.dtype.str.encode(),
+            repr(array.shape).encode(),
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).data,
+        )
+        for name, array in sorted(arrays.items())
+    ]
+    told = [transcript(name.encode(), repr(value).encode()) for name, value in sorted(settings.items())]
+    return transcript(b"model", transcript(*parts), transcript(*told))
+
+
 def shape_of(num_members: int, min_survivors: int, max_colluding: int) -> Shape:
     """Return the shape of a round, which everybody computes alike.
 
     With n members, c colluding, quorum q, at most d = n - q drops, k neighbours and threshold t:
 
     - 2q > n + c + 1: two lists of survivors can't both be confirmed by q members, as no honest one confirms two.
-    - k > c + d: the graph is k-connected (Harary 1962), so that the honest survivors stay connected whoever colludes
-      or drops; sums over a part of them stay masked.
     - t > c, and even 2t > k + c: colluders lack shares, and (were lists not confirmed) no two sets of t neighbours
       could give away both secrets of one hospital unless an honest one gave both.
     - k - d >= t: whoever drops, the survivors can finish.
+    - So k > c + 2d. The graph is k-connected (Harary 1962), so that the honest who confirm, of whom all but c + d are
+      left, stay connected: a sum has all of them or stays masked. Nor do m others (1 <= m <= d) who were told another
+      list of those who shared, which lacks up to d, come loose together: one has at least k - (m - 1) neighbours among
+      those who are not of the m; c of them collude, d - m can be listed as dropped, and d be kept from it.
 
     The smallest even k of at least 2 log2(n) that does all this is taken; or everyone is everyone's neighbour. All of
     this holds for any graph of this kind, so that nothing hangs on who chose its order.

@@ -6,6 +6,7 @@ protocol (see `wardround.secagg`).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms
@@ -43,7 +44,8 @@ def secure_sum_for(
     if first.max_grad_norm is None:
         payload = "parameters"
     weighted = payload != "residues"
-    terms = Terms(
+    terms = partial(
+        Terms,
         federation=roster.federation,
         run_id=run_id,
         round_number=first.round_number,
@@ -54,7 +56,7 @@ def secure_sum_for(
         max_weight=max(a.weight for a in assignments) if weighted else 0.0,
     )
     drops = {node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent}
-    return SecureSum(terms=terms, roster=roster, drops=drops)
+    return SecureSum(terms=terms, payload=payload, roster=roster, drops=drops)
 
 
 def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:

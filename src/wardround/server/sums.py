@@ -3,7 +3,7 @@
 What is left out on purpose: who is asked and with what (see `hospitals`), and what the sum is for (see `release`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from wardround import wire
 from wardround.errors import ProtocolError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
-from wardround.secagg import Roster, Terms
+from wardround.secagg import Roster, Terms, digest_of
 from wardround.secagg.quantisation import Quantiser, flattened, split_like
 from wardround.secagg.records import STAGES
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
@@ -38,12 +38,14 @@ class SecureSum:
     """How a round is summed by secure aggregation.
 
     Attributes:
-        terms: of the round.
+        terms: of the round, given the digest of what everyone is sent.
+        payload: what is summed, as in the terms.
         roster: of the federation.
         drops: by node id, the stage at which a simulated hospital vanishes.
     """
 
-    terms: Terms
+    terms: Callable[..., Terms]
+    payload: str
     roster: Roster
     drops: Mapping[int, str]
 
@@ -81,10 +83,11 @@ def _add_up_securely(
         present = here(stage, messages)
         return grid.send_and_receive(present) if present else []
 
-    terms = secure.terms
+    _ask_for_sum(messages, by_node, masked=secure.payload)
+    # Of one message: a hospital that is sent something else refuses.
+    terms = secure.terms(model_digest=digest_of(wire.arrays_in(messages[0]), wire.config_in(messages[0])))
     opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
     asked = [message for message in here("mask", messages) if message.metadata.dst_node_id in opened.requests]
-    _ask_for_sum(asked, by_node, masked=terms)
     replies, total = _sum_over(grid, [ask_masked(opened, message) for message in asked], by_node, masked=True)
     if any(reply.has_error() for reply in replies):
         return replies, {}
@@ -116,20 +119,20 @@ def _check_weight(weight: float, assigned: Sequence[float], quantiser: Quantiser
         )
 
 
-def _ask_for_sum(messages: Sequence[Message], by_node: Mapping[int, Assignment], masked: Terms | None = None) -> None:
+def _ask_for_sum(messages: Sequence[Message], by_node: Mapping[int, Assignment], masked: str = "") -> None:
     """Say in each message how its reply enters the sum, and make room for numbers that travel along."""
     with_more: dict[int, ArrayRecord] = {}
     for message in messages:
         assignment = by_node[message.metadata.dst_node_id]
         # The strategy shares one config between all messages; the weight is each hospital's own.
         config = wire.config_in(message)
-        if masked is not None or assignment.placement == "distributed":
+        if masked or assignment.placement == "distributed":
             config[wire.SUM_RESIDUES] = True
         else:
             config[wire.SUM_WEIGHT] = assignment.weight
         message.content[wire.CONFIG] = config
         more = [COUNT_NAME] if assignment.adaptive_clipping else []
-        more += [wire.SUM_OF_WEIGHTS] if masked is not None and masked.payload != "residues" else []
+        more += [wire.SUM_OF_WEIGHTS] if masked not in ("", "residues") else []
         if more:
             record = message.content[wire.ARRAYS]
             if id(record) not in with_more:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from wardround import wire
 from wardround.arrays import check_alike
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
-from wardround.secagg import Roster, Terms
+from wardround.secagg import Roster, Terms, digest_of
 from wardround.secagg.quantisation import Quantiser, flattened, split_like
 from wardround.strategies.by_name import needs_only_sum
 from wardround.strategies.secagg_exchange import OpenRound, ask_masked, close_round, open_round
@@ -87,7 +87,10 @@ class SecAggPlus(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return the wrapped strategy's messages to those hospitals that have exchanged keys and shares."""
+        self._grid, self._opened, self._before = grid, None, wire.arrays_of(arrays)
         messages = list(self._strategy.configure_train(server_round, arrays, config, grid))
+        if not messages:
+            return []
         terms = Terms(
             federation=self._roster.federation,
             run_id=self._run_id,
@@ -97,8 +100,9 @@ class SecAggPlus(Strategy):
             payload="parameters",
             max_update=self._max_update,
             max_weight=self._max_weight,
+            # Of one message: a hospital that is sent something else refuses.
+            model_digest=digest_of(self._before, wire.config_in(messages[0])),
         )
-        self._grid, self._opened, self._before = grid, None, wire.arrays_of(arrays)
         try:
             self._opened = open_round(self._send, [m.metadata.dst_node_id for m in messages], terms, self._roster)
         except (CohortError, ProtocolError) as error:
