@@ -45,7 +45,7 @@ def test_the_example_app_averages_exactly(
 ) -> None:
     running: LoopbackFederation = request.getfixturevalue(where)
     config: dict[str, Any] = {"num-rounds": num_rounds, "num-nodes": len(hospitals), "learning-rate": LEARNING_RATE}
-    done = running.run(APP, deadline_seconds=60 + 60 * num_rounds, **config)
+    done = running.run(APP, deadline_seconds=120 + 90 * num_rounds, **config)
     assert done.status == "finished:completed", done.log
     assert isinstance(done.out, dict)
     # Weights travel as float32, and are of order one.
@@ -54,7 +54,7 @@ def test_the_example_app_averages_exactly(
 
 def test_what_a_client_may_rely_on(federation: LoopbackFederation, hospitals: tuple[str, ...]) -> None:
     """`context.state` lasts from message to message though processes don't, and also when an app raises."""
-    done = federation.run(PROBE, deadline_seconds=240, orders="reply raise:1 reply")
+    done = federation.run(PROBE, deadline_seconds=400, orders="reply raise:1 reply")
     assert done.status == "finished:completed", done.log
     assert isinstance(done.out, dict)
     first, second, third = (
