@@ -16,7 +16,6 @@ from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
 from wardround.privacy.policy import check_target_delta
 from wardround.rounds import Assignment, HospitalProfile
-from wardround.secagg import shape_of
 from wardround.server.cohorts import cohort_size, rounds_joined
 from wardround.server.plans import FederationPlan, HospitalPlan, mechanism_in
 
@@ -60,11 +59,6 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
             f"min-survivors = {config.aggregation.min_survivors} must be <= {size}, the hospitals in a round "
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
-    if config.aggregation.protocol == "secagg+":
-        try:
-            shape_of(size, config.aggregation.min_survivors, config.aggregation.max_colluding)
-        except CohortError as error:
-            raise ConfigError(str(error)) from None
     deltas = _target_deltas(config, profiles)
     joined = rounds_joined(config, names)
     release = release_in(

@@ -121,8 +121,11 @@ def _ask(send: Send, stage: str, told: Mapping[int, Mapping[str, Any]], kind: ty
         for node_id, values in sorted(told.items())
     ]
     replies: dict[int, _Reply] = {}
-    for reply in send(stage, messages):
-        node_id = reply.metadata.src_node_id
+    sent = list(send(stage, messages))
+    asked = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
+    for reply in sent:
+        # Flower answers for a node that is gone, under an id of its own.
+        node_id = asked.get(reply.metadata.reply_to_message_id, reply.metadata.src_node_id)
         if reply.has_error():
             _log.warning('node %d drops out at stage "%s": %s', node_id, stage, reply.error.reason)
             continue

@@ -154,6 +154,9 @@ class SecAggPlus(Strategy):
     def _send(self, stage: str, messages: list[Message]) -> Iterable[Message]:
         if self._grid is None:
             raise ProtocolError(f'stage "{stage}" has no grid to be sent over: call configure_train first')
+        for message in messages:
+            # A message that was given up waiting for must not be answered later.
+            message.metadata.ttl = self._timeout_seconds or message.metadata.ttl
         return self._grid.send_and_receive(messages, timeout=self._timeout_seconds) if messages else []
 
     def _masked(self, reply: Message) -> NDArray[np.uint32]:
