@@ -79,8 +79,10 @@ def test_sealing_secrets_are_one_at_both_ends_and_another_in_each_direction():
     assert there == MEMBERS.sealing_secret(PRIVATE["b"][0], "a", sender="a", receiver="b")
     back = MEMBERS.sealing_secret(PRIVATE["a"][0], "b", sender="b", receiver="a")
     assert there != back
-    contexts = {MEMBERS.sealing_context(sender=s, receiver=r) for s in "abc" for r in "abc"}
-    assert len(contexts) == 9
+    other = members_of(terms_of(round_number=2), ADS)
+    assert there != other.sealing_secret(PRIVATE["a"][0], "b", sender="a", receiver="b")
+    contexts = {all_.sealing_context(sender=s, receiver=r) for all_ in (MEMBERS, other) for s in "abc" for r in "abc"}
+    assert len(contexts) == 18
 
 
 def test_own_masks_and_commitments_are_of_one_hospital_in_one_round():
