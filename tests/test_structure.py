@@ -28,7 +28,7 @@ LAYERS = [
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
-    "flwr": ("wire", "strategies", "clients.app", "server", "simulations", "pilot"),
+    "flwr": ("wire", "strategies", "clients.app", "clients.secagg", "server", "simulations", "pilot"),
     "opacus": ("models", "clients.gradients", "privacy.accounting"),
     "ray": ("simulations",),
 }

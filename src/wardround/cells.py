@@ -8,7 +8,7 @@ from typing import Any
 
 from wardround.errors import ConfigError
 
-__all__ = ["check_cell"]
+__all__ = ["check_cell", "check_protocol"]
 
 
 def check_cell(privacy: Any, training: Any, aggregation: Any) -> None:
@@ -26,13 +26,38 @@ def check_cell(privacy: Any, training: Any, aggregation: Any) -> None:
         raise ConfigError(message)
 
 
+def check_protocol(aggregation: Any) -> None:
+    """Refuse numbers of survivors and colluders that do not go with each other or with the protocol.
+
+    Args:
+        aggregation: `config.AggregationConfig`.
+
+    Raises:
+        ConfigError: naming the setting, its value and the allowed range.
+    """
+    survivors, colluding = aggregation.min_survivors, aggregation.max_colluding
+    if aggregation.protocol == "plain" and colluding:
+        raise ConfigError(
+            f'max-colluding = {colluding} has no meaning with protocol = "plain", which hides nothing from the server '
+            '([aggregation] max-colluding): remove it, or set protocol = "secagg+"'
+        )
+    # A sum of one honest hospital is that hospital's data, unless its share of the noise was sized for that.
+    least_honest = 2 if aggregation.protocol == "secagg+" else 1
+    if aggregation.protocol != "plain" and survivors - colluding < least_honest:
+        raise ConfigError(
+            f"min-survivors = {survivors} must be >= {least_honest + colluding} with protocol = "
+            f'"{aggregation.protocol}" and max-colluding = {colluding} ([aggregation] min-survivors): raise it, so '
+            f"that every sum has {least_honest} honest hospitals or more"
+        )
+
+
 def _contradictions(privacy: Any, training: Any, aggregation: Any) -> Iterator[str]:
     if privacy.placement == "none":
         return
     if privacy.placement == "distributed" and aggregation.protocol == "plain":
         yield (
             'placement = "distributed" protects from the server only while the sum is all it sees ([privacy] '
-            'placement): set [aggregation] protocol = "secure-sum"'
+            'placement): set [aggregation] protocol = "secagg+", or "secure-sum" to simulate it as an ideal'
         )
     if privacy.patient_overlap > 1:
         yield from _overlap(privacy)

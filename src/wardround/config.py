@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
-from wardround.cells import check_cell
+from wardround.cells import check_cell, check_protocol
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, check_exclusive, check_section, did_you_mean, kebab, setting
 
@@ -171,12 +171,15 @@ class AggregationConfig:
     """How the server turns the hospitals' parameters into the next model.
 
     `strategy` is one of Flower's averaging strategies or "package.module:factory" returning a Flower Strategy. An
-    option is allowed only with a strategy that has it; None leaves Flower's default.
+    option is allowed only with a strategy that has it; None leaves Flower's default. `max_update` is the largest change
+    of a parameter in a round that secure aggregation takes, where no clip bounds it.
     """
 
     strategy: str = "fedavg"
     protocol: str = setting("plain", choices=("plain", "secure-sum", "secagg+"))
     min_survivors: int = setting(1, least=1)
+    max_colluding: int = setting(0, least=0)
+    max_update: float = setting(64.0, above=0)
     server_learning_rate: float | None = setting(None, above=0)
     server_momentum: float | None = setting(None, least=0, below=1)
     eta: float | None = setting(None, above=0)
@@ -188,6 +191,12 @@ class AggregationConfig:
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)
+        check_protocol(self)
+
+    @property
+    def honest_survivors(self) -> int:
+        """Hospitals in every sum that side with nobody, and so share the noise of placement "distributed"."""
+        return self.min_survivors - self.max_colluding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

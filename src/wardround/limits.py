@@ -14,7 +14,6 @@ from wardround.errors import ConfigError
 __all__ = ["EXCLUSIVE", "check_exclusive", "check_section", "did_you_mean", "kebab", "setting"]
 
 _REASONS_NOT_YET = {
-    ("aggregation", "protocol", "secagg+"): 'this version has "plain" and "secure-sum"',
     ("simulation", "engine", "stacked"): 'this version has "ray" and "inline"',
 }
 

@@ -5,7 +5,7 @@ engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -24,7 +24,9 @@ __all__ = [
     "NUM_EXAMPLES",
     "PROFILE",
     "PROXIMAL_MU",
+    "SECAGG",
     "SMALLEST_COUNT",
+    "SUM_OF_WEIGHTS",
     "SUM_RESIDUES",
     "SUM_WEIGHT",
     "LazyArray",
@@ -35,15 +37,18 @@ __all__ = [
     "config_in",
     "evaluation_reply",
     "execution_reply",
+    "leaving",
     "read_evaluation",
     "read_execution",
     "read_profile",
     "profile_reply",
+    "read_record",
+    "record_values",
     "shown_count",
     "with_assignment",
 ]
 
-_Record = TypeVar("_Record", Assignment, HospitalProfile, Execution, Evaluation)
+_Record = TypeVar("_Record")
 
 ARRAYS = "arrays"
 CONFIG = "config"
@@ -54,10 +59,15 @@ NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
 SUM_WEIGHT = "sum-weight"
 SUM_RESIDUES = "sum-residues"
+SUM_OF_WEIGHTS = "sum-of-weights"
+"""Name of the one number that travels masked beside the parameters: the hospital's weight."""
+SECAGG = "secagg"
+"""What server and hospital say to each other in a secure sum, apart from the masked arrays."""
 SMALLEST_COUNT = 10
 """Counts of people below it are not shown to others."""
 
 CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
+INDEPENDENT = "independent of the data"
 
 LEAVES_HOSPITAL: Mapping[str, str] = {
     "arrays": CHARGED,
@@ -83,9 +93,21 @@ LEAVES_HOSPITAL: Mapping[str, str] = {
     "majority-accuracy": SIMULATION_ONLY,
     "seconds": SIMULATION_ONLY,
     "error": SIMULATION_ONLY,
+    "name": PUBLIC,
+    "sealing-key": INDEPENDENT,
+    "masking-key": INDEPENDENT,
+    "signature": INDEPENDENT,
+    "receivers": INDEPENDENT,
+    "sealed": INDEPENDENT,
+    "commitment": INDEPENDENT,
+    "seeds-of": INDEPENDENT,
+    "seed-shares": INDEPENDENT,
+    "keys-of": INDEPENDENT,
+    "key-shares": INDEPENDENT,
 }
 """Everything a reply may carry, and on what ground: charged to the ledger, public by decision (stated in
-docs/decisions), or sent by simulated hospitals only. "arrays" are the parameters, or what the cell of unit x placement
+docs/decisions), independent of the data (keys and shares of secure aggregation), or sent by simulated hospitals only.
+"arrays" are the parameters, or what the cell of unit x placement
 sends in their place (`privacy.mechanisms`), which includes the count of adaptive clipping."""
 
 
@@ -150,9 +172,8 @@ def with_assignment(message: Message, assignment: Assignment) -> Message:
 
     Flower's strategies share one RecordDict between all messages of a round; this takes them apart.
     """
-    values = {_kebab(key): value for key, value in asdict(assignment).items() if value is not None}
     content = RecordDict(dict(message.content.items()))
-    content[ASSIGNMENT] = ConfigRecord(values)
+    content[ASSIGNMENT] = ConfigRecord(record_values(assignment))
     message.content = content
     return message
 
@@ -166,13 +187,12 @@ def assignment_of(message: Message) -> Assignment:
     record = message.content.get(ASSIGNMENT)
     if not isinstance(record, ConfigRecord):
         raise ProtocolError("the training message carries no assignment: send it with wardround's server")
-    return _read(Assignment, {"max-grad-norm": None, "sensitivity": None, **record})
+    return read_record(Assignment, {"max-grad-norm": None, "sensitivity": None, **record})
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:
     """Return the reply to `query.profile`."""
-    values = _leaving(profile) | {"input-shape": list(profile.input_shape)}
-    return Message(RecordDict({PROFILE: ConfigRecord(values)}), reply_to=message)
+    return Message(RecordDict({PROFILE: ConfigRecord(leaving(profile))}), reply_to=message)
 
 
 def read_profile(reply: Message) -> HospitalProfile:
@@ -181,7 +201,7 @@ def read_profile(reply: Message) -> HospitalProfile:
     Raises:
         ProtocolError: it carries none, or an incomplete one.
     """
-    return _read(HospitalProfile, _part(reply, PROFILE))
+    return read_record(HospitalProfile, _part(reply, PROFILE))
 
 
 def execution_reply(execution: Execution, arrays: Mapping[str, NDArray], message: Message) -> Message:
@@ -198,7 +218,7 @@ def read_execution(reply: Message, hospital_id: str) -> Execution:
     Raises:
         ProtocolError: the reply doesn't say, or not all of it.
     """
-    return _read(Execution, {"hospital-id": hospital_id, **_part(reply, METRICS)})
+    return read_record(Execution, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
 def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
@@ -212,7 +232,7 @@ def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
     Raises:
         ProtocolError: the reply doesn't say, or not all of it.
     """
-    return _read(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
+    return read_record(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
 def shown_count(count: int) -> int | str:
@@ -224,9 +244,38 @@ def shown_count(count: int) -> int | str:
     return count if count >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
 
 
-def _leaving(record: HospitalProfile | Execution | Evaluation) -> dict[str, Any]:
-    """Return the record's values by key, refusing one that is not on the list of what may leave a hospital."""
-    values = {_kebab(key): value for key, value in asdict(record).items()}
+def record_values(record: Any) -> dict[str, Any]:
+    """Return a record's values by key, as a Flower record takes them; None is left out."""
+    return {
+        _kebab(item.name): list(value) if isinstance(value, tuple) else value
+        for item in fields(record)
+        if (value := getattr(record, item.name)) is not None
+    }
+
+
+def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
+    """Return the record that `record_values` made the values of; what does not belong to it is ignored.
+
+    Raises:
+        ProtocolError: a value is missing.
+    """
+    wanted = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    missing = [name for name in wanted if _kebab(name) not in values]
+    if missing:
+        raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
+    # Flower has lists where our frozen records have tuples.
+    read: dict[str, Any] = {name: values[_kebab(name)] for name in wanted}
+    read |= {name: tuple(value) for name, value in read.items() if isinstance(value, list)}
+    return kind(**read)
+
+
+def leaving(record: Any) -> dict[str, Any]:
+    """Return the values of a record that a hospital sends, refusing one that is not on the list of what may leave it.
+
+    Raises:
+        ProtocolError: naming the key.
+    """
+    values = record_values(record)
     for key in values:
         if key not in LEAVES_HOSPITAL:
             raise ProtocolError(f"{key} must not leave a hospital: it is not in wire.LEAVES_HOSPITAL")
@@ -234,7 +283,7 @@ def _leaving(record: HospitalProfile | Execution | Evaluation) -> dict[str, Any]
 
 
 def _metrics(record: Execution | Evaluation) -> MetricRecord:
-    return MetricRecord({key: value for key, value in _leaving(record).items() if key != "hospital-id"})
+    return MetricRecord({key: value for key, value in leaving(record).items() if key != "hospital-id"})
 
 
 def _part(reply: Message, name: str) -> Mapping[str, Any]:
@@ -246,14 +295,3 @@ def _part(reply: Message, name: str) -> Mapping[str, Any]:
 
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _read(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
-    wanted = [item.name for item in fields(kind)]
-    missing = [name for name in wanted if _kebab(name) not in values]
-    if missing:
-        raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
-    # Flower has lists where our frozen records have tuples.
-    read: dict[str, Any] = {name: values[_kebab(name)] for name in wanted}
-    read |= {name: tuple(value) for name, value in read.items() if isinstance(value, list)}
-    return kind(**read)

@@ -16,7 +16,7 @@ from wardround.server.app import main
                 "num-nodes": 4,
                 "set": "privacy.placement=distributed training.local-steps=1 aggregation.protocol=secure-sum",
             },
-            "hides single contributions in a sum that the server can't look into",
+            "shows single contributions to the server on Flower's grid",
         ),
     ],
 )

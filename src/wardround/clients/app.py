@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 
 from wardround import wire
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
+from wardround.clients.secagg import SecAggMod, site_from_context
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
@@ -24,6 +26,7 @@ from wardround.errors import CohortError, ProtocolError
 from wardround.models import build_model, load_parameters
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment, HospitalProfile
+from wardround.secagg import Site, simulated_site
 
 __all__ = ["app", "build_trainer", "hospital_profile", "hospital_tensors", "make_client_app"]
 
@@ -33,7 +36,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
     """
-    client_app = ClientApp()
+    client_app = ClientApp(mods=_mods(config, federation))
     tensors: dict[str, HospitalTensors] = {}
     trainers: list[LocalTrainer] = []
 
@@ -74,6 +77,33 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
         return wire.evaluation_reply(evaluation, message)
 
     return client_app
+
+
+def _mods(config: Config, federation: Federation) -> list[Mod]:
+    """Return what masks the replies, where secure aggregation is set."""
+    if config.aggregation.protocol != "secagg+":
+        return []
+    names = tuple(hospital.hospital_id for hospital in federation.hospitals)
+
+    def site_of(context: Context) -> Site:
+        if "site-key" in context.node_config:
+            return site_from_context(context)
+        return simulated_site(
+            config.federation.seed,
+            _hospital(federation, context).hospital_id,
+            names,
+            min_survivors=config.aggregation.min_survivors,
+            max_colluding=config.aggregation.max_colluding,
+        )
+
+    # Weights are the server's to assign, and metrics on the list of what may leave were picked by `execution_reply`.
+    return [
+        SecAggMod(
+            site_of,
+            weight_of=lambda message, reply: wire.assignment_of(message).weight,
+            keep_metrics=wire.LEAVES_HOSPITAL,
+        )
+    ]
 
 
 def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
@@ -147,7 +177,7 @@ def _check_cell(assignment: Assignment, config: Config) -> None:
         if assignment.sensitivity is not None or sensitivity != clip:
             wanted["sensitivity"] = sensitivity
         if privacy.placement == "distributed":
-            wanted["num_shares"] = config.aggregation.min_survivors
+            wanted["num_shares"] = config.aggregation.honest_survivors
     for name, value in wanted.items():
         if getattr(assignment, name) != value:
             raise ProtocolError(

@@ -5,7 +5,16 @@ is in `hospital`, what the server does in `server`, what both must agree on in `
 messages (`strategies.secagg_plus` and `clients.secagg` carry the records over Flower) and noise (`privacy`).
 """
 
-from wardround.secagg.sites import Roster, Site, new_site_key, read_site, simulated_site, write_roster
+from wardround.secagg.sites import (
+    Roster,
+    Site,
+    new_site_key,
+    read_roster,
+    read_site,
+    simulated_roster,
+    simulated_site,
+    write_roster,
+)
 from wardround.secagg.terms import Shape, Terms, digest_of, shape_of
 
 __all__ = [
@@ -15,8 +24,10 @@ __all__ = [
     "Terms",
     "digest_of",
     "new_site_key",
+    "read_roster",
     "read_site",
     "shape_of",
+    "simulated_roster",
     "simulated_site",
     "write_roster",
 ]

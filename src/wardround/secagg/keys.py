@@ -37,7 +37,7 @@ _LABEL = b"wardround secagg 1"
 _NONCE_BYTES = 12
 
 
-def transcript(*parts: bytes) -> bytes:
+def transcript(*parts: bytes | memoryview) -> bytes:
     """Return a hash of the parts that tells any two different lists of parts apart, shape (32,)."""
     hashed = hashlib.sha256(_LABEL)
     for part in parts:

@@ -63,10 +63,11 @@ class Quantiser:
         Raises:
             UpdateError: the weight or a value is out of range; nothing is clipped or wrapped around.
         """
+        # The messages go to the server, so they do not say by how much.
         if not 0 <= weight <= self.max_weight:
             raise UpdateError(
-                f"the weight {weight} of an update must be >= 0 and <= {self.max_weight:g}, the largest that was "
-                "agreed: raise max-weight on the server"
+                f"the weight of an update must be >= 0 and <= {self.max_weight:g}, the largest that was agreed: raise "
+                "max_weight on the server"
             )
         residues = np.empty(len(values) + 1, np.uint32)
         signed = residues.view(np.int32)
@@ -81,8 +82,8 @@ class Quantiser:
             largest = float(np.maximum(largest, np.abs(part).max()))
             if not largest <= self.max_update:
                 raise UpdateError(
-                    f"an update holds {largest:g}, which must be finite and at most {self.max_update:g} in magnitude "
-                    "(max-update): raise max-update on the server, or lower the learning rate"
+                    f"an update is not finite, or larger than {self.max_update:g} in magnitude (max-update): raise "
+                    "max-update on the server, or lower the learning rate"
                 )
             signed[start : start + len(part)] = np.rint(part * scale)
         signed[-1] = round(weight / self.max_weight * self.levels)

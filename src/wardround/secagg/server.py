@@ -178,6 +178,5 @@ def _wrong(name: str, what: str) -> ProtocolError:
 def _check_enough(members: Members, names: Mapping[str, object] | Sequence[str], what: str) -> None:
     if len(names) < members.shape.quorum:
         raise CohortError(
-            f"{len(names)} of {members.shape.num_members} hospitals {what}, and {members.shape.quorum} are needed: "
-            "the round is abandoned, and the next one goes on"
+            f"{len(names)} of {members.shape.num_members} hospitals {what}, and {members.shape.quorum} are needed"
         )

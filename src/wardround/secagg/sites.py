@@ -25,7 +25,16 @@ from cryptography.hazmat.primitives.serialization import (
 from wardround.errors import ConfigError
 from wardround.secagg.keys import KEY_BYTES, transcript, verify_key
 
-__all__ = ["Roster", "Site", "new_site_key", "read_site", "simulated_site", "write_roster"]
+__all__ = [
+    "Roster",
+    "Site",
+    "new_site_key",
+    "read_roster",
+    "read_site",
+    "simulated_roster",
+    "simulated_site",
+    "write_roster",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +144,7 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
         raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"the site key {key_path} is no Ed25519 key: make one with new_site_key")
-    return Site(name=name, signing_key=key.private_bytes_raw(), roster=_read_roster(roster_path))
+    return Site(name=name, signing_key=key.private_bytes_raw(), roster=read_roster(roster_path))
 
 
 def simulated_site(seed: int, name: str, names: Iterable[str], *, min_survivors: int, max_colluding: int) -> Site:
@@ -148,16 +157,13 @@ def simulated_site(seed: int, name: str, names: Iterable[str], *, min_survivors:
         min_survivors: as in the roster.
         max_colluding: as in the roster.
     """
-    roster = _simulated_roster(seed, tuple(names), min_survivors, max_colluding)
+    roster = simulated_roster(seed, tuple(names), min_survivors=min_survivors, max_colluding=max_colluding)
     return Site(name=name, signing_key=_simulated_key(seed, name), roster=roster)
 
 
-def _simulated_key(seed: int, name: str) -> bytes:
-    return transcript(b"simulated site", str(seed).encode(), name.encode())
-
-
 @lru_cache(maxsize=16)
-def _simulated_roster(seed: int, names: tuple[str, ...], min_survivors: int, max_colluding: int) -> Roster:
+def simulated_roster(seed: int, names: tuple[str, ...], *, min_survivors: int, max_colluding: int) -> Roster:
+    """Return the roster of simulated hospitals (see `simulated_site`)."""
     return Roster(
         federation="simulated",
         verify_keys={name: verify_key(_simulated_key(seed, name)) for name in names},
@@ -166,7 +172,12 @@ def _simulated_roster(seed: int, names: tuple[str, ...], min_survivors: int, max
     )
 
 
-def _read_roster(path: Path) -> Roster:
+def read_roster(path: Path) -> Roster:
+    """Return the roster that `write_roster` wrote.
+
+    Raises:
+        ConfigError: the file is missing or broken.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         return Roster(
@@ -179,3 +190,7 @@ def _read_roster(path: Path) -> Roster:
         raise ConfigError(f"can't read the roster {path}: {error}; write it with write_roster") from None
     except KeyError as error:
         raise ConfigError(f"the roster {path} lacks {error.args[0]}: write it with write_roster") from None
+
+
+def _simulated_key(seed: int, name: str) -> bytes:
+    return transcript(b"simulated site", str(seed).encode(), name.encode())

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import CohortError, ProtocolError
@@ -114,7 +115,12 @@ def digest_of(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, object]
             lists of them.
     """
     parts = [
-        transcript(name.encode(), array.dtype.str.encode(), repr(array.shape).encode(), array.tobytes())
+        transcript(
+            name.encode(),
+            array.dtype.str.encode(),
+            repr(array.shape).encode(),
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).data,
+        )
         for name, array in sorted(arrays.items())
     ]
     told = [transcript(name.encode(), repr(value).encode()) for name, value in sorted(settings.items())]

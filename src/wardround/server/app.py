@@ -1,8 +1,8 @@
 """The Flower ServerApp: the same loop under `flwr run`, on Flower's own simulation or on real SuperNodes.
 
 Settings come from the run config: `config` (a path; empty for the defaults), `set` (overrides, separated by spaces),
-`out` (the run folder; an earlier run in it is resumed) and `num-nodes` (how many to wait for). What is left out on
-purpose: starting nodes, which is Flower's affair.
+`out` (the run folder; an earlier run in it is resumed), `num-nodes` (how many to wait for) and `roster` (a path: of the
+sites, for secure aggregation between real ones). What is left out on purpose: starting nodes, which is Flower's affair.
 """
 
 import shlex
@@ -17,6 +17,7 @@ from wardround.config import Config, load_config
 from wardround.errors import CohortError, ConfigError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import HospitalProfile
+from wardround.secagg import read_roster
 from wardround.server.hospitals import connect
 from wardround.server.loop import federate
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
@@ -33,14 +34,15 @@ def main(grid: Grid, context: Context) -> None:
     """Run or resume the federation that the run config describes.
 
     Raises:
-        ConfigError: a setting is wrong, or placement is "distributed": replies reach this server one by one here.
+        ConfigError: a setting is wrong, or placement is "distributed" without secure aggregation: replies reach this
+            server one by one here.
     """
-    settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out")}
+    settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = load_config(settings["config"] or None, shlex.split(settings["set"]))
-    if config.privacy.placement == "distributed":
+    if config.privacy.placement == "distributed" and config.aggregation.protocol != "secagg+":
         raise ConfigError(
-            'placement = "distributed" hides single contributions in a sum that the server can\'t look into, which '
-            "Flower's grid does not give: run it with wardround run, or set another [privacy] placement"
+            f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
+            'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
         )
     num_nodes = int(context.run_config.get("num-nodes", 0))
     if num_nodes < 1:
@@ -48,7 +50,8 @@ def main(grid: Grid, context: Context) -> None:
     _wait_for_nodes(grid, num_nodes)
     arrays, facts = initial_model(config, connect(grid).profiles[0])
     folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
-    summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"})
+    roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
+    summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"}, roster=roster)
     print(
         f"{folder.path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}"
     )

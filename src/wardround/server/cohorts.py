@@ -6,9 +6,10 @@ What is left out on purpose: who is still within the budget (see `loop`).
 from collections.abc import Sequence
 
 from wardround.config import Config
+from wardround.secagg.records import STAGES
 from wardround.streams import COHORT, DROPOUT, stream
 
-__all__ = ["cohort_size", "draw_cohort", "draw_dropouts", "rounds_joined"]
+__all__ = ["cohort_size", "draw_cohort", "draw_drop_stage", "draw_dropouts", "rounds_joined"]
 
 
 def cohort_size(num_hospitals: int, fraction_train: float) -> int:
@@ -42,3 +43,10 @@ def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> f
     rate = config.simulation.dropout_rate
     seed = config.federation.seed
     return frozenset(name for name in cohort if rate and stream(seed, DROPOUT, round_number, name).random() < rate)
+
+
+def draw_drop_stage(config: Config, name: str, round_number: int) -> str:
+    """Return the stage of secure aggregation at which a hospital that drops out of a round does so (simulation)."""
+    generator = stream(config.federation.seed, DROPOUT, round_number, name)
+    generator.random()  # whether it drops out at all: see `draw_dropouts`
+    return STAGES[int(generator.integers(len(STAGES)))]

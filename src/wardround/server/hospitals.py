@@ -6,11 +6,11 @@ left out on purpose: planning and accounting (see `planning`, `loop`).
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
@@ -18,24 +18,15 @@ from numpy.typing import NDArray
 from wardround import arrays as exact
 from wardround import wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
-from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
 from wardround.server.cohort_grid import CohortGrid
 from wardround.server.release import Released
+from wardround.server.sums import SecureSum, add_up
 from wardround.strategies import needs_only_sum
 
 __all__ = ["HospitalLink", "TrainedRound", "connect"]
 
 Arrays = dict[str, NDArray[Any]]
-
-
-@runtime_checkable
-class SummingGrid(Protocol):
-    """A grid whose workers add up the weighted arrays themselves."""
-
-    def send_and_sum(self, messages: Sequence[Message]) -> tuple[list[Message], exact.FixedSum]:
-        """Return the replies without arrays, and the exact sum of their weighted arrays."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,11 +37,13 @@ class TrainedRound:
         arrays: the next model, by the strategy; None where fewer than min-survivors hospitals completed.
         executions: by hospital, of those who completed.
         quantile: see `release.Released`.
+        abandoned: why the model stays as it is; "" where it doesn't.
     """
 
     arrays: Arrays | None
     executions: Mapping[str, Execution]
     quantile: float | None = None
+    abandoned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +64,7 @@ class HospitalLink:
         silent: frozenset[str],
         min_survivors: int,
         release: Callable[[exact.FixedSum, Sequence[Assignment]], Released],
+        secure: SecureSum | None = None,
     ) -> TrainedRound:
         """Send the assignments, check what was executed, and let the strategy make the next model.
 
@@ -82,6 +76,7 @@ class HospitalLink:
             min_survivors: fewer completions than this leave the model as it is.
             release: makes the strategy's one reply of the exact sum and the assignments in it, where the strategy
                 needs only the sum.
+            secure: how the sum is hidden from the server; a round that can't be summed leaves the model as it is.
 
         Raises:
             WardroundError: a hospital's app failed; the message names it and gives its reason.
@@ -91,7 +86,7 @@ class HospitalLink:
         """
         by_node = {self.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
         if len(by_node) < min_survivors:
-            return TrainedRound(arrays=None, executions={})
+            return _abandoned(len(by_node), assignments, min_survivors)
         round_number = assignments[0].round_number
         grid = CohortGrid(self.grid, sorted(by_node))
         with _blaming(strategy):
@@ -99,7 +94,10 @@ class HospitalLink:
         messages = _once_each(asked, by_node)
         quantile = None
         if needs_only_sum(strategy):
-            replies, released = self._train_for_sum(messages, by_node, min_survivors, release)
+            try:
+                replies, released = self._train_for_sum(messages, by_node, min_survivors, release, secure)
+            except CohortError as error:
+                return TrainedRound(arrays=None, executions={}, abandoned=str(error))
             next_arrays = None
             if released is not None:
                 metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(replies))})
@@ -110,9 +108,9 @@ class HospitalLink:
             replies = self._answered(self.grid.send_and_receive(messages))
             next_arrays = self._aggregated(strategy, arrays, round_number, replies, min_survivors)
         executions = self._executions(replies, by_node)
-        return TrainedRound(
-            arrays=next_arrays if len(executions) >= min_survivors else None, executions=executions, quantile=quantile
-        )
+        if len(executions) < min_survivors:
+            return replace(_abandoned(len(executions), assignments, min_survivors), executions=executions)
+        return TrainedRound(arrays=next_arrays, executions=executions, quantile=quantile)
 
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
         """Return every hospital's evaluation of the model."""
@@ -130,10 +128,10 @@ class HospitalLink:
         by_node: Mapping[int, Assignment],
         min_survivors: int,
         release: Callable[[exact.FixedSum, Sequence[Assignment]], Released],
+        secure: SecureSum | None,
     ) -> tuple[list[Message], Released | None]:
         """Return the replies without arrays, and what was released of their exact sum."""
-        _ask_for_sum(messages, by_node)
-        replies, total = _sum_over(self.grid, messages, by_node) if messages else ([], {})
+        replies, total = add_up(self.grid, messages, by_node, secure) if messages else ([], {})
         replies = self._answered(replies)
         if len(replies) < min_survivors:
             return replies, None
@@ -174,6 +172,11 @@ class HospitalLink:
         return self.name_of[reply.metadata.src_node_id]
 
 
+def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivors: int) -> TrainedRound:
+    reason = f"{num_answered} of {len(assignments)} hospitals answered, and min-survivors = {min_survivors} are needed"
+    return TrainedRound(arrays=None, executions={}, abandoned=reason)
+
+
 def connect(grid: Grid) -> HospitalLink:
     """Ask every node of the grid who it is.
 
@@ -201,26 +204,6 @@ def connect(grid: Grid) -> HospitalLink:
         name_of={node_id: name for name, node_id in node_of.items()},
         profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id)),
     )
-
-
-def _ask_for_sum(messages: Sequence[Message], by_node: Mapping[int, Assignment]) -> None:
-    """Say in each message how its reply enters the sum, and make room for a count that travels along."""
-    with_count: dict[int, ArrayRecord] = {}
-    for message in messages:
-        assignment = by_node[message.metadata.dst_node_id]
-        # The strategy shares one config between all messages; the weight is each hospital's own.
-        config = wire.config_in(message)
-        if assignment.placement == "distributed":
-            config[wire.SUM_RESIDUES] = True
-        else:
-            config[wire.SUM_WEIGHT] = assignment.weight
-        message.content[wire.CONFIG] = config
-        if assignment.adaptive_clipping:
-            record = message.content[wire.ARRAYS]
-            if id(record) not in with_count:
-                arrays = wire.arrays_in(message) | {COUNT_NAME: np.zeros(())}
-                with_count[id(record)] = wire.array_record(arrays)
-            message.content[wire.ARRAYS] = with_count[id(record)]
 
 
 @contextmanager
@@ -252,22 +235,6 @@ def _once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) -
             )
         asked[node_id] = wire.with_assignment(message, by_node[node_id])
     return list(asked.values())
-
-
-def _sum_over(
-    grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment]
-) -> tuple[list[Message], exact.FixedSum]:
-    if isinstance(grid, SummingGrid):
-        return grid.send_and_sum(messages)
-    replies, total = list(grid.send_and_receive(messages)), exact.FixedSum()
-    for reply in replies:
-        if not reply.has_error():
-            assignment = by_node[reply.metadata.src_node_id]
-            if assignment.placement == "distributed":
-                exact.accumulate_residues(total, wire.arrays_in(reply))
-            else:
-                exact.accumulate(total, wire.arrays_in(reply), assignment.weight)
-    return replies, total
 
 
 def _in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:

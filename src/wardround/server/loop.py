@@ -24,6 +24,7 @@ from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.privacy.policy import RemainingPlan, decide
 from wardround.rounds import Assignment, Evaluation, Execution
+from wardround.secagg import Roster, simulated_roster
 from wardround.server.cohorts import draw_cohort, draw_dropouts, rounds_joined
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
 from wardround.server.planning import assign_round, common_noise, plan_federation
@@ -31,8 +32,10 @@ from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_same_run, check_untouched, identity_of
+from wardround.server.secure_rounds import secure_sum_for
 from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.summary import build_summary
+from wardround.server.sums import SecureSum
 from wardround.server.tables import hospital_rows, round_row
 from wardround.strategies import build_strategy
 from wardround.streams import NOISE, stream
@@ -85,6 +88,7 @@ def federate(
     *,
     facts: Mapping[str, Any],
     progress: Callable[[RoundRow], None] | None = None,
+    roster: Roster | None = None,
 ) -> dict[str, Any]:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
@@ -95,6 +99,7 @@ def federate(
         initial: parameters before round 1.
         facts: entries for the summary that only the caller knows.
         progress: called after every committed round.
+        roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
 
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
@@ -102,6 +107,7 @@ def federate(
     link = connect(grid)
     plan = plan_federation(config, link.profiles, sum(array.size for array in initial.values()))
     strategy = strategy_of(config)
+    secure = _secure(plan, link, roster)
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         state = _restore(plan, ledger, folder, strategy) or _begin(plan, ledger, folder, link, strategy, initial)
@@ -111,7 +117,7 @@ def federate(
         status = "interrupted"
         try:
             while state.round_number < config.training.num_rounds and not state.stopped:
-                state, record = _next_round(plan, ledger, folder, link, strategy, state)
+                state, record = _next_round(plan, ledger, folder, link, strategy, state, secure)
                 if record is not None:
                     records.append(record)
                     folder.append_tables(record)
@@ -141,8 +147,28 @@ def strategy_of(config: Config) -> Strategy:
     return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
 
 
+def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> Callable[..., SecureSum] | None:
+    """Return what makes the terms of a round's secure aggregation; None where another protocol is set."""
+    aggregation = plan.config.aggregation
+    if aggregation.protocol != "secagg+":
+        return None
+    roster = roster or simulated_roster(
+        plan.config.federation.seed,
+        plan.names,
+        min_survivors=aggregation.min_survivors,
+        max_colluding=aggregation.max_colluding,
+    )
+    return partial(secure_sum_for, plan, roster=roster, node_of=link.node_of)
+
+
 def _next_round(
-    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: _State
+    plan: FederationPlan,
+    ledger: Ledger,
+    folder: RunFolder,
+    link: HospitalLink,
+    strategy: Strategy,
+    state: _State,
+    secure: Callable[..., SecureSum] | None,
 ) -> tuple[_State, dict[str, Any] | None]:
     started = time.perf_counter()
     config, round_number = plan.config, state.round_number + 1
@@ -169,9 +195,11 @@ def _next_round(
             strategy,
             state.arrays,
             assignments,
-            silent=silent,
+            # With secure aggregation the silent vanish at one of its stages.
+            silent=silent if secure is None else frozenset(),
             min_survivors=config.aggregation.min_survivors,
             release=lambda total, answered: release(total, answered=answered),
+            secure=secure and secure(assignments, run_id=state.run_id, silent=silent),
         )
     executions = trained.executions
     arrays = state.arrays if trained.arrays is None else trained.arrays
@@ -181,6 +209,7 @@ def _next_round(
     max_grad_norm = _next_clip(config, state.max_grad_norm, trained.quantile)
     state = replace(state, round_number=round_number, arrays=arrays, account=account, max_grad_norm=max_grad_norm)
     record = _record(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
+    record["abandoned"] = trained.abandoned
     released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
     _commit(ledger, folder, strategy, state, record, released)
     return state, record

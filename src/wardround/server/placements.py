@@ -50,14 +50,14 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     if cell is None:
         return ()
     notes = []
-    if cell.placement == "distributed" and plan.config.aggregation.min_survivors == 1 and len(plan.hospitals) > 1:
+    if cell.placement == "distributed" and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
         notes.append(
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
             "([aggregation] min-survivors) share it among them"
         )
     if cell.unit == "hospital":
         noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
-        stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.min_survivors)
+        stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.honest_survivors)
         ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
         if ratio >= 1:
             notes.append(
@@ -117,7 +117,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
     cohort_size = len(draw_cohort(plan.config, plan.names, 1))
     num_shares = cohort_size
     if own is not None and own.placement == "distributed":
-        num_shares = plan.config.aggregation.min_survivors
+        num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
         if own is cell:

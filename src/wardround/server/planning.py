@@ -65,7 +65,7 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
         mechanism_in(config),
         profiles,
         dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
-        num_shares=config.aggregation.min_survivors,
+        num_shares=config.aggregation.honest_survivors,
         most_replies=size,
     )
     hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]

@@ -126,11 +126,15 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
         for name, reason in record["left"].items():
             if (sentence := f"{name} {reason}") not in sentences:
                 sentences.append(sentence)
+        for name, count in record["num_scrubbed"].items():
+            scrubbed[name] = scrubbed.get(name, 0) + count
+        if reason := record.get("abandoned"):
+            number = record["round_row"]["round"]
+            sentences.append(f"round {number} was charged but left the model as it was: {reason}")
+            continue
         for row in record["hospital_rows"]:
             if row["selected"] and not row["completed"]:
                 silent.setdefault(row["hospital"], []).append(row["round"])
-        for name, count in record["num_scrubbed"].items():
-            scrubbed[name] = scrubbed.get(name, 0) + count
     for name, count in scrubbed.items():
         sentences.append(
             f"{name}: gradients or updates that were not finite counted as zero ({wire.shown_count(count)} in all)"

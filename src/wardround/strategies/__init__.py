@@ -1,5 +1,6 @@
-"""Flower strategies by name or from a user's factory, and what the server may assume of them."""
+"""Flower strategies: by name or from a user's factory, and secure aggregation around any that averages."""
 
 from wardround.strategies.by_name import build_strategy, needs_only_sum
+from wardround.strategies.secagg_plus import SecAggPlus
 
-__all__ = ["build_strategy", "needs_only_sum"]
+__all__ = ["SecAggPlus", "build_strategy", "needs_only_sum"]

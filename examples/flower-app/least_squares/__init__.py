@@ -1,0 +1,1 @@
+"""Least squares over hospitals, as a Flower app."""

@@ -1,0 +1,19 @@
+"""What a hospital does with a message: train, and say on how many examples."""
+
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from least_squares.data import load_data, train_step
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Return the weights after a step on this hospital's data."""
+    hospital = int(context.node_config["partition-id"])
+    weights = message.content["arrays"]["weights"].numpy()
+    trained = train_step(weights, hospital, float(context.run_config["learning-rate"]))
+    metrics = MetricRecord({"num-examples": len(load_data(hospital)[1])})
+    content = RecordDict({"arrays": ArrayRecord({"weights": Array(trained)}), "metrics": metrics})
+    return Message(content, reply_to=message)

@@ -1,0 +1,199 @@
+"""The hospital's half of secure aggregation, as a Flower mod: attach it, and only masked sums leave.
+
+    app = ClientApp(mods=[SecAggMod()])
+
+A training message without the protocol's part is refused, so that a server which leaves it out gets nothing. Of a
+reply's metrics nothing is sent but what `keep_metrics` names; the number of examples travels masked. What is left out
+on purpose: evaluation, whose replies are not touched.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp.typing import ClientAppCallable
+from numpy.typing import NDArray
+
+from wardround import wire
+from wardround.arrays import check_alike
+from wardround.errors import ConfigError, ProtocolError, UpdateError
+from wardround.secagg import Site, Terms, digest_of, hospital, read_site
+from wardround.secagg.hospital import Memory
+from wardround.secagg.masks import add_masks
+from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
+
+__all__ = ["SecAggMod", "site_from_context", "weight_in_metrics"]
+
+_MEMORY, _TERMS, _ROUNDS = "secagg-memory", "secagg-terms", "secagg-rounds"
+_Request = TypeVar("_Request")
+_ANSWERS: Mapping[str, tuple[Callable[..., tuple[Memory, Any]], type]] = {
+    "share": (hospital.share, ShareRequest),
+    "confirm": (hospital.confirm, ConfirmRequest),
+    "unmask": (hospital.unmask, UnmaskRequest),
+}
+
+
+def site_from_context(context: Context) -> Site:
+    """Return the site that node_config names: "hospital", and the paths "site-key" and "roster".
+
+    Raises:
+        ConfigError: one is missing, or a file is not as it should be.
+    """
+    values = {key: context.node_config.get(key) for key in ("hospital", "site-key", "roster")}
+    for key, value in values.items():
+        if not isinstance(value, str):
+            raise ConfigError(
+                f'{key} = {value} must be text in node_config: start the SuperNode with --node-config \'hospital="..." '
+                'site-key="..." roster="..."\', all three'
+            )
+    return read_site(str(values["hospital"]), Path(str(values["site-key"])), Path(str(values["roster"])))
+
+
+def weight_in_metrics(message: Message, reply: Message) -> float:
+    """Return the number of examples that the app's reply states, as Flower's strategies weight by.
+
+    Raises:
+        UpdateError: it states none.
+    """
+    for record in reply.content.values():
+        value = record.get(wire.NUM_EXAMPLES) if isinstance(record, MetricRecord) else None
+        if isinstance(value, int | float):
+            return float(value)
+    raise UpdateError(f"the app's reply has no {wire.NUM_EXAMPLES} to weight it with: add it to its metrics")
+
+
+class SecAggMod:
+    """A Flower mod that answers the protocol's stages and masks what training returns; other messages pass."""
+
+    def __init__(
+        self,
+        site_of: Callable[[Context], Site] = site_from_context,
+        *,
+        weight_of: Callable[[Message, Message], float] = weight_in_metrics,
+        keep_metrics: Collection[str] = (),
+    ) -> None:
+        """Prepare the mod.
+
+        Args:
+            site_of: returns this hospital's site; called at every message.
+            weight_of: returns the weight, given the message and the app's reply to it.
+            keep_metrics: names of metrics that may leave the hospital in clear; none by default.
+        """
+        self._site_of, self._weight_of = site_of, weight_of
+        self._keep_metrics = frozenset(keep_metrics)
+
+    def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        """Answer a stage of the protocol, or train and return the masked vector.
+
+        Raises:
+            ProtocolError: the message is not as agreed; nothing is sent.
+            UpdateError: an update can't be masked without loss.
+        """
+        if message.metadata.message_type.partition(".")[0] != "train":
+            return call_next(message, context)
+        request = message.content.get(wire.SECAGG)
+        if not isinstance(request, ConfigRecord):
+            raise ProtocolError(
+                "a training message without secure aggregation is refused, as this hospital sends masked vectors only: "
+                "wrap the server's strategy in SecAggPlus"
+            )
+        site, stage = self._site_of(context), str(request.get("stage"))
+        if stage == "advertise":
+            return _advertised(site, wire.read_record(Terms, request), message, context)
+        if _MEMORY not in context.state:
+            raise ProtocolError(f"{site.name} has no part in a round: ask it to advertise keys first")
+        terms = wire.read_record(Terms, _values(context, _TERMS))
+        memory = wire.read_record(Memory, _values(context, _MEMORY))
+        if stage == "mask":
+            return self._masked(site, terms, memory, request, message, context, call_next)
+        if stage not in _ANSWERS:
+            raise ProtocolError(f'"{stage}" is no stage of secure aggregation: both sides need the same version')
+        answer, kind = _ANSWERS[stage]
+        memory, reply = answer(site, terms, memory, wire.read_record(kind, request))
+        _remember(context, memory)
+        return _reply(message, reply)
+
+    def _masked(
+        self,
+        site: Site,
+        terms: Terms,
+        memory: Memory,
+        request: ConfigRecord,
+        message: Message,
+        context: Context,
+        call_next: ClientAppCallable,
+    ) -> Message:
+        name, sent = _one_array_record(message.content)
+        told = digest_of(sent, wire.config_in(message))
+        memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
+        content = RecordDict(dict(message.content.items()))
+        del content[wire.SECAGG]
+        content[name] = wire.array_record({key: sent[key] for key in sent if key != wire.SUM_OF_WEIGHTS})
+        message.content = content
+        reply = call_next(message, context)
+        if reply.has_error():
+            return reply
+        sent = wire.arrays_of(content[name])  # type: ignore[arg-type]
+        vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
+        add_masks(vector, masks)
+        _remember(context, memory)
+        metrics = {
+            key: value
+            for record in reply.content.values()
+            if isinstance(record, MetricRecord)
+            for key, value in record.items()
+            if key in self._keep_metrics
+        }
+        arrays = wire.array_record(split_like(vector, like))
+        return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+
+
+def _advertised(site: Site, terms: Terms, message: Message, context: Context) -> Message:
+    rounds = dict(_values(context, _ROUNDS)) if _ROUNDS in context.state else {}
+    memory, reply = hospital.advertise(site, terms, int(rounds.get(terms.run_id, 0)))
+    context.state[_ROUNDS] = ConfigRecord({**rounds, terms.run_id: terms.round_number})
+    context.state[_TERMS] = ConfigRecord(wire.record_values(terms))
+    _remember(context, memory)
+    return _reply(message, reply)
+
+
+def _remember(context: Context, memory: Memory) -> None:
+    context.state[_MEMORY] = ConfigRecord(wire.record_values(memory))
+
+
+def _values(context: Context, name: str) -> Mapping[str, Any]:
+    record = context.state[name]
+    if not isinstance(record, ConfigRecord):
+        raise ProtocolError(f"the node's state holds something else under {name}: give it a state of its own")
+    return record
+
+
+def _reply(message: Message, record: Any) -> Message:
+    return Message(RecordDict({wire.SECAGG: ConfigRecord(wire.leaving(record))}), reply_to=message)
+
+
+def _one_array_record(content: RecordDict) -> tuple[str, dict[str, NDArray[Any]]]:
+    found = [(name, record) for name, record in content.items() if isinstance(record, ArrayRecord)]
+    if len(found) != 1:
+        raise UpdateError(f"{len(found)} ArrayRecords in a message, which must be 1 to be summed")
+    return found[0][0], wire.arrays_of(found[0][1])
+
+
+def _vector(
+    terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
+) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
+    """Return what is to be masked, and arrays with the names and shapes of its parts; names are in order of text."""
+    _, arrays = _one_array_record(reply.content)
+    check_alike(arrays, sent)
+    like = {name: sent[name] for name in sorted(sent)}
+    values = flattened({name: arrays[name] for name in like})
+    if terms.payload == "residues":
+        if any(array.dtype != np.uint32 for array in arrays.values()):
+            raise UpdateError("residues must be uint32: both sides need the same version")
+        return values.astype(np.uint32, copy=False), like
+    quantiser = Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
+    before = flattened(like) if terms.payload == "parameters" else None
+    return quantiser.residues(values, weight, before), like | {wire.SUM_OF_WEIGHTS: np.zeros(())}

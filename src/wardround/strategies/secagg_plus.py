@@ -1,0 +1,190 @@
+"""A Flower strategy that hides every hospital's update from the server, around any strategy that averages.
+
+    strategy = SecAggPlus(FedAvg(), roster, max_update=8.0, max_weight=5_000)
+    strategy.start(grid, initial_arrays, num_rounds=10)
+
+Every hospital's ClientApp has `clients.secagg.SecAggMod`. The wrapped strategy sees one reply, the weighted mean. What
+is left out on purpose: noise; differential privacy is what hospitals add before their vectors are masked.
+
+Source: Bonawitz et al. 2017, "Practical secure aggregation for privacy-preserving machine learning"; Bell et al. 2020,
+"Secure single-server aggregation with (poly)logarithmic overhead".
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from wardround import wire
+from wardround.arrays import check_alike
+from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
+from wardround.secagg import Roster, Terms, digest_of
+from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.strategies.by_name import needs_only_sum
+from wardround.strategies.secagg_exchange import OpenRound, ask_masked, close_round, open_round
+
+__all__ = ["SecAggPlus"]
+
+_log = logging.getLogger(__name__)
+Arrays = dict[str, NDArray[Any]]
+
+
+class SecAggPlus(Strategy):
+    """Averages by secure aggregation; a round with too few hospitals is abandoned, and the model stays as it is."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        roster: Roster,
+        *,
+        max_update: float,
+        max_weight: float,
+        timeout_seconds: float | None = 3600.0,
+    ) -> None:
+        """Wrap a strategy.
+
+        Args:
+            strategy: one of Flower's averaging strategies, or one with a true attribute `needs_only_sum`.
+            roster: of the federation, with min_survivors and max_colluding; every hospital has its own copy.
+            max_update: largest change of a parameter in a round (> 0); a hospital whose update exceeds it drops out.
+                The mean is within num_hospitals * max_update / 2^31 of the exact one where weights are equal
+                (`secagg.quantisation` has the general bound).
+            max_weight: largest number of examples of any hospital (> 0); the closer to the truth, the finer the sum.
+            timeout_seconds: to wait for the replies to one stage; training has Flower's own. None waits for ever.
+
+        Raises:
+            ConfigError: the strategy wants single updates, or a number is out of range.
+        """
+        if not needs_only_sum(strategy):
+            raise ConfigError(
+                f"strategy {type(strategy).__name__} may want every hospital's update by itself, which secure "
+                "aggregation never shows: wrap FedAvg, FedAvgM, FedAdam, FedYogi, FedAdagrad or FedProx, or set its "
+                "attribute needs_only_sum = True"
+            )
+        for name, value in (("max_update", max_update), ("max_weight", max_weight)):
+            if not 0 < value < float("inf"):
+                raise ConfigError(f"{name} = {value} must be > 0 and finite")
+        self._strategy, self._roster = strategy, roster
+        self._max_update, self._max_weight = float(max_update), float(max_weight)
+        self._timeout_seconds = timeout_seconds
+        self._run_id = uuid.uuid4().hex
+        self._grid: Grid | None = None
+        self._opened: OpenRound | None = None
+        self._before: Arrays = {}
+
+    def summary(self) -> None:
+        """Log what the strategy is."""
+        _log.info("SecAgg+ over %d sites, at least %d a sum", len(self._roster.verify_keys), self._roster.min_survivors)
+        self._strategy.summary()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the wrapped strategy's messages to those hospitals that have exchanged keys and shares."""
+        self._grid, self._opened, self._before = grid, None, wire.arrays_of(arrays)
+        messages = list(self._strategy.configure_train(server_round, arrays, config, grid))
+        if not messages:
+            return []
+        terms = Terms(
+            federation=self._roster.federation,
+            run_id=self._run_id,
+            round_number=server_round,
+            min_survivors=self._roster.min_survivors,
+            max_colluding=self._roster.max_colluding,
+            payload="parameters",
+            max_update=self._max_update,
+            max_weight=self._max_weight,
+            # Of one message: a hospital that is sent something else refuses.
+            model_digest=digest_of(self._before, wire.config_in(messages[0])),
+        )
+        try:
+            self._opened = open_round(self._send, [m.metadata.dst_node_id for m in messages], terms, self._roster)
+        except (CohortError, ProtocolError) as error:
+            _log.warning("round %d is abandoned: %s", server_round, error)
+            return []
+        opened = self._opened
+        return [ask_masked(opened, message) for message in messages if message.metadata.dst_node_id in opened.requests]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Take the masks off the sum, and hand the mean to the wrapped strategy; (None, None) if that is impossible."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return None, None
+        answered: dict[int, Message] = {}
+        total = np.zeros(sum(array.size for array in self._before.values()) + 1, np.uint32)
+        for reply in replies:
+            node_id = reply.metadata.src_node_id
+            try:
+                vector = self._masked(reply)
+            except (ProtocolError, UpdateError) as error:
+                _log.warning("node %d drops out in training: %s", node_id, error)
+                continue
+            if node_id in opened.requests and node_id not in answered:
+                np.add(total, vector, out=total)
+                answered[node_id] = reply
+        try:
+            close_round(self._send, opened, answered, total)
+            mean, weight = self._mean(opened, total)
+        except (CohortError, ProtocolError) as error:
+            _log.warning("round %d is abandoned: %s", server_round, error)
+            return None, None
+        one = answered[min(answered)]
+        key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
+        one.content = RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: MetricRecord({key: weight})})
+        return self._strategy.aggregate_train(server_round, [one])
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return what the wrapped strategy does."""
+        return self._strategy.configure_evaluate(server_round, arrays, config, grid)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Return what the wrapped strategy does."""
+        return self._strategy.aggregate_evaluate(server_round, replies)
+
+    def _send(self, stage: str, messages: list[Message]) -> Iterable[Message]:
+        if self._grid is None:
+            raise ProtocolError(f'stage "{stage}" has no grid to be sent over: call configure_train first')
+        for message in messages:
+            # A message that was given up waiting for must not be answered later.
+            message.metadata.ttl = self._timeout_seconds or message.metadata.ttl
+        return self._grid.send_and_receive(messages, timeout=self._timeout_seconds) if messages else []
+
+    def _masked(self, reply: Message) -> NDArray[np.uint32]:
+        if reply.has_error():
+            raise ProtocolError(reply.error.reason)
+        arrays = wire.arrays_in(reply)
+        like = {name: self._before[name] for name in sorted(self._before)} | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+        check_alike(arrays, like)
+        if any(array.dtype != np.uint32 for array in arrays.values()):
+            raise ProtocolError("its reply is not masked: attach SecAggMod to its ClientApp")
+        return flattened({name: arrays[name] for name in like})
+
+    def _mean(self, opened: OpenRound, total: NDArray[np.uint32]) -> tuple[Arrays, float]:
+        """Return the mean of the parameters, each in its own dtype, and the sum of the weights."""
+        quantiser = Quantiser(
+            num_members=opened.members.shape.num_members, max_update=self._max_update, max_weight=self._max_weight
+        )
+        summed, weight = quantiser.sums(total)
+        if weight <= 0:
+            raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
+        ordered = {name: self._before[name] for name in sorted(self._before)}
+        moved = {
+            name: before + part / weight
+            for (name, before), part in zip(ordered.items(), split_like(summed, ordered).values(), strict=True)
+        }
+        return {
+            name: (moved[name] if np.issubdtype(before.dtype, np.floating) else np.rint(moved[name])).astype(
+                before.dtype
+            )
+            for name, before in self._before.items()
+        }, weight

@@ -1,0 +1,1 @@
+"""What a client half may rely on, asked of a running engine."""

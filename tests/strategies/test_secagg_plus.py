@@ -1,0 +1,293 @@
+"""SecAggPlus around Flower's strategies, over grids: the mean of the survivors, and nothing else at the server."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian
+from own_strategies import Counting, CountingSums
+
+from wardround import wire
+from wardround.clients.secagg import SecAggMod
+from wardround.errors import ConfigError, ProtocolError
+from wardround.secagg import Site, simulated_roster, simulated_site
+from wardround.simulations.inline import InlineGrid
+from wardround.simulations.nodes import Node
+from wardround.strategies import SecAggPlus
+
+STAGES = ("advertise", "share", "mask", "confirm", "unmask")
+NAMES = tuple(f"site-{index}" for index in range(6))
+SURVIVORS = {"min_survivors": 4, "max_colluding": 0}
+ROSTER = simulated_roster(1, NAMES, **SURVIVORS)
+NODES = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1, "fraction_evaluate": 0.0}
+MODEL = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array(-1.5), "count": np.array([7])}
+
+
+def site_of(context: Context) -> Site:
+    return simulated_site(1, NAMES[int(context.node_config["partition-id"])], NAMES, **SURVIVORS)
+
+
+def update_of(index: int, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What hospital `index` makes of the model; weighted by 10 + index."""
+    return {name: (array + np.asarray(index - 2.25)).astype(array.dtype) for name, array in arrays.items()}
+
+
+class Failing:
+    """A mod that raises at one stage of the protocol, in front of the real one."""
+
+    def __init__(self, drops: Mapping[int, str]) -> None:
+        self._drops = drops
+
+    def __call__(self, message: Message, context: Context, call_next: Callable[..., Message]) -> Message:
+        stage = message.content[wire.SECAGG]["stage"]  # type: ignore[index]
+        if self._drops.get(int(context.node_config["partition-id"])) == stage:
+            raise ConnectionError("gone")
+        return call_next(message, context)
+
+
+def make_app(drops: Mapping[int, str] | None = None) -> ClientApp:
+    app = ClientApp(mods=[Failing(drops or {}), SecAggMod(site_of)])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        index = int(context.node_config["partition-id"])
+        arrays = update_of(index, wire.arrays_in(message))
+        metrics = MetricRecord({"num-examples": 10 + index, "secret-loss": 0.125})
+        return Message(RecordDict({"arrays": wire.array_record(arrays), "metrics": metrics}), reply_to=message)
+
+    return app
+
+
+class Watched(InlineGrid):
+    """Keeps what every reply carried."""
+
+    contents: list[dict[str, Any]]
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
+        replies = super().send_and_receive(messages, timeout=timeout)
+        self.__dict__.setdefault("contents", []).extend(
+            dict(reply.content.items()) for reply in replies if not reply.has_error()
+        )
+        return replies
+
+
+def grid_of(make: Callable[[], ClientApp], num_nodes: int = len(NAMES)) -> Watched:
+    return Watched(make, [Node(node_id=i + 1, node_config={"partition-id": i}) for i in range(num_nodes)], {})
+
+
+def secagg(strategy: Any = None, **options: Any) -> SecAggPlus:
+    options = {"max_update": 8.0, "max_weight": 16.0} | options
+    return SecAggPlus(strategy or FedAvg(**NODES), ROSTER, **options)
+
+
+def one_round(strategy: SecAggPlus, grid: Any, number: int = 1, model: Any = None) -> tuple[Any, Any]:
+    arrays = wire.array_record(model or MODEL)
+    messages = list(strategy.configure_train(number, arrays, ConfigRecord(), grid))
+    return strategy.aggregate_train(number, grid.send_and_receive(messages) if messages else [])
+
+
+def mean_of(indices: list[int]) -> dict[str, Any]:
+    weights = np.array([10.0 + index for index in indices])
+    updates = [update_of(index, MODEL) for index in indices]
+    return {name: sum(w * u[name] for w, u in zip(weights, updates, strict=True)) / weights.sum() for name in MODEL}
+
+
+def check_mean(arrays: ArrayRecord, indices: list[int]) -> None:
+    got, wanted = wire.arrays_of(arrays), mean_of(indices)
+    for name in ("weight", "bias"):
+        assert got[name].dtype == MODEL[name].dtype
+        # The stated bound, n^2 R W / ((2^31 - n) sum w), and one rounding to the parameter's type.
+        bound = len(NAMES) ** 2 * 8.0 * 16.0 / ((2**31 - 6) * sum(10 + i for i in indices)) + 1e-6
+        np.testing.assert_allclose(got[name], wanted[name], rtol=0, atol=bound)
+    # Flower's averaging makes float64 of whole numbers; they are whole as they were.
+    np.testing.assert_array_equal(got["count"], np.rint(wanted["count"]))
+
+
+def test_the_wrapped_strategy_sees_one_reply_with_the_mean_and_the_weight() -> None:
+    inner = CountingSums()
+    arrays, metrics = one_round(secagg(inner), grid_of(make_app))
+    check_mean(arrays, [0, 1, 2, 3, 4, 5])
+    assert inner.seen == [1]
+    assert metrics == {}  # of the hospitals' metrics, none
+
+
+def test_a_server_optimizer_takes_its_step_on_the_mean() -> None:
+    model = {name: MODEL[name] for name in ("weight", "bias")}
+    plain = FedAdam(**NODES, eta=0.1)
+    plain.current_arrays = {name: array.copy() for name, array in model.items()}
+    wanted, _ = plain.aggregate_train(1, _plain_replies(plain, model))
+    wrapped = FedAdam(**NODES, eta=0.1)
+    got, _ = one_round(secagg(wrapped), grid_of(make_app), model=model)
+    for name in model:
+        np.testing.assert_allclose(wire.arrays_of(got)[name], wire.arrays_of(wanted)[name], atol=1e-5)
+
+
+def _plain_replies(strategy: FedAvg, model: Mapping[str, Any]) -> list[Message]:
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        index = int(context.node_config["partition-id"])
+        arrays = update_of(index, wire.arrays_in(message))
+        metrics = MetricRecord({"num-examples": 10 + index})
+        return Message(RecordDict({"arrays": wire.array_record(arrays), "metrics": metrics}), reply_to=message)
+
+    grid = grid_of(lambda: app)
+    return grid.send_and_receive(strategy.configure_train(1, wire.array_record(model), ConfigRecord(), grid))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_who_drops_out_at_a_stage_is_in_the_sum_only_if_its_vector_arrived(stage: str) -> None:
+    drops = {1: stage, 4: stage}
+    arrays, _ = one_round(secagg(), grid_of(lambda: make_app(drops)))
+    check_mean(arrays, [0, 1, 2, 3, 4, 5] if stage in ("confirm", "unmask") else [0, 2, 3, 5])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_below_the_threshold_the_round_is_abandoned_and_the_next_goes_on(
+    stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    drops = dict.fromkeys((1, 3, 4), stage)
+    strategy, inner = None, CountingSums()
+    strategy, grid = secagg(inner), grid_of(lambda: make_app(drops))
+    with caplog.at_level(logging.WARNING):
+        assert one_round(strategy, grid) == (None, None)
+    assert "round 1 is abandoned" in caplog.text and inner.seen == []
+    drops.clear()
+    arrays, _ = one_round(strategy, grid, 2)
+    check_mean(arrays, [0, 1, 2, 3, 4, 5])
+
+
+def test_flowers_own_loop_runs_it() -> None:
+    strategy = secagg()
+    result = strategy.start(grid_of(make_app), wire.array_record(MODEL), num_rounds=3)
+    moved = 3 * (mean_of([0, 1, 2, 3, 4, 5])["bias"] - MODEL["bias"])
+    np.testing.assert_allclose(result.arrays["bias"].numpy(), MODEL["bias"] + moved, atol=1e-6)
+
+
+def test_the_server_gets_uniform_words_and_no_metric() -> None:
+    grid = grid_of(make_app)
+    big = {"weight": np.zeros(40_000, np.float32)}
+    one_round(secagg(), grid, model=big)
+    masked = [content for content in grid.contents if wire.ARRAYS in content]
+    assert len(masked) == len(NAMES)
+    for content in masked:
+        arrays = wire.arrays_of(content[wire.ARRAYS])
+        assert set(arrays) == {"weight", wire.SUM_OF_WEIGHTS}
+        assert {array.dtype for array in arrays.values()} == {np.dtype(np.uint32)}
+        assert dict(content[wire.METRICS]) == {}
+        # Unmasked, all words would be the same one.
+        high = np.bincount(arrays["weight"] >> 28, minlength=16)
+        assert abs(high - 2500).max() < 6 * 2500**0.5
+    for content in grid.contents:
+        for record in content.values():
+            assert isinstance(record, ArrayRecord) or set(record) <= set(wire.LEAVES_HOSPITAL)
+
+
+@pytest.fixture
+def refusals(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    with caplog.at_level(logging.WARNING):
+        yield lambda: caplog.text
+
+
+def test_an_update_that_does_not_fit_is_refused_without_saying_how_large_it_is(refusals: Any) -> None:
+    strategy = secagg(max_update=0.5)
+    assert one_round(strategy, grid_of(make_app)) == (None, None)
+    assert "larger than 0.5 in magnitude (max-update)" in refusals()
+    assert "2.75" not in refusals()
+
+
+def test_a_weight_that_does_not_fit_is_refused(refusals: Any) -> None:
+    assert one_round(secagg(max_weight=5.0), grid_of(make_app)) == (None, None)
+    assert "must be >= 0 and <= 5" in refusals()
+
+
+def test_another_model_for_one_hospital_is_refused(refusals: Any) -> None:
+    strategy, grid = secagg(), grid_of(make_app)
+    messages = list(strategy.configure_train(1, wire.array_record(MODEL), ConfigRecord(), grid))
+    other = {name: array + 1 for name, array in MODEL.items()}
+    third = next(message for message in messages if message.metadata.dst_node_id == 3)
+    third.content = RecordDict({**third.content, wire.ARRAYS: wire.array_record(other)})
+    arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(messages))
+    assert "are not those that the terms name" in refusals()
+    check_mean(arrays, [0, 1, 3, 4, 5])
+
+
+def test_a_plain_training_message_gets_nothing() -> None:
+    app = ClientApp(mods=[SecAggMod(site_of)])
+    app.train()(lambda message, context: pytest.fail("it trained"))
+    grid = grid_of(lambda: app)
+    content = RecordDict({"arrays": wire.array_record(MODEL), "config": ConfigRecord()})
+    (reply,) = grid.send_and_receive([Message(content, dst_node_id=1, message_type="train")])
+    assert reply.has_error()
+    assert "this hospital sends masked vectors only" in reply.error.reason
+
+
+def test_an_app_without_the_mod_is_left_out(refusals: Any) -> None:
+    def mixed() -> ClientApp:
+        real, bare = make_app(), ClientApp()
+        bare.train()(lambda message, context: Message(RecordDict(dict(message.content.items())), reply_to=message))
+        app = ClientApp()
+        app.train()(lambda m, c: (bare if c.node_config["partition-id"] == 5 else real)(m, c))
+        return app
+
+    arrays, _ = one_round(secagg(), grid_of(mixed))
+    check_mean(arrays, [0, 1, 2, 3, 4])
+    assert "node 6" in refusals()
+
+
+def test_an_impostor_is_left_out(refusals: Any) -> None:
+    def impostor_site(context: Context) -> Site:
+        if context.node_config["partition-id"] != 5:
+            return site_of(context)
+        # Another key under the name of site 0, in a roster of its own.
+        return simulated_site(2, NAMES[0], NAMES, **SURVIVORS)
+
+    def make() -> ClientApp:
+        real, fake, app = make_app(), ClientApp(mods=[SecAggMod(impostor_site)]), ClientApp()
+        fake.train()(lambda message, context: pytest.fail("it trained"))
+        app.train()(lambda m, c: (fake if c.node_config["partition-id"] == 5 else real)(m, c))
+        return app
+
+    arrays, _ = one_round(secagg(), grid_of(make))
+    check_mean(arrays, [0, 1, 2, 3, 4])
+    assert "not who it says, hospital site-0" in refusals()
+
+
+def test_a_round_is_not_done_twice(refusals: Any) -> None:
+    strategy, grid = secagg(), grid_of(make_app)
+    arrays, _ = one_round(strategy, grid)
+    check_mean(arrays, [0, 1, 2, 3, 4, 5])
+    assert one_round(strategy, grid) == (None, None)
+    assert "rounds are not redone" in refusals()
+
+
+@pytest.mark.parametrize("strategy", [FedMedian(**NODES), Counting()])
+def test_strategies_that_may_want_single_updates_are_refused(strategy: Any) -> None:
+    with pytest.raises(ConfigError, match=r"may want every hospital's update by itself.*needs_only_sum = True"):
+        SecAggPlus(strategy, ROSTER, max_update=1.0, max_weight=1.0)
+
+
+@pytest.mark.parametrize("options", [{"max_update": 0.0}, {"max_weight": float("inf")}, {"max_update": float("nan")}])
+def test_bounds_out_of_range(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must be > 0 and finite"):
+        secagg(**options)
+
+
+def test_without_weights_that_count_the_round_is_abandoned(refusals: Any) -> None:
+    def weightless() -> ClientApp:
+        app = ClientApp(mods=[SecAggMod(site_of, weight_of=lambda message, reply: 0.0)])
+        app.train()(lambda m, c: Message(RecordDict({"arrays": wire.array_record(wire.arrays_in(m))}), reply_to=m))
+        return app
+
+    assert one_round(secagg(), grid_of(weightless)) == (None, None)
+    assert "weights of all hospitals sum to 0" in refusals()
+
+
+def test_it_must_be_configured_before_it_sends() -> None:
+    with pytest.raises(ProtocolError, match="call configure_train first"):
+        secagg()._send("confirm", [])
