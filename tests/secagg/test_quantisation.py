@@ -87,27 +87,39 @@ def test_no_residue_exceeds_its_share_of_the_range(num_members, largest, heavies
 
 
 @pytest.mark.parametrize("place", [0, 65_535, 65_536, 70_000])
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "inf"), (1.0000001, "1"), (-1.5, "1.5"), (1e300, "1e\\+300")],
-)
-def test_numbers_out_of_range_are_refused_wherever_they_are(place, value, shown):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.0000001, -1.5, 1e300])
+def test_numbers_out_of_range_are_refused_wherever_they_are(place, value):
     values = np.zeros(70_001)
     values[place] = value
-    with pytest.raises(UpdateError, match=f"^an update holds {shown}, which must be finite and at most 1 .*max-update"):
+    with pytest.raises(
+        UpdateError, match=r"^an update is not finite, or larger than 1 in magnitude .max-update.: raise"
+    ):
         quantiser_of().residues(values, 1.0)
 
 
 @pytest.mark.parametrize(("value", "before"), [(np.inf, np.inf), (1e308, -1e308), (np.nan, 0.0), (2.0, 0.5)])
 def test_differences_out_of_range_are_refused_without_a_warning(value, before):
-    with pytest.raises(UpdateError, match=r"an update holds (nan|inf|1\.5), which must be finite and at most 1 "):
+    with pytest.raises(UpdateError, match=r"^an update is not finite, or larger than 1 in magnitude"):
         quantiser_of().residues(np.array([value]), 1.0, np.array([before]))
 
 
 @pytest.mark.parametrize("weight", [-1e-9, -1.0, 3.0000001, float("inf"), float("nan")])
 def test_weights_out_of_range_are_refused(weight):
-    with pytest.raises(UpdateError, match=f"^the weight {weight} of an update must be >= 0 and <= 3, the largest that"):
+    with pytest.raises(
+        UpdateError, match=r"^the weight of an update must be >= 0 and <= 3, the largest that was agreed"
+    ):
         quantiser_of(max_weight=3.0).residues(np.zeros(1), weight)
+
+
+def test_refusals_do_not_say_what_a_hospital_has():
+    """They reach the server, which could set limits so low that every hospital would name its largest number."""
+    quantiser = quantiser_of(max_update=1e-30, max_weight=1e-30)
+    told = set()
+    for values, weight in (([0.25], 1e-30), ([0.75], 1e-30), ([0.0], 303.0), ([0.0], 47.0)):
+        with pytest.raises(UpdateError) as refused:
+            quantiser.residues(np.array(values), weight)
+        told.add(str(refused.value))
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_])
