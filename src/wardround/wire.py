@@ -24,7 +24,6 @@ __all__ = [
     "NUM_EXAMPLES",
     "PROFILE",
     "PROXIMAL_MU",
-    "SMALLEST_COUNT",
     "SUM_RESIDUES",
     "SUM_WEIGHT",
     "LazyArray",
@@ -39,7 +38,6 @@ __all__ = [
     "read_execution",
     "read_profile",
     "profile_reply",
-    "shown_count",
     "with_assignment",
 ]
 
@@ -54,8 +52,6 @@ NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
 SUM_WEIGHT = "sum-weight"
 SUM_RESIDUES = "sum-residues"
-SMALLEST_COUNT = 10
-"""Counts of people below it are not shown to others."""
 
 CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
 
@@ -213,15 +209,6 @@ def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
         ProtocolError: the reply doesn't say, or not all of it.
     """
     return _read(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
-
-
-def shown_count(count: int) -> int | str:
-    """Return a number of people as others may read it: "<10" below 10, where it could point at single ones.
-
-    >>> shown_count(130), shown_count(9)
-    (130, '<10')
-    """
-    return count if count >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
 
 
 def _leaving(record: HospitalProfile | Execution | Evaluation) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
 from wardround.reports.words import privacy_sentence
 from wardround.server.verify import verify_run
+from wardround.simulations.forecast import plan
 from wardround.simulations.grid import SimulatedGrid
-from wardround.simulations.runs import plan, resume, run
+from wardround.simulations.runs import resume, run
 
 CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
 DELTA = 1e-4
