@@ -126,7 +126,7 @@ def test_run_resume_verify_show_plan(wardround: Callable[..., Result], tmp_path:
 
 _REFUSED: list[tuple[list[str], int, str]] = [
     (["run", "--set", "federation.dataset=hart-disease"], 2, 'unknown dataset "hart-disease"'),
-    (["run", "nowhere.toml"], 2, "no config file nowhere.toml: check the path"),
+    (["run", "nowhere.toml"], 2, "no file nowhere.toml: check the path"),
     (["run", "broken.toml"], 2, "broken.toml is not valid TOML"),
     (["run", "--set", "training.num-rouds=3"], 2, "did you mean num-rounds?"),
     (["run", "--set", "trainin.num-rounds=3"], 2, "did you mean training?"),
