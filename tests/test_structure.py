@@ -15,7 +15,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"errors"},
-    {"arrays", "cells", "limits", "streams"},
+    {"arrays", "cells", "json_text", "limits", "streams"},
     {"config"},
     {"parameter_counts", "rounds"},
     {"wire"},
