@@ -107,12 +107,15 @@ def test_a_resumed_run_ends_in_the_same_bits(
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
-    ("unit", "placement", "adaptive"),
-    [("record", "central", False), ("record", "distributed", False), ("hospital", "distributed", True)],
+    ("unit", "placement", "adaptive", "num_workers"),
+    # Each worker imports torch anew. Integers are summed over two workers, and `test_runs` does so with fractions.
+    [("record", "central", False, 1), ("record", "distributed", False, 1), ("hospital", "distributed", True, 2)],
 )
-def test_the_number_of_workers_changes_nothing(unit: str, placement: str, adaptive: bool, tmp_path: Path) -> None:
+def test_the_engine_changes_nothing(
+    unit: str, placement: str, adaptive: bool, num_workers: int, tmp_path: Path
+) -> None:
     inline = run(settings(unit, placement, adaptive), out=tmp_path / "inline").folder
-    config = settings(unit, placement, adaptive, simulation={"engine": "ray", "num-workers": 2})
+    config = settings(unit, placement, adaptive, simulation={"engine": "ray", "num-workers": num_workers})
     assert results_of(run(config, out=tmp_path / "ray").folder) == results_of(inline)
 
 
