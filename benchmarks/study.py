@@ -2,8 +2,8 @@
 
     python benchmarks/study.py [--singles N]
 
-The study is examples/studies/heart-disease.toml at equal epsilon: 3 placements x 5 epsilons x 5 seeds and 20 baselines,
-by `wardround compare` in one process. Of its 75 runs with privacy, a sample is also run one by one, each by
+The study is benchmarks/study.toml, heart disease at equal epsilon: 3 placements x 5 epsilons x 5 seeds and 20
+baselines, by `wardround compare` in one process. Of its 75 runs with privacy, a sample is also run one by one, each by
 `wardround run` in a process of its own with the default engine, half of them before the study and half after it; what
 75 of them take is extrapolated from their mean. The models of the sample must be the study's, byte for byte.
 Needs the data (WARDROUND_DATA or a download). Writes benchmarks/results/study.csv.
@@ -28,8 +28,7 @@ from wardround.config import SimulationConfig, config_to_toml
 from wardround.simulations import load_study
 from wardround.simulations.study import StudyRun
 
-ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "examples" / "studies" / "heart-disease.toml"
+STUDY = Path(__file__).parent / "study.toml"
 RESULTS = Path(__file__).parent / "results" / "study.csv"
 COMMAND = (sys.executable, "-c", "from wardround.cli import main; main()")
 
@@ -53,22 +52,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--singles", type=int, default=6, help="size of the sample")
     num_singles = parser.parse_args().singles
-    private = [item for item in replace(load_study(EXAMPLE), noise_multipliers=()).runs() if not item.baseline]
+    private = [item for item in load_study(STUDY).runs() if not item.baseline]
     # Spread over placements and levels.
     sample = [private[round((index + 0.5) * len(private) / num_singles)] for index in range(num_singles)]
     rows: list[tuple[str, float, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        study_file = folder / "heart-disease.toml"
-        levels = next(line for line in EXAMPLE.read_text().splitlines() if line.startswith("noise-multipliers"))
-        text = EXAMPLE.read_text().replace(f"{levels}\n", "")
-        study_file.write_text(text.replace("../heart-disease.toml", str(ROOT / "examples" / "heart-disease.toml")))
         half = len(sample) // 2
         singles = []
         for item in sample[:half]:
             singles.append(time_single(item, folder))
             rows.append((f"wardround run: {item.name}", singles[-1], os.getloadavg()[0]))
-        study_seconds = timed("compare", study_file, "--out", folder / "study")
+        study_seconds = timed("compare", STUDY, "--out", folder / "study")
         rows.append((f"wardround compare: {len(private)} runs and 20 baselines", study_seconds, os.getloadavg()[0]))
         for item in sample[half:]:
             singles.append(time_single(item, folder))

@@ -15,6 +15,7 @@ import pytest
 from small_runs import charges_of, results_of
 
 from wardround.cli import main
+from wardround.datasets import SOURCES
 from wardround.privacy.ledger import Ledger
 from wardround.server.verify import verify_run
 
@@ -117,6 +118,16 @@ def test_run_resume_verify_show_plan(wardround: Callable[..., Result], tmp_path:
     shown = wardround("ledger", "show", "run").out.splitlines()
     assert len(shown) == 1 + 16
     assert shown[0].startswith("sequence,state,charge_id")
+    entries = json.loads(wardround("ledger", "show", "run", "--json").out)
+    assert [list(entry) for entry in entries] == [shown[0].split(",")] * 16
+    assert [entry["charge_id"] for entry in entries] == [line.split(",")[2] for line in shown[1:]]
+    verified = json.loads(wardround("ledger", "verify", "run", "--json").out)
+    assert (verified["is_in_order"], verified["findings"]) == (True, [])
+    assert verified["sentence"].startswith("in order: 8 charges")
+    page = tmp_path / "run" / "report.html"
+    page.unlink()
+    assert json.loads(wardround("report", "run", "--json").out) == {"report": os.path.join("run", "report.html")}  # noqa: PTH118
+    assert page.is_file()
     planned = json.loads(wardround("plan", *_FAST, "--json").out)
     last = (tmp_path / "run" / "rounds.csv").read_text().splitlines()[-1].split(",")
     assert planned["epsilon"]["max"] == pytest.approx(float(last[6]), rel=1e-9)
@@ -126,7 +137,7 @@ def test_run_resume_verify_show_plan(wardround: Callable[..., Result], tmp_path:
 
 _REFUSED: list[tuple[list[str], int, str]] = [
     (["run", "--set", "federation.dataset=hart-disease"], 2, 'unknown dataset "hart-disease"'),
-    (["run", "nowhere.toml"], 2, "no config file nowhere.toml: check the path"),
+    (["run", "nowhere.toml"], 2, "no file nowhere.toml: check the path"),
     (["run", "broken.toml"], 2, "broken.toml is not valid TOML"),
     (["run", "--set", "training.num-rouds=3"], 2, "did you mean num-rounds?"),
     (["run", "--set", "trainin.num-rounds=3"], 2, "did you mean training?"),
@@ -152,12 +163,18 @@ _REFUSED: list[tuple[list[str], int, str]] = [
     (["run", "--set", "model.name=users_models:nothing"], 2, "could not be built: AttributeError"),
     (["run", "--set", "model.name=users_models:fails_always"], 2, "forward went wrong"),
     (["run", "--set", "model.name=users_models:mixes"], 2, "mixes records"),
-    (["run", "table.toml"], 1, "table.csv has no column 'outcome' ([federation] target): its columns are age, sick"),
+    (["run", "table.toml"], 2, "table.csv has no column 'outcome' ([federation] target): its columns are age, sick"),
+    (["run", "table.toml", "--set", "federation.path=none.csv"], 2, "no file none.csv: check [federation] path"),
+    (
+        ["run", "--set", "federation.dataset=ist", "--set", "federation.data-dir=none"],
+        2,
+        "data-dir = none is not a folder",
+    ),
     (["run", "--set", "federation.dataset=csv"], 2, 'dataset = "csv" needs [federation] path'),
     (["run", "--out", "full"], 2, "--out full must be a new or empty folder"),
     (["run", "--out", "broken.toml"], 2, "--out broken.toml must be a new or empty folder"),
     (["run", "--out", "broken.toml/run"], 2, "--out broken.toml/run can't be made: Not a directory"),
-    (["run", "--set", "federation.min-patients=1000"], 1, "min-patients = 1000"),
+    (["run", "--set", "federation.min-patients=1000"], 2, "min-patients = 1000"),
     (["resume", "full"], 2, "full is not a run folder"),
     (["resume", "nowhere"], 2, "nowhere is not a run folder"),
     (["ledger", "verify", "full"], 2, "full is not a run folder"),
@@ -273,6 +290,13 @@ def test_a_tampered_ledger(wardround: Callable[..., Result], tmp_path: Path) -> 
     verified = wardround("ledger", "verify", "run")
     assert verified.code == 1
     assert "row 4 was changed or moved" in verified.out
+    told = wardround("ledger", "verify", "run", "--json")
+    assert (told.code, told.err) == (1, verified.err)
+    assert json.loads(told.out) == {
+        "is_in_order": False,
+        "findings": verified.out.splitlines(),
+        "sentence": "",
+    }
     resumed = wardround("resume", "run")
     assert resumed.code == 1
     assert "is not as it was written (row 4 was changed" in " ".join(resumed.err.split())
@@ -335,3 +359,30 @@ def test_an_accident_is_one_line(wardround: Callable[..., Result], monkeypatch: 
     result = wardround("run", *_FAST)
     assert result.code == 1
     assert result.err == "error: unexpected ZeroDivisionError: division by zero (WARDROUND_DEBUG=1 shows where)\n"
+
+
+def test_data_as_json(wardround: Callable[..., Result]) -> None:
+    listed = json.loads(wardround("data", "list", "--json").out)
+    assert [entry["name"] for entry in listed] == list(SOURCES)
+    assert {"name": "digits", "task": "classification", "num_rows": 1797, "needs_download": False}.items() <= listed[
+        1
+    ].items()
+    code, out, err = wardround("data", "describe", "breast-cancer", "--set", "federation.num-hospitals=2", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (told["dataset"], told["task"], told["partition"]) == ("breast-cancer", "classification", "iid")
+    assert [row["hospital"] for row in told["hospitals"]] == ["hospital-01", "hospital-02"]
+    for row in told["hospitals"]:
+        assert row["records"] == row["train"] + row["test"]
+        assert row["share benign"] + row["share malignant"] == pytest.approx(1)
+    assert sum(row["records"] for row in told["hospitals"]) == 569
+    assert any("UCI repository id 17" in note for note in told["notes"])
+    assert told["excluded"] == []
+
+
+@pytest.mark.parametrize("placement", ["none", "central"])
+def test_an_infinite_epsilon_is_a_text_in_json(wardround: Callable[..., Result], placement: str) -> None:
+    options = ("--set", f"privacy.placement={placement}", "--set", "aggregation.protocol=secure-sum")
+    code, out, _ = wardround("plan", *_FAST, *options, "--json")
+    assert code == 0
+    assert json.loads(out)["epsilon"]["readers"]["server"] == "inf"

@@ -63,7 +63,7 @@ def test_what_is_interrupted_goes_on_with_the_same_command(study, how):
     process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
     first = process.stderr.readline()
     process.send_signal(how)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert first.startswith("run 1/8")
     if how == signal.SIGINT:
         assert process.returncode == 1
@@ -75,6 +75,12 @@ def test_what_is_interrupted_goes_on_with_the_same_command(study, how):
     assert "8 of 8 runs" in again.stdout
     assert "record central" in again.stdout
     assert "run 8/8" in again.stderr
+    if how == signal.SIGINT:
+        check_finished(study, arguments)
+
+
+def check_finished(study, arguments):
+    """A finished study has its files, is not run again, and its page can be built anew."""
     names = {path.name for path in (study / "out").iterdir()}
     assert names >= {"results.csv", "hospitals.csv", "comparison.svg", "comparison.png", "report.html", "study.json"}
     # All is done: nothing runs, no Ray starts, and the summary is the tables'.
@@ -92,12 +98,13 @@ def test_what_is_interrupted_goes_on_with_the_same_command(study, how):
 
 def test_a_run_that_fails_is_listed_and_the_exit_code_is_1(study):
     text = STUDY.replace('baselines = ["majority", "federated"]', 'baselines = ["majority"]')
+    text = text.replace("seeds = [1, 2]", "seeds = [1]")
     (study / "small.toml").write_text(text.replace("target-delta = 1e-4", "target-delta = 0.5"))
     done = command("compare", "small.toml", "--out", "out")
     assert done.returncode == 1
-    assert "4 of 6 runs failed; the others' results are in out" in done.stderr
+    assert "2 of 3 runs failed; the others' results are in out" in done.stderr
     assert "Failed: record-local-epsilon-2-seed-1: target-delta" in done.stdout
-    assert [row["baseline"] for row in results(study / "out")] == ["majority", "majority"]
+    assert [row["baseline"] for row in results(study / "out")] == ["majority"]
     assert (study / "out" / "report.html").is_file()
 
 

@@ -108,7 +108,7 @@ def test_contradictions_are_refused(overrides, message):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(ConfigError, match="no config file"):
+    with pytest.raises(ConfigError, match=r"no file .*nowhere"):
         load_config(tmp_path / "nowhere.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("[training\nnum-rounds = 3")
@@ -117,7 +117,7 @@ def test_missing_and_broken_files(tmp_path):
     broken.write_text("training = 3")
     with pytest.raises(ConfigError, match=r"\[training\] must be a table"):
         load_config(broken)
-    with pytest.raises(ConfigError, match="cannot read config file"):
+    with pytest.raises(ConfigError, match="cannot read "):
         load_config(tmp_path)
 
 

@@ -15,9 +15,9 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"errors"},
-    {"arrays", "cells", "limits", "streams"},
+    {"arrays", "cells", "json_text", "limits", "streams"},
     {"config"},
-    {"rounds"},
+    {"parameter_counts", "rounds"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},
@@ -32,6 +32,7 @@ ALLOWED = {
     "opacus": ("models", "clients.gradients", "privacy.accounting"),
     "ray": ("simulations",),
 }
+HEAVY = ("torch", "flwr", "ray", "opacus", "pandas", "sklearn", "matplotlib", "jinja2", "dp_accounting")
 
 
 def module_of(path):
@@ -97,11 +98,23 @@ def test_every_module_says_what_is_public_and_has_it(name):
             assert value.__doc__, f"{name}.{public} has no docstring"
 
 
-def test_help_does_not_import_torch():
-    code = (
-        "import sys, wardround.cli; "
-        "heavy = {'torch', 'flwr', 'ray', 'opacus', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules); "
-        "sys.exit(f'imported: {heavy}' if heavy else 0)"
-    )
+def imported_by(statement, *names):
+    """Return which of the libraries a fresh process has loaded after a statement."""
+    code = f"import sys; {statement}; print(*set({names}) & set(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stderr.split()
+
+
+def test_help_does_not_import_torch():
+    assert imported_by("import wardround.cli", *HEAVY, "scipy") == []
+
+
+@pytest.mark.parametrize("dataset", ["synthetic-regression", "ist"])
+def test_plan_imports_neither_torch_nor_flower_nor_ray(dataset, request):
+    settings = {"federation.dataset": dataset, "privacy.target-epsilon": 2.0, "privacy.target-delta": 1e-5}
+    if dataset == "ist":
+        settings["federation.data-dir"] = str(request.getfixturevalue("real_data"))
+    words = ["plan", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
+    statement = f"from wardround.cli import app; app({words}, standalone_mode=False)"
+    assert imported_by(statement, *HEAVY) == []

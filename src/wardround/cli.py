@@ -1,7 +1,6 @@
 """The command line: parse, call, print. Results go to stdout; progress, notes and errors to stderr."""
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import typer
 
 from wardround.config import Config, load_config
 from wardround.errors import BudgetError, WardroundError
+from wardround.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ ConfigPath = Annotated[
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary alone, as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result alone, as JSON.")]
 
 
 @app.command()
@@ -96,7 +96,7 @@ def plan(
     planned = simulations.plan(settings)
     notes, elsewhere = plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json.dumps(planned.to_dict() | {"notes": notes, "placements": elsewhere}, indent=2))
+        typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
         return
     console = _console()
     print_plan(planned.rows(), console, epsilon_total=planned.epsilon_total)
@@ -125,7 +125,7 @@ def compare(
         done = simulations.compare(settings, folder, progress=bar.update)
     write_study_report(folder)
     if as_json:
-        typer.echo(json.dumps(done.to_dict(), indent=2))
+        typer.echo(json_text(done.to_dict()))
     else:
         print_study(folder, _console())
     if done.failures:
@@ -136,51 +136,62 @@ def compare(
 
 
 @app.command()
-def report(run_dir: RunDir) -> None:
+def report(run_dir: RunDir, as_json: Json = False) -> None:
     """Build report.html again from the files of a run folder, or of a study's."""
     from wardround.reports import write_report, write_study_report
     from wardround.server.run_folder import open_run_folder
 
     is_study = (run_dir / "study.json").is_file()
-    typer.echo(write_study_report(run_dir) if is_study else write_report(open_run_folder(run_dir).path))
+    page = write_study_report(run_dir) if is_study else write_report(open_run_folder(run_dir).path)
+    typer.echo(json_text({"report": str(page)}) if as_json else page)
 
 
 @ledger_app.command("show")
-def ledger_show(run_dir: RunDir) -> None:
-    """Print every entry of the ledger as CSV."""
+def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
+    """Print every entry of the ledger as CSV, or as JSON."""
     from wardround.privacy.ledger import open_ledger
     from wardround.server.run_folder import open_run_folder
 
     with open_ledger(open_run_folder(run_dir).ledger, read_only=True) as ledger:
-        typer.echo(ledger.to_frame().to_csv(index=False), nl=False)
+        entries = ledger.to_frame()
+    if as_json:
+        typer.echo(json_text(entries.to_dict("records")))
+    else:
+        typer.echo(entries.to_csv(index=False), nl=False)
 
 
 @ledger_app.command("verify")
-def ledger_verify(run_dir: RunDir) -> None:
+def ledger_verify(run_dir: RunDir, as_json: Json = False) -> None:
     """Recompute everything from the entries: the chain of digests, and every epsilon in the tables."""
     from wardround.server.verify import verify_run
 
     findings, sentence = verify_run(run_dir)
-    for finding in findings:
-        typer.echo(finding)
+    if as_json:
+        typer.echo(json_text({"is_in_order": not findings, "findings": findings, "sentence": sentence}))
+    else:
+        for line in findings or [sentence]:
+            typer.echo(line)
     if findings:
         raise WardroundError(f"{run_dir}: {len(findings)} finding{'s' if len(findings) > 1 else ''} in the ledger")
-    typer.echo(sentence)
 
 
 @data_app.command("list")
-def data_list() -> None:
+def data_list(as_json: Json = False) -> None:
     """List the data sets."""
     from wardround.datasets import catalogue
     from wardround.reports.data_tables import print_catalogue
 
-    print_catalogue(catalogue(), _console())
+    if as_json:
+        typer.echo(json_text([entry._asdict() for entry in catalogue()]))
+    else:
+        print_catalogue(catalogue(), _console())
 
 
 @data_app.command("describe")
 def data_describe(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set, or a config file.")] = None,
     set_: Overrides = None,
+    as_json: Json = False,
 ) -> None:
     """Show hospitals by records and class shares."""
     is_file = name is not None and name.endswith(".toml")
@@ -191,7 +202,13 @@ def data_describe(
     from wardround.reports.data_tables import print_description
 
     federation = load_federation(load_config(name if is_file else None, overrides).federation)
-    print_description(describe(federation), federation.notes, federation.excluded, _console())
+    table = describe(federation)
+    if as_json:
+        facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
+        said = {"notes": federation.notes, "excluded": federation.excluded}
+        typer.echo(json_text(facts | {"hospitals": table.reset_index().to_dict("records")} | said))
+    else:
+        print_description(table, federation.notes, federation.excluded, _console())
 
 
 @data_app.command("fetch")

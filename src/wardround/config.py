@@ -27,6 +27,7 @@ __all__ = [
     "config_from_dict",
     "config_to_toml",
     "load_config",
+    "read_toml",
 ]
 
 
@@ -238,7 +239,7 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     Raises:
         ConfigError: the file is missing or broken, or a key or value is wrong.
     """
-    tables: dict[str, Any] = {} if path is None else _read_toml(Path(path))
+    tables: dict[str, Any] = {} if path is None else read_toml(Path(path))
     for text in overrides:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -293,13 +294,22 @@ def config_to_toml(config: Config) -> str:
     )
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Args:
+        path: the file.
+        examples: where there are more of its kind, for whoever mistyped the path.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no config file {path}: check the path (examples are in examples/)") from None
+        raise ConfigError(f"no file {path}: check the path (examples are in {examples})") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read config file {path}: {error}") from None
+        raise ConfigError(f"cannot read {path}: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
 
-__all__ = ["Assignment", "Evaluation", "Execution", "HospitalProfile", "check_execution"]
+__all__ = ["Assignment", "Evaluation", "Execution", "HospitalProfile", "check_execution", "shown_count"]
+
+_SMALLEST_COUNT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +176,12 @@ def check_execution(assignment: Assignment, execution: Execution) -> None:
                 f"hospital {assignment.hospital_id} executed {name} = {done} in round {assignment.round_number}, "
                 f"but {value} was planned and charged: its update is refused"
             )
+
+
+def shown_count(count: int) -> int | str:
+    """Return a number of people as others may read it: "<10" below 10, where it could point at single ones.
+
+    >>> shown_count(130), shown_count(9)
+    (130, '<10')
+    """
+    return count if count >= _SMALLEST_COUNT else f"<{_SMALLEST_COUNT}"

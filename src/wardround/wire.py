@@ -25,7 +25,6 @@ __all__ = [
     "PROFILE",
     "PROXIMAL_MU",
     "SECAGG",
-    "SMALLEST_COUNT",
     "SUM_OF_WEIGHTS",
     "SUM_RESIDUES",
     "SUM_WEIGHT",
@@ -44,7 +43,6 @@ __all__ = [
     "profile_reply",
     "read_record",
     "record_values",
-    "shown_count",
     "with_assignment",
 ]
 
@@ -63,8 +61,6 @@ SUM_OF_WEIGHTS = "sum-of-weights"
 """Name of the one number that travels masked beside the parameters: the hospital's weight."""
 SECAGG = "secagg"
 """What server and hospital say to each other in a secure sum, apart from the masked arrays."""
-SMALLEST_COUNT = 10
-"""Counts of people below it are not shown to others."""
 
 CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
 INDEPENDENT = "independent of the data"
@@ -233,15 +229,6 @@ def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
         ProtocolError: the reply doesn't say, or not all of it.
     """
     return read_record(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
-
-
-def shown_count(count: int) -> int | str:
-    """Return a number of people as others may read it: "<10" below 10, where it could point at single ones.
-
-    >>> shown_count(130), shown_count(9)
-    (130, '<10')
-    """
-    return count if count >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
 
 
 def record_values(record: Any) -> dict[str, Any]:

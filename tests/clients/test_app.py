@@ -10,7 +10,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from small_runs import small_config
 
 from wardround import wire
-from wardround.clients.app import hospital_profile, make_client_app
+from wardround.clients.app import make_client_app
+from wardround.clients.profiles import hospital_profile
 from wardround.datasets import load_federation
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment

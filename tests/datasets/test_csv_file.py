@@ -118,9 +118,6 @@ DATES = "d,x,y\n" + "".join(f"day{row},{row},{row % 2}\n" for row in range(101))
 @pytest.mark.parametrize(
     ("text", "keys", "message"),
     [
-        (GOOD, {"target": "alife"}, r"no column 'alife' \(\[federation\] target\): did you mean 'alive'\? its columns"),
-        (GOOD, {"hospital_column": "sites"}, r"\[federation\] hospital-column\): did you mean 'site'"),
-        (GOOD, {"patient_column": "zzz"}, r"no column 'zzz' \(\[federation\] patient-column\): its columns are site, "),
         ("", {}, r"own.csv is empty"),
         ("alive,x\n", {}, r"has a header but no row"),
         ("alive,x\n,1\n,2\n", {}, r"no row with a alive"),
@@ -149,14 +146,30 @@ def test_a_wrong_file_is_an_error_with_a_next_step(
         _load(tmp_path, text, **keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"target": "alife"}, r"no column 'alife' \(\[federation\] target\): did you mean 'alive'\? its columns"),
+        ({"hospital_column": "sites"}, r"\[federation\] hospital-column\): did you mean 'site'"),
+        ({"patient_column": "zzz"}, r"no column 'zzz' \(\[federation\] patient-column\): its columns are site, "),
+    ],
+)
+def test_a_column_that_is_not_there_is_a_wrong_setting(tmp_path: Path, keys: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _load(tmp_path, GOOD, **keys)
+
+
 def test_one_column_for_two_purposes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"hospital-column = 'alive' is already the target"):
         _load(tmp_path, GOOD, hospital_column="alive")
 
 
-@pytest.mark.parametrize(("path", "message"), [("none.csv", "no file .*none.csv"), ("", "cannot read .* as CSV")])
-def test_a_path_that_is_no_file_is_an_error(tmp_path: Path, path: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [("none.csv", ConfigError, "no file .*none.csv"), ("", DataError, "cannot read .* as CSV")],
+)
+def test_a_path_that_is_no_file_is_an_error(tmp_path: Path, path: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         load_dataset(FederationConfig(dataset="csv", path=str(tmp_path / path), target="y"))
 
 

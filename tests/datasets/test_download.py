@@ -12,7 +12,7 @@ import pytest
 
 from wardround.datasets.download import RemoteFile, fetch_file, find_file
 from wardround.datasets.idx_images import read_idx
-from wardround.errors import DataError
+from wardround.errors import ConfigError, DataError
 
 CONTENT = b"the very bytes\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -130,7 +130,7 @@ def test_data_dir_comes_before_the_variable(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_data_dir_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\[federation\] data-dir = .*nowhere is not a folder"):
+    with pytest.raises(ConfigError, match=r"\[federation\] data-dir = .*nowhere is not a folder"):
         find_file(_remote(None), str(tmp_path / "nowhere"))
 
 

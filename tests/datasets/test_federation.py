@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wardround.config import FederationConfig
 from wardround.datasets import Dataset, Federation, build_federation, describe, load_federation
-from wardround.errors import ConfigError, DataError
+from wardround.errors import ConfigError
 
 
 def _dataset(num_rows: int = 120, **changes: object) -> Dataset:
@@ -80,7 +80,7 @@ def test_a_hospital_with_one_patient_in_many_rows_is_left_out() -> None:
 
 
 def test_nobody_left_is_an_error_with_the_largest_size() -> None:
-    with pytest.raises(DataError, match=r"no hospital of invented is left: min-patients = 500.*has 24 patients"):
+    with pytest.raises(ConfigError, match=r"no hospital of invented is left: min-patients = 500.*has 24 patients"):
         build_federation(_dataset(), FederationConfig(min_patients=500))
 
 

@@ -173,6 +173,13 @@ def test_the_page_holds_the_tables_and_the_same_folder_gives_the_same_bytes(tmp_
     assert b"AUC against epsilon" in made[1]
 
 
+@pytest.fixture
+def page_alone(monkeypatch):
+    """Leave out comparison.svg and .png, which are not on the page: drawing them is most of the work."""
+    monkeypatch.setattr("wardround.reports.study.write_comparison", lambda *_: None)
+
+
+@pytest.mark.usefixtures("page_alone")
 def test_failed_and_stopped_runs_are_said(tmp_path):
     failed, stopped = "record-local-epsilon-1-seed-2", "record-local-epsilon-4-seed-1"
     folder = write_study(tmp_path / "study", failures={failed: "ran out of <memory>"}, stopped=stopped)
@@ -186,6 +193,7 @@ def test_failed_and_stopped_runs_are_said(tmp_path):
     assert "47 of 48 runs" in text
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_regression_speaks_of_r2_alone(tmp_path):
     folder = write_study(tmp_path / "study", task="regression")
     page = write_study_report(folder).read_text()

@@ -11,7 +11,8 @@ from small_runs import charges_of, results_of, rows_of, small_config
 from wardround.errors import WardroundError
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
-from wardround.simulations.runs import plan, resume, run
+from wardround.simulations.forecast import plan
+from wardround.simulations.runs import resume, run
 
 
 def _config(on_budget: str, budget: float, **training: Any) -> Any:

@@ -31,15 +31,12 @@ FACTORY = """
 import os, signal
 import torch
 
-def fails_with_seed_2(input_shape, num_outputs):
-    if torch.initial_seed() == 2:
-        raise RuntimeError("no model today")
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(torch.tensor(input_shape).prod()), num_outputs))
-
-def dies_once(input_shape, num_outputs):
+def dies_once_and_fails_with_seed_2(input_shape, num_outputs):
     if not os.path.exists(MARK):
         open(MARK, "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
+    if torch.initial_seed() == 2:
+        raise RuntimeError("no model today")
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(torch.tensor(input_shape).prod()), num_outputs))
 """
 
@@ -96,35 +93,30 @@ def test_a_run_of_a_study_is_the_single_run_to_the_bit(compared, tmp_path, place
     assert (server == float("inf")) == (placement == "central")
 
 
-def test_the_number_of_workers_changes_nothing_but_seconds(compared, ray_session, tmp_path):
-    compare(STUDY, tmp_path / "one", num_workers=1)
-    for name in ("results.csv", "hospitals.csv", "noise_on_average.csv"):
-        assert table(tmp_path / "one", name, "seconds") == table(compared, name, "seconds")
-    for item in STUDY.runs():
-        if item.baseline in ("", "federated"):
-            paths = [folder / "runs" / item.name / "model.safetensors" for folder in (tmp_path / "one", compared)]
-            assert paths[0].read_bytes() == paths[1].read_bytes()
-
-
-def test_what_a_kill_left_behind_is_taken_up_or_begun_anew(compared, ray_session, tmp_path):
+def test_what_a_kill_left_behind_and_another_number_of_workers_change_nothing(compared, ray_session, tmp_path):
     folder = tmp_path / "killed"
     shutil.copytree(compared, folder)
-    names = [item.name for item in STUDY.runs() if item.baseline in ("", "federated")]
-    half, without_ledger, broken, gone = names[:4]
-    # Killed after its last round; before it had a ledger; with damaged rows; before it began.
+    names = [item.name for item in STUDY.runs()]
+    half, without_ledger, broken = [item.name for item in STUDY.runs() if item.baseline in ("", "federated")][:3]
+    # Killed after its last round; before it had a ledger; with damaged rows; and the others before they began.
     (folder / "runs" / half / "result.json").unlink()
     for name in ("result.json", "ledger.sqlite", "model.safetensors"):
         (folder / "runs" / without_ledger / name).unlink()
     (folder / "runs" / broken / "result.json").write_text("{")
-    shutil.rmtree(folder / "runs" / gone)
+    for name in names[1:]:
+        if name not in (half, without_ledger, broken):
+            shutil.rmtree(folder / "runs" / name)
+    (folder / "noise_on_average.csv").unlink()
     seen = []
     compare(STUDY, folder, num_workers=1, progress=lambda *args: seen.append(args))
-    assert [number for number, _, _ in seen] == [10, 11, 12, 13, 14]
-    for name in ("results.csv", "hospitals.csv"):
+    assert [number for number, _, _ in seen] == list(range(1, 15))
+    assert seen[0] == (1, 14, "found done")
+    for name in ("results.csv", "hospitals.csv", "noise_on_average.csv"):
         assert table(folder, name, "seconds") == table(compared, name, "seconds")
-    for name in names[:4]:
-        model = "model.safetensors"
-        assert (folder / "runs" / name / model).read_bytes() == (compared / "runs" / name / model).read_bytes()
+    for item in STUDY.runs():
+        if item.baseline in ("", "federated"):
+            paths = [place / "runs" / item.name / "model.safetensors" for place in (folder, compared)]
+            assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_a_run_killed_between_rounds_goes_on_to_the_same_bits(compared, tmp_path):
@@ -145,23 +137,13 @@ def test_a_run_killed_between_rounds_goes_on_to_the_same_bits(compared, tmp_path
     assert result["hospitals"] == inside["hospitals"]
 
 
-def test_a_worker_that_dies_is_replaced_and_its_run_done(ray_session, tmp_path, monkeypatch):
+def test_a_worker_that_dies_is_replaced_and_a_bad_run_leaves_the_others_results(ray_session, tmp_path, monkeypatch):
     (tmp_path / "own_factories.py").write_text(f"MARK = {str(tmp_path / 'died')!r}\n{FACTORY}")
     monkeypatch.syspath_prepend(str(tmp_path))
-    model = replace(BASE.model, name="own_factories:dies_once")
-    study = Study(base=replace(BASE, model=model), baselines=("federated",))
-    done = compare(study, tmp_path / "study", num_workers=1)
-    assert (tmp_path / "died").exists()
-    assert done.failures == {}
-    assert len(table(tmp_path / "study", "results.csv")) == 1
-
-
-def test_a_bad_run_leaves_the_others_results(ray_session, tmp_path, monkeypatch):
-    (tmp_path / "failing_factories.py").write_text(FACTORY)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    model = replace(BASE.model, name="failing_factories:fails_with_seed_2")
+    model = replace(BASE.model, name="own_factories:dies_once_and_fails_with_seed_2")
     study = Study(base=replace(BASE, model=model), seeds=(1, 2, 3), baselines=("federated",))
     done = compare(study, tmp_path / "study", num_workers=1)
+    assert (tmp_path / "died").exists()
     assert list(done.failures) == ["federated-seed-2"]
     assert "no model today" in done.failures["federated-seed-2"]
     assert [row["seed"] for row in table(tmp_path / "study", "results.csv")] == ["1", "3"]

@@ -9,7 +9,6 @@ import shlex
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -18,6 +17,7 @@ from flwr.clientapp.typing import Mod
 from wardround import wire
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
+from wardround.clients.profiles import hospital_profile
 from wardround.clients.secagg import SecAggMod, site_from_context
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
@@ -25,10 +25,10 @@ from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.models import build_model, load_parameters
 from wardround.privacy.mechanisms import mechanism_of
-from wardround.rounds import Assignment, HospitalProfile
+from wardround.rounds import Assignment
 from wardround.secagg import Site, simulated_site
 
-__all__ = ["app", "build_trainer", "hospital_profile", "hospital_tensors", "make_client_app"]
+__all__ = ["app", "build_trainer", "hospital_tensors", "make_client_app"]
 
 
 def make_client_app(config: Config, federation: Federation) -> ClientApp:
@@ -104,30 +104,6 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
             keep_metrics=wire.LEAVES_HOSPITAL,
         )
     ]
-
-
-def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
-    """Return what the server is told of a hospital before the first round."""
-    train, test = hospital.train_labels, hospital.test_labels
-    if len(test) == 0:
-        baseline = float("nan")
-    elif federation.task == "classification":
-        baseline = float(np.mean(test == np.bincount(train).argmax()))
-    else:
-        spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
-        error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
-        baseline = 1.0 - error / spread if spread > 0 else float("nan")
-    return HospitalProfile(
-        hospital_id=hospital.hospital_id,
-        num_train=hospital.num_records,
-        num_test=len(test),
-        fingerprint=hospital.fingerprint,
-        majority_accuracy=baseline,
-        task=federation.task,
-        input_shape=federation.input_shape,
-        num_outputs=federation.num_classes,
-        hospitals_per_patient=federation.max_hospitals_per_patient,
-    )
 
 
 def _check_assignment(assignment: Assignment, hospital_id: str) -> None:

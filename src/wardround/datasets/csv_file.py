@@ -37,8 +37,8 @@ def load_csv(config: FederationConfig) -> Dataset:
         config: path, target, hospital_column, patient_column and task are used.
 
     Raises:
-        ConfigError: one column is named for two purposes.
-        DataError: the file cannot be read, a column is missing, or the target or a feature cannot be used.
+        ConfigError: there is no such file or column, or one column is named for two purposes.
+        DataError: the file cannot be read, or the target or a feature cannot be used.
     """
     path = Path(str(config.path)).expanduser()
     table = _read_table(path)
@@ -90,7 +90,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
                 index_col=False,
             )
     except FileNotFoundError:
-        raise DataError(f"no file {path}: check [federation] path (relative to the current directory)") from None
+        raise ConfigError(f"no file {path}: check [federation] path (relative to the current directory)") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} is empty: it needs a header line and one line per record") from None
     except pd.errors.ParserWarning:
@@ -118,7 +118,7 @@ def _check_named_columns(table: "pd.DataFrame", named: dict[str, str | None], pa
         if name not in table.columns:
             near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(
+            raise ConfigError(
                 f"{path} has no column {name!r} ([federation] {key}): {hint}its columns are {', '.join(table.columns)}"
             )
         if name in wanted:

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.errors import DataError
+from wardround.errors import ConfigError, DataError
 
 __all__ = ["RemoteFile", "fetch_file", "find_file"]
 
@@ -88,7 +88,8 @@ def find_file(remote: RemoteFile, data_dir: str | None) -> Path | None:
         data_dir: [federation] data-dir, or None.
 
     Raises:
-        DataError: a named folder does not exist, or the file found has the wrong checksum.
+        ConfigError: a named folder does not exist.
+        DataError: the file found has the wrong checksum.
     """
     for folder in _search_folders(remote, data_dir):
         path = folder / remote.name
@@ -105,7 +106,7 @@ def _search_folders(remote: RemoteFile, data_dir: str | None) -> list[Path]:
         if value:
             root = Path(value).expanduser()
             if not root.is_dir():
-                raise DataError(f"{setting} = {value} is not a folder: correct or remove it")
+                raise ConfigError(f"{setting} = {value} is not a folder: correct or remove it")
             folders += [*(root / name for name in remote.folders), root]
     return [*folders, _cache_folder(remote)]
 

@@ -16,7 +16,7 @@ from wardround.datasets.partitions import (
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Federation, HospitalData
 from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
-from wardround.errors import ConfigError, DataError
+from wardround.errors import ConfigError
 from wardround.streams import CLASS_WEIGHTS, PARTITION, SPLIT, stream
 
 __all__ = ["build_federation", "load_federation"]
@@ -29,8 +29,9 @@ def load_federation(config: FederationConfig) -> Federation:
     """Return the hospitals that the settings describe, with their training and test rows.
 
     Raises:
-        ConfigError: a setting does not fit the data (unknown name, more hospitals than patients, no hospitals named).
-        DataError: the data is missing or damaged, or no hospital is left.
+        ConfigError: a setting does not fit the data (unknown name, more hospitals than patients, no hospitals named,
+            none large enough).
+        DataError: the data is missing or damaged.
     """
     return build_federation(load_dataset(config), config)
 
@@ -45,8 +46,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         config: partition, sizes, exclusions and seed.
 
     Raises:
-        ConfigError: a setting does not fit the data.
-        DataError: no hospital is left.
+        ConfigError: a setting does not fit the data, or leaves no hospital.
     """
     rows, thinning_notes = _thin_classes(dataset, config)
     partition = _resolve_partition(dataset, config)
@@ -83,9 +83,9 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
     )
 
 
-def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> DataError:
+def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> ConfigError:
     largest = max(_count_patients(dataset, part) for _, part in parts)
-    return DataError(
+    return ConfigError(
         f"no hospital of {dataset.name} is left: min-patients = {config.min_patients}, and the largest of {len(parts)} "
         f"has {largest} patients ([federation] min-patients): lower it, or ask for fewer hospitals"
     )

@@ -3,10 +3,13 @@
 Only columns filled in before randomisation and the randomised treatment are read, so that no outcome can leak in.
 """
 
+import csv
 import gzip
+import io
 import zlib
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,9 @@ from wardround.datasets.download import RemoteFile, fetch_file, find_file
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.errors import DataError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["fetch_ist", "load_ist"]
+
+_Table = Mapping[str, list[str]]
 
 _NUM_PATIENTS, _NUM_HOSPITALS = 19_435, 466
 
@@ -118,9 +120,10 @@ def load_ist(config: FederationConfig) -> Dataset:
         columns |= _indicators(table, column, levels, path)
     hospitals = _numbers(table, "HOSPNUM", path).astype(np.int64)
     deaths = _numbers(table, "ID14", path).astype(np.int64)
-    if len(table) != _NUM_PATIENTS or len(np.unique(hospitals)) != _NUM_HOSPITALS or set(np.unique(deaths)) != {0, 1}:
+    num_hospitals = len(np.unique(hospitals))
+    if len(deaths) != _NUM_PATIENTS or num_hospitals != _NUM_HOSPITALS or set(np.unique(deaths)) != {0, 1}:
         raise DataError(
-            f"{path} has {len(table)} patients of {len(np.unique(hospitals))} hospitals, not {_NUM_PATIENTS} of "
+            f"{path} has {len(deaths)} patients of {num_hospitals} hospitals, not {_NUM_PATIENTS} of "
             f"{_NUM_HOSPITALS}: {_PUBLISHED.how_to_obtain}"
         )
     return Dataset(
@@ -135,47 +138,53 @@ def load_ist(config: FederationConfig) -> Dataset:
     )
 
 
-def _notes(table: "pd.DataFrame", path: Path) -> tuple[str, ...]:
+def _notes(table: _Table, path: Path) -> tuple[str, ...]:
     verified = "sha256 verified" if path.name == _PACKED.name else "no published checksum: rows and levels checked"
     return (
         "source: International Stroke Trial database v2, Sandercock et al. 2011, Edinburgh DataShare doi "
-        f"10.7488/ds/104 (ODC-By 1.0); {path.name}, {verified}; {len(table)} rows, none dropped",
+        f"10.7488/ds/104 (ODC-By 1.0); {path.name}, {verified}; {len(table['ID14'])} rows, none dropped",
         "label 1 = dead within 14 days (ID14); features are those known at randomisation and the randomised treatment",
-        f"atrial fibrillation was not recorded in the pilot phase ({int((table['RATRIAL'] == '').sum())} patients): "
+        f"atrial fibrillation was not recorded in the pilot phase ({table['RATRIAL'].count('')} patients): "
         "a level of its own; heparin H (pilot) and M are the same dose",
         "normalisation: public constants (the protocol's time window and clinical reference values)",
     )
 
 
-def _read_table(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
+def _read_table(path: Path) -> _Table:
+    """Return the wanted columns' cells, stripped; the standard library reads them before pandas would be imported."""
     wanted = ["HOSPNUM", *_REFERENCES, *_LEVELS, "ID14"]
     try:
-        table: pd.DataFrame = pd.read_csv(path, encoding="latin-1", dtype=str, keep_default_na=False, usecols=wanted)
-    except (OSError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        packed = path.read_bytes()
+        text = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("latin-1")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(reader, [])
+        pick = itemgetter(*(header.index(column) for column in wanted))
+        rows = [pick(_whole(row, len(header))) for row in reader]
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         raise DataError(f"cannot read {path} as the trial's table ({error}): {_PUBLISHED.how_to_obtain}") from None
-    for column in table.columns:
-        table[column] = table[column].str.strip()
-    return table
+    return {
+        column: [cell.strip() for cell in cells] for column, cells in zip(wanted, zip(*rows, strict=True), strict=True)
+    }
 
 
-def _numbers(table: "pd.DataFrame", column: str, path: Path) -> NDArray[np.float64]:
+def _whole(row: list[str], num_columns: int) -> list[str]:
+    if len(row) != num_columns:
+        raise ValueError(f"{len(row)} cells under {num_columns} column names")
+    return row
+
+
+def _numbers(table: _Table, column: str, path: Path) -> NDArray[np.float64]:
     try:
-        return table[column].to_numpy(dtype=np.str_).astype(np.float64)
+        return np.array(table[column], dtype=np.str_).astype(np.float64)
     except ValueError as error:
         raise DataError(f"{path}, column {column}: {error}; {_PUBLISHED.how_to_obtain}") from None
 
 
-def _indicators(
-    table: "pd.DataFrame", column: str, levels: dict[str, str], path: Path
-) -> dict[str, NDArray[np.float64]]:
-    values = table[column].str.upper().to_numpy(dtype=np.str_)
-    unknown = sorted(set(np.unique(values).tolist()) - set(levels))
-    if unknown:
+def _indicators(table: _Table, column: str, levels: dict[str, str], path: Path) -> dict[str, NDArray[np.float64]]:
+    values = [value.upper() for value in table[column]]
+    if unknown := sorted(set(values) - set(levels)):
         raise DataError(f"{path}, column {column} has unknown levels {unknown}: {_PUBLISHED.how_to_obtain}")
-    features = dict.fromkeys(feature for feature in levels.values() if feature)
-    return {
-        feature: np.isin(values, [level for level in levels if levels[level] == feature]).astype(np.float64)
-        for feature in features
-    }
+    numbers = {feature: number for number, feature in enumerate(dict.fromkeys(levels.values()))}
+    number_of = {level: numbers[feature] for level, feature in levels.items()}
+    chosen = np.array([number_of[value] for value in values])
+    return {feature: (chosen == number).astype(np.float64) for feature, number in numbers.items() if feature}

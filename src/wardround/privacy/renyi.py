@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from wardround.errors import ConfigError
 
-__all__ = ["ORDERS", "at_all_orders", "binomials", "check_rate_and_noise", "epsilon_from_rdp", "rdp"]
+__all__ = [
+    "ORDERS",
+    "at_all_orders",
+    "binomial_log_moments",
+    "binomials",
+    "check_rate_and_noise",
+    "epsilon_from_rdp",
+    "rdp",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -156,18 +164,29 @@ def binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
 
 
 def _log_moments_integer(noise_multiplier: float, sample_rate: float) -> FloatArray:
+    _, chosen, _, _ = binomials()
+    return binomial_log_moments(chosen * (chosen - 1) / (2 * noise_multiplier**2), sample_rate)
+
+
+def binomial_log_moments(gains: FloatArray, sample_rate: float) -> FloatArray:
     """Return ln A at the integer orders: A - 1 is the binomial sum less the binomial weights, which sum to 1.
 
     The terms k = 0 and 1 of that difference are zero, the others positive.
+
+    Args:
+        gains: log of the unsampled moment k, nats (>= 0), in the order of `binomials`.
+        sample_rate: in (0, 1).
+
+    Returns:
+        Nats, shape (number of integer orders,).
     """
     left, chosen, log_binomials, starts = binomials()
-    gain = chosen * (chosen - 1) / (2 * noise_multiplier**2)
     log_terms = (
         log_binomials
         + chosen * math.log(sample_rate)
         + left * math.log1p(-sample_rate)
-        + gain
-        + np.log(-np.expm1(-gain))
+        + gains
+        + np.log(-np.expm1(-gains))
     )
     largest = np.maximum.reduceat(log_terms, starts)
     scaled = np.exp(log_terms - np.repeat(largest, _INTEGER_ORDERS - 1))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import ConfigError
-from wardround.privacy.renyi import ORDERS, at_all_orders, binomials, check_rate_and_noise
+from wardround.privacy.renyi import ORDERS, at_all_orders, binomial_log_moments, binomials, check_rate_and_noise
 
 __all__ = ["choose_scaled_norm", "norm_bound_squared", "skellam_rdp"]
 
@@ -130,16 +130,5 @@ def _sampled_log_moments(variance: float, norm_squared: int, dimension: int, sam
     Reflection swaps the noise with its shift by an integer vector, so that removing a record is the worse direction,
     and the moment of that one is a binomial sum of the unsampled moments.
     """
-    left, chosen, log_binomials, starts = binomials()
-    gain = (chosen - 1) * _divergence(chosen, variance, norm_squared, dimension)
-    log_terms = (
-        log_binomials
-        + chosen * math.log(sample_rate)
-        + left * math.log1p(-sample_rate)
-        + gain
-        + np.log(-np.expm1(-gain))
-    )
-    largest = np.maximum.reduceat(log_terms, starts)
-    counts = np.diff(np.append(starts, len(log_terms)))
-    sums = np.add.reduceat(np.exp(log_terms - np.repeat(largest, counts)), starts)
-    return np.asarray(np.logaddexp(0.0, largest + np.log(sums)))
+    _, chosen, _, _ = binomials()
+    return binomial_log_moments((chosen - 1) * _divergence(chosen, variance, norm_squared, dimension), sample_rate)

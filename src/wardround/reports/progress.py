@@ -6,14 +6,24 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from wardround.reports.numbers import epsilon_text, number_text
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "start_bar"]
 
 _LINE_SHARE, _LINE_SECONDS = 0.1, 5.0
+
+
+def start_bar(console: Console, clock: Callable[[], float], *counters: ProgressColumn) -> Bar | None:
+    """Return a bar that is shown from now on, with what counts beside it; None where there is no terminal."""
+    if not console.is_terminal:
+        return None
+    left = (TimeRemainingColumn(compact=True), TextColumn("left"))
+    bar = Bar(BarColumn(bar_width=20), *counters, *left, console=console, get_time=clock)
+    bar.start()
+    return bar
 
 
 class Progress:
@@ -37,16 +47,9 @@ class Progress:
         self._printed: tuple[int, float] = (-1, -math.inf)
 
     def __enter__(self) -> "Progress":
-        if not self._quiet and self._console.is_terminal:
-            self._bar = Bar(
-                BarColumn(bar_width=20),
-                TextColumn("round {task.completed:.0f}/{task.total:.0f}  {task.description}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=self._console,
-                get_time=self._clock,
-            )
-            self._bar.start()
+        counter = TextColumn("round {task.completed:.0f}/{task.total:.0f}  {task.description}")
+        if not self._quiet:
+            self._bar = start_bar(self._console, self._clock, counter)
         return self
 
     def __exit__(

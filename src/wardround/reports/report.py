@@ -5,19 +5,15 @@ It holds nothing but what the run folder says, so the same folder gives the same
 
 import math
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wardround.errors import WardroundError
 from wardround.reports import words
 from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import read_text
 from wardround.reports.folder import RunResult, read_run
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from wardround.reports.pages import write_page
 
 __all__ = ["write_report"]
 
@@ -39,26 +35,9 @@ def write_report(run_folder: Path) -> Path:
         WardroundError: the page cannot be written.
     """
     run = read_run(Path(run_folder))
-    page = _template().render(**_contents(run))
-    path = Path(run_folder) / "report.html"
-    unfinished = path.with_name("report.html.part")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)  # whoever reloads the page sees the old one or the new one
-    except OSError as error:
-        raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None
-    return path
-
-
-def _template() -> "Template":
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        number=number_text, epsilon=epsilon_text, span=lambda pair: span_text(*pair), delta=delta_text, count=count_text
+    return write_page(
+        Path(run_folder), "page.html", _contents(run), span=lambda pair: span_text(*pair), delta=delta_text
     )
-    source = files("wardround.reports").joinpath("page.html").read_text(encoding="utf-8")
-    return environment.from_string(source)
 
 
 def _contents(run: RunResult) -> dict[str, Any]:

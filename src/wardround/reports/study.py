@@ -3,14 +3,12 @@
 They hold nothing but what the study's folder says, so the same folder gives the same bytes.
 """
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from wardround.errors import WardroundError
 from wardround.reports import study_words as words
 from wardround.reports.figures import Key, Panel
-from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.pages import write_page
 from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
 from wardround.reports.study_figures import (
     BASELINE_NAMES,
@@ -42,27 +40,7 @@ def write_study_report(folder: Path) -> Path:
     together = [chart for part in charts for chart in part]
     if together:
         write_comparison(together, study.folder)
-    page = _render(_contents(study, *charts))
-    path = study.folder / "report.html"
-    unfinished = path.with_name("report.html.part")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)  # whoever reloads the page sees the old one or the new one
-    except OSError as error:
-        raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None
-    return path
-
-
-def _render(contents: dict[str, Any]) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number_text, epsilon=epsilon_text, spread=spread_text, count=count_text)
-    here = files("wardround.reports")
-    # One look for a run's page and a study's.
-    style = here.joinpath("page.html").read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
-    source = here.joinpath("study.html").read_text(encoding="utf-8")
-    return environment.from_string(source).render(style=style, **contents)
+    return write_page(study.folder, "study.html", _contents(study, *charts), spread=spread_text)
 
 
 def _contents(

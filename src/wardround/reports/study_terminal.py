@@ -7,12 +7,13 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.progress import start_bar
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of
 
@@ -41,17 +42,9 @@ class StudyProgress:
         self._printed = -math.inf
 
     def __enter__(self) -> "StudyProgress":
-        if not self._quiet and self._console.is_terminal:
-            self._bar = Bar(
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("runs  {task.description}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=self._console,
-                get_time=self._clock,
-            )
-            self._bar.start()
+        if not self._quiet:
+            counters = MofNCompleteColumn(), TextColumn("runs  {task.description}")
+            self._bar = start_bar(self._console, self._clock, *counters)
         return self
 
     def __exit__(

@@ -11,8 +11,7 @@ from wardround.config import Config
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.mechanisms import READERS, Mechanism, mechanism_of
 from wardround.privacy.phases import Phase, Release
-from wardround.rounds import HospitalProfile
-from wardround.wire import shown_count
+from wardround.rounds import HospitalProfile, shown_count
 
 __all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
 

@@ -24,6 +24,7 @@ from safetensors.numpy import load, save
 
 from wardround.config import Config, config_to_toml, load_config
 from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.json_text import json_text
 
 __all__ = ["HOSPITAL_COLUMNS", "ROUND_COLUMNS", "RunFolder", "create_run_folder", "default_run_path", "open_run_folder"]
 
@@ -141,7 +142,7 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""
-        self.write_text("summary.json", json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n")
+        self.write_text("summary.json", json_text(summary) + "\n")
 
     def _write_bytes(self, name: str, data: bytes) -> None:
         path = self.path / name
@@ -230,15 +231,3 @@ def _table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header:
     for row in rows:
         writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
     return text.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return "inf" if value > 0 else "-inf"
-    return value

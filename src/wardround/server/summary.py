@@ -7,6 +7,7 @@ from wardround import wire
 from wardround.privacy.account import Account
 from wardround.privacy.mechanisms import READERS
 from wardround.privacy.phases import dp_event
+from wardround.rounds import shown_count
 from wardround.server.placements import plan_notes
 from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
@@ -76,8 +77,8 @@ def build_summary(
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
-                "num_train": wire.shown_count(hospital.profile.num_train),
-                "num_test": wire.shown_count(hospital.profile.num_test),
+                "num_train": shown_count(hospital.profile.num_train),
+                "num_test": shown_count(hospital.profile.num_test),
                 "majority_accuracy": hospital.profile.majority_accuracy,
             }
             for hospital in plan.hospitals
@@ -137,7 +138,7 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
                 silent.setdefault(row["hospital"], []).append(row["round"])
     for name, count in scrubbed.items():
         sentences.append(
-            f"{name}: gradients or updates that were not finite counted as zero ({wire.shown_count(count)} in all)"
+            f"{name}: gradients or updates that were not finite counted as zero ({shown_count(count)} in all)"
         )
     for name, rounds in silent.items():
         sentences.append(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wardround.simulations.comparison import Comparison, compare, default_study_path
+    from wardround.simulations.forecast import plan
     from wardround.simulations.inline import InlineGrid
     from wardround.simulations.nodes import Node
     from wardround.simulations.ray_grid import RayGrid
-    from wardround.simulations.runs import Run, plan, resume, run
+    from wardround.simulations.runs import Run, resume, run
     from wardround.simulations.start import EarlyStart
     from wardround.simulations.study import Study, load_study
 
@@ -42,7 +43,7 @@ _MODULES = {
     "compare": "comparison",
     "default_study_path": "comparison",
     "load_study": "study",
-    "plan": "runs",
+    "plan": "forecast",
     "resume": "runs",
     "run": "runs",
 }

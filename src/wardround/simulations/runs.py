@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from flwr.serverapp import Grid
 
-from wardround.clients.app import build_trainer, hospital_profile, make_client_app
-from wardround.clients.training import resolve_device
+from wardround.clients.app import make_client_app
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
-from wardround.errors import ConfigError
 from wardround.privacy.ledger import open_ledger
-from wardround.server.app import initial_model
 from wardround.server.loop import RoundRow, federate, strategy_of
-from wardround.server.planning import plan_federation
-from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.simulations.first_model import first_model, num_workers_of
+from wardround.simulations.forecast import plan_of
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 from wardround.simulations.ray_grid import RayGrid
@@ -32,7 +29,7 @@ from wardround.simulations.start import EarlyStart
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Run", "open_grid", "plan", "resume", "run"]
+__all__ = ["Run", "open_grid", "resume", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +76,8 @@ def run(config: Config, *, out: Path | str | None = None, progress: Callable[[Ro
     with _early_start(config) as early:
         federation = load_federation(config.federation)
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
-        arrays, facts = _initial_model(config, federation)
-        _plan(config, federation, facts["num_parameters"])
+        arrays, facts = first_model(config, federation)
+        plan_of(config, federation, facts["num_parameters"])
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
         return _federate(config, federation, folder, arrays, facts, progress, early=early)
 
@@ -95,17 +92,10 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
     folder = open_run_folder(Path(path))
     config = folder.config()
     federation = load_federation(config.federation)
-    arrays, facts = _initial_model(config, federation)
+    arrays, facts = first_model(config, federation)
     # A finished run only has its files written anew: no reason to start Ray.
     engine = "inline" if _is_finished(folder, config) else config.simulation.engine
     return _federate(config, federation, folder, arrays, facts, progress, engine=engine)
-
-
-def plan(config: Config) -> FederationPlan:
-    """Return who would pay what, before any training."""
-    federation = load_federation(config.federation)
-    _, facts = _initial_model(config, federation)
-    return _plan(config, federation, facts["num_parameters"])
 
 
 @contextmanager
@@ -133,7 +123,7 @@ def open_grid(config: Config, federation: Federation, early: EarlyStart | None =
             make_app,
             nodes,
             {},
-            num_workers=_num_workers(config, len(nodes)),
+            num_workers=num_workers_of(config, len(nodes)),
             gpus_per_worker=config.simulation.gpus_per_worker,
             early=early,
         ) as grid:
@@ -145,11 +135,6 @@ def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
     if config.simulation.engine != "ray":
         return nullcontext()
     return EarlyStart(config.simulation.num_workers or os.cpu_count() or 1)
-
-
-def _plan(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
-    profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
-    return plan_federation(config, profiles, num_parameters)
 
 
 def _federate(
@@ -172,27 +157,3 @@ def _federate(
 def _is_finished(folder: RunFolder, config: Config) -> bool:
     with open_ledger(folder.ledger) as ledger:
         return any(number >= config.training.num_rounds for number, _ in ledger.rounds())
-
-
-def _initial_model(config: Config, federation: Federation) -> tuple[dict[str, Any], dict[str, Any]]:
-    device = resolve_device(config.training.device)
-    if device.type == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
-    build_trainer(config, federation)  # refuses a model that can't be trusted
-    arrays, facts = initial_model(config, hospital_profile(federation.hospitals[0], federation))
-    return arrays, facts | {
-        "partition": federation.partition,
-        "engine": config.simulation.engine,
-        "num_workers": 1 if config.simulation.engine == "inline" else _num_workers(config, len(federation.hospitals)),
-        "device": device.type,
-        "class_names": list(federation.class_names),
-        "notes": [*federation.notes, *facts["notes"]],
-        "excluded": list(federation.excluded),
-    }
-
-
-def _num_workers(config: Config, num_hospitals: int) -> int:
-    return min(config.simulation.num_workers or os.cpu_count() or 1, num_hospitals)

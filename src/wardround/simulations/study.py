@@ -4,14 +4,13 @@ A study compares at equal epsilon (target-epsilons) and at equal noise multiplie
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from wardround.config import Config, PrivacyConfig, config_from_dict
+from wardround.config import Config, PrivacyConfig, config_from_dict, read_toml
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, check_section, did_you_mean, kebab, setting
 
@@ -128,7 +127,7 @@ def load_study(path: Path) -> Study:
     Raises:
         ConfigError: the file or its base is missing or broken, or a value is wrong.
     """
-    tables = _read(path)
+    tables = read_toml(path, examples="examples/studies/")
     for section, table in tables.items():
         if section not in ("study", "set"):
             raise ConfigError(f"unknown section [{section}] in {path}{did_you_mean(section, ('study', 'set'))}")
@@ -142,7 +141,7 @@ def load_study(path: Path) -> Study:
     base = settings.pop("base", None)
     if not isinstance(base, str | None):
         raise ConfigError(f"base = {base!r} must be the path of a config file ([study] base)")
-    merged = _merged({} if base is None else _read(path.parent / base), tables.get("set", {}))
+    merged = _merged({} if base is None else read_toml(path.parent / base), tables.get("set", {}))
     values: dict[str, Any] = {
         known[key]: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
@@ -180,14 +179,3 @@ def _seeded(base: Config, seed: int) -> Config:
         federation=replace(base.federation, seed=seed),
         simulation=replace(base.simulation, engine="inline", num_workers=None),
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}: check the path (studies are in examples/studies/)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None

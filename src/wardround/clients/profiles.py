@@ -1,0 +1,32 @@
+"""What a hospital tells of itself before the first round; neither torch nor Flower is needed to say it."""
+
+import numpy as np
+
+from wardround.datasets import Federation, HospitalData
+from wardround.rounds import HospitalProfile
+
+__all__ = ["hospital_profile"]
+
+
+def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
+    """Return what the server is told of a hospital before the first round."""
+    train, test = hospital.train_labels, hospital.test_labels
+    if len(test) == 0:
+        baseline = float("nan")
+    elif federation.task == "classification":
+        baseline = float(np.mean(test == np.bincount(train).argmax()))
+    else:
+        spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
+        error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
+        baseline = 1.0 - error / spread if spread > 0 else float("nan")
+    return HospitalProfile(
+        hospital_id=hospital.hospital_id,
+        num_train=hospital.num_records,
+        num_test=len(test),
+        fingerprint=hospital.fingerprint,
+        majority_accuracy=baseline,
+        task=federation.task,
+        input_shape=federation.input_shape,
+        num_outputs=federation.num_classes,
+        hospitals_per_patient=federation.max_hospitals_per_patient,
+    )

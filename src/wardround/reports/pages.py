@@ -1,0 +1,48 @@
+"""The frame that a run's page and a study's share: one look, one script, the same ways to write numbers."""
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from wardround.errors import WardroundError
+from wardround.reports.numbers import count_text, epsilon_text, number_text
+
+__all__ = ["write_page"]
+
+
+def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filters: Callable[..., str]) -> Path:
+    """Return the path of the folder's `report.html`, written anew.
+
+    Args:
+        folder: of a run or of a study.
+        template: a file of this package that fills `frame.html`.
+        contents: what the template names.
+        filters: ways to write values, beside number, epsilon and count.
+
+    Raises:
+        WardroundError: the page cannot be written.
+    """
+    page = _rendered(template, contents, filters)
+    path = folder / "report.html"
+    unfinished = path.with_name("report.html.part")
+    try:
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)  # whoever reloads the page sees the old one or the new one
+    except OSError as error:
+        raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None
+    return path
+
+
+def _rendered(template: str, contents: Mapping[str, Any], filters: Mapping[str, Callable[..., str]]) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+    )
+    environment.filters.update(number=number_text, epsilon=epsilon_text, count=count_text, **filters)
+    return environment.get_template(template).render(contents)
+
+
+def _source(name: str) -> str:
+    return files("wardround.reports").joinpath(name).read_text(encoding="utf-8")
