@@ -43,6 +43,7 @@ __all__ = [
     "profile_reply",
     "read_record",
     "record_values",
+    "same_for_all",
     "with_assignment",
 ]
 
@@ -105,6 +106,19 @@ LEAVES_HOSPITAL: Mapping[str, str] = {
 docs/decisions), independent of the data (keys and shares of secure aggregation), or sent by simulated hospitals only.
 "arrays" are the parameters, or what the cell of unit x placement
 sends in their place (`privacy.mechanisms`), which includes the count of adaptive clipping."""
+
+
+_SAME_FOR_ALL = (
+    "round-number",
+    "max-grad-norm",
+    "unit",
+    "placement",
+    "sensitivity",
+    "scaled-norm",
+    "num-shares",
+    "dimension",
+    "adaptive-clipping",
+)
 
 
 class LazyArray(Array):
@@ -184,6 +198,15 @@ def assignment_of(message: Message) -> Assignment:
     if not isinstance(record, ConfigRecord):
         raise ProtocolError("the training message carries no assignment: send it with wardround's server")
     return read_record(Assignment, {"max-grad-norm": None, "sensitivity": None, **record})
+
+
+def same_for_all(assignment: Assignment) -> dict[str, Any]:
+    """Return those of an assignment's values by key that are the same for every hospital of a round.
+
+    A server that clipped all hospitals but one to nothing, say, could tell that one's update from the sum.
+    """
+    values = record_values(assignment)
+    return {key: values[key] for key in _SAME_FOR_ALL if key in values}
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:

@@ -17,7 +17,8 @@ from wardround.secagg.records import STAGES
 from wardround.server import sums
 from wardround.server.secure_rounds import update_bound
 from wardround.server.verify import verify_run
-from wardround.simulations.runs import plan, resume, run
+from wardround.simulations.forecast import plan
+from wardround.simulations.runs import resume, run
 
 CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
 EXACT = {"hospital-01", "hospital-02", "hospital-03", "hospital-04"}

@@ -18,7 +18,7 @@ from wardround import wire
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile
-from wardround.clients.secagg import SecAggMod, site_from_context
+from wardround.clients.secagg import SecAggMod, site_from_context, weight_in_metrics
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
@@ -96,14 +96,20 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
             max_colluding=config.aggregation.max_colluding,
         )
 
-    # Weights are the server's to assign, and metrics on the list of what may leave were picked by `execution_reply`.
-    return [
-        SecAggMod(
-            site_of,
-            weight_of=lambda message, reply: wire.assignment_of(message).weight,
-            keep_metrics=wire.LEAVES_HOSPITAL,
-        )
-    ]
+    # What may leave was picked by `execution_reply`.
+    return [SecAggMod(site_of, weight_of=_weight, told_of=_told, keep_metrics=wire.LEAVES_HOSPITAL)]
+
+
+def _weight(message: Message, reply: Message) -> float:
+    """Return what the update weighs: the hospital's records, not what a server says; gradient sums weigh the same."""
+    assignment = wire.assignment_of(message)
+    cell = None if assignment.max_grad_norm is None else mechanism_of(assignment.unit, assignment.placement)
+    return 1.0 if cell is not None and cell.sends_sum else weight_in_metrics(message, reply)
+
+
+def _told(message: Message) -> dict[str, Any]:
+    """Return what everyone in the round is told alike."""
+    return dict(wire.config_in(message)) | wire.same_for_all(wire.assignment_of(message))
 
 
 def _check_assignment(assignment: Assignment, hospital_id: str) -> None:

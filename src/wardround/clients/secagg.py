@@ -73,6 +73,7 @@ class SecAggMod:
         site_of: Callable[[Context], Site] = site_from_context,
         *,
         weight_of: Callable[[Message, Message], float] = weight_in_metrics,
+        told_of: Callable[[Message], Mapping[str, Any]] = wire.config_in,
         keep_metrics: Collection[str] = (),
     ) -> None:
         """Prepare the mod.
@@ -80,9 +81,11 @@ class SecAggMod:
         Args:
             site_of: returns this hospital's site; called at every message.
             weight_of: returns the weight, given the message and the app's reply to it.
+            told_of: returns what a training message tells every hospital alike, apart from parameters; the server's
+                half must make the same of it. Two hospitals that are told different things share no masks.
             keep_metrics: names of metrics that may leave the hospital in clear; none by default.
         """
-        self._site_of, self._weight_of = site_of, weight_of
+        self._site_of, self._weight_of, self._told_of = site_of, weight_of, told_of
         self._keep_metrics = frozenset(keep_metrics)
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -127,8 +130,10 @@ class SecAggMod:
         call_next: ClientAppCallable,
     ) -> Message:
         name, sent = _one_array_record(message.content)
-        told = digest_of(sent, wire.config_in(message))
+        told = digest_of(sent, self._told_of(message))
         memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
+        # Before training: these masks are for this message alone, whatever becomes of it.
+        _remember(context, memory)
         content = RecordDict(dict(message.content.items()))
         del content[wire.SECAGG]
         content[name] = wire.array_record({key: sent[key] for key in sent if key != wire.SUM_OF_WEIGHTS})
@@ -139,7 +144,6 @@ class SecAggMod:
         sent = wire.arrays_of(content[name])  # type: ignore[arg-type]
         vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
-        _remember(context, memory)
         metrics = {
             key: value
             for record in reply.content.values()

@@ -11,7 +11,7 @@ from functools import partial
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms
 from wardround.server.cohorts import draw_drop_stage
-from wardround.server.plans import FederationPlan
+from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.sums import SecureSum
 
 __all__ = ["secure_sum_for", "update_bound"]
@@ -43,6 +43,10 @@ def secure_sum_for(
     payload = {"distributed": "residues", "central": "values"}.get(first.placement, "parameters")
     if first.max_grad_norm is None:
         payload = "parameters"
+    cell = mechanism_in(plan.config)
+    records = {h.profile.hospital_id: float(h.profile.num_train) for h in plan.hospitals}
+    same = cell is not None and cell.sends_sum
+    weights = {node_of[a.hospital_id]: 1.0 if same else records[a.hospital_id] for a in assignments}
     weighted = payload != "residues"
     terms = partial(
         Terms,
@@ -53,10 +57,10 @@ def secure_sum_for(
         max_colluding=aggregation.max_colluding,
         payload=payload,
         max_update=update_bound(plan, assignments) if weighted else 0.0,
-        max_weight=max(a.weight for a in assignments) if weighted else 0.0,
+        max_weight=max(weights.values()) if weighted else 0.0,
     )
     drops = {node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent}
-    return SecureSum(terms=terms, payload=payload, roster=roster, drops=drops)
+    return SecureSum(terms=terms, payload=payload, weights=weights, roster=roster, drops=drops)
 
 
 def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:

@@ -40,12 +40,14 @@ class SecureSum:
     Attributes:
         terms: of the round, given the digest of what everyone is sent.
         payload: what is summed, as in the terms.
+        weights: by node id, what each hospital's update must weigh.
         roster: of the federation.
         drops: by node id, the stage at which a simulated hospital vanishes.
     """
 
     terms: Callable[..., Terms]
     payload: str
+    weights: Mapping[int, float]
     roster: Roster
     drops: Mapping[int, str]
 
@@ -85,7 +87,8 @@ def _add_up_securely(
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
     # Of one message: a hospital that is sent something else refuses.
-    terms = secure.terms(model_digest=digest_of(wire.arrays_in(messages[0]), wire.config_in(messages[0])))
+    told = dict(wire.config_in(messages[0])) | wire.same_for_all(wire.assignment_of(messages[0]))
+    terms = secure.terms(model_digest=digest_of(wire.arrays_in(messages[0]), told))
     opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
     asked = [message for message in here("mask", messages) if message.metadata.dst_node_id in opened.requests]
     replies, total = _sum_over(grid, [ask_masked(opened, message) for message in asked], by_node, masked=True)
@@ -102,20 +105,22 @@ def _add_up_securely(
         num_members=opened.members.shape.num_members, max_update=terms.max_update, max_weight=terms.max_weight
     )
     values, weight = quantiser.sums(vector)
-    _check_weight(weight, [by_node[node_id].weight for node_id in active], quantiser)
-    summed = split_like(values, like)
+    _check_weight(weight, [secure.weights[node_id] for node_id in active], quantiser)
+    # Hospitals weigh their updates by records; a round's weights are shares of the cohort.
+    assigned = sum(by_node[node_id].weight for node_id in active)
+    summed = split_like(values * (assigned / weight), like)
     if terms.payload == "parameters":
         sent = wire.arrays_in(asked[0])
-        summed = {name: part + weight * sent[name].astype(np.float64) for name, part in summed.items()}
+        summed = {name: part + assigned * sent[name].astype(np.float64) for name, part in summed.items()}
     return replies, {name: np.rint(part * 2.0**exact.FRACTION_BITS).astype(np.int64) for name, part in summed.items()}
 
 
-def _check_weight(weight: float, assigned: Sequence[float], quantiser: Quantiser) -> None:
-    slack = len(assigned) * quantiser.max_weight / quantiser.levels
-    if abs(weight - sum(assigned)) > slack:
+def _check_weight(weight: float, known: Sequence[float], quantiser: Quantiser) -> None:
+    slack = len(known) * quantiser.max_weight / quantiser.levels
+    if abs(weight - sum(known)) > slack:
         raise ProtocolError(
-            f"the weights in the sum add up to {weight}, and {sum(assigned)} were assigned: a hospital weighted its "
-            "update otherwise, and the sum is refused"
+            f"the weights in the sum add up to {weight:g}, and must to {sum(known):g}: a hospital holds another number "
+            "of records than it said at first, and the sum is refused"
         )
 
 

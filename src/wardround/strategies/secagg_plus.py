@@ -53,8 +53,8 @@ class SecAggPlus(Strategy):
             strategy: one of Flower's averaging strategies, or one with a true attribute `needs_only_sum`.
             roster: of the federation, with min_survivors and max_colluding; every hospital has its own copy.
             max_update: largest change of a parameter in a round (> 0); a hospital whose update exceeds it drops out.
-                The mean is within num_hospitals * max_update / 2^31 of the exact one where weights are equal
-                (`secagg.quantisation` has the general bound).
+                The mean is within num_hospitals * max_update / 2^31 of the exact one where every weight is
+                max_weight (`secagg.quantisation` has the general bound).
             max_weight: largest number of examples of any hospital (> 0); the closer to the truth, the finer the sum.
             timeout_seconds: to wait for the replies to one stage; training has Flower's own. None waits for ever.
 
