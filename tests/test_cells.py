@@ -30,7 +30,7 @@ def test_every_cell_can_be_asked_for(unit, placement):
 @pytest.mark.parametrize(
     ("unit", "placement", "sections", "message"),
     [
-        ("record", "distributed", {"aggregation": {"protocol": "plain"}}, 'set .aggregation. protocol = "secure-sum"'),
+        ("record", "distributed", {"aggregation": {"protocol": "plain"}}, 'set .aggregation. protocol = "secagg'),
         ("hospital", "distributed", {"aggregation": {"protocol": "plain"}}, "while the sum is all it sees"),
         ("record", "central", {"training": {"local-steps": 2}}, "local-steps = 2 has no meaning .*set local-steps = 1"),
         ("record", "distributed", {"training": {"local-epochs": 1}}, "local-epochs = 1 has no meaning"),

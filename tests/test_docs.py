@@ -1,5 +1,6 @@
 """The documents say what is there: every setting, every example, every package."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
@@ -45,3 +46,18 @@ def test_decisions_are_numbered_without_gaps():
     for page in pages:
         text = page.read_text()
         assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Price")), page.name
+
+
+def test_every_line_of_the_threat_model_names_a_test_that_exists():
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = [line for line in text.split("## Threats")[1].split("## ")[0].splitlines() if line.startswith("| ")][1:]
+    there = {
+        found
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for found in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= there, set(named) - there

@@ -1,17 +1,20 @@
 """The round loop over secure aggregation: the same model as the ideal sum, whoever drops out, and a true ledger."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Message
 from safetensors.numpy import load_file
 from small_runs import charges_of, results_of, rows_of, small_config
 
+from wardround import wire
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
-from wardround.errors import ConfigError, WardroundError
+from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.secagg.records import STAGES
 from wardround.server import sums
@@ -148,6 +151,29 @@ def test_an_update_that_does_not_fit_stops_the_run_and_is_not_sent(tmp_path: Pat
         run(settings("record", "local", **small), out=tmp_path / "run")
     assert {name for _, name in charges_of(tmp_path / "run", "planned")} == EXACT
     assert charges_of(tmp_path / "run", "released") == []
+
+
+@pytest.mark.parametrize("changed", [{"max_grad_norm": 1e-9}, {"adaptive_clipping": True}])
+def test_a_hospital_that_is_told_something_else_sends_nothing(
+    changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sums.ask_masked
+
+    def treacherous(opened: Any, message: Message) -> Message:
+        assignment = wire.assignment_of(message)
+        if assignment.hospital_id != "hospital-02":
+            message = wire.with_assignment(message, replace(assignment, **changed))
+        return real(opened, message)
+
+    monkeypatch.setattr(sums, "ask_masked", treacherous)
+    with pytest.raises(WardroundError, match=r"hospital hospital-01 failed.*are not those that the terms name"):
+        run(settings("hospital", "central"), out=tmp_path / "run")
+
+
+def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wardround.clients.app.weight_in_metrics", lambda *given: 50.0)
+    with pytest.raises(ProtocolError, match=r"weights in the sum add up to 200, and must to 4[0-9]{2}"):
+        run(settings("record", "local"), out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(("colluding", "survivors"), [(0, 3), (0, 4), (1, 4)])
