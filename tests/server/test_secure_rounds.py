@@ -16,6 +16,8 @@ from wardround.clients.training import LocalTrainer
 from wardround.config import Config
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.privacy.mechanisms import MECHANISMS
+from wardround.reports.folder import read_run
+from wardround.reports.words import assumptions
 from wardround.secagg.records import STAGES
 from wardround.server import sums
 from wardround.server.secure_rounds import update_bound
@@ -68,6 +70,11 @@ def test_every_cell_learns_what_it_learns_from_the_ideal_sum(
             np.testing.assert_allclose(ours[name], array, rtol=0, atol=2e-6)
     assert masked.summary["epsilon"] == clear.summary["epsilon"]
     assert masked.summary["protocol"] == "secagg+"
+    if placement != "none":
+        told, acted = (" ".join(assumptions(read_run(each.folder))) for each in (masked, clear))
+        assert "the sum over a majority" in told
+        assert "no more than 0 hospitals side with it" in told
+        assert "acted out by the simulation" in acted
     if placement != "none":
         assert verify_run(masked.folder)[0] == []
 

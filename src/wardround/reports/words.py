@@ -4,6 +4,8 @@ The sentences are text without markup; page and terminal share them. Every numbe
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from wardround.reports.folder import RunResult
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, factor_text, percent_text
@@ -238,7 +240,7 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
     lines = [
         once if run.unit == "record" else "Which hospitals take part in a round is public.",
         ("Every step draws its records at random with the stated rate. " if run.unit == "record" else "")
-        + "The hospitals follow the protocol; the server may be curious about everything it receives.",
+        + _about_the_sum(run.facts),
         "The figure is for this run alone. Other runs on the same data add to it.",
         "In a simulation the noise is drawn from the seed, so whoever knows the seed could take it out again. The "
         "figure is what the same settings spend where each site draws its noise from the operating system.",
@@ -256,6 +258,24 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
             "belong together is protected less (group privacy).",
         )
     return tuple(lines)
+
+
+def _about_the_sum(facts: Mapping[str, Any]) -> str:
+    """Return what the server is trusted with, and what keeps the rest from it."""
+    protocol = facts.get("protocol")
+    if protocol == "secagg+":
+        colluding = count_text(int(facts.get("max_colluding", 0)), "hospital")
+        return (
+            "The server gets masked updates, of which it can read only the sum over a majority of a round's hospitals "
+            f"(secure aggregation, SecAgg+), as long as no more than {colluding} side with it (docs/security.md)."
+        )
+    curious = "The hospitals follow the protocol; the server may be curious about everything it receives."
+    if protocol == "secure-sum":
+        curious += (
+            " That the server receives sums alone is acted out by the simulation; between real sites it takes secure "
+            'aggregation (protocol = "secagg+").'
+        )
+    return curious
 
 
 def method(run: RunResult) -> tuple[str, ...]:

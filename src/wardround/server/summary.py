@@ -72,6 +72,8 @@ def build_summary(
         "seed": config.federation.seed,
         "strategy": config.aggregation.strategy,
         "protocol": config.aggregation.protocol,
+        "min_survivors": config.aggregation.min_survivors,
+        "max_colluding": config.aggregation.max_colluding,
         "model": config.model.name,
         "left_out": _left_out(records),
         "hospitals": [
