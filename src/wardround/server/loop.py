@@ -7,8 +7,7 @@ What is left out on purpose: how messages travel (any Flower grid will do) and t
 
 import json
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,25 +17,22 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround.config import Config
-from wardround.privacy.account import Account, account_from_ledger
+from wardround.privacy.account import account_from_ledger
 from wardround.privacy.clipping import next_clip
-from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import Ledger, open_ledger
-from wardround.privacy.policy import RemainingPlan, decide
-from wardround.rounds import Assignment, Evaluation, Execution
 from wardround.secagg import Roster, simulated_roster
-from wardround.server.cohorts import draw_cohort, draw_dropouts, rounds_joined
+from wardround.server.budget import entries_of, within_budget
+from wardround.server.cohorts import draw_dropouts
+from wardround.server.commits import RoundState, begin, commit, record_of, restore
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
-from wardround.server.planning import assign_round, common_noise, plan_federation
+from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
-from wardround.server.sameness import check_same_run, check_untouched, identity_of
+from wardround.server.sameness import check_untouched
 from wardround.server.secure_rounds import secure_sum_for
-from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.summary import build_summary
 from wardround.server.sums import SecureSum
-from wardround.server.tables import hospital_rows, round_row
 from wardround.strategies import build_strategy
 from wardround.streams import NOISE, stream
 
@@ -64,20 +60,6 @@ class RoundRow:
     metric_name: str
     metric: float
     epsilon_max: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _State:
-    """Everything the next round follows from, apart from the strategy's own memory."""
-
-    run_id: str
-    round_number: int
-    arrays: Arrays
-    account: Account
-    noise_multipliers: Mapping[str, float]
-    max_grad_norm: float
-    left: Mapping[str, str]
-    stopped: str
 
 
 def federate(
@@ -110,7 +92,7 @@ def federate(
     secure = _secure(plan, link, roster)
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
-        state = _restore(plan, ledger, folder, strategy) or _begin(plan, ledger, folder, link, strategy, initial)
+        state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
         records = [json.loads(text) for _, text in ledger.rounds()]
         folder.write_tables(records)
         _tell(progress, plan, records[-1], facts["task"])
@@ -126,7 +108,7 @@ def federate(
         finally:
             # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
             if status == "interrupted":
-                state = _restore(plan, ledger, folder, strategy) or state
+                state = restore(plan, ledger, folder, strategy) or state
                 records = [json.loads(text) for _, text in ledger.rounds()]
                 folder.write_tables(records)
             folder.write_model(state.arrays)
@@ -167,17 +149,17 @@ def _next_round(
     folder: RunFolder,
     link: HospitalLink,
     strategy: Strategy,
-    state: _State,
+    state: RoundState,
     secure: Callable[..., SecureSum] | None,
-) -> tuple[_State, dict[str, Any] | None]:
+) -> tuple[RoundState, dict[str, Any] | None]:
     started = time.perf_counter()
     config, round_number = plan.config, state.round_number + 1
     # 1. Who takes part, and with how much noise, so that nobody overspends.
-    state, assignments = _within_budget(plan, state, round_number)
+    state, assignments = within_budget(plan, state, round_number)
     if state.stopped:
         return state, None
     # 2. Charge the ledger before anything leaves a hospital.
-    entries = _entries(plan, state, assignments)
+    entries = entries_of(plan, state, assignments)
     ledger.charge(entries)
     account = state.account.charged(entries)
     # 3. Local training; 4. exact sum and server step.
@@ -208,10 +190,10 @@ def _next_round(
     # 6. Commit model, round and ledger together.
     max_grad_norm = _next_clip(config, state.max_grad_norm, trained.quantile)
     state = replace(state, round_number=round_number, arrays=arrays, account=account, max_grad_norm=max_grad_norm)
-    record = _record(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
+    record = record_of(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
     record["abandoned"] = trained.abandoned
     released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
-    _commit(ledger, folder, strategy, state, record, released)
+    commit(ledger, folder, strategy, state, record, released)
     return state, record
 
 
@@ -220,133 +202,6 @@ def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> 
     if quantile is None:
         return max_grad_norm
     return next_clip(max_grad_norm, quantile, float(privacy.target_quantile or 0.0), privacy.clip_learning_rate or 0.0)
-
-
-def _within_budget(plan: FederationPlan, state: _State, round_number: int) -> tuple[_State, tuple[Assignment, ...]]:
-    """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says."""
-    config = plan.config
-    cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
-    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm)
-    if config.privacy.budget_epsilon is None:
-        return state, assignments
-    decision = decide(
-        state.account,
-        _entries(plan, state, assignments),
-        _rounds_left(plan, state, round_number) if config.privacy.on_budget == "replan" else {},
-        config.privacy.budget_epsilon,
-        config.privacy.on_budget,
-    )
-    left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
-    noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))
-    # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
-    stopped = (decision.stop and config.privacy.on_budget == "stop") or len(left) == len(plan.names)
-    reason = decision.reason or "every hospital is at its budget"
-    state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
-    cohort = [name for name in cohort if name not in left]
-    return state, assign_round(plan, cohort, round_number, noise_multipliers, state.max_grad_norm)
-
-
-def _rounds_left(plan: FederationPlan, state: _State, round_number: int) -> dict[str, RemainingPlan]:
-    joined = rounds_joined(plan.config, plan.names, first_round=round_number)
-    return {
-        hospital.profile.hospital_id: RemainingPlan(
-            noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
-            sample_rate=hospital.release.sample_rate,
-            num_steps=hospital.billed_steps,
-            num_participations=joined[hospital.profile.hospital_id],
-            release=hospital.release,
-        )
-        for hospital in plan.hospitals
-        if hospital.profile.hospital_id not in state.left
-    }
-
-
-def _entries(plan: FederationPlan, state: _State, assignments: Sequence[Assignment]) -> list[Entry]:
-    return [entry_for(a, state.run_id, plan.fingerprints[a.hospital_id]) for a in assignments]
-
-
-def _begin(
-    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, initial: Arrays
-) -> _State:
-    """Commit round 0: the initial model, evaluated everywhere."""
-    started = time.perf_counter()
-    state = _State(
-        run_id=uuid.uuid4().hex[:12],
-        round_number=0,
-        arrays=initial,
-        account=account_from_ledger(ledger, plan.target_deltas),
-        noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
-        max_grad_norm=plan.config.privacy.max_grad_norm,
-        left={},
-        stopped="",
-    )
-    evaluations = link.evaluate(strategy, initial, 0)
-    record = identity_of(plan) | _record(plan, state, (), {}, evaluations, time.perf_counter() - started)
-    _commit(ledger, folder, strategy, state, record, [])
-    return state
-
-
-def _restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> _State | None:
-    """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
-    rounds = ledger.rounds()
-    if not rounds:
-        return None
-    check_same_run(plan, json.loads(rounds[0][1]), folder)
-    round_number, text = rounds[-1]
-    record = json.loads(text)
-    tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
-    model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
-    memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
-    restore_strategy_state(strategy, memory, values)
-    return _State(
-        run_id=record["run_id"],
-        round_number=round_number,
-        arrays=model,
-        # A round that was charged but not committed is done again to the same bits: the same release, charged once.
-        account=account_from_ledger(ledger, plan.target_deltas, except_round=(record["run_id"], round_number + 1)),
-        noise_multipliers=record["noise_multipliers"],
-        max_grad_norm=record["max_grad_norm"],
-        left=record["left"],
-        stopped="",
-    )
-
-
-def _record(
-    plan: FederationPlan,
-    state: _State,
-    assignments: Sequence[Assignment],
-    executions: Mapping[str, Execution],
-    evaluations: Mapping[str, Evaluation],
-    seconds: float,
-) -> dict[str, Any]:
-    what = (plan, state.account, state.round_number, assignments, executions, evaluations)
-    return {
-        "run_id": state.run_id,
-        "round_row": round_row(*what, seconds),
-        "hospital_rows": hospital_rows(*what),
-        "noise_multipliers": dict(state.noise_multipliers),
-        "max_grad_norm": state.max_grad_norm,
-        "left": dict(state.left),
-        "target_deltas": plan.target_deltas,
-        "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},
-    }
-
-
-def _commit(
-    ledger: Ledger,
-    folder: RunFolder,
-    strategy: Strategy,
-    state: _State,
-    record: dict[str, Any],
-    released: Sequence[str],
-) -> None:
-    """Make the round count: checkpoint first, durable, then one ledger transaction that names it."""
-    memory, values, record["strategy_forgets"] = read_strategy_state(strategy)
-    tensors = {f"model/{name}": array for name, array in state.arrays.items()}
-    tensors |= {f"strategy/{name}": array for name, array in memory.items()}
-    record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
-    ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
-    folder.drop_checkpoints_before(state.round_number - 1)
 
 
 def _tell(

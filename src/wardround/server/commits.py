@@ -1,0 +1,128 @@
+"""What a run is made of between two rounds, and the one transaction that makes a round count.
+
+Checkpoint first, durable, then model, round and ledger together; what a resumed run needs is in that commit or follows
+from the seed. What is left out on purpose: what happens in a round (see `loop`).
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from wardround.privacy.account import Account, account_from_ledger
+from wardround.privacy.ledger import Ledger
+from wardround.rounds import Assignment, Evaluation, Execution
+from wardround.server.hospitals import HospitalLink
+from wardround.server.plans import FederationPlan
+from wardround.server.run_folder import RunFolder
+from wardround.server.sameness import check_same_run, identity_of
+from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
+from wardround.server.tables import hospital_rows, round_row
+
+__all__ = ["RoundState", "begin", "commit", "record_of", "restore"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundState:
+    """Everything the next round follows from, apart from the strategy's own memory."""
+
+    run_id: str
+    round_number: int
+    arrays: Arrays
+    account: Account
+    noise_multipliers: Mapping[str, float]
+    max_grad_norm: float
+    left: Mapping[str, str]
+    stopped: str
+
+
+def begin(
+    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, initial: Arrays
+) -> RoundState:
+    """Commit round 0: the initial model, evaluated everywhere."""
+    started = time.perf_counter()
+    state = RoundState(
+        run_id=uuid.uuid4().hex[:12],
+        round_number=0,
+        arrays=initial,
+        account=account_from_ledger(ledger, plan.target_deltas),
+        noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
+        max_grad_norm=plan.config.privacy.max_grad_norm,
+        left={},
+        stopped="",
+    )
+    evaluations = link.evaluate(strategy, initial, 0)
+    record = identity_of(plan) | record_of(plan, state, (), {}, evaluations, time.perf_counter() - started)
+    commit(ledger, folder, strategy, state, record, [])
+    return state
+
+
+def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> RoundState | None:
+    """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
+    rounds = ledger.rounds()
+    if not rounds:
+        return None
+    check_same_run(plan, json.loads(rounds[0][1]), folder)
+    round_number, text = rounds[-1]
+    record = json.loads(text)
+    tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
+    model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
+    memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
+    restore_strategy_state(strategy, memory, values)
+    return RoundState(
+        run_id=record["run_id"],
+        round_number=round_number,
+        arrays=model,
+        # A round that was charged but not committed is done again to the same bits: the same release, charged once.
+        account=account_from_ledger(ledger, plan.target_deltas, except_round=(record["run_id"], round_number + 1)),
+        noise_multipliers=record["noise_multipliers"],
+        max_grad_norm=record["max_grad_norm"],
+        left=record["left"],
+        stopped="",
+    )
+
+
+def record_of(
+    plan: FederationPlan,
+    state: RoundState,
+    assignments: Sequence[Assignment],
+    executions: Mapping[str, Execution],
+    evaluations: Mapping[str, Evaluation],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return what is kept of a round beside model and ledger, as JSON can hold it."""
+    what = (plan, state.account, state.round_number, assignments, executions, evaluations)
+    return {
+        "run_id": state.run_id,
+        "round_row": round_row(*what, seconds),
+        "hospital_rows": hospital_rows(*what),
+        "noise_multipliers": dict(state.noise_multipliers),
+        "max_grad_norm": state.max_grad_norm,
+        "left": dict(state.left),
+        "target_deltas": plan.target_deltas,
+        "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},
+    }
+
+
+def commit(
+    ledger: Ledger,
+    folder: RunFolder,
+    strategy: Strategy,
+    state: RoundState,
+    record: dict[str, Any],
+    released: Sequence[str],
+) -> None:
+    """Make the round count: checkpoint first, durable, then one ledger transaction that names it."""
+    memory, values, record["strategy_forgets"] = read_strategy_state(strategy)
+    tensors = {f"model/{name}": array for name, array in state.arrays.items()}
+    tensors |= {f"strategy/{name}": array for name, array in memory.items()}
+    record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
+    ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
+    folder.drop_checkpoints_before(state.round_number - 1)
