@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from wardround.datasets import load_federation
 from wardround.errors import ProtocolError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
+from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 
@@ -71,7 +72,8 @@ def test_a_reply_carries_nothing_that_is_not_on_the_list(kind: str, replies: dic
         if not isinstance(record, ArrayRecord):
             assert all(isinstance(v, int | float | str) or key == "input-shape" for key, v in record.items())
     assert keys <= set(wire.LEAVES_HOSPITAL)
-    assert set(wire.LEAVES_HOSPITAL.values()) <= {"charged", "public by decision", "simulation only"}
+    grounds = {"charged", "public by decision", "independent of the data", "simulation only"}
+    assert set(wire.LEAVES_HOSPITAL.values()) <= grounds
     expected = {"query.profile": {wire.PROFILE}, "evaluate": {wire.METRICS}}
     assert set(content) - {wire.ARRAYS} <= expected.get(kind, {wire.METRICS})
     assert (wire.ARRAYS in content) == (kind == "train")
@@ -80,6 +82,8 @@ def test_a_reply_carries_nothing_that_is_not_on_the_list(kind: str, replies: dic
 def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) -> None:
     sent = {key for reply in replies.values() for record in reply.content.values() for key in record}
     sent |= {key for reply in replies.values() for key in reply.content}
+    protocol = (Advertisement, Shares, Confirmation, UnmaskShares)
+    sent |= {item.name.replace("_", "-") for kind in protocol for item in fields(kind)}
     # An error is a reply of Flower's own kind; the tests of failing hospitals see its text.
     assert set(wire.LEAVES_HOSPITAL) - {"error"} <= sent
 

@@ -141,14 +141,6 @@ def test_a_resumed_run_ends_in_the_same_bits(placement: str, tmp_path: Path, mon
     assert results_of(resume(tmp_path / "broken").folder) == results_of(whole)
 
 
-@pytest.mark.slow
-def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    more = {"simulation": {"dropout-rate": 0.2}}
-    inline = run(settings("record", "local", **more), out=tmp_path / "inline").folder
-    more["simulation"] |= {"engine": "ray", "num-workers": 2}
-    assert results_of(run(settings("record", "local", **more), out=tmp_path / "ray").folder) == results_of(inline)
-
-
 def test_an_update_that_does_not_fit_stops_the_run_and_is_not_sent(tmp_path: Path) -> None:
     small = {"aggregation": {"protocol": "secagg+", "min-survivors": 3, "max-update": 1e-6}}
     with pytest.raises(WardroundError, match=r"hospital hospital-01 failed.*larger than 1e-06 in magnitude"):

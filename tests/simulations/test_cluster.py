@@ -34,14 +34,22 @@ if __name__ == "__main__":
 
 
 def start(behaviour: str = "", is_early: bool = False, **environment: str) -> "subprocess.Popen[str]":
+    search_path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(behaviour=behaviour, is_early=is_early)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment},
+        env={**os.environ, "PYTHONPATH": search_path, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+def commands_of_children(parent: int) -> list[str]:
+    table = subprocess.run(["ps", "-A", "-ww", "-o", "ppid=,args="], capture_output=True, text=True, check=True).stdout
+    return [
+        command for number, command in (line.split(None, 1) for line in table.splitlines()) if int(number) == parent
+    ]
 
 
 @pytest.mark.parametrize("is_early", [False, True])
@@ -58,10 +66,13 @@ def test_interrupt_from_the_keyboard_ends_cleanly() -> None:
     process = start('node_7="block"', is_early=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "True 1.0\n"
+    children = commands_of_children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert output.splitlines() == ["interrupted", "False"]
     assert process.returncode == 0
+    assert any("raylet" in command for command in children)
+    assert not any("monitor.py" in command for command in children), "few_processes no longer reaches ray.init"
 
 
 @pytest.mark.parametrize("is_early", [False, True])

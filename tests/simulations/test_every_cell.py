@@ -106,12 +106,20 @@ def test_a_resumed_run_ends_in_the_same_bits(
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
-    ("unit", "placement", "adaptive"),
-    [("record", "central", False), ("record", "distributed", False), ("hospital", "distributed", True)],
+    ("unit", "placement", "adaptive", "protocol"),
+    [
+        ("record", "central", False, "secure-sum"),
+        ("record", "local", False, "secagg+"),
+        ("record", "distributed", False, "secagg+"),
+        ("hospital", "distributed", True, "secure-sum"),
+    ],
 )
-def test_the_number_of_workers_changes_nothing(unit: str, placement: str, adaptive: bool, tmp_path: Path) -> None:
-    inline = run(settings(unit, placement, adaptive), out=tmp_path / "inline").folder
-    config = settings(unit, placement, adaptive, simulation={"engine": "ray", "num-workers": 2})
+def test_the_number_of_workers_changes_nothing(
+    unit: str, placement: str, adaptive: bool, protocol: str, tmp_path: Path
+) -> None:
+    sums = {"aggregation": {"protocol": protocol, "min-survivors": 2}}
+    inline = run(settings(unit, placement, adaptive, **sums), out=tmp_path / "inline").folder
+    config = settings(unit, placement, adaptive, simulation={"engine": "ray", "num-workers": 2}, **sums)
     assert results_of(run(config, out=tmp_path / "ray").folder) == results_of(inline)
 
 
