@@ -132,6 +132,12 @@ def test_incomplete_messages(content: Any, read: Any, message: str) -> None:
 def test_lazy_arrays_are_what_flowers_are(array: Any) -> None:
     lazy, eager = wire.LazyArray(array), Array(array)
     assert (lazy.dtype, lazy.shape, lazy.stype, lazy.data) == (eager.dtype, eager.shape, eager.stype, eager.data)
+    # What travels between SuperLink and SuperNodes: objects, by the hash of their bytes.
+    assert (lazy.deflate(), list(lazy.children), lazy.object_id) == (
+        eager.deflate(),
+        list(eager.children),
+        eager.object_id,
+    )
     assert lazy.numpy() is array
     buffers: list[Any] = []
     again = pickle.loads(pickle.dumps(lazy, protocol=5, buffer_callback=buffers.append), buffers=buffers)

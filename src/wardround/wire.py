@@ -142,6 +142,10 @@ class LazyArray(Array):
         """Return the array itself, not a copy."""
         return cast(NDArray, self.__dict__["ndarray"])
 
+    def deflate(self) -> bytes:
+        """Return what Flower's own Array would: SuperLink and SuperNodes refuse objects of a class they don't know."""
+        return Array.__qualname__.encode() + super().deflate().removeprefix(type(self).__qualname__.encode())
+
     def __reduce__(self) -> tuple[Any, ...]:
         return LazyArray, (self.__dict__["ndarray"],)
 

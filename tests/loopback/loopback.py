@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from certificates import Security, secure
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 90
+COMMAND_SECONDS = 90
 POLL_SECONDS = 0.5
-# `flwr ls` is a process of its own, with a second of work before it asks.
-STATUS_POLL_SECONDS = 3.0
 # The kernel ends the process with the test that started it. Flower's own children watch their parents.
 DIE_TOGETHER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 ENVIRONMENT = {
@@ -39,7 +37,6 @@ ENVIRONMENT = {
     # SuperExec finds `flwr-serverapp` and `flwr-clientapp` there.
     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
 }
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +46,12 @@ class FinishedRun:
     Attributes:
         status: as `flwr ls` says, such as "finished:completed".
         out: what the ServerApp wrote as JSON to the file that its run config names `out`; None if it wrote nothing.
-        seconds: from the submission to the end.
         log: what `flwr log` has of it.
     """
 
     run_id: int
     status: str
     out: object
-    seconds: float
     log: str
 
 
@@ -66,21 +61,18 @@ class LoopbackFederation:
 
     Attributes:
         folder: logs, every FLWR_HOME and what the apps wrote.
-        nodes: one process per node config, in that order; none with Flower's simulation engine.
         num_simulated: SuperNodes of the simulation engine.
     """
 
     folder: Path
-    nodes: tuple[subprocess.Popen[bytes], ...] = ()
     num_simulated: int = 0
 
     def run(self, app: Path, *, deadline_seconds: float, **run_config: str | int | float) -> FinishedRun:
         """Submit an app, wait for its end, and return how it ended and what its ServerApp wrote.
 
         Raises:
-            TimeoutError: the run did not end in time; the message holds the end of every log.
+            TimeoutError: the run did not end in time.
         """
-        started = time.monotonic()
         out = self.folder / f"out-{time.monotonic_ns()}.json"
         # JSON strings and numbers are TOML's.
         config = " ".join(f"{name}={json.dumps(value)}" for name, value in {**run_config, "out": str(out)}.items())
@@ -88,47 +80,37 @@ class LoopbackFederation:
         if self.num_simulated:
             options += ["--federation-config", f"num-supernodes={self.num_simulated}"]
         run_id = str(json.loads(flwr(self.folder, "run", str(app), "loopback", *options))["run-id"])
-
-        def end() -> str | None:
-            runs = json.loads(flwr(self.folder, "ls", "loopback", "--run-id", run_id, "--format", "json"))["runs"]
-            status: str = runs[0]["status"]
-            return status if status.startswith("finished") else None
-
-        what = f"run {run_id} of {app.name}"
-        status = wait(self.folder, end, deadline_seconds, what, poll_seconds=STATUS_POLL_SECONDS)
+        # It follows the log to the end of the run; asking for the status would take the processor from the apps.
+        log = flwr(self.folder, "log", run_id, "loopback", "--stream", deadline_seconds=deadline_seconds)
+        (run,) = json.loads(flwr(self.folder, "ls", "loopback", "--run-id", run_id, "--format", "json"))["runs"]
         return FinishedRun(
             run_id=int(run_id),
-            status=status,
+            status=run["status"],
             out=json.loads(out.read_text()) if out.exists() else None,
-            seconds=time.monotonic() - started,
-            log=flwr(self.folder, "log", run_id, "loopback", "--show"),
+            log=log,
         )
 
 
 @contextmanager
-def loopback_federation(
-    folder: Path, node_configs: Sequence[Mapping[str, str | int]], *, with_tls: bool = False
-) -> Iterator[LoopbackFederation]:
-    """Start a SuperLink and one SuperNode per node config, and end them and all they started on the way out.
+def loopback_federation(folder: Path, node_configs: Sequence[Mapping[str, str]]) -> Iterator[LoopbackFederation]:
+    """Start a SuperLink and a SuperNode for every node config, and end them on the way out.
+
+    Connections are encrypted, and every SuperNode has to prove a registered key.
 
     Args:
-        folder: an empty folder for everything that is written.
+        folder: for everything that is written.
         node_configs: what each ClientApp reads from `context.node_config`.
-        with_tls: whether the connections are encrypted and every SuperNode has to prove a registered key.
     """
-    security = secure(folder, len(node_configs)) if with_tls else None
+    security = secure(folder, len(node_configs))
     with ExitStack() as stack:
         address = stack.enter_context(superlink(folder, security, []))
-        nodes = []
         for number, config in enumerate(node_configs):
-            name = f"supernode-{number}"
-            if security is not None:
-                flwr(folder, "supernode", "register", f"{security.node_keys[number]}.pub", "loopback")
-            options = supernode_options(address, config, security and security.node_keys[number], security)
-            nodes.append(stack.enter_context(process(folder, name, "flower-supernode", options)))
-        started = [folder / f"supernode-{number}.log" for number in range(len(nodes))]
-        wait(folder, lambda: all(map(has_id, started)) or None, START_SECONDS, "the SuperNodes")
-        yield LoopbackFederation(folder=folder, nodes=tuple(nodes))
+            flwr(folder, "supernode", "register", f"{security.node_keys[number]}.pub", "loopback")
+            options = supernode_options(address, config, security.node_keys[number], security)
+            stack.enter_context(process(folder, f"supernode-{number}", "flower-supernode", options))
+        started = [folder / f"supernode-{number}.log" for number in range(len(node_configs))]
+        wait(lambda: all(map(has_id, started)), "the SuperNodes")
+        yield LoopbackFederation(folder=folder)
 
 
 @contextmanager
@@ -146,7 +128,7 @@ def superlink(folder: Path, security: Security | None, more_options: list[str]) 
     (folder / "home-cli" / "config.toml").write_text(connection(address, security))
     options = superlink_options(address, security) + more_options
     with process(folder, "superlink", "flower-superlink", options):
-        wait(folder, lambda: listens(address) or None, START_SECONDS, "the SuperLink")
+        wait(lambda: listens(address), "the SuperLink")
         yield address
 
 
@@ -165,14 +147,10 @@ def superlink_options(address: str, security: Security | None) -> list[str]:
     return [*options, *certificate, "--ssl-ca-certfile", str(security.authority), "--enable-supernode-auth"]
 
 
-def supernode_options(
-    address: str, config: Mapping[str, str | int], key: Path | None, security: Security | None
-) -> list[str]:
+def supernode_options(address: str, config: Mapping[str, str], key: Path, security: Security) -> list[str]:
     # Flower reads an argument with one pair of double quotes as a string; JSON's are those.
     pairs = " ".join(f"{name}={json.dumps(value)}" for name, value in config.items())
     options = ["--superlink", address, "--port", str(free_port()), "--node-config", pairs]
-    if security is None:
-        return [*options, "--insecure"]
     return [*options, "--root-certificates", str(security.authority), "--auth-supernode-private-key", str(key)]
 
 
@@ -194,18 +172,29 @@ def process(folder: Path, name: str, command: str, options: Sequence[str]) -> It
         started.wait()
 
 
-def flwr(folder: Path, *arguments: str) -> str:
+def flwr(folder: Path, *arguments: str, deadline_seconds: float = COMMAND_SECONDS) -> str:
     """Run Flower's command line, and return what it prints.
 
     Raises:
         RuntimeError: it ended with an error.
+        TimeoutError: it did not end in time.
     """
     command = [str(BIN / "flwr"), *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env=environment(folder, "cli"), check=False
-    )
+    called = " ".join(arguments)
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment(folder, "cli"),
+            timeout=deadline_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"{called} took more than {deadline_seconds:.0f} s") from None
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(arguments)}: {done.stdout}{done.stderr}\n{logs(folder)}")
+        raise RuntimeError(f"{called}: {done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -214,25 +203,17 @@ def environment(folder: Path, name: str) -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, "FLWR_HOME": str(folder / f"home-{name}")}
 
 
-def wait(
-    folder: Path,
-    probe: Callable[[], Answer | None],
-    deadline_seconds: float,
-    what: str,
-    *,
-    poll_seconds: float = POLL_SECONDS,
-) -> Answer:
-    """Ask until there is an answer.
+def wait(holds: Callable[[], bool], what: str) -> None:
+    """Ask until it holds.
 
     Raises:
-        TimeoutError: there was none in time; the message holds the end of every log.
+        TimeoutError: it did not in time.
     """
-    deadline = time.monotonic() + deadline_seconds
-    while (answer := probe()) is None:
+    deadline = time.monotonic() + START_SECONDS
+    while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} took more than {deadline_seconds:.0f} s\n{logs(folder)}")
-        time.sleep(poll_seconds)
-    return answer
+            raise TimeoutError(f"{what} took more than {START_SECONDS} s to start")
+        time.sleep(POLL_SECONDS)
 
 
 def logs(folder: Path, last_lines: int = 60) -> str:

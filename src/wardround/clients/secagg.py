@@ -144,6 +144,7 @@ class SecAggMod:
         sent = wire.arrays_of(content[name])  # type: ignore[arg-type]
         vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
+        vector.flags.writeable = False  # so that nobody has to copy it before it is sent
         metrics = {
             key: value
             for record in reply.content.values()
@@ -197,7 +198,7 @@ def _vector(
     if terms.payload == "residues":
         if any(array.dtype != np.uint32 for array in arrays.values()):
             raise UpdateError("residues must be uint32: both sides need the same version")
-        return values.astype(np.uint32, copy=False), like
+        return values.astype(np.uint32), like  # a copy, as masks are added in place
     quantiser = Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
     before = flattened(like) if terms.payload == "parameters" else None
     return quantiser.residues(values, weight, before), like | {wire.SUM_OF_WEIGHTS: np.zeros(())}

@@ -25,7 +25,7 @@ from wardround import wire
 from wardround.arrays import check_alike
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
 from wardround.secagg import Roster, Terms, digest_of
-from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.secagg.quantisation import Quantiser, split_like
 from wardround.strategies.by_name import needs_only_sum
 from wardround.strategies.secagg_exchange import OpenRound, ask_masked, close_round, open_round
 
@@ -123,12 +123,13 @@ class SecAggPlus(Strategy):
         for reply in replies:
             node_id = reply.metadata.src_node_id
             try:
-                vector = self._masked(reply)
+                arrays = self._masked(reply)
             except (ProtocolError, UpdateError) as error:
                 _log.warning("node %d drops out in training: %s", node_id, error)
                 continue
             if node_id in opened.requests and node_id not in answered:
-                np.add(total, vector, out=total)
+                for name, part in split_like(total, self._like()).items():
+                    np.add(part, arrays[name], out=part)
                 answered[node_id] = reply
         try:
             close_round(self._send, opened, answered, total)
@@ -159,15 +160,18 @@ class SecAggPlus(Strategy):
             message.metadata.ttl = self._timeout_seconds or message.metadata.ttl
         return self._grid.send_and_receive(messages, timeout=self._timeout_seconds) if messages else []
 
-    def _masked(self, reply: Message) -> NDArray[np.uint32]:
+    def _like(self) -> Arrays:
+        """Return arrays with the names and shapes of a masked reply's, in the order of the vector that they make."""
+        return {name: self._before[name] for name in sorted(self._before)} | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+
+    def _masked(self, reply: Message) -> Arrays:
         if reply.has_error():
             raise ProtocolError(reply.error.reason)
         arrays = wire.arrays_in(reply)
-        like = {name: self._before[name] for name in sorted(self._before)} | {wire.SUM_OF_WEIGHTS: np.zeros(())}
-        check_alike(arrays, like)
+        check_alike(arrays, self._like())
         if any(array.dtype != np.uint32 for array in arrays.values()):
             raise ProtocolError("its reply is not masked: attach SecAggMod to its ClientApp")
-        return flattened({name: arrays[name] for name in like})
+        return arrays
 
     def _mean(self, opened: OpenRound, total: NDArray[np.uint32]) -> tuple[Arrays, float]:
         """Return the mean of the parameters, each in its own dtype, and the sum of the weights."""
@@ -177,14 +181,11 @@ class SecAggPlus(Strategy):
         summed, weight = quantiser.sums(total)
         if weight <= 0:
             raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
-        ordered = {name: self._before[name] for name in sorted(self._before)}
-        moved = {
-            name: before + part / weight
-            for (name, before), part in zip(ordered.items(), split_like(summed, ordered).values(), strict=True)
-        }
-        return {
-            name: (moved[name] if np.issubdtype(before.dtype, np.floating) else np.rint(moved[name])).astype(
-                before.dtype
-            )
-            for name, before in self._before.items()
-        }, weight
+        # In place: a pass over a new array of this size takes twice as long.
+        summed /= weight
+        moved = split_like(summed, {name: self._before[name] for name in sorted(self._before)})
+        for name, part in moved.items():
+            part += self._before[name]
+            if not np.issubdtype(self._before[name].dtype, np.floating):
+                np.rint(part, out=part)
+        return {name: moved[name].astype(before.dtype) for name, before in self._before.items()}, weight

@@ -1,0 +1,36 @@
+"""Who the hospitals are: on SuperNodes from files, in Flower's simulation from a seed that everyone knows."""
+
+from pathlib import Path
+
+from flwr.app import Context
+
+from wardround.clients.secagg import site_from_context
+from wardround.secagg import Roster, Site, read_roster, simulated_roster, simulated_site
+
+SEED = 1
+
+
+def site_of(context: Context) -> Site:
+    """Return the site of this node; simulated keys are for nodes that have what simulated ones have, and no more."""
+    if set(context.node_config) != {"partition-id", "num-partitions"}:
+        return site_from_context(context)
+    names = simulated_names(int(context.node_config["num-partitions"]))
+    name = names[int(context.node_config["partition-id"])]
+    return simulated_site(SEED, name, names, min_survivors=min_survivors(len(names)), max_colluding=0)
+
+
+def roster_of(path: str, num_nodes: int) -> Roster:
+    """Return the server's roster: the file's, or of simulated hospitals where there is none."""
+    if path:
+        return read_roster(Path(path))
+    return simulated_roster(SEED, simulated_names(num_nodes), min_survivors=min_survivors(num_nodes), max_colluding=0)
+
+
+def simulated_names(num_nodes: int) -> tuple[str, ...]:
+    """Return the names of simulated hospitals."""
+    return tuple(f"hospital-{number}" for number in range(num_nodes))
+
+
+def min_survivors(num_nodes: int) -> int:
+    """Return how many hospitals a sum must have: one may drop out."""
+    return max(2, num_nodes - 1)

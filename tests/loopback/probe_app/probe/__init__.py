@@ -1,1 +1,0 @@
-"""What a client half may rely on, asked of a running engine."""
