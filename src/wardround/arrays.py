@@ -35,6 +35,7 @@ __all__ = [
     "accumulate",
     "accumulate_residues",
     "check_alike",
+    "fixed_sum",
     "mean",
     "merge",
 ]
@@ -117,6 +118,20 @@ def accumulate_residues(total: FixedSum, arrays: Mapping[str, NDArray[Any]]) -> 
         total.update((name, np.zeros(array.shape, np.int64)) for name, array in arrays.items())
     for name, array in arrays.items():
         np.add(total[name], array, out=total[name])
+
+
+def fixed_sum(sums: Mapping[str, NDArray[np.float64]]) -> FixedSum:
+    """Return weighted sums that were made elsewhere as `accumulate` would have made them, rounded once.
+
+    Args:
+        sums: over contributions whose weights sum to at most 1, float64, any shapes, |x| < 2**22.
+
+    Raises:
+        UpdateError: a value is not finite or too large; the message names the parameter.
+    """
+    for name, array in sums.items():
+        _check_values(name, array)
+    return {name: np.rint(array * 2.0**FRACTION_BITS).astype(np.int64) for name, array in sums.items()}
 
 
 def merge(total: FixedSum, other: FixedSum) -> None:

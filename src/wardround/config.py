@@ -180,7 +180,7 @@ class AggregationConfig:
     protocol: str = setting("plain", choices=("plain", "secure-sum", "secagg+"))
     min_survivors: int = setting(1, least=1)
     max_colluding: int = setting(0, least=0)
-    max_update: float = setting(64.0, above=0)
+    max_update: float = setting(64.0, least=1e-30, most=1e30)
     server_learning_rate: float | None = setting(None, above=0)
     server_momentum: float | None = setting(None, least=0, below=1)
     eta: float | None = setting(None, above=0)

@@ -43,7 +43,7 @@ __all__ = [
     "profile_reply",
     "read_record",
     "record_values",
-    "same_for_all",
+    "told_to_all",
     "with_assignment",
 ]
 
@@ -108,17 +108,8 @@ docs/decisions), independent of the data (keys and shares of secure aggregation)
 sends in their place (`privacy.mechanisms`), which includes the count of adaptive clipping."""
 
 
-_SAME_FOR_ALL = (
-    "round-number",
-    "max-grad-norm",
-    "unit",
-    "placement",
-    "sensitivity",
-    "scaled-norm",
-    "num-shares",
-    "dimension",
-    "adaptive-clipping",
-)
+_OWN_PART = frozenset({"hospital-id", "sample-rate", "expected-batch-size", "num-steps", "weight", "contribution"})
+"""What of an assignment is each hospital's own; it holds the first four to its settings (`clients.assignments`)."""
 
 
 class LazyArray(Array):
@@ -204,13 +195,20 @@ def assignment_of(message: Message) -> Assignment:
     return read_record(Assignment, {"max-grad-norm": None, "sensitivity": None, **record})
 
 
-def same_for_all(assignment: Assignment) -> dict[str, Any]:
-    """Return those of an assignment's values by key that are the same for every hospital of a round.
+def told_to_all(message: Message) -> dict[str, Any]:
+    """Return what a training message tells every hospital of a round alike, apart from parameters.
 
-    A server that clipped all hospitals but one to nothing, say, could tell that one's update from the sum.
+    A server that told one hospital another learning rate or clip could tell its update from the sum of all.
     """
-    values = record_values(assignment)
-    return {key: values[key] for key in _SAME_FOR_ALL if key in values}
+    told: dict[str, Any] = {"message-type": message.metadata.message_type}
+    for name, record in message.content.items():
+        if name not in (SECAGG, ASSIGNMENT) and not isinstance(record, ArrayRecord):
+            told |= {f"{name}/{key}": value for key, value in record.items()}
+    if ASSIGNMENT in message.content:
+        assignment = assignment_of(message)
+        own = _OWN_PART | ({"noise-multiplier"} if assignment.placement == "local" else set())
+        told |= {key: value for key, value in record_values(assignment).items() if key not in own}
+    return told
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from small_runs import small_config
 from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.clients.profiles import hospital_profile
+from wardround.clients.secagg import SecAggMod
+from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
+from wardround.secagg import Roster, new_site_key, write_roster
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 
@@ -22,10 +26,10 @@ _CONFIG = small_config()
 _FEDERATION = load_federation(_CONFIG.federation)
 
 
-@pytest.fixture
-def ask() -> Callable[..., Message]:
-    nodes = [Node(node_id=index + 1, node_config={"partition-id": index}) for index in range(3)]
-    grid = InlineGrid(lambda: make_client_app(_CONFIG, _FEDERATION), nodes, {})
+def asking(config: Config = _CONFIG, **node_config: str) -> Callable[..., Message]:
+    """Return what sends a message to a hospital whose settings are the config, and returns its reply."""
+    nodes = [Node(node_id=index + 1, node_config={"partition-id": index, **node_config}) for index in range(3)]
+    grid = InlineGrid(lambda: make_client_app(config, _FEDERATION), nodes, {})
 
     def send(kind: str, node: int, arrays: Any, assignment: Assignment | None = None, **config: Any) -> Message:
         content = RecordDict({wire.CONFIG: ConfigRecord({k.replace("_", "-"): v for k, v in config.items()})})
@@ -38,6 +42,11 @@ def ask() -> Callable[..., Message]:
         return reply
 
     return send
+
+
+@pytest.fixture
+def ask() -> Callable[..., Message]:
+    return asking()
 
 
 @pytest.fixture
@@ -103,7 +112,9 @@ def test_what_was_sent_is_not_written_to(ask: Callable[..., Message], arrays: di
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_the_proximal_pull_arrives(ask: Callable[..., Message], arrays: dict[str, Any]) -> None:
+def test_the_proximal_pull_arrives(arrays: dict[str, Any]) -> None:
+    ask = asking(small_config(training={"local-steps": 30}, privacy={"noise-multiplier": 0.0}))
+
     def moved(mu: float) -> float:
         reply = ask("train", 1, arrays, _assignment(num_steps=30, noise_multiplier=0.0), proximal_mu=mu)
         return math.dist(wire.arrays_in(reply)["1.weight"].ravel(), arrays["1.weight"].ravel())
@@ -119,9 +130,14 @@ def test_the_proximal_pull_arrives(ask: Callable[..., Message], arrays: dict[str
         ("train", {"arrays": {"1.weight": np.zeros((2, 30), np.float32)}}, "UpdateError"),
         ("train", {"arrays": {"1.weight": np.zeros((2, 3)), "1.bias": np.zeros(2)}}, "UpdateError"),
         ("evaluate", {"arrays": None}, "ProtocolError: the message carries no arrays"),
-        ("train", {"assignment": _assignment(sample_rate=1.5)}, "1.5"),
-        ("train", {"assignment": _assignment(noise_multiplier=-1.0)}, "-1.0"),
-        ("train", {"assignment": _assignment(num_steps=0)}, "num_steps"),
+        ("train", {"assignment": _assignment(sample_rate=0.11)}, "sample_rate = 0.11, and this hospital's settings"),
+        ("train", {"assignment": _assignment(expected_batch_size=1e30)}, "expected_batch_size = 1e+30"),
+        ("train", {"assignment": _assignment(num_steps=3)}, "num_steps = 3, and this hospital's settings say 2"),
+        ("train", {"assignment": _assignment(max_grad_norm=1e-9)}, "max_grad_norm = 1e-09"),
+        ("train", {"assignment": _assignment(max_grad_norm=None)}, "max_grad_norm = None"),
+        ("train", {"assignment": _assignment(placement="central")}, "placement = central"),
+        ("train", {"assignment": _assignment(noise_multiplier=0.99)}, "noise_multiplier must be >= 1.0 and finite"),
+        ("train", {"assignment": _assignment(noise_multiplier=math.inf)}, "noise_multiplier must be >= 1.0 and finite"),
         ("train", {"assignment": _assignment(1)}, "hospital-02"),
     ],
 )
@@ -131,3 +147,43 @@ def test_refusals(
     reply = ask(kind, 1, **{"arrays": arrays, "assignment": _assignment(), **changes})
     assert reply.has_error()
     assert reason in reply.error.reason
+
+
+def test_noise_cannot_be_left_out_where_epsilon_is_the_target(arrays: dict[str, Any]) -> None:
+    ask = asking(small_config(privacy={"noise-multiplier": None, "target-epsilon": 2.0}))
+    reply = ask("train", 1, arrays, _assignment(noise_multiplier=0.0))
+    assert "noise_multiplier must be > 0 with a target epsilon" in reply.error.reason
+
+
+@pytest.fixture
+def real_site(tmp_path: Path) -> dict[str, str]:
+    """Node config of a site with a key and a roster."""
+    names = [hospital.hospital_id for hospital in _FEDERATION.hospitals]
+    keys = {name: new_site_key(tmp_path / f"{name}.key") for name in names}
+    write_roster(tmp_path / "roster.toml", Roster(federation="three", verify_keys=keys, min_survivors=2))
+    paths = {"site-key": str(tmp_path / f"{names[0]}.key"), "roster": str(tmp_path / "roster.toml")}
+    return {"hospital": names[0], **paths}
+
+
+def test_a_site_with_a_key_sends_nothing_unmasked(arrays: dict[str, Any], real_site: dict[str, str]) -> None:
+    reply = asking(**real_site)("train", 1, arrays, _assignment())
+    assert 'protocol = "plain" would send this site\'s update unmasked' in reply.error.reason
+
+
+def test_a_sites_noise_is_not_the_seeds(
+    arrays: dict[str, Any], real_site: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround.clients.app._check_site", lambda *given: None)
+    sent = [wire.arrays_in(asking(**real_site)("train", 1, arrays, _assignment()))["1.bias"] for _ in range(2)]
+    assert not np.array_equal(*sent)
+    same = [wire.arrays_in(asking()("train", 1, arrays, _assignment()))["1.bias"] for _ in range(2)]
+    np.testing.assert_array_equal(*same)
+
+
+def test_a_site_counts_on_as_many_honest_ones_as_its_roster(
+    arrays: dict[str, Any], real_site: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SecAggMod, "__call__", lambda self, message, context, call_next: call_next(message, context))
+    config = small_config(aggregation={"protocol": "secagg+", "min-survivors": 3})
+    reply = asking(config, **real_site)("train", 1, arrays, _assignment())
+    assert "min-survivors - max-colluding = 3 must be the roster's 2" in reply.error.reason

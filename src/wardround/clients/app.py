@@ -4,10 +4,9 @@ Everything a reply carries is named in `wire.LEAVES_HOSPITAL`. What is left out 
 plans and charges; the hospital does as assigned, and refuses what it can't do.
 """
 
-import math
+import secrets
 import shlex
 from functools import lru_cache
-from typing import Any
 
 import torch
 from flwr.app import Context, Message
@@ -15,6 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
 from wardround import wire
+from wardround.clients.assignments import check_assignment
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile
@@ -25,7 +25,6 @@ from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.models import build_model, load_parameters
 from wardround.privacy.mechanisms import mechanism_of
-from wardround.rounds import Assignment
 from wardround.secagg import Site, simulated_site
 
 __all__ = ["app", "build_trainer", "hospital_tensors", "make_client_app"]
@@ -37,18 +36,20 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
     """
     client_app = ClientApp(mods=_mods(config, federation))
-    tensors: dict[str, HospitalTensors] = {}
+    kept: dict[str, HospitalTensors] = {}
     trainers: list[LocalTrainer] = []
 
-    def trainer() -> LocalTrainer:
+    def trainer_at(context: Context) -> LocalTrainer:
         if not trainers:
-            trainers.append(build_trainer(config, federation))
+            # A site's noise is its own: a seed that others know would take it out again.
+            seed = secrets.randbits(256) if _is_real(context) else None
+            trainers.append(build_trainer(config, federation, seed=seed))
         return trainers[0]
 
-    def tensors_of(hospital: HospitalData) -> HospitalTensors:
-        if hospital.hospital_id not in tensors:
-            tensors[hospital.hospital_id] = hospital_tensors(hospital, trainer().device)
-        return tensors[hospital.hospital_id]
+    def tensors_of(hospital: HospitalData, device: torch.device) -> HospitalTensors:
+        if hospital.hospital_id not in kept:
+            kept[hospital.hospital_id] = hospital_tensors(hospital, device)
+        return kept[hospital.hospital_id]
 
     @client_app.query("profile")
     def profile(message: Message, context: Context) -> Message:
@@ -58,11 +59,12 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         hospital = _hospital(federation, context)
         assignment = wire.assignment_of(message)
-        _check_assignment(assignment, hospital.hospital_id)
-        _check_cell(assignment, config)
-        arrays, execution = trainer().train(
+        _check_site(config, context)
+        check_assignment(assignment, config, hospital.hospital_id, hospital.num_records)
+        trainer = trainer_at(context)
+        arrays, execution = trainer.train(
             wire.arrays_in(message),
-            tensors_of(hospital),
+            tensors_of(hospital, trainer.device),
             assignment,
             proximal_mu=_proximal_mu(message),
         )
@@ -71,9 +73,10 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     @client_app.evaluate()
     def evaluate_model(message: Message, context: Context) -> Message:
         hospital = _hospital(federation, context)
-        model = trainer().model
-        load_parameters(model, wire.arrays_in(message))
-        evaluation = evaluate(model, tensors_of(hospital), hospital_id=hospital.hospital_id, task=federation.task)
+        trainer = trainer_at(context)
+        load_parameters(trainer.model, wire.arrays_in(message))
+        tensors = tensors_of(hospital, trainer.device)
+        evaluation = evaluate(trainer.model, tensors, hospital_id=hospital.hospital_id, task=federation.task)
         return wire.evaluation_reply(evaluation, message)
 
     return client_app
@@ -86,7 +89,7 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
     names = tuple(hospital.hospital_id for hospital in federation.hospitals)
 
     def site_of(context: Context) -> Site:
-        if "site-key" in context.node_config:
+        if _is_real(context):
             return site_from_context(context)
         return simulated_site(
             config.federation.seed,
@@ -97,7 +100,34 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
         )
 
     # What may leave was picked by `execution_reply`.
-    return [SecAggMod(site_of, weight_of=_weight, told_of=_told, keep_metrics=wire.LEAVES_HOSPITAL)]
+    return [SecAggMod(site_of, weight_of=_weight, keep_metrics=wire.LEAVES_HOSPITAL)]
+
+
+def _is_real(context: Context) -> bool:
+    """Return whether the node is a site with a key of its own, rather than a simulated hospital."""
+    return "site-key" in context.node_config
+
+
+def _check_site(config: Config, context: Context) -> None:
+    """Refuse settings under which a real site would send what is not masked, or count on other honest sites.
+
+    Raises:
+        ProtocolError: naming the setting.
+    """
+    if not _is_real(context):
+        return
+    aggregation, roster = config.aggregation, site_from_context(context).roster
+    if aggregation.protocol != "secagg+":
+        raise ProtocolError(
+            f'protocol = "{aggregation.protocol}" would send this site\'s update unmasked, and it has a key to mask '
+            'it: set [aggregation] protocol = "secagg+", or start its node without a site-key to simulate it'
+        )
+    honest = roster.min_survivors - roster.max_colluding
+    if aggregation.honest_survivors != honest:
+        raise ProtocolError(
+            f"min-survivors - max-colluding = {aggregation.honest_survivors} must be the roster's {honest} "
+            "([aggregation]): nothing was trained"
+        )
 
 
 def _weight(message: Message, reply: Message) -> float:
@@ -107,80 +137,19 @@ def _weight(message: Message, reply: Message) -> float:
     return 1.0 if cell is not None and cell.sends_sum else weight_in_metrics(message, reply)
 
 
-def _told(message: Message) -> dict[str, Any]:
-    """Return what everyone in the round is told alike."""
-    return dict(wire.config_in(message)) | wire.same_for_all(wire.assignment_of(message))
-
-
-def _check_assignment(assignment: Assignment, hospital_id: str) -> None:
-    """Refuse another hospital's assignment, which would draw that one's noise, and one that can't be accounted for.
-
-    Raises:
-        ProtocolError: naming the value that is wrong.
-    """
-    if assignment.hospital_id != hospital_id:
-        raise ProtocolError(f"the assignment is hospital {assignment.hospital_id}'s, and this is {hospital_id}")
-    clip, noise = assignment.max_grad_norm, assignment.noise_multiplier
-    fits = {
-        "num_steps must be >= 1": assignment.num_steps >= 1,
-        "sample_rate must be > 0 and <= 1": 0 < assignment.sample_rate <= 1,
-        "noise_multiplier must be >= 0 and finite": 0 <= noise < math.inf,
-        "max_grad_norm must be > 0 and finite": clip is None or 0 < clip < math.inf,
-        "expected_batch_size must be > 0": assignment.expected_batch_size > 0,
-    }
-    for rule, holds in fits.items():
-        if not holds:
-            name = rule.split(" ", 1)[0]
-            raise ProtocolError(f"the assignment's {rule}, not {getattr(assignment, name)}: nothing was trained")
-
-
-def _check_cell(assignment: Assignment, config: Config) -> None:
-    """Refuse to send what another cell sends: one that adds noise elsewhere would get this hospital's data without any.
-
-    Raises:
-        ProtocolError: naming the value that is not what the hospital's own settings say.
-    """
-    privacy = config.privacy
-    wanted: dict[str, Any] = {"max_grad_norm": None}
-    if privacy.placement != "none":
-        if assignment.max_grad_norm is None:
-            raise ProtocolError(
-                "the assignment's max_grad_norm = None, and this hospital's settings ask for privacy: nothing was "
-                "trained"
-            )
-        clip = assignment.max_grad_norm
-        cell = mechanism_of(privacy.unit, privacy.placement)
-        wanted = {
-            "unit": privacy.unit,
-            "placement": privacy.placement,
-            "adaptive_clipping": privacy.adaptive_clipping,
-        }
-        sensitivity = cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
-        if assignment.sensitivity is not None or sensitivity != clip:
-            wanted["sensitivity"] = sensitivity
-        if privacy.placement == "distributed":
-            wanted["num_shares"] = config.aggregation.honest_survivors
-    for name, value in wanted.items():
-        if getattr(assignment, name) != value:
-            raise ProtocolError(
-                f"the assignment's {name} = {getattr(assignment, name)}, and this hospital's settings say {value}: "
-                "nothing was trained"
-            )
-    if privacy.placement == "distributed" and not (0 < assignment.contribution <= 1 and assignment.scaled_norm > 0):
-        raise ProtocolError(
-            f"the assignment's contribution = {assignment.contribution} must be in (0, 1] and scaled_norm = "
-            f"{assignment.scaled_norm} > 0: nothing was trained"
-        )
-
-
 def _proximal_mu(message: Message) -> float:
     """Return the strength of FedProx' pull that the strategy asks for; 0.0 where it asks for none."""
     value = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0)
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def build_trainer(config: Config, federation: Federation) -> LocalTrainer:
+def build_trainer(config: Config, federation: Federation, *, seed: int | None = None) -> LocalTrainer:
     """Return what trains one hospital after the other, its model checked by `check_training`.
+
+    Args:
+        config: all settings.
+        federation: for the shapes of its data.
+        seed: of sampling and noise; None is the settings', which is for simulation.
 
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
@@ -193,7 +162,8 @@ def build_trainer(config: Config, federation: Federation) -> LocalTrainer:
         private=config.privacy.placement != "none",
     )
     check_training(config, federation, model)
-    return LocalTrainer(model, config.training, task=federation.task, seed=config.federation.seed)
+    seed = config.federation.seed if seed is None else seed
+    return LocalTrainer(model, config.training, task=federation.task, seed=seed)
 
 
 def _hospital(federation: Federation, context: Context) -> HospitalData:

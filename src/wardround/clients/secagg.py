@@ -2,11 +2,12 @@
 
     app = ClientApp(mods=[SecAggMod()])
 
-A training message without the protocol's part is refused, so that a server which leaves it out gets nothing. Of a
-reply's metrics nothing is sent but what `keep_metrics` names; the number of examples travels masked. What is left out
-on purpose: evaluation, whose replies are not touched.
+A training message without the protocol's part is refused, so that a server which leaves it out gets nothing. Of the
+metrics of training nothing is sent but what `keep_metrics` names; the number of examples travels masked. What is left
+out on purpose: evaluation and queries, whose replies are not touched.
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +22,16 @@ from wardround.arrays import check_alike
 from wardround.errors import ConfigError, ProtocolError, UpdateError
 from wardround.secagg import Site, Terms, digest_of, hospital, read_site
 from wardround.secagg.hospital import Memory
+from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
 from wardround.secagg.quantisation import Quantiser, flattened, split_like
 from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
 
 __all__ = ["SecAggMod", "site_from_context", "weight_in_metrics"]
 
+_log = logging.getLogger(__name__)
 _MEMORY, _TERMS, _ROUNDS = "secagg-memory", "secagg-terms", "secagg-rounds"
+_MOST_RUNS = 64
 _Request = TypeVar("_Request")
 _ANSWERS: Mapping[str, tuple[Callable[..., tuple[Memory, Any]], type]] = {
     "share": (hospital.share, ShareRequest),
@@ -73,7 +77,6 @@ class SecAggMod:
         site_of: Callable[[Context], Site] = site_from_context,
         *,
         weight_of: Callable[[Message, Message], float] = weight_in_metrics,
-        told_of: Callable[[Message], Mapping[str, Any]] = wire.config_in,
         keep_metrics: Collection[str] = (),
     ) -> None:
         """Prepare the mod.
@@ -81,11 +84,9 @@ class SecAggMod:
         Args:
             site_of: returns this hospital's site; called at every message.
             weight_of: returns the weight, given the message and the app's reply to it.
-            told_of: returns what a training message tells every hospital alike, apart from parameters; the server's
-                half must make the same of it. Two hospitals that are told different things share no masks.
             keep_metrics: names of metrics that may leave the hospital in clear; none by default.
         """
-        self._site_of, self._weight_of, self._told_of = site_of, weight_of, told_of
+        self._site_of, self._weight_of = site_of, weight_of
         self._keep_metrics = frozenset(keep_metrics)
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -105,7 +106,10 @@ class SecAggMod:
             )
         site, stage = self._site_of(context), str(request.get("stage"))
         if stage == "advertise":
-            return _advertised(site, wire.read_record(Terms, request), message, context)
+            terms = wire.read_record(Terms, request)
+            # Whatever else the terms say: one answer a round and run.
+            site.claim(transcript(terms.run_id.encode(), str(terms.round_number).encode()), stage)
+            return _advertised(site, terms, message, context)
         if _MEMORY not in context.state:
             raise ProtocolError(f"{site.name} has no part in a round: ask it to advertise keys first")
         terms = wire.read_record(Terms, _values(context, _TERMS))
@@ -116,6 +120,7 @@ class SecAggMod:
             raise ProtocolError(f'"{stage}" is no stage of secure aggregation: both sides need the same version')
         answer, kind = _ANSWERS[stage]
         memory, reply = answer(site, terms, memory, wire.read_record(kind, request))
+        site.claim(terms.session, stage)
         _remember(context, memory)
         return _reply(message, reply)
 
@@ -130,17 +135,16 @@ class SecAggMod:
         call_next: ClientAppCallable,
     ) -> Message:
         name, sent = _one_array_record(message.content)
-        told = digest_of(sent, self._told_of(message))
+        told = digest_of(sent, wire.told_to_all(message))
         memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
         # Before training: these masks are for this message alone, whatever becomes of it.
+        site.claim(terms.session, "mask")
         _remember(context, memory)
         content = RecordDict(dict(message.content.items()))
         del content[wire.SECAGG]
         content[name] = wire.array_record({key: sent[key] for key in sent if key != wire.SUM_OF_WEIGHTS})
         message.content = content
-        reply = call_next(message, context)
-        if reply.has_error():
-            return reply
+        reply = _trained(site, message, context, call_next)
         sent = wire.arrays_of(content[name])  # type: ignore[arg-type]
         vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
@@ -156,10 +160,31 @@ class SecAggMod:
         return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)}), reply_to=message)
 
 
+def _trained(site: Site, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Return the app's reply; of a real site's failure nothing is told that could quote its data.
+
+    Raises:
+        UpdateError: the app of a real site failed; what it said is in the site's own log.
+    """
+    try:
+        reply = call_next(message, context)
+    except Exception:
+        if not site.is_real:
+            raise
+        _log.exception("training failed at %s", site.name)
+    else:
+        if not reply.has_error():
+            return reply
+        _log.error("training failed at %s: %s", site.name, reply.error.reason)
+    raise UpdateError(f"training failed at {site.name}: its log says why")
+
+
 def _advertised(site: Site, terms: Terms, message: Message, context: Context) -> Message:
     rounds = dict(_values(context, _ROUNDS)) if _ROUNDS in context.state else {}
-    memory, reply = hospital.advertise(site, terms, int(rounds.get(terms.run_id, 0)))
-    context.state[_ROUNDS] = ConfigRecord({**rounds, terms.run_id: terms.round_number})
+    memory, reply = hospital.advertise(site, terms, int(rounds.pop(terms.run_id, 0)))
+    # The latest last, and no more than a server could want: it invents the names of runs.
+    latest = [*rounds.items(), (terms.run_id, terms.round_number)][-_MOST_RUNS:]
+    context.state[_ROUNDS] = ConfigRecord(dict(latest))
     context.state[_TERMS] = ConfigRecord(wire.record_values(terms))
     _remember(context, memory)
     return _reply(message, reply)

@@ -267,7 +267,8 @@ def _about_the_sum(facts: Mapping[str, Any]) -> str:
         colluding = count_text(int(facts.get("max_colluding", 0)), "hospital")
         return (
             "The server gets masked updates, of which it can read only the sum over a majority of a round's hospitals "
-            f"(secure aggregation, SecAgg+), as long as no more than {colluding} side with it (docs/security.md)."
+            f"(secure aggregation, SecAgg+), as long as no more than {colluding} side with it (docs/security.md). The "
+            "hospitals follow the protocol."
         )
     curious = "The hospitals follow the protocol; the server may be curious about everything it receives."
     if protocol == "secure-sum":

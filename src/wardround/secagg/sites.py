@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.secagg.keys import KEY_BYTES, transcript, verify_key
 
 __all__ = [
@@ -80,11 +80,14 @@ class Site:
         name: the hospital's, as in the roster.
         signing_key: Ed25519 private key, 32 bytes.
         roster: the site's own copy.
+        claims: folder in which every stage that is answered leaves a mark, so that a restart or two messages at once
+            change nothing about "once"; None for simulated hospitals, which have no disk.
     """
 
     name: str
     signing_key: bytes
     roster: Roster
+    claims: Path | None = None
 
     def __post_init__(self) -> None:
         if self.roster.verify_keys.get(self.name) != verify_key(self.signing_key):
@@ -92,6 +95,28 @@ class Site:
                 f"site {self.name}'s key is not the one that the roster has for it: use the key the roster was written "
                 "with, or write a new roster and give it to every site"
             )
+
+    @property
+    def is_real(self) -> bool:
+        """Whether this is a site of its own rather than a simulated hospital."""
+        return self.claims is not None
+
+    def claim(self, session: bytes, stage: str) -> None:
+        """Mark a stage of a session as answered, for good.
+
+        Raises:
+            ProtocolError: it was answered before, or the mark can't be written.
+        """
+        if self.claims is None:
+            return
+        mark = self.claims / f"{session.hex()}-{stage}"
+        try:
+            self.claims.mkdir(mode=0o700, exist_ok=True)
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            raise ProtocolError(f'{self.name} refuses: stage "{stage}" of this round was answered before') from None
+        except OSError as error:
+            raise ProtocolError(f"{self.name} can't note what it answers in {self.claims}: {error.strerror}") from None
 
     def __repr__(self) -> str:
         return f"Site(name={self.name!r}, federation={self.roster.federation!r})"
@@ -135,6 +160,9 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
         key_path: what `new_site_key` wrote.
         roster_path: what `write_roster` wrote.
 
+    Returns:
+        A site that notes beside its key, in a folder named <key>-answered, which stages it answered.
+
     Raises:
         ConfigError: a file is missing or broken, or the key is not the roster's.
     """
@@ -144,7 +172,12 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
         raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"the site key {key_path} is no Ed25519 key: make one with new_site_key")
-    return Site(name=name, signing_key=key.private_bytes_raw(), roster=read_roster(roster_path))
+    return Site(
+        name=name,
+        signing_key=key.private_bytes_raw(),
+        roster=read_roster(roster_path),
+        claims=key_path.with_name(f"{key_path.name}-answered"),
+    )
 
 
 def simulated_site(seed: int, name: str, names: Iterable[str], *, min_survivors: int, max_colluding: int) -> Site:

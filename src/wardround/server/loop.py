@@ -17,6 +17,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround.config import Config
+from wardround.errors import ConfigError
 from wardround.privacy.account import account_from_ledger
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
@@ -30,7 +31,7 @@ from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_untouched
-from wardround.server.secure_rounds import secure_sum_for
+from wardround.server.secure_terms import rounding_slack, secure_sum_for
 from wardround.server.summary import build_summary
 from wardround.server.sums import SecureSum
 from wardround.strategies import build_strategy
@@ -93,6 +94,8 @@ def federate(
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
+        if roster is not None:
+            state = _give_up_interrupted(plan, ledger, folder, link, strategy, state)
         records = [json.loads(text) for _, text in ledger.rounds()]
         folder.write_tables(records)
         _tell(progress, plan, records[-1], facts["task"])
@@ -130,17 +133,41 @@ def strategy_of(config: Config) -> Strategy:
 
 
 def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> Callable[..., SecureSum] | None:
-    """Return what makes the terms of a round's secure aggregation; None where another protocol is set."""
+    """Return what says how a round is summed by secure aggregation; None where another protocol is set."""
     aggregation = plan.config.aggregation
+    numbers = {"min_survivors": aggregation.min_survivors, "max_colluding": aggregation.max_colluding}
     if aggregation.protocol != "secagg+":
         return None
-    roster = roster or simulated_roster(
-        plan.config.federation.seed,
-        plan.names,
-        min_survivors=aggregation.min_survivors,
-        max_colluding=aggregation.max_colluding,
-    )
-    return partial(secure_sum_for, plan, roster=roster, node_of=link.node_of)
+    for name, value in numbers.items():
+        if roster is not None and getattr(roster, name) != value:
+            raise ConfigError(
+                f"{name.replace('_', '-')} = {value} must be the {getattr(roster, name)} of the roster that the sites "
+                "agreed on ([aggregation]): set that, or agree on a new roster"
+            )
+    if roster is not None and (strangers := set(plan.names) - set(roster.verify_keys)):
+        raise ConfigError(f"hospital {min(strangers)} is not in the roster: agree on a new one, or stop its node")
+    known = roster or simulated_roster(plan.config.federation.seed, plan.names, **numbers)
+    return partial(secure_sum_for, plan, roster=known, real_sites=roster is not None, node_of=link.node_of)
+
+
+def _give_up_interrupted(
+    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: RoundState
+) -> RoundState:
+    """Commit the round that real sites were in when the run stopped as abandoned: they never redo one.
+
+    Who answers may be others the second time, and the two sums would be charged once.
+    """
+    round_number = state.round_number + 1
+    if (state.run_id, round_number) not in {(entry.run_id, entry.round_number) for entry in ledger.entries()}:
+        return state
+    started = time.perf_counter()
+    state, assignments = within_budget(plan, state, round_number)
+    state = replace(state, round_number=round_number, account=account_from_ledger(ledger, plan.target_deltas))
+    evaluations = link.evaluate(strategy, state.arrays, round_number)
+    record = record_of(plan, state, assignments, {}, evaluations, time.perf_counter() - started)
+    record["abandoned"] = "the run was interrupted in it, and sites do not redo a round"
+    commit(ledger, folder, strategy, state, record, [])
+    return state
 
 
 def _next_round(
@@ -172,6 +199,7 @@ def _next_round(
             assignments=assignments,
             learning_rate=config.training.learning_rate,
             noise=stream(config.federation.seed, NOISE, round_number, ""),
+            slack=rounding_slack(plan, assignments),
         )
         trained = link.train(
             strategy,

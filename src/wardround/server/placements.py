@@ -25,7 +25,7 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
     That epsilon is [privacy] target-epsilon, or what the planned noise multiplier spends at the worst hospital. Records
     take the same noisy steps in every placement: rounds times local steps, at the planned sample rates; with
     distributed and central noise each of these is a round. Hospitals release once a round. Distributed noise is shared
-    among min-survivors where the plan is distributed itself, else among the whole cohort.
+    among min-survivors less max-colluding where the plan has a secure sum, else among the whole cohort.
 
     Args:
         plan: of any placement but "none", or nothing is compared.
@@ -116,7 +116,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
         return row | {"reason": reason}
     cohort_size = len(draw_cohort(plan.config, plan.names, 1))
     num_shares = cohort_size
-    if own is not None and own.placement == "distributed":
+    if plan.config.aggregation.protocol != "plain":
         num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)

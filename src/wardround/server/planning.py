@@ -15,6 +15,7 @@ from wardround.privacy.accounting import calibrate_noise_multiplier, rdp_epsilon
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
 from wardround.privacy.policy import check_target_delta
+from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.cohorts import cohort_size, rounds_joined
 from wardround.server.plans import FederationPlan, HospitalPlan, mechanism_in
@@ -176,22 +177,15 @@ def _plan_hospital(
     config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int, release: Release
 ) -> HospitalPlan:
     """Return the hospital's part but for its noise."""
-    training, cell = config.training, mechanism_in(config)
-    sample_rate = training.sample_rate
-    if sample_rate is None:
-        # A hospital with fewer records than the batch takes all of them in every step.
-        sample_rate = min(1.0, (training.batch_size or 32) / profile.num_train)
-    # Rounded up, but not for the last bit of 1 / sample_rate.
-    epoch_steps = math.ceil((training.local_epochs or 1) / sample_rate - 1e-9)
-    num_steps = 1 if cell is not None and cell.sends_sum else training.local_steps or epoch_steps
+    cell, schedule = mechanism_in(config), schedule_of(config, profile.num_train)
     return HospitalPlan(
         profile=profile,
         target_delta=target_delta,
-        sample_rate=sample_rate,
-        expected_batch_size=sample_rate * profile.num_train,
-        num_steps=num_steps,
+        sample_rate=schedule.sample_rate,
+        expected_batch_size=schedule.expected_batch_size,
+        num_steps=schedule.num_steps,
         num_rounds=num_rounds,
-        release=release if release.unit == "hospital" else replace(release, sample_rate=sample_rate),
+        release=release if release.unit == "hospital" else replace(release, sample_rate=schedule.sample_rate),
         noise_multiplier=float(config.privacy.noise_multiplier or 0.0) if cell is not None else 0.0,
         epsilon=math.inf,
     )

@@ -3,7 +3,7 @@
 What is left out on purpose: who is asked and with what (see `hospitals`), and what the sum is for (see `release`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from wardround import arrays as exact
 from wardround import wire
-from wardround.errors import ProtocolError
+from wardround.errors import ProtocolError, WardroundError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, digest_of
@@ -38,18 +38,45 @@ class SecureSum:
     """How a round is summed by secure aggregation.
 
     Attributes:
-        terms: of the round, given the digest of what everyone is sent.
-        payload: what is summed, as in the terms.
-        weights: by node id, what each hospital's update must weigh.
         roster: of the federation.
+        run_id: of the run.
+        round_number: from 1.
+        payload: what is summed, as in the terms.
+        max_update: largest magnitude of a number before weighting (> 0).
+        weights: by node id, what each hospital's vector must weigh, of the whole cohort.
         drops: by node id, the stage at which a simulated hospital vanishes.
+        errors_are_drops: whether a hospital that fails or refuses is left out of the round. Simulated hospitals fail
+            for a reason that somebody should see, and end the run.
     """
 
-    terms: Callable[..., Terms]
-    payload: str
-    weights: Mapping[int, float]
     roster: Roster
+    run_id: str
+    round_number: int
+    payload: str
+    max_update: float
+    weights: Mapping[int, float]
     drops: Mapping[int, str]
+    errors_are_drops: bool
+
+    def terms(self, model_digest: bytes) -> Terms:
+        """Return the terms of the round, given the digest of what everyone is sent."""
+        weighted = self.payload != "residues"
+        return Terms(
+            federation=self.roster.federation,
+            run_id=self.run_id,
+            round_number=self.round_number,
+            min_survivors=self.roster.min_survivors,
+            max_colluding=self.roster.max_colluding,
+            payload=self.payload,
+            max_update=self.max_update if weighted else 0.0,
+            max_weight=max(self.weights.values()) if weighted else 0.0,
+            model_digest=model_digest,
+        )
+
+    def present(self, stage: str, messages: Iterable[Message]) -> list[Message]:
+        """Return the messages to those who have not vanished by the stage."""
+        gone = {node_id for node_id, last in self.drops.items() if STAGES.index(last) <= STAGES.index(stage)}
+        return [message for message in messages if message.metadata.dst_node_id not in gone]
 
 
 def add_up(
@@ -65,7 +92,9 @@ def add_up(
 
     Raises:
         CohortError: too few hospitals are left for secure aggregation.
-        ProtocolError: a hospital's secrets can't be had, or the weights in the sum are not those assigned.
+        ProtocolError: a hospital's secrets can't be had, or the weights in the sum are not the known ones.
+        UpdateError: a number in the sum is too large.
+        WardroundError: a simulated hospital failed at a stage of secure aggregation.
     """
     if secure is not None:
         return _add_up_securely(grid, messages, by_node, secure)
@@ -76,43 +105,50 @@ def add_up(
 def _add_up_securely(
     grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], secure: SecureSum
 ) -> tuple[list[Message], exact.FixedSum]:
-    def here(stage: str, messages: Iterable[Message]) -> list[Message]:
-        place = STAGES.index(stage)
-        gone = {node_id for node_id, last in secure.drops.items() if STAGES.index(last) <= place}
-        return [message for message in messages if message.metadata.dst_node_id not in gone]
-
-    def send(stage: str, messages: list[Message]) -> Iterable[Message]:
-        present = here(stage, messages)
-        return grid.send_and_receive(present) if present else []
+    def send(stage: str, messages: list[Message]) -> list[Message]:
+        present = secure.present(stage, messages)
+        replies = list(grid.send_and_receive(present)) if present else []
+        failed = [reply for reply in replies if reply.has_error()]
+        if failed and not secure.errors_are_drops:
+            raise WardroundError(
+                f'a hospital failed at stage "{stage}" of secure aggregation: {failed[0].error.reason} (committed '
+                "rounds are kept: resume if that can pass, else correct it and begin a new run)"
+            )
+        return replies
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
     # Of one message: a hospital that is sent something else refuses.
-    told = dict(wire.config_in(messages[0])) | wire.same_for_all(wire.assignment_of(messages[0]))
-    terms = secure.terms(model_digest=digest_of(wire.arrays_in(messages[0]), told))
+    terms = secure.terms(digest_of(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
     opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
-    asked = [message for message in here("mask", messages) if message.metadata.dst_node_id in opened.requests]
-    replies, total = _sum_over(grid, [ask_masked(opened, message) for message in asked], by_node, masked=True)
-    if any(reply.has_error() for reply in replies):
+    asked = [
+        ask_masked(opened, message)
+        for message in secure.present("mask", messages)
+        if message.metadata.dst_node_id in opened.requests
+    ]
+    replies, total = _sum_over(grid, asked, by_node, masked=True)
+    answered = [reply for reply in replies if not reply.has_error()]
+    if len(answered) < len(replies) and not secure.errors_are_drops:
         return replies, {}
     like = {name: total[name] for name in sorted(total) if name != wire.SUM_OF_WEIGHTS}
     weights = [total[name] for name in (wire.SUM_OF_WEIGHTS,) if name in total]
     vector = np.concatenate([flattened(like), *(array.reshape(1) for array in weights)]).astype(np.uint32)
-    active = [reply.metadata.src_node_id for reply in replies]
+    active = [reply.metadata.src_node_id for reply in answered]
     close_round(send, opened, active, vector)
     if terms.payload == "residues":
-        return replies, {name: part.astype(np.int64) for name, part in split_like(vector, like).items()}
+        return answered, {name: part.astype(np.int64) for name, part in split_like(vector, like).items()}
     quantiser = Quantiser(
         num_members=opened.members.shape.num_members, max_update=terms.max_update, max_weight=terms.max_weight
     )
     values, weight = quantiser.sums(vector)
-    _check_weight(weight, [secure.weights[node_id] for node_id in active], quantiser)
-    # Hospitals weigh their updates by records; a round's weights are shares of the cohort.
+    known = [secure.weights[node_id] for node_id in active]
+    _check_weight(weight, known, quantiser)
+    # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
     assigned = sum(by_node[node_id].weight for node_id in active)
-    summed = split_like(values * (assigned / weight), like)
+    summed = split_like(values * (assigned / sum(known)), like)
     if terms.payload == "parameters":
         sent = wire.arrays_in(asked[0])
         summed = {name: part + assigned * sent[name].astype(np.float64) for name, part in summed.items()}
-    return replies, {name: np.rint(part * 2.0**exact.FRACTION_BITS).astype(np.int64) for name, part in summed.items()}
+    return answered, exact.fixed_sum(summed)
 
 
 def _check_weight(weight: float, known: Sequence[float], quantiser: Quantiser) -> None:

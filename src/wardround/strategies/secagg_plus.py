@@ -52,10 +52,11 @@ class SecAggPlus(Strategy):
         Args:
             strategy: one of Flower's averaging strategies, or one with a true attribute `needs_only_sum`.
             roster: of the federation, with min_survivors and max_colluding; every hospital has its own copy.
-            max_update: largest change of a parameter in a round (> 0); a hospital whose update exceeds it drops out.
-                The mean is within num_hospitals * max_update / 2^31 of the exact one where every weight is
+            max_update: largest change of a parameter in a round (1e-30 to 1e30); a hospital whose update exceeds it
+                drops out. The mean is within num_hospitals * max_update / 2^31 of the exact one where every weight is
                 max_weight (`secagg.quantisation` has the general bound).
-            max_weight: largest number of examples of any hospital (> 0); the closer to the truth, the finer the sum.
+            max_weight: largest number of examples of any hospital (1e-30 to 1e30); the closer to the truth, the
+                finer the sum.
             timeout_seconds: to wait for the replies to one stage; training has Flower's own. None waits for ever.
 
         Raises:
@@ -68,8 +69,8 @@ class SecAggPlus(Strategy):
                 "attribute needs_only_sum = True"
             )
         for name, value in (("max_update", max_update), ("max_weight", max_weight)):
-            if not 0 < value < float("inf"):
-                raise ConfigError(f"{name} = {value} must be > 0 and finite")
+            if not 1e-30 <= value <= 1e30:
+                raise ConfigError(f"{name} = {value} must be >= 1e-30 and <= 1e30")
         self._strategy, self._roster = strategy, roster
         self._max_update, self._max_weight = float(max_update), float(max_weight)
         self._timeout_seconds = timeout_seconds
@@ -101,7 +102,7 @@ class SecAggPlus(Strategy):
             max_update=self._max_update,
             max_weight=self._max_weight,
             # Of one message: a hospital that is sent something else refuses.
-            model_digest=digest_of(self._before, wire.config_in(messages[0])),
+            model_digest=digest_of(self._before, wire.told_to_all(messages[0])),
         )
         try:
             self._opened = open_round(self._send, [m.metadata.dst_node_id for m in messages], terms, self._roster)

@@ -12,16 +12,24 @@ from safetensors.numpy import load_file
 from small_runs import charges_of, results_of, rows_of, small_config
 
 from wardround import wire
+from wardround.clients.secagg import SecAggMod
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
-from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.errors import ConfigError, ProtocolError, UpdateError, WardroundError
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions
+from wardround.rounds import HospitalProfile
+from wardround.secagg import simulated_roster
+from wardround.secagg.quantisation import Quantiser
 from wardround.secagg.records import STAGES
 from wardround.server import sums
-from wardround.server.secure_rounds import update_bound
+from wardround.server.hospitals import HospitalLink
+from wardround.server.planning import assign_round, plan_federation
+from wardround.server.release import noise_stddev
+from wardround.server.secure_terms import rounding_slack, update_bound
 from wardround.server.verify import verify_run
+from wardround.simulations import runs
 from wardround.simulations.forecast import plan
 from wardround.simulations.runs import resume, run
 
@@ -44,6 +52,22 @@ def settings(unit: str, placement: str, adaptive: bool = False, **sections: dict
     return small_config(**{name: whole.get(name, {}) | sections.get(name, {}) for name in whole | sections})
 
 
+def profiles(sizes: list[int]) -> list[HospitalProfile]:
+    return [
+        HospitalProfile(
+            hospital_id=f"hospital-{index:02d}",
+            num_train=size,
+            num_test=5,
+            fingerprint="0" * 64,
+            majority_accuracy=0.5,
+            task="classification",
+            input_shape=(30,),
+            num_outputs=2,
+        )
+        for index, size in enumerate(sizes)
+    ]
+
+
 def ideal(unit: str, placement: str, adaptive: bool = False, **sections: dict[str, Any]) -> Config:
     protocol = {"protocol": "secure-sum", "min-survivors": 3}
     return settings(unit, placement, adaptive, **{**sections, "aggregation": protocol})
@@ -53,7 +77,7 @@ def lose(monkeypatch: pytest.MonkeyPatch, names: set[str], round_number: int, st
     monkeypatch.setattr(
         "wardround.server.loop.draw_dropouts", lambda *given: frozenset(names if given[2] == round_number else ())
     )
-    monkeypatch.setattr("wardround.server.secure_rounds.draw_drop_stage", lambda *given: stage)
+    monkeypatch.setattr("wardround.server.secure_terms.draw_drop_stage", lambda *given: stage)
 
 
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
@@ -160,9 +184,20 @@ def test_an_update_that_does_not_fit_stops_the_run_and_is_not_sent(tmp_path: Pat
     assert charges_of(tmp_path / "run", "released") == []
 
 
-@pytest.mark.parametrize("changed", [{"max_grad_norm": 1e-9}, {"adaptive_clipping": True}])
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        # Held to what all were told alike.
+        ({"adaptive_clipping": True}, "are not those that the terms name"),
+        ({"noise_multiplier": 1e3}, "are not those that the terms name"),
+        ({"round_number": 2}, "are not those that the terms name"),
+        # Held to the hospital's own settings.
+        ({"sample_rate": 1e-12}, "sample_rate = 1e-12"),
+        ({"expected_batch_size": 1e30}, r"expected_batch_size = 1e\+30"),
+    ],
+)
 def test_a_hospital_that_is_told_something_else_sends_nothing(
-    changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changed: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = sums.ask_masked
 
@@ -173,8 +208,149 @@ def test_a_hospital_that_is_told_something_else_sends_nothing(
         return real(opened, message)
 
     monkeypatch.setattr(sums, "ask_masked", treacherous)
-    with pytest.raises(WardroundError, match=r"hospital hospital-01 failed.*are not those that the terms name"):
+    with pytest.raises(WardroundError, match=f"hospital hospital-01 failed.*{reason}"):
         run(settings("hospital", "central"), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("unit", "num_parameters", "least"), [("record", 11_000_000, 0.01), ("hospital", 11_000_000, 1e-6)]
+)
+def test_central_noise_covers_what_rounding_adds_to_the_sensitivity(
+    unit: str, num_parameters: int, least: float
+) -> None:
+    """Neighbours built to be as far apart as rounding can put them, against the sensitivity that the noise is for."""
+    planned = plan_federation(settings(unit, "central"), profiles([5000] * 10), num_parameters)
+    assignments = assign_round(planned, planned.names, 1, dict.fromkeys(planned.names, 1.0))
+    slack = rounding_slack(planned, assignments)
+    sensitivity = float(assignments[0].sensitivity or 1.0)
+    quantiser = Quantiser(num_members=10, max_update=update_bound(planned, assignments), max_weight=1.0)
+    step = quantiser.max_update / quantiser.levels
+    # Every coordinate is just below half a step without the record, and just above with it.
+    dimension = 100_000
+    moved = sensitivity / math.sqrt(num_parameters)
+    whole = math.floor(moved / step)
+    before = np.full(dimension, 0.499999 * step) if unit == "record" else np.zeros(dimension)
+    after = before + moved if unit == "record" else np.full(dimension, (whole + 0.500001) * step)
+    apart = np.abs(
+        quantiser.residues(after, 1.0).view(np.int32)[:-1].astype(float)
+        - quantiser.residues(before, 1.0).view(np.int32)[:-1]
+    )
+    exact = np.linalg.norm(after - before) * math.sqrt(num_parameters / dimension)
+    distance = np.linalg.norm(apart) * step * math.sqrt(num_parameters / dimension)
+    assert exact < distance <= exact + slack * sensitivity
+    assert slack > least
+    plain = noise_stddev(assignments)
+    assert noise_stddev(assignments, slack) == pytest.approx(plain * (1 + slack), rel=1e-12)
+
+
+@pytest.mark.parametrize("placement", ["none", "local", "distributed"])
+def test_where_noise_is_added_before_the_rounding_it_costs_nothing(placement: str) -> None:
+    unit = "record" if placement == "none" else "hospital"
+    planned = plan_federation(settings(unit, placement), profiles([50] * 4), 62)
+    assignments = assign_round(planned, planned.names, 1, dict.fromkeys(planned.names, 1.0))
+    assert rounding_slack(planned, assignments) == 0.0
+
+
+def test_sums_too_large_for_the_exact_sum_are_refused(tmp_path: Path) -> None:
+    huge = {"aggregation": {"protocol": "secagg+", "min-survivors": 3, "max-update": 1e12}}
+    with pytest.raises(UpdateError, match=r"must be finite and below 4194304 in magnitude"):
+        run(settings("record", "none", training={"num-rounds": 1, "learning-rate": 1e9}, **huge), out=tmp_path / "run")
+
+
+def test_a_simulated_hospital_that_fails_at_a_stage_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, "hospital-02", "share", times=1)
+    with pytest.raises(WardroundError, match=r'a hospital failed at stage "share".*ConnectionError: gone.*resume'):
+        run(settings("hospital", "distributed"), out=tmp_path / "run")
+    whole = run(settings("hospital", "distributed"), out=tmp_path / "whole").folder
+    assert results_of(resume(tmp_path / "run").folder) == results_of(whole)
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, name: str, stage: str, times: int) -> None:
+    """Let a hospital fail at a stage, the first few times."""
+    real, left = SecAggMod.__call__, [times]
+
+    def failing(self: SecAggMod, message: Message, context: Any, call_next: Any) -> Message:
+        record = message.content.get(wire.SECAGG)
+        here = f"hospital-{int(context.node_config['partition-id']) + 1:02d}" == name
+        if record is not None and record["stage"] == stage and here and left[0]:  # type: ignore[call-overload, index]
+            left[0] -= 1
+            raise ConnectionError("gone")
+        return real(self, message, context, call_next)
+
+    monkeypatch.setattr(SecAggMod, "__call__", failing)
+
+
+def with_sites(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
+    """Run over sites with a roster, whose keys happen to be the simulated ones."""
+    real = runs.federate
+    roster = simulated_roster(7, tuple(sorted(EXACT)), **({"min_survivors": 3, "max_colluding": 0} | numbers))
+    monkeypatch.setattr(runs, "federate", lambda *given, **options: real(*given, **options, roster=roster))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_site_that_fails_at_a_stage_is_left_out_of_the_round(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_sites(monkeypatch)
+    fail(monkeypatch, "hospital-02", stage, times=1)
+    result = run(settings("hospital", "distributed"), out=tmp_path / "run")
+    completed = [row["num_completed"] for row in rows_of(result.folder / "rounds.csv")]
+    assert completed == ["0", "4" if stage in ("confirm", "unmask") else "3", "4"]
+    assert verify_run(result.folder)[0] == []
+
+
+def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers may be others the second time: two sums, charged once, whose difference is one site's."""
+    with_sites(monkeypatch)
+    real = HospitalLink.evaluate
+
+    def failing(self: HospitalLink, strategy: Any, arrays: Any, round_number: int) -> Any:
+        if round_number == 1:
+            raise WardroundError("a node is gone")
+        return real(self, strategy, arrays, round_number)
+
+    with monkeypatch.context() as patch, pytest.raises(WardroundError, match="a node is gone"):
+        patch.setattr(HospitalLink, "evaluate", failing)
+        run(settings("hospital", "distributed"), out=tmp_path / "run")
+    asked: list[int] = []
+    patched = sums.add_up
+    monkeypatch.setattr(
+        "wardround.server.hospitals.add_up",
+        lambda grid, messages, by_node, secure: (
+            asked.append(secure.round_number) or patched(grid, messages, by_node, secure)
+        ),
+    )
+    result = resume(tmp_path / "run")
+    assert asked == [2]
+    (sentence,) = result.summary["left_out"]
+    assert "round 1 was charged but left the model as it was: the run was interrupted in it" in sentence
+    rows = rows_of(result.folder / "rounds.csv")
+    assert [row["num_completed"] for row in rows] == ["0", "0", "4"]
+    assert 0 < float(rows[1]["epsilon_max"]) < float(rows[2]["epsilon_max"])
+    assert verify_run(result.folder)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"min_survivors": 4}, r"min-survivors = 3 must be the 4 of the roster"),
+        ({"max_colluding": 1}, r"max-colluding = 0 must be the 1 of the roster"),
+    ],
+)
+def test_settings_that_are_not_the_rosters(
+    numbers: dict[str, int], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_sites(monkeypatch, **numbers)
+    with pytest.raises(ConfigError, match=message):
+        run(settings("hospital", "distributed"), out=tmp_path / "run")
+
+
+def test_a_hospital_outside_the_roster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_sites(monkeypatch)
+    with pytest.raises(ConfigError, match="hospital hospital-05 is not in the roster"):
+        run(settings("hospital", "distributed", federation={"num-hospitals": 5}), out=tmp_path / "run")
 
 
 def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +389,7 @@ def test_clips_bound_what_is_sent(
         return 1e3
 
     monkeypatch.setattr(LocalTrainer, "train", watched)
-    monkeypatch.setattr("wardround.server.secure_rounds.update_bound", noting)
+    monkeypatch.setattr("wardround.server.secure_terms.update_bound", noting)
     run(settings(unit, placement, adaptive, training={"num-rounds": 1}), out=tmp_path / "run")
     assert len(largest) == 4
     assert 0 < max(largest) <= bounds[0] < math.inf
@@ -226,7 +402,7 @@ def test_clips_bound_what_is_sent(
         ({"min-survivors": 3, "max-colluding": 2}, r"min-survivors = 3 must be >= 4 .* max-colluding = 2"),
         ({"protocol": "plain", "max-colluding": 1}, r"max-colluding = 1 has no meaning with protocol = \"plain\""),
         ({"protocol": "secure-sum", "max-colluding": 3}, r"min-survivors = 3 must be >= 4 .*\"secure-sum\""),
-        ({"max-update": 0.0}, r"max-update = 0.0 must be > 0"),
+        ({"max-update": 0.0}, r"max-update = 0.0 must be >= 1e-30"),
         ({"strategy": "flwr.serverapp.strategy:FedMedian"}, r"wants every hospital's update by itself"),
     ],
 )

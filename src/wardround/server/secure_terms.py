@@ -1,23 +1,24 @@
-"""The terms of secure aggregation for a round of the loop: what is summed, and how large it can be.
+"""What is summed by secure aggregation in a round of the loop, how large it can be, and what rounding it costs.
 
 Where a clip bounds what is sent, the bound of the sum follows from it; a noise beyond 16 standard deviations, which one
 draw in 10^50 has, is refused by the hospital like any number that does not fit. What is left out on purpose: the
 protocol (see `wardround.secagg`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from wardround.rounds import Assignment
-from wardround.secagg import Roster, Terms
+from wardround.secagg import Roster
+from wardround.secagg.quantisation import Quantiser
 from wardround.server.cohorts import draw_drop_stage
 from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.sums import SecureSum
 
-__all__ = ["secure_sum_for", "update_bound"]
+__all__ = ["rounding_slack", "secure_sum_for", "update_bound"]
 
 _DEVIATIONS = 16.0
-_FLOAT32_SLACK = 1 + 2.0**-20
+_FLOAT32_SLACK = 1 + 2.0**-16
 
 
 def secure_sum_for(
@@ -26,6 +27,7 @@ def secure_sum_for(
     *,
     run_id: str,
     roster: Roster,
+    real_sites: bool,
     node_of: Mapping[str, int],
     silent: frozenset[str],
 ) -> SecureSum:
@@ -36,31 +38,25 @@ def secure_sum_for(
         assignments: of the cohort, at least one.
         run_id: of the run.
         roster: of the federation.
+        real_sites: whether hospitals are sites with keys of their own, which may fail or refuse.
         node_of: node ids by hospital.
         silent: simulated hospitals that vanish in the round, each at a stage drawn for it.
     """
-    aggregation, first = plan.config.aggregation, assignments[0]
-    payload = {"distributed": "residues", "central": "values"}.get(first.placement, "parameters")
-    if first.max_grad_norm is None:
-        payload = "parameters"
-    cell = mechanism_in(plan.config)
+    first, cell = assignments[0], mechanism_in(plan.config)
+    payload = "parameters" if cell is None else {"distributed": "residues", "central": "values"}.get(cell.placement)
     records = {h.profile.hospital_id: float(h.profile.num_train) for h in plan.hospitals}
-    same = cell is not None and cell.sends_sum
-    weights = {node_of[a.hospital_id]: 1.0 if same else records[a.hospital_id] for a in assignments}
-    weighted = payload != "residues"
-    terms = partial(
-        Terms,
-        federation=roster.federation,
+    # As `clients.app` weighs: gradient sums alike, all else by records.
+    alike = cell is not None and cell.sends_sum
+    return SecureSum(
+        roster=roster,
         run_id=run_id,
         round_number=first.round_number,
-        min_survivors=aggregation.min_survivors,
-        max_colluding=aggregation.max_colluding,
-        payload=payload,
-        max_update=update_bound(plan, assignments) if weighted else 0.0,
-        max_weight=max(weights.values()) if weighted else 0.0,
+        payload=payload or "parameters",
+        max_update=update_bound(plan, assignments),
+        weights={node_of[a.hospital_id]: 1.0 if alike else records[a.hospital_id] for a in assignments},
+        drops={node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent},
+        errors_are_drops=real_sites,
     )
-    drops = {node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent}
-    return SecureSum(terms=terms, payload=payload, weights=weights, roster=roster, drops=drops)
 
 
 def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
@@ -79,3 +75,18 @@ def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> flo
     elif first.placement == "local":
         largest *= 1 + _DEVIATIONS * max(a.noise_multiplier for a in assignments)
     return largest * _FLOAT32_SLACK
+
+
+def rounding_slack(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
+    """Return by how much of itself the sensitivity grows when contributions are rounded before central noise is added.
+
+    Two sums that are a sensitivity S apart are at most S + sqrt(d) s apart when every coordinate of the contribution
+    that differs is rounded to multiples of s, by half a step on either side. Noise that is added before the rounding
+    (local), or to whole numbers (distributed), needs none of this.
+    """
+    first = assignments[0]
+    if plan.config.aggregation.protocol != "secagg+" or first.max_grad_norm is None or first.placement != "central":
+        return 0.0
+    step = update_bound(plan, assignments) / Quantiser(num_members=len(assignments), max_update=1, max_weight=1).levels
+    dimension = plan.num_parameters + int(first.adaptive_clipping)
+    return math.sqrt(dimension) * step / float(first.sensitivity or first.max_grad_norm)
