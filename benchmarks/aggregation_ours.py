@@ -36,20 +36,14 @@ def write_sites(folder: Path, case: Case) -> None:
 
 def wardround_app(case: Case, folder: Path) -> ClientApp:
     """Return the client of our SecAgg+: key and roster are read from files at every message, as on a SuperNode."""
-    from wardround import wire
-    from wardround.clients.secagg import SecAggMod, weight_in_metrics
+    from wardround.clients.secagg import SecAggMod
     from wardround.secagg import Site, read_site
 
     def site_of(context: Context) -> Site:
         name = f"client-{context.node_config['partition-id']}"
         return read_site(name, folder / name, folder / "roster.toml")
 
-    def weight_of(message: Message, reply: Message) -> float:
-        if wire.ASSIGNMENT in message.content:
-            return wire.assignment_of(message).weight
-        return weight_in_metrics(message, reply)
-
-    mods = [partial(vanish, gone_sometime, case), forget, SecAggMod(site_of, weight_of=weight_of)]
+    mods = [partial(vanish, gone_sometime, case), forget, SecAggMod(site_of)]
     return plain_app(case, folder, mods)
 
 
@@ -113,7 +107,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
             wire.with_assignment(Message(content, dst_node_id=node_id, message_type="train"), assignment)
             for node_id, assignment in by_node.items()
         ]
-        how = secure_sum(case, folder, round_number, max(weights.values()), drops) if secure else None
+        how = secure_sum(case, folder, round_number, drops) if secure else None
         replies, total = add_up(grid, messages, by_node, how)
         active = [reply.metadata.src_node_id for reply in replies if not reply.has_error()]
         return exact.mean(total, sum(weights[node_id] for node_id in active), model)["weights"]
@@ -121,23 +115,21 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     return run_round
 
 
-def secure_sum(case: Case, folder: Path, round_number: int, max_weight: float, drops: Mapping[int, str]) -> Any:
+def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, str]) -> Any:
     """Return what our round loop hands to `add_up`."""
-    from wardround.secagg import Terms, read_roster
+    from wardround.secagg import read_roster
     from wardround.server.sums import SecureSum
 
-    terms = partial(
-        Terms,
-        federation="benchmark",
+    return SecureSum(
+        roster=read_roster(folder / "roster.toml"),
         run_id="benchmark",
         round_number=round_number,
-        min_survivors=case.min_survivors,
-        max_colluding=0,
         payload="parameters",
         max_update=MAX_UPDATE,
-        max_weight=max_weight,
+        weights={number + 1: float(num_examples(number)) for number in range(case.num_clients)},
+        drops=drops,
+        errors_are_drops=True,
     )
-    return SecureSum(terms=terms, payload="parameters", roster=read_roster(folder / "roster.toml"), drops=drops)
 
 
 PLAIN, FLOWERS, OURS = "plain", "flower-secagg+", "wardround-secagg+"
