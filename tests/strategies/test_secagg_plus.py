@@ -117,6 +117,20 @@ def test_the_wrapped_strategy_sees_one_reply_with_the_mean_and_the_weight() -> N
     assert metrics == {}  # of the hospitals' metrics, none
 
 
+def test_an_app_may_train_in_the_memory_that_it_was_given() -> None:
+    app = ClientApp(mods=[SecAggMod(site_of)])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = wire.arrays_in(message)
+        arrays["weight"] += 1.0
+        metrics = MetricRecord({"num-examples": 10})
+        return Message(RecordDict({"arrays": wire.array_record(arrays), "metrics": metrics}), reply_to=message)
+
+    arrays, _ = one_round(secagg(), grid_of(lambda: app))
+    np.testing.assert_allclose(wire.arrays_of(arrays)["weight"], MODEL["weight"] + 1.0, atol=1e-6)
+
+
 def test_a_server_optimizer_takes_its_step_on_the_mean() -> None:
     model = {name: MODEL[name] for name in ("weight", "bias")}
     plain = FedAdam(**NODES, eta=0.1)

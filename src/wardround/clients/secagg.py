@@ -134,7 +134,8 @@ class SecAggMod:
         context: Context,
         call_next: ClientAppCallable,
     ) -> Message:
-        name, sent = _one_array_record(message.content)
+        name, record = _one_array_record(message.content)
+        sent = wire.arrays_of(record)
         told = digest_of(sent, wire.told_to_all(message))
         memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
         # Before training: these masks are for this message alone, whatever becomes of it.
@@ -142,10 +143,11 @@ class SecAggMod:
         _remember(context, memory)
         content = RecordDict(dict(message.content.items()))
         del content[wire.SECAGG]
-        content[name] = wire.array_record({key: sent[key] for key in sent if key != wire.SUM_OF_WEIGHTS})
+        # As they came: from a Flower Array the app takes a copy of its own, which it may train in place.
+        content[name] = ArrayRecord({key: array for key, array in record.items() if key != wire.SUM_OF_WEIGHTS})
+        sent.pop(wire.SUM_OF_WEIGHTS, None)
         message.content = content
         reply = _trained(site, message, context, call_next)
-        sent = wire.arrays_of(content[name])  # type: ignore[arg-type]
         vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
         vector.flags.writeable = False  # so that nobody has to copy it before it is sent
@@ -205,18 +207,18 @@ def _reply(message: Message, record: Any) -> Message:
     return Message(RecordDict({wire.SECAGG: ConfigRecord(wire.leaving(record))}), reply_to=message)
 
 
-def _one_array_record(content: RecordDict) -> tuple[str, dict[str, NDArray[Any]]]:
+def _one_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
     found = [(name, record) for name, record in content.items() if isinstance(record, ArrayRecord)]
     if len(found) != 1:
         raise UpdateError(f"{len(found)} ArrayRecords in a message, which must be 1 to be summed")
-    return found[0][0], wire.arrays_of(found[0][1])
+    return found[0]
 
 
 def _vector(
     terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
 ) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
     """Return what is to be masked, and arrays with the names and shapes of its parts; names are in order of text."""
-    _, arrays = _one_array_record(reply.content)
+    arrays = wire.arrays_of(_one_array_record(reply.content)[1])
     check_alike(arrays, sent)
     like = {name: sent[name] for name in sorted(sent)}
     values = flattened({name: arrays[name] for name in like})

@@ -72,20 +72,20 @@ class Quantiser:
         residues = np.empty(len(values) + 1, np.uint32)
         signed = residues.view(np.int32)
         scale = weight / self.max_weight * self.levels / self.max_update
-        largest = 0.0
+        buffer = np.empty(min(_BLOCK, len(values)))
         for start in range(0, len(values), _BLOCK):
-            part = np.asarray(values[start : start + _BLOCK], np.float64)
-            if before is not None:
-                with np.errstate(invalid="ignore", over="ignore"):  # refused below
-                    part = part - before[start : start + _BLOCK]
-            # max carries a nan along, so one pass checks everything.
-            largest = float(np.maximum(largest, np.abs(part).max()))
-            if not largest <= self.max_update:
+            part = buffer[: min(_BLOCK, len(values) - start)]
+            with np.errstate(invalid="ignore", over="ignore"):  # refused below
+                less = 0.0 if before is None else before[start : start + _BLOCK]
+                np.subtract(values[start : start + _BLOCK], less, out=part, dtype=np.float64)
+            # Both carry a nan along, so that every number is checked.
+            if not max(part.max(), -part.min()) <= self.max_update:
                 raise UpdateError(
                     f"an update is not finite, or larger than {self.max_update:g} in magnitude (max-update): raise "
                     "max-update on the server, or lower the learning rate"
                 )
-            signed[start : start + len(part)] = np.rint(part * scale)
+            part *= scale
+            signed[start : start + len(part)] = np.rint(part, out=part)
         signed[-1] = round(weight / self.max_weight * self.levels)
         return residues
 
@@ -109,7 +109,8 @@ def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     for name, array in arrays.items():
         if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
             raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
-    return np.concatenate([np.asarray(array).reshape(-1) for array in arrays.values()] or [np.zeros(0)])
+    parts = [np.asarray(array).reshape(-1) for array in arrays.values()] or [np.zeros(0)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def split_like(flat: NDArray[Any], like: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
