@@ -143,4 +143,31 @@ def test_lazy_arrays_are_what_flowers_are(array: Any) -> None:
     again = pickle.loads(pickle.dumps(lazy, protocol=5, buffer_callback=buffers.append), buffers=buffers)
     np.testing.assert_array_equal(again.numpy(), array)
     record = wire.array_record({"a": array})
-    assert wire.arrays_of(record)["a"] is array
+    assert np.shares_memory(wire.arrays_of(record)["a"], array) == bool(array.size)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(2.5),
+        np.zeros((0, 3)),
+        np.array([True, False]),
+        np.arange(3, dtype=">i4"),
+    ],
+)
+def test_arrays_are_read_as_flower_reads_them_without_a_copy(array: Any) -> None:
+    record = ArrayRecord({"eager": Array(array)})
+    record["lazy"] = wire.LazyArray(array)
+    read = wire.arrays_of(record)
+    for name in record:
+        np.testing.assert_array_equal(read[name], record[name].numpy())
+        assert (read[name].dtype, read[name].shape) == (array.dtype, array.shape)
+        assert not (read[name].flags.owndata or read[name].flags.writeable)
+    assert np.shares_memory(read["lazy"], array) == bool(array.size)
+
+
+def test_arrays_that_flower_cannot_read_are_refused_as_it_does() -> None:
+    with pytest.raises(TypeError, match="Unsupported serialization type"):
+        wire.arrays_of(ArrayRecord({"a": Array("float32", (1,), "other", b"")}))

@@ -4,13 +4,16 @@
 engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
+from io import BytesIO
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.typing import NDArray
+from numpy.lib import format as npy_format
 
 from wardround.errors import ProtocolError
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile
@@ -168,8 +171,25 @@ def config_in(message: Message) -> ConfigRecord:
 
 
 def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:
-    """Return the named arrays of a record."""
-    return {name: array.numpy() for name, array in record.items()}
+    """Return the named arrays of a record to read from, not copied; Flower's own `Array.numpy` copies its bytes."""
+    return {name: _view(array) for name, array in record.items()}
+
+
+def _view(array: Array) -> NDArray:
+    if isinstance(array, LazyArray):
+        shared: NDArray = array.__dict__["ndarray"].view()
+        shared.flags.writeable = False  # others may read the same memory
+        return shared
+    if array.stype != "numpy.ndarray":
+        return array.numpy()
+    stream = BytesIO(array.data)
+    if npy_format.read_magic(stream) != (1, 0):
+        return array.numpy()
+    shape, is_fortran, dtype = npy_format.read_array_header_1_0(stream)
+    if dtype.hasobject:
+        return array.numpy()
+    values = np.frombuffer(array.data, dtype, math.prod(shape), offset=stream.tell())
+    return values.reshape(shape, order="F" if is_fortran else "C")
 
 
 def with_assignment(message: Message, assignment: Assignment) -> Message:
