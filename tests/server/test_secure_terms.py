@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from small_runs import charges_of, results_of, rows_of, small_config
 
 from wardround import wire
+from wardround.clients import app
 from wardround.clients.secagg import SecAggMod
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
@@ -25,6 +26,7 @@ from wardround.secagg.quantisation import Quantiser
 from wardround.secagg.records import STAGES
 from wardround.server import sums
 from wardround.server.hospitals import HospitalLink
+from wardround.server.placements import plan_notes
 from wardround.server.planning import assign_round, plan_federation
 from wardround.server.release import noise_stddev
 from wardround.server.secure_terms import rounding_slack, update_bound
@@ -330,6 +332,21 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [row["num_completed"] for row in rows] == ["0", "0", "4"]
     assert 0 < float(rows[1]["epsilon_max"]) < float(rows[2]["epsilon_max"])
     assert verify_run(result.folder)[0] == []
+
+
+def test_why_hospitals_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_sites(monkeypatch)
+    other = simulated_roster(7, tuple(sorted(EXACT)), min_survivors=4, max_colluding=0)
+    real = app.simulated_site
+    monkeypatch.setattr(app, "simulated_site", lambda *given, **options: replace(real(*given, **options), roster=other))
+    result = run(settings("hospital", "distributed", training={"num-rounds": 1}), out=tmp_path / "run")
+    (sentence,) = result.summary["left_out"]
+    assert "hospital-01 refuses, and sends nothing: min_survivors = 3 was asked for, and this site's roster" in sentence
+
+
+def test_the_plan_says_how_many_must_stay() -> None:
+    notes = plan_notes(plan(settings("record", "local", federation={"num-hospitals": 5})))
+    assert "with secure aggregation 4 of the 5 hospitals of a round must stay to its end" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,7 @@ class HospitalLink:
                 return TrainedRound(arrays=None, executions={}, abandoned=str(error))
             next_arrays = None
             if released is not None:
-                metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(replies))})
-                content = RecordDict({wire.ARRAYS: wire.array_record(released.arrays), wire.METRICS: metrics})
-                one = Message(content, reply_to=messages[0])
+                one = _one_reply(released, len(replies), messages[0])
                 next_arrays, quantile = self._aggregated(strategy, arrays, round_number, [one], 1), released.quantile
         else:
             replies = self._answered(self.grid.send_and_receive(messages))
@@ -170,6 +168,13 @@ class HospitalLink:
 
     def _name_of(self, reply: Message) -> str:
         return self.name_of[reply.metadata.src_node_id]
+
+
+def _one_reply(released: Released, num_replies: int, message: Message) -> Message:
+    """Return the mean as the one reply that a strategy which needs only the sum is given."""
+    metrics = MetricRecord({wire.NUM_EXAMPLES: float(num_replies)})
+    content = RecordDict({wire.ARRAYS: wire.array_record(released.arrays), wire.METRICS: metrics})
+    return Message(content, reply_to=message)
 
 
 def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivors: int) -> TrainedRound:

@@ -12,7 +12,8 @@ from typing import Any
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
 from wardround.privacy.policy import check_target_delta
-from wardround.server.cohorts import draw_cohort
+from wardround.secagg import shape_of
+from wardround.server.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in
 from wardround.server.plans import FederationPlan, HospitalPlan
 
@@ -46,10 +47,17 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
 
 def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
-    cell = plan.mechanism
-    if cell is None:
-        return ()
+    cell, aggregation = plan.mechanism, plan.config.aggregation
     notes = []
+    if aggregation.protocol == "secagg+":
+        size = cohort_size(len(plan.names), plan.config.training.fraction_train)
+        shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)
+        notes.append(
+            f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
+            "round is charged and changes nothing"
+        )
+    if cell is None:
+        return tuple(notes)
     if cell.placement == "distributed" and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
         notes.append(
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "

@@ -5,15 +5,16 @@ What is left out on purpose: who is asked and with what (see `hospitals`), and w
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from wardround import arrays as exact
 from wardround import wire
-from wardround.errors import ProtocolError, WardroundError
+from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, digest_of
@@ -22,6 +23,9 @@ from wardround.secagg.records import STAGES
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
 
 __all__ = ["SecureSum", "SummingGrid", "add_up"]
+
+
+_MOST_REASONS = 3
 
 
 @runtime_checkable
@@ -105,50 +109,83 @@ def add_up(
 def _add_up_securely(
     grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], secure: SecureSum
 ) -> tuple[list[Message], exact.FixedSum]:
+    refusals: list[str] = []
+
     def send(stage: str, messages: list[Message]) -> list[Message]:
         present = secure.present(stage, messages)
         replies = list(grid.send_and_receive(present)) if present else []
-        failed = [reply for reply in replies if reply.has_error()]
-        if failed and not secure.errors_are_drops:
+        refusals.extend(f'stage "{stage}": {reply.error.reason}' for reply in replies if reply.has_error())
+        if refusals and not secure.errors_are_drops:
             raise WardroundError(
-                f'a hospital failed at stage "{stage}" of secure aggregation: {failed[0].error.reason} (committed '
-                "rounds are kept: resume if that can pass, else correct it and begin a new run)"
+                f"a hospital failed at {refusals[0]} (committed rounds are kept: resume if that can pass, else correct "
+                "it and begin a new run)"
             )
         return replies
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
     # Of one message: a hospital that is sent something else refuses.
     terms = secure.terms(digest_of(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
-    opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
-    asked = [
-        ask_masked(opened, message)
-        for message in secure.present("mask", messages)
-        if message.metadata.dst_node_id in opened.requests
-    ]
-    replies, total = _sum_over(grid, asked, by_node, masked=True)
-    answered = [reply for reply in replies if not reply.has_error()]
-    if len(answered) < len(replies) and not secure.errors_are_drops:
-        return replies, {}
-    like = {name: total[name] for name in sorted(total) if name != wire.SUM_OF_WEIGHTS}
-    weights = [total[name] for name in (wire.SUM_OF_WEIGHTS,) if name in total]
-    vector = np.concatenate([flattened(like), *(array.reshape(1) for array in weights)]).astype(np.uint32)
-    active = [reply.metadata.src_node_id for reply in answered]
-    close_round(send, opened, active, vector)
+    try:
+        opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
+        asked = [
+            ask_masked(opened, message)
+            for message in secure.present("mask", messages)
+            if message.metadata.dst_node_id in opened.requests
+        ]
+        replies, total = _sum_over(grid, asked, by_node, masked=True)
+        answered = [reply for reply in replies if not reply.has_error()]
+        if len(answered) < len(replies) and not secure.errors_are_drops:
+            return replies, {}
+        refusals.extend(f"training: {reply.error.reason}" for reply in replies if reply.has_error())
+        active = [reply.metadata.src_node_id for reply in answered]
+        like = {name: total[name] for name in sorted(total) if name != wire.SUM_OF_WEIGHTS}
+        vector = _in_one(like, total)
+        close_round(send, opened, active, vector)
+    except CohortError as error:
+        raise CohortError("; ".join([str(error), *refusals[:_MOST_REASONS]])) from None
     if terms.payload == "residues":
         return answered, {name: part.astype(np.int64) for name, part in split_like(vector, like).items()}
-    quantiser = Quantiser(
-        num_members=opened.members.shape.num_members, max_update=terms.max_update, max_weight=terms.max_weight
-    )
+    shares = {node_id: by_node[node_id].weight for node_id in active}
+    before = wire.arrays_in(asked[0]) if terms.payload == "parameters" else None
+    return answered, _weighted_sum(vector, like, terms, opened.members.shape.num_members, secure, shares, before)
+
+
+def _in_one(like: Mapping[str, NDArray[Any]], total: exact.FixedSum) -> NDArray[np.uint32]:
+    """Return the sum modulo 2^32 as the vector that masks go over: all names in order, then the weight."""
+    weights = [total[name].reshape(1) for name in (wire.SUM_OF_WEIGHTS,) if name in total]
+    return np.concatenate([flattened(like), *weights]).astype(np.uint32)
+
+
+def _weighted_sum(
+    vector: NDArray[np.uint32],
+    like: Mapping[str, NDArray[Any]],
+    terms: Terms,
+    num_members: int,
+    secure: SecureSum,
+    shares: Mapping[int, float],
+    before: Mapping[str, NDArray[Any]] | None,
+) -> exact.FixedSum:
+    """Return the sum of shares times numbers, as `arrays.accumulate` would have made it.
+
+    Args:
+        vector: unmasked residues, the weight last.
+        like: names and shapes of the rest.
+        terms: of the round.
+        num_members: of the round.
+        secure: for the weights that are known.
+        shares: of the cohort, by node id, of those in the sum.
+        before: parameters that differences were taken to; None where numbers were summed as they are.
+    """
+    quantiser = Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
     values, weight = quantiser.sums(vector)
-    known = [secure.weights[node_id] for node_id in active]
+    known = [secure.weights[node_id] for node_id in shares]
     _check_weight(weight, known, quantiser)
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
-    assigned = sum(by_node[node_id].weight for node_id in active)
+    assigned = sum(shares.values())
     summed = split_like(values * (assigned / sum(known)), like)
-    if terms.payload == "parameters":
-        sent = wire.arrays_in(asked[0])
-        summed = {name: part + assigned * sent[name].astype(np.float64) for name, part in summed.items()}
-    return answered, exact.fixed_sum(summed)
+    if before is not None:
+        summed = {name: part + assigned * before[name].astype(np.float64) for name, part in summed.items()}
+    return exact.fixed_sum(summed)
 
 
 def _check_weight(weight: float, known: Sequence[float], quantiser: Quantiser) -> None:
