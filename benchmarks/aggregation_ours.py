@@ -31,7 +31,7 @@ def write_sites(folder: Path, case: Case) -> None:
 
     keys = {f"client-{number}": new_site_key(folder / f"client-{number}") for number in range(case.num_clients)}
     roster = Roster(federation="benchmark", verify_keys=keys, min_survivors=case.min_survivors)
-    write_roster(folder / "roster.toml", roster)
+    write_roster(folder / "roster.json", roster)
 
 
 def wardround_app(case: Case, folder: Path) -> ClientApp:
@@ -41,7 +41,7 @@ def wardround_app(case: Case, folder: Path) -> ClientApp:
 
     def site_of(context: Context) -> Site:
         name = f"client-{context.node_config['partition-id']}"
-        return read_site(name, folder / name, folder / "roster.toml")
+        return read_site(name, folder / name, folder / "roster.json")
 
     mods = [partial(vanish, gone_sometime, case), forget, SecAggMod(site_of)]
     return plain_app(case, folder, mods)
@@ -65,7 +65,7 @@ def wardround_rounds(grid: Any, case: Case, folder: Path) -> Callable[[int], np.
     from wardround.strategies import SecAggPlus
 
     averaging = FedAvg(fraction_evaluate=0.0, min_train_nodes=case.num_clients, min_available_nodes=case.num_clients)
-    roster = read_roster(folder / "roster.toml")
+    roster = read_roster(folder / "roster.json")
     strategy = SecAggPlus(averaging, roster, max_update=MAX_UPDATE, max_weight=MAX_WEIGHT)
     model = initial_model(case.num_parameters)
 
@@ -121,7 +121,7 @@ def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, 
     from wardround.server.sums import SecureSum
 
     return SecureSum(
-        roster=read_roster(folder / "roster.toml"),
+        roster=read_roster(folder / "roster.json"),
         run_id="benchmark",
         round_number=round_number,
         payload="parameters",

@@ -14,10 +14,10 @@ from wardround.secagg import Roster, new_site_key, write_roster
 
 
 def make_keys(folder: Path, names: Sequence[str]) -> Roster:
-    """Write NAME.key for every hospital and roster.toml into a folder, and return the roster; one may drop out."""
+    """Write NAME.key for every hospital and roster.json into a folder, and return the roster; one may drop out."""
     keys = {name: new_site_key(folder / f"{name}.key") for name in names}
     roster = Roster(federation="least squares", verify_keys=keys, min_survivors=max(2, len(names) - 1))
-    write_roster(folder / "roster.toml", roster)
+    write_roster(folder / "roster.json", roster)
     return roster
 
 
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
     made = make_keys(target, sys.argv[2:])
-    print(f"{target}/roster.toml: {', '.join(made.verify_keys)}; at least {made.min_survivors} in every sum")
+    print(f"{target}/roster.json: {', '.join(made.verify_keys)}; at least {made.min_survivors} in every sum")

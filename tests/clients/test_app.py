@@ -160,8 +160,8 @@ def real_site(tmp_path: Path) -> dict[str, str]:
     """Node config of a site with a key and a roster."""
     names = [hospital.hospital_id for hospital in _FEDERATION.hospitals]
     keys = {name: new_site_key(tmp_path / f"{name}.key") for name in names}
-    write_roster(tmp_path / "roster.toml", Roster(federation="three", verify_keys=keys, min_survivors=2))
-    paths = {"site-key": str(tmp_path / f"{names[0]}.key"), "roster": str(tmp_path / "roster.toml")}
+    write_roster(tmp_path / "roster.json", Roster(federation="three", verify_keys=keys, min_survivors=2))
+    paths = {"site-key": str(tmp_path / f"{names[0]}.key"), "roster": str(tmp_path / "roster.json")}
     return {"hospital": names[0], **paths}
 
 

@@ -66,8 +66,8 @@ def test_the_example_app_on_supernodes_without_the_one_that_refuses(folder: Path
     """Five SuperNodes with TLS and keys; the fifth keeps a roster that asks for more hospitals than the others'."""
     names = [*HOSPITALS, "careful"]
     roster = module(APP / "make_keys.py").make_keys(folder, names)
-    write_roster(folder / "careful.toml", replace(roster, min_survivors=5))
-    rosters = [folder / "roster.toml"] * len(HOSPITALS) + [folder / "careful.toml"]
+    write_roster(folder / "careful.json", replace(roster, min_survivors=5))
+    rosters = [folder / "roster.json"] * len(HOSPITALS) + [folder / "careful.json"]
     configs = [
         {"hospital": name, "site-key": str(folder / f"{name}.key"), "roster": str(path)}
         for name, path in zip(names, rosters, strict=True)

@@ -18,7 +18,7 @@ PEM = (Encoding.PEM, PrivateFormat.PKCS8)
 def files(tmp_path):
     """Return the folder of two sites with keys and a roster."""
     keys = {name: new_site_key(tmp_path / f"{name}.pem") for name in ("north", "süd")}
-    write_roster(tmp_path / "roster.toml", roster_of(keys))
+    write_roster(tmp_path / "roster.json", roster_of(keys))
     return tmp_path
 
 
@@ -29,7 +29,7 @@ def roster_of(keys, **changes):
 
 def test_what_was_written_is_read(files):
     for name in ("north", "süd"):
-        site = read_site(name, files / f"{name}.pem", files / "roster.toml")
+        site = read_site(name, files / f"{name}.pem", files / "roster.json")
         assert site.name == name
         assert site.roster.verify_keys[name] == verify_key(site.signing_key)
         assert site.roster == roster_of(site.roster.verify_keys)
@@ -73,35 +73,36 @@ def test_keys_that_can_not_be_read(files):
         with pytest.raises(
             ConfigError, match=f"can't read the site key .*broken-{name}.pem: .*; make one with new_site"
         ):
-            read_site("north", path, files / "roster.toml")
+            read_site("north", path, files / "roster.json")
     (files / "rsa.pem").write_bytes(generate_private_key(65537, 2048).private_bytes(*PEM, NoEncryption()))
     with pytest.raises(ConfigError, match=r"the site key .*rsa.pem is no Ed25519 key: make one with new_site_key"):
-        read_site("north", files / "rsa.pem", files / "roster.toml")
+        read_site("north", files / "rsa.pem", files / "roster.json")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('federation = "trial"', "", "the roster .* lacks federation: write it with write_roster"),
-        ("min-survivors = 3", "", "the roster .* lacks min-survivors"),
-        ("max-colluding = 1", "", "the roster .* lacks max-colluding"),
-        ("[sites]", "[others]", "the roster .* lacks sites"),
-        ("min-survivors = 3", "min-survivors = 3.9", "can't read the roster .*'float' object"),
-        ("min-survivors = 3", 'min-survivors = "3"', "can't read the roster .*'str' object"),
-        ("min-survivors = 3", "min-survivors = 1", "min-survivors = 1 must be >= 2 with secure aggregation"),
+        ('"federation"', '"name"', "the roster .* lacks federation: write it with write_roster"),
+        ('"min-survivors"', '"min"', "the roster .* lacks min-survivors"),
+        ('"max-colluding"', '"max"', "the roster .* lacks max-colluding"),
+        ('"sites"', '"others"', "the roster .* lacks sites"),
+        ('"min-survivors": 3', '"min-survivors": 3.9', "can't read the roster .*'float' object"),
+        ('"min-survivors": 3', '"min-survivors": "3"', "can't read the roster .*'str' object"),
+        ('"min-survivors": 3', '"min-survivors": 1', "min-survivors = 1 must be >= 2 with secure aggregation"),
         (
-            "max-colluding = 1",
-            "max-colluding = 2",
+            '"max-colluding": 1',
+            '"max-colluding": 2',
             "max-colluding = 2 must be >= 0 and <= 1, so that at least two honest",
         ),
-        ("[sites]", "[sites]\nwest = 5", "can't read the roster"),
-        ("[sites]", "[sites]\nwest = 'zz'", "can't read the roster .*non-hexadecimal"),
-        ("[sites]", "[sites]\nwest = 'abcd'", r"keys must be 32 bytes each and all different \(west is not\)"),
-        ("[sites]", "[sites", "can't read the roster"),
+        ('"sites": {', '"sites": {"west": 5,', "can't read the roster"),
+        ('"sites": {', '"sites": {"west": "zz",', "can't read the roster .*non-hexadecimal"),
+        ('"sites": {', '"sites": {"west": "abcd",', r"keys must be 32 bytes each and all different \(west is not\)"),
+        ('"sites": {', '"sites": ', "can't read the roster"),
+        ('"sites": {', '"sites": 7, "more": {', "can't read the roster"),
     ],
 )
 def test_rosters_that_can_not_be_read(files, old, new, words):
-    path = files / "roster.toml"
+    path = files / "roster.json"
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
@@ -110,17 +111,17 @@ def test_rosters_that_can_not_be_read(files, old, new, words):
 
 
 def test_a_missing_roster_or_one_that_is_no_text(files):
-    with pytest.raises(ConfigError, match=r"can't read the roster .*none.toml: .*; write it with write_roster"):
-        read_site("north", files / "north.pem", files / "none.toml")
-    (files / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"can't read the roster .*binary.toml"):
-        read_site("north", files / "north.pem", files / "binary.toml")
+    with pytest.raises(ConfigError, match=r"can't read the roster .*none.json: .*; write it with write_roster"):
+        read_site("north", files / "north.pem", files / "none.json")
+    (files / "binary.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"can't read the roster .*binary.json"):
+        read_site("north", files / "north.pem", files / "binary.json")
 
 
 @pytest.mark.parametrize(("name", "key"), [("north", "süd"), ("west", "north")])
 def test_a_key_must_be_the_one_that_the_roster_has(files, name, key):
     with pytest.raises(ConfigError, match=f"site {name}'s key is not the one that the roster has for it: use the key"):
-        read_site(name, files / f"{key}.pem", files / "roster.toml")
+        read_site(name, files / f"{key}.pem", files / "roster.json")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_rosters_out_of_range(changes, words):
 
 
 def test_a_site_does_not_show_its_key(files):
-    site = read_site("north", files / "north.pem", files / "roster.toml")
+    site = read_site("north", files / "north.pem", files / "roster.json")
     assert repr(site) == str(site) == "Site(name='north', federation='trial')"
     assert site.signing_key.hex() not in repr([site])
 

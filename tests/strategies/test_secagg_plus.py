@@ -253,7 +253,7 @@ class Sites:
     def __init__(self, folder: Path) -> None:
         keys = {name: new_site_key(folder / f"{name}.key") for name in NAMES}
         self.roster = Roster(federation="six", verify_keys=keys, **SURVIVORS)
-        write_roster(folder / "roster.toml", self.roster)
+        write_roster(folder / "roster.json", self.roster)
         self.nodes = [
             Node(
                 node_id=index + 1,
@@ -261,7 +261,7 @@ class Sites:
                     "partition-id": index,
                     "hospital": name,
                     "site-key": str(folder / f"{name}.key"),
-                    "roster": str(folder / "roster.toml"),
+                    "roster": str(folder / "roster.json"),
                 },
             )
             for index, name in enumerate(NAMES)
