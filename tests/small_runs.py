@@ -1,12 +1,17 @@
 """Small federations that many tests run: breast cancer at three hospitals, in this process."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
 from wardround.privacy.ledger import open_ledger
+from wardround.rounds import HospitalProfile
 
 _SMALL: dict[str, dict[str, Any]] = {
     "federation": {"dataset": "breast-cancer", "num-hospitals": 3, "seed": 7},
@@ -43,3 +48,36 @@ def charges_of(folder: Path, state: str) -> list[tuple[int, str]]:
         frame = ledger.to_frame()
     frame = frame[frame["state"] == state]
     return list(zip(frame["round_number"].tolist(), frame["hospital_id"].tolist(), strict=True))
+
+
+def profiles_of(sizes: Sequence[int], digits: int = 3) -> list[HospitalProfile]:
+    """Return profiles of made-up hospitals, hospital-000 and so on, with so many training records."""
+    return [
+        HospitalProfile(
+            hospital_id=f"hospital-{index:0{digits}d}",
+            num_train=size,
+            num_test=5,
+            fingerprint="0" * 64,
+            majority_accuracy=0.5,
+            task="classification",
+            input_shape=(30,),
+            num_outputs=2,
+        )
+        for index, size in enumerate(sizes)
+    ]
+
+
+@contextmanager
+def interrupted_in_training(monkeypatch: pytest.MonkeyPatch, round_number: int) -> Iterator[None]:
+    """Press Ctrl-C once a hospital has trained in the round, and expect it to come through."""
+    real = LocalTrainer.train
+
+    def failing(self: Any, arrays: Any, tensors: Any, assignment: Any, **options: Any) -> Any:
+        result = real(self, arrays, tensors, assignment, **options)
+        if assignment.round_number == round_number:
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LocalTrainer, "train", failing)
+        yield

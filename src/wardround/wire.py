@@ -5,7 +5,7 @@ engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from io import BytesIO
 from typing import Any, TypeVar, cast
@@ -40,6 +40,7 @@ __all__ = [
     "evaluation_reply",
     "execution_reply",
     "leaving",
+    "masked_order",
     "read_evaluation",
     "read_execution",
     "read_profile",
@@ -190,6 +191,15 @@ def _view(array: Array) -> NDArray:
         return array.numpy()
     values = np.frombuffer(array.data, dtype, math.prod(shape), offset=stream.tell())
     return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def masked_order(names: Iterable[str]) -> list[str]:
+    """Return parameters' names in the order in which a masked vector has them: by text, the weight last.
+
+    >>> masked_order(["weight", SUM_OF_WEIGHTS, "bias"])
+    ['bias', 'weight', 'sum-of-weights']
+    """
+    return sorted(names, key=lambda name: (name == SUM_OF_WEIGHTS, name))
 
 
 def with_assignment(message: Message, assignment: Assignment) -> Message:

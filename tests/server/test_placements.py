@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from small_runs import small_config
+from small_runs import profiles_of, small_config
 from typer.testing import CliRunner
 
 from wardround.cli import app
@@ -13,31 +13,14 @@ from wardround.config import Config
 from wardround.privacy.accounting import rdp_epsilon
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.privacy.phases import Phase
-from wardround.rounds import HospitalProfile
 from wardround.server.placements import compare_placements, plan_notes
 from wardround.server.planning import plan_federation
 
 COMPARED = {"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4}
 
 
-def profiles(sizes: list[int]) -> list[HospitalProfile]:
-    return [
-        HospitalProfile(
-            hospital_id=f"hospital-{index:03d}",
-            num_train=size,
-            num_test=5,
-            fingerprint="0" * 64,
-            majority_accuracy=0.5,
-            task="classification",
-            input_shape=(30,),
-            num_outputs=2,
-        )
-        for index, size in enumerate(sizes)
-    ]
-
-
 def compared(config: Config, sizes: list[int], num_parameters: int = 62) -> dict[str, dict[str, dict[str, Any]]]:
-    rows = compare_placements(plan_federation(config, profiles(sizes), num_parameters))
+    rows = compare_placements(plan_federation(config, profiles_of(sizes), num_parameters))
     return {unit: {row["placement"]: row for row in of} for unit, of in rows.items()}
 
 
@@ -76,7 +59,7 @@ def test_every_row_spends_the_same_epsilon_at_the_worst_hospital() -> None:
 
 def test_without_a_target_the_epsilon_of_the_noise_is_compared() -> None:
     config = small_config()
-    planned = plan_federation(config, profiles([200, 400]), 62)
+    planned = plan_federation(config, profiles_of([200, 400]), 62)
     rows = compare_placements(planned)
     assert {row["epsilon"] for of in rows.values() for row in of} == {planned.epsilon_max}
     assert rows["record"][0]["noise_multiplier"] == pytest.approx([1.0, 1.0], rel=2e-4)
@@ -88,14 +71,14 @@ def test_rows_without_an_answer_say_why() -> None:
     assert "no bound for a patient in several hospitals" in overlap["central"]["reason"]
     assert compared(small_config(privacy={"noise-multiplier": 0.0}), [200, 300]) == {}
     none = small_config(privacy={"noise-multiplier": None, "placement": "none"})
-    assert compared(none, [200, 300]) == {} and plan_notes(plan_federation(none, profiles([9, 9]))) == ()
+    assert compared(none, [200, 300]) == {} and plan_notes(plan_federation(none, profiles_of([9, 9]))) == ()
 
 
 def test_notes_warn_of_one_share_and_of_few_hospitals() -> None:
     config = small_config(
         privacy={"unit": "hospital", "placement": "distributed"}, aggregation={"protocol": "secure-sum"}
     )
-    one_share, few = plan_notes(plan_federation(config, profiles([200] * 4), 62))
+    one_share, few = plan_notes(plan_federation(config, profiles_of([200] * 4), 62))
     assert "min-survivors = 1 every hospital adds the whole noise" in one_share
     # Four hospitals each add noise of 1 clip a coordinate: 2 / 4 on the mean, times the root of 62 coordinates.
     assert f"{0.5 * math.sqrt(62):.3g} times as long" in few
@@ -116,7 +99,7 @@ def test_plan_prints_and_writes_it() -> None:
 def test_the_plans_own_placement_is_listed_with_its_own_noise_whatever_the_deltas() -> None:
     deltas = {"hospital-000": 1e-6, "hospital-001": 1e-3}
     config = small_config(privacy={"noise-multiplier": 1.0, "target-delta": deltas})
-    plan = plan_federation(config, profiles([400, 400]), 62)
+    plan = plan_federation(config, profiles_of([400, 400]), 62)
     row = compared(config, [400, 400])["record"]["local"]
     assert row["epsilon"] == plan.epsilon_max
     assert row["noise_multiplier"] == [1.0, 1.0]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from small_runs import small_config
+from small_runs import profiles_of, small_config
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
@@ -20,19 +20,7 @@ from wardround.server.planning import (
 
 
 def _profiles(*sizes: int) -> list[HospitalProfile]:
-    return [
-        HospitalProfile(
-            hospital_id=f"hospital-{index}",
-            num_train=size,
-            num_test=5,
-            fingerprint="0" * 64,
-            majority_accuracy=0.5,
-            task="classification",
-            input_shape=(30,),
-            num_outputs=2,
-        )
-        for index, size in enumerate(sizes)
-    ]
+    return profiles_of(sizes, digits=1)
 
 
 _NAMES = [f"hospital-{index}" for index in range(10)]

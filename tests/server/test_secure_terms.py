@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from safetensors.numpy import load_file
-from small_runs import charges_of, results_of, rows_of, small_config
+from small_runs import charges_of, interrupted_in_training, profiles_of, results_of, rows_of, small_config
 
 from wardround import wire
 from wardround.clients import app
@@ -20,7 +20,6 @@ from wardround.errors import ConfigError, ProtocolError, UpdateError, WardroundE
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions
-from wardround.rounds import HospitalProfile
 from wardround.secagg import simulated_roster
 from wardround.secagg.quantisation import Quantiser
 from wardround.secagg.records import STAGES
@@ -52,22 +51,6 @@ def settings(unit: str, placement: str, adaptive: bool = False, **sections: dict
     if placement == "none":
         whole["privacy"] = {"placement": "none", "noise-multiplier": None, "target-delta": None}
     return small_config(**{name: whole.get(name, {}) | sections.get(name, {}) for name in whole | sections})
-
-
-def profiles(sizes: list[int]) -> list[HospitalProfile]:
-    return [
-        HospitalProfile(
-            hospital_id=f"hospital-{index:02d}",
-            num_train=size,
-            num_test=5,
-            fingerprint="0" * 64,
-            majority_accuracy=0.5,
-            task="classification",
-            input_shape=(30,),
-            num_outputs=2,
-        )
-        for index, size in enumerate(sizes)
-    ]
 
 
 def ideal(unit: str, placement: str, adaptive: bool = False, **sections: dict[str, Any]) -> Config:
@@ -164,16 +147,7 @@ def test_a_resumed_run_ends_in_the_same_bits(placement: str, tmp_path: Path, mon
     lose(monkeypatch, {"hospital-03"}, 3, "mask")
     config = settings("hospital", placement, training={"num-rounds": 3})
     whole = run(config, out=tmp_path / "whole").folder
-    real = LocalTrainer.train
-
-    def failing(self: Any, arrays: Any, tensors: Any, assignment: Any, **options: Any) -> Any:
-        result = real(self, arrays, tensors, assignment, **options)
-        if assignment.round_number == 2:
-            raise KeyboardInterrupt
-        return result
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LocalTrainer, "train", failing)
+    with interrupted_in_training(monkeypatch, 2):
         run(config, out=tmp_path / "broken")
     assert results_of(resume(tmp_path / "broken").folder) == results_of(whole)
 
@@ -221,7 +195,7 @@ def test_central_noise_covers_what_rounding_adds_to_the_sensitivity(
     unit: str, num_parameters: int, least: float
 ) -> None:
     """Neighbours built to be as far apart as rounding can put them, against the sensitivity that the noise is for."""
-    planned = plan_federation(settings(unit, "central"), profiles([5000] * 10), num_parameters)
+    planned = plan_federation(settings(unit, "central"), profiles_of([5000] * 10), num_parameters)
     assignments = assign_round(planned, planned.names, 1, dict.fromkeys(planned.names, 1.0))
     slack = rounding_slack(planned, assignments)
     sensitivity = float(assignments[0].sensitivity or 1.0)
@@ -248,7 +222,7 @@ def test_central_noise_covers_what_rounding_adds_to_the_sensitivity(
 @pytest.mark.parametrize("placement", ["none", "local", "distributed"])
 def test_where_noise_is_added_before_the_rounding_it_costs_nothing(placement: str) -> None:
     unit = "record" if placement == "none" else "hospital"
-    planned = plan_federation(settings(unit, placement), profiles([50] * 4), 62)
+    planned = plan_federation(settings(unit, placement), profiles_of([50] * 4), 62)
     assignments = assign_round(planned, planned.names, 1, dict.fromkeys(planned.names, 1.0))
     assert rounding_slack(planned, assignments) == 0.0
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from safetensors.numpy import load_file
-from small_runs import results_of, rows_of, small_config
+from small_runs import interrupted_in_training, results_of, rows_of, small_config
 
 from wardround import wire
 from wardround.clients.training import LocalTrainer
@@ -88,16 +88,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
 ) -> None:
     config = settings(unit, placement, adaptive, training={"num-rounds": 3}, simulation={"dropout-rate": 0.2})
     whole = run(config, out=tmp_path / "whole").folder
-    real = LocalTrainer.train
-
-    def failing(self: Any, arrays: Any, tensors: Any, assignment: Any, **options: Any) -> Any:
-        result = real(self, arrays, tensors, assignment, **options)
-        if assignment.round_number == 2:
-            raise KeyboardInterrupt
-        return result
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LocalTrainer, "train", failing)
+    with interrupted_in_training(monkeypatch, 2):
         run(config, out=tmp_path / "broken")
     resumed = resume(tmp_path / "broken").folder
     assert results_of(resumed) == results_of(whole)

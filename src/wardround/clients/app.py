@@ -24,7 +24,7 @@ from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.models import build_model, load_parameters
-from wardround.privacy.mechanisms import mechanism_of
+from wardround.privacy.schedules import schedule_of
 from wardround.secagg import Site, simulated_site
 
 __all__ = ["app", "build_trainer", "hospital_tensors", "make_client_app"]
@@ -99,8 +99,12 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
             max_colluding=config.aggregation.max_colluding,
         )
 
+    def weight_of(message: Message, reply: Message) -> float:
+        # By the hospital's own settings and records, not by what a server says.
+        return schedule_of(config, int(weight_in_metrics(message, reply))).weight
+
     # What may leave was picked by `execution_reply`.
-    return [SecAggMod(site_of, weight_of=_weight, keep_metrics=wire.LEAVES_HOSPITAL)]
+    return [SecAggMod(site_of, weight_of=weight_of, keep_metrics=wire.LEAVES_HOSPITAL)]
 
 
 def _is_real(context: Context) -> bool:
@@ -128,13 +132,6 @@ def _check_site(config: Config, context: Context) -> None:
             f"min-survivors - max-colluding = {aggregation.honest_survivors} must be the roster's {honest} "
             "([aggregation]): nothing was trained"
         )
-
-
-def _weight(message: Message, reply: Message) -> float:
-    """Return what the update weighs: the hospital's records, not what a server says; gradient sums weigh the same."""
-    assignment = wire.assignment_of(message)
-    cell = None if assignment.max_grad_norm is None else mechanism_of(assignment.unit, assignment.placement)
-    return 1.0 if cell is not None and cell.sends_sum else weight_in_metrics(message, reply)
 
 
 def _proximal_mu(message: Message) -> float:

@@ -10,7 +10,7 @@ out on purpose: evaluation and queries, whose replies are not touched.
 import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -24,7 +24,7 @@ from wardround.secagg import Site, Terms, digest_of, hospital, read_site
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
-from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.secagg.quantisation import flattened, quantiser_for, split_like
 from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
 
 __all__ = ["SecAggMod", "site_from_context", "weight_in_metrics"]
@@ -32,7 +32,6 @@ __all__ = ["SecAggMod", "site_from_context", "weight_in_metrics"]
 _log = logging.getLogger(__name__)
 _MEMORY, _TERMS, _ROUNDS = "secagg-memory", "secagg-terms", "secagg-rounds"
 _MOST_RUNS = 64
-_Request = TypeVar("_Request")
 _ANSWERS: Mapping[str, tuple[Callable[..., tuple[Memory, Any]], type]] = {
     "share": (hospital.share, ShareRequest),
     "confirm": (hospital.confirm, ConfirmRequest),
@@ -217,15 +216,15 @@ def _one_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
 def _vector(
     terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
 ) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
-    """Return what is to be masked, and arrays with the names and shapes of its parts; names are in order of text."""
+    """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`."""
     arrays = wire.arrays_of(_one_array_record(reply.content)[1])
     check_alike(arrays, sent)
-    like = {name: sent[name] for name in sorted(sent)}
+    like = {name: sent[name] for name in wire.masked_order(sent)}
     values = flattened({name: arrays[name] for name in like})
     if terms.payload == "residues":
         if any(array.dtype != np.uint32 for array in arrays.values()):
             raise UpdateError("residues must be uint32: both sides need the same version")
         return values.astype(np.uint32), like  # a copy, as masks are added in place
-    quantiser = Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
     before = flattened(like) if terms.payload == "parameters" else None
-    return quantiser.residues(values, weight, before), like | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+    residues = quantiser_for(terms, num_members).residues(values, weight, before)
+    return residues, like | {wire.SUM_OF_WEIGHTS: np.zeros(())}

@@ -20,11 +20,13 @@ class Schedule:
         sample_rate: of every step, in (0, 1].
         expected_batch_size: sample_rate times the number of training records.
         num_steps: optimizer steps (>= 1).
+        weight: of what it sends, in a secure sum (> 0): its records, or 1 where gradient sums count them already.
     """
 
     sample_rate: float
     expected_batch_size: float
     num_steps: int
+    weight: float
 
 
 def schedule_of(config: Config, num_train: int) -> Schedule:
@@ -41,9 +43,10 @@ def schedule_of(config: Config, num_train: int) -> Schedule:
         sample_rate = min(1.0, (training.batch_size or 32) / num_train)
     # Rounded up, but not for the last bit of 1 / sample_rate.
     epoch_steps = math.ceil((training.local_epochs or 1) / sample_rate - 1e-9)
-    one_step = privacy.placement != "none" and mechanism_of(privacy.unit, privacy.placement).sends_sum
+    sends_sum = privacy.placement != "none" and mechanism_of(privacy.unit, privacy.placement).sends_sum
     return Schedule(
         sample_rate=sample_rate,
         expected_batch_size=sample_rate * num_train,
-        num_steps=1 if one_step else training.local_steps or epoch_steps,
+        num_steps=1 if sends_sum else training.local_steps or epoch_steps,
+        weight=1.0 if sends_sum else float(num_train),
     )

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -11,23 +12,13 @@ from rich.progress import Progress as Bar
 
 from wardround.reports.numbers import epsilon_text, number_text
 
-__all__ = ["Progress", "start_bar"]
+__all__ = ["LiveBar", "Progress"]
 
 _LINE_SHARE, _LINE_SECONDS = 0.1, 5.0
 
 
-def start_bar(console: Console, clock: Callable[[], float], *counters: ProgressColumn) -> Bar | None:
-    """Return a bar that is shown from now on, with what counts beside it; None where there is no terminal."""
-    if not console.is_terminal:
-        return None
-    left = (TimeRemainingColumn(compact=True), TextColumn("left"))
-    bar = Bar(BarColumn(bar_width=20), *counters, *left, console=console, get_time=clock)
-    bar.start()
-    return bar
-
-
-class Progress:
-    """The live progress of a run: round, loss, metric, largest epsilon and time left.
+class LiveBar:
+    """Where progress is shown: a bar in a terminal while it is entered; what is shown elsewhere is its children's.
 
     Args:
         quiet: show nothing.
@@ -43,13 +34,17 @@ class Progress:
         self._clock = clock
         self._bar: Bar | None = None
         self._task: TaskID | None = None
-        self._first: tuple[int, float] | None = None
-        self._printed: tuple[int, float] = (-1, -math.inf)
 
-    def __enter__(self) -> "Progress":
-        counter = TextColumn("round {task.completed:.0f}/{task.total:.0f}  {task.description}")
-        if not self._quiet:
-            self._bar = start_bar(self._console, self._clock, counter)
+    def _counters(self) -> tuple[ProgressColumn, ...]:
+        """Return what counts beside the bar."""
+        return ()
+
+    def __enter__(self) -> Self:
+        if not self._quiet and self._console.is_terminal:
+            left = (TimeRemainingColumn(compact=True), TextColumn("left"))
+            columns = (BarColumn(bar_width=20), *self._counters(), *left)
+            self._bar = Bar(*columns, console=self._console, get_time=self._clock)
+            self._bar.start()
         return self
 
     def __exit__(
@@ -57,6 +52,16 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class Progress(LiveBar):
+    """The live progress of a run: round, loss, metric, largest epsilon and time left."""
+
+    _first: tuple[int, float] | None = None
+    _printed: tuple[int, float] = (-1, -math.inf)
+
+    def _counters(self) -> tuple[ProgressColumn, ...]:
+        return (TextColumn("round {task.completed:.0f}/{task.total:.0f}  {task.description}"),)
 
     def update(
         self,

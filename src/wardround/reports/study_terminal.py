@@ -1,19 +1,15 @@
 """A study in the terminal: its progress on stderr, and its table at the end."""
 
 import math
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from rich.progress import MofNCompleteColumn, ProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from wardround.reports.numbers import count_text, epsilon_text, number_text
-from wardround.reports.progress import start_bar
+from wardround.reports.progress import LiveBar
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of
 
@@ -22,36 +18,13 @@ __all__ = ["StudyProgress", "print_study", "spread_text"]
 _LINE_SECONDS = 5.0
 
 
-class StudyProgress:
-    """Runs done of all: a bar in a terminal, a line now and then elsewhere, nothing when quiet.
+class StudyProgress(LiveBar):
+    """Runs done of all: a bar in a terminal, a line now and then elsewhere, nothing when quiet."""
 
-    Args:
-        quiet: show nothing.
-        console: where to write; default stderr.
-        clock: seconds, monotonic; for tests.
-    """
+    _printed = -math.inf
 
-    def __init__(
-        self, *, quiet: bool = False, console: Console | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._quiet = quiet
-        self._console = console or Console(stderr=True, highlight=False)
-        self._clock = clock
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
-        self._printed = -math.inf
-
-    def __enter__(self) -> "StudyProgress":
-        if not self._quiet:
-            counters = MofNCompleteColumn(), TextColumn("runs  {task.description}")
-            self._bar = start_bar(self._console, self._clock, *counters)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def _counters(self) -> tuple[ProgressColumn, ...]:
+        return MofNCompleteColumn(), TextColumn("runs  {task.description}")
 
     def update(self, num_done: int, num_runs: int, name: str) -> None:
         """Show that so many runs are done or failed, the named one last."""

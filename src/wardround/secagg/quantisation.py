@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import UpdateError
+from wardround.secagg.terms import Terms
 
-__all__ = ["Quantiser", "flattened", "split_like"]
+__all__ = ["Quantiser", "flattened", "quantiser_for", "split_like"]
 
 _BLOCK = 65_536
 
@@ -98,6 +99,16 @@ class Quantiser:
         signed = total.view(np.int32)
         values = signed[:-1].astype(np.float64) * (self.max_update * self.max_weight / self.levels)
         return values, float(signed[-1]) * self.max_weight / self.levels
+
+
+def quantiser_for(terms: Terms, num_members: int) -> Quantiser:
+    """Return the quantiser that everybody in a round uses.
+
+    Args:
+        terms: of the round, whose payload is not residues.
+        num_members: of the round.
+    """
+    return Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
 
 
 def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

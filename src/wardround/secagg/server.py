@@ -155,9 +155,10 @@ def _by_owner(
     """Return, by the hospital whose secret it is, the shares at their points; those of strangers are left out."""
     shares: dict[str, dict[int, bytes]] = {}
     for holder, reply in sorted(replies.items()):
+        neighbours, point = members.neighbours(holder), members.point(holder)
         for owner, value in paired(*listed(reply), "shares").items():
-            if owner in members.neighbours(holder):
-                shares.setdefault(owner, {})[members.point(holder)] = value
+            if owner in neighbours:
+                shares.setdefault(owner, {})[point] = value
     return shares
 
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg.keys import KEY_BYTES, transcript
 
-__all__ = ["PAYLOADS", "Shape", "Terms", "digest_of", "shape_of"]
+__all__ = ["LARGEST", "PAYLOADS", "SMALLEST", "Shape", "Terms", "digest_of", "shape_of"]
 
 PAYLOADS = ("parameters", "values", "residues")
 """What hospitals sum: the difference of their parameters to those they were sent, weighted; weighted values as they
 are; or residues modulo 2^32, which have no weight."""
 
 _MOST_MEMBERS = 2**16
-_SMALLEST, _LARGEST = 1e-30, 1e30  # products of two of them, and of 2^31, are ordinary doubles
+SMALLEST, LARGEST = 1e-30, 1e30  # products of two of them, and of 2^31, are ordinary doubles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,8 @@ class Terms:
             "min_survivors must be >= 2": self.min_survivors >= 2,
             "max_colluding must be >= 0": self.max_colluding >= 0,
             f"payload must be one of {', '.join(PAYLOADS)}": self.payload in PAYLOADS,
-            "max_update must be >= 1e-30 and <= 1e30": not weighted or _SMALLEST <= self.max_update <= _LARGEST,
-            "max_weight must be >= 1e-30 and <= 1e30": not weighted or _SMALLEST <= self.max_weight <= _LARGEST,
+            "max_update must be >= 1e-30 and <= 1e30": not weighted or SMALLEST <= self.max_update <= LARGEST,
+            "max_weight must be >= 1e-30 and <= 1e30": not weighted or SMALLEST <= self.max_weight <= LARGEST,
             f"model_digest must have {KEY_BYTES} bytes": len(self.model_digest) == KEY_BYTES,
         }
         for rule, holds in rules.items():

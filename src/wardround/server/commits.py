@@ -96,6 +96,7 @@ def record_of(
     executions: Mapping[str, Execution],
     evaluations: Mapping[str, Evaluation],
     seconds: float,
+    abandoned: str = "",
 ) -> dict[str, Any]:
     """Return what is kept of a round beside model and ledger, as JSON can hold it."""
     what = (plan, state.account, state.round_number, assignments, executions, evaluations)
@@ -107,6 +108,7 @@ def record_of(
         "max_grad_norm": state.max_grad_norm,
         "left": dict(state.left),
         "target_deltas": plan.target_deltas,
+        "abandoned": abandoned,
         "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},
     }
 

@@ -164,8 +164,8 @@ def _give_up_interrupted(
     state, assignments = within_budget(plan, state, round_number)
     state = replace(state, round_number=round_number, account=account_from_ledger(ledger, plan.target_deltas))
     evaluations = link.evaluate(strategy, state.arrays, round_number)
-    record = record_of(plan, state, assignments, {}, evaluations, time.perf_counter() - started)
-    record["abandoned"] = "the run was interrupted in it, and sites do not redo a round"
+    reason = "the run was interrupted in it, and sites do not redo a round"
+    record = record_of(plan, state, assignments, {}, evaluations, time.perf_counter() - started, reason)
     commit(ledger, folder, strategy, state, record, [])
     return state
 
@@ -218,8 +218,8 @@ def _next_round(
     # 6. Commit model, round and ledger together.
     max_grad_norm = _next_clip(config, state.max_grad_norm, trained.quantile)
     state = replace(state, round_number=round_number, arrays=arrays, account=account, max_grad_norm=max_grad_norm)
-    record = record_of(plan, state, assignments, executions, evaluations, time.perf_counter() - started)
-    record["abandoned"] = trained.abandoned
+    seconds = time.perf_counter() - started
+    record = record_of(plan, state, assignments, executions, evaluations, seconds, trained.abandoned)
     released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
     commit(ledger, folder, strategy, state, record, released)
     return state, record

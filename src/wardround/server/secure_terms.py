@@ -8,6 +8,7 @@ protocol (see `wardround.secagg`).
 import math
 from collections.abc import Mapping, Sequence
 
+from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 from wardround.secagg import Roster
 from wardround.secagg.quantisation import Quantiser
@@ -44,16 +45,16 @@ def secure_sum_for(
     """
     first, cell = assignments[0], mechanism_in(plan.config)
     payload = "parameters" if cell is None else {"distributed": "residues", "central": "values"}.get(cell.placement)
-    records = {h.profile.hospital_id: float(h.profile.num_train) for h in plan.hospitals}
-    # As `clients.app` weighs: gradient sums alike, all else by records.
-    alike = cell is not None and cell.sends_sum
+    num_train = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
     return SecureSum(
         roster=roster,
         run_id=run_id,
         round_number=first.round_number,
         payload=payload or "parameters",
         max_update=update_bound(plan, assignments),
-        weights={node_of[a.hospital_id]: 1.0 if alike else records[a.hospital_id] for a in assignments},
+        weights={
+            node_of[a.hospital_id]: schedule_of(plan.config, num_train[a.hospital_id]).weight for a in assignments
+        },
         drops={node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent},
         errors_are_drops=real_sites,
     )

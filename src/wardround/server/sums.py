@@ -18,12 +18,11 @@ from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, digest_of
-from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.secagg.records import STAGES
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
 
 __all__ = ["SecureSum", "SummingGrid", "add_up"]
-
 
 _MOST_REASONS = 3
 
@@ -138,8 +137,8 @@ def _add_up_securely(
             return replies, {}
         refusals.extend(f"training: {reply.error.reason}" for reply in replies if reply.has_error())
         active = [reply.metadata.src_node_id for reply in answered]
-        like = {name: total[name] for name in sorted(total) if name != wire.SUM_OF_WEIGHTS}
-        vector = _in_one(like, total)
+        like = {name: total[name] for name in wire.masked_order(total)}
+        vector = flattened(like).astype(np.uint32)
         close_round(send, opened, active, vector)
     except CohortError as error:
         raise CohortError("; ".join([str(error), *refusals[:_MOST_REASONS]])) from None
@@ -147,21 +146,16 @@ def _add_up_securely(
         return answered, {name: part.astype(np.int64) for name, part in split_like(vector, like).items()}
     shares = {node_id: by_node[node_id].weight for node_id in active}
     before = wire.arrays_in(asked[0]) if terms.payload == "parameters" else None
-    return answered, _weighted_sum(vector, like, terms, opened.members.shape.num_members, secure, shares, before)
-
-
-def _in_one(like: Mapping[str, NDArray[Any]], total: exact.FixedSum) -> NDArray[np.uint32]:
-    """Return the sum modulo 2^32 as the vector that masks go over: all names in order, then the weight."""
-    weights = [total[name].reshape(1) for name in (wire.SUM_OF_WEIGHTS,) if name in total]
-    return np.concatenate([flattened(like), *weights]).astype(np.uint32)
+    del like[wire.SUM_OF_WEIGHTS]
+    quantiser = quantiser_for(terms, opened.members.shape.num_members)
+    return answered, _weighted_sum(vector, like, quantiser, secure.weights, shares, before)
 
 
 def _weighted_sum(
     vector: NDArray[np.uint32],
     like: Mapping[str, NDArray[Any]],
-    terms: Terms,
-    num_members: int,
-    secure: SecureSum,
+    quantiser: Quantiser,
+    weights: Mapping[int, float],
     shares: Mapping[int, float],
     before: Mapping[str, NDArray[Any]] | None,
 ) -> exact.FixedSum:
@@ -170,15 +164,13 @@ def _weighted_sum(
     Args:
         vector: unmasked residues, the weight last.
         like: names and shapes of the rest.
-        terms: of the round.
-        num_members: of the round.
-        secure: for the weights that are known.
+        quantiser: of the round.
+        weights: that are known, by node id.
         shares: of the cohort, by node id, of those in the sum.
         before: parameters that differences were taken to; None where numbers were summed as they are.
     """
-    quantiser = Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
     values, weight = quantiser.sums(vector)
-    known = [secure.weights[node_id] for node_id in shares]
+    known = [weights[node_id] for node_id in shares]
     _check_weight(weight, known, quantiser)
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
     assigned = sum(shares.values())

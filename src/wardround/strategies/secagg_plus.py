@@ -25,7 +25,8 @@ from wardround import wire
 from wardround.arrays import check_alike
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
 from wardround.secagg import Roster, Terms, digest_of
-from wardround.secagg.quantisation import Quantiser, split_like
+from wardround.secagg.quantisation import quantiser_for, split_like
+from wardround.secagg.terms import LARGEST, SMALLEST
 from wardround.strategies.by_name import needs_only_sum
 from wardround.strategies.secagg_exchange import OpenRound, ask_masked, close_round, open_round
 
@@ -69,7 +70,7 @@ class SecAggPlus(Strategy):
                 "attribute needs_only_sum = True"
             )
         for name, value in (("max_update", max_update), ("max_weight", max_weight)):
-            if not 1e-30 <= value <= 1e30:
+            if not SMALLEST <= value <= LARGEST:
                 raise ConfigError(f"{name} = {value} must be >= 1e-30 and <= 1e30")
         self._strategy, self._roster = strategy, roster
         self._max_update, self._max_weight = float(max_update), float(max_weight)
@@ -163,7 +164,8 @@ class SecAggPlus(Strategy):
 
     def _like(self) -> Arrays:
         """Return arrays with the names and shapes of a masked reply's, in the order of the vector that they make."""
-        return {name: self._before[name] for name in sorted(self._before)} | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+        arrays = self._before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+        return {name: arrays[name] for name in wire.masked_order(arrays)}
 
     def _masked(self, reply: Message) -> Arrays:
         if reply.has_error():
@@ -176,15 +178,12 @@ class SecAggPlus(Strategy):
 
     def _mean(self, opened: OpenRound, total: NDArray[np.uint32]) -> tuple[Arrays, float]:
         """Return the mean of the parameters, each in its own dtype, and the sum of the weights."""
-        quantiser = Quantiser(
-            num_members=opened.members.shape.num_members, max_update=self._max_update, max_weight=self._max_weight
-        )
-        summed, weight = quantiser.sums(total)
+        summed, weight = quantiser_for(opened.members.terms, opened.members.shape.num_members).sums(total)
         if weight <= 0:
             raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
         # In place: a pass over a new array of this size takes twice as long.
         summed /= weight
-        moved = split_like(summed, {name: self._before[name] for name in sorted(self._before)})
+        moved = split_like(summed, {name: self._before[name] for name in wire.masked_order(self._before)})
         for name, part in moved.items():
             part += self._before[name]
             if not np.issubdtype(self._before[name].dtype, np.floating):
