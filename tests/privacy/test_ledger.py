@@ -277,7 +277,7 @@ def test_missing_foreign_and_damaged_files(tmp_path):
     ("change", "message"),
     [
         ({"unit": "ward"}, 'unit = "ward"'),
-        ({"unit": "hospital"}, 'relation = "add-or-remove-one"'),
+        ({"unit": "hospital"}, 'relation = "zero-out-one-record"'),
         ({"placement": "central"}, 'reader = "anyone"'),
         ({"dimension": 3}, "dimension = 3"),
         ({"placement": "none"}, 'placement = "none" is no known cell'),

@@ -63,9 +63,9 @@ def test_the_table_is_complete_and_says_what_each_reader_learns():
 def test_relations_and_sensitivities():
     facts = {key: (cell.relation, cell.sensitivity(0.5)) for key, cell in MECHANISMS.items()}
     assert facts == {
-        ("record", "local"): ("add-or-remove-one", 0.5),
-        ("record", "distributed"): ("add-or-remove-one", 0.5),
-        ("record", "central"): ("add-or-remove-one", 0.5),
+        ("record", "local"): ("zero-out-one-record", 0.5),
+        ("record", "distributed"): ("zero-out-one-record", 0.5),
+        ("record", "central"): ("zero-out-one-record", 0.5),
         ("hospital", "local"): ("replace-one-update", 1.0),
         ("hospital", "distributed"): ("zero-out-one-hospital", 0.5),
         ("hospital", "central"): ("zero-out-one-hospital", 0.5),

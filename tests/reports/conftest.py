@@ -135,7 +135,7 @@ def summary_of(
         "status": "done",
         "unit": "record",
         "placement": placement,
-        "relation": "add or remove one record",
+        "relation": "zero-out-one-record",
         "mechanism": "DP-SGD with Poisson sampling and Gaussian noise",
         "target_delta": 1e-5,
         "epsilon": {

@@ -140,7 +140,7 @@ def _write_summary(folder: Path, row: dict[str, Any], sizes: dict[str, int]) -> 
         "dataset": "heart-disease",
         "num_hospitals": len(sizes),
         "num_rounds_planned": 40,
-        "relation": relations.get((row["unit"], row["placement"]), "add-or-remove-one"),
+        "relation": relations.get((row["unit"], row["placement"]), "zero-out-one-record"),
         "mechanism": "gaussian",
         "target_delta": 1e-5,
     }

@@ -22,7 +22,7 @@ def text_of(page: Path) -> str:
 @pytest.mark.parametrize(
     ("changes", "sentences"),
     [
-        ({}, ["Epsilon is at most", "one record added or removed", "noise already inside"]),
+        ({}, ["Epsilon is at most", "one record replaced by an empty one", "noise already inside"]),
         ({"placement": "none"}, ["Trained without privacy", "epsilon is infinite for every reader"]),
         (
             {"placement": "central"},

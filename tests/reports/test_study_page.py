@@ -153,7 +153,7 @@ def test_readers_and_terms_are_those_of_the_runs(study):
     assert rows["record, distributed"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
-    assert dict(terms)["Neighbouring data sets differ by"] == "one record added or removed"
+    assert dict(terms)["Neighbouring data sets differ by"] == "one record replaced by an empty one"
     assert dict(terms)["Delta"] == "1e-5 (1 in 100,000)"
 
 

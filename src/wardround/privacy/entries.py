@@ -42,7 +42,7 @@ class Entry:
     run_id: str
     round_number: int
     unit: str = "record"
-    relation: str = "add-or-remove-one"
+    relation: str = "zero-out-one-record"
     placement: str = "local"
     mechanism: str = "poisson-subsampled-gaussian"
     noise_multiplier: float

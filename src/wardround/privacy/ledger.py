@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Ledger", "open_ledger"]
 
-_VERSION = 2
+_VERSION = 3
 _TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
 _ENTRY_COLUMNS = tuple(item.name for item in fields(Entry))
 _COLUMNS = ("sequence", "state", *_ENTRY_COLUMNS, "time", "digest")
@@ -241,6 +241,12 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute("COMMIT")
+    elif 0 < version < _VERSION:
+        raise ProtocolError(
+            f"{path} is a ledger of form {version}, whose charges state a neighbouring relation that their epsilon "
+            f"does not hold for (this version writes form {_VERSION}, relation zero-out-one-record): it is not read; "
+            "make the run anew from its config.toml"
+        )
     elif version != _VERSION:
         raise ProtocolError(f"{path} is no ledger of this version of wardround: name another file")
 

@@ -109,7 +109,7 @@ def _cell(
     )
 
 
-_ADD_OR_REMOVE, _ZERO_OUT, _REPLACE = "add-or-remove-one", "zero-out-one-hospital", "replace-one-update"
+_ZERO_OUT_RECORD, _ZERO_OUT_HOSPITAL, _REPLACE = "zero-out-one-record", "zero-out-one-hospital", "replace-one-update"
 _GRADIENT = "the sum of a Poisson batch's clipped gradients, one for each record"
 _UPDATE = "the hospital's clipped update"
 _INTEGER_SHARES = "integer Skellam noise, a share from each hospital, inside the sum"
@@ -120,20 +120,22 @@ MECHANISMS: Mapping[tuple[str, str], Mechanism] = MappingProxyType(
         (cell.unit, cell.placement): cell
         for cell in (
             _cell(
-                *("record", "local", _ADD_OR_REMOVE, "poisson-subsampled-gaussian", 1.0),
+                *("record", "local", _ZERO_OUT_RECORD, "poisson-subsampled-gaussian", 1.0),
                 *("the model after local steps", "Gaussian noise in every local step, by the hospital (DP-SGD)"),
             ),
             _cell(
-                *("record", "distributed", _ADD_OR_REMOVE, "poisson-subsampled-skellam", 1.0),
+                *("record", "distributed", _ZERO_OUT_RECORD, "poisson-subsampled-skellam", 1.0),
                 *(f"{_GRADIENT} and rounded", _INTEGER_SHARES),
             ),
-            _cell("record", "central", _ADD_OR_REMOVE, "poisson-subsampled-gaussian", 1.0, _GRADIENT, _ONCE),
+            _cell("record", "central", _ZERO_OUT_RECORD, "poisson-subsampled-gaussian", 1.0, _GRADIENT, _ONCE),
             _cell(
                 *("hospital", "local", _REPLACE, "gaussian", 2.0),
                 *(_UPDATE, "Gaussian noise, once a round, by the hospital"),
             ),
-            _cell("hospital", "distributed", _ZERO_OUT, "skellam", 1.0, f"{_UPDATE}, rounded", _INTEGER_SHARES),
-            _cell("hospital", "central", _ZERO_OUT, "gaussian", 1.0, _UPDATE, _ONCE),
+            _cell(
+                "hospital", "distributed", _ZERO_OUT_HOSPITAL, "skellam", 1.0, f"{_UPDATE}, rounded", _INTEGER_SHARES
+            ),
+            _cell("hospital", "central", _ZERO_OUT_HOSPITAL, "gaussian", 1.0, _UPDATE, _ONCE),
         )
     }
 )

@@ -47,7 +47,7 @@ class Phase:
     sample_rate: float
     num_steps: int
     unit: str = "record"
-    relation: str = "add-or-remove-one"
+    relation: str = "zero-out-one-record"
     placement: str = "local"
     scaled_norm: float = 0.0
     dimension: int = 0
@@ -93,7 +93,7 @@ class Release:
 
     sample_rate: float
     unit: str = "record"
-    relation: str = "add-or-remove-one"
+    relation: str = "zero-out-one-record"
     placement: str = "local"
     dimension: int = 0
     num_shares: int = 0
@@ -157,7 +157,7 @@ def step_rdp(kind: Kind, *, cached: bool = True) -> NDArray[np.float64]:
 def dp_event(phase: Phase) -> Any:
     """Return dp-accounting's event for the phase; None for Skellam noise, which it has none for.
 
-    Its relation is add-or-remove-one where the unit is the record, and else one in which neighbours are as far apart
+    Its relation is zero-out-one-record where the unit is the record, and else one in which neighbours are as far apart
     as the sensitivity says: read the event under ADD_OR_REMOVE_ONE in either case.
     """
     from dp_accounting import dp_event as events

@@ -15,7 +15,7 @@ from wardround.reports.study_terminal import spread_text
 __all__ = ["assumptions", "findings", "guarantees", "headline", "method", "reader_rows"]
 
 _RELATIONS = {
-    "add-or-remove-one": "one record added or removed",
+    "zero-out-one-record": "one record replaced by an empty one",
     "zero-out-one-hospital": "the contribution of one hospital set to zero",
     "replace-one-update": "one hospital's update exchanged for any other",
 }

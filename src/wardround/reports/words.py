@@ -57,10 +57,10 @@ def relation_text(run: RunResult) -> str:
     stated = str(run.facts.get("relation", "")).lower()
     if "replace" in stated or "substitut" in stated:
         return f"one {run.unit} exchanged for any other"
+    if stated == "zero-out-one-record":
+        return f"one {run.unit} replaced by an empty one"
     if "zero" in stated:
         return f"the contribution of one {run.unit} set to zero"
-    if "add" in stated or "remov" in stated:
-        return f"one {run.unit} added or removed"
     return stated
 
 
