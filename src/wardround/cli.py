@@ -53,24 +53,26 @@ def run(
 ) -> None:
     """Train a model over hospitals and write a run folder."""
     settings = _settings(config, set_, engine)
-    from wardround import simulations
     from wardround.server.run_folder import default_run_path
 
     folder = out or default_run_path(settings)
-    with _progress(settings.training.num_rounds, folder, quiet=as_json) as update:
-        finished = simulations.run(settings, out=folder, progress=update)
+    with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
+        from wardround import door
+
+        finished = door.run(settings, out=folder, progress=update, say=say)
     _finish(finished.folder, finished.summary, as_json)
 
 
 @app.command()
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
     """Go on with an interrupted run, to the same bits as if it had not been interrupted."""
-    from wardround import simulations
     from wardround.server.run_folder import open_run_folder
 
     num_rounds = open_run_folder(run_dir).config().training.num_rounds
-    with _progress(num_rounds, run_dir, quiet=as_json) as update:
-        finished = simulations.resume(run_dir, progress=update)
+    with _progress(num_rounds, run_dir, quiet=as_json) as (update, say):
+        from wardround import door
+
+        finished = door.resume(run_dir, progress=update, say=say)
     _finish(finished.folder, finished.summary, as_json)
 
 
@@ -260,7 +262,9 @@ def _settings(config: Path | None, overrides: list[str] | None, engine: str | No
 
 
 @contextmanager
-def _progress(num_rounds: int, folder: Path, *, quiet: bool) -> Iterator[Callable[["RoundRow"], None]]:
+def _progress(
+    num_rounds: int, folder: Path, *, quiet: bool
+) -> Iterator[tuple[Callable[["RoundRow"], None], Callable[[str], None]]]:
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
     from wardround.reports import Progress
 
@@ -269,7 +273,8 @@ def _progress(num_rounds: int, folder: Path, *, quiet: bool) -> Iterator[Callabl
         def update(row: "RoundRow") -> None:
             bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
 
-        yield update
+        bar.say("loading PyTorch and Flower")
+        yield update, bar.say
 
 
 @contextmanager
@@ -295,10 +300,9 @@ def _resumable_study(study: Path, folder: Path) -> Iterator[None]:
 
 
 def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
-    """Build the report, print the table or the summary, and end with 3 where the budget stopped the run."""
-    from wardround.reports import print_summary, write_report
+    """Print the table or the summary, and end with 3 where the budget stopped the run."""
+    from wardround.reports import print_summary
 
-    write_report(folder)
     if as_json:
         typer.echo((folder / "summary.json").read_text(encoding="utf-8"), nl=False)
     else:

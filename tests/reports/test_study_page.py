@@ -13,6 +13,7 @@ from rich.console import Console
 from scipy import stats
 
 from wardround.errors import ProtocolError
+from wardround.privacy.mechanisms import RELATIONS
 from wardround.reports import StudyProgress, print_study, write_study_report
 from wardround.reports.study_figures import charts_of_hospitals, charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
@@ -125,8 +126,8 @@ def test_hospitals_without_a_score_are_named_and_small_counts_are_not_drawn(stud
 def test_sentences(study):
     verdict, compared = headline(study)
     assert verdict == (
-        "AUC 0.776 with local noise, 0.816 with distributed noise and 0.821 with central noise, at target epsilon 1 "
-        "for every record"
+        "AUC 0.776 ± 0.011 with local noise, 0.816 ± 0.011 with distributed noise and 0.821 ± 0.011 with central "
+        "noise, at target epsilon 1 for every record"
     )
     assert compared.startswith("48 runs, noise local, distributed and central, at equal epsilon (0.5, 1, 4), at")
     told = " ".join(findings(study))
@@ -136,7 +137,7 @@ def test_sentences(study):
     assert "Pooled, no privacy: AUC 0.866" in told
     assert any("t(0.975, n - 1)" in sentence for sentence in method(study))
     text = " ".join(assumptions(study))
-    for wanted in ("many models on the same data", "not from the server", "min-survivors", "not covered by epsilon"):
+    for wanted in ("many models on the same data", "min-survivors", "not covered by epsilon"):
         assert wanted in text
 
 
@@ -149,11 +150,11 @@ def test_no_difference_is_called_no_difference(tmp_path):
 
 def test_readers_and_terms_are_those_of_the_runs(study):
     rows = {name: readers for name, _, readers, _ in reader_rows(study)}
-    assert rows["record, central"] == {"server": math.inf, "hospital": 0.95, "recipient": 0.95}
-    assert rows["record, distributed"]["hospital"] == pytest.approx(1.14)
+    assert rows["record, central noise, the middle level"] == {"server": math.inf, "hospital": 0.95, "recipient": 0.95}
+    assert rows["record, distributed noise, the middle level"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
-    assert dict(terms)["Neighbouring data sets differ by"] == "one record replaced by an empty one"
+    assert dict(terms)["What is hidden"] == RELATIONS["zero-out-one-record"]
     assert dict(terms)["Delta"] == "1e-5 (1 in 100,000)"
 
 
@@ -164,9 +165,10 @@ def test_the_page_holds_the_tables_and_the_same_folder_gives_the_same_bytes(tmp_
     write_study_report(folder)
     assert [(folder / name).read_bytes() for name in ("report.html", "comparison.svg", "comparison.png")] == made
     for row in rows_of(folder):
-        assert f'href="runs/{row["run"]}/"' in page
+        assert f'data-value="{row["run"]}"' in page
         assert f'data-value="{float(row["auc"])}"' in page
-    assert 'href="results.csv"' in page
+    assert "<code>results.csv</code>" in page
+    assert re.findall(r'href="(?!data:|#)([^"]*)"', page) == []  # a page that is sent alone has no dead link
     assert "NIST SP 800-226" in page
     assert "src=" not in page
     assert made[2].startswith(b"\x89PNG")
@@ -187,7 +189,7 @@ def test_failed_and_stopped_runs_are_said(tmp_path):
     assert "1 run failed and is in no figure" in page
     assert f"<code>{failed}</code>: ran out of &lt;memory&gt;" in page
     assert "1 run stopped at the budget" in page
-    assert f"{stopped}</a> (stopped-at-budget)" in page
+    assert f"{stopped} (stopped-at-budget)" in page
     text = printed(folder)
     assert f"Failed: {failed}: ran out of <memory>" in text
     assert "47 of 48 runs" in text

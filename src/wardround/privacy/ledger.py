@@ -141,6 +141,12 @@ class Ledger:
                 raise ProtocolError(f"{self.path}: round {round_number} of {run_id} is committed already: resume")
             append("rounds", {"run_id": run_id, "round_number": round_number, "record": record})
 
+    def dates(self) -> tuple[str, str]:
+        """Return when the first and the last round were committed, in UTC to the minute; empty before the first."""
+        (row,) = self._rows("SELECT min(time) AS first, max(time) AS last FROM rounds")
+        first, last = (str(row[key] or "")[:16].replace("T", " ") for key in ("first", "last"))
+        return first, last
+
     def rounds(self, run_id: str | None = None) -> list[tuple[int, str]]:
         """Return (round_number, record) of the committed rounds, of one run or of all, in order."""
         query = "SELECT round_number, record FROM rounds WHERE run_id = coalesce(?, run_id) ORDER BY sequence"

@@ -32,8 +32,10 @@ def print_summary(run_folder: Path, console: Console) -> None:
     """
     run = read_run(run_folder)
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
-    columns = ["records", "rounds", "noise", "sample\nrate", "epsilon"]
-    columns += ["r2", "mean\nalone"] if run.is_regression else ["accuracy", "AUC", "majority\nclass"]
+    columns = ["patients" if run.words.unit == "patient" else "records", "rounds", "noise", "sample\nrate", "epsilon"]
+    columns += ["r2"] if run.is_regression else ["accuracy", "AUC"]
+    if run.has_baselines:
+        columns.append("mean\nalone" if run.is_regression else "majority\nclass")
     table = _table(columns, console.width)
     for hospital in shown:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
@@ -63,9 +65,10 @@ def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = Non
     table = _table(["records", "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
     for row in lines:
         number = {key: read_number(value) for key, value in row.items() if key != "hospital"}
+        size = row.get("num_examples")
         table.add_row(
             _name(str(row.get("hospital"))),
-            number_text(number.get("num_examples", NOT_KNOWN), 0),
+            size if isinstance(size, str) else number_text(read_number(size), 0),
             _span(number.get("sample_rate", NOT_KNOWN)),
             number_text(number.get("num_steps", NOT_KNOWN), 0),
             number_text(number.get("num_rounds", NOT_KNOWN), 0),
@@ -93,29 +96,28 @@ def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
     if hospital.rounds_completed != hospital.rounds_selected:
         rounds += f" of {hospital.rounds_selected}"
     return [
-        number_text(hospital.num_train, 0),
+        hospital.size,
         rounds,
         span_text(*hospital.noise_multiplier),
         span_text(*hospital.sample_rate),
         epsilon_text(hospital.epsilon),
         number_text(hospital.accuracy),
         *([] if run.is_regression else [number_text(hospital.auc)]),
-        number_text(hospital.majority_accuracy),
+        *([number_text(hospital.majority_accuracy)] if run.has_baselines else []),
     ]
 
 
 def _total_cells(run: RunResult) -> list[str]:
-    records = sum(hospital.num_train for hospital in run.hospitals if not math.isnan(hospital.num_train))
     return [
         f"all {len(run.hospitals)}",
-        f"{records:,.0f}",
+        run.num_records.replace(" or more", "+"),
         str(run.num_rounds),
         "",
         "",
         epsilon_text(run.epsilon_total),
         number_text(run.scores["accuracy"]),
         *([] if run.is_regression else [number_text(run.scores["auc"])]),
-        number_text(run.scores["majority_accuracy"]),
+        *([number_text(run.scores["majority_accuracy"])] if run.has_baselines else []),
     ]
 
 

@@ -116,7 +116,7 @@ def federate(
                 folder.write_tables(records)
             folder.write_model(state.arrays)
             account = account_from_ledger(ledger, plan.target_deltas)
-            facts = {**facts, "stopped_because": state.stopped} if state.stopped else facts
+            facts = {**facts, "dates": ledger.dates()} | ({"stopped_because": state.stopped} if state.stopped else {})
             summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
             folder.write_summary(summary)
         return summary

@@ -11,7 +11,7 @@ from wardround.config import Config
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.mechanisms import READERS, Mechanism, mechanism_of
 from wardround.privacy.phases import Phase, Release
-from wardround.rounds import HospitalProfile, shown_count
+from wardround.rounds import HospitalProfile, shown_count, shown_rate
 
 __all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
 
@@ -77,7 +77,7 @@ class FederationPlan:
             {
                 "hospital": hospital.profile.hospital_id,
                 "num_examples": shown_count(hospital.profile.num_train),
-                "sample_rate": hospital.sample_rate,
+                "sample_rate": shown_rate(hospital.sample_rate, hospital.profile.num_train),
                 "num_steps": hospital.num_steps,
                 "num_rounds": hospital.num_rounds,
                 "noise_multiplier": hospital.noise_multiplier,
