@@ -16,9 +16,12 @@ from wardround.privacy.accounting import (
     check_independent,
     epsilon_from_rdp,
     headline_epsilon,
+    headline_profile,
     largest_rdp,
     overlap_epsilon,
+    overlap_profile,
 )
+from wardround.privacy.attackers import Attacker, attacker_of
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Ledger
 from wardround.privacy.phases import Kind, Phase, merged, phase_of, step_rdp
@@ -160,6 +163,18 @@ class Account:
             total=overlap_epsilon(phases, common, patient_overlap),
             target_delta=common,
         )
+
+    def attacker(self, patient_overlap: int) -> Attacker:
+        """Return what an attacker can reach at most against a patient in up to `patient_overlap` hospitals (>= 1)."""
+        return attacker_of(overlap_profile(self.phases, self.common_delta, patient_overlap), self.common_delta)
+
+    def attackers(self) -> dict[str, Attacker]:
+        """Return the same by hospital, for a patient in that one alone, each at its own delta."""
+        phases = self.phases
+        return {
+            hospital_id: attacker_of(headline_profile(phases[hospital_id], float(delta)), float(delta))
+            for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
+        }
 
 
 def open_account(target_deltas: Mapping[str, float]) -> Account:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.loss_distribution import Segments, composed_epsilon, envelope_epsilon
+from wardround.privacy.loss_distribution import LossBound, Segments, composed_bound, envelope_bound
 from wardround.privacy.phases import Phase, Release, merged, step_rdp
+from wardround.privacy.profiles import Profile, largest_profile, renyi_profile
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "composed_rdp",
     "epsilon_from_rdp",
     "headline_epsilon",
+    "headline_profile",
     "largest_rdp",
     "merged",
     "overlap_epsilon",
+    "overlap_profile",
     "pld_epsilon",
     "rdp",
     "rdp_epsilon",
@@ -71,18 +74,36 @@ def pld_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
         target_delta: in (0, 1).
     """
     whole = merged(phases)
-    rough = rdp_epsilon(whole, target_delta)
-    if not whole or math.isinf(rough):
-        return rough
-    if any(phase.dimension for phase in whole):
-        return math.inf
-    return composed_epsilon(_segments(whole), target_delta, max(rough, 1e-3))
+    if not whole:
+        return 0.0
+    bound = _loss_bound(whole, target_delta)
+    return math.inf if bound is None else bound.epsilon
 
 
 def headline_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
     """Return the smaller of the two bounds."""
     phases = merged(phases)
     return min(rdp_epsilon(phases, target_delta), pld_epsilon(phases, target_delta))
+
+
+def headline_profile(phases: Iterable[Phase], target_delta: float) -> Profile:
+    """Return a bound on delta at every epsilon: by loss distributions where there are any, else by Renyi divergences.
+
+    Args:
+        phases: what was done to one hospital's records, in any order.
+        target_delta: in (0, 1); it chooses the grid of the distributions, which hold at every delta.
+    """
+    whole = merged(phases)
+    bound = _loss_bound(whole, target_delta) if whole else None
+    return renyi_profile(composed_rdp(whole)) if bound is None else bound.profile
+
+
+def _loss_bound(whole: Sequence[Phase], target_delta: float) -> LossBound | None:
+    """Return what loss distributions prove; None for Skellam noise, for none at all, and where they can't be used."""
+    rough = rdp_epsilon(whole, target_delta)
+    if math.isinf(rough) or any(phase.dimension for phase in whole):
+        return None
+    return composed_bound(_segments(whole), target_delta, max(rough, 1e-3))
 
 
 def largest_rdp(divergences: NDArray[np.float64], patient_overlap: int) -> NDArray[np.float64]:
@@ -110,7 +131,7 @@ def overlap_epsilon(
 ) -> float:
     """Return the epsilon of a patient whose records may sit in any `patient_overlap` hospitals, one in each.
 
-    Both bounds hold for every choice of hospitals: see `largest_rdp` and `loss_distribution.envelope_epsilon`. With
+    Both bounds hold for every choice of hospitals: see `largest_rdp` and `loss_distribution.envelope_bound`. With
     patient_overlap 1 (disjoint patients) it is the largest epsilon of one hospital.
 
     Args:
@@ -121,18 +142,51 @@ def overlap_epsilon(
     Source: composition of independent noise at k hospitals; McSherry 2009 for disjoint patients.
     """
     hospitals = [whole for phases in phases_by_hospital.values() if (whole := merged(phases))]
-    divergences = np.array([composed_rdp(phases) for phases in hospitals]).reshape(-1, len(ORDERS))
-    by_rdp = float(epsilon_from_rdp(largest_rdp(divergences, patient_overlap), target_delta))
     if patient_overlap == 1:
         return max((headline_epsilon(phases, target_delta) for phases in hospitals), default=0.0)
+    by_rdp = float(epsilon_from_rdp(_divergences(hospitals, patient_overlap), target_delta))
     check_independent(phase for phases in hospitals for phase in phases)
     if len(hospitals) <= patient_overlap:
         return headline_epsilon([phase for phases in hospitals for phase in phases], target_delta)
+    bound = _envelope(hospitals, target_delta, patient_overlap, by_rdp)
+    return by_rdp if bound is None else min(by_rdp, bound.epsilon)
+
+
+def overlap_profile(
+    phases_by_hospital: Mapping[str, Sequence[Phase]], target_delta: float, patient_overlap: int
+) -> Profile:
+    """Return a bound on delta at every epsilon for a patient as in `overlap_epsilon`, for whom it is the epsilon.
+
+    Args:
+        phases_by_hospital: what was done at each hospital.
+        target_delta: in (0, 1), common to all; it chooses the grid.
+        patient_overlap: >= 1.
+    """
+    hospitals = [whole for phases in phases_by_hospital.values() if (whole := merged(phases))]
+    if patient_overlap == 1:
+        return largest_profile(headline_profile(phases, target_delta) for phases in hospitals)
+    divergences = _divergences(hospitals, patient_overlap)
+    check_independent(phase for phases in hospitals for phase in phases)
+    if len(hospitals) <= patient_overlap:
+        return headline_profile([phase for phases in hospitals for phase in phases], target_delta)
+    by_rdp = float(epsilon_from_rdp(divergences, target_delta))
+    bound = _envelope(hospitals, target_delta, patient_overlap, by_rdp)
+    return renyi_profile(divergences) if bound is None else bound.profile
+
+
+def _divergences(hospitals: Sequence[Sequence[Phase]], patient_overlap: int) -> NDArray[np.float64]:
+    divergences = np.array([composed_rdp(phases) for phases in hospitals]).reshape(-1, len(ORDERS))
+    return largest_rdp(divergences, patient_overlap)
+
+
+def _envelope(
+    hospitals: Sequence[Sequence[Phase]], target_delta: float, patient_overlap: int, by_rdp: float
+) -> LossBound | None:
     if math.isinf(by_rdp):
-        return by_rdp
-    reach = float(epsilon_from_rdp(divergences, _TAIL_DELTA).max())
-    segments = [_segments(phases) for phases in hospitals]
-    return min(by_rdp, envelope_epsilon(segments, patient_overlap, target_delta, max(by_rdp, 1e-3), reach))
+        return None
+    reach = max(rdp_epsilon(phases, _TAIL_DELTA) for phases in hospitals)
+    segments = tuple(_segments(phases) for phases in hospitals)
+    return envelope_bound(segments, patient_overlap, target_delta, max(by_rdp, 1e-3), reach)
 
 
 def check_independent(phases: Iterable[Phase]) -> None:

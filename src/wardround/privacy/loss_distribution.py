@@ -1,19 +1,22 @@
-"""Epsilon from privacy loss distributions (dp-accounting's, pessimistic), for headline figures.
+"""Epsilon and privacy profile from privacy loss distributions (dp-accounting's, pessimistic), for headline figures.
 
 Tighter than Renyi divergences and slower: 0.05 to 0.3 s a hospital. Every value is an upper bound: losses are rounded
-so that they only grow. Where the distribution can't be trusted or afforded the answer is inf, which is an upper bound
-too and leaves the word to the Renyi divergences. Left out on purpose: estimates that may fall short of the truth.
+so that they only grow. Where the distribution can't be trusted or afforded there is no answer, which leaves the word to
+the Renyi divergences. Left out on purpose: estimates that may fall short of the truth.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Segments", "composed_epsilon", "envelope_epsilon", "grid_interval"]
+from wardround.privacy.profiles import EPSILONS, Profile, gaussian_deltas, gaussian_epsilon
+
+__all__ = ["LossBound", "Segments", "composed_bound", "envelope_bound", "grid_interval"]
 
 Segments = tuple[tuple[float, float, int], ...]
 """Kinds of steps one after another: (noise_multiplier > 0, sample_rate, num_steps >= 1), hashable."""
@@ -42,9 +45,24 @@ def grid_interval(num_steps: int, rough_epsilon: float) -> float:
     return min(max(math.sqrt(_EXCESS * scale / num_steps), _FINEST), coarsest)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossBound:
+    """What a composed loss distribution proves.
+
+    Attributes:
+        epsilon: at the target delta (>= 0).
+        profile: delta at every epsilon.
+    """
+
+    epsilon: float
+    profile: Profile
+
+
 @lru_cache(maxsize=4096)
-def composed_epsilon(segments: Segments, target_delta: float, rough_epsilon: float) -> float:
-    """Return an upper bound on the epsilon of all steps together, for one record added or removed.
+def composed_bound(segments: Segments, target_delta: float, rough_epsilon: float) -> LossBound | None:
+    """Return upper bounds for all steps together, for one record of one hospital zeroed out.
+
+    Steps on whole batches are one Gaussian of the summed signal, whose bounds are closed forms.
 
     Args:
         segments: what was done; at least one.
@@ -52,23 +70,27 @@ def composed_epsilon(segments: Segments, target_delta: float, rough_epsilon: flo
         rough_epsilon: an epsilon of the right size, to choose the grid with.
 
     Returns:
-        Epsilon >= 0; inf with more than 32 segments, a rough epsilon above 1000, or a target_delta within 100 times
-        the rounding noise of the transforms.
+        None with more than 32 segments, a rough epsilon above 1000, or a target_delta within 100 times the rounding
+        noise of the transforms.
 
-    Source: Doroshenko et al. 2022 (arXiv 2207.04380), as in dp-accounting.
+    Source: Doroshenko et al. 2022 (arXiv 2207.04380), as in dp-accounting; Balle, Wang 2018 for whole batches.
     """
+    if all(sample_rate == 1 for _, sample_rate, _ in segments):
+        mu = math.sqrt(math.fsum(steps / noise_multiplier**2 for noise_multiplier, _, steps in segments))
+        profile = Profile(deltas=gaussian_deltas(mu, EPSILONS), by="pld")
+        return LossBound(epsilon=gaussian_epsilon(mu, target_delta), profile=profile)
     num_steps = sum(steps for _, _, steps in segments)
-    usable_delta = target_delta - _transform_noise(num_steps)
     if not _affordable(len(segments), num_steps, target_delta, rough_epsilon):
-        return math.inf
+        return None
     distribution = _composed(segments, grid_interval(num_steps, rough_epsilon))
-    return float(distribution.get_epsilon_for_delta(usable_delta))
+    return _bound(distribution, num_steps, target_delta)
 
 
-def envelope_epsilon(
-    hospitals: Sequence[Segments], copies: int, target_delta: float, rough_epsilon: float, reach: float
-) -> float:
-    """Return an upper bound on the epsilon of any `copies` of the hospitals together.
+@lru_cache(maxsize=64)
+def envelope_bound(
+    hospitals: tuple[Segments, ...], copies: int, target_delta: float, rough_epsilon: float, reach: float
+) -> LossBound | None:
+    """Return upper bounds for any `copies` of the hospitals together; None where they can't be afforded.
 
     The largest delta over the hospitals at every epsilon is itself the privacy profile of a mechanism that dominates
     each of them (a maximum of functions convex in exp(epsilon) is convex); dominating pairs compose, so `copies` of it
@@ -83,10 +105,13 @@ def envelope_epsilon(
 
     Source: Zhu, Dong, Wang 2022 (arXiv 2106.08567), propositions 8 and 10, theorem 10.
     """
+    if all(sample_rate == 1 for segments in hospitals for _, sample_rate, _ in segments):
+        # The signals of whole batches add up in squares: the k strongest are the worst choice at every epsilon.
+        return composed_bound(_strongest(hospitals, copies), target_delta, rough_epsilon)
     num_steps = copies * max(sum(steps for _, _, steps in segments) for segments in hospitals)
     most_segments = max(len(segments) for segments in hospitals)
     if not _affordable(most_segments, num_steps, target_delta, rough_epsilon) or reach > _LONGEST_REACH:
-        return math.inf
+        return None
     interval = grid_interval(num_steps, rough_epsilon)
     # The envelope is composed a few times only, so a coarser grid keeps the same excess.
     spacing = interval * max(1.0, math.floor(math.sqrt(num_steps / copies)))
@@ -100,8 +125,23 @@ def envelope_epsilon(
     envelope = pld.PrivacyLossDistribution(
         pmf.create_pmf_pessimistic_connect_dots_fixed_gap(spacing, -last, last, deltas)
     )
-    composed = envelope.self_compose(copies) if copies > 1 else envelope
-    return float(composed.get_epsilon_for_delta(target_delta - _transform_noise(num_steps)))
+    return _bound(envelope.self_compose(copies) if copies > 1 else envelope, num_steps, target_delta)
+
+
+def _strongest(hospitals: Sequence[Segments], copies: int) -> Segments:
+    def signal(segments: Segments) -> float:
+        return math.fsum(steps / noise_multiplier**2 for noise_multiplier, _, steps in segments)
+
+    chosen = sorted(hospitals, key=signal, reverse=True)[:copies]
+    return tuple(segment for segments in chosen for segment in segments)
+
+
+def _bound(distribution: Any, num_steps: int, target_delta: float) -> LossBound:
+    hidden = _transform_noise(num_steps)
+    return LossBound(
+        epsilon=float(distribution.get_epsilon_for_delta(target_delta - hidden)),
+        profile=Profile(deltas=_profile(distribution, EPSILONS) + hidden, by="pld"),
+    )
 
 
 def _transform_noise(num_steps: int) -> float:
