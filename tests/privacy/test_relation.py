@@ -146,6 +146,18 @@ def test_the_bill_is_what_zeroing_out_costs_among_records_that_hide_nothing(num_
     assert 0.99 * bill_of(num_records) <= spent_in_every_step(alone, none) <= bill_of(num_records)
 
 
+def test_the_divisor_alone_tells_how_many_records_there_are():
+    """A site of the stroke trial: full batches of 38 records, 70 parameters, 30 rounds, noise for epsilon 5.
+
+    No gradient at all: what is released is noise over n, whose sum of squares is a chi-square variable over n^2.
+    """
+    freedom = 70 * 30
+    points = np.linspace(0.5, 1.6, 20001) * freedom
+    likely, rare = (stats.chi2.sf(points * (size / 38) ** 2, freedom) for size in (37, 38))
+    usable = likely > DELTA
+    assert np.log((likely[usable] - DELTA) / rare[usable]).max() > 6.5
+
+
 def rows_of(hospital: Hospital, empty: float = np.nan) -> tuple[np.ndarray, np.ndarray]:
     """Return features and far targets that give these gradients; a gradient that is not finite counts as zero."""
     forwards, backwards, num_empty = hospital
