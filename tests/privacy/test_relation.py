@@ -224,7 +224,7 @@ def test_what_the_client_releases_is_what_the_bounds_above_are_of():
         moves = released_by_the_client(hospital, 150)
         for other, believed in pair.items():
             match = stats.kstest(moves, Released(believed, STEPS).below).pvalue
-            assert match > 0.01 if name == other else match < 1e-4, (name, other, match)
+            assert match > 1e-3 if name == other else match < 1e-4, (name, other, match)
 
 
 def asked_of(
@@ -286,8 +286,8 @@ def test_an_empty_record_is_one_whose_part_of_the_sum_is_zero():
     emptied = features.copy()
     emptied[owners == 2] = np.nan
     plan = plan_of(CONFIG, federation_of(basel=hospital_of(6)))
-    (assignment,) = assign_round(plan, ["basel"], 1, {"basel": NOISE})
-    assignment = dataclasses.replace(assignment, sample_rate=0.5, expected_batch_size=3.0)
+    (assignment,) = assign_round(plan, ["basel"], 1, {"basel": 0.0})
+    assert (assignment.sample_rate, assignment.expected_batch_size) == (1.0, 6.0)
 
     def trained(rows: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
         tensors = HospitalTensors(
