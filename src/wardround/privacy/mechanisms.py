@@ -25,8 +25,8 @@ RELATIONS: Mapping[str, str] = MappingProxyType(
             "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
         ),
         _ZERO_OUT_HOSPITAL: (
-            "whether a hospital's contribution was used or replaced by zero; that the hospital took part, and its weight, "
-            "are public"
+            "whether a hospital's contribution was used or replaced by zero; that the hospital took part, and its "
+            "weight, are public"
         ),
         _REPLACE: (
             "whether a hospital sent the update it did or any other; that the hospital took part, and its weight, are "
