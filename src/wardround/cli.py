@@ -201,14 +201,14 @@ def data_describe(
     if name is not None and not is_file:
         overrides = [f'federation.dataset="{name}"', *overrides]
     from wardround.datasets import describe, load_federation
-    from wardround.reports.data_tables import print_description
+    from wardround.reports.data_tables import print_description, shown_description
 
     federation = load_federation(load_config(name if is_file else None, overrides).federation)
     table = describe(federation)
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": federation.notes, "excluded": federation.excluded}
-        typer.echo(json_text(facts | {"hospitals": table.reset_index().to_dict("records")} | said))
+        typer.echo(json_text(facts | {"hospitals": shown_description(table)} | said))
     else:
         print_description(table, federation.notes, federation.excluded, _console())
 

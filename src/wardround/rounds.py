@@ -203,7 +203,7 @@ def shown_count(count: int) -> int | str:
     return count if count >= _SMALLEST_COUNT else f"<{_SMALLEST_COUNT}"
 
 
-def shown_total(counts: Iterable[int | float | str]) -> str:
+def shown_total(counts: Iterable[float | str]) -> str:
     """Return a sum of counts, some of which may not be shown: then of the others, "or more", so that none follows.
 
     >>> shown_total([130, 20]), shown_total([130, "<10"]), shown_total(["<10", "<10"])

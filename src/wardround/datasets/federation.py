@@ -24,6 +24,7 @@ __all__ = ["build_federation", "load_federation"]
 
 _Rows = NDArray[np.int64]
 _Parts = list[tuple[str, _Rows]]
+_MOST_NAMES = 10
 
 
 def load_federation(config: FederationConfig) -> Federation:
@@ -211,9 +212,14 @@ def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tupl
     return notes
 
 
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more hospitals"
+
+
 def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[str]:
     no_test = [item.hospital_id for item in hospitals if len(item.test_labels) == 0]
-    notes = [f"no test rows at {', '.join(no_test)}: nothing to evaluate there"] if no_test else []
+    notes = [f"no test rows at {_listed(no_test)}: nothing to evaluate there"] if no_test else []
     if dataset.task != CLASSIFICATION:
         return notes
     one_class = [
@@ -223,8 +229,8 @@ def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[
     if one_class:
         # Which class it is would be said of everyone there.
         named = [item.hospital_id for item in one_class]
-        notes.append(f"only one class at {', '.join(named)}: AUC undefined there")
+        notes.append(f"only one class at {_listed(named)}: AUC undefined there")
     if one_test_class:
         named = [item.hospital_id for item in one_test_class]
-        notes.append(f"only one class among the test rows of {', '.join(named)}: AUC undefined there")
+        notes.append(f"only one class among the test rows of {_listed(named)}: AUC undefined there")
     return notes

@@ -110,9 +110,10 @@ def _clip(run: RunResult) -> str:
 
 def _mu(run: RunResult) -> list[tuple[str, str]]:
     """Return the Gaussian-DP mu with its error; no line where the run did not state one."""
-    mu, error = run.attacker.get("gdp_mu"), run.attacker.get("gdp_mu_error")
+    mu, error = run.facts.get("gdp_mu"), run.attacker.get("gdp_mu_error")
     if not isinstance(mu, int | float):
-        return []
+        reason = run.facts.get("gdp_mu_reason")
+        return [("Gaussian-DP mu", str(reason))] if reason else []
     fit = "" if error is None else f", error of the fit {float(error):.2g}"
     return [("Gaussian-DP mu", f"{epsilon_text(float(mu))}{fit}")]
 

@@ -116,7 +116,7 @@ def check_untouched(ledger: Ledger, folder: RunFolder) -> None:
 
 
 def settings_digest(config: Config) -> str:
-    """Return a digest of the settings but for those that can't change a bit: where the data is, and the engine."""
+    """Return a digest of the settings except for those that can't change a bit: where the data is, and the engine."""
     decisive = replace(
         config,
         federation=replace(config.federation, data_dir=None),
