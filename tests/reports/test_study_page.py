@@ -150,8 +150,8 @@ def test_no_difference_is_called_no_difference(tmp_path):
 
 def test_readers_and_terms_are_those_of_the_runs(study):
     rows = {name: readers for name, _, readers, _ in reader_rows(study)}
-    assert rows["record, central noise, the middle level"] == {"server": math.inf, "hospital": 0.95, "recipient": 0.95}
-    assert rows["record, distributed noise, the middle level"]["hospital"] == pytest.approx(1.14)
+    assert rows["record, central noise"] == {"server": math.inf, "hospital": 0.95, "recipient": 0.95}
+    assert rows["record, distributed noise"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
     assert dict(terms)["What is hidden"] == RELATIONS["zero-out-one-record"]

@@ -10,7 +10,9 @@ _DASH = "–"  # noqa: RUF001
 
 def number_text(value: float, digits: int = 3) -> str:
     """Return a number with that many digits after the point, or a dash where it is not known."""
-    return _DASH if math.isnan(value) else f"{value:,.{digits}f}" if math.isfinite(value) else str(value)
+    if math.isnan(value):
+        return _DASH
+    return f"{round(value, digits) or 0.0:,.{digits}f}" if math.isfinite(value) else str(value)
 
 
 def epsilon_text(epsilon: float) -> str:

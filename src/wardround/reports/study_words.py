@@ -37,7 +37,7 @@ def headline(study: StudyResult) -> tuple[str, str]:
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
-    return f"{name} {_listed(scores)}, at {held} {first.level:g} for every {first.unit}", compared
+    return f"{name} {_listed(scores)}, at {held} {first.level:g} for every {_noun(study, first)}", compared
 
 
 def findings(study: StudyResult) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def findings(study: StudyResult) -> tuple[str, ...]:
         # Where privacy is strictest the placements differ most.
         strictest = (min if middle.held == "epsilon" else max)(same_kind, key=lambda group: group.level)
         for wanted in (strictest, middle) if strictest.level != middle.level else (middle,):
-            sentences += _gaps({group.placement: group for group in _same_level(groups, wanted)}, column, name)
+            sentences += _gaps(study, {group.placement: group for group in _same_level(groups, wanted)})
     for group in groups:
         if group.baseline:
             sentences.append(
@@ -62,14 +62,15 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _gaps(chosen: Mapping[str, RunGroup], column: str, name: str) -> list[str]:
+def _gaps(study: StudyResult, chosen: Mapping[str, RunGroup]) -> list[str]:
     """Return what the other placements change against local noise, at one level."""
+    column, name = study.metric
     sentences = []
     for other in ("central", "distributed"):
         if "local" in chosen and other in chosen:
             gap, is_clear = _paired(chosen[other], chosen["local"], column)
             sentences.append(
-                f"At {_level_text(chosen[other])}, {other} noise changes {name} by {gap} against local noise "
+                f"At {_level_text(study, chosen[other])}, {other} noise changes {name} by {gap} against local noise "
                 f"(difference by seed). {_PRICES[other] if is_clear else 'These runs show no clear difference.'}"
             )
     return sentences
@@ -82,7 +83,7 @@ def words_of(study: StudyResult, unit: str, placement: str) -> CellWords:
 
 
 def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], str]]:
-    """Return (cell and which level, the level, largest epsilon by reader, whom to trust) at one level of each unit."""
+    """Return (cell, level and which one it is, largest epsilon by reader, whom to trust) at one level of each unit."""
     groups = groups_of(study.rows)
     rows = []
     for unit in study.facts["units"]:
@@ -91,8 +92,8 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
         for group in _same_level(groups, first) if first else ():
             readers = {reader: max(row.epsilon_readers[reader] for row in group.rows) for reader in READERS}
             trust = words_of(study, unit, group.placement).trust
-            name = f"{unit}, {group.placement} noise, {place_of_level(mine, group.held)}"
-            rows.append((name, _level_text(group), readers, trust))
+            level = f"{_level_text(study, group)}, {place_of_level(mine, group.held)}"
+            rows.append((f"{unit}, {group.placement} noise", level, readers, trust))
     return rows
 
 
@@ -222,11 +223,16 @@ def _same_level(groups: Sequence[RunGroup], wanted: RunGroup) -> list[RunGroup]:
     return [group for group in groups if (group.unit, group.held, group.level) == key]
 
 
-def _level_text(group: RunGroup) -> str:
+def _noun(study: StudyResult, group: RunGroup) -> str:
+    return words_of(study, group.unit, group.placement).unit
+
+
+def _level_text(study: StudyResult, group: RunGroup) -> str:
+    noun = _noun(study, group)
     if group.held == "noise":
-        return f"noise multiplier {group.level:g} for every {group.unit}"
+        return f"noise multiplier {group.level:g} for every {noun}"
     spent = epsilon_text(max(row.epsilon_max for row in group.rows))
-    return f"target epsilon {group.level:g} for every {group.unit} (largest spent: {spent})"
+    return f"target epsilon {group.level:g} for every {noun} (largest spent: {spent})"
 
 
 def _paired(group: RunGroup, other: RunGroup, column: str) -> tuple[str, bool]:
