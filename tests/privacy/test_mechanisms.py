@@ -20,7 +20,7 @@ from wardround.privacy.accounting import (
 )
 from wardround.privacy.entries import entry_for
 from wardround.privacy.ledger import open_ledger
-from wardround.privacy.mechanisms import MECHANISMS, READERS, mechanism_of
+from wardround.privacy.mechanisms import MECHANISMS, READERS, RELATIONS, mechanism_of
 from wardround.privacy.phases import Phase, Release, dp_event
 from wardround.privacy.skellam import skellam_rdp
 from wardround.rounds import Assignment
@@ -70,6 +70,16 @@ def test_relations_and_sensitivities():
         ("hospital", "distributed"): ("zero-out-one-hospital", 0.5),
         ("hospital", "central"): ("zero-out-one-hospital", 0.5),
     }
+
+
+def test_every_relation_has_one_clause_that_says_what_is_hidden_and_what_is_public():
+    assert {cell.relation for cell in MECHANISMS.values()} == set(RELATIONS)
+    for cell in MECHANISMS.values():
+        assert cell.relation_words == RELATIONS[cell.relation]
+        assert cell.relation_words.startswith("whether ") and cell.relation_words.endswith("public")
+    assert mechanism_of("record", "local").relation_words == (
+        "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
+    )
 
 
 @pytest.mark.parametrize(("num_shares", "left"), [(1, 1.0), (2, 0.5), (3, 2 / 3), (10, 0.9)])
