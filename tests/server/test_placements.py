@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from wardround.cli import app
 from wardround.config import Config
-from wardround.privacy.accounting import rdp_epsilon
+from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.privacy.phases import Phase
 from wardround.server.placements import compare_placements, plan_notes
@@ -36,9 +36,9 @@ def test_the_gap_between_local_and_central_is_the_root_of_n(n: int) -> None:
         2 * math.sqrt(n), rel=1e-3
     )
     for unit in (record, hospital):
-        # Integer noise costs a little more than Gaussian, never less.
+        # Integer noise is billed by Renyi divergences, Gaussian noise by its loss distribution.
         ratio = unit["distributed"]["stddev_on_average"] / unit["central"]["stddev_on_average"]
-        assert 1 - 1e-4 < ratio < 1.03
+        assert 1.03 < ratio < 1.25
         assert unit["distributed"]["num_shares"] == n
 
 
@@ -51,7 +51,7 @@ def test_every_row_spends_the_same_epsilon_at_the_worst_hospital() -> None:
             steps = 30 if unit == "record" else 10
             rate = 0.1 if unit == "record" else 1.0
             if placement != "distributed":
-                spent = rdp_epsilon([Phase(noise_multiplier=noise, sample_rate=rate, num_steps=steps)], 1e-4)
+                spent = headline_epsilon([Phase(noise_multiplier=noise, sample_rate=rate, num_steps=steps)], 1e-4)
                 assert spent == pytest.approx(2.0, rel=1e-3) and spent <= 2.0
             assert row["epsilon"] == 2.0 and row["relation"] == MECHANISMS[unit, placement].relation
             assert row["readers"]["server"] == ("inf" if placement == "central" else "bill")

@@ -6,21 +6,20 @@ their minimum is one.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.errors import BudgetError, ConfigError
+from wardround.errors import ConfigError
 from wardround.privacy.loss_distribution import LossBound, Segments, composed_bound, envelope_bound
-from wardround.privacy.phases import Phase, Release, merged, step_rdp
+from wardround.privacy.phases import Phase, merged, step_rdp
 from wardround.privacy.profiles import Profile, largest_profile, renyi_profile
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
 
 __all__ = [
     "ORDERS",
     "Phase",
-    "calibrate_noise_multiplier",
     "check_independent",
     "composed_rdp",
     "epsilon_from_rdp",
@@ -35,10 +34,6 @@ __all__ = [
     "rdp_epsilon",
 ]
 
-_CALIBRATION = 1e-4
-# Adding the same steps up round by round rounds differently; the last round must not fail for it.
-_SAFETY = 1 - 1e-9
-_MOST_NOISE, _LEAST_CEILING = 1e7, 1e-3
 _TAIL_DELTA = 1e-13
 
 
@@ -203,94 +198,5 @@ def check_independent(phases: Iterable[Phase]) -> None:
             )
 
 
-def calibrate_noise_multiplier(
-    target_epsilon: float,
-    target_delta: float,
-    sample_rate: float,
-    num_steps: int,
-    spent: Iterable[Phase] = (),
-    release: Release | None = None,
-    *,
-    guess: float | None = None,
-) -> float:
-    """Return the smallest noise multiplier, to 1e-4 and rounded up, that keeps within the target.
-
-    The Renyi epsilon of `spent` and the steps to come is at most target_epsilon, never above.
-
-    Args:
-        target_epsilon: > 0, for everything spent and to come.
-        target_delta: in (0, 1).
-        sample_rate: of the steps to come, in (0, 1].
-        num_steps: steps to come (>= 1).
-        spent: what was done before.
-        release: what a step of those to come releases; None is a DP-SGD step. Its sample rate is the one given.
-        guess: a noise multiplier to begin the search at (> 0), which is then faster.
-
-    Raises:
-        ConfigError: an argument is out of range.
-        BudgetError: no noise is enough, since too much was spent already.
-    """
-    if not target_epsilon > 0 or num_steps < 1:
-        raise ConfigError(
-            f"target-epsilon = {target_epsilon} must be > 0 and num-steps = {num_steps} >= 1 to find a noise "
-            "multiplier: correct [privacy] target-epsilon or the steps left"
-        )
-    before = composed_rdp(spent)
-    already = float(epsilon_from_rdp(before, target_delta))
-    release = release or Release(sample_rate=sample_rate)
-
-    most_noise = _most_noise(release)
-
-    def overspend(log_noise: float) -> float:
-        step = step_rdp(release.phase(min(math.exp(log_noise), most_noise), 1).kind, cached=False)
-        return float(epsilon_from_rdp(before + num_steps * step, target_delta)) - target_epsilon * _SAFETY
-
-    if already >= target_epsilon or overspend(math.log(most_noise)) > 0:
-        raise BudgetError(
-            f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
-            f"already, and the noise multiplier can be {most_noise:.3g} at most; raise the target or train less"
-        )
-    return _smallest_noise(overspend, *((-math.log(2), math.log(2)) if guess is None else _around(guess)))
-
-
-def _most_noise(release: Release) -> float:
-    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits.
-
-    Raises:
-        ConfigError: hardly any noise fits.
-    """
-    noise_multiplier = _MOST_NOISE
-    while noise_multiplier > _LEAST_CEILING:
-        try:
-            release.phase(noise_multiplier, 1)
-        except ConfigError:
-            noise_multiplier /= 2
-        else:
-            return noise_multiplier
-    release.phase(noise_multiplier, 1)
-    return noise_multiplier
-
-
 def _segments(phases: Sequence[Phase]) -> Segments:
     return tuple((phase.noise_multiplier, phase.sample_rate, phase.num_steps) for phase in phases)
-
-
-def _around(guess: float) -> tuple[float, float]:
-    return math.log(guess) - 0.05, math.log(guess) + 0.05
-
-
-def _smallest_noise(overspend: Callable[[float], float], low: float, high: float) -> float:
-    """Return the noise multiplier where a falling function of its log crosses zero, on the side below zero.
-
-    The search widens from [low, high], where it begins.
-    """
-    from scipy.optimize import brentq
-
-    while overspend(high) > 0:
-        low, high = high, high + math.log(4)
-    while overspend(low) <= 0:
-        low, high = low - math.log(4), low
-    root = float(brentq(overspend, low, high, xtol=_CALIBRATION / 4))
-    while overspend(root) > 0:
-        root += _CALIBRATION / 4
-    return math.exp(root)

@@ -29,9 +29,10 @@ def within_budget(
     decision = decide(
         state.account,
         entries_of(plan, state, assignments),
-        _rounds_left(plan, state, round_number) if config.privacy.on_budget == "replan" else {},
+        _rounds_left(plan, state, round_number),
         config.privacy.budget_epsilon,
         config.privacy.on_budget,
+        config.privacy.patient_overlap,
     )
     left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
     noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))

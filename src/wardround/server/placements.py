@@ -128,10 +128,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
         num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        if own is cell:
-            hospitals = plan.hospitals
-        else:
-            hospitals = calibrated(hospitals, target_epsilon, shared=cell.shares_noise, guess=1.0)
+        hospitals = plan.hospitals if own is cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
@@ -157,9 +154,6 @@ def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort
     else:
         sizes = {hospital.profile.hospital_id: hospital.profile.num_train for hospital in plan.hospitals}
         deltas = check_target_delta(plan.config.privacy.target_delta, sizes)
-    if plan.config.privacy.target_epsilon is None:
-        # The epsilon to meet is the plan's largest, which is stated at the smallest delta.
-        deltas = dict.fromkeys(deltas, min(deltas.values()))
     hospitals = (
         replace(
             hospital,
