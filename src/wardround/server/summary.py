@@ -76,7 +76,8 @@ def build_summary(
         "max_colluding": config.aggregation.max_colluding,
         "model": config.model.name,
         "left_out": _left_out(records),
-        "num_rounds_lost": sum(bool(record.get("abandoned")) for record in records),
+        # Rounds that were abandoned, and attempts that were interrupted: both are charged.
+        "num_rounds_lost": sum(bool(record.get("abandoned")) + record.get("attempt", 1) - 1 for record in records),
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
