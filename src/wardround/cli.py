@@ -101,7 +101,7 @@ def plan(
         typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
         return
     console = _console()
-    print_plan(planned.rows(), console, epsilon_total=planned.epsilon_total)
+    print_plan(planned.rows(), console, epsilon_total=planned.epsilon_total, terms=planned.to_dict())
     against = ", ".join(f"{reader} {epsilon_text(epsilon)}" for reader, epsilon in planned.reader_epsilons.items())
     console.print(f"Epsilon against each reader: {against}.", soft_wrap=True, highlight=False)
     for note in notes:

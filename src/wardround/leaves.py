@@ -63,9 +63,9 @@ _FIELDS = (
     ("sealed", INDEPENDENT, "shares of its mask seeds, sealed so that only their receivers can read them"),
     ("commitment", INDEPENDENT, "a digest that binds it to its mask seed"),
     ("seeds-of", INDEPENDENT, "whose mask seeds it gives a share of, since these hospitals answered"),
-    ("seed-shares", INDEPENDENT, "those shares"),
+    ("seed-shares", INDEPENDENT, "its shares of those seeds"),
     ("keys-of", INDEPENDENT, "whose masking keys it gives a share of, since these hospitals fell silent"),
-    ("key-shares", INDEPENDENT, "those shares"),
+    ("key-shares", INDEPENDENT, "its shares of those keys"),
 )
 _SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
 

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MUTED", "NUM_SERIES", "SERIES_COLOURS", "SETTINGS", "Line", "draw", "svg_element", "within_shares"]
+__all__ = [
+    "MUTED",
+    "NUM_SERIES",
+    "SERIES_COLOURS",
+    "SETTINGS",
+    "Line",
+    "draw",
+    "svg_element",
+    "widened",
+    "within_shares",
+]
 
 NUM_SERIES = 8
 """How many colours the page has for series 1 to NUM_SERIES."""
@@ -77,6 +87,14 @@ class Line:
     is_background: bool = False
 
 
+def widened(axes: "Axes") -> None:
+    """Give values that differ in their last digits only a vertical axis with room, so that they look equal."""
+    low, high = axes.get_ylim()
+    middle = (low + high) / 2
+    if high - low < 0.02 * abs(middle):
+        axes.set_ylim(middle - 0.05 * abs(middle), middle + 0.05 * abs(middle))
+
+
 def within_shares(axes: "Axes") -> None:
     """Keep the vertical axis within [0, 1], where a share lies, whatever margins and intervals reach."""
     low, high = axes.get_ylim()
@@ -116,6 +134,7 @@ def draw(
         axes.set_xlabel(x_label)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        widened(axes)
         if from_zero:
             axes.set_xlim(left=0)
             axes.set_ylim(bottom=0)

@@ -127,7 +127,7 @@ def _hospital_lines(run: RunResult, keys: Mapping[str, Key], column: str, title:
         caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
     is_score = column in ("auc", "accuracy") and not run.is_regression
     if column == "epsilon":
-        caption += " By Renyi divergences, by Renyi divergences, as accounted while running."
+        caption += " By Renyi divergences, as accounted while running."
     svg = draw(f"{column}-hospital", f"{title}: {caption}", lines, from_zero=column == "epsilon", is_share=is_score)
     return Panel(title=title, caption=caption, svg=svg, keys=_legend(keys, known))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.errors import WardroundError
-from wardround.reports.drawing import MUTED, SERIES_COLOURS, SETTINGS, svg_element, within_shares
+from wardround.reports.drawing import MUTED, SERIES_COLOURS, SETTINGS, svg_element, widened, within_shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,6 +173,7 @@ def _fill(axes: "Axes", chart: Chart, colours: Sequence[str]) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        widened(axes)
     if chart.is_share:
         within_shares(axes)
 

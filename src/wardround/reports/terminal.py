@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wardround.privacy.cell_words import cell_words
+from wardround.privacy.mechanisms import RELATIONS
 from wardround.reports.files import read_number
 from wardround.reports.folder import NOT_KNOWN, HospitalResult, RunResult, read_run
-from wardround.reports.numbers import count_text, epsilon_text, number_text, span_text
+from wardround.reports.meaning import coin_toss
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
 from wardround.reports.words import privacy_sentence, quality_sentence, status_sentence
 
 __all__ = ["print_plan", "print_summary"]
@@ -51,7 +54,9 @@ def print_summary(run_folder: Path, console: Console) -> None:
     _sentences(run, Path(run_folder), console)
 
 
-def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = None) -> None:
+def print_plan(
+    rows: Any, console: Console, *, epsilon_total: float | None = None, terms: Mapping[str, Any] | None = None
+) -> None:
     """Print what a plan would spend, hospital by hospital, largest epsilon first.
 
     Args:
@@ -59,10 +64,14 @@ def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = Non
             num_steps (per round), num_rounds, noise_multiplier and epsilon (after all rounds; inf without noise).
         console: where to print.
         epsilon_total: for a patient in as many hospitals as the settings allow; None where it is the largest.
+        terms: unit, record_is, placement, relation, epsilon and attacker, as the plan's JSON has them; None where they
+            are not known.
     """
     plan: Iterable[Mapping[str, Any]] = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
     lines = sorted(plan, key=lambda row: (-read_number(row.get("epsilon")), str(row.get("hospital"))))
-    table = _table(["records", "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
+    words = cell_words(terms["unit"], terms["placement"], terms["record_is"]) if terms else None
+    noun = "patients" if words and words.unit == "patient" else "records"
+    table = _table([noun, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
     for row in lines:
         number = {key: read_number(value) for key, value in row.items() if key != "hospital"}
         size = row.get("num_examples")
@@ -81,6 +90,11 @@ def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = Non
     _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds.")
     if total == math.inf:
         _say(console, "Without noise there is no privacy: epsilon is infinite.")
+    elif terms and words:
+        delta = delta_text(float(terms["epsilon"]["target_delta"]), words=False)
+        toss = coin_toss(terms["attacker"], words.unit)
+        _say(console, f"Protected is {words.protected}, at delta {delta}. Hidden is {RELATIONS[terms['relation']]}.")
+        _say(console, f"{toss}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:

@@ -46,7 +46,8 @@ def build_summary(
         "num_rounds_planned": config.training.num_rounds,
         "status": closing["status"],
         "unit": config.privacy.unit,
-        **_facts_of_records(plan),
+        "record_is": plan.record_is,
+        "own_statistics": any(hospital.profile.own_statistics for hospital in plan.hospitals),
         "placement": config.privacy.placement,
         "relation": cell.relation if cell else "none",
         "mechanism": cell.name if cell else "none",
@@ -120,16 +121,6 @@ def dp_events(account: Account) -> dict[str, list[str]]:
         name: [repr(event) if (event := dp_event(phase)) is not None else repr(phase) for phase in phases]
         for name, phases in account.phases.items()
         if all(phase.noise_multiplier > 0 for phase in phases)
-    }
-
-
-def _facts_of_records(plan: FederationPlan) -> dict[str, Any]:
-    """Return what a record is, and which hospitals used statistics of their own: what the figures do not cover."""
-    profiles = [hospital.profile for hospital in plan.hospitals]
-    is_patient = all(profile.record_is == "patient" for profile in profiles)
-    return {
-        "record_is": "patient" if is_patient else "row",
-        "own_statistics": any(profile.own_statistics for profile in profiles),
     }
 
 
