@@ -6,6 +6,7 @@ hospitals as [privacy] patient-overlap says, at the common one. Nothing here eve
 
 import bisect
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,13 @@ from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_
 from wardround.privacy.entries import Entry
 from wardround.privacy.phases import Release
 
-__all__ = ["Decision", "RemainingPlan", "check_target_delta", "decide"]
+__all__ = ["LARGEST_HOSPITAL_DELTA", "Decision", "RemainingPlan", "check_target_delta", "decide", "delta_warning"]
+
+LARGEST_HOSPITAL_DELTA = 0.01
+"""Most that delta may be where a hospital is the unit: by itself it lets an attacker find one in a hundred for sure."""
+
+_UNITS_PER_FAILURE = 10
+_FEWEST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +230,8 @@ def check_target_delta(
 ) -> dict[str, float]:
     """Return every hospital's delta, refusing one that is not below 1 / the number of units it is one of.
 
-    With delta >= 1/n, publishing one record (or hospital) whole would count as private.
+    With delta >= 1/n, publishing one record (or hospital) whole would count as private. Hospitals are few, so that 1/n
+    alone would let 0.3 pass: for them delta is LARGEST_HOSPITAL_DELTA at most as well.
 
     >>> check_target_delta(1e-3, {"Basel": 100})
     {'Basel': 0.001}
@@ -242,18 +250,45 @@ def check_target_delta(
     else:
         deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
     for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
-        if unit == "hospital" and not 0 < deltas[name] < 1 / num_train:
+        is_below = 0 < deltas[name] < 1 / num_train
+        if unit == "hospital" and not (is_below and deltas[name] <= LARGEST_HOSPITAL_DELTA):
             raise ConfigError(
-                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train}, since one of {num_train} hospitals "
-                "is what is protected ([privacy] target-delta): lower it"
+                f"target-delta = {deltas[name]:g} must be > 0, < 1/{num_train}, since one of {num_train} hospitals is "
+                f"what is protected, and <= {LARGEST_HOSPITAL_DELTA:g}, since a promise that fails more often than one "
+                "time in a hundred is none ([privacy] target-delta): lower it"
             )
-        if not 0 < deltas[name] < 1 / num_train:
+        if not is_below:
             raise ConfigError(
                 f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "
                 f"{name}, which has {num_train} training records ([privacy] target-delta): lower it, give each "
                 "hospital its own, or leave small hospitals out with [federation] min-patients"
             )
     return deltas
+
+
+def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, unit: str) -> str:
+    """Return a sentence where a delta is above 1 / (10 times the units it is for); empty where none is.
+
+    >>> delta_warning({"Basel": 1e-5}, {"Basel": 100}, unit="record")
+    ''
+
+    Hospitals with fewer than ten records count as if they had ten, so that nothing follows about how many they have.
+
+    Args:
+        deltas: by hospital_id.
+        num_units: training records by hospital_id; for unit "hospital" the number of hospitals.
+        unit: what is protected, "record" or "hospital".
+    """
+    counted = {name: max(_FEWEST_SHOWN, number) if unit == "record" else number for name, number in num_units.items()}
+    worst = max(counted, key=lambda name: deltas[name] * counted[name])
+    if deltas[worst] * counted[worst] * _UNITS_PER_FAILURE <= 1 + 1e-9:
+        return ""
+    advised = 10.0 ** math.floor(math.log10(1 / (_UNITS_PER_FAILURE * counted[worst])))
+    return (
+        f"target-delta = {deltas[worst]:g} is large: the promise may fail for one {unit} in {1 / deltas[worst]:,.0f}, "
+        f"and 1 / (10 times the {unit}s that share it) is the most that is customary; set [privacy] target-delta to "
+        f"{advised:g} or less"
+    )
 
 
 def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
