@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.deltas import check_target_delta, delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
-from wardround.privacy.policy import check_target_delta, delta_warning
 from wardround.secagg import shape_of
 from wardround.server.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in
