@@ -68,7 +68,8 @@ class LossBound:
 def composed_bound(segments: Segments, target_delta: float, rough_epsilon: float) -> LossBound | None:
     """Return upper bounds for all steps together, for one record of one hospital zeroed out.
 
-    Steps on whole batches are one Gaussian of the summed signal, whose bounds are closed forms.
+    The pair of a step is N(0, z^2) against (1 - q) N(0, z^2) + q N(1, z^2), in both directions (see `renyi`). Steps on
+    whole batches are one Gaussian of the summed signal, whose bounds are closed forms.
 
     Args:
         segments: what was done; at least one.
