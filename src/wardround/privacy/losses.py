@@ -181,9 +181,10 @@ def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int]:
 
 
 def _log_moments(losses: Losses, slopes: FloatArray) -> FloatArray:
-    exponents = slopes[:, None] * losses.values
+    taken = losses.probabilities > 0
+    exponents = slopes[:, None] * losses.values[taken]
     largest = exponents.max(axis=1)
-    return np.asarray(largest + np.log(np.exp(exponents - largest[:, None]) @ losses.probabilities))
+    return np.asarray(largest + np.log(np.exp(exponents - largest[:, None]) @ losses.probabilities[taken]))
 
 
 def _transform_size(least: int) -> int:
