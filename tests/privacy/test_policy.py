@@ -6,7 +6,7 @@ from wardround.errors import ConfigError
 from wardround.privacy.account import open_account
 from wardround.privacy.accounting import Phase, headline_epsilon, overlap_epsilon
 from wardround.privacy.entries import Entry
-from wardround.privacy.policy import Decision, RemainingPlan, check_target_delta, decide
+from wardround.privacy.policy import Decision, RemainingPlan, decide
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
 
@@ -180,26 +180,3 @@ def test_what_renyi_divergences_would_refuse_goes_on_where_the_report_is_within(
 def test_refuses_an_unknown_word():
     with pytest.raises(ConfigError, match='on-budget = "go" must be one of stop, drop, replan'):
         decide(spent(), BOTH, {}, 1.0, "go")
-
-
-def test_delta_for_every_hospital():
-    assert check_target_delta(1e-3, {"Basel": 100, "Bern": 999}) == {"Basel": 1e-3, "Bern": 1e-3}
-    table = {"Bern": 1e-4, "Basel": 5e-3}
-    assert check_target_delta(table, {"Basel": 100, "Bern": 999}) == {"Basel": 5e-3, "Bern": 1e-4}
-
-
-@pytest.mark.parametrize(
-    ("target_delta", "message"),
-    [
-        (0.01, r"target-delta = 0\.01 must be > 0 and < 1/50 = 0\.02|< 1/100 = 0\.01 for hospital Basel"),
-        (0.02, r"for hospital Basel, which has 100 training records"),
-        ({"Basel": 1e-3, "Bern": 2e-3}, r"< 1/999 = 0\.001 for hospital Bern"),
-        ({"Basel": 1e-3}, "no value for Bern"),
-        ({"Basel": 1e-3, "Bern": 1e-4, "Basle": 1e-3}, r"unknown hospital Basle .*: did you mean Basel\?"),
-        ({"Basel": 1e-3, "Bern": 1e-4, "Q": 1e-3}, "the hospitals are Basel, Bern"),
-        (0.0, "must be > 0"),
-    ],
-)
-def test_delta_refused(target_delta, message):
-    with pytest.raises(ConfigError, match=message):
-        check_target_delta(target_delta, {"Basel": 100, "Bern": 999})

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from wardround.privacy.mechanisms import MECHANISMS
 from wardround.privacy.phases import Phase
 from wardround.server.placements import compare_placements, plan_notes
 from wardround.server.planning import plan_federation
+from wardround.simulations.runs import run
 
 COMPARED = {"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4}
 
@@ -103,3 +105,15 @@ def test_the_plans_own_placement_is_listed_with_its_own_noise_whatever_the_delta
     row = compared(config, [400, 400])["record"]["local"]
     assert row["epsilon"] == plan.epsilon_max
     assert row["noise_multiplier"] == [1.0, 1.0]
+
+
+def test_a_large_delta_is_warned_of_in_plan_and_summary(tmp_path: Path) -> None:
+    config = small_config(privacy={"target-delta": 1e-3}, training={"num-rounds": 1})
+    (warning,) = plan_notes(plan_federation(config, profiles_of([200, 300]), 62))
+    assert "target-delta = 0.001 is large" in warning
+    runner = CliRunner()
+    output = runner.invoke(app, ["plan", "--set", "privacy.target-delta=5e-3"]).output
+    assert "target-delta = 0.005 is large" in output and "set [privacy] target-delta to 0.001 or less" in output
+    notes = run(config, out=tmp_path / "run").summary["notes"]
+    assert sum("target-delta = 0.001 is large" in note for note in notes) == 1
+    assert plan_notes(plan_federation(small_config(), profiles_of([200, 300]), 62)) == ()

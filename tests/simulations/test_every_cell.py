@@ -253,8 +253,10 @@ def test_hospital_level_says_when_little_is_learned(placement: str, tmp_path: Pa
 def test_delta_at_hospital_level_is_held_against_the_number_of_hospitals() -> None:
     with pytest.raises(ConfigError, match="since one of 3 hospitals is what is protected"):
         plan(settings("hospital", "central", privacy={"target-delta": 0.5}))
+    with pytest.raises(ConfigError, match="a promise that fails more often than one time in a hundred is none"):
+        plan(settings("hospital", "central", privacy={"target-delta": 0.3}))
     # A delta that hospitals' records would not allow: the unit is the hospital.
-    assert plan(settings("hospital", "central", privacy={"target-delta": 0.3})).epsilon_max > 0
+    assert plan(settings("hospital", "central", privacy={"target-delta": 0.009})).epsilon_max > 0
 
 
 def test_counts_of_few_people_are_not_shown(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from wardround.privacy.accounting import (
     rdp_epsilon,
 )
 from wardround.privacy.calibration import calibrate_noise_multiplier
+from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import Ledger, open_ledger
-from wardround.privacy.policy import Decision, RemainingPlan, check_target_delta, decide
+from wardround.privacy.policy import Decision, RemainingPlan, decide
 
 __all__ = [
     "Account",

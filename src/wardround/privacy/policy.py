@@ -5,7 +5,6 @@ hospitals as [privacy] patient-overlap says, at the common one. Nothing here eve
 """
 
 import bisect
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,10 +12,11 @@ from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.account import Account
 from wardround.privacy.accounting import Phase
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
+from wardround.privacy.deltas import names_text
 from wardround.privacy.entries import Entry
 from wardround.privacy.phases import Release
 
-__all__ = ["Decision", "RemainingPlan", "check_target_delta", "decide"]
+__all__ = ["Decision", "RemainingPlan", "decide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,66 +205,10 @@ def _release_of(entry: Entry) -> Release:
 
 def _without(over: tuple[str, ...], *, stop: bool, budget_epsilon: float) -> Decision:
     if stop:
-        reason = f"the next round would take {_names(over)} beyond epsilon {budget_epsilon:g}: stopped"
+        reason = f"the next round would take {names_text(over)} beyond epsilon {budget_epsilon:g}: stopped"
         return Decision(stop=True, dropped=over, reason=reason)
     return Decision(dropped=over, reason=_dropping(over, budget_epsilon))
 
 
 def _dropping(over: Sequence[str], budget_epsilon: float) -> str:
-    return f"left out from now on, at the budget of epsilon {budget_epsilon:g}: {_names(over)}"
-
-
-def _names(hospitals: Sequence[str]) -> str:
-    return ", ".join(hospitals[:3]) + (f" and {len(hospitals) - 3} more" if len(hospitals) > 3 else "")
-
-
-def check_target_delta(
-    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int], *, unit: str = "record"
-) -> dict[str, float]:
-    """Return every hospital's delta, refusing one that is not below 1 / the number of units it is one of.
-
-    With delta >= 1/n, publishing one record (or hospital) whole would count as private.
-
-    >>> check_target_delta(1e-3, {"Basel": 100})
-    {'Basel': 0.001}
-
-    Args:
-        target_delta: one for all, or one by hospital_id.
-        num_train_by_hospital: training records by hospital_id (>= 1); for unit "hospital" the number of hospitals.
-        unit: what is protected, "record" or "hospital".
-
-    Raises:
-        ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
-    """
-    if isinstance(target_delta, Mapping):
-        _check_names(target_delta, num_train_by_hospital)
-        deltas = {name: float(target_delta[name]) for name in num_train_by_hospital}
-    else:
-        deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
-    for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
-        if unit == "hospital" and not 0 < deltas[name] < 1 / num_train:
-            raise ConfigError(
-                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train}, since one of {num_train} hospitals "
-                "is what is protected ([privacy] target-delta): lower it"
-            )
-        if not 0 < deltas[name] < 1 / num_train:
-            raise ConfigError(
-                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "
-                f"{name}, which has {num_train} training records ([privacy] target-delta): lower it, give each "
-                "hospital its own, or leave small hospitals out with [federation] min-patients"
-            )
-    return deltas
-
-
-def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
-    for name in target_delta:
-        if name not in hospitals:
-            near = difflib.get_close_matches(name, hospitals, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"the hospitals are {_names(list(hospitals))}"
-            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta): {hint}")
-    missing = [name for name in hospitals if name not in target_delta]
-    if missing:
-        raise ConfigError(
-            f"target-delta has no value for {_names(missing)} ([privacy] target-delta): add one for each hospital, or "
-            "give one number for all"
-        )
+    return f"left out from now on, at the budget of epsilon {budget_epsilon:g}: {names_text(over)}"

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.deltas import check_target_delta, delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
-from wardround.privacy.policy import check_target_delta
 from wardround.secagg import shape_of
 from wardround.server.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in
@@ -58,6 +58,10 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         )
     if cell is None:
         return tuple(notes)
+    sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
+    units = sizes if cell.unit == "record" else dict.fromkeys(sizes, len(sizes))
+    if warning := delta_warning(plan.target_deltas, units, unit=cell.unit):
+        notes.append(warning)
     if cell.placement == "distributed" and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
         notes.append(
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "

@@ -13,9 +13,9 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
+from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
-from wardround.privacy.policy import check_target_delta
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.cohorts import cohort_size, rounds_joined
