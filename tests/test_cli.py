@@ -130,7 +130,7 @@ def test_run_resume_verify_show_plan(wardround: Callable[..., Result], tmp_path:
     assert page.is_file()
     planned = json.loads(wardround("plan", *_FAST, "--json").out)
     spent = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert planned["epsilon"] == {key: spent["epsilon"][key] for key in ("max", "total", "readers")}
+    assert planned["epsilon"] == {key: spent["epsilon"][key] for key in ("max", "total", "target_delta", "readers")}
     assert planned["attacker"] == spent["attacker"]
     target = json.loads(wardround("plan", *_FAST, "--target-epsilon", "1.5", "--json").out)
     assert all(0.999 * 1.5 < row["epsilon"] <= 1.5 for row in target["hospitals"])

@@ -92,18 +92,15 @@ def plan(
     settings = load_config(config, overrides)
     from wardround import simulations
     from wardround.reports import print_placements, print_plan
-    from wardround.reports.numbers import epsilon_text
     from wardround.server.placements import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
-    notes, elsewhere = plan_notes(planned), compare_placements(planned)
+    said, notes, elsewhere = planned.to_dict(), plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
+        typer.echo(json_text(said | {"notes": notes, "placements": elsewhere}))
         return
     console = _console()
-    print_plan(planned.rows(), console, epsilon_total=planned.epsilon_total, terms=planned.to_dict())
-    against = ", ".join(f"{reader} {epsilon_text(epsilon)}" for reader, epsilon in planned.reader_epsilons.items())
-    console.print(f"Epsilon against each reader: {against}.", soft_wrap=True, highlight=False)
+    print_plan(said["hospitals"], console, terms=said)
     for note in notes:
         console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
     print_placements(elsewhere, console)

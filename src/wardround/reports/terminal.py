@@ -54,16 +54,13 @@ def print_summary(run_folder: Path, console: Console) -> None:
     _sentences(run, Path(run_folder), console)
 
 
-def print_plan(
-    rows: Any, console: Console, *, epsilon_total: float | None = None, terms: Mapping[str, Any] | None = None
-) -> None:
+def print_plan(rows: Any, console: Console, *, terms: Mapping[str, Any] | None = None) -> None:
     """Print what a plan would spend, hospital by hospital, largest epsilon first.
 
     Args:
         rows: a pandas DataFrame or an iterable of mappings with the keys hospital, num_examples, sample_rate,
             num_steps (per round), num_rounds, noise_multiplier and epsilon (after all rounds; inf without noise).
         console: where to print.
-        epsilon_total: for a patient in as many hospitals as the settings allow; None where it is the largest.
         terms: unit, record_is, placement, relation, epsilon and attacker, as the plan's JSON has them; None where they
             are not known.
     """
@@ -85,16 +82,19 @@ def print_plan(
             epsilon_text(number.get("epsilon", NOT_KNOWN)),
         )
     console.print(table)
+    spent = terms["epsilon"] if terms else {}
     largest = max((read_number(row.get("epsilon")) for row in lines), default=NOT_KNOWN)
-    total = largest if epsilon_total is None else epsilon_total
-    _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds.")
+    total = read_number(spent.get("total", largest))
+    delta = f", at delta {delta_text(float(spent['target_delta']), words=False)}" if spent else ""
+    _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds{delta}.")
+    if spent:
+        against = (f"{reader} {epsilon_text(read_number(value))}" for reader, value in spent["readers"].items())
+        _say(console, f"Epsilon against each reader: {', '.join(against)}.")
     if total == math.inf:
         _say(console, "Without noise there is no privacy: epsilon is infinite.")
     elif terms and words:
-        delta = delta_text(float(terms["epsilon"]["target_delta"]), words=False)
-        toss = coin_toss(terms["attacker"], words.unit)
-        _say(console, f"Protected is {words.protected}, at delta {delta}. Hidden is {RELATIONS[terms['relation']]}.")
-        _say(console, f"{toss}.")
+        _say(console, f"Protected is {words.protected}. Hidden is {RELATIONS[terms['relation']]}.")
+        _say(console, f"{coin_toss(terms['attacker'], words.unit)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
