@@ -121,6 +121,7 @@ def compare(
     settings = simulations.load_study(study)
     folder = out or simulations.default_study_path(settings)
     with _resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
+        bar.say("loading PyTorch and Flower, and starting the workers")
         done = simulations.compare(settings, folder, progress=bar.update)
     write_study_report(folder)
     if as_json:

@@ -74,6 +74,7 @@ def test_a_delta_that_is_not_recorded_is_not_chosen(write_run: WriteRun) -> None
         ({"record_is": "patient"}, "a patient with several rows is protected less", False),
         ({"num_rounds_lost": 2}, "are 2 rounds whose result the model does not have", True),
         ({"num_rounds_lost": 0}, "whose result the model does not have", False),
+        ({"status": "stopped-at-budget"}, "The run stopped at its budget", True),
         ({"status": "interrupted"}, "a round under way is charged, and not in this figure", True),
     ],
 )

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wardround.reports.drawing import MUTED, NUM_SERIES, Line, draw
-from wardround.reports.folder import HospitalResult, RunResult
 from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.results import HospitalResult, RunResult
 
 __all__ = ["Key", "Panel", "panels_by_hospital", "panels_by_round"]
 

@@ -53,6 +53,11 @@ class LiveBar:
         if self._bar is not None:
             self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """Show what begins now, before there is a round to show."""
+        if not self._quiet:
+            self._console.print(f"{text} ...", markup=False, highlight=False, soft_wrap=True)
+
 
 class Progress(LiveBar):
     """The live progress of a run: round, loss, metric, largest epsilon and time left."""
@@ -62,11 +67,6 @@ class Progress(LiveBar):
 
     def _counters(self) -> tuple[ProgressColumn, ...]:
         return (TextColumn("round {task.completed:.0f}/{task.total:.0f}  {task.description}"),)
-
-    def say(self, text: str) -> None:
-        """Show what begins now, before there is a round to show."""
-        if not self._quiet:
-            self._console.print(f"{text} ...", markup=False, highlight=False, soft_wrap=True)
 
     def update(
         self,

@@ -12,10 +12,11 @@ from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
 from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import read_text
-from wardround.reports.folder import RunResult, read_run
+from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, percent_text, span_text
 from wardround.reports.pages import write_page
+from wardround.reports.results import RunResult
 
 __all__ = ["write_report"]
 
@@ -164,7 +165,9 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
     """Return (grounds, what that means, a sentence for everything that left a hospital on them), charged first."""
     stated: Mapping[str, str] = run.facts.get("leaves_hospital") or {}
-    said = {**SENTENCES, "arrays": run.words.sent}
+    is_adaptive = run.setting("privacy", "adaptive-clipping", False)
+    share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
+    said = {**SENTENCES, "arrays": run.words.sent + share}
     rows = []
     for ground in dict.fromkeys((*GROUNDS, *stated.values())):
         sentences = [said.get(name, _UNNAMED) for name, its_ground in stated.items() if its_ground == ground]

@@ -13,9 +13,10 @@ from rich.text import Text
 from wardround.privacy.cell_words import cell_words
 from wardround.privacy.mechanisms import RELATIONS
 from wardround.reports.files import read_number
-from wardround.reports.folder import NOT_KNOWN, HospitalResult, RunResult, read_run
+from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
+from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import privacy_sentence, quality_sentence, status_sentence
 
 __all__ = ["print_plan", "print_summary"]

@@ -10,9 +10,9 @@ from typing import Any
 
 from wardround.privacy.cell_words import READER_NAMES
 from wardround.privacy.mechanisms import RELATIONS
-from wardround.reports.folder import RunResult
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
+from wardround.reports.results import RunResult
 
 __all__ = [
     "OTHER_RUNS",
@@ -63,7 +63,7 @@ def headline(run: RunResult) -> tuple[str, str]:
         f"{delta_text(run.target_delta)}.",
         run.words.trust,
         *(f"Against {READER_NAMES[name]} it is {epsilon_text(run.readers[name])}." for name in _weaker_readers(run)),
-        *caveats(run.facts, run.words.unit),
+        *caveats(run.stated, run.words.unit),
     ]
     return f"Epsilon is at most {epsilon_text(run.epsilon_total)}", " ".join(line for line in lines if line)
 
@@ -93,6 +93,8 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
             "That the server receives sums alone is acted out by the simulation; between real sites it takes secure "
             'aggregation (protocol = "secagg+").'
         )
+    if facts.get("status") == "stopped-at-budget":
+        lines.append("The run stopped at its budget: the figure covers the rounds up to there.")
     if facts.get("status", "interrupted") == "interrupted":
         lines.append("The run is not finished: a round under way is charged, and not in this figure.")
     lost = int(facts.get("num_rounds_lost", 0))
@@ -135,7 +137,7 @@ def privacy_sentence(run: RunResult) -> str:
         f"{delta_text(run.target_delta, words=False)}{from_whom}{but}.",
         f"Hidden is {hidden}." if hidden else "",
         f"{toss}." if toss else "",
-        *caveats(run.facts, run.words.unit),
+        *caveats(run.stated, run.words.unit),
     ]
     return " ".join(line for line in lines if line)
 
@@ -198,7 +200,7 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
         first = ["Which hospitals take part in a round is public."]
     return (
         *first,
-        _who_follows(run.facts),
+        _who_follows(run.stated),
         f"The figure is for this run alone. {OTHER_RUNS}",
         f"Epsilon is about one {run.words.unit}. It does not stop anyone from learning what is true of patients in "
         "general, and it does not cover choices made by looking at these data before the run, such as learning rates.",
