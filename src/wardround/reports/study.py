@@ -13,8 +13,7 @@ from wardround.reports.pages import write_page
 from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
 from wardround.reports.study_figures import BASELINE_NAMES, charts_of_hospitals, charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
-from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group
-from wardround.reports.study_terminal import spread_text
+from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group, spread_text
 
 __all__ = ["write_study_report"]
 

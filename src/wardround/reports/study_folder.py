@@ -40,6 +40,7 @@ class StudyRow:
         status: "done" or "stopped-at-budget".
         num_rounds: rounds committed.
         task: "classification" or "regression".
+        target_delta: the delta that its largest and total epsilon are stated at; nan where the run did not say.
         attacker: how often an attacker is right, by its columns; empty where the run did not say.
     """
 
@@ -59,6 +60,7 @@ class StudyRow:
     status: str
     num_rounds: int
     task: str
+    target_delta: float
     attacker: Mapping[str, float]
 
     @property
@@ -184,6 +186,7 @@ def _row(cells: Mapping[str, str], folder: Path) -> StudyRow:
         seed=int(cells["seed"]),
         num_rounds=int(number("num_rounds")),
         epsilon_readers={reader: number(f"epsilon_{reader}") for reader in READERS},
+        target_delta=read_number(cells.get("target_delta")),
         attacker={key: number(key) for key in ATTACK_FIGURES if cells.get(key)},
     )
 

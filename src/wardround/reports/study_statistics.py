@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from wardround.reports.numbers import number_text
 from wardround.reports.study_folder import StudyHospital, StudyResult, StudyRow
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "middle_group",
     "place_of_level",
     "spread_of",
+    "spread_text",
 ]
 
 CONFIDENCE = 0.95
@@ -175,3 +177,14 @@ def place_of_level(groups: Sequence[RunGroup], held: str) -> str:
 
 def _levels_from_strict(groups: Sequence[RunGroup], held: str) -> list[float]:
     return sorted({group.level for group in groups if group.held == held}, reverse=held == "noise")
+
+
+def spread_text(spread: Spread) -> str:
+    """Return a mean with the half width of its interval, three digits after the point.
+
+    >>> spread_text(Spread(num_values=2, mean=0.6, half_width=0.0127))
+    '0.600 ± 0.013'
+    """
+    if math.isnan(spread.half_width):
+        return number_text(spread.mean)
+    return f"{number_text(spread.mean)} ± {number_text(spread.half_width)}"

@@ -12,11 +12,27 @@ from wardround.privacy.mechanisms import READERS, RELATIONS
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
 from wardround.reports.study_figures import BASELINE_NAMES
 from wardround.reports.study_folder import StudyResult
-from wardround.reports.study_statistics import RunGroup, groups_of, middle_group, place_of_level, spread_of
-from wardround.reports.study_terminal import spread_text
+from wardround.reports.study_statistics import (
+    RunGroup,
+    groups_of,
+    middle_group,
+    place_of_level,
+    spread_of,
+    spread_text,
+)
 from wardround.reports.words import OTHER_RUNS, caveats
 
-__all__ = ["assumptions", "findings", "guarantees", "headline", "method", "reader_rows", "words_of"]
+__all__ = [
+    "assumptions",
+    "deltas",
+    "findings",
+    "guarantees",
+    "headline",
+    "method",
+    "reader_rows",
+    "study_caveats",
+    "words_of",
+]
 
 _PRICES = {
     "central": "That is the price of not trusting the server with what the hospitals send.",
@@ -29,7 +45,7 @@ def headline(study: StudyResult) -> tuple[str, str]:
     name = study.metric[1]
     groups = groups_of(study.rows)
     first = middle_group([group for group in groups if group.unit == study.facts["units"][0]])
-    compared = " ".join((_compared(study), *_caveats(study)))
+    compared = " ".join((_compared(study), *study_caveats(study)))
     if first is None:
         return f"{study.facts['name']}: without privacy only", compared
     scores = [
@@ -127,7 +143,13 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     return result
 
 
-def _caveats(study: StudyResult) -> list[str]:
+def deltas(study: StudyResult) -> str:
+    """Return the deltas that the study's epsilons are stated at, as its runs say; "not recorded" where they don't."""
+    stated = sorted({row.target_delta for row in study.rows if row.target_delta == row.target_delta})
+    return ", ".join(delta_text(value, words=False) for value in stated) or "not recorded"
+
+
+def study_caveats(study: StudyResult) -> list[str]:
     """Return what changes the claims of the study's runs, each once."""
     said = [
         sentence
