@@ -49,6 +49,12 @@ def test_neither_a_size_nor_a_rate_nor_a_score_tells_it(folder: Path) -> None:
     assert tiny.epsilon > 0
 
 
+def test_until_the_run_says_how_many_test_records_there_are_no_score_is_shown(write_run: Callable[..., Path]) -> None:
+    run = read_run(write_run("killed", has_summary=False))
+    assert all(hospital.accuracy != hospital.accuracy for hospital in run.hospitals)
+    assert run.scores["accuracy"] > 0
+
+
 def test_the_total_is_that_of_the_others(folder: Path) -> None:
     text = text_of(write_report(folder))
     assert "Training records 371 or more in 3 hospitals" in text

@@ -125,7 +125,8 @@ def _hospitals(folder: Path, facts: Mapping[str, Any], placement: str, deltas: A
 def _hospital(
     name: str, rows: list[dict[str, float]], known: Mapping[str, Any], *, epsilon: float, target_delta: float
 ) -> HospitalResult:
-    if _is_small(known.get("num_test")):  # a score is a fraction of the test records, and tells how many there are
+    # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
+    if _is_small(known.get("num_test", "<10")):
         rows = [row | dict.fromkeys(("loss", "accuracy", "auc"), NOT_KNOWN) for row in rows]
     trained = [row for row in rows if row["round"] >= 1 and row.get("selected") == 1]
     size = known.get("num_train")
