@@ -86,6 +86,24 @@ def test_a_new_folder_has_settings_and_versions(tmp_path: Path) -> None:
         create_run_folder(tmp_path / "a" / "b", small_config())
 
 
+def test_half_a_folder_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: RunFolder, records: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "write_tables", killed)
+        create_run_folder(tmp_path / "run", small_config())
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        open_run_folder(tmp_path / "run")
+
+
+def test_versions_that_are_gone_are_a_message(tmp_path: Path) -> None:
+    folder = create_run_folder(tmp_path / "run", small_config())
+    (folder.path / "versions.txt").unlink()
+    with pytest.raises(ProtocolError, match=r"versions\.txt can't be read .*: put it back into"):
+        folder.versions()
+
+
 def test_folders_that_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="must be a new or empty folder"):

@@ -93,8 +93,15 @@ class RunFolder:
         return False
 
     def versions(self) -> list[str]:
-        """Return the lines "package version" of versions.txt."""
-        return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+        """Return the lines "package version" of versions.txt.
+
+        Raises:
+            ProtocolError: it can't be read.
+        """
+        try:
+            return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -219,9 +226,10 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     except OSError as error:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
     folder = RunFolder(path)
-    folder.write_text("config.toml", config_to_toml(config))
     folder.write_text("versions.txt", "".join(f"{name} {version(name)}\n" for name in _PACKAGES))
     folder.write_tables([])
+    # Last, as it makes the folder one of a run: nobody takes up half a one.
+    folder.write_text("config.toml", config_to_toml(config))
     return folder
 
 

@@ -176,8 +176,8 @@ def _settings_findings(folder: RunFolder, begun: Config, digest: str) -> list[st
 def _versions_findings(folder: RunFolder, packages: Sequence[str]) -> list[str]:
     try:
         lines = folder.versions()
-    except (OSError, UnicodeDecodeError) as error:
-        return [f"versions.txt can't be read ({error})"]
+    except ProtocolError as error:
+        return [str(error)]
     if lines == list(packages):
         return []
     return [f"versions.txt says {', '.join(lines)}, and the run was begun with {', '.join(packages)}"]
