@@ -114,6 +114,20 @@ def test_what_is_charged_is_what_an_independent_accountant_says(unit, placement,
         assert ledger.phases()["Basel"] == (entry.phase,)
 
 
+@pytest.mark.parametrize("placement", ["local", "central"])
+def test_the_bill_of_a_record_is_dp_accountings_under_its_name_for_zero_out(placement):
+    phases = [dataclasses.replace(entry_for(assignment("record", placement), "run", "f" * 64).phase, num_steps=40)]
+    zero_out, wider = dp_accounting.NeighboringRelation.REPLACE_SPECIAL, dp_accounting.NeighboringRelation.REPLACE_ONE
+    event = dp_event(phases[0])
+    renyi = rdp_privacy_accountant.RdpAccountant(neighboring_relation=zero_out)
+    tight = pld_privacy_accountant.PLDAccountant(zero_out, 1e-4)
+    assert rdp_epsilon(phases, DELTA) == pytest.approx(renyi.compose(event).get_epsilon(DELTA), rel=2e-3)
+    assert pld_epsilon(phases, DELTA) == pytest.approx(tight.compose(event).get_epsilon(DELTA), rel=2e-3)
+    assert not rdp_privacy_accountant.RdpAccountant(neighboring_relation=wider).supports(event)
+    replaced = pld_privacy_accountant.PLDAccountant(wider, 1e-4).compose(event).get_epsilon(DELTA)
+    assert replaced > 1.5 * pld_epsilon(phases, DELTA)
+
+
 def _pld():
     return pld_privacy_accountant.PLDAccountant(value_discretization_interval=1e-4)
 

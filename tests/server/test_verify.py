@@ -211,6 +211,24 @@ def test_a_run_is_in_order_where_it_was_written_and_as_a_copy_elsewhere(finished
     assert f"ends with row {head['count']}, digest {head['digest'][:12]}" in sentence
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"privacy": {"placement": "none", "noise-multiplier": None}},
+        {"privacy": {"noise-multiplier": 0.0}},
+        {"privacy": {"noise-multiplier": None, "target-epsilon": 2.0}},
+        {"privacy": {"budget-epsilon": 1.7}},
+        {"privacy": {"target-delta": {"hospital-01": 1e-4, "hospital-02": 1e-5, "hospital-03": 1e-3}}},
+        {"training": {"fraction-train": 0.4}, "simulation": {"dropout-rate": 0.4}},
+        {"aggregation": {"strategy": "fedadam"}, "privacy": {"patient-overlap": 2}},
+    ],
+    ids=str,
+)
+def test_runs_of_every_kind_are_in_order(sections: dict[str, Any], tmp_path: Path) -> None:
+    config = small_config(**{"training": {"num-rounds": 4}} | sections)
+    assert verify_run(run(config, out=tmp_path / "run").folder)[0] == []
+
+
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
