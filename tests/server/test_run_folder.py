@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -136,6 +137,18 @@ def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
         pass
     with folder.alone():
         pass
+
+
+def test_who_only_looks_keeps_nobody_from_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run_folder(tmp_path / "run", small_config())
+    assert not folder.is_worked_on()
+    looking = (folder.path / "config.toml").open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("time.sleep", lambda seconds: looking.close())
+    with folder.alone():
+        assert folder.is_worked_on()
+    assert looking.closed
+    assert not folder.is_worked_on()
 
 
 def test_a_run_killed_before_its_first_commit_can_be_resumed(tmp_path: Path) -> None:

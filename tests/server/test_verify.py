@@ -144,6 +144,23 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: (folder / "checkpoints" / "round-000005.safetensors").write_bytes(b""),
         "there is a checkpoint of round 5, and the ledger ends at round 3",
     ),
+    "a folder for a checkpoint": (
+        lambda folder: (
+            (folder / "checkpoints" / "round-000002.safetensors").unlink(),
+            (folder / "checkpoints" / "round-000002.safetensors").mkdir(),
+        ),
+        "the checkpoint of round 2 is not the one that was committed",
+    ),
+    "a summary without bottom": (
+        lambda folder: (folder / "summary.json").write_text("[" * 200_000),
+        "summary.json can't be read",
+    ),
+    "a summary of another kind": (lambda folder: (folder / "summary.json").write_text("[]"), "summary.json says"),
+    "a table with a cell that never ends": (
+        lambda folder: (folder / "rounds.csv").write_text("0," + "1" * 200_000),
+        "rounds.csv can't be read",
+    ),
+    "a table of bytes": (lambda folder: (folder / "rounds.csv").write_bytes(b"\xff\x00"), "rounds.csv can't be read"),
     "an emptied table": (edit_table("rounds.csv", lambda rows: rows.clear()), "rounds.csv has the columns"),
     "a table without rows": (
         edit_table("hospitals.csv", lambda rows: rows.__delitem__(slice(1, None))),
