@@ -311,8 +311,35 @@ def test_a_ledger_whose_chain_was_made_anew_must_still_agree_with_itself(copy: P
 
     rechain(copy, more_noise)
     found = verify_run(copy)[0]
-    assert "round 2 was committed with noise_multiplier of hospital-01 = 1.0, the charges give 5.0" in found
-    assert any(text.startswith("round 3 was committed with epsilon_max") for text in found)
+    assert [text.rpartition("/")[2] for text in found] == [
+        f"hospital-0{number} has noise_multiplier = 5.0, the plan 1.0" for number in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "finding"),
+    [
+        ('"num_steps": 2', '"num_steps": 1', "committed with num_steps of hospital-01 = 1, the charges give 2"),
+        ('"selected": 1', '"selected": 0', "committed with selected of hospital-01 = 0, the charges give 1"),
+        ('"completed": 1', '"completed": 0', "committed with completed of hospital-01 = 0, the charges give 1"),
+        ('"num_completed": 3', '"num_completed": 2', "committed with num_completed = 2, the charges give 3"),
+        (
+            '"max_grad_norm": 1.0',
+            '"max_grad_norm": 0.5',
+            "committed with clip of hospital-01 = 1.0, the charges give 0.5",
+        ),
+        ('"epsilon_max": 1.', '"epsilon_max": 0.', "committed with epsilon_max = 0."),
+    ],
+)
+def test_a_round_that_is_not_what_was_charged_is_found(copy: Path, before: str, after: str, finding: str) -> None:
+    def change(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row.get("round_number") == 2 and "record" in row:
+                assert before in row["record"]
+                row["record"] = row["record"].replace(before, after)
+
+    rechain(copy, change)
+    assert any(finding in text for text in verify_run(copy)[0]), verify_run(copy)[0]
 
 
 @pytest.mark.parametrize(
@@ -320,8 +347,11 @@ def test_a_ledger_whose_chain_was_made_anew_must_still_agree_with_itself(copy: P
     [
         ("fingerprint", "0" * 64, r"has fingerprint = 0+, the plan"),
         ("sensitivity", 0.5, r"round 1 was committed with clip of hospital-01 = 0\.5, the charges give 1\.0"),
-        ("num_steps", 1, "round 1 was committed with num_steps of hospital-01 = 2, the charges give 1"),
-        ("run_id", "another", "has run_id = another"),
+        ("num_steps", 1, "has num_steps = 1, the plan 2"),
+        ("sample_rate", 0.01, r"has sample_rate = 0\.01, the plan 0\.1"),
+        ("noise_multiplier", 2.0, r"has noise_multiplier = 2\.0, the plan 1\.0"),
+        ("hospital_id", "hospital-09", "is for no hospital of the plan"),
+        ("run_id", "another", "has run_id = another, the run is"),
     ],
 )
 def test_a_charge_that_is_not_the_plans_is_found(copy: Path, column: str, value: Any, finding: str) -> None:

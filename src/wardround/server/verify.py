@@ -63,6 +63,8 @@ def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
         books = books_of(rows)
         if books is None and rows:
             return ["the ledger has charges and no committed round"], ""
+        if books is not None and (findings := books.findings()):
+            return findings, ""
     found = _file_findings(folder, books, is_under_way=is_under_way)
     return found, _sentence(folder, books, is_under_way=is_under_way)
 
@@ -75,7 +77,6 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
     for name, text in table_texts(records).items():
         found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
     if books is not None:
-        found += books.findings()
         found += _settings_findings(folder, books.plan.config, records[0]["settings"])
         found += _versions_findings(folder, records[0]["packages"])
     found += _summary_findings(folder, books)
