@@ -328,15 +328,15 @@ def test_a_ledger_whose_chain_was_made_anew_must_still_agree_with_itself(copy: P
             '"max_grad_norm": 0.5',
             "committed with clip of hospital-01 = 1.0, the charges give 0.5",
         ),
-        ('"epsilon_max": 1.', '"epsilon_max": 0.', "committed with epsilon_max = 0."),
+        (r'"epsilon_max": \d', '"epsilon_max": 9', "committed with epsilon_max = 9"),
     ],
 )
 def test_a_round_that_is_not_what_was_charged_is_found(copy: Path, before: str, after: str, finding: str) -> None:
     def change(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             if row.get("round_number") == 2 and "record" in row:
-                assert before in row["record"]
-                row["record"] = row["record"].replace(before, after)
+                row["record"], count = re.subn(before, after, row["record"])
+                assert count
 
     rechain(copy, change)
     assert any(finding in text for text in verify_run(copy)[0]), verify_run(copy)[0]
