@@ -22,7 +22,7 @@ _DEVIATIONS = 9.5
 _TAIL = 1e-15
 # Differences of two normal probabilities are that exact, relative to the larger.
 _ROUNDING = 4e-16
-_HIGHEST = 690.0
+_HIGHEST, _MOST_INTERVALS = 690.0, 1e7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,7 +147,7 @@ def composed(parts: Sequence[tuple[Losses, int]]) -> Losses:
         parts: losses of one interval, and how many times (>= 1).
     """
     interval = parts[0][0].interval
-    low, high = _window(parts)
+    low, high, beyond = _window(parts)
     size = _transform_size(high - low + 1)
     spectrum = np.ones(size // 2 + 1, dtype=complex)
     finite = 0.0
@@ -157,13 +157,13 @@ def composed(parts: Sequence[tuple[Losses, int]]) -> Losses:
         finite += count * math.log1p(-min(losses.infinite, 0.5)) if losses.infinite < 0.5 else -math.inf
     around = np.fft.irfft(spectrum, size)
     probabilities = np.maximum(around[np.arange(low, low + size) % size], 0.0)
-    return Losses(
-        interval=interval, first=low, probabilities=probabilities, infinite=min(1.0, _TAIL - math.expm1(finite))
-    )
+    kept = min(size, math.floor(_HIGHEST / interval) - low + 1)
+    infinite = min(1.0, beyond - math.expm1(finite) + float(probabilities[kept:].sum()))
+    return Losses(interval=interval, first=low, probabilities=probabilities[:kept], infinite=infinite)
 
 
-def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int]:
-    """Return the least and the largest loss worth keeping, in intervals."""
+def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int, float]:
+    """Return the least and the largest loss worth keeping, in intervals, and a bound on what is above."""
     interval = parts[0][0].interval
     variance, lowest, highest = 0.0, 0, 0
     for losses, count in parts:
@@ -172,12 +172,16 @@ def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int]:
         variance += count * float(weights @ (values - mean) ** 2)
         lowest += count * losses.first
         highest += count * (losses.first + len(weights) - 1)
-    slopes = np.geomspace(1.0, 32.0, 9) / math.sqrt(max(variance, interval**2))
+    # Best near so many standard deviations for a sum of many steps, near 1 where few of them matter.
+    many = np.geomspace(2.0, 32.0, 7) / math.sqrt(max(variance, interval**2))
+    slopes = np.concatenate([many, np.geomspace(0.05, 16.0, 9)])
     needed = -math.log(_TAIL)
-    high = float(((sum(count * _log_moments(losses, slopes) for losses, count in parts) + needed) / slopes).min())
-    low = float(((sum(count * _log_moments(losses, -slopes) for losses, count in parts) + needed) / slopes).min())
-    most = min(high, _HIGHEST) / interval
-    return max(lowest, math.floor(max(-low / interval, -1e7))), min(highest, math.ceil(most))
+    up = np.asarray(sum(count * _log_moments(losses, slopes) for losses, count in parts))
+    down = np.asarray(sum(count * _log_moments(losses, -slopes) for losses, count in parts))
+    top = min(float(((up + needed) / slopes).min()), _HIGHEST)
+    bottom = max(-float(((down + needed) / slopes).min()) / interval, -_MOST_INTERVALS)
+    beyond = math.exp(min(0.0, float((up - slopes * top).min())))
+    return max(lowest, math.floor(bottom)), min(highest, math.ceil(top / interval)), beyond
 
 
 def _log_moments(losses: Losses, slopes: FloatArray) -> FloatArray:
