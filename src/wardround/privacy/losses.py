@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Losses", "composed", "deltas_of", "epsilon_of", "losses_from_deltas", "sampled_gaussian"]
+__all__ = ["Losses", "composed", "deltas_of", "epsilon_of", "largest_loss", "losses_from_deltas", "sampled_gaussian"]
 
 FloatArray = NDArray[np.float64]
 
@@ -47,6 +47,15 @@ class Losses:
         return np.asarray((self.first + np.arange(len(self.probabilities))) * self.interval)
 
 
+def largest_loss(noise_multiplier: float) -> float:
+    """Return the largest finite loss of a step at any sample rate, nats.
+
+    Args:
+        noise_multiplier: > 0.
+    """
+    return min((2 * _DEVIATIONS * noise_multiplier + 1) / (2 * noise_multiplier**2), _HIGHEST)
+
+
 def sampled_gaussian(noise_multiplier: float, sample_rate: float, interval: float) -> tuple[Losses, Losses]:
     """Return the losses of one Poisson-subsampled Gaussian step, of the record's data set against the other and back.
 
@@ -61,12 +70,12 @@ def sampled_gaussian(noise_multiplier: float, sample_rate: float, interval: floa
     Source: Doroshenko et al. 2022 (arXiv 2207.04380), section 3; Zhu, Dong, Wang 2022 (arXiv 2106.08567), for the pair.
     """
     ends = np.array([-_DEVIATIONS * noise_multiplier, 1 + _DEVIATIONS * noise_multiplier])
-    with np.errstate(over="ignore"):
-        growth = np.minimum((2 * ends - 1) / (2 * noise_multiplier**2), _HIGHEST)
-        lowest, highest = np.log1p(sample_rate * np.expm1(growth))
+    growth = np.clip((2 * ends - 1) / (2 * noise_multiplier**2), -_HIGHEST, _HIGHEST)
+    rest = math.log1p(-sample_rate) if sample_rate < 1 else -math.inf
+    lowest, highest = np.logaddexp(rest, math.log(sample_rate) + growth).tolist()
     first, last = math.floor(lowest / interval), math.ceil(min(highest, _HIGHEST) / interval)
     edges = np.arange(first, last + 1) * interval
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios = np.expm1(edges) / sample_rate
         outputs = np.where(ratios > -1, noise_multiplier**2 * np.log1p(ratios) + 0.5, -np.inf)
     outputs[np.isnan(outputs)] = -np.inf
