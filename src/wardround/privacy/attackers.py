@@ -86,9 +86,9 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
 
     The accuracy is (1 + total variation) / 2, and the total variation is delta(0). The true-positive rates are
     `_true_positive_rates`. The mu is the smallest whose Gaussian profile is above the given one wherever that exceeds
-    target_delta: the release is mu-Gaussian private except for an event of probability target_delta at most. Its error is
-    the regret of Gomez et al.: the smallest kappa with f(a + kappa) - kappa <= f_mu(a) for all a, f and f_mu being the
-    false-negative rates that the profile and the Gaussian leave at the false-positive rate a.
+    target_delta: the release is mu-Gaussian private except for an event of probability target_delta at most. Its error
+    is the regret of Gomez et al.: the smallest kappa with f(a + kappa) - kappa <= f_mu(a) for all a, f and f_mu being
+    the false-negative rates that the profile and the Gaussian leave at the false-positive rate a.
 
     Args:
         profile: of what was released.
