@@ -92,3 +92,21 @@ def test_losses_made_of_a_profile_have_it():
     exact = gaussian_deltas(1.3 * math.sqrt(2), between)
     assert (deltas_of(twice, between) >= exact).all()
     assert deltas_of(twice, between) == pytest.approx(exact, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps"), [(1.8, 0.2, 75), (0.5, 0.01, 9), (20.0, 0.7, 1000), (1.0, 1e-3, 50)]
+)
+def test_no_bound_is_below_what_dp_accounting_proves_from_the_other_side(noise, rate, steps):
+    optimistic = privacy_loss_distribution.from_gaussian_mechanism(
+        noise,
+        sampling_prob=rate,
+        value_discretization_interval=1e-4,
+        pessimistic_estimate=False,
+        use_connect_dots=False,
+    ).self_compose(steps)
+    epsilons = np.linspace(0, 6, 50)
+    for interval in (1e-2, 1e-3, 1e-4):
+        ours = [composed([(losses, steps)]) for losses in sampled_gaussian(noise, rate, interval)]
+        deltas = np.maximum(*(deltas_of(losses, epsilons) for losses in ours))
+        assert (deltas >= np.array(optimistic.get_delta_for_epsilon(epsilons)) - 1e-12).all()

@@ -7,6 +7,7 @@ their minimum is one.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,11 @@ def headline_profile(phases: Iterable[Phase], target_delta: float) -> Profile:
         phases: what was done to one hospital's records, in any order.
         target_delta: in (0, 1); it chooses the grid of the distributions, which hold at every delta.
     """
-    whole = merged(phases)
+    return _profile(merged(phases), target_delta)
+
+
+@lru_cache(maxsize=4096)
+def _profile(whole: tuple[Phase, ...], target_delta: float) -> Profile:
     bound = _loss_bound(whole, target_delta) if whole else None
     return renyi_profile(composed_rdp(whole)) if bound is None else bound.profile
 

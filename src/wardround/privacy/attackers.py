@@ -24,7 +24,7 @@ LARGEST_FIT_ERROR = 0.01
 """Up to this error one Gaussian stands for the whole profile (Gomez et al. 2025, arXiv 2503.10945, who advise it)."""
 
 _FALSE_POSITIVE_RATES = np.concatenate([np.geomspace(1e-6, 0.02, 64)[:-1], np.linspace(0.02, 1.0, 193)])
-_MOST_MU = 1e3
+_LEAST_MU, _MOST_MU, _MU_TOLERANCE = 1e-9, 1e3, 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,9 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
 
     The accuracy is (1 + total variation) / 2, and the total variation is delta(0). The true-positive rates are
     `_true_positive_rates`. The mu is the smallest whose Gaussian profile is above the given one wherever that exceeds
-    target_delta: the release is mu-Gaussian private, an event of probability target_delta left out. Its error is
-    the regret of Gomez et al.: the smallest kappa with f(a + kappa) - kappa <= f_mu(a) for all a, f and f_mu being the
-    false-negative rates that the profile and the Gaussian leave at the false-positive rate a.
+    target_delta: the release is mu-Gaussian private except for an event of probability target_delta at most. Its error
+    is the regret of Gomez et al.: the smallest kappa with f(a + kappa) - kappa <= f_mu(a) for all a, f and f_mu being
+    the false-negative rates that the profile and the Gaussian leave at the false-positive rate a.
 
     Args:
         profile: of what was released.
@@ -123,7 +123,7 @@ def _true_positive_rates(profile: Profile, rates: FloatArray) -> FloatArray:
 
 
 def _smallest_mu(deltas: FloatArray, target_delta: float) -> float:
-    """Return the smallest mu, to 1e-6 of it and rounded up, whose Gaussian covers the profile above target_delta."""
+    """Return the smallest mu, to 1e-5 of it and rounded up, whose Gaussian covers the profile above target_delta."""
     # The first epsilon whose delta is not above.
     last = int(np.searchsorted(-deltas, -target_delta, side="left"))
     if last == 0:
@@ -135,11 +135,17 @@ def _smallest_mu(deltas: FloatArray, target_delta: float) -> float:
     width = float(EPSILONS[last] - EPSILONS[last - 1])
     end = EPSILONS[last - 1] + math.log1p(share * math.expm1(width))
     epsilons, above = np.append(EPSILONS[:last], end), np.append(deltas[:last], target_delta)
-    if not _covers(_MOST_MU, epsilons, above):
-        return math.inf
-    low, high = 0.0, _MOST_MU
-    while high - low > 1e-6 * high:
-        middle = math.sqrt(low * high) if low else high / 2
+    from scipy.special import ndtri
+
+    # No smaller one has the total variation.
+    low = max(float(2 * ndtri((1 + min(deltas[0], 1 - 1e-15)) / 2)), _LEAST_MU)
+    high = low
+    while not _covers(high, epsilons, above):
+        low, high = high, high * 1.05
+        if high > _MOST_MU:
+            return math.inf
+    while high - low > _MU_TOLERANCE * high:
+        middle = (low + high) / 2
         low, high = (low, middle) if _covers(middle, epsilons, above) else (middle, high)
     return high
 

@@ -17,6 +17,7 @@ from wardround.privacy.losses import (
     composed,
     deltas_of,
     epsilon_of,
+    largest_loss,
     losses_from_deltas,
     sampled_gaussian,
 )
@@ -33,6 +34,7 @@ _LARGEST_EPSILON = 500.0
 # exp(-loss) of the lowest loss must stay finite.
 _LONGEST_REACH = 600.0
 _MOST_SEGMENTS = 32
+_MOST_POINTS = 4e5
 
 
 def grid_interval(num_steps: int, rough_epsilon: float) -> float:
@@ -89,7 +91,8 @@ def composed_bound(segments: Segments, target_delta: float, rough_epsilon: float
     num_steps = sum(steps for _, _, steps in segments)
     if not _affordable(len(segments), num_steps, target_delta, rough_epsilon):
         return None
-    return _bound(_composed(segments, grid_interval(num_steps, rough_epsilon)), num_steps, target_delta)
+    interval = _affordable_interval(grid_interval(num_steps, rough_epsilon), (segments,))
+    return _bound(_composed(segments, interval), num_steps, target_delta)
 
 
 @lru_cache(maxsize=64)
@@ -118,7 +121,7 @@ def envelope_bound(
     most_segments = max(len(segments) for segments in hospitals)
     if not _affordable(most_segments, num_steps, target_delta, rough_epsilon) or reach > _LONGEST_REACH:
         return None
-    interval = grid_interval(num_steps, rough_epsilon)
+    interval = _affordable_interval(grid_interval(num_steps, rough_epsilon), hospitals)
     # The envelope is composed a few times only, so a coarser grid keeps the same excess.
     spacing = interval * max(1.0, math.floor(math.sqrt(num_steps / copies)))
     last = math.ceil(reach / spacing)
@@ -160,6 +163,12 @@ def _transform_noise(num_steps: int) -> float:
 def _affordable(num_segments: int, num_steps: int, target_delta: float, epsilon: float) -> bool:
     trusted = target_delta >= 100 * _transform_noise(num_steps)
     return trusted and num_segments <= _MOST_SEGMENTS and epsilon <= _LARGEST_EPSILON
+
+
+def _affordable_interval(interval: float, hospitals: Sequence[Segments]) -> float:
+    """Return an interval that is not so fine that one step's losses take more than _MOST_POINTS of it."""
+    least_noise = min(noise_multiplier for segments in hospitals for noise_multiplier, _, _ in segments)
+    return max(interval, largest_loss(least_noise) / _MOST_POINTS)
 
 
 def _composed(segments: Segments, interval: float) -> tuple[Losses, Losses]:

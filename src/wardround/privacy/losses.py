@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Losses", "composed", "deltas_of", "epsilon_of", "losses_from_deltas", "sampled_gaussian"]
+__all__ = ["Losses", "composed", "deltas_of", "epsilon_of", "largest_loss", "losses_from_deltas", "sampled_gaussian"]
 
 FloatArray = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ _DEVIATIONS = 9.5
 _TAIL = 1e-15
 # Differences of two normal probabilities are that exact, relative to the larger.
 _ROUNDING = 4e-16
-_HIGHEST = 690.0
+_HIGHEST, _MOST_INTERVALS = 690.0, 1e7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +47,15 @@ class Losses:
         return np.asarray((self.first + np.arange(len(self.probabilities))) * self.interval)
 
 
+def largest_loss(noise_multiplier: float) -> float:
+    """Return the largest finite loss of a step at any sample rate, nats.
+
+    Args:
+        noise_multiplier: > 0.
+    """
+    return min((2 * _DEVIATIONS * noise_multiplier + 1) / (2 * noise_multiplier**2), _HIGHEST)
+
+
 def sampled_gaussian(noise_multiplier: float, sample_rate: float, interval: float) -> tuple[Losses, Losses]:
     """Return the losses of one Poisson-subsampled Gaussian step, of the record's data set against the other and back.
 
@@ -61,12 +70,12 @@ def sampled_gaussian(noise_multiplier: float, sample_rate: float, interval: floa
     Source: Doroshenko et al. 2022 (arXiv 2207.04380), section 3; Zhu, Dong, Wang 2022 (arXiv 2106.08567), for the pair.
     """
     ends = np.array([-_DEVIATIONS * noise_multiplier, 1 + _DEVIATIONS * noise_multiplier])
-    with np.errstate(over="ignore"):
-        growth = np.minimum((2 * ends - 1) / (2 * noise_multiplier**2), _HIGHEST)
-        lowest, highest = np.log1p(sample_rate * np.expm1(growth))
+    growth = np.clip((2 * ends - 1) / (2 * noise_multiplier**2), -_HIGHEST, _HIGHEST)
+    rest = math.log1p(-sample_rate) if sample_rate < 1 else -math.inf
+    lowest, highest = np.logaddexp(rest, math.log(sample_rate) + growth).tolist()
     first, last = math.floor(lowest / interval), math.ceil(min(highest, _HIGHEST) / interval)
     edges = np.arange(first, last + 1) * interval
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios = np.expm1(edges) / sample_rate
         outputs = np.where(ratios > -1, noise_multiplier**2 * np.log1p(ratios) + 0.5, -np.inf)
     outputs[np.isnan(outputs)] = -np.inf
@@ -147,7 +156,7 @@ def composed(parts: Sequence[tuple[Losses, int]]) -> Losses:
         parts: losses of one interval, and how many times (>= 1).
     """
     interval = parts[0][0].interval
-    low, high = _window(parts)
+    low, high, beyond = _window(parts)
     size = _transform_size(high - low + 1)
     spectrum = np.ones(size // 2 + 1, dtype=complex)
     finite = 0.0
@@ -157,13 +166,13 @@ def composed(parts: Sequence[tuple[Losses, int]]) -> Losses:
         finite += count * math.log1p(-min(losses.infinite, 0.5)) if losses.infinite < 0.5 else -math.inf
     around = np.fft.irfft(spectrum, size)
     probabilities = np.maximum(around[np.arange(low, low + size) % size], 0.0)
-    return Losses(
-        interval=interval, first=low, probabilities=probabilities, infinite=min(1.0, _TAIL - math.expm1(finite))
-    )
+    kept = min(size, math.floor(_HIGHEST / interval) - low + 1)
+    infinite = min(1.0, beyond - math.expm1(finite) + float(probabilities[kept:].sum()))
+    return Losses(interval=interval, first=low, probabilities=probabilities[:kept], infinite=infinite)
 
 
-def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int]:
-    """Return the least and the largest loss worth keeping, in intervals."""
+def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int, float]:
+    """Return the least and the largest loss worth keeping, in intervals, and a bound on what is above."""
     interval = parts[0][0].interval
     variance, lowest, highest = 0.0, 0, 0
     for losses, count in parts:
@@ -172,12 +181,16 @@ def _window(parts: Sequence[tuple[Losses, int]]) -> tuple[int, int]:
         variance += count * float(weights @ (values - mean) ** 2)
         lowest += count * losses.first
         highest += count * (losses.first + len(weights) - 1)
-    slopes = np.geomspace(1.0, 32.0, 9) / math.sqrt(max(variance, interval**2))
+    # Best near so many standard deviations for a sum of many steps, near 1 where few of them matter.
+    many = np.geomspace(2.0, 32.0, 7) / math.sqrt(max(variance, interval**2))
+    slopes = np.concatenate([many, np.geomspace(0.05, 16.0, 9)])
     needed = -math.log(_TAIL)
-    high = float(((sum(count * _log_moments(losses, slopes) for losses, count in parts) + needed) / slopes).min())
-    low = float(((sum(count * _log_moments(losses, -slopes) for losses, count in parts) + needed) / slopes).min())
-    most = min(high, _HIGHEST) / interval
-    return max(lowest, math.floor(max(-low / interval, -1e7))), min(highest, math.ceil(most))
+    up = np.asarray(sum(count * _log_moments(losses, slopes) for losses, count in parts))
+    down = np.asarray(sum(count * _log_moments(losses, -slopes) for losses, count in parts))
+    top = min(float(((up + needed) / slopes).min()), _HIGHEST)
+    bottom = max(-float(((down + needed) / slopes).min()) / interval, -_MOST_INTERVALS)
+    beyond = math.exp(min(0.0, float((up - slopes * top).min())))
+    return max(lowest, math.floor(bottom)), min(highest, math.ceil(top / interval)), beyond
 
 
 def _log_moments(losses: Losses, slopes: FloatArray) -> FloatArray:
