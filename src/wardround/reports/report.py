@@ -65,7 +65,6 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "versions": _versions(run),
         "knows_guesses": not any(map(math.isnan, run.guesses.values())),
         "inf": math.inf,
-        "is_same_delta": len({hospital.target_delta for hospital in run.hospitals}) <= 1,
     }
 
 

@@ -105,6 +105,11 @@ class RunResult:
         return shown_total(size for size in sizes if size == size)
 
     @property
+    def has_own_deltas(self) -> bool:
+        """Whether the hospitals' epsilons are stated at deltas of their own."""
+        return len({hospital.target_delta for hospital in self.hospitals}) > 1
+
+    @property
     def has_baselines(self) -> bool:
         """Whether the score of the most frequent class is known of any hospital."""
         return any(hospital.majority_accuracy == hospital.majority_accuracy for hospital in self.hospitals)

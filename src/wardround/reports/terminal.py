@@ -36,7 +36,8 @@ def print_summary(run_folder: Path, console: Console) -> None:
     """
     run = read_run(run_folder)
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
-    columns = ["patients" if run.words.unit == "patient" else "records", "rounds", "noise", "sample\nrate", "epsilon"]
+    columns = ["patients" if run.words.unit == "patient" else "records", "rounds", "noise", "sample\nrate"]
+    columns += ["delta", "epsilon"] if run.has_own_deltas else ["epsilon"]
     columns += ["r2"] if run.is_regression else ["accuracy", "AUC"]
     if run.has_baselines:
         columns.append("mean\nalone" if run.is_regression else "majority\nclass")
@@ -115,6 +116,7 @@ def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
         rounds,
         span_text(*hospital.noise_multiplier),
         span_text(*hospital.sample_rate),
+        *([delta_text(hospital.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(hospital.epsilon),
         number_text(hospital.accuracy),
         *([] if run.is_regression else [number_text(hospital.auc)]),
@@ -129,6 +131,7 @@ def _total_cells(run: RunResult) -> list[str]:
         str(run.num_rounds),
         "",
         "",
+        *([delta_text(run.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(run.epsilon_total),
         number_text(run.scores["accuracy"]),
         *([] if run.is_regression else [number_text(run.scores["auc"])]),
