@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from wardround.streams import NOISE, SAMPLING, SPLIT, stream
+from wardround.streams import SetUp, stream
 
 
 def test_streams_differ_by_seed_purpose_round_and_name_and_repeat() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ class RunFolder:
     def versions(self) -> list[str]:
         """Return the lines "package version" of versions.txt."""
         return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+
+    def other_versions(self) -> list[str]:
+        """Return the lines "package version" of packages that are not what they were when the run began."""
+        return [line for line in _installed() if line not in self.versions()]
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -181,7 +186,7 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
     folder = RunFolder(path)
     folder.write_text("config.toml", config_to_toml(config))
-    folder.write_text("versions.txt", "".join(f"{name} {version(name)}\n" for name in _PACKAGES))
+    folder.write_text("versions.txt", "".join(f"{line}\n" for line in _installed()))
     folder.write_tables([])
     return folder
 
@@ -203,6 +208,11 @@ def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
     return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in _PACKAGES)
 
 
 def _in_row_order(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

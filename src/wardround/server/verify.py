@@ -3,16 +3,16 @@
 import csv
 import json
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
+from wardround.identity import settings_digest
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
 from wardround.server.run_folder import RunFolder, open_run_folder
-from wardround.server.sameness import settings_digest
 from wardround.server.summary import reader_epsilons
 
 __all__ = ["verify_run"]
@@ -46,7 +46,10 @@ def verify_run(path: Path) -> tuple[list[str], str]:
     if settings_digest(config) != records[0]["settings"]:
         findings.append(f"{path / 'config.toml'} was changed since the run began")
     findings += _table_findings(folder, accounts, overlap)
-    findings += _execution_findings(folder, entries, accounts.keys())
+    # Of a round that was interrupted and done again, the tables have the last attempt.
+    attempts = {record["round_row"]["round"]: record["attempt"] for record in records}
+    last = [entry for entry in entries if attempts.get(entry.round_number) == entry.attempt]
+    findings += _execution_findings(folder, last)
     findings += _summary_findings(folder, whole, overlap)
     epsilon = whole.epsilon_total(overlap)
     return findings, (
@@ -87,9 +90,9 @@ def _table_findings(folder: RunFolder, accounts: dict[int, Account], overlap: in
     return findings
 
 
-def _execution_findings(folder: RunFolder, entries: Sequence[Entry], committed: Container[int]) -> list[str]:
-    """Compare who did what in hospitals.csv with the charges, in both directions."""
-    charged = {(entry.round_number, entry.hospital_id): entry for entry in entries if entry.round_number in committed}
+def _execution_findings(folder: RunFolder, entries: Sequence[Entry]) -> list[str]:
+    """Compare who did what in hospitals.csv with the charges of the committed attempts, in both directions."""
+    charged = {(entry.round_number, entry.hospital_id): entry for entry in entries}
     findings = []
     for row in _rows(folder.path / "hospitals.csv"):
         where = f"hospitals.csv round {row['round']} {row['hospital']}"
