@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
+from small_runs import CommonStreams
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import ProtocolError, UpdateError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, check_execution
-from wardround.streams import NOISE, SAMPLING, stream
+from wardround.streams import Draw
 
 MODES = ("hooks", "functorch", "ew", "ghost")
 NUM_RECORDS, NUM_FEATURES = 40, 6
@@ -35,7 +36,7 @@ def trainer(mode="hooks", model="logistic", seed=7, shape=(NUM_FEATURES,), task=
     outputs = 1 if task == "regression" else 2
     built, _ = build_model(ModelConfig(name=model), input_shape=shape, num_outputs=outputs, seed=1)
     config = TrainingConfig(**({"grad_sample_mode": mode, "learning_rate": 0.5} | training))
-    return LocalTrainer(built, config, task=task, seed=seed)
+    return LocalTrainer(built, config, task=task, source=CommonStreams(seed))
 
 
 def assignment(**changes):
@@ -56,7 +57,7 @@ def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
     """DP-SGD on softmax regression in NumPy float64: Abadi et al. 2016, algorithm 1, without noise."""
     weight, bias = (arrays[name].astype(float) for name in ("1.weight", "1.bias"))
     features, labels = data.train_features.numpy().astype(float), data.train_labels.numpy()
-    sampling = stream(seed, SAMPLING, task.round_number, task.hospital_id)
+    sampling = CommonStreams(seed).drawn(Draw.SAMPLING, task.round_number, task.hospital_id)
     for _ in range(task.num_steps):
         batch = sampling.random(len(labels)) < task.sample_rate
         logits = features[batch] @ weight.T + bias
@@ -126,7 +127,7 @@ def test_empty_batches_are_steps_with_noise(mode):
     got, execution = local.train(arrays, data, task)
     assert (execution.num_empty_batches, execution.num_noise_draws, execution.num_steps) == (3, 3, 3)
     assert math.isnan(execution.loss)
-    generator = stream(7, NOISE, 1, "north")
+    generator = CommonStreams(7).drawn(Draw.NOISE)
     want = {name: array.copy() for name, array in arrays.items()}
     for _ in range(3):
         for name in want:
@@ -139,7 +140,9 @@ def test_empty_batches_are_steps_with_noise(mode):
 def test_the_noise_really_added_has_the_billed_scale(mode):
     shape, num_outputs = (2_000,), 2
     built, _ = build_model(ModelConfig(), input_shape=shape, num_outputs=num_outputs, seed=1)
-    local = LocalTrainer(built, TrainingConfig(grad_sample_mode=mode, learning_rate=1.0), task="classification", seed=3)
+    local = LocalTrainer(
+        built, TrainingConfig(grad_sample_mode=mode, learning_rate=1.0), task="classification", source=CommonStreams(3)
+    )
     # Features of zero leave the weights' gradients at zero: what is left is noise alone.
     data = HospitalTensors(
         train_features=torch.zeros(30, *shape),
@@ -246,7 +249,7 @@ class Folded(torch.nn.Module):
 
 
 def test_a_batch_that_grew_inside_the_model_is_never_released():
-    local = LocalTrainer(Folded(), TrainingConfig(), task="classification", seed=7)
+    local = LocalTrainer(Folded(), TrainingConfig(), task="classification", source=CommonStreams(7))
     data = tensors(shape=(5, NUM_FEATURES))
     with pytest.raises(UpdateError, match="folds something into the batch"):
         local.train(parameters_of(local.model), data, assignment())

@@ -36,7 +36,7 @@ def within_budget(
 
 
 def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, target_epsilon: float) -> RoundState:
-    """Return the state with noise for the rounds left that ends within the target, or stopped where that is too much."""
+    """Return the state with noise for the rounds left to end within the target, or stopped where that is too much."""
     sized = _decided(plan, state, round_number, target_epsilon, "replan")
     left = [name for name in plan.names if name not in sized.left]
     growth = max((sized.noise_multipliers[name] / state.noise_multipliers[name] for name in left), default=1.0)

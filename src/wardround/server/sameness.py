@@ -1,7 +1,8 @@
 """Whether a run that is taken up again is the one that was begun: settings, data, and an untouched ledger.
 
 Its epsilon does not rest on that: a round that is done again is a charge of its own, with noise of its own. It keeps
-one folder from holding the rounds of two jobs. What is left out on purpose: code, versions and devices, which may change.
+one folder from holding the rounds of two jobs. What is left out on purpose: code, versions and devices, which may
+change.
 """
 
 from collections.abc import Mapping
