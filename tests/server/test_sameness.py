@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import charges_of, small_config
+from small_runs import charges_of, interrupted_before_charging, small_config
 
 from wardround.config import config_to_toml
 from wardround.errors import ConfigError, DataError, ProtocolError
-from wardround.privacy.ledger import Ledger
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
 from wardround.simulations.runs import resume, run
@@ -84,10 +83,8 @@ def test_resume_refuses_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     table.write_text("\n".join(lines))
     federation = {"dataset": "csv", "path": str(table), "target": "sick", "hospital-column": "site"}
     config = small_config(federation={**federation, "num-hospitals": None}, training={"num-rounds": 2})
-    with monkeypatch.context() as patch:
-        _stop_at_round_2(patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, out=tmp_path / "run")
+    with interrupted_before_charging(monkeypatch, 2):
+        run(config, out=tmp_path / "run")
     table.write_text("\n".join([*lines, "a,99,1,1"]))
     with pytest.raises(DataError, match=r"training data of a is not what the run was begun with: put the data back"):
         resume(tmp_path / "run")
@@ -96,17 +93,6 @@ def test_resume_refuses_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         resume(tmp_path / "run")
     table.write_text("\n".join(lines))
     assert resume(tmp_path / "run").summary["status"] == "done"
-
-
-def _stop_at_round_2(patch: pytest.MonkeyPatch) -> None:
-    real = Ledger.charge
-
-    def failing(self: Ledger, entries: Any) -> None:
-        if entries[0].round_number == 2:
-            raise KeyboardInterrupt
-        real(self, entries)
-
-    patch.setattr(Ledger, "charge", failing)
 
 
 def test_resume_refuses_a_changed_checkpoint(half_done: Path) -> None:
