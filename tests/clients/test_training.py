@@ -14,7 +14,7 @@ from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import ProtocolError, UpdateError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, check_execution
-from wardround.streams import Draw
+from wardround.streams import Draw, SeededSource
 
 MODES = ("hooks", "functorch", "ew", "ghost")
 NUM_RECORDS, NUM_FEATURES = 40, 6
@@ -334,3 +334,29 @@ def test_a_step_whose_noise_was_forgotten_is_found(monkeypatch):
     local = trainer()
     with pytest.raises(ProtocolError, match="num_noise_draws = 0"):
         local.train(parameters_of(local.model), tensors(), assignment())
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_model_is_other_noise_whatever_memory_it_lies_in(read_only):
+    local, data, task = trainer(), tensors(), assignment(noise_multiplier=30.0, sample_rate=1e-9)
+    local = LocalTrainer(local.model, TrainingConfig(), task="classification", source=SeededSource(seed=7, job=b""))
+    arrays = parameters_of(local.model)
+
+    def noise_on(arrays, task=task):
+        for array in arrays.values():
+            array.flags.writeable = not read_only
+        sent, _ = local.train(arrays, data, task)
+        return np.concatenate([(sent[name] - arrays[name]).reshape(-1) for name in sorted(arrays)])
+
+    first, again = noise_on(arrays), noise_on(arrays)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, noise_on({name: array.copy() for name, array in arrays.items()}))
+    for name in arrays:
+        arrays[name].flags.writeable = True
+        if not read_only:
+            arrays[name] += 1e-6  # in place: no other address tells it
+            assert not np.allclose(noise_on(arrays), first, atol=1e-3)
+        other = {key: array + (np.float32(1e-6) if key == name else 0) for key, array in arrays.items()}
+        assert not np.allclose(noise_on(other), first, atol=1e-3)
+    south = noise_on(arrays, dataclasses.replace(task, hospital_id="south"))
+    assert not np.allclose(south, noise_on(arrays), atol=1e-3)

@@ -60,6 +60,7 @@ class LocalTrainer:
         self._source = source
         self._loss = loss_per_record(task)
         self._modules: dict[float, nn.Module] = {}
+        self._hashed: tuple[Any, bytes, Any] | None = None
 
     def train(
         self,
@@ -257,13 +258,22 @@ class LocalTrainer:
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - start, alpha=proximal_mu)
 
+    def _model_digest(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment) -> bytes:
+        """Return the digest of the model, taken once a round where hospitals are given the same read-only memory."""
+        memory = [(name, array.__array_interface__, array.dtype.str) for name, array in sorted(arrays.items())]
+        where = (assignment.round_number, assignment.attempt, memory)
+        if self._hashed is None or self._hashed[0] != where or any(a.flags.writeable for a in arrays.values()):
+            # The arrays are kept with it: their memory can't become another model's.
+            self._hashed = (where, array_digest(arrays), dict(arrays))
+        return self._hashed[1]
+
     def _key(
         self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
     ) -> Key:
         """Return the key of what is about to be released, over everything that it will be a function of."""
         told = [asdict(assignment), proximal_mu, *_processor(self.device)]
         return self._source.key(
-            array_digest(arrays),
+            self._model_digest(arrays, assignment),
             tensors.train_digest,
             json.dumps(told, sort_keys=True).encode(),
             round_number=assignment.round_number,
