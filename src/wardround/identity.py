@@ -22,7 +22,7 @@ from typing import Any
 from wardround.config import Config, SimulationConfig, config_to_toml
 from wardround.streams import SeededSource, Source, SystemSource, digest_of
 
-__all__ = ["code_digests", "job_digest", "settings_digest", "source_of"]
+__all__ = ["code_digests", "decisive", "job_digest", "settings_digest", "source_of"]
 
 _DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
 """The packages that decide the bits of a model."""
@@ -44,14 +44,18 @@ def source_of(config: Config, *, is_real: bool = False) -> Source:
 
 
 def settings_digest(config: Config) -> str:
-    """Return a digest of the settings except those that can't change a bit: where the data is, and the engine."""
+    """Return a digest of the decisive settings."""
+    return hashlib.sha256(config_to_toml(decisive(config)).encode()).hexdigest()
+
+
+def decisive(config: Config) -> Config:
+    """Return the settings without those that can't change a bit: where the data is, and the engine."""
     simulation = config.simulation
-    decisive = replace(
+    return replace(
         config,
         federation=replace(config.federation, data_dir=None),
         simulation=SimulationConfig(dropout_rate=simulation.dropout_rate, noise=simulation.noise),
     )
-    return hashlib.sha256(config_to_toml(decisive).encode()).hexdigest()
 
 
 def job_digest(config: Config) -> bytes:
@@ -60,7 +64,9 @@ def job_digest(config: Config) -> bytes:
     modules = code_digests(name.partition(":")[0] for name in factories if ":" in name)
     versions = {name: version(name) for name in _DECISIVE}
     told = json.dumps([versions, _own_code(), modules], sort_keys=True)
-    return digest_of(settings_digest(config).encode(), told.encode())
+    # A partition that is left out is the one that the data have, and the data themselves are in every key.
+    settings = replace(config, federation=replace(config.federation, partition=None))
+    return digest_of(settings_digest(settings).encode(), told.encode())
 
 
 def code_digests(module_names: Iterable[str]) -> dict[str, str]:

@@ -46,7 +46,7 @@ def release_sum(
     *,
     learning_rate: float,
     source: Source,
-    slack: float = 0.0,
+    rounding: float = 0.0,
 ) -> Released:
     """Return what the strategy may see of a round.
 
@@ -58,7 +58,7 @@ def release_sum(
         answered: of those in the sum, at least one, in name order.
         learning_rate: of the server's step on a gradient sum.
         source: of the server's noise; drawn from by central cells alone, once a coordinate.
-        slack: by how much of itself the sensitivity of central cells grew in rounding (see `secure_terms`).
+        rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).
     """
     first = answered[0]
     if first.max_grad_norm is None or first.placement == "local":
@@ -71,7 +71,9 @@ def release_sum(
     else:
         summed = _float_sum(total, answered, like)
         # What is released is a function of all this: another sum has independent noise.
-        told = json.dumps([[asdict(a) for a in assignments], [a.hospital_id for a in answered], learning_rate, slack])
+        told = json.dumps(
+            [[asdict(a) for a in assignments], [a.hospital_id for a in answered], learning_rate, rounding]
+        )
         key = source.key(
             array_digest(arrays),
             array_digest(summed),
@@ -80,7 +82,7 @@ def release_sum(
             attempt=first.attempt,
             hospital_id="",
         )
-        summed = _with_noise(summed, noise_stddev(answered, slack), key.generator(Draw.NOISE))
+        summed = _with_noise(summed, noise_stddev(answered, rounding), key.generator(Draw.NOISE))
     if first.unit == "record":
         expected = sum(a.expected_batch_size for a in assignments)
         return Released(arrays=_moved(arrays, summed, -learning_rate / expected))
@@ -91,15 +93,20 @@ def release_sum(
     return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm)))
 
 
-def noise_stddev(answered: Sequence[Assignment], slack: float = 0.0) -> float:
+def noise_stddev(answered: Sequence[Assignment], rounding: float = 0.0) -> float:
     """Return the stddev of the noise that the server adds to every coordinate of a sum (see `release_sum`).
 
-    Of gradient sums, noise_multiplier * sensitivity; of weighted updates that much times the largest weight among those
-    who answered, since that is how far the sum moves when one of them is zeroed out.
+    noise_multiplier times the distance of neighbours. That is the sensitivity for gradient sums; for weighted updates
+    that much times the largest weight among those who answered, since so far the sum moves when one of them is zeroed
+    out; and with either what rounding adds, by the triangle inequality: of the cohort's grids, whoever answered.
+
+    Args:
+        answered: of those in the sum, at least one.
+        rounding: see `margins.rounding_distance`.
     """
     first = answered[0]
     largest = max(_share(a) for a in answered)
-    return first.noise_multiplier * float(first.sensitivity or 0.0) * largest * (1 + slack)
+    return first.noise_multiplier * (float(first.sensitivity or 0.0) * largest + rounding)
 
 
 def _share(assignment: Assignment) -> float:

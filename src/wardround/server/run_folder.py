@@ -10,24 +10,32 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from wardround.config import Config, config_to_toml, load_config
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.json_text import json_text
 
-__all__ = ["HOSPITAL_COLUMNS", "ROUND_COLUMNS", "RunFolder", "create_run_folder", "default_run_path", "open_run_folder"]
+__all__ = [
+    "HOSPITAL_COLUMNS",
+    "ROUND_COLUMNS",
+    "RunFolder",
+    "create_run_folder",
+    "default_run_path",
+    "open_run_folder",
+    "table_texts",
+]
 
 ROUND_COLUMNS = (
     *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
@@ -73,13 +81,25 @@ class RunFolder:
                 raise ProtocolError(f"another process works on {self.path}: wait for it, or end it") from None
             yield
 
+    def is_worked_on(self) -> bool:
+        """Return whether a process works on the run at this moment; no where the file system has no locks."""
+        with (self.path / "config.toml").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
     def versions(self) -> list[str]:
         """Return the lines "package version" of versions.txt."""
         return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
 
-    def other_versions(self) -> list[str]:
+    def other_versions(self) -> tuple[str, ...]:
         """Return the lines "package version" of packages that are not what they were when the run began."""
-        return [line for line in _installed() if line not in self.versions()]
+        begun = self.versions()
+        return tuple(line for line in _installed() if line not in begun)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -112,8 +132,15 @@ class RunFolder:
 
     def checkpoint_rounds(self) -> list[int]:
         """Return the rounds that have a checkpoint, ascending."""
-        paths = (self.path / "checkpoints").glob("round-*.safetensors")
-        return sorted(int(path.stem.removeprefix("round-")) for path in paths)
+        numbers = (path.stem.removeprefix("round-") for path in (self.path / "checkpoints").glob("round-*.safetensors"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def checkpoint_digest(self, round_number: int) -> str:
+        """Return the sha256 of a round's checkpoint file; "" where there is none."""
+        try:
+            return hashlib.sha256((self.path / _checkpoint_name(round_number)).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ""
 
     def drop_checkpoints_before(self, round_number: int) -> None:
         """Delete checkpoints older than the given round's."""
@@ -125,12 +152,24 @@ class RunFolder:
         """Write model.safetensors: the parameters by name."""
         self._write_bytes("model.safetensors", save(_in_row_order(arrays)))
 
+    def read_model(self) -> dict[str, NDArray[Any]] | None:
+        """Return the parameters in model.safetensors; None where there is no such file.
+
+        Raises:
+            ProtocolError: it is something else.
+        """
+        try:
+            arrays: dict[str, NDArray[Any]] = load((self.path / "model.safetensors").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise ProtocolError(f"model.safetensors can't be read ({error})") from None
+        return arrays
+
     def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
-        records = list(records)
-        self.write_text("rounds.csv", _table(ROUND_COLUMNS, [record["round_row"] for record in records]))
-        rows = [row for record in records for row in record["hospital_rows"]]
-        self.write_text("hospitals.csv", _table(HOSPITAL_COLUMNS, rows))
+        for name, text in table_texts(list(records)).items():
+            self.write_text(name, text)
 
     def append_tables(self, record: Mapping[str, Any]) -> None:
         """Append one committed round to rounds.csv and hospitals.csv."""
@@ -204,13 +243,21 @@ def open_run_folder(path: Path) -> RunFolder:
     return folder
 
 
+def table_texts(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what rounds.csv and hospitals.csv hold of committed round records."""
+    rows = [row for record in records for row in record["hospital_rows"]]
+    return {
+        "rounds.csv": _table(ROUND_COLUMNS, [record["round_row"] for record in records]),
+        "hospitals.csv": _table(HOSPITAL_COLUMNS, rows),
+    }
+
+
 def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
     return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
 
 
-@lru_cache(maxsize=1)
 def _installed() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in _PACKAGES)
 
