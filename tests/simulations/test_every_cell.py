@@ -309,7 +309,7 @@ def test_a_tampered_bill_is_found(tmp_path: Path) -> None:
     summary["epsilon"]["readers"]["hospital"] = summary["epsilon"]["total"]
     path.write_text(json.dumps(summary))
     findings, _ = verify_run(folder)
-    assert len(findings) == 1 and "summary.json epsilon against hospital says" in findings[0]
+    assert len(findings) == 1 and "summary.json epsilon readers hospital says" in findings[0]
 
 
 @pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
