@@ -266,9 +266,7 @@ def test_ctrl_c_says_how_to_go_on(wardround: Callable[..., Result], tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_in_a_round_pays_for_it_twice(
-    wardround: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_a_process_killed_in_a_round_pays_for_it_twice(wardround: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "stop-at").write_text("7 SIGKILL")
     options = (*_FAST, "--set", "training.num-rounds=9", "--set", "aggregation.strategy=users_strategies:strategy")
     killed = subprocess.run(

@@ -64,7 +64,7 @@ def run(
 
 @app.command()
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
-    """Go on with an interrupted run, to the same bits as if it had not been interrupted."""
+    """Go on with an interrupted run; a round that was charged and not finished is charged again."""
     from wardround import simulations
     from wardround.server.run_folder import open_run_folder
 
