@@ -261,6 +261,7 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     result = resume(tmp_path / "run")
     assert asked == [2]
+    assert result.summary["noise"] == "system"
     (sentence,) = result.summary["left_out"]
     assert "round 1 was charged but left the model as it was: the run was interrupted in it" in sentence
     rows = rows_of(result.folder / "rounds.csv")

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from scipy.stats import kstest
+from scipy.stats import binomtest, kstest
 from small_runs import charges_of, interrupted_in_training, results_of, small_config
 
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
 from wardround.privacy.mechanisms import MECHANISMS
+from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.server.verify import verify_run
 from wardround.simulations import Study
@@ -111,6 +112,32 @@ def test_any_other_setting_is_other_noise(change: Any, tmp_path: Path, monkeypat
     for hospital in done.summary["hospitals"]:
         key = (hospital["hospital"], 1, 1)
         check_normal(first[key] - second[key], 0.5 * 50 * math.sqrt(2) / int(hospital["num_train"]))
+
+
+def test_runs_that_differ_draw_their_batches_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A record that both draw at once would be amplified once, and the bills count on twice.
+    batches: list[list[NDArray[np.bool_]]] = []
+    real = PoissonSampler.draw
+
+    def watching(self: PoissonSampler) -> Any:
+        rows = real(self)
+        batches[-1].append(np.isin(np.arange(400), rows.numpy()))
+        return rows
+
+    monkeypatch.setattr(PoissonSampler, "draw", watching)
+    for name, noise in (("one", 1.0), ("other", 1.0000001), ("same", 1.0)):
+        batches.append([])
+        config = small_config(
+            federation={"num-hospitals": 1},
+            training={"num-rounds": 10, "sample-rate": 0.5},
+            privacy={"noise-multiplier": noise},
+        )
+        run(config, out=tmp_path / name)
+    one, other, same = (np.concatenate(each) for each in batches)
+    assert np.array_equal(one, same)
+    agreeing = int((one == other)[one | other].sum())
+    # Of two fair coins, one of which at least shows heads, both do so in a third of the cases.
+    assert binomtest(agreeing, int((one | other).sum()), 1 / 3).pvalue > 1e-3
 
 
 def test_runs_of_a_study_share_no_noise(tmp_path: Path) -> None:
