@@ -279,7 +279,8 @@ def _resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         if (folder / "ledger.sqlite").is_file():
             raise WardroundError(
-                f"interrupted: every committed round is kept; go on with: wardround resume {folder}"
+                f"interrupted: every committed round is kept; go on with: wardround resume {folder} (a round that was "
+                "under way is charged again)"
             ) from None
         raise WardroundError("interrupted before the run began: nothing was trained or charged") from None
 
