@@ -73,6 +73,13 @@ def test_what_runs_is_what_was_loaded(package: Path) -> None:
     assert after["own_neighbour"] == before["own_neighbour"]
 
 
+def test_where_a_table_lies_is_no_part_of_what_is_drawn() -> None:
+    table = {"dataset": "csv", "target": "sick", "hospital-column": "site", "num-hospitals": None}
+    jobs = [job_digest(small_config(federation={**table, "path": path})) for path in ("a.csv", "b.csv")]
+    assert jobs[0] == jobs[1]
+    assert job_digest(small_config(federation={**table, "path": "a.csv", "target": "well"})) != jobs[0]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -64,8 +64,9 @@ def job_digest(config: Config) -> bytes:
     modules = code_digests(name.partition(":")[0] for name in factories if ":" in name)
     versions = {name: version(name) for name in _DECISIVE}
     told = json.dumps([versions, _own_code(), modules], sort_keys=True)
-    # A partition that is left out is the one that the data have, and the data themselves are in every key.
-    settings = replace(config, federation=replace(config.federation, partition=None))
+    # The data themselves are in every key: whether their partition is named, and where a table lies, is nothing more.
+    federation = replace(config.federation, partition=None, path=config.federation.path and "here")
+    settings = replace(config, federation=federation)
     return digest_of(settings_digest(settings).encode(), told.encode())
 
 
