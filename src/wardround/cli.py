@@ -162,7 +162,7 @@ def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
 
 @ledger_app.command("verify")
 def ledger_verify(run_dir: RunDir, as_json: Json = False) -> None:
-    """Recompute everything from the entries: the chain of digests, and every epsilon in the tables."""
+    """Hold tables, summary, settings, model and checkpoints to the ledger, and the ledger to its own charges."""
     from wardround.server.verify import verify_run
 
     findings, sentence = verify_run(run_dir)
