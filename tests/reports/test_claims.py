@@ -51,9 +51,7 @@ def test_the_delta_beside_an_epsilon_is_the_one_it_is_stated_at(write_run: Write
         in (headline(read_run(folder))[1])
     )
     assert "at epsilon <= 1.96 and delta 1e-6" in printed(folder)
-    assert re.search(r"Cleveland 199 .* 1e-3 ", printed(folder)) and re.search(
-        r"all 4 .* 1e-6 1\.96 ", printed(folder)
-    )
+    assert re.search(r"Cleveland 199 .* 1e-3 ", printed(folder)) and re.search(r"all 4 .* 1e-6 1\.96 ", printed(folder))
     rows = re.findall(r'<tr>\s*<th scope="row" data-value="([^"]+)">.*?</tr>', write_report(folder).read_text(), re.S)
     assert rows == sorted(own)
     assert {hospital.name: hospital.target_delta for hospital in read_run(folder).hospitals} == own
