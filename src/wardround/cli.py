@@ -64,7 +64,7 @@ def run(
 
 @app.command()
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
-    """Go on with an interrupted run, to the same bits as if it had not been interrupted."""
+    """Go on with an interrupted run; a round that was charged and not finished is charged again."""
     from wardround import simulations
     from wardround.server.run_folder import open_run_folder
 
@@ -279,7 +279,8 @@ def _resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         if (folder / "ledger.sqlite").is_file():
             raise WardroundError(
-                f"interrupted: every committed round is kept; go on with: wardround resume {folder}"
+                f"interrupted: every committed round is kept; go on with: wardround resume {folder} (a round that was "
+                "under way is charged again)"
             ) from None
         raise WardroundError("interrupted before the run began: nothing was trained or charged") from None
 

@@ -169,10 +169,13 @@ def _compared(
         account: with their charges.
         clip: in force in the round.
     """
-    entries = {entry.hospital_id: entry for entry in _planned(since) if entry.round_number == number}
+    attempts = [entry for entry in _planned(since) if entry.round_number == number]
+    # Of a round that was interrupted and done again, the record has the last attempt; all are in the account.
+    entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record["attempt"]}
     released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
     row, rows = record["round_row"], {row["hospital"]: row for row in record["hospital_rows"]}
     yield "round", row["round"], number
+    yield "attempt", record["attempt"], max((entry.attempt for entry in attempts), default=0) + int(not entries)
     yield "target_deltas", record["target_deltas"], plan.target_deltas
     yield "num_selected", row["num_selected"], len(entries)
     yield "num_completed", row["num_completed"], len(released)

@@ -109,6 +109,11 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
 
+    def other_versions(self) -> tuple[str, ...]:
+        """Return the lines "package version" of packages that are not what they were when the run began."""
+        begun = self.versions()
+        return tuple(line for line in _installed() if line not in begun)
+
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
         self._write_bytes(name, text.encode())
@@ -234,7 +239,7 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     except OSError as error:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
     folder = RunFolder(path)
-    folder.write_text("versions.txt", "".join(f"{name} {version(name)}\n" for name in _PACKAGES))
+    folder.write_text("versions.txt", "".join(f"{line}\n" for line in _installed()))
     folder.write_tables([])
     # Last, as it makes the folder one of a run: nobody takes up half a one.
     folder.write_text("config.toml", config_to_toml(config))
@@ -267,6 +272,10 @@ def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
     return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def _installed() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in _PACKAGES)
 
 
 def _in_row_order(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -17,12 +17,12 @@ from typing import Any
 from wardround.arrays import bits_digest
 from wardround.config import Config
 from wardround.errors import ProtocolError, WardroundError
+from wardround.identity import decisive, settings_digest
 from wardround.json_text import json_text
 from wardround.limits import kebab
 from wardround.privacy.ledger import open_ledger
 from wardround.server.books import Books, agree, books_of
 from wardround.server.run_folder import RunFolder, open_run_folder, table_texts
-from wardround.server.sameness import decisive, settings_digest
 
 __all__ = ["verify_run"]
 
