@@ -99,7 +99,7 @@ def test_a_target_holds_with_a_lost_attempt_in_it(
     finished = resume(tmp_path / "run")
     assert (finished.summary["status"], finished.summary["num_rounds"]) == ("done", 6)
     assert [number for number, _ in charges_of(finished.folder, "planned")].count(2) == 6
-    spent = _largest_epsilons(finished.folder)
+    spent = _reported(finished.summary)
     assert all(1.8 < epsilon <= 2.0 for epsilon in spent.values())
     assert finished.summary["epsilon"]["max"] <= 2.0
     noise = [float(row["noise_multiplier"]) for row in rows_of(finished.folder / "hospitals.csv")[3:]]
@@ -117,7 +117,7 @@ def test_a_target_holds_with_two_lost_attempts_and_a_budget_below_it(
         resume(tmp_path / "run")
     finished = resume(tmp_path / "run")
     assert [number for number, _ in charges_of(finished.folder, "planned")].count(2) == 9
-    assert all(epsilon <= 1.5 for epsilon in _largest_epsilons(finished.folder).values())
+    assert all(epsilon <= 1.5 for epsilon in _reported(finished.summary).values())
     assert verify_run(finished.folder)[0] == []
 
 
