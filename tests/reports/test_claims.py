@@ -128,6 +128,11 @@ def test_the_terms_have_trust_clip_dates_and_the_version_of_the_data(write_run: 
         assert re.sub(r"\s+", " ", term) in text
 
 
+@pytest.mark.parametrize(("noise", "source"), [("seeded", "the seed"), ("system", "the operating system")])
+def test_the_page_says_where_the_noise_was_drawn_from(write_run: WriteRun, noise: str, source: str) -> None:
+    assert f"Noise is drawn from {source}" in text_of(write_report(write_run(noise=noise)))
+
+
 @pytest.mark.parametrize(("unit", "placement"), [*MECHANISMS, ("record", "none")])
 @pytest.mark.parametrize("protocol", ["plain", "secure-sum", "secagg+"])
 def test_every_cell_has_words_for_everything(unit: str, placement: str, protocol: str) -> None:

@@ -20,6 +20,7 @@ from wardround.reports.results import RunResult
 
 __all__ = ["write_report"]
 
+_NOISE_SOURCES = {"seeded": "the seed of the simulation", "system": "the operating system, anew for every message"}
 _UNNAMED = "a field that this version of Wardround does not know"
 
 
@@ -90,6 +91,7 @@ def _guarantee(run: RunResult) -> list[tuple[str, str]]:
         ("Protected unit", run.words.protected),
         ("What is hidden", words.relation_text(run) or "not recorded"),
         noise,
+        ("Noise is drawn from", _NOISE_SOURCES.get(run.stated["noise"], "not recorded")),
         ("Clip", _clip(run)),
         ("Delta", _delta_range(run)),
         *_mu(run),
