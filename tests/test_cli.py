@@ -130,7 +130,7 @@ def test_run_resume_verify_show_plan(wardround: Callable[..., Result], tmp_path:
     assert page.is_file()
     planned = json.loads(wardround("plan", *_FAST, "--json").out)
     spent = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert planned["epsilon"] == {key: spent["epsilon"][key] for key in ("max", "total", "readers")}
+    assert planned["epsilon"] == {key: spent["epsilon"][key] for key in ("max", "total", "target_delta", "readers")}
     assert planned["attacker"] == spent["attacker"]
     target = json.loads(wardround("plan", *_FAST, "--target-epsilon", "1.5", "--json").out)
     assert all(0.999 * 1.5 < row["epsilon"] <= 1.5 for row in target["hospitals"])
@@ -200,7 +200,7 @@ def test_bad_input(
     result = wardround(*arguments, *extra)
     assert result.out == ""
     assert message in " ".join(result.err.split())
-    assert result.err.startswith("error: ")
+    assert next(line for line in result.err.splitlines() if not line.endswith(" ...")).startswith("error: ")
     assert result.code == code
     # Nothing was begun that would have to be tidied up.
     assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("__pycache__", "runs")) == before
@@ -364,7 +364,20 @@ def test_an_accident_is_one_line(wardround: Callable[..., Result], monkeypatch: 
     monkeypatch.setattr("wardround.simulations.runs.load_federation", broken)
     result = wardround("run", *_FAST)
     assert result.code == 1
-    assert result.err == "error: unexpected ZeroDivisionError: division by zero (WARDROUND_DEBUG=1 shows where)\n"
+    last = result.err.splitlines()[-1]
+    assert last == "error: unexpected ZeroDivisionError: division by zero (WARDROUND_DEBUG=1 shows where)"
+
+
+def test_a_run_says_what_it_does_before_anything_slow_begins() -> None:
+    """Whatever takes seconds (torch, Flower, Ray, the data) comes after the first words."""
+    code = (
+        "import sys; from wardround import door\n"
+        "slow = {'torch', 'flwr', 'ray'}\n"
+        "def stop(*a, **k): print('loaded:', *(slow & set(sys.modules)), file=sys.stderr); sys.exit()\n"
+        "door.run = stop; from wardround.cli import app; app(['run'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines() == ["loading PyTorch and Flower ...", "loaded:"]
 
 
 def test_data_as_json(wardround: Callable[..., Result]) -> None:

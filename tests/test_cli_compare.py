@@ -61,9 +61,10 @@ def results(folder):
 def test_what_is_interrupted_goes_on_with_the_same_command(study, how):
     arguments = ("compare", "small.toml", "--out", "out")
     process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
-    first = process.stderr.readline()
+    said_first, first = process.stderr.readline(), process.stderr.readline()
     process.send_signal(how)
     _, said = process.communicate(timeout=120)
+    assert said_first == "loading PyTorch and Flower, and starting the workers ...\n"
     assert first.startswith("run 1/8")
     if how == signal.SIGINT:
         assert process.returncode == 1

@@ -36,7 +36,7 @@ def test_streams_of_many_hospitals_and_rounds_are_uncorrelated() -> None:
         ]
     )
     correlations = np.corrcoef(noise)[np.triu_indices(len(noise), 1)]
-    # 1,770 pairs of correlation N(0, 1 / 2000): the largest is below 4.5 deviations but for one case in 80.
+    # 1,770 pairs of correlation N(0, 1 / 2000): the largest is below 4.5 deviations except for one case in 80.
     assert np.abs(correlations).max() < 4.5 / np.sqrt(2_000)
     assert abs(correlations.std() * np.sqrt(2_000) - 1) < 0.1
 

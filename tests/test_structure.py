@@ -17,13 +17,14 @@ LAYERS = [
     {"errors"},
     {"arrays", "cells", "json_text", "limits", "streams"},
     {"config"},
-    {"identity", "parameter_counts", "rounds"},
+    {"identity", "leaves", "parameter_counts", "rounds"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},
     {"server"},
     {"simulations"},
     {"audits", "reports", "pilot"},
+    {"door", "flower"},
     {"cli"},
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}

@@ -16,15 +16,20 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 from wardround.config import Config, config_from_dict, load_config
 
 if TYPE_CHECKING:
-    from wardround.simulations import Run, resume, run
+    from wardround.door import resume, run
+    from wardround.simulations import Run
 
 __all__ = ["Config", "Run", "config_from_dict", "load_config", "resume", "run"]
 __version__ = version("wardround")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Run", "resume", "run"):
-        from wardround import simulations
+    if name in ("resume", "run"):
+        from wardround import door
 
-        return getattr(simulations, name)
+        return getattr(door, name)
+    if name == "Run":
+        from wardround.simulations import Run
+
+        return Run
     raise AttributeError(f"module 'wardround' has no attribute '{name}'")

@@ -165,7 +165,9 @@ def mean(total: FixedSum, total_weight: float, like: Mapping[str, NDArray[Any]])
         UpdateError: the names or shapes differ, or the weight is out of range.
     """
     if not 0.0 < total_weight <= 1.0 + _WEIGHT_SLACK:
-        raise UpdateError(f"the weights of a sum add up to {total_weight}, which must be in (0, 1]: no one replied?")
+        raise UpdateError(
+            f"the weights of a sum add up to {total_weight}, which must be in (0, 1]: no hospital replied"
+        )
     check_alike(total, like)
     means: dict[str, NDArray[Any]] = {}
     for name, array in like.items():

@@ -53,24 +53,26 @@ def run(
 ) -> None:
     """Train a model over hospitals and write a run folder."""
     settings = _settings(config, set_, engine)
-    from wardround import simulations
     from wardround.server.run_folder import default_run_path
 
     folder = out or default_run_path(settings)
-    with _progress(settings.training.num_rounds, folder, quiet=as_json) as update:
-        finished = simulations.run(settings, out=folder, progress=update)
+    with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
+        from wardround import door
+
+        finished = door.run(settings, out=folder, progress=update, say=say)
     _finish(finished.folder, finished.summary, as_json)
 
 
 @app.command()
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
     """Go on with an interrupted run; a round that was charged and not finished is charged again."""
-    from wardround import simulations
     from wardround.server.run_folder import open_run_folder
 
     num_rounds = open_run_folder(run_dir).config().training.num_rounds
-    with _progress(num_rounds, run_dir, quiet=as_json) as update:
-        finished = simulations.resume(run_dir, progress=update)
+    with _progress(num_rounds, run_dir, quiet=as_json) as (update, say):
+        from wardround import door
+
+        finished = door.resume(run_dir, progress=update, say=say)
     _finish(finished.folder, finished.summary, as_json)
 
 
@@ -90,18 +92,15 @@ def plan(
     settings = load_config(config, overrides)
     from wardround import simulations
     from wardround.reports import print_placements, print_plan
-    from wardround.reports.numbers import epsilon_text
     from wardround.server.placements import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
-    notes, elsewhere = plan_notes(planned), compare_placements(planned)
+    said, notes, elsewhere = planned.to_dict(), plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
+        typer.echo(json_text(said | {"notes": notes, "placements": elsewhere}))
         return
     console = _console()
-    print_plan(planned.rows(), console, epsilon_total=planned.epsilon_total)
-    against = ", ".join(f"{reader} {epsilon_text(epsilon)}" for reader, epsilon in planned.reader_epsilons.items())
-    console.print(f"Epsilon against each reader: {against}.", soft_wrap=True, highlight=False)
+    print_plan(said["hospitals"], console, terms=said)
     for note in notes:
         console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
     print_placements(elsewhere, console)
@@ -122,6 +121,7 @@ def compare(
     settings = simulations.load_study(study)
     folder = out or simulations.default_study_path(settings)
     with _resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
+        bar.say("loading PyTorch and Flower, and starting the workers")
         done = simulations.compare(settings, folder, progress=bar.update)
     write_study_report(folder)
     if as_json:
@@ -199,14 +199,14 @@ def data_describe(
     if name is not None and not is_file:
         overrides = [f'federation.dataset="{name}"', *overrides]
     from wardround.datasets import describe, load_federation
-    from wardround.reports.data_tables import print_description
+    from wardround.reports.data_tables import print_description, shown_description
 
     federation = load_federation(load_config(name if is_file else None, overrides).federation)
     table = describe(federation)
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": federation.notes, "excluded": federation.excluded}
-        typer.echo(json_text(facts | {"hospitals": table.reset_index().to_dict("records")} | said))
+        typer.echo(json_text(facts | {"hospitals": shown_description(table)} | said))
     else:
         print_description(table, federation.notes, federation.excluded, _console())
 
@@ -260,7 +260,9 @@ def _settings(config: Path | None, overrides: list[str] | None, engine: str | No
 
 
 @contextmanager
-def _progress(num_rounds: int, folder: Path, *, quiet: bool) -> Iterator[Callable[["RoundRow"], None]]:
+def _progress(
+    num_rounds: int, folder: Path, *, quiet: bool
+) -> Iterator[tuple[Callable[["RoundRow"], None], Callable[[str], None]]]:
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
     from wardround.reports import Progress
 
@@ -269,7 +271,8 @@ def _progress(num_rounds: int, folder: Path, *, quiet: bool) -> Iterator[Callabl
         def update(row: "RoundRow") -> None:
             bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
 
-        yield update
+        bar.say("loading PyTorch and Flower")
+        yield update, bar.say
 
 
 @contextmanager
@@ -296,10 +299,9 @@ def _resumable_study(study: Path, folder: Path) -> Iterator[None]:
 
 
 def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
-    """Build the report, print the table or the summary, and end with 3 where the budget stopped the run."""
-    from wardround.reports import print_summary, write_report
+    """Print the table or the summary, and end with 3 where the budget stopped the run."""
+    from wardround.reports import print_summary
 
-    write_report(folder)
     if as_json:
         typer.echo((folder / "summary.json").read_text(encoding="utf-8"), nl=False)
     else:

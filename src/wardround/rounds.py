@@ -3,11 +3,22 @@
 Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledger in `privacy`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
 
-__all__ = ["Assignment", "Evaluation", "Execution", "HospitalProfile", "check_execution", "shown_count"]
+__all__ = [
+    "Assignment",
+    "Evaluation",
+    "Execution",
+    "HospitalProfile",
+    "check_execution",
+    "shown_count",
+    "shown_rate",
+    "shown_share",
+    "shown_total",
+]
 
 _SMALLEST_COUNT = 10
 
@@ -27,6 +38,9 @@ class HospitalProfile:
         input_shape: shape of one record's features, (d,) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
         hospitals_per_patient: most hospitals of the federation that hold the same patient, as far as is known (>= 1).
+        record_is: "patient" where a record is all rows of one patient as far as the data tells, "row" elsewhere.
+        own_statistics: whether features were standardised by the hospital's own means and deviations, which no noise
+            covers.
     """
 
     hospital_id: str
@@ -38,6 +52,8 @@ class HospitalProfile:
     input_shape: tuple[int, ...]
     num_outputs: int
     hospitals_per_patient: int = 1
+    record_is: str = "row"
+    own_statistics: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,3 +204,37 @@ def shown_count(count: int) -> int | str:
     (130, '<10')
     """
     return count if count >= _SMALLEST_COUNT else f"<{_SMALLEST_COUNT}"
+
+
+def shown_total(counts: Iterable[float | str]) -> str:
+    """Return a sum of counts, some of which may not be shown: then of the others, "or more", so that none follows.
+
+    >>> shown_total([130, 20]), shown_total([130, "<10"]), shown_total(["<10", "<10"])
+    ('150', '130 or more', 'not shown')
+    """
+    known = list(counts)
+    shown = [float(count) for count in known if not isinstance(count, str)]
+    if len(shown) == len(known):
+        return f"{sum(shown):,.0f}"
+    return f"{sum(shown):,.0f} or more" if shown else "not shown"
+
+
+def shown_rate(rate: float | None, count: int | str) -> float | None:
+    """Return a sample rate unless it tells a count that is not shown: below 1 it is a batch divided by the count.
+
+    >>> shown_rate(0.25, 128), shown_rate(1.0, 4), shown_rate(0.5, 8)
+    (0.25, 1.0, None)
+    """
+    is_shown = rate == 1.0 or not isinstance(shown_count(count) if isinstance(count, int) else count, str)
+    return rate if is_shown else None
+
+
+def shown_share(share: float, count: int) -> float | None:
+    """Return a share of so many people unless those it counts, or the others, are fewer than 10.
+
+    >>> shown_share(0.6, 50), shown_share(0.9, 50), shown_share(1.0, 50)
+    (0.6, None, None)
+    """
+    if share != share:
+        return None
+    return share if min(round(share * count), round((1 - share) * count)) >= _SMALLEST_COUNT else None

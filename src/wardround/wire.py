@@ -1,6 +1,6 @@
 """The records of `rounds` as Flower messages: every key that is sent or received is named in this file.
 
-`LEAVES_HOSPITAL` is the list of what may leave a hospital and why. What is left out on purpose: transport (the
+What may leave a hospital, and why, is in `leaves`. What is left out on purpose: transport (the
 engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
@@ -16,6 +16,7 @@ from flwr.common.typing import NDArray
 from numpy.lib import format as npy_format
 
 from wardround.errors import ProtocolError
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile
 
 __all__ = [
@@ -66,51 +67,6 @@ SUM_OF_WEIGHTS = "sum-of-weights"
 """Name of the one number that travels masked beside the parameters: the hospital's weight."""
 SECAGG = "secagg"
 """What server and hospital say to each other in a secure sum, apart from the masked arrays."""
-
-CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
-INDEPENDENT = "independent of the data"
-
-LEAVES_HOSPITAL: Mapping[str, str] = {
-    "arrays": CHARGED,
-    "hospital-id": PUBLIC,
-    "round-number": PUBLIC,
-    "num-train": PUBLIC,
-    "num-test": PUBLIC,
-    "num-examples": PUBLIC,
-    "task": PUBLIC,
-    "input-shape": PUBLIC,
-    "num-outputs": PUBLIC,
-    "hospitals-per-patient": PUBLIC,
-    "sample-rate": PUBLIC,
-    "num-steps": PUBLIC,
-    "num-noise-draws": PUBLIC,
-    "noise-multiplier": PUBLIC,
-    "fingerprint": SIMULATION_ONLY,
-    "num-empty-batches": SIMULATION_ONLY,
-    "num-scrubbed": SIMULATION_ONLY,
-    "loss": SIMULATION_ONLY,
-    "accuracy": SIMULATION_ONLY,
-    "auc": SIMULATION_ONLY,
-    "majority-accuracy": SIMULATION_ONLY,
-    "seconds": SIMULATION_ONLY,
-    "error": SIMULATION_ONLY,
-    "name": PUBLIC,
-    "sealing-key": INDEPENDENT,
-    "masking-key": INDEPENDENT,
-    "signature": INDEPENDENT,
-    "receivers": INDEPENDENT,
-    "sealed": INDEPENDENT,
-    "commitment": INDEPENDENT,
-    "seeds-of": INDEPENDENT,
-    "seed-shares": INDEPENDENT,
-    "keys-of": INDEPENDENT,
-    "key-shares": INDEPENDENT,
-}
-"""Everything a reply may carry, and on what ground: charged to the ledger, public by decision (stated in
-docs/decisions), independent of the data (keys and shares of secure aggregation), or sent by simulated hospitals only.
-"arrays" are the parameters, or what the cell of unit x placement
-sends in their place (`privacy.mechanisms`), which includes the count of adaptive clipping."""
-
 
 _OWN_PART = frozenset({"hospital-id", "sample-rate", "expected-batch-size", "num-steps", "weight", "contribution"})
 """What of an assignment is each hospital's own; it holds the first four to its settings (`clients.assignments`)."""
@@ -320,7 +276,7 @@ def leaving(record: Any) -> dict[str, Any]:
     values = record_values(record)
     for key in values:
         if key not in LEAVES_HOSPITAL:
-            raise ProtocolError(f"{key} must not leave a hospital: it is not in wire.LEAVES_HOSPITAL")
+            raise ProtocolError(f"{key} must not leave a hospital: it is not in leaves.LEAVES_HOSPITAL")
     return values
 
 

@@ -47,11 +47,11 @@ def test_what_was_done_is_said(tmp_path: Path) -> None:
     notes = " | ".join(_load(tmp_path, GOOD, hospital_column="site", patient_column="person").notes)
     for part in (
         "columns dropped because they never vary: same",
-        "missing values: age (1), stage (1)",
+        "missing values: age (<10), stage (<10)",
         "each hospital's own statistics (mean and standard deviation of its training rows, clipped to +-5)",
         "not covered by the record-level guarantee",
-        "3 patients",
-        "1 rows name no patient",
+        "training and test rows are disjoint by patient",
+        "<10 rows name no patient",
     ):
         assert part in notes
 
@@ -60,8 +60,8 @@ def test_rows_without_target_or_hospital_are_counted(tmp_path: Path) -> None:
     text = "h,x,y\na,1,0\na,2,1\nb,3,\n,4,1\nb,5,0\n"
     dataset = _load(tmp_path, text, "y", hospital_column="h")
     assert len(dataset.labels) == 3
-    assert "rows dropped because y is missing: 1" in dataset.notes
-    assert "rows dropped because h is missing: 1" in dataset.notes
+    assert "rows dropped because y is missing: <10" in dataset.notes
+    assert "rows dropped because h is missing: <10" in dataset.notes
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_small_hospitals_are_left_out_by_name() -> None:
     federation = build_federation(_dataset(hospitals=hospitals), FederationConfig(min_patients=30))
     assert [h.hospital_id for h in federation.hospitals] == ["large"]
     assert federation.excluded == (
-        "alone has 1 patient, fewer than min-patients = 30",
+        "alone has <10 patients, fewer than min-patients = 30",
         "small has 29 patients, fewer than min-patients = 30",
     )
 
@@ -76,7 +76,7 @@ def test_a_hospital_with_one_patient_in_many_rows_is_left_out() -> None:
     hospitals = np.repeat(np.array(["many", "single"]), [100, 20])
     patients = np.array([f"p{row}" if row < 100 else "the one" for row in range(120)])
     federation = build_federation(_dataset(hospitals=hospitals, patients=patients), FederationConfig())
-    assert federation.excluded == ("single has 1 patient, fewer than min-patients = 2",)
+    assert federation.excluded == ("single has <10 patients, fewer than min-patients = 2",)
 
 
 def test_nobody_left_is_an_error_with_the_largest_size() -> None:
@@ -94,7 +94,7 @@ def test_a_hospital_with_one_class_is_kept_and_named() -> None:
     labels = np.where(np.arange(120) < 60, np.arange(120) % 2, 1)
     federation = build_federation(_dataset(hospitals=hospitals, labels=labels), FederationConfig())
     assert len(federation.hospitals) == 2
-    assert "only one class at uniform (yes): AUC undefined there" in federation.notes
+    assert "only one class at uniform: AUC undefined there" in federation.notes
 
 
 def test_a_class_missing_from_the_test_rows_is_named() -> None:
@@ -102,7 +102,7 @@ def test_a_class_missing_from_the_test_rows_is_named() -> None:
     federation = build_federation(
         _dataset(hospitals=np.array(["rare"] * 120), labels=labels), FederationConfig(test_fraction=0.1)
     )
-    assert "only one class among the test rows of rare (no): AUC undefined there" in federation.notes
+    assert "only one class among the test rows of rare: AUC undefined there" in federation.notes
 
 
 def test_official_test_rows_stay_test_rows_and_who_has_only_those_is_left_out() -> None:
@@ -113,7 +113,7 @@ def test_official_test_rows_stay_test_rows_and_who_has_only_those_is_left_out() 
         ("a", 40, 0),
         ("b", 40, 20),
     ]
-    assert federation.excluded == ("c has no training row: all its 20 are official test rows",)
+    assert federation.excluded == ("c has no training row: all its rows are official test rows",)
     assert "no test rows at a: nothing to evaluate there" in federation.notes
 
 

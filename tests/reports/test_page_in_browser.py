@@ -109,6 +109,36 @@ def test_nothing_is_cut_off_and_every_figure_is_drawn(
         assert scrolling == []
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_on_a_phone_no_column_and_no_caption_is_out_of_sight(browser: Any, pages: dict[str, Path], name: str) -> None:
+    show(browser, pages[name], 400)
+    hidden = browser.execute_script(
+        """return [...document.querySelectorAll(".stack th, .stack td, .terms th, .terms td, caption span")].filter(
+            item => item.getClientRects().length && item.getBoundingClientRect().right > innerWidth
+        ).map(item => item.textContent.slice(0, 60))"""
+    )
+    assert hidden == []
+    # What a heading said on a wide screen is said in every row.
+    labels = browser.execute_script(
+        "return [...document.querySelectorAll('.stack td')].map(c => getComputedStyle(c, '::before').content)"
+    )
+    assert labels and "none" not in labels
+
+
+def test_headings_are_repeated_on_every_printed_page(browser: Any, pages: dict[str, Path]) -> None:
+    """Chromium repeats a table's heading unless it holds a box of its own, as a button is."""
+    show(browser, pages["many"])
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('th button')].map(button => getComputedStyle(button).display)"
+    )
+    sticky = browser.execute_script(
+        "return [...document.querySelectorAll('thead th')].map(heading => getComputedStyle(heading).position)"
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert set(shown) == {"contents"} and set(sticky) == {"static"}
+
+
 def test_the_page_asks_the_network_for_nothing(browser: Any, pages: dict[str, Path]) -> None:
     browser.get_log("performance")
     show(browser, pages["four"])

@@ -60,13 +60,14 @@ def test_every_heading_of_every_table_sorts(browser, pages, table):
             assert values[0] == min(values, key=str.lower)
 
 
-def test_the_links_lead_to_files_of_the_folder(browser, pages):
+def test_a_page_that_is_sent_alone_has_no_link(browser, pages):
     run_page.show(browser, pages["all"])
-    links = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
-    assert {"results.csv", "hospitals.csv", "noise_on_average.csv", "comparison.svg", "comparison.png"} <= set(links)
-    folder = pages["all"].parent
-    for link in links:
-        assert (folder / link).exists() or "runs/" in link
+    assert browser.execute_script("return document.querySelectorAll('a[href]').length") == 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_on_a_phone_no_column_and_no_caption_is_out_of_sight(browser, pages, name):
+    run_page.test_on_a_phone_no_column_and_no_caption_is_out_of_sight(browser, pages, name)
 
 
 def test_a_name_that_is_a_script_stays_a_name(browser, tmp_path, monkeypatch):

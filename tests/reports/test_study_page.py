@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import re
 import statistics
@@ -126,8 +127,8 @@ def test_hospitals_without_a_score_are_named_and_small_counts_are_not_drawn(stud
 def test_sentences(study):
     verdict, compared = headline(study)
     assert verdict == (
-        "AUC 0.776 with local noise, 0.816 with distributed noise and 0.821 with central noise, at target epsilon 1 "
-        "for every record"
+        "AUC 0.776 ± 0.011 with local noise, 0.816 ± 0.011 with distributed noise and 0.821 ± 0.011 with central "
+        "noise, at target epsilon 1 for every record"
     )
     assert compared.startswith("48 runs, noise local, distributed and central, at equal epsilon (0.5, 1, 4), at")
     told = " ".join(findings(study))
@@ -137,8 +138,31 @@ def test_sentences(study):
     assert "Pooled, no privacy: AUC 0.866" in told
     assert any("t(0.975, n - 1)" in sentence for sentence in method(study))
     text = " ".join(assumptions(study))
-    for wanted in ("many models on the same data", "not from the server", "min-survivors", "not covered by epsilon"):
+    for wanted in ("many models on the same data", "min-survivors", "not covered by epsilon"):
         assert wanted in text
+
+
+def test_what_an_epsilon_means_is_the_worst_of_its_runs_and_not_derived(tmp_path, page_alone):
+    folder = write_study(tmp_path / "study")
+    page = write_study_report(folder).read_text()
+    assert "guesses right at most 523 times in 1000" in page  # seeds 1, 2 and 3: 0.521, 0.522 and 0.523
+    assert "finds at most 15 of 1000 records" in page
+    table = (folder / "results.csv").read_text()
+    (folder / "results.csv").write_text(re.sub(r"(record-local-epsilon-1-seed-2.*),0\.522,", r"\1,,", table))
+    page = write_study_report(folder).read_text()
+    assert "coin toss" not in page and "By common convention this is a strong guarantee" in page
+
+
+def test_caveats_and_delta_stand_beside_the_claims(tmp_path, page_alone):
+    folder = write_study(tmp_path / "study")
+    caveat = "whoever knows the seed can take it out"
+    assert "at delta 1e-5" in printed(folder)
+    assert caveat in headline(read_study(folder))[1] and caveat in " ".join(printed(folder).split())
+    for path in folder.glob("runs/*/summary.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"noise": "system", "record_is": "patient"}))
+    study = read_study(folder)
+    assert caveat not in headline(study)[1] and caveat not in " ".join(printed(folder).split())
+    assert headline(study)[0].endswith("for every patient")
 
 
 def test_no_difference_is_called_no_difference(tmp_path):
@@ -150,8 +174,8 @@ def test_no_difference_is_called_no_difference(tmp_path):
 
 def test_readers_and_terms_are_those_of_the_runs(study):
     rows = {name: readers for name, _, readers, _ in reader_rows(study)}
-    assert rows["record, central"] == {"server": math.inf, "hospital": 0.95, "recipient": 0.95}
-    assert rows["record, distributed"]["hospital"] == pytest.approx(1.14)
+    assert rows["record, central noise"] == {"server": math.inf, "hospital": 0.95, "recipient": 0.95}
+    assert rows["record, distributed noise"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
     assert dict(terms)["What is hidden"] == RELATIONS["zero-out-one-record"]
@@ -165,9 +189,10 @@ def test_the_page_holds_the_tables_and_the_same_folder_gives_the_same_bytes(tmp_
     write_study_report(folder)
     assert [(folder / name).read_bytes() for name in ("report.html", "comparison.svg", "comparison.png")] == made
     for row in rows_of(folder):
-        assert f'href="runs/{row["run"]}/"' in page
+        assert f'data-value="{row["run"]}"' in page
         assert f'data-value="{float(row["auc"])}"' in page
-    assert 'href="results.csv"' in page
+    assert "<code>results.csv</code>" in page
+    assert re.findall(r'href="(?!data:|#)([^"]*)"', page) == []  # a page that is sent alone has no dead link
     assert "NIST SP 800-226" in page
     assert "src=" not in page
     assert made[2].startswith(b"\x89PNG")
@@ -188,7 +213,7 @@ def test_failed_and_stopped_runs_are_said(tmp_path):
     assert "1 run failed and is in no figure" in page
     assert f"<code>{failed}</code>: ran out of &lt;memory&gt;" in page
     assert "1 run stopped at the budget" in page
-    assert f"{stopped}</a> (stopped-at-budget)" in page
+    assert f"{stopped} (stopped-at-budget)" in page
     text = printed(folder)
     assert f"Failed: {failed}: ran out of <memory>" in text
     assert "47 of 48 runs" in text

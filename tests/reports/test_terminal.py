@@ -76,7 +76,7 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines_now_and_then() -> None:
         for number in range(4):
             progress.update(number, 3, 0.5, "auc", 0.8, 1.25)
     assert "round 3/3" in shown(bar)
-    assert "epsilon 1.25" in shown(bar)
+    assert "epsilon <= 1.25 (Renyi)" in shown(bar)
     seconds = iter(range(1000))
     lines = console()
     with Progress(console=lines, clock=lambda: next(seconds) * 0.01) as progress:

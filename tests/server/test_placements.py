@@ -83,7 +83,7 @@ def test_notes_warn_of_one_share_and_of_few_hospitals() -> None:
     one_share, few = plan_notes(plan_federation(config, profiles_of([200] * 4), 62))
     assert "min-survivors = 1 every hospital adds the whole noise" in one_share
     # Four hospitals each add noise of 1 clip a coordinate: 2 / 4 on the mean, times the root of 62 coordinates.
-    assert f"{0.5 * math.sqrt(62):.3g} times as long" in few
+    assert f"{0.5 * math.sqrt(62):.3g} times as large" in few
 
 
 def test_plan_prints_and_writes_it() -> None:

@@ -129,6 +129,7 @@ def test_without_privacy_nothing_is_clipped_and_epsilon_is_infinite() -> None:
     assert plan.to_dict()["epsilon"] == {
         "max": "inf",
         "total": "inf",
+        "target_delta": 1e-4,
         "readers": {"server": "inf", "hospital": "inf", "recipient": "inf"},
     }
     assert {a.max_grad_norm for a in assign_round(plan, plan.names, 1, dict.fromkeys(plan.names, 0.0))} == {None}

@@ -4,7 +4,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from wardround.errors import ConfigError
-from wardround.server.app import main
+from wardround.server.app import serve
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from wardround.server.app import main
 def test_what_flowers_grid_can_not_do_is_refused(settings: dict[str, object], message: str) -> None:
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=settings)
     with pytest.raises(ConfigError, match=message):
-        main(None, context)
+        serve(None, context)

@@ -154,7 +154,7 @@ def test_a_worker_that_dies_is_replaced_and_a_bad_run_leaves_the_others_results(
 
 def test_a_study_in_which_nothing_works_is_an_error_and_says_why(ray_session, tmp_path):
     study = Study(base=replace(BASE, model=replace(BASE.model, name="no_such_module:factory")), baselines=("pooled",))
-    with pytest.raises(WardroundError, match=r"not one of 1 runs came through; pooled-seed-1: .*no_such_module"):
+    with pytest.raises(WardroundError, match=r"all 1 runs failed; pooled-seed-1: .*no_such_module"):
         compare(study, tmp_path / "study", num_workers=1)
     assert "no_such_module" in table(tmp_path / "study", "failures.csv")[0]["reason"]
 

@@ -243,7 +243,7 @@ def test_a_hospital_with_one_patient_is_left_out_by_name(tmp_path: Path) -> None
     config = small_config(federation=_write_table(tmp_path / "t.csv", rows), training={"num-rounds": 1})
     summary = run(config, out=tmp_path / "run").summary
     assert summary["num_hospitals"] == 2
-    assert summary["excluded"] == ["tiny has 1 patient, fewer than min-patients = 2"]
+    assert summary["excluded"] == ["tiny has <10 patients, fewer than min-patients = 2"]
 
 
 def test_a_hospital_with_one_class_takes_part_and_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The Flower ClientApp: profile, train and evaluate, for simulated hospitals and for Flower's own engine alike.
 
-Everything a reply carries is named in `wire.LEAVES_HOSPITAL`. What is left out on purpose: any decision. The server
+Everything a reply carries is named in `leaves.LEAVES_HOSPITAL`. What is left out on purpose: any decision. The server
 plans and charges; the hospital does as assigned, and refuses what it can't do.
 """
 

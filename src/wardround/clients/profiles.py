@@ -29,4 +29,6 @@ def hospital_profile(hospital: HospitalData, federation: Federation) -> Hospital
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,
         hospitals_per_patient=federation.max_hospitals_per_patient,
+        record_is=federation.record_is,
+        own_statistics=federation.own_statistics,
     )

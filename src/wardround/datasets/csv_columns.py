@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import DataError
+from wardround.rounds import shown_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,9 +99,9 @@ def patient_ids(column: "pd.Series[Any]") -> tuple[NDArray[np.str_], list[str]]:
     patients = np.where(
         is_missing, np.char.add("row ", np.arange(len(texts)).astype(np.str_)), np.char.add("id ", texts)
     )
-    notes = [f"{len(np.unique(patients))} patients; training and test rows are disjoint by patient"]
+    notes = ["training and test rows are disjoint by patient"]
     if is_missing.any():
-        notes.append(f"{int(is_missing.sum())} rows name no patient: each counts as a patient of its own")
+        notes.append(f"{shown_count(int(is_missing.sum()))} rows name no patient: each counts as a patient of its own")
     return patients, notes
 
 
@@ -117,7 +118,7 @@ def _numeric(column: "pd.Series[Any]", is_truth_value: bool, findings: _Findings
     if varies and not is_truth_value:
         findings.local.add(name)
     if num_missing:
-        findings.with_missing.append(f"{name} ({num_missing})")
+        findings.with_missing.append(f"{name} ({shown_count(num_missing)})")
         columns[f"{name} is missing"] = is_missing.astype(np.float64)
     return columns
 
@@ -134,7 +135,7 @@ def _one_hot(column: "pd.Series[Any]", findings: _Findings) -> dict[str, NDArray
         findings.idle.append(name)
         return {}
     if is_missing.any():
-        findings.with_missing.append(f"{name} ({int(is_missing.sum())})")
+        findings.with_missing.append(f"{name} ({shown_count(int(is_missing.sum()))})")
     return {f"{name}={level}": (texts == level).astype(np.float64) for level in levels}
 
 

@@ -17,6 +17,7 @@ from wardround.datasets.csv_columns import feature_columns, hospital_ids, patien
 from wardround.datasets.csv_target import read_target
 from wardround.datasets.records import REGRESSION, Dataset
 from wardround.errors import ConfigError, DataError
+from wardround.rounds import shown_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ def load_csv(config: FederationConfig) -> Dataset:
         feature_names=tuple(columns),
         hospitals=hospitals,
         patients=patients,
-        notes=(f"source: {path}, {len(table)} rows used", *notes, *feature_notes, *patient_notes, *unit_note),
+        notes=(f"source: {path.name}", *notes, *feature_notes, *patient_notes, *unit_note),
         local_columns=tuple(index for index, name in enumerate(columns) if name in local),
     )
 
@@ -133,5 +134,5 @@ def _drop_incomplete(table: "pd.DataFrame", required: list[str | None]) -> tuple
     for name in required:
         if name is not None and (num_missing := int(table[name].isna().sum())):
             table = table[table[name].notna()]
-            notes.append(f"rows dropped because {name} is missing: {num_missing}")
+            notes.append(f"rows dropped because {name} is missing: {shown_count(num_missing)}")
     return table, notes

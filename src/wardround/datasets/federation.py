@@ -17,12 +17,14 @@ from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Fede
 from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.errors import ConfigError
+from wardround.rounds import shown_count, shown_total
 from wardround.streams import SetUp, stream
 
 __all__ = ["build_federation", "load_federation"]
 
 _Rows = NDArray[np.int64]
 _Parts = list[tuple[str, _Rows]]
+_MOST_NAMES = 10
 
 
 def load_federation(config: FederationConfig) -> Federation:
@@ -58,7 +60,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         if len(train_rows):
             kept[name] = (train_rows, test_rows)
         else:
-            excluded.append(f"{name} has no training row: all its {len(test_rows)} are official test rows")
+            excluded.append(f"{name} has no training row: all its rows are official test rows")
     if not kept:
         raise _nobody_left(dataset, parts, config)
     overlap = _max_hospitals_per_patient(dataset, kept)
@@ -80,6 +82,8 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         notes=tuple(notes),
         partition=partition,
         max_hospitals_per_patient=overlap,
+        record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
+        own_statistics=bool(dataset.local_columns),
     )
 
 
@@ -87,7 +91,7 @@ def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> C
     largest = max(_count_patients(dataset, part) for _, part in parts)
     return ConfigError(
         f"no hospital of {dataset.name} is left: min-patients = {config.min_patients}, and the largest of {len(parts)} "
-        f"has {largest} patients ([federation] min-patients): lower it, or ask for fewer hospitals"
+        f"has {shown_count(largest)} patients ([federation] min-patients): lower it, or ask for fewer hospitals"
     )
 
 
@@ -110,8 +114,9 @@ def _thin_classes(dataset: Dataset, config: FederationConfig) -> tuple[_Rows, li
             kept.append(side_rows[keep_shares(dataset.labels[side_rows], weights, generator)])
     rows = np.sort(np.concatenate(kept))
     counts = np.bincount(dataset.labels[rows], minlength=len(weights))
-    shares = ", ".join(f"{name} {count}" for name, count in zip(dataset.class_names, counts, strict=True))
-    return rows, [f"class-weights kept {len(rows)} of {len(dataset.labels)} rows ({shares})"]
+    shares = ", ".join(f"{name} {shown_count(count)}" for name, count in zip(dataset.class_names, counts, strict=True))
+    total = shown_total([shown_count(int(count)) for count in counts])
+    return rows, [f"class-weights kept {total} of {len(dataset.labels):,} rows ({shares})"]
 
 
 def _resolve_partition(dataset: Dataset, config: FederationConfig) -> str:
@@ -161,8 +166,9 @@ def _leave_out_small(dataset: Dataset, parts: _Parts, min_patients: int) -> tupl
         if num_patients >= min_patients:
             large.append((name, part))
         else:
-            noun = "patient" if num_patients == 1 else "patients"
-            excluded.append(f"{name} has {num_patients} {noun}, fewer than min-patients = {min_patients}")
+            excluded.append(
+                f"{name} has {shown_count(num_patients)} patients, fewer than min-patients = {min_patients}"
+            )
     return large, excluded
 
 
@@ -206,9 +212,14 @@ def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tupl
     return notes
 
 
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more hospitals"
+
+
 def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[str]:
     no_test = [item.hospital_id for item in hospitals if len(item.test_labels) == 0]
-    notes = [f"no test rows at {', '.join(no_test)}: nothing to evaluate there"] if no_test else []
+    notes = [f"no test rows at {_listed(no_test)}: nothing to evaluate there"] if no_test else []
     if dataset.task != CLASSIFICATION:
         return notes
     one_class = [
@@ -216,9 +227,10 @@ def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[
     ]
     one_test_class = [item for item in hospitals if item not in one_class and len(np.unique(item.test_labels)) == 1]
     if one_class:
-        named = [f"{item.hospital_id} ({dataset.class_names[item.train_labels[0]]})" for item in one_class]
-        notes.append(f"only one class at {', '.join(named)}: AUC undefined there")
+        # Which class it is would be said of everyone there.
+        named = [item.hospital_id for item in one_class]
+        notes.append(f"only one class at {_listed(named)}: AUC undefined there")
     if one_test_class:
-        named = [f"{item.hospital_id} ({dataset.class_names[item.test_labels[0]]})" for item in one_test_class]
-        notes.append(f"only one class among the test rows of {', '.join(named)}: AUC undefined there")
+        named = [item.hospital_id for item in one_test_class]
+        notes.append(f"only one class among the test rows of {_listed(named)}: AUC undefined there")
     return notes

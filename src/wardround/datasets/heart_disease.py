@@ -10,6 +10,7 @@ from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.errors import DataError
+from wardround.rounds import shown_count
 
 __all__ = ["fetch_heart_disease", "load_heart_disease"]
 
@@ -89,7 +90,7 @@ def load_heart_disease(config: FederationConfig) -> Dataset:
     for hospital, path in zip(_FILES, fetch_heart_disease(config.data_dir), strict=True):
         rows = _read_rows(path)
         complete = ~np.isnan(rows).any(axis=1)
-        dropped.append(f"{int((~complete).sum())} at {hospital}")
+        dropped.append(f"{shown_count(int((~complete).sum()))} at {hospital}")
         tables.append(rows[complete])
     rows = np.concatenate(tables)
     features, feature_names, zeros = _features(rows)
@@ -103,12 +104,13 @@ def load_heart_disease(config: FederationConfig) -> Dataset:
         hospitals=np.repeat(np.array(list(_FILES)), [len(table) for table in tables]),
         notes=(
             "source: Heart Disease, Janosi, Steinbrunn, Pfisterer and Detrano 1989, UCI repository id 45 (CC BY 4.0), "
-            "prepared as FLamby does",
+            "prepared as FLamby does; sha256 of the four files verified",
             "columns dropped: slope, ca and thal (mostly missing outside cleveland)",
             f"rows dropped for a missing value in another column: {', '.join(dropped)}",
             f"0 means missing for {zeros}: set to the reference value, which is 0 after normalisation",
             "normalisation: public constants (clinical reference values)",
         ),
+        row_is_patient=True,
     )
 
 
@@ -119,7 +121,7 @@ def _read_rows(path: Path) -> NDArray[np.float64]:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} as a table of numbers ({error}): fetch the file again") from None
     if rows.ndim != 2 or rows.shape[1] != _NUM_COLUMNS:
-        raise DataError(f"{path} has not {_NUM_COLUMNS} columns: fetch the file again")
+        raise DataError(f"{path} does not have {_NUM_COLUMNS} columns: fetch the file again")
     return rows[:, _KEPT_COLUMNS]
 
 
@@ -133,7 +135,7 @@ def _features(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[str
             is_missing = (column == 0) & (name in _ZERO_MEANS_MISSING)
             columns[name] = np.where(is_missing, 0.0, (column - centre) / scale)
             if is_missing.any():
-                zeros.append(f"{name} ({int(is_missing.sum())})")
+                zeros.append(f"{name} ({shown_count(int(is_missing.sum()))})")
         elif name in _LEVELS:
             indicators |= {f"{name} {level}": column == value for value, level in _LEVELS[name].items()}
         else:

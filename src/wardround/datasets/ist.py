@@ -135,6 +135,7 @@ def load_ist(config: FederationConfig) -> Dataset:
         feature_names=tuple(columns),
         hospitals=np.char.add("hospital-", hospitals.astype(np.str_)),
         notes=_notes(table, path),
+        row_is_patient=True,
     )
 
 

@@ -31,6 +31,7 @@ class Dataset:
         notes: sentences on source, licence, rows and columns dropped, missing values and normalisation.
         local_columns: columns still in their own unit, with nan where missing, which every hospital standardises
             by its own training rows when the federation is made; () where the source uses public constants.
+        row_is_patient: whether the source says that every row is another patient.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset:
     is_test: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     local_columns: tuple[int, ...] = ()
+    row_is_patient: bool = False
 
     def __post_init__(self) -> None:
         _freeze_arrays(self)
@@ -96,6 +98,8 @@ class Federation:
         notes: sentences on the data and on what was done to it.
         partition: how rows were given to hospitals: natural, iid, dirichlet, quantity or shards.
         max_hospitals_per_patient: most hospitals that hold rows of the same patient, as far as the data tells.
+        record_is: "patient" where the data tell which rows are a patient's, or that every row is another; else "row".
+        own_statistics: whether hospitals standardised features by their own means and deviations.
     """
 
     dataset_name: str
@@ -108,6 +112,8 @@ class Federation:
     notes: tuple[str, ...]
     partition: str
     max_hospitals_per_patient: int = 1
+    record_is: str = "row"
+    own_statistics: bool = False
 
     @property
     def num_classes(self) -> int:

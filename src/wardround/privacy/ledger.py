@@ -131,6 +131,12 @@ class Ledger:
                 raise ProtocolError(f"{self.path}: round {round_number} of {run_id} is committed already: resume")
             append("rounds", {"run_id": run_id, "round_number": round_number, "record": record})
 
+    def dates(self) -> tuple[str, str]:
+        """Return when the first and the last round were committed, in UTC to the minute; empty before the first."""
+        (row,) = self._rows("SELECT min(time) AS first, max(time) AS last FROM rounds")
+        first, last = (str(row[key] or "")[:16].replace("T", " ") for key in ("first", "last"))
+        return first, last
+
     def close_run(self, run_id: str, round_number: int, record: str) -> None:
         """Book that a run ended, for now or for good; not again where nothing happened since, and it ended alike.
 

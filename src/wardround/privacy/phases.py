@@ -78,7 +78,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What one hospital releases in one step, but for the amount of noise.
+    """What one hospital releases in one step, except for the amount of noise.
 
     Attributes:
         sample_rate: in (0, 1].

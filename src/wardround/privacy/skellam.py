@@ -23,7 +23,7 @@ _ACCEPTANCE = 1.0
 _HALF_MODULUS = 2.0**31
 _NOISE_STEPS, _MOST_NOISE_STEPS = 2.0**16, 2.0**18
 _LEAST_NOISE = 0.25
-# A sum of Poisson differences stays within 16 of its standard deviations but for one draw in 10^50.
+# A sum of Poisson differences stays within 16 of its standard deviations except for one draw in 10^50.
 _TAIL_DEVIATIONS = 16.0
 
 

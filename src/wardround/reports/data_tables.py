@@ -7,13 +7,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wardround.reports.numbers import number_text
+from wardround.rounds import shown_count, shown_share, shown_total
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["print_catalogue", "print_description"]
+__all__ = ["print_catalogue", "print_description", "shown_description"]
 
 _MOST_LINES = 40
 _MOST_CLASSES = 12
+_COUNTS = ("records", "train", "test")
 
 
 def print_catalogue(entries: Iterable[Any], console: Console) -> None:
@@ -47,17 +51,19 @@ def print_description(table: "pd.DataFrame", notes: Iterable[str], excluded: Ite
         excluded: sentences, one per hospital.
         console: where to print; beyond 40 hospitals the largest are shown.
     """
+    said = {row["hospital"]: row for row in shown_description(table)}
     shown = table.nlargest(_MOST_LINES, "records") if len(table) > _MOST_LINES else table
     columns = list(table.columns)[: 3 + _MOST_CLASSES]
     lines = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     lines.add_column("hospital", no_wrap=True)
     for column in columns:
         lines.add_column(column.replace("share ", "share\n"), justify="right", vertical="bottom")
-    for name, row in shown.iterrows():
-        lines.add_row(Text(str(name)), *(_cell(column, row[column]) for column in columns))
+    for name in shown.index:
+        lines.add_row(Text(str(name)), *(_cell(column, said[name][column]) for column in columns))
     lines.add_section()
     totals = [
-        _cell(column, table[column].sum()) if column in ("records", "train", "test") else "" for column in columns
+        shown_total(row[column] for row in said.values()).replace(" or more", "+") if column in _COUNTS else ""
+        for column in columns
     ]
     lines.add_row(f"all {len(table)}", *totals, style="bold")
     console.print(lines)
@@ -66,6 +72,39 @@ def print_description(table: "pd.DataFrame", notes: Iterable[str], excluded: Ite
     for note in notes:
         console.print(Text(f"- {note}"))
     _print_excluded(list(excluded), console)
+
+
+def shown_description(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the rows of `datasets.describe` as they may be shown: no count below ten, nor what it follows from.
+
+    Args:
+        table: indexed by hospital.
+
+    Returns:
+        One mapping a hospital: a count of fewer than ten is "<10", and no share is given where one is of fewer.
+    """
+    rows = []
+    for name, row in table.iterrows():
+        counts = {column: shown_count(int(row[column])) for column in ("train", "test")}
+        is_hidden = any(isinstance(count, str) for count in counts.values())
+        num_records = int(row["records"])
+        shares = {column: float(row[column]) for column in table.columns if column.startswith("share ")}
+        # All shares add up to 1: one alone that is left out would follow from the others.
+        has_shares = None not in [shown_share(share, num_records) for share in shares.values()]
+        shown: dict[str, Any] = {"hospital": name}
+        for column in table.columns:
+            if column in shares:
+                shown[column] = shares[column] if has_shares else None
+            elif column in counts:
+                shown[column] = counts[column]
+            elif column == "records":
+                # Beside the one half that is shown, the whole would tell the other.
+                whole = shown_count(num_records)
+                shown[column] = shown_total(counts.values()) if is_hidden and not isinstance(whole, str) else whole
+            else:
+                shown[column] = None if isinstance(shown_count(num_records), str) else float(row[column])
+        rows.append(shown)
+    return rows
 
 
 def _print_excluded(excluded: list[str], console: Console) -> None:
@@ -77,7 +116,9 @@ def _print_excluded(excluded: list[str], console: Console) -> None:
             console.print(f"- and {len(excluded) - 10} more")
 
 
-def _cell(column: str, value: float) -> str:
-    if column in ("records", "train", "test"):
-        return f"{value:,.0f}"
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return number_text(float("nan"))
+    if column in _COUNTS:
+        return value.replace(" or more", "+") if isinstance(value, str) else f"{value:,}"
     return f"{value:.1%}" if column.startswith("share ") else f"{value:.4g}"

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MUTED", "NUM_SERIES", "SERIES_COLOURS", "SETTINGS", "Line", "draw", "svg_element"]
+__all__ = [
+    "MUTED",
+    "NUM_SERIES",
+    "SERIES_COLOURS",
+    "SETTINGS",
+    "Line",
+    "draw",
+    "svg_element",
+    "widened",
+    "within_shares",
+]
 
 NUM_SERIES = 8
 """How many colours the page has for series 1 to NUM_SERIES."""
@@ -77,7 +87,29 @@ class Line:
     is_background: bool = False
 
 
-def draw(name: str, label: str, lines: Sequence[Line], *, x_label: str = "round", from_zero: bool = False) -> str:
+def widened(axes: "Axes") -> None:
+    """Give values that differ in their last digits only a vertical axis with room, so that they look equal."""
+    low, high = axes.get_ylim()
+    middle = (low + high) / 2
+    if high - low < 0.02 * abs(middle):
+        axes.set_ylim(middle - 0.05 * abs(middle), middle + 0.05 * abs(middle))
+
+
+def within_shares(axes: "Axes") -> None:
+    """Keep the vertical axis within [0, 1], where a share lies, whatever margins and intervals reach."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 1.0))
+
+
+def draw(
+    name: str,
+    label: str,
+    lines: Sequence[Line],
+    *,
+    x_label: str = "round",
+    from_zero: bool = False,
+    is_share: bool = False,
+) -> str:
     """Return an SVG element with the lines over a vertical scale of their own.
 
     Args:
@@ -86,6 +118,7 @@ def draw(name: str, label: str, lines: Sequence[Line], *, x_label: str = "round"
         lines: at least one.
         x_label: under the horizontal axis.
         from_zero: whether both scales begin at 0.
+        is_share: whether the vertical scale stays within [0, 1].
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -101,9 +134,12 @@ def draw(name: str, label: str, lines: Sequence[Line], *, x_label: str = "round"
         axes.set_xlabel(x_label)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        widened(axes)
         if from_zero:
             axes.set_xlim(left=0)
             axes.set_ylim(bottom=0)
+        if is_share:
+            within_shares(axes)
         return svg_element(figure, name, label)
 
 

@@ -1,12 +1,12 @@
 """The figures of a run's page: quality and epsilon over rounds, and hospital by hospital: who pays for privacy."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wardround.reports.drawing import MUTED, NUM_SERIES, Line, draw
-from wardround.reports.folder import HospitalResult, RunResult
 from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.results import HospitalResult, RunResult
 
 __all__ = ["Key", "Panel", "panels_by_hospital", "panels_by_round"]
 
@@ -61,10 +61,11 @@ def panels_by_hospital(run: RunResult) -> tuple[Panel, ...]:
     column, title = ("accuracy", "r2") if run.is_regression else ("auc", "AUC")
     if not any(math.isfinite(hospital.auc) for hospital in run.hospitals):
         column, title = "accuracy", "r2" if run.is_regression else "Accuracy"
+    keys = _hospital_keys(run.hospitals)
     panels = (
-        _hospital_lines(run, "epsilon", "Epsilon by hospital", lambda hospital: hospital.epsilon),
-        _hospital_dots(run),
-        _hospital_lines(run, column, f"{title} by hospital", lambda hospital: getattr(hospital, column)),
+        _hospital_lines(run, keys, "epsilon", "Epsilon by hospital"),
+        _hospital_dots(run, keys),
+        _hospital_lines(run, keys, column, f"{title} by hospital"),
     )
     return tuple(panel for panel in panels if panel is not None)
 
@@ -82,7 +83,8 @@ def _quality_panel(run: RunResult, column: str, title: str, guess: str, baseline
         f"{number_text(values[0])} {_after(rounds[0])}, {number_text(values[-1])} {_after(rounds[-1])}, "
         "on the hospitals' test records."
     )
-    svg = draw(f"{column}-round", f"{title} by round: {caption}", lines)
+    is_share = title in ("AUC", "Accuracy")
+    svg = draw(f"{column}-round", f"{title} by round: {caption}", lines, is_share=is_share)
     return Panel(title=f"{title} by round", caption=caption, svg=svg, keys=tuple(keys))
 
 
@@ -105,17 +107,16 @@ def _epsilon_panel(run: RunResult) -> Panel:
     if math.isfinite(budget):
         lines.append(Line(x=(0, largest[0][-1]), y=(budget, budget), series=MUTED, dash="dotted"))
         keys.append(Key(label=f"budget: {budget:g}", series=MUTED, dash="dotted"))
-    caption = f"{epsilon_text(top[1][-1])} {_after(top[0][-1])}, as accounted while running."
+    caption = f"{epsilon_text(top[1][-1])} {_after(top[0][-1])}, by Renyi divergences, as accounted while running."
     svg = draw("epsilon-round", f"{title}: {caption}", lines, from_zero=True)
     return Panel(title=title, caption=caption, svg=svg, keys=(Key(label=name, series=1), *keys))
 
 
-def _hospital_lines(run: RunResult, column: str, title: str, final: Callable[[HospitalResult], float]) -> Panel | None:
+def _hospital_lines(run: RunResult, keys: Mapping[str, Key], column: str, title: str) -> Panel | None:
     curves = {hospital.name: _points(hospital.rows, column) for hospital in run.hospitals}
     known = [hospital for hospital in run.hospitals if any(curves[hospital.name][1])]
     if not known:
         return None
-    keys = _hospital_keys(known, final)
     lines = [_coloured(keys.get(hospital.name), *curves[hospital.name]) for hospital in known]
     last = {hospital.name: curves[hospital.name][1][-1] for hospital in known}
     least, most = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
@@ -124,33 +125,36 @@ def _hospital_lines(run: RunResult, column: str, title: str, final: Callable[[Ho
         caption = f"At the end {text(last[most])} at every hospital."
     else:
         caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
-    svg = draw(f"{column}-hospital", f"{title}: {caption}", lines, from_zero=column == "epsilon")
-    return Panel(title=title, caption=caption, svg=svg, keys=_with_rest(keys, len(known)))
+    is_score = column in ("auc", "accuracy") and not run.is_regression
+    if column == "epsilon":
+        caption += " By Renyi divergences, as accounted while running."
+    svg = draw(f"{column}-hospital", f"{title}: {caption}", lines, from_zero=column == "epsilon", is_share=is_score)
+    return Panel(title=title, caption=caption, svg=svg, keys=_legend(keys, known))
 
 
-def _hospital_dots(run: RunResult) -> Panel | None:
+def _hospital_dots(run: RunResult, keys: Mapping[str, Key]) -> Panel | None:
     known = [hospital for hospital in run.hospitals if math.isfinite(hospital.epsilon) and hospital.num_train > 0]
     if len(known) < 2:
         return None
-    keys = _hospital_keys(known, lambda hospital: hospital.epsilon)
     lines = [_coloured(keys.get(hospital.name), [hospital.num_train], [hospital.epsilon]) for hospital in known]
-    caption = "Each mark is a hospital: the epsilon it spent over the training records it has."
-    svg = draw("epsilon-size", caption, lines, x_label="training records", from_zero=True)
-    return Panel(title="Who pays: epsilon by size", caption=caption, svg=svg, keys=_with_rest(keys, len(known)))
+    noun = "patients" if run.words.unit == "patient" else "records"
+    caption = f"Each mark is a hospital: the epsilon it spent over the training {noun} it has."
+    svg = draw("epsilon-size", caption, lines, x_label=f"training {noun}", from_zero=True)
+    return Panel(title="Who pays: epsilon by size", caption=caption, svg=svg, keys=_legend(keys, known))
 
 
-def _hospital_keys(hospitals: Sequence[HospitalResult], final: Callable[[HospitalResult], float]) -> dict[str, Key]:
-    """Return who gets a colour: all where there are few, else the largest, the middle and the smallest."""
+def _hospital_keys(hospitals: Sequence[HospitalResult]) -> dict[str, Key]:
+    """Return who gets which colour in every chart: all where there are few, else three by the epsilon they spent."""
     if len(hospitals) <= NUM_SERIES:
-        names = [(hospital.name, hospital.name) for hospital in hospitals]
+        names = {hospital.name: hospital.name for hospital in hospitals}
     else:
-        known = [hospital for hospital in hospitals if not math.isnan(final(hospital))] or list(hospitals)
-        ordered = sorted(known, key=lambda hospital: (-final(hospital), hospital.name))
+        known = [hospital for hospital in hospitals if not math.isnan(hospital.epsilon)] or list(hospitals)
+        ordered = sorted(known, key=lambda hospital: (-hospital.epsilon, hospital.name))
         ranks = {"largest": ordered[0], "middle": ordered[len(ordered) // 2], "smallest": ordered[-1]}
-        names = [(hospital.name, f"{rank}: {hospital.name}") for rank, hospital in ranks.items()]
+        names = {hospital.name: f"{rank} epsilon: {hospital.name}" for rank, hospital in ranks.items()}
     return {
         name: Key(label=label, series=index + 1, dash="dashed" if index % 2 else "solid")
-        for index, (name, label) in enumerate(names)
+        for index, (name, label) in enumerate(names.items())
     }
 
 
@@ -160,9 +164,10 @@ def _coloured(key: Key | None, x: Sequence[float], y: Sequence[float]) -> Line:
     return Line(x=x, y=y, series=key.series, dash=key.dash)
 
 
-def _with_rest(keys: Mapping[str, Key], num_hospitals: int) -> tuple[Key, ...]:
-    rest = num_hospitals - len(keys)
-    return (*keys.values(), *([Key(label=count_text(rest, "other hospital"), series=MUTED)] if rest else []))
+def _legend(keys: Mapping[str, Key], drawn: Sequence[HospitalResult]) -> tuple[Key, ...]:
+    own = [keys[hospital.name] for hospital in drawn if hospital.name in keys]
+    rest = len(drawn) - len(own)
+    return (*own, *([Key(label=count_text(rest, "other hospital"), series=MUTED)] if rest else []))
 
 
 def _points(rows: Sequence[Mapping[str, float]], column: str) -> tuple[list[float], list[float]]:

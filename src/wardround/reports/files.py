@@ -68,7 +68,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the lines of a growing CSV file; a last line without its end is still being written and is not read.
 
     Raises:
-        ProtocolError: a line has not the columns of the heading, or there is no column `round`.
+        ProtocolError: a line does not have the columns of the header, or there is no column `round`.
     """
     text = read_text(path)
     if text is None:
@@ -77,7 +77,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     for row in reader:
         if None in row or None in row.values() or "round" not in row:
-            raise ProtocolError(f"{path} line {reader.line_num} has not the columns of its heading: restore the file")
+            raise ProtocolError(
+                f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
+            )
         rows.append(row)
     return rows
 

@@ -3,128 +3,19 @@
 Left out on purpose: the ledger and the model. Epsilon is taken as written by the run; nothing is recomputed here.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
+from wardround.privacy.cell_words import cell_words
+from wardround.privacy.mechanisms import READERS
 from wardround.reports.files import NOT_KNOWN, read_json, read_number, read_numbers, read_rows, read_text, read_toml
+from wardround.reports.numbers import number_text
+from wardround.reports.results import HospitalResult, RunResult
 
-__all__ = ["NOT_KNOWN", "READERS", "HospitalResult", "RunResult", "read_run"]
-
-INFINITE = float("inf")
-READERS = ("server", "hospital", "recipient")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HospitalResult:
-    """What one hospital did, spent and got. Numbers that the folder does not hold are nan.
-
-    Attributes:
-        name: hospital id.
-        num_train: training records.
-        num_test: test records.
-        rounds_selected: rounds it was asked to train in.
-        rounds_completed: rounds it answered in.
-        noise_multiplier: smallest and largest noise stddev / clipping norm over its rounds.
-        sample_rate: smallest and largest sample rate over its rounds, in (0, 1].
-        target_delta: the delta its epsilon is stated at.
-        epsilon: spent by the end, headline accountant where there is one; inf without noise.
-        loss: mean test loss after the last round.
-        accuracy: share right in [0, 1], or r2, after the last round.
-        auc: area under the ROC curve after the last round.
-        majority_accuracy: the score of always answering the most frequent class (for regression: the mean).
-        rows: its lines of hospitals.csv as numbers, by round.
-    """
-
-    name: str
-    num_train: float
-    num_test: float
-    rounds_selected: int
-    rounds_completed: int
-    noise_multiplier: tuple[float, float]
-    sample_rate: tuple[float, float]
-    target_delta: float
-    epsilon: float
-    loss: float
-    accuracy: float
-    auc: float
-    majority_accuracy: float
-    rows: tuple[Mapping[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """A run as its folder tells it. Numbers that the folder does not hold are nan.
-
-    Attributes:
-        folder: where the run is.
-        config_text: config.toml as it stands there.
-        config: the same, parsed: section -> key -> value.
-        facts: summary.json as it stands there; empty where the run did not get so far.
-        is_regression: the quality figure is r2, not accuracy.
-        placement: where the noise is added: none, local, distributed or central.
-        unit: what one unit of protection is: record, patient or hospital.
-        epsilon_max: largest epsilon of a hospital.
-        epsilon_total: epsilon of a patient who may sit in `patient_overlap` hospitals.
-        readers: epsilon against the server, another hospital and whoever receives the model.
-        target_delta: the delta that max and total are stated at.
-        patient_overlap: the largest number of hospitals assumed to hold the same patient.
-        scores: accuracy (or r2), auc, loss and majority_accuracy of the last model.
-        rounds: lines of rounds.csv as numbers, by round.
-        hospitals: by name.
-    """
-
-    folder: Path
-    config_text: str
-    config: Mapping[str, Mapping[str, Any]]
-    facts: Mapping[str, Any]
-    is_regression: bool
-    placement: str
-    unit: str
-    epsilon_max: float
-    epsilon_total: float
-    readers: Mapping[str, float]
-    target_delta: float
-    patient_overlap: int
-    scores: Mapping[str, float]
-    rounds: tuple[Mapping[str, float], ...]
-    hospitals: tuple[HospitalResult, ...]
-
-    @property
-    def is_private(self) -> bool:
-        """Whether training was meant to be private."""
-        return self.placement != "none"
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data."""
-        return str(self.facts.get("dataset", self.setting("federation", "dataset", "unnamed data")))
-
-    @property
-    def status(self) -> str:
-        """One of done, stopped-at-budget, interrupted."""
-        return str(self.facts.get("status", "interrupted"))
-
-    @property
-    def num_rounds(self) -> int:
-        """Rounds that were committed."""
-        return int(self.facts.get("num_rounds", max((row["round"] for row in self.rounds), default=0)))
-
-    @property
-    def num_rounds_planned(self) -> int:
-        """Rounds that were asked for."""
-        return int(self.facts.get("num_rounds_planned", self.setting("training", "num-rounds", self.num_rounds)))
-
-    def setting(self, section: str, key: str, default: Any) -> Any:
-        """Return a setting of config.toml, or the default where it is not set."""
-        return self.config.get(section, {}).get(key, default)
-
-    def sentences(self, key: str) -> tuple[str, ...]:
-        """Return a list of summary.json as sentences; empty where it is missing."""
-        listed = self.facts.get(key) or ()
-        return (listed,) if isinstance(listed, str) else tuple(str(item) for item in listed)
+__all__ = ["NOT_KNOWN", "read_run"]
 
 
 def read_run(run_folder: Path) -> RunResult:
@@ -160,18 +51,14 @@ def _run(
 ) -> RunResult:
     privacy = config.get("privacy", {})
     placement = str(facts.get("placement", privacy.get("placement", "local")))
-    federation = config.get("federation", {})
-    is_regression = (
-        "r2" in facts or federation.get("task") == "regression" or federation.get("dataset") == "synthetic-regression"
-    )
-    target_delta = facts.get("target_delta", privacy.get("target-delta", NOT_KNOWN))
-    hospitals = _hospitals(folder, facts, placement, target_delta)
+    data = config.get("federation", {})
+    is_regression = "r2" in facts or "regression" in (data.get("task"), str(data.get("dataset")).partition("-")[2])
+    deltas = facts.get("target_delta", privacy.get("target-delta", NOT_KNOWN))
+    hospitals = _hospitals(folder, facts, placement, deltas)
     epsilon = facts.get("epsilon") or {}
-    last_total = _largest(row.get("epsilon_total", NOT_KNOWN) for row in rounds)
-    epsilon_max = read_number(epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals)))
-    epsilon_total = read_number(epsilon.get("total", last_total))
-    if placement == "none":
-        epsilon_max = epsilon_total = INFINITE
+    unit = str(facts.get("unit", privacy.get("unit", "record")))
+    is_bare = placement == "none"
+    most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
     return RunResult(
         folder=folder,
         config_text=config_text,
@@ -179,29 +66,22 @@ def _run(
         facts=facts,
         is_regression=is_regression,
         placement=placement,
-        unit=str(facts.get("unit", privacy.get("unit", "record"))),
-        epsilon_max=epsilon_max,
-        epsilon_total=epsilon_total,
-        readers=_readers(placement, epsilon.get("readers") or {}, epsilon_total),
-        target_delta=max(map(read_number, target_delta.values()))
-        if isinstance(target_delta, dict)
-        else read_number(target_delta),
+        unit=unit,
+        words=cell_words(unit, placement, str(facts.get("record_is", "row")), str(facts.get("protocol"))),
+        epsilon_max=math.inf if is_bare else read_number(most),
+        epsilon_total=math.inf
+        if is_bare
+        else read_number(epsilon.get("total", _largest(row.get("epsilon_total", NOT_KNOWN) for row in rounds))),
+        readers={
+            reader: math.inf if is_bare else read_number((epsilon.get("readers") or {}).get(reader))
+            for reader in READERS
+        },
+        target_delta=read_number(epsilon.get("target_delta", None if isinstance(deltas, dict) else deltas)),
         patient_overlap=int(facts.get("patient_overlap", privacy.get("patient-overlap", 1))),
         scores=_scores(facts, rounds, is_regression),
         rounds=rounds,
         hospitals=hospitals,
     )
-
-
-def _readers(placement: str, stated: Mapping[str, Any], epsilon_total: float) -> dict[str, float]:
-    """Return epsilon by reader; where the run did not state it, what follows from the placement alone."""
-    if placement == "none":
-        return dict.fromkeys(READERS, INFINITE)
-    follows = {"local": epsilon_total, "central": epsilon_total}.get(placement, NOT_KNOWN)
-    implied = dict.fromkeys(READERS, follows)
-    if placement == "central":
-        implied["server"] = INFINITE
-    return {reader: read_number(stated.get(reader, implied[reader])) for reader in READERS}
 
 
 def _scores(facts: Mapping[str, Any], rounds: tuple[Mapping[str, float], ...], is_regression: bool) -> dict[str, float]:
@@ -215,12 +95,15 @@ def _scores(facts: Mapping[str, Any], rounds: tuple[Mapping[str, float], ...], i
     }
 
 
-def _hospitals(folder: Path, facts: Mapping[str, Any], placement: str, target_delta: Any) -> tuple[HospitalResult, ...]:
+def _hospitals(folder: Path, facts: Mapping[str, Any], placement: str, deltas: Any) -> tuple[HospitalResult, ...]:
     path = folder / "hospitals.csv"
     rows: dict[str, list[dict[str, float]]] = {}
+    sizes: dict[str, str] = {}
     for row in read_rows(path):
+        name = row.get("hospital", "")
         numbers = read_numbers({key: value for key, value in row.items() if key != "hospital"}, path)
-        rows.setdefault(row.get("hospital", ""), []).append(numbers)
+        rows.setdefault(name, []).append(numbers)
+        sizes[name] = row.get("num_examples", "")
     known = {str(item.get("hospital")): item for item in facts.get("hospitals") or ()}
     spent = (facts.get("epsilon") or {}).get("hospitals") or {}
     results = []
@@ -230,35 +113,43 @@ def _hospitals(folder: Path, facts: Mapping[str, Any], placement: str, target_de
         results.append(
             _hospital(
                 name,
-                tuple(own),
-                known.get(name, {}),
-                epsilon=INFINITE if placement == "none" else read_number(spent.get(name, live)),
-                target_delta=read_number(target_delta.get(name) if isinstance(target_delta, dict) else target_delta),
+                own,
+                {"num_train": sizes.get(name), **known.get(name, {})},
+                epsilon=math.inf if placement == "none" else read_number(spent.get(name, live)),
+                target_delta=read_number(deltas.get(name) if isinstance(deltas, dict) else deltas),
             )
         )
     return tuple(results)
 
 
 def _hospital(
-    name: str, rows: tuple[dict[str, float], ...], known: Mapping[str, Any], *, epsilon: float, target_delta: float
+    name: str, rows: list[dict[str, float]], known: Mapping[str, Any], *, epsilon: float, target_delta: float
 ) -> HospitalResult:
+    # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
+    if _is_small(known.get("num_test", "<10")):
+        rows = [row | dict.fromkeys(("loss", "accuracy", "auc"), NOT_KNOWN) for row in rows]
     trained = [row for row in rows if row["round"] >= 1 and row.get("selected") == 1]
-    last = {key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("loss", "accuracy", "auc")}
-    num_examples = _last(row.get("num_examples", NOT_KNOWN) for row in trained or rows)
+    size = known.get("num_train")
+    rates = _span(row.get("sample_rate", NOT_KNOWN) for row in trained)
     return HospitalResult(
         name=name,
-        num_train=read_number(known.get("num_train", num_examples)),
+        size=str(size) if _is_small(size) else number_text(read_number(size), 0),
+        num_train=read_number(size),
         num_test=read_number(known.get("num_test", NOT_KNOWN)),
         rounds_selected=len(trained),
         rounds_completed=sum(row.get("completed") == 1 for row in trained),
         noise_multiplier=_span(row.get("noise_multiplier", NOT_KNOWN) for row in trained),
-        sample_rate=_span(row.get("sample_rate", NOT_KNOWN) for row in trained),
+        sample_rate=rates if not _is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
         target_delta=target_delta,
         epsilon=epsilon,
         majority_accuracy=read_number(known.get("majority_accuracy", known.get("majority_r2", NOT_KNOWN))),
-        rows=rows,
-        **last,
+        rows=tuple(rows),
+        **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("loss", "accuracy", "auc")},
     )
+
+
+def _is_small(count: Any) -> bool:
+    return isinstance(count, str) and count.startswith("<")
 
 
 def _last(values: Iterable[float]) -> float:

@@ -3,14 +3,16 @@
 import math
 from fractions import Fraction
 
-__all__ = ["count_text", "delta_text", "epsilon_text", "factor_text", "number_text", "percent_text", "span_text"]
+__all__ = ["count_text", "delta_text", "epsilon_text", "number_text", "percent_text", "span_text"]
 
 _DASH = "–"  # noqa: RUF001
 
 
 def number_text(value: float, digits: int = 3) -> str:
     """Return a number with that many digits after the point, or a dash where it is not known."""
-    return _DASH if math.isnan(value) else f"{value:,.{digits}f}" if math.isfinite(value) else str(value)
+    if math.isnan(value):
+        return _DASH
+    return f"{round(value, digits) or 0.0:,.{digits}f}" if math.isfinite(value) else str(value)
 
 
 def epsilon_text(epsilon: float) -> str:
@@ -45,24 +47,10 @@ def delta_text(target_delta: float, *, words: bool = True) -> str:
     return f"{mantissa}{exponent}{odds}"
 
 
-def factor_text(epsilon: float) -> str:
-    """Return e to the power of epsilon, rounded up, as a factor.
-
-    >>> factor_text(1.0), factor_text(20.0), factor_text(5000.0)
-    ('2.72', '4.9e8', '1e2172')
-    """
-    if epsilon < math.log(1000):
-        factor = math.exp(epsilon)
-        return f"{math.ceil(factor * 100) / 100:.2f}" if factor < 100 else f"{math.ceil(factor):,}"
-    exponent = math.floor(epsilon / math.log(10))
-    if epsilon > 700:
-        return f"1e{exponent + 1}"
-    mantissa = math.ceil(10 ** (epsilon / math.log(10) - exponent) * 10) / 10
-    return f"{mantissa:.1f}e{exponent}"
-
-
 def percent_text(share: float) -> str:
-    """Return a share in [0, 1] as a percentage, rounded up to one digit; what rounds to everything is 100 %."""
+    """Return a share in [0, 1] as a percentage, rounded up to one digit, or a dash where it is not known."""
+    if math.isnan(share):
+        return _DASH
     return f"{min(100.0, math.ceil(share * 1000) / 10):.1f} %".replace("100.0", "100")
 
 

@@ -11,7 +11,7 @@ from wardround.reports.numbers import epsilon_text, span_text
 __all__ = ["print_placements"]
 
 _COUNTED = {
-    "record": "patients' records: noise on the average gradient of one step, after as many noisy steps in every row",
+    "record": "patients' records: noise on the average gradient of a step, after the same number of steps in every row",
     "hospital": "whole hospitals: noise on the average update of one round",
 }
 
@@ -43,6 +43,6 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["reason"]:
         return (where, "-", "-", "-")
     if row["num_shares"]:
-        where += f" ({row['num_shares']} replies counted on)"
+        where += f" ({row['num_shares']} replies expected)"
     against = "no bound" if row["readers"]["server"] == "inf" else "protected"
     return (where, span_text(*row["noise_multiplier"]), f"{row['stddev_on_average']:.3g}", against)

@@ -53,6 +53,11 @@ class LiveBar:
         if self._bar is not None:
             self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """Show what begins now, before there is a round to show."""
+        if not self._quiet:
+            self._console.print(f"{text} ...", markup=False, highlight=False, soft_wrap=True)
+
 
 class Progress(LiveBar):
     """The live progress of a run: round, loss, metric, largest epsilon and time left."""
@@ -84,7 +89,7 @@ class Progress(LiveBar):
         """
         if self._quiet:
             return
-        epsilon = "no privacy" if epsilon_max == math.inf else f"epsilon {epsilon_text(_known(epsilon_max))}"
+        epsilon = "no privacy" if epsilon_max == math.inf else f"epsilon <= {epsilon_text(_known(epsilon_max))} (Renyi)"
         text = f"loss {number_text(_known(loss))}  {metric_name} {number_text(_known(metric))}  {epsilon}"
         if self._first is None:
             self._first = (round_number, self._clock())

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
 from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import read_text
-from wardround.reports.folder import RunResult, read_run
-from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
+from wardround.reports.folder import read_run
+from wardround.reports.meaning import meaning
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, percent_text, span_text
 from wardround.reports.pages import write_page
+from wardround.reports.results import RunResult
 
 __all__ = ["write_report"]
 
-_GROUNDS = {
-    "charged": "carries noise; its cost is in the epsilon above",
-    "public by decision": "taken to be public; not protected by epsilon",
-    "simulation only": "sent by simulated hospitals, to measure; not protected by epsilon, and no real site sends it",
-}
+_NOISE_SOURCES = {"seeded": "the seed of the simulation", "system": "the operating system, anew for every message"}
+_UNNAMED = "a field that this version of Wardround does not know"
 
 
 def write_report(run_folder: Path) -> Path:
@@ -36,7 +36,12 @@ def write_report(run_folder: Path) -> Path:
     """
     run = read_run(Path(run_folder))
     return write_page(
-        Path(run_folder), "page.html", _contents(run), span=lambda pair: span_text(*pair), delta=delta_text
+        Path(run_folder),
+        "page.html",
+        _contents(run),
+        span=lambda pair: span_text(*pair),
+        delta=delta_text,
+        percent=percent_text,
     )
 
 
@@ -50,7 +55,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "status": words.status_sentence(run),
         "quality": words.quality_sentence(run),
         "readers": words.reader_lines(run),
-        "meaning": words.epsilon_meaning(run.epsilon_total, run.target_delta, run.unit) if run.is_private else (),
+        "meaning": meaning(run.epsilon_total, run.attacker, run.words.unit) if run.is_private else (),
         "guarantee": _guarantee(run),
         "figures": _figures(run),
         "panels_by_round": panels_by_round(run),
@@ -59,8 +64,8 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "assumptions": words.assumptions(run),
         "method": words.method(run),
         "versions": _versions(run),
+        "knows_guesses": not any(map(math.isnan, run.guesses.values())),
         "inf": math.inf,
-        "is_same_delta": len({hospital.target_delta for hospital in run.hospitals}) <= 1,
     }
 
 
@@ -75,25 +80,56 @@ def _subtitle(run: RunResult) -> str:
     return " · ".join(parts)
 
 
-_NOISE_PLACES = {
-    "local": "at each hospital",
-    "distributed": "in shares by all hospitals, inside the sum",
-    "central": "by the server, once",
-    "none": "nowhere",
-}
-
-
 def _guarantee(run: RunResult) -> list[tuple[str, str]]:
     """Return the terms of the guarantee as (term, value)."""
-    rows = [
-        ("Protected unit", words.unit_text(run) if run.is_private else "none"),
+    noise = ("Noise", run.words.noise)
+    trust = ("Trust model", run.words.trust)
+    when = [("Date", _dates(run)), *(("Data", note) for note in _sources(run))]
+    if not run.is_private:
+        return [("Protected unit", "none"), noise, trust, *when]
+    return [
+        ("Protected unit", run.words.protected),
         ("What is hidden", words.relation_text(run) or "not recorded"),
-        ("Noise is added", _NOISE_PLACES.get(run.placement, run.placement)),
-        ("Mechanism", str(run.facts.get("mechanism", "not recorded"))),
+        noise,
+        ("Noise is drawn from", _NOISE_SOURCES.get(run.stated["noise"], "not recorded")),
+        ("Clip", _clip(run)),
         ("Delta", _delta_range(run)),
+        *_mu(run),
+        trust,
         ("Hospitals that may hold the same patient", str(run.patient_overlap)),
+        *when,
     ]
-    return rows if run.is_private else [rows[0], rows[2]]
+
+
+def _clip(run: RunResult) -> str:
+    clip = run.facts.get("max_grad_norm", run.setting("privacy", "max-grad-norm", None))
+    if clip is None:
+        return "not recorded"
+    what = "each record's gradient" if run.unit == "record" else "each hospital's update"
+    adapted = " after the last round (adapted)" if run.setting("privacy", "adaptive-clipping", False) else ""
+    return f"{what} to at most {float(clip):g} (L2 norm){adapted}"
+
+
+def _mu(run: RunResult) -> list[tuple[str, str]]:
+    """Return the Gaussian-DP mu with its error; no line where the run did not state one."""
+    mu, error = run.facts.get("gdp_mu"), run.attacker.get("gdp_mu_error")
+    if not isinstance(mu, int | float):
+        reason = run.facts.get("gdp_mu_reason")
+        return [("Gaussian-DP mu", str(reason))] if reason else []
+    fit = "" if error is None else f", error of the fit {float(error):.2g}"
+    return [("Gaussian-DP mu", f"{epsilon_text(float(mu))}{fit}")]
+
+
+def _dates(run: RunResult) -> str:
+    first, last = run.facts.get("dates") or ("", "")
+    if not first:
+        return "not recorded"
+    return f"{first} to {last.removeprefix(first[:11]) if last[:10] == first[:10] else last} UTC (first and last round)"
+
+
+def _sources(run: RunResult) -> list[str]:
+    """Return where the data are from, in which version, as their source says."""
+    return [note.removeprefix("source: ") for note in run.sentences("notes") if note.startswith("source: ")]
 
 
 def _delta_range(run: RunResult) -> str:
@@ -115,10 +151,12 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     budget = run.setting("privacy", "budget-epsilon", None)
     compare = "without noise there is no bound" if math.isinf(run.epsilon_max) else ""
     rows.append(("Largest epsilon of a hospital", epsilon_text(run.epsilon_max), compare))
-    rows.append(("Epsilon in total", epsilon_text(run.epsilon_total), "" if budget is None else f"budget: {budget:g}"))
+    rows.append(
+        ("Epsilon in total", epsilon_text(run.epsilon_total), "" if budget is None else f"budget: {float(budget):g}")
+    )
     rows.append(("Rounds", str(run.num_rounds), f"planned: {run.num_rounds_planned}"))
-    records = sum(hospital.num_train for hospital in run.hospitals if not math.isnan(hospital.num_train))
-    rows.append(("Training records", f"{records:,.0f}", f"in {count_text(len(run.hospitals), 'hospital')}"))
+    noun = "patients" if run.words.unit == "patient" else "records"
+    rows.append((f"Training {noun}", run.num_records, f"in {count_text(len(run.hospitals), 'hospital')}"))
     if "seconds" in run.facts:
         engine = "".join(f", {run.facts[key]}" for key in ("engine", "device") if key in run.facts)
         rows.append(("Time", f"{float(run.facts['seconds']):,.1f} s", engine.removeprefix(", ")))
@@ -126,15 +164,21 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
-    """Return (ground, what that means, everything that leaves a hospital on that ground), charged first."""
+    """Return (grounds, what that means, a sentence for everything that left a hospital on them), charged first."""
     stated: Mapping[str, str] = run.facts.get("leaves_hospital") or {}
+    is_adaptive = run.setting("privacy", "adaptive-clipping", False)
+    share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
+    said = {**SENTENCES, "arrays": run.words.sent + share}
     rows = []
-    for ground in dict.fromkeys((*_GROUNDS, *stated.values())):
-        names = [name for name, its_ground in stated.items() if its_ground == ground]
-        if names and ground == "charged" and not run.is_private:
-            rows.append(("no noise", "not protected", names))
-        elif names:
-            rows.append((ground, _GROUNDS.get(ground, ""), names))
+    for ground in dict.fromkeys((*GROUNDS, *stated.values())):
+        sentences = [said.get(name, _UNNAMED) for name, its_ground in stated.items() if its_ground == ground]
+        sentences = [f"It sends {said_of}." for said_of in dict.fromkeys(sentences)]
+        if sentences and ground == CHARGED and not run.is_private:
+            rows.append(("no noise", "not protected", sentences))
+        elif sentences:
+            rows.append(
+                (ground, GROUNDS.get(ground, "this version of Wardround does not know these grounds"), sentences)
+            )
     return rows
 
 

@@ -8,19 +8,12 @@ from typing import Any
 
 from wardround.reports import study_words as words
 from wardround.reports.figures import Key, Panel
+from wardround.reports.meaning import meaning
 from wardround.reports.pages import write_page
 from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
-from wardround.reports.study_figures import (
-    BASELINE_NAMES,
-    charts_of_hospitals,
-    charts_of_noise,
-    charts_of_utility,
-    middle_group,
-)
+from wardround.reports.study_figures import BASELINE_NAMES, charts_of_hospitals, charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
-from wardround.reports.study_statistics import groups_of, hospital_groups
-from wardround.reports.study_terminal import spread_text
-from wardround.reports.words import epsilon_meaning
+from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group, spread_text
 
 __all__ = ["write_study_report"]
 
@@ -76,15 +69,15 @@ def _panel(chart: Chart) -> Panel:
 
 
 def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
-    """Return (unit, epsilon, what it means) for the middle level of each unit, worst over its runs."""
+    """Return (unit, epsilon, what it means) at one level of each unit, the worst of its runs."""
     result = []
     for unit in study.facts["units"]:
         group = middle_group([group for group in groups_of(study.rows) if group.unit == unit])
-        summary = study.summaries.get((unit, group.placement)) if group else None
-        if group is None or summary is None:
+        if group is None:
             continue
-        stated = summary["target_delta"]
-        delta = max(stated.values()) if isinstance(stated, dict) else float(stated)
+        stated = study.summaries.get((unit, group.placement), {}).get("attacker") or {}
+        attacker = group.attacker | {"by": stated.get("by")}
+        noun = words.words_of(study, unit, group.placement).unit
         epsilon = max(row.epsilon_total for row in group.rows)
-        result.append((f"{unit}, {group.placement} noise", epsilon, epsilon_meaning(epsilon, delta, unit)))
+        result.append((f"{unit}, {group.placement} noise", epsilon, meaning(epsilon, attacker, noun)))
     return result

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.errors import WardroundError
-from wardround.reports.drawing import MUTED, SERIES_COLOURS, SETTINGS, svg_element
+from wardround.reports.drawing import MUTED, SERIES_COLOURS, SETTINGS, svg_element, widened, within_shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +74,7 @@ class Chart:
         x_ticks: where the horizontal axis is marked if it is logarithmic; empty is at every x.
         is_log_x: whether the horizontal axis is logarithmic.
         is_log_y: likewise for the vertical axis, with usual ticks.
+        is_share: whether the vertical axis stays within [0, 1].
     """
 
     name: str
@@ -86,6 +87,7 @@ class Chart:
     x_ticks: tuple[float, ...] = ()
     is_log_x: bool = True
     is_log_y: bool = False
+    is_share: bool = False
 
 
 def chart_svg(chart: Chart) -> str:
@@ -171,6 +173,9 @@ def _fill(axes: "Axes", chart: Chart, colours: Sequence[str]) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        widened(axes)
+    if chart.is_share:
+        within_shares(axes)
 
 
 def _add(axes: "Axes", curve: Curve, colours: Sequence[str]) -> None:

@@ -10,7 +10,15 @@ from wardround.reports.drawing import MUTED
 from wardround.reports.numbers import count_text, number_text
 from wardround.reports.study_drawing import Chart, Curve, Level
 from wardround.reports.study_folder import NoiseRow, StudyResult
-from wardround.reports.study_statistics import HospitalGroup, RunGroup, Spread, groups_of, hospital_groups, spread_of
+from wardround.reports.study_statistics import (
+    HospitalGroup,
+    RunGroup,
+    Spread,
+    groups_of,
+    hospital_groups,
+    middle_group,
+    spread_of,
+)
 
 _AXES = {"epsilon": "epsilon spent", "noise": "noise multiplier"}
 _APART = 1.035
@@ -21,7 +29,6 @@ __all__ = [
     "charts_of_hospitals",
     "charts_of_noise",
     "charts_of_utility",
-    "middle_group",
 ]
 
 PLACEMENT_STYLES = {"local": (1, "solid"), "distributed": (3, "dotted"), "central": (2, "dashed")}
@@ -81,16 +88,6 @@ def charts_of_hospitals(study: StudyResult) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def middle_group(groups: Sequence[RunGroup]) -> RunGroup | None:
-    """Return a group at the middle target epsilon, or the middle noise multiplier where there is no epsilon."""
-    for held in ("epsilon", "noise"):
-        levels = sorted({group.level for group in groups if group.held == held})
-        if levels:
-            wanted = levels[len(levels) // 2]
-            return next(group for group in groups if group.held == held and group.level == wanted)
-    return None
-
-
 def _utility_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart | None:
     groups = groups_of(study.rows)
     curves = _curves(study, unit, held, lambda group: group.spread(column))
@@ -107,6 +104,7 @@ def _utility_chart(study: StudyResult, unit: str, held: str, column: str, name: 
         curves=curves,
         levels=levels,
         x_ticks=_ticks(study, held),
+        is_share=not study.is_regression,
     )
 
 
@@ -248,7 +246,7 @@ def _hospital_charts(study: StudyResult, unit: str, group: RunGroup, chosen: Seq
                 f"cost-{unit}",
                 f"Who pays: change of {name} by hospital, unit: {unit}",
                 f"Each mark is a hospital at {at}: its {name} less what the federated model without privacy has there, "
-                f"mean over {seeds} (column {column} of hospitals.csv). Below zero it pays.{missing}",
+                f"mean over {seeds} (column {column} of hospitals.csv). Below zero, privacy costs it.{missing}",
                 f"change of {name}",
                 chosen,
                 mean_cost,
@@ -264,6 +262,7 @@ def _hospital_charts(study: StudyResult, unit: str, group: RunGroup, chosen: Seq
                 name,
                 chosen,
                 lambda item: item.spread(column).mean,
+                is_share=not study.is_regression,
             )
         )
     return [chart for chart in charts if chart is not None]
@@ -300,7 +299,7 @@ def _unscored(study: StudyResult, chosen: Sequence[HospitalGroup]) -> str:
     if not names:
         return ""
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f" Without a mark: {listed}, whose test records give no {name}."
+    return f" Without a mark: {listed}, whose test records are fewer than ten, or give no {name}."
 
 
 def _by_size(
@@ -311,6 +310,7 @@ def _by_size(
     chosen: Sequence[HospitalGroup],
     value: Callable[[HospitalGroup], float],
     levels: tuple[Level, ...] = (),
+    is_share: bool = False,
 ) -> Chart | None:
     curves = []
     for placement, (series, dash) in PLACEMENT_STYLES.items():
@@ -332,6 +332,7 @@ def _by_size(
         curves=tuple(curves),
         levels=levels,
         is_log_x=False,
+        is_share=is_share,
     )
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
+from wardround.privacy.mechanisms import READERS
 from wardround.reports.files import read_json, read_number, read_text
+from wardround.reports.meaning import ATTACK_FIGURES
+from wardround.reports.numbers import number_text
 
 __all__ = ["NoiseRow", "StudyHospital", "StudyResult", "StudyRow", "read_study"]
 
@@ -37,6 +40,8 @@ class StudyRow:
         status: "done" or "stopped-at-budget".
         num_rounds: rounds committed.
         task: "classification" or "regression".
+        target_delta: the delta that its largest and total epsilon are stated at; nan where the run did not say.
+        attacker: how often an attacker is right, by its columns; empty where the run did not say.
     """
 
     run: str
@@ -55,6 +60,8 @@ class StudyRow:
     status: str
     num_rounds: int
     task: str
+    target_delta: float
+    attacker: Mapping[str, float]
 
     @property
     def level(self) -> tuple[str, float]:
@@ -68,10 +75,14 @@ class StudyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyHospital:
-    """One hospital in one run: a line of hospitals.csv; nan where a cell is empty or a count is not shown."""
+    """One hospital in one run: a line of hospitals.csv; nan where a cell is empty or may not be shown.
+
+    `size` is the number of training records as it may be shown: a number, or "<10".
+    """
 
     run: str
     hospital: str
+    size: str
     num_examples: float
     noise_multiplier: float
     epsilon: float
@@ -174,19 +185,24 @@ def _row(cells: Mapping[str, str], folder: Path) -> StudyRow:
         **{key: number(key) for key in ("accuracy", "auc", "seconds")},
         seed=int(cells["seed"]),
         num_rounds=int(number("num_rounds")),
-        epsilon_readers={reader: number(f"epsilon_{reader}") for reader in ("server", "hospital", "recipient")},
+        epsilon_readers={reader: number(f"epsilon_{reader}") for reader in READERS},
+        target_delta=read_number(cells.get("target_delta")),
+        attacker={key: number(key) for key in ATTACK_FIGURES if cells.get(key)},
     )
 
 
 def _hospital(cells: Mapping[str, str], folder: Path) -> StudyHospital:
     number = _reader_of(cells, folder / "hospitals.csv")
-    # A count below 10 is written as "<10": it is not drawn and not guessed.
-    is_shown = not cells["num_examples"].startswith("<")
+    # A count below 10 is written as "<10": it is not drawn and not guessed, nor are scores on so few test records.
+    is_scored = not cells.get("num_test", "").startswith("<")
+    num_examples = number("num_examples")
     return StudyHospital(
         run=cells["run"],
         hospital=cells["hospital"],
-        num_examples=number("num_examples") if is_shown else float("nan"),
-        **{key: number(key) for key in ("noise_multiplier", "epsilon", "accuracy", "auc")},
+        size=cells["num_examples"] if num_examples != num_examples else number_text(num_examples, 0),
+        num_examples=num_examples,
+        **{key: number(key) for key in ("noise_multiplier", "epsilon")},
+        **{key: number(key) if is_scored else float("nan") for key in ("accuracy", "auc")},
     )
 
 
@@ -219,6 +235,8 @@ def _table(path: Path) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     for row in reader:
         if None in row or None in row.values():
-            raise ProtocolError(f"{path} line {reader.line_num} has not the columns of its heading: restore the file")
+            raise ProtocolError(
+                f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
+            )
         rows.append(row)
     return rows

@@ -7,9 +7,20 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from wardround.reports.numbers import number_text
 from wardround.reports.study_folder import StudyHospital, StudyResult, StudyRow
 
-__all__ = ["HospitalGroup", "RunGroup", "Spread", "groups_of", "hospital_groups", "spread_of"]
+__all__ = [
+    "HospitalGroup",
+    "RunGroup",
+    "Spread",
+    "groups_of",
+    "hospital_groups",
+    "middle_group",
+    "place_of_level",
+    "spread_of",
+    "spread_text",
+]
 
 CONFIDENCE = 0.95
 
@@ -53,6 +64,12 @@ class RunGroup:
         """Return mean and interval of a column of results.csv."""
         return spread_of(getattr(row, column) for row in self.rows)
 
+    @property
+    def attacker(self) -> dict[str, float]:
+        """Return how often an attacker is right, the worst of the runs; empty where one did not say."""
+        keys = set.intersection(*(set(row.attacker) for row in self.rows))
+        return {key: max(row.attacker[key] for row in self.rows) for key in keys}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalGroup:
@@ -69,6 +86,11 @@ class HospitalGroup:
     group: RunGroup
     rows: tuple[StudyHospital, ...]
     costs: tuple[float, ...]
+
+    @property
+    def size(self) -> str:
+        """Training records as they may be shown: a number, the range over seeds, or "<10"."""
+        return " to ".join(dict.fromkeys(row.size for row in sorted(self.rows, key=lambda row: row.num_examples)))
 
     def spread(self, column: str) -> Spread:
         """Return mean and interval of a column of hospitals.csv."""
@@ -130,3 +152,39 @@ def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
             known = tuple(cost for cost in costs if not math.isnan(cost))
             result.append(HospitalGroup(hospital=hospital, group=group, rows=rows, costs=known))
     return tuple(result)
+
+
+def middle_group(groups: Sequence[RunGroup]) -> RunGroup | None:
+    """Return a group at the middle target epsilon, or the middle noise multiplier where there is no epsilon.
+
+    Of an even number of levels it is the stricter of the two in the middle.
+    """
+    for held in ("epsilon", "noise"):
+        levels = _levels_from_strict(groups, held)
+        if levels:
+            wanted = levels[(len(levels) - 1) // 2]
+            return next(group for group in groups if group.held == held and group.level == wanted)
+    return None
+
+
+def place_of_level(groups: Sequence[RunGroup], held: str) -> str:
+    """Return which of the levels `middle_group` takes, in words."""
+    number = len(_levels_from_strict(groups, held))
+    if number == 1:
+        return "the only level"
+    return "the middle level" if number % 2 else f"the stricter of the two {'' if number == 2 else 'middle '}levels"
+
+
+def _levels_from_strict(groups: Sequence[RunGroup], held: str) -> list[float]:
+    return sorted({group.level for group in groups if group.held == held}, reverse=held == "noise")
+
+
+def spread_text(spread: Spread) -> str:
+    """Return a mean with the half width of its interval, three digits after the point.
+
+    >>> spread_text(Spread(num_values=2, mean=0.6, half_width=0.0127))
+    '0.600 ± 0.013'
+    """
+    if math.isnan(spread.half_width):
+        return number_text(spread.mean)
+    return f"{number_text(spread.mean)} ± {number_text(spread.half_width)}"

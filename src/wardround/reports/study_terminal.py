@@ -8,12 +8,13 @@ from rich.progress import MofNCompleteColumn, ProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.numbers import count_text, epsilon_text
 from wardround.reports.progress import LiveBar
 from wardround.reports.study_folder import StudyResult, read_study
-from wardround.reports.study_statistics import RunGroup, Spread, groups_of
+from wardround.reports.study_statistics import RunGroup, groups_of, spread_text
+from wardround.reports.study_words import deltas, study_caveats
 
-__all__ = ["StudyProgress", "print_study", "spread_text"]
+__all__ = ["StudyProgress", "print_study"]
 
 _LINE_SECONDS = 5.0
 
@@ -63,9 +64,10 @@ def print_study(folder: Path, console: Console) -> None:
         unit = group.unit
         table.add_row(*_cells(group, study))
     console.print(table)
-    console.print(
-        Text(f"Mean over {seeds}, with the half width of its 95 % t-interval. Epsilon: the largest of the hospitals'.")
-    )
+    lines = [f"Mean over {seeds}, with the half width of its 95 % t-interval."]
+    if study.facts["placements"]:
+        lines.append(f"Epsilon: the largest of the hospitals', at delta {deltas(study)}.")
+    console.print(Text(" ".join([*lines, *study_caveats(study)])))
     stopped = sum(row.status != "done" for row in study.rows)
     if stopped:
         console.print(
@@ -75,17 +77,6 @@ def print_study(folder: Path, console: Console) -> None:
         console.print(Text(f"Failed: {run}: {reason}", style="red"))
     page = folder / "report.html"
     console.print(Text(f"Results: {folder / 'results.csv'}" + (f"  Page: {page}" if page.exists() else "")))
-
-
-def spread_text(spread: Spread) -> str:
-    """Return a mean with the half width of its interval, three digits after the point.
-
-    >>> spread_text(Spread(num_values=2, mean=0.6, half_width=0.0127))
-    '0.600 ± 0.013'
-    """
-    if math.isnan(spread.half_width):
-        return number_text(spread.mean)
-    return f"{number_text(spread.mean)} ± {number_text(spread.half_width)}"
 
 
 def _scores(study: StudyResult) -> tuple[str, ...]:

@@ -5,31 +5,38 @@ The sentences are text without markup. Every number in them is a mean over rows 
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from wardround.privacy.mechanisms import RELATIONS
+from wardround.privacy.cell_words import CellWords, cell_words
+from wardround.privacy.mechanisms import READERS, RELATIONS
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
-from wardround.reports.study_figures import BASELINE_NAMES, middle_group
+from wardround.reports.study_figures import BASELINE_NAMES
 from wardround.reports.study_folder import StudyResult
-from wardround.reports.study_statistics import RunGroup, groups_of, spread_of
-from wardround.reports.study_terminal import spread_text
+from wardround.reports.study_statistics import (
+    RunGroup,
+    groups_of,
+    middle_group,
+    place_of_level,
+    spread_of,
+    spread_text,
+)
+from wardround.reports.words import OTHER_RUNS, caveats
 
-__all__ = ["assumptions", "findings", "guarantees", "headline", "method", "reader_rows"]
+__all__ = [
+    "assumptions",
+    "deltas",
+    "findings",
+    "guarantees",
+    "headline",
+    "method",
+    "reader_rows",
+    "study_caveats",
+    "words_of",
+]
 
-_TRUST = {
-    "local": "Nobody outside the hospital is trusted: noise is in everything that leaves it.",
-    "distributed": "The server is trusted with nothing but the sum: each hospital adds a share of the noise, and "
-    "secure "
-    "aggregation hides the single contributions. Enough hospitals must answer and add their share.",
-    "central": "The server is trusted with the hospitals' contributions without noise; it adds the noise before anyone "
-    "else sees the model.",
-}
 _PRICES = {
     "central": "That is the price of not trusting the server with what the hospitals send.",
     "distributed": "That is what a secure sum buys.",
-}
-_UNITS = {
-    "record": "one record (a row of a hospital's training data)",
-    "hospital": "one hospital (everything it contributes)",
 }
 
 
@@ -38,15 +45,15 @@ def headline(study: StudyResult) -> tuple[str, str]:
     name = study.metric[1]
     groups = groups_of(study.rows)
     first = middle_group([group for group in groups if group.unit == study.facts["units"][0]])
-    compared = _compared(study)
+    compared = " ".join((_compared(study), *study_caveats(study)))
     if first is None:
         return f"{study.facts['name']}: without privacy only", compared
     scores = [
-        f"{number_text(group.spread(study.metric[0]).mean)} with {group.placement} noise"
+        f"{spread_text(group.spread(study.metric[0]))} with {group.placement} noise"
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
-    return f"{name} {_listed(scores)}, at {held} {first.level:g} for every {first.unit}", compared
+    return f"{name} {_listed(scores)}, at {held} {first.level:g} for every {_noun(study, first)}", compared
 
 
 def findings(study: StudyResult) -> tuple[str, ...]:
@@ -62,7 +69,7 @@ def findings(study: StudyResult) -> tuple[str, ...]:
         # Where privacy is strictest the placements differ most.
         strictest = (min if middle.held == "epsilon" else max)(same_kind, key=lambda group: group.level)
         for wanted in (strictest, middle) if strictest.level != middle.level else (middle,):
-            sentences += _gaps({group.placement: group for group in _same_level(groups, wanted)}, column, name)
+            sentences += _gaps(study, {group.placement: group for group in _same_level(groups, wanted)})
     for group in groups:
         if group.baseline:
             sentences.append(
@@ -71,31 +78,38 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _gaps(chosen: Mapping[str, RunGroup], column: str, name: str) -> list[str]:
+def _gaps(study: StudyResult, chosen: Mapping[str, RunGroup]) -> list[str]:
     """Return what the other placements change against local noise, at one level."""
+    column, name = study.metric
     sentences = []
     for other in ("central", "distributed"):
         if "local" in chosen and other in chosen:
             gap, is_clear = _paired(chosen[other], chosen["local"], column)
             sentences.append(
-                f"At {_level_text(chosen[other])}, {other} noise changes {name} by {gap} against local noise "
+                f"At {_level_text(study, chosen[other])}, {other} noise changes {name} by {gap} against local noise "
                 f"(difference by seed). {_PRICES[other] if is_clear else 'These runs show no clear difference.'}"
             )
     return sentences
 
 
+def words_of(study: StudyResult, unit: str, placement: str) -> CellWords:
+    """Return what is said of a cell of the study, with what its runs state of their records."""
+    summary = study.summaries.get((unit, placement), {})
+    return cell_words(unit, placement, str(summary.get("record_is", "row")), str(summary.get("protocol", "plain")))
+
+
 def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], str]]:
-    """Return (unit and placement, level, largest epsilon by reader, whom to trust) at the middle level of each unit."""
+    """Return (cell, level and which one it is, largest epsilon by reader, whom to trust) at one level of each unit."""
     groups = groups_of(study.rows)
     rows = []
     for unit in study.facts["units"]:
-        first = middle_group([group for group in groups if group.unit == unit])
+        mine = [group for group in groups if group.unit == unit]
+        first = middle_group(mine)
         for group in _same_level(groups, first) if first else ():
-            readers = {
-                reader: max(row.epsilon_readers[reader] for row in group.rows)
-                for reader in ("server", "hospital", "recipient")
-            }
-            rows.append((f"{unit}, {group.placement}", _level_text(group), readers, _TRUST[group.placement]))
+            readers = {reader: max(row.epsilon_readers[reader] for row in group.rows) for reader in READERS}
+            trust = words_of(study, unit, group.placement).trust
+            level = f"{_level_text(study, group)}, {place_of_level(mine, group.held)}"
+            rows.append((f"{unit}, {group.placement} noise", level, readers, trust))
     return rows
 
 
@@ -110,23 +124,40 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
         }
         if not known:
             continue
-        relations = {
-            placement: RELATIONS.get(str(summary["relation"]), str(summary["relation"]))
-            for placement, summary in known.items()
-        }
-        mechanisms = {placement: str(summary["mechanism"]).replace("-", " ") for placement, summary in known.items()}
-        any_summary = next(iter(known.values()))
+        words = {placement: words_of(study, unit, placement) for placement in known}
+        relations = {placement: str(summary["relation"]) for placement, summary in known.items()}
+        one = next(iter(known.values()))
         rows = [
-            ("Unit of privacy", _UNITS[unit]),
-            ("What is hidden", _by_placement(relations)),
-            ("Mechanism", _by_placement(mechanisms)),
-            ("Delta", _delta_text(any_summary["target_delta"])),
+            ("Unit of privacy", next(iter(words.values())).protected),
+            ("What is hidden", _by_placement({p: RELATIONS.get(name, name) for p, name in relations.items()})),
+            ("Noise", _by_placement({placement: said.noise for placement, said in words.items()})),
+            ("Clip (L2 norm)", f"{float(one['max_grad_norm']):g}" if one.get("max_grad_norm") else "not recorded"),
+            ("Delta", _delta_text(one)),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),
-            ("Data set", f"{any_summary['dataset']}, {count_text(int(any_summary['num_hospitals']), 'hospital')}"),
-            ("Rounds", str(any_summary["num_rounds_planned"])),
+            ("Data set", f"{one['dataset']}, {count_text(int(one['num_hospitals']), 'hospital')}"),
+            *(("Data", note.removeprefix("source: ")) for note in one.get("notes", ()) if note.startswith("source: ")),
+            ("Rounds", str(one["num_rounds_planned"])),
+            ("Date", str((one.get("dates") or ["not recorded"])[0])),
         ]
         result.append((unit, rows))
     return result
+
+
+def deltas(study: StudyResult) -> str:
+    """Return the deltas that the study's epsilons are stated at, as its runs say; "not recorded" where they don't."""
+    stated = sorted({row.target_delta for row in study.rows if row.target_delta == row.target_delta})
+    return ", ".join(delta_text(value, words=False) for value in stated) or "not recorded"
+
+
+def study_caveats(study: StudyResult) -> list[str]:
+    """Return what changes the claims of the study's runs, each once."""
+    said = [
+        sentence
+        for (unit, placement), summary in study.summaries.items()
+        if placement != "none"
+        for sentence in caveats({"status": "done", **summary}, words_of(study, unit, placement).unit)
+    ]
+    return list(dict.fromkeys(said))
 
 
 def assumptions(study: StudyResult) -> tuple[str, ...]:
@@ -136,12 +167,7 @@ def assumptions(study: StudyResult) -> tuple[str, ...]:
     if placements:
         lines.append(
             "Every epsilon is that of one run. The study trained many models on the same data: whoever sees several of "
-            "them, or settings that were chosen by looking at them, learns more than one epsilon says."
-        )
-    if "central" in placements:
-        lines.append(
-            "Central noise protects from other hospitals and recipients, not from the server, whose epsilon is "
-            "infinite."
+            f"them, or settings that were chosen by looking at them, learns more than one epsilon says. {OTHER_RUNS}"
         )
     if "distributed" in placements:
         lines.append(
@@ -162,9 +188,6 @@ def assumptions(study: StudyResult) -> tuple[str, ...]:
             "one can be set against a number of the other."
         )
     lines += [
-        "In a simulation the noise is drawn from the seed, so whoever knows the seed could take it out again. The "
-        "figures "
-        "are what the same settings spend where each site draws its noise from the operating system.",
         "All baselines are without privacy, so their epsilon is infinite for whoever sees their models; pooling the "
         "records "
         "exists in simulation only.",
@@ -222,11 +245,16 @@ def _same_level(groups: Sequence[RunGroup], wanted: RunGroup) -> list[RunGroup]:
     return [group for group in groups if (group.unit, group.held, group.level) == key]
 
 
-def _level_text(group: RunGroup) -> str:
+def _noun(study: StudyResult, group: RunGroup) -> str:
+    return words_of(study, group.unit, group.placement).unit
+
+
+def _level_text(study: StudyResult, group: RunGroup) -> str:
+    noun = _noun(study, group)
     if group.held == "noise":
-        return f"noise multiplier {group.level:g} for every {group.unit}"
+        return f"noise multiplier {group.level:g} for every {noun}"
     spent = epsilon_text(max(row.epsilon_max for row in group.rows))
-    return f"target epsilon {group.level:g} for every {group.unit} (largest spent: {spent})"
+    return f"target epsilon {group.level:g} for every {noun} (largest spent: {spent})"
 
 
 def _paired(group: RunGroup, other: RunGroup, column: str) -> tuple[str, bool]:
@@ -243,10 +271,13 @@ def _by_placement(values: dict[str, str]) -> str:
     return "; ".join(f"{placement}: {value}" for placement, value in values.items())
 
 
-def _delta_text(stated: object) -> str:
-    if isinstance(stated, dict):
-        return f"{delta_text(min(stated.values()))} to {delta_text(max(stated.values()))}, by hospital"
-    return delta_text(float(str(stated)))
+def _delta_text(summary: Mapping[str, Any]) -> str:
+    """Return the delta of a run's largest and total epsilon, and the hospitals' own where they differ."""
+    stated, own = (summary.get("epsilon") or {}).get("target_delta"), summary["target_delta"]
+    if not isinstance(own, dict):
+        return delta_text(float(own))
+    by_hospital = f"{delta_text(min(own.values()))} to {delta_text(max(own.values()))}, by hospital"
+    return by_hospital if stated is None else f"{delta_text(float(stated))} for largest and total; {by_hospital}"
 
 
 def _listed(words: Sequence[str]) -> str:

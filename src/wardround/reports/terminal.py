@@ -10,9 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wardround.privacy.cell_words import cell_words
+from wardround.privacy.mechanisms import RELATIONS
 from wardround.reports.files import read_number
-from wardround.reports.folder import NOT_KNOWN, HospitalResult, RunResult, read_run
-from wardround.reports.numbers import count_text, epsilon_text, number_text, span_text
+from wardround.reports.folder import NOT_KNOWN, read_run
+from wardround.reports.meaning import coin_toss
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
+from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import privacy_sentence, quality_sentence, status_sentence
 
 __all__ = ["print_plan", "print_summary"]
@@ -32,8 +36,11 @@ def print_summary(run_folder: Path, console: Console) -> None:
     """
     run = read_run(run_folder)
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
-    columns = ["records", "rounds", "noise", "sample\nrate", "epsilon"]
-    columns += ["r2", "mean\nalone"] if run.is_regression else ["accuracy", "AUC", "majority\nclass"]
+    columns = ["patients" if run.words.unit == "patient" else "records", "rounds", "noise", "sample\nrate"]
+    columns += ["delta", "epsilon"] if run.has_own_deltas else ["epsilon"]
+    columns += ["r2"] if run.is_regression else ["accuracy", "AUC"]
+    if run.has_baselines:
+        columns.append("mean\nalone" if run.is_regression else "majority\nclass")
     table = _table(columns, console.width)
     for hospital in shown:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
@@ -49,23 +56,27 @@ def print_summary(run_folder: Path, console: Console) -> None:
     _sentences(run, Path(run_folder), console)
 
 
-def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = None) -> None:
+def print_plan(rows: Any, console: Console, *, terms: Mapping[str, Any] | None = None) -> None:
     """Print what a plan would spend, hospital by hospital, largest epsilon first.
 
     Args:
         rows: a pandas DataFrame or an iterable of mappings with the keys hospital, num_examples, sample_rate,
             num_steps (per round), num_rounds, noise_multiplier and epsilon (after all rounds; inf without noise).
         console: where to print.
-        epsilon_total: for a patient in as many hospitals as the settings allow; None where it is the largest.
+        terms: unit, record_is, placement, relation, epsilon and attacker, as the plan's JSON has them; None where they
+            are not known.
     """
     plan: Iterable[Mapping[str, Any]] = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
     lines = sorted(plan, key=lambda row: (-read_number(row.get("epsilon")), str(row.get("hospital"))))
-    table = _table(["records", "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
+    words = cell_words(terms["unit"], terms["placement"], terms["record_is"]) if terms else None
+    noun = "patients" if words and words.unit == "patient" else "records"
+    table = _table([noun, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
     for row in lines:
         number = {key: read_number(value) for key, value in row.items() if key != "hospital"}
+        size = row.get("num_examples")
         table.add_row(
             _name(str(row.get("hospital"))),
-            number_text(number.get("num_examples", NOT_KNOWN), 0),
+            size if isinstance(size, str) else number_text(read_number(size), 0),
             _span(number.get("sample_rate", NOT_KNOWN)),
             number_text(number.get("num_steps", NOT_KNOWN), 0),
             number_text(number.get("num_rounds", NOT_KNOWN), 0),
@@ -73,11 +84,19 @@ def print_plan(rows: Any, console: Console, *, epsilon_total: float | None = Non
             epsilon_text(number.get("epsilon", NOT_KNOWN)),
         )
     console.print(table)
+    spent = terms["epsilon"] if terms else {}
     largest = max((read_number(row.get("epsilon")) for row in lines), default=NOT_KNOWN)
-    total = largest if epsilon_total is None else epsilon_total
-    _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds.")
+    total = read_number(spent.get("total", largest))
+    delta = f", at delta {delta_text(float(spent['target_delta']), words=False)}" if spent else ""
+    _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds{delta}.")
+    if spent:
+        against = (f"{reader} {epsilon_text(read_number(value))}" for reader, value in spent["readers"].items())
+        _say(console, f"Epsilon against each reader: {', '.join(against)}.")
     if total == math.inf:
         _say(console, "Without noise there is no privacy: epsilon is infinite.")
+    elif terms and words:
+        _say(console, f"Protected is {words.protected}. Hidden is {RELATIONS[terms['relation']]}.")
+        _say(console, f"{coin_toss(terms['attacker'], words.unit)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
@@ -93,29 +112,30 @@ def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
     if hospital.rounds_completed != hospital.rounds_selected:
         rounds += f" of {hospital.rounds_selected}"
     return [
-        number_text(hospital.num_train, 0),
+        hospital.size,
         rounds,
         span_text(*hospital.noise_multiplier),
         span_text(*hospital.sample_rate),
+        *([delta_text(hospital.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(hospital.epsilon),
         number_text(hospital.accuracy),
         *([] if run.is_regression else [number_text(hospital.auc)]),
-        number_text(hospital.majority_accuracy),
+        *([number_text(hospital.majority_accuracy)] if run.has_baselines else []),
     ]
 
 
 def _total_cells(run: RunResult) -> list[str]:
-    records = sum(hospital.num_train for hospital in run.hospitals if not math.isnan(hospital.num_train))
     return [
         f"all {len(run.hospitals)}",
-        f"{records:,.0f}",
+        run.num_records.replace(" or more", "+"),
         str(run.num_rounds),
         "",
         "",
+        *([delta_text(run.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(run.epsilon_total),
         number_text(run.scores["accuracy"]),
         *([] if run.is_regression else [number_text(run.scores["auc"])]),
-        number_text(run.scores["majority_accuracy"]),
+        *([number_text(run.scores["majority_accuracy"])] if run.has_baselines else []),
     ]
 
 

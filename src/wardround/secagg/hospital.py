@@ -30,7 +30,7 @@ __all__ = ["Memory", "advertise", "confirm", "mask", "share", "unmask"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What a hospital keeps from stage to stage; secret, and emptied but for the stage at the end.
+    """What a hospital keeps from stage to stage; secret, and emptied except for the stage at the end.
 
     Attributes:
         stage: the last one that was answered.

@@ -2,11 +2,13 @@
 
 Settings come from the run config: `config` (a path; empty for the defaults), `set` (overrides, separated by spaces),
 `out` (the run folder; an earlier run in it is resumed), `num-nodes` (how many to wait for) and `roster` (a path: of the
-sites, for secure aggregation between real ones). What is left out on purpose: starting nodes, which is Flower's affair.
+sites, for secure aggregation between real ones). What is left out on purpose: starting nodes, which is Flower's affair,
+and the page, which is written by what `make_server_app` is given.
 """
 
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,24 @@ from wardround.server.hospitals import connect
 from wardround.server.loop import federate
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 
-__all__ = ["app", "initial_model"]
+__all__ = ["initial_model", "make_server_app", "serve"]
 
 _WAIT_SECONDS, _POLL_SECONDS = 120.0, 0.5
 
-app = ServerApp()
+
+def make_server_app(finished: Callable[[Path], object]) -> ServerApp:
+    """Return the ServerApp; `finished` is called with the run's folder when all rounds are done."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        finished(serve(grid, context))
+
+    return app
 
 
-@app.main()
-def main(grid: Grid, context: Context) -> None:
-    """Run or resume the federation that the run config describes.
+def serve(grid: Grid, context: Context) -> Path:
+    """Run or resume the federation that the run config describes, and return its folder.
 
     Raises:
         ConfigError: a setting is wrong, or placement is "distributed" without secure aggregation: replies reach this
@@ -55,6 +65,7 @@ def main(grid: Grid, context: Context) -> None:
     print(
         f"{folder.path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}"
     )
+    return folder.path
 
 
 def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,7 +17,7 @@ __all__ = ["CohortGrid"]
 
 
 class CohortGrid(Grid):
-    """Passes everything on to another grid, but for the node ids and for training that nobody charged."""
+    """Passes everything on to another grid, except for the node ids and for training that nobody charged."""
 
     def __init__(self, grid: Grid, node_ids: Sequence[int]) -> None:
         """Show `node_ids` of `grid`."""
@@ -44,7 +44,7 @@ class CohortGrid(Grid):
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on, but for training.
+        """Pass on, except for training.
 
         Raises:
             ProtocolError: a message asks a hospital to train.
@@ -56,7 +56,7 @@ class CohortGrid(Grid):
         return self._grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Pass on, but for training.
+        """Pass on, except for training.
 
         Raises:
             ProtocolError: a message asks a hospital to train.

@@ -118,7 +118,7 @@ def federate(
                 records = [json.loads(text) for _, text in ledger.rounds()]
                 folder.write_tables(records)
             folder.write_model(state.arrays)
-            facts = {**facts, "stopped_because": state.stopped} if state.stopped else facts
+            facts = {**facts, "dates": ledger.dates()} | ({"stopped_because": state.stopped} if state.stopped else {})
             summary = close(plan, ledger, folder, state, status=status, facts=facts)
         return summary
 

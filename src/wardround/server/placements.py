@@ -74,7 +74,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         if ratio >= 1:
             notes.append(
                 f"hospitals are the unit, and {len(plan.hospitals)} are few: the noise on the average update is "
-                f"{ratio:.3g} times as long as the longest update that the clip lets through, so little is learned"
+                f"{ratio:.3g} times as large as the largest update that the clip lets through, so little is learned"
             )
     return tuple(notes)
 

@@ -187,7 +187,7 @@ def release_in(
 def _plan_hospital(
     config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int, release: Release
 ) -> HospitalPlan:
-    """Return the hospital's part but for its noise."""
+    """Return the hospital's part except for its noise."""
     cell, schedule = mechanism_in(config), schedule_of(config, profile.num_train)
     return HospitalPlan(
         profile=profile,

@@ -12,7 +12,7 @@ from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
 from wardround.privacy.mechanisms import READERS, Mechanism, mechanism_of
 from wardround.privacy.phases import Phase, Release
-from wardround.rounds import HospitalProfile, shown_count
+from wardround.rounds import HospitalProfile, shown_count, shown_rate
 
 __all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
 
@@ -83,7 +83,7 @@ class FederationPlan:
             {
                 "hospital": hospital.profile.hospital_id,
                 "num_examples": shown_count(hospital.profile.num_train),
-                "sample_rate": hospital.sample_rate,
+                "sample_rate": shown_rate(hospital.sample_rate, hospital.profile.num_train),
                 "num_steps": hospital.num_steps,
                 "num_rounds": hospital.num_rounds,
                 "noise_multiplier": hospital.noise_multiplier,
@@ -121,6 +121,7 @@ class FederationPlan:
         cell = self.mechanism
         return {
             "unit": self.config.privacy.unit,
+            "record_is": self.record_is,
             "placement": self.config.privacy.placement,
             "relation": cell.relation if cell else "none",
             "mechanism": cell.name if cell else "none",
@@ -128,6 +129,8 @@ class FederationPlan:
             "epsilon": {
                 "max": finite_or_inf(self.epsilon_max),
                 "total": finite_or_inf(self.epsilon_total),
+                # Of max and total: the hospitals' smallest.
+                "target_delta": min(self.target_deltas.values()),
                 "readers": {reader: finite_or_inf(value) for reader, value in self.reader_epsilons.items()},
             },
             "attacker": self.attacker.to_dict(),
@@ -137,6 +140,12 @@ class FederationPlan:
     def epsilon_max(self) -> float:
         """Largest epsilon of a hospital after all rounds, at the common delta."""
         return self.account.headline(1).max
+
+    @property
+    def record_is(self) -> str:
+        """What a record is: "patient" where that is known at every hospital, else "row"."""
+        is_patient = all(hospital.profile.record_is == "patient" for hospital in self.hospitals)
+        return "patient" if is_patient else "row"
 
     @property
     def fingerprints(self) -> dict[str, str]:

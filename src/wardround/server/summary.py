@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wardround import wire
+from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
 from wardround.privacy.mechanisms import READERS
 from wardround.privacy.phases import dp_event
-from wardround.rounds import shown_count
+from wardround.rounds import shown_count, shown_share
 from wardround.server.placements import plan_notes
 from wardround.server.plans import FederationPlan
 
@@ -29,7 +29,7 @@ def build_summary(
         account: every charge in the ledger.
         records: the committed rounds, round 0 first, as JSON gives them back.
         closing: how it ended: its status ("done", "stopped-at-budget" or "interrupted"), and the facts that only the
-            starter of the run knew (task, notes, engine, parameters, ...), taken over as they are.
+            starter of the run knew (task, notes, engine, dates, ...), taken over as they are.
         head: number of rows of the ledger and its last digest, right after the closing was booked.
     """
     config, facts = plan.config, closing["facts"]
@@ -46,6 +46,8 @@ def build_summary(
         "num_rounds_planned": config.training.num_rounds,
         "status": closing["status"],
         "unit": config.privacy.unit,
+        "record_is": plan.record_is,
+        "own_statistics": any(hospital.profile.own_statistics for hospital in plan.hospitals),
         "placement": config.privacy.placement,
         "relation": cell.relation if cell else "none",
         "mechanism": cell.name if cell else "none",
@@ -75,16 +77,18 @@ def build_summary(
         "max_colluding": config.aggregation.max_colluding,
         "model": config.model.name,
         "left_out": _left_out(records),
+        # Rounds that were abandoned, and attempts that were interrupted: both are charged.
+        "num_rounds_lost": sum(bool(record.get("abandoned")) + record.get("attempt", 1) - 1 for record in records),
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
                 "num_train": shown_count(hospital.profile.num_train),
                 "num_test": shown_count(hospital.profile.num_test),
-                "majority_accuracy": hospital.profile.majority_accuracy,
+                "majority_accuracy": majority,
             }
-            for hospital in plan.hospitals
+            for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
         ],
-        "leaves_hospital": dict(wire.LEAVES_HOSPITAL),
+        "leaves_hospital": fields_sent(protocol=config.aggregation.protocol, task=str(facts.get("task"))),
         "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
         # Kept elsewhere, it shows whether the whole ledger was rewritten.
         "ledger_head": {"count": head[0], "digest": head[1]},
@@ -118,6 +122,19 @@ def dp_events(account: Account) -> dict[str, list[str]]:
         for name, phases in account.phases.items()
         if all(phase.noise_multiplier > 0 for phase in phases)
     }
+
+
+def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
+    """Return the baseline's score by hospital; of none where one would tell a class of fewer than ten people.
+
+    The mean over hospitals is shown, so that a single one that is left out would follow from the others.
+    """
+    profiles = [hospital.profile for hospital in plan.hospitals]
+    shares: list[float | None] = [profile.majority_accuracy for profile in profiles]
+    if not regression:
+        shares = [shown_share(profile.majority_accuracy, profile.num_test) for profile in profiles if profile.num_test]
+    is_hidden = None in shares or any(isinstance(shown_count(profile.num_test), str) for profile in profiles)
+    return [None if is_hidden else profile.majority_accuracy for profile in profiles]
 
 
 def _forgotten(record: Mapping[str, Any]) -> list[str]:

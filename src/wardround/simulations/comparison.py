@@ -67,7 +67,7 @@ def compare(
 
     Raises:
         ConfigError: a run's settings contradict each other, or the folder holds another study.
-        WardroundError: not a single run came through.
+        WardroundError: all runs failed.
     """
     runs = study.runs()
     _check_folder(folder, study, runs)
@@ -95,7 +95,7 @@ def compare(
         _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
     if not results:
         name, reason = next(iter(failures.items()))
-        raise WardroundError(f"not one of {len(runs)} runs came through; {name}: {reason}")
+        raise WardroundError(f"all {len(runs)} runs failed; {name}: {reason}")
     return Comparison(folder=folder, num_runs=len(runs), failures=failures)
 
 

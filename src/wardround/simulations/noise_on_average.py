@@ -31,7 +31,7 @@ NOISE_COLUMNS = (
 )
 NUM_HOSPITALS = (4, 10, 20, 100)
 NUM_COORDINATES = 20_000
-"""The measured standard deviation is within 2 % of the true one, but for one time in 15,000."""
+"""The measured standard deviation is within 2 % of the true one, except for one time in 15,000."""
 
 _RECORDS = 100
 

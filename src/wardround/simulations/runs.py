@@ -32,12 +32,18 @@ if TYPE_CHECKING:
 __all__ = ["Run", "open_grid", "resume", "run"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """A finished, stopped or interrupted run, as its folder has it."""
 
     folder: Path
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Return one line: where it is, how it ended and what it spent."""
+        status, spent = self.summary["status"], self.summary["epsilon"]["total"]
+        epsilon = spent if isinstance(spent, str) else f"{spent:.4g}"
+        return f"Run({str(self.folder)!r}, {status} after round {self.summary['num_rounds']}, epsilon {epsilon})"
 
     @property
     def rounds(self) -> "pandas.DataFrame":
@@ -60,29 +66,44 @@ class Run:
             return ledger.to_frame()
 
 
-def run(config: Config, *, out: Path | str | None = None, progress: Callable[[RoundRow], None] | None = None) -> Run:
+def run(
+    config: Config,
+    *,
+    out: Path | str | None = None,
+    progress: Callable[[RoundRow], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
     """Run a federation from round 0 and return it.
 
     Args:
         config: all settings.
         out: a new or empty folder; None makes runs/<name>-<time>.
         progress: called after every committed round.
+        say: called with a few words whenever something that takes a while begins.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
     # Everything that can be refused is refused before there is a folder.
     strategy_of(config)
+    say = say or _silent
     with _early_start(config) as early:
+        say(f"reading {config.federation.dataset}")
         federation = load_federation(config.federation)
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
+        say(f"building and checking the model {config.model.name}")
         arrays, facts = first_model(config, federation)
         plan_of(config, federation, facts["num_parameters"])
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
-        return _federate(config, federation, folder, arrays, facts, progress, early=early)
+        return _federate(config, federation, folder, arrays, facts, progress, say, early=early)
 
 
-def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = None) -> Run:
+def resume(
+    path: Path | str,
+    *,
+    progress: Callable[[RoundRow], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
 
     Raises:
@@ -91,11 +112,13 @@ def resume(path: Path | str, *, progress: Callable[[RoundRow], None] | None = No
     """
     folder = open_run_folder(Path(path))
     config = folder.config()
+    say = say or _silent
+    say(f"reading {config.federation.dataset}")
     federation = load_federation(config.federation)
     arrays, facts = first_model(config, federation)
     # A finished run only has its files written anew: no reason to start Ray.
     engine = "inline" if _is_finished(folder, config) else config.simulation.engine
-    return _federate(config, federation, folder, arrays, facts, progress, engine=engine)
+    return _federate(config, federation, folder, arrays, facts, progress, say, engine=engine)
 
 
 @contextmanager
@@ -144,14 +167,21 @@ def _federate(
     arrays: dict[str, Any],
     facts: dict[str, Any],
     progress: Callable[[RoundRow], None] | None,
+    say: Callable[[str], None],
     *,
     engine: str | None = None,
     early: EarlyStart | None = None,
 ) -> Run:
     simulation = replace(config.simulation, engine=engine or config.simulation.engine)
+    say(f"starting {len(federation.hospitals)} hospitals on the engine {simulation.engine}")
     with open_grid(replace(config, simulation=simulation), federation, early) as grid:
+        say("testing the model before round 1")
         summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
     return Run(folder.path, summary)
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
 
 
 def _is_finished(folder: RunFolder, config: Config) -> bool:

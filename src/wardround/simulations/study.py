@@ -26,7 +26,7 @@ class Study:
     """What is varied, and what everything else is.
 
     Attributes:
-        base: settings of every run, but for what is varied.
+        base: settings of every run, except for what is varied.
         name: what the study is called.
         units: what is protected; empty stands for the base's. Each has an epsilon of its own kind.
         placements: where the noise is added.

@@ -22,10 +22,12 @@ from wardround.simulations.study import StudyRun
 
 __all__ = ["HOSPITAL_COLUMNS", "RESULT_COLUMNS", "finish_run", "read_result"]
 
+_ATTACK_FIGURES = ("coin_toss_accuracy", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 RESULT_COLUMNS = (
     *("placement", "unit", "noise_multiplier", "target_epsilon", "seed", "baseline", "epsilon_max", "epsilon_total"),
     *("accuracy", "auc", "seconds", "run", "status", "num_rounds", "task"),
-    *("epsilon_server", "epsilon_hospital", "epsilon_recipient", "relation"),
+    *("epsilon_server", "epsilon_hospital", "epsilon_recipient", "relation", "target_delta", "gdp_mu"),
+    *_ATTACK_FIGURES,
 )
 """accuracy is r2 where the task is regression, as in a run's own tables."""
 HOSPITAL_COLUMNS = (
@@ -90,6 +92,9 @@ def _result_of_run(study_run: StudyRun, summary: Mapping[str, Any], last_rows: l
         "task": summary["task"],
         **{f"epsilon_{reader}": value for reader, value in epsilon["readers"].items()},
     }
+    if not study_run.baseline:
+        row |= {key: (summary.get("attacker") or {}).get(key) for key in ("gdp_mu", *_ATTACK_FIGURES)}
+        row["target_delta"] = epsilon["target_delta"]
     hospitals = [
         labels
         | {

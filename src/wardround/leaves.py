@@ -1,0 +1,96 @@
+"""What may leave a hospital, on what grounds, and in which runs: every field of a reply, with a sentence for people.
+
+What is left out on purpose: how a field travels (see `wire`) and what it means to the server (see `rounds`).
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = [
+    "CHARGED",
+    "GROUNDS",
+    "INDEPENDENT",
+    "LEAVES_HOSPITAL",
+    "PUBLIC",
+    "SENTENCES",
+    "SIMULATION_ONLY",
+    "fields_sent",
+]
+
+CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
+INDEPENDENT = "independent of the data"
+GROUNDS: Mapping[str, str] = MappingProxyType(
+    {
+        CHARGED: "carries noise, or noise is added to its sum; its cost is in the epsilon above",
+        PUBLIC: "taken to be public; epsilon does not cover it",
+        SIMULATION_ONLY: "measured for research on data that the researcher holds; epsilon does not cover it",
+        INDEPENDENT: "keys and shares of secure aggregation, drawn at random; they tell nothing of the data",
+    }
+)
+"""What each ground means."""
+
+_FIELDS = (
+    ("arrays", CHARGED, "what the hospital learned in the round: parameters of the model, or its part of their change"),
+    ("hospital-id", PUBLIC, "the hospital's name"),
+    ("round-number", PUBLIC, "the number of the round"),
+    ("num-train", PUBLIC, "how many records it trains on"),
+    ("num-test", PUBLIC, "how many records it tests on"),
+    ("num-examples", PUBLIC, "how many records a reply is about"),
+    ("task", PUBLIC, "whether a class or a number is predicted"),
+    ("input-shape", PUBLIC, "how many features a record has"),
+    ("num-outputs", PUBLIC, "how many classes are told apart"),
+    ("hospitals-per-patient", PUBLIC, "how many hospitals may hold rows of one patient"),
+    ("record-is", PUBLIC, "whether a record is a row or all rows of a patient"),
+    ("own-statistics", PUBLIC, "whether it standardised its features by means and deviations of its own"),
+    ("sample-rate", PUBLIC, "how large a share of the records each step drew"),
+    ("num-steps", PUBLIC, "how many steps it trained"),
+    ("num-noise-draws", PUBLIC, "how often it added noise"),
+    ("noise-multiplier", PUBLIC, "how strong the noise was"),
+    ("fingerprint", SIMULATION_ONLY, "a digest that shows whether its training records are the same as before"),
+    ("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),
+    ("num-scrubbed", SIMULATION_ONLY, "how many gradients were left out because they were not finite"),
+    ("loss", SIMULATION_ONLY, "the loss on its training and test records"),
+    ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, or r2"),
+    ("auc", SIMULATION_ONLY, "how well the model ranks its test records (AUC)"),
+    ("majority-accuracy", SIMULATION_ONLY, "the score of always giving its most frequent answer"),
+    ("seconds", SIMULATION_ONLY, "how long it trained"),
+    ("error", SIMULATION_ONLY, "the text of an error, where one stopped it"),
+    ("name", PUBLIC, "the hospital's name, beside its keys"),
+    ("sealing-key", INDEPENDENT, "a public key, by which others send it sealed shares"),
+    ("masking-key", INDEPENDENT, "a public key, from which it and others agree on masks"),
+    ("signature", INDEPENDENT, "its signature under what it sends"),
+    ("receivers", INDEPENDENT, "which hospitals its shares are for"),
+    ("sealed", INDEPENDENT, "shares of its mask seeds, sealed so that only their receivers can read them"),
+    ("commitment", INDEPENDENT, "a digest that binds it to its mask seed"),
+    ("seeds-of", INDEPENDENT, "whose mask seeds it gives a share of, since these hospitals answered"),
+    ("seed-shares", INDEPENDENT, "its shares of those seeds"),
+    ("keys-of", INDEPENDENT, "whose masking keys it gives a share of, since these hospitals fell silent"),
+    ("key-shares", INDEPENDENT, "its shares of those keys"),
+)
+_SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
+
+LEAVES_HOSPITAL: Mapping[str, str] = MappingProxyType({name: ground for name, ground, _ in _FIELDS})
+"""Everything a reply may carry, and on what grounds: charged to the ledger, public by decision (stated in
+docs/decisions), independent of the data (keys and shares of secure aggregation), or sent by simulated hospitals only.
+"arrays" are the parameters, or what the cell of unit x placement sends in their place (`privacy.mechanisms`), which
+includes the count of adaptive clipping."""
+
+SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sentence in _FIELDS})
+"""The same fields in words for people."""
+
+
+def fields_sent(*, protocol: str, task: str, failed: bool = False) -> dict[str, str]:
+    """Return the fields that a run's replies carried, with their grounds.
+
+    Args:
+        protocol: "plain", "secure-sum" or "secagg+"; keys and shares travel with the last alone.
+        task: "classification" or "regression", which has no AUC.
+        failed: whether a hospital reported an error.
+
+    >>> "sealing-key" in fields_sent(protocol="plain", task="regression")
+    False
+    """
+    left_out = set() if protocol == "secagg+" else set(_SECURE_SUM)
+    left_out |= {"auc"} if task == "regression" else set()
+    left_out |= set() if failed else {"error"}
+    return {name: ground for name, ground in LEAVES_HOSPITAL.items() if name not in left_out}

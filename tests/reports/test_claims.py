@@ -1,0 +1,145 @@
+"""Whatever changes a claim stands beside it: in the headline's paragraph, in the terminal, and on a study's page."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from test_report import text_of
+
+from wardround.privacy.cell_words import cell_words
+from wardround.privacy.mechanisms import MECHANISMS, READERS
+from wardround.reports import print_summary, write_report
+from wardround.reports.folder import read_run
+from wardround.reports.words import headline, privacy_sentence
+
+WriteRun = Callable[..., Path]
+ATTACKER = {
+    "coin_toss_accuracy": 0.6913,
+    "tpr_at_fpr_0.01": 0.0957,
+    "tpr_at_fpr_0.001": 0.0151,
+    "gdp_mu": 1.0477,
+    "gdp_mu_error": 0.003,
+    "by": "pld",
+}
+
+
+def printed(folder: Path, width: int = 400) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_summary(folder, console)
+    assert isinstance(console.file, io.StringIO)
+    return " ".join(console.file.getvalue().split())
+
+
+def change(folder: Path, **changes: Any) -> Path:
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["epsilon"] |= changes.pop("epsilon", {})
+    path.write_text(json.dumps(summary | changes))
+    return folder
+
+
+def test_the_delta_beside_an_epsilon_is_the_one_it_is_stated_at(write_run: WriteRun) -> None:
+    own = {"Cleveland": 1e-3, "Hungary": 1e-4, "Long Beach VA": 1e-5, "Switzerland": 1e-6}
+    folder = change(write_run(), target_delta=own, epsilon={"total": 1.96, "max": 1.96, "target_delta": 1e-6})
+    assert (
+        "Epsilon is at most 1.96 for a patient whose records lie in one hospital only, at delta 1e-6"
+        in (headline(read_run(folder))[1])
+    )
+    assert "at epsilon <= 1.96 and delta 1e-6" in printed(folder)
+    assert re.search(r"Cleveland 199 .* 1e-3 ", printed(folder)) and re.search(r"all 4 .* 1e-6 1\.96 ", printed(folder))
+    rows = re.findall(r'<tr>\s*<th scope="row" data-value="([^"]+)">.*?</tr>', write_report(folder).read_text(), re.S)
+    assert rows == sorted(own)
+    assert {hospital.name: hospital.target_delta for hospital in read_run(folder).hospitals} == own
+
+
+def test_a_delta_that_is_not_recorded_is_not_chosen(write_run: WriteRun) -> None:
+    folder = change(write_run(), target_delta={"Cleveland": 1e-3, "Hungary": 1e-6}, epsilon={"total": 1.96})
+    assert "delta not recorded" in privacy_sentence(read_run(folder))
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence", "is_said"),
+    [
+        ({"own_statistics": True}, "the means and deviations by which each hospital standardised", True),
+        ({"own_statistics": False}, "the means and deviations by which each hospital standardised", False),
+        ({"noise": "seeded"}, "whoever knows the seed can take it out", True),
+        ({"noise": "system"}, "whoever knows the seed can take it out", False),
+        ({"protocol": "secure-sum"}, "is acted out by the simulation", True),
+        ({"protocol": "secagg+"}, "is acted out by the simulation", False),
+        ({"record_is": "row"}, "a patient with several rows is protected less", True),
+        ({"record_is": "patient"}, "a patient with several rows is protected less", False),
+        ({"num_rounds_lost": 2}, "are 2 rounds whose result the model does not have", True),
+        ({"num_rounds_lost": 0}, "whose result the model does not have", False),
+        ({"status": "stopped-at-budget"}, "The run stopped at its budget", True),
+        ({"status": "interrupted"}, "a round under way is charged, and not in this figure", True),
+    ],
+)
+def test_what_changes_the_claim_stands_in_its_paragraph(
+    write_run: WriteRun, facts: dict[str, Any], sentence: str, is_said: bool
+) -> None:
+    folder = write_run(**facts)
+    paragraph = re.search(r'<p class="lead">(.*?)</p>', write_report(folder).read_text(), re.DOTALL)
+    assert paragraph is not None
+    assert (sentence in paragraph[1]) == is_said
+    assert (sentence in printed(folder)) == is_said
+
+
+@pytest.mark.parametrize(("record_is", "unit"), [("patient", "one patient"), ("row", "one record")])
+def test_the_unit_is_the_patient_where_it_is(write_run: WriteRun, record_is: str, unit: str) -> None:
+    folder = write_run(record_is=record_is)
+    assert f"Protected: {unit}" in printed(folder)
+    assert headline(read_run(folder))[1].startswith(f"Protected is {unit}")
+    assert f"Training {'patients' if record_is == 'patient' else 'records'}" in text_of(write_report(folder))
+
+
+def test_attackers_are_quoted_for_every_reader(write_run: WriteRun) -> None:
+    readers = {"server": ATTACKER, "hospital": ATTACKER | {"coin_toss_accuracy": 0.7041}, "recipient": ATTACKER}
+    folder = write_run(attacker=ATTACKER, attackers=readers, gdp_mu=1.0477)
+    text = text_of(write_report(folder))
+    assert "guesses right at most 692 times in 1000" in text
+    assert "70.5 %" in text and text.count("69.2 %") == 2
+    assert "Gaussian-DP mu 1.05, error of the fit 0.003" in text
+    assert "guesses right at most 692 times in 1000" in printed(folder)
+
+
+def test_no_figure_of_an_attacker_is_derived_from_epsilon(write_run: WriteRun) -> None:
+    folder = write_run(attacker={"coin_toss_accuracy": None, "by": "pld"}, gdp_mu=None, gdp_mu_reason="no one fits")
+    text = text_of(write_report(folder))
+    assert "coin toss" not in text and "Guesses right" not in text
+    assert "Gaussian-DP mu no one fits" in text
+    assert "coin toss" not in printed(folder)
+
+
+def test_the_terms_have_trust_clip_dates_and_the_version_of_the_data(write_run: WriteRun) -> None:
+    notes = ["source: Heart Disease, version 3, sha256 verified", "normalisation: constants"]
+    dates = ["2026-11-25 09:00", "2026-11-25 10:30"]
+    text = text_of(write_report(write_run(notes=notes, dates=dates, max_grad_norm=0.5)))
+    for term in (
+        "Trust model Nobody outside the hospital is trusted",
+        "Clip each record's gradient to at most 0.5 (L2 norm)",
+        "Date 2026-11-25 09:00 to 10:30 UTC",
+        "Data Heart Disease, version 3, sha256 verified",
+    ):
+        assert re.sub(r"\s+", " ", term) in text
+
+
+@pytest.mark.parametrize(("noise", "source"), [("seeded", "the seed"), ("system", "the operating system")])
+def test_the_page_says_where_the_noise_was_drawn_from(write_run: WriteRun, noise: str, source: str) -> None:
+    assert f"Noise is drawn from {source}" in text_of(write_report(write_run(noise=noise)))
+
+
+@pytest.mark.parametrize(("unit", "placement"), [*MECHANISMS, ("record", "none")])
+@pytest.mark.parametrize("protocol", ["plain", "secure-sum", "secagg+"])
+def test_every_cell_has_words_for_everything(unit: str, placement: str, protocol: str) -> None:
+    words = cell_words(unit, placement, "patient", protocol)
+    assert words.unit == ("patient" if unit == "record" else "hospital")
+    assert all((words.protected, words.noise, words.sent, words.trust))
+    assert set(words.sees) == set(READERS) and all(words.sees.values())
+    if (unit, placement) in MECHANISMS:
+        learns_all = MECHANISMS[unit, placement].noise_against("server", 1.0, 2) == 0
+        assert ("not against the server" in words.trust) == learns_all

@@ -1,0 +1,40 @@
+"""The doors from Python and from Flower leave what the command line leaves: a run's folder with its page."""
+
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+from small_runs import small_config
+
+import wardround
+from wardround.clients.app import make_client_app
+from wardround.config import config_to_toml
+from wardround.datasets import load_federation
+from wardround.flower import app
+from wardround.simulations.inline import InlineGrid
+from wardround.simulations.nodes import Node
+
+
+def test_a_run_from_python_has_its_page_and_says_in_one_line_what_it_was(tmp_path: Path) -> None:
+    said: list[str] = []
+    finished = wardround.run(small_config(training={"num-rounds": 1}), out=tmp_path / "run", say=said.append)
+    assert "Epsilon is at most" in (tmp_path / "run" / "report.html").read_text()
+    assert repr(finished).startswith("Run('") and "done after round 1, epsilon " in repr(finished)
+    assert len(repr(finished)) < 150 + len(str(tmp_path)) and "\n" not in repr(finished)
+    assert said[0] == "reading breast-cancer"
+    (tmp_path / "run" / "report.html").unlink()
+    wardround.resume(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_run_under_flower_has_its_page(tmp_path: Path) -> None:
+    config = small_config(training={"num-rounds": 1})
+    (tmp_path / "c.toml").write_text(config_to_toml(config))
+    federation = load_federation(config.federation)
+    nodes = [
+        Node(node_id=index + 1, node_config={"partition-id": index, "num-partitions": 3}, load=1.0)
+        for index in range(3)
+    ]
+    grid = InlineGrid(lambda: make_client_app(config, federation), nodes, {})
+    settings = {"config": str(tmp_path / "c.toml"), "out": str(tmp_path / "run"), "num-nodes": 3}
+    app(grid, Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=settings))
+    assert "Epsilon is at most" in (tmp_path / "run" / "report.html").read_text()
