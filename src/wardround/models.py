@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from wardround.config import ModelConfig
 from wardround.errors import ConfigError, UpdateError, WardroundError
 
-__all__ = ["build_model", "load_parameters", "parameters_of"]
+__all__ = ["ResidualBlock", "build_model", "load_parameters", "parameters_of"]
 
 _VGG19_STAGES = (2, 2, 4, 4, 4)  # convolutions a stage: Simonyan and Zisserman 2015, table 1, column E
 
@@ -218,8 +218,8 @@ def _resnet18(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: in
     for stage in range(4):
         channels_out = width * 2**stage
         blocks += [
-            _ResidualBlock(channels_in, channels_out, stride=1 if stage == 0 else 2),
-            _ResidualBlock(channels_out, channels_out, stride=1),
+            ResidualBlock(channels_in, channels_out, stride=1 if stage == 0 else 2),
+            ResidualBlock(channels_out, channels_out, stride=1),
         ]
         channels_in = channels_out
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels_in, num_outputs)]
@@ -239,7 +239,9 @@ def _vgg19(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) 
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels_in, num_outputs))
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016, figure 2); records stay apart if they do in its parts."""
+
     def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
@@ -256,6 +258,7 @@ class _ResidualBlock(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return relu(body + shortcut) of images (n, channels, height, width)."""
         return torch.relu(self.body(images) + self.shortcut(images))
 
 

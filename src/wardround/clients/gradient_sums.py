@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wardround.clients.clipped_sums import sum_of
 from wardround.clients.gradients import GhostOptimizer, PrivateOptimizer
 from wardround.privacy.integers import round_within
 
@@ -21,12 +22,12 @@ _BLOCK_FLOATS = 2**22  # of float64 gradients that are rounded at a time
 
 
 class _KeptSum:
-    """Keeps the clipped sum instead of a noisy step."""
+    """Keeps the clipped sum, in float64, instead of a noisy step."""
 
     gradient_sum: Sequence[Tensor] = ()
 
     def add_noise(self: Any) -> None:
-        self.gradient_sum = [parameter.summed_grad.detach().clone().view_as(parameter) for parameter in self.params]
+        self.gradient_sum = [sum_of(parameter) for parameter in self.params]
         for parameter in self.params:
             parameter.grad = torch.zeros_like(parameter)
 
@@ -57,7 +58,7 @@ class RoundedSum(_KeptSum, PrivateOptimizer):
         rows = max(1, _BLOCK_FLOATS // max(1, len(self.integer_sum)))
         for start in range(0, len(factors), rows):
             part = slice(start, start + rows)
-            clipped = [(factors[part, None] * gradient[part]).double().cpu().numpy() for gradient in gradients]
+            clipped = [(factors[part, None] * gradient[part].double()).cpu().numpy() for gradient in gradients]
             self.integer_sum += self._rounded(np.concatenate(clipped, axis=1)).sum(axis=0)
         super().add_up([gradient.new_zeros(0, gradient.shape[1]) for gradient in gradients], factors[:0])
 

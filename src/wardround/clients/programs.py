@@ -1,0 +1,269 @@
+"""A model's code turned into a program of one record, before any record is seen; the code itself never meets data.
+
+The forward, the loss and their gradient are recorded once for one empty record: tensors that have shapes and no
+values. What is recorded is a list of the framework's own operations, and only that list is run on patients, under
+`vmap` over the records of a batch. So no record can see another, and nothing that a forward does on the side (an
+attribute, a list, a cache, a file) can carry anything from one record, batch, round or hospital to the next: it isn't
+there when the data is. What can't be recorded as a pure function is refused. What is left out on purpose: batches.
+"""
+
+import copy
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+)
+from torch.func import functional_call, functionalize, vmap
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from wardround.clients.memories import memory_of
+from wardround.errors import ConfigError, WardroundError
+
+__all__ = ["RecordProgram", "ScoringModule", "record_program"]
+
+_RANDOM = {"bernoulli", "rand", "randn", "rand_like", "randn_like", "normal_functional", "native_dropout", "uniform"}
+_EMPTY = {
+    "aten::empty": torch.ops.aten.zeros.default,
+    "aten::empty_like": torch.ops.aten.zeros_like.default,
+    "aten::new_empty": torch.ops.aten.new_zeros.default,
+}
+"""Memory that nobody wrote to may hold what was there before: another record's. It is zeroed instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecordProgram:
+    """What a model does with one record: its gradient in training mode, its outputs in evaluation mode.
+
+    Attributes:
+        parameters: the trainable ones, read anew at every call.
+        constants: frozen parameters and buffers, as they were before training; never written to.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    constants: tuple[Tensor, ...]
+    gradient: GraphModule
+    scores: GraphModule
+
+    def gradients_of(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Leave every record's gradient (n, ...) in each parameter's `grad_sample`, and return the losses (n,).
+
+        Random layers draw anew for every record.
+
+        Args:
+            features: (n, ...), n >= 1.
+            labels: (n,).
+        """
+        run = vmap(self.gradient, in_dims=(None, None, 0, 0), randomness="different")
+        gradients, losses = run(*self._fixed(), features.unsqueeze(1), labels.unsqueeze(1))
+        for parameter, rows in zip(self.parameters, gradients, strict=True):
+            parameter.grad_sample = rows
+        return losses.squeeze(1)  # type: ignore[no-any-return]
+
+    def outputs_of(self, features: Tensor) -> Tensor:
+        """Return the outputs (n, k) of records (n, ...), n >= 1, in evaluation mode."""
+        run = vmap(self.scores, in_dims=(None, None, 0), randomness="different")
+        return run(*self._fixed(), features.unsqueeze(1)).squeeze(1)  # type: ignore[no-any-return]
+
+    def _fixed(self) -> tuple[list[Tensor], list[Tensor]]:
+        return [parameter.detach() for parameter in self.parameters], list(self.constants)
+
+
+class ScoringModule(nn.Module):
+    """A program's outputs in the form of a module."""
+
+    def __init__(self, program: RecordProgram) -> None:
+        """Score with the program."""
+        super().__init__()
+        self._program = program
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs (n, k) of records (n, ...)."""
+        return self._program.outputs_of(features)
+
+
+def record_program(
+    model: nn.Module,
+    record_shape: tuple[int, ...],
+    label_type: torch.dtype,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> RecordProgram:
+    """Return the program of a model, whose parameters it shares.
+
+    The model's code runs here, on copies and on tensors without values, twice for each mode: what differs between two
+    runs, or is written anywhere in the module, is state that a program of one record can't have.
+
+    Args:
+        model: on the device that it will be trained on.
+        record_shape: of one record.
+        label_type: of the labels.
+        loss: (outputs (n, k), labels (n,)) -> (n,).
+
+    Raises:
+        ConfigError: the model can't be run record by record, and why.
+    """
+    _refuse_parameter_hooks(model)
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    constants = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    constants |= {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    device = next(iter(parameters.values())).device
+    record = torch.zeros((1, *record_shape), device=device)
+    label = torch.zeros(1, dtype=label_type, device=device)
+    fixed = ([p.detach() for p in parameters.values()], list(constants.values()))
+    names = (tuple(parameters), tuple(constants))
+
+    def gradient(copied: nn.Module) -> Callable[..., Any]:
+        return _gradient_of(copied.train(), names, loss)
+
+    def scores(copied: nn.Module) -> Callable[..., Any]:
+        return _scores_of(copied.eval(), names)
+
+    return RecordProgram(
+        parameters=tuple(parameters.values()),
+        constants=tuple(constants.values()),
+        gradient=_recorded(model, gradient, (*fixed, record, label)),
+        scores=_recorded(model, scores, (*fixed, record)),
+    )
+
+
+def _gradient_of(model: nn.Module, names: tuple[tuple[str, ...], tuple[str, ...]], loss: Any) -> Callable[..., Any]:
+    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor) -> Any:
+        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
+        with torch.enable_grad():
+            losses = loss(functional_call(model, _by_name(names, leaves, constants), (record,)), label)
+            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        gradients = [
+            torch.zeros_like(leaf) if rows is None else rows for leaf, rows in zip(leaves, found, strict=True)
+        ]
+        return gradients, losses.detach()
+
+    return run
+
+
+def _scores_of(model: nn.Module, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Callable[..., Any]:
+    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
+        with torch.no_grad():
+            return functional_call(model, _by_name(names, parameters, constants), (record,))
+
+    return run
+
+
+def _by_name(
+    names: tuple[tuple[str, ...], tuple[str, ...]], parameters: list[Tensor], constants: list[Tensor]
+) -> Mapping[str, Tensor]:
+    return dict(zip(names[0], parameters, strict=True)) | dict(zip(names[1], constants, strict=True))
+
+
+def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], given: tuple[Any, ...]) -> GraphModule:
+    """Record twice, each time on a fresh copy, and return the program if both are the same pure function."""
+    try:
+        copied = copy.deepcopy(model)
+        run = of(copied)
+        before = memory_of(copied)
+        first = _once(run, given)
+        if changed := memory_of(copied).differs_from(before):
+            raise _refused(f"it writes to {changed} in its forward, which would outlive the call")
+        second = _once(of(copy.deepcopy(model)), given)
+    except WardroundError:
+        raise
+    except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
+        raise _refused("what it does next depends on the values of a record (an if, a loop, .item())") from error
+    except DynamicOutputShapeException as error:
+        raise _refused("the shape of something in it depends on the values of a record") from error
+    except Exception as error:
+        raise _refused(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from error
+    if not _same(first, second):
+        raise _refused("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
+    return first
+
+
+def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+            _check_pure(as_written, writes=False)
+            recorded = make_fx(functionalize(as_written), tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+    _check_pure(recorded, writes=True)
+    _zero_what_is_empty(recorded)
+    return recorded
+
+
+def _check_pure(recorded: GraphModule, *, writes: bool) -> None:
+    """Refuse what is not a function of a record, the parameters, the constants and fresh random numbers.
+
+    Args:
+        recorded: the program.
+        writes: refuse writes too; before functionalisation those within the call are none.
+    """
+    for node in recorded.graph.nodes:
+        if node.op == "get_attr":
+            _check_constant(recorded, node)
+        elif node.op == "call_module":
+            raise _refused("it calls a module in a way that can't be recorded")
+        elif node.op == "call_function" and node.target is not operator.getitem:
+            _check_operation(node, writes=writes)
+
+
+def _check_constant(recorded: GraphModule, node: Node) -> None:
+    value = operator.attrgetter(str(node.target))(recorded)
+    if not isinstance(value, Tensor) or isinstance(value, FakeTensor):
+        raise _refused("it uses something of an earlier call")
+
+
+def _check_operation(node: Node, *, writes: bool) -> None:
+    operation = node.target
+    if not isinstance(operation, torch._ops.OpOverload) or operation.namespace not in ("aten", "prims"):
+        raise _refused(f"it calls {operation}, which is not one of the framework's own operations")
+    name = operation._schema.name.split("::")[1]
+    if any(isinstance(value, torch.Generator) for value in (*node.args, *node.kwargs.values())):
+        raise _refused("it draws from a generator of its own, which would outlive the call")
+    if writes and operation._schema.is_mutable:
+        raise _refused("it writes into a buffer, a parameter or another tensor that outlives the call")
+    if torch.Tag.nondeterministic_seeded in operation.tags and name.rstrip("_") not in _RANDOM:
+        raise _refused(f"it draws with {name}, whose number of draws may depend on a record")
+    if name.startswith(("empty", "new_empty")) and operation._schema.name not in _EMPTY:
+        raise _refused(f"it reads memory that was not written to ({name})")
+
+
+def _zero_what_is_empty(recorded: GraphModule) -> None:
+    for node in recorded.graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            node.target = _EMPTY.get(node.target._schema.name, node.target)
+            if node.target in _EMPTY.values():
+                node.kwargs = {key: value for key, value in node.kwargs.items() if key != "memory_format"}
+    recorded.recompile()
+
+
+def _same(first: GraphModule, second: GraphModule) -> bool:
+    constants, others = dict(first.named_buffers()), dict(second.named_buffers())
+    return (
+        first.code == second.code
+        and constants.keys() == others.keys()
+        and all(torch.equal(value.nan_to_num(), others[name].nan_to_num()) for name, value in constants.items())
+    )
+
+
+def _refuse_parameter_hooks(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise _refused(f"its parameter {name} has hooks, which a gradient by record would pass by")
+
+
+def _refused(reason: str) -> ConfigError:
+    return ConfigError(
+        f"the model can't be run record by record: {reason}. Write its forward as a function of the record and the "
+        'parameters alone, or set [privacy] placement = "none"'
+    )
