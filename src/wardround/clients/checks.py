@@ -169,7 +169,7 @@ def _check_carries_nothing(model: nn.Module, features: Tensor, labels: Tensor, l
         raise
     except Exception as error:
         raise ConfigError(
-            f"the model can't be trained on records of this shape: {type(error).__name__}: {error}: correct its forward "
+            f"the model can't be trained on such records: {type(error).__name__}: {error}: correct its forward "
             "([model] name)"
         ) from error
     if not torch.equal(first.nan_to_num(), again.nan_to_num()):

@@ -27,7 +27,13 @@ _POOLS = {
 _DIMENSIONS: dict[type[nn.Module], int] = {**_CONVOLUTIONS, **_DROPOUTS, **_POOLS}
 """Dimensions of a batch for these layers; with one less they would take the records for channels."""
 
-_ALONG_A_DIMENSION = {nn.Softmax: "dim", nn.LogSoftmax: "dim", nn.Softmin: "dim", nn.GLU: "dim", nn.Flatten: "start_dim"}
+_ALONG_A_DIMENSION = {
+    nn.Softmax: "dim",
+    nn.LogSoftmax: "dim",
+    nn.Softmin: "dim",
+    nn.GLU: "dim",
+    nn.Flatten: "start_dim",
+}
 _ELEMENTWISE = {
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
     nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanhshrink,

@@ -43,10 +43,14 @@ class HeldModel:
             protects_records: whether test records are scored one by one where the forward is the model's own.
 
         Raises:
-            ConfigError: the model can't be copied.
+            ConfigError: the model can't be copied, or not as it is.
         """
+        for name, parameter in model.named_parameters():
+            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+                raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
+        # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
-        self.now = model.to(device)
+        self.now = fresh_copy(model).to(device)
         self._device = device
         self._asked = asked
         self._loss = loss

@@ -9,7 +9,8 @@ there when the data is. What can't be recorded as a pure function is refused. Wh
 
 import copy
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensor,
 )
-from torch.func import functional_call, functionalize, vmap
+from torch.func import functionalize, vmap
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -30,7 +31,10 @@ from wardround.errors import ConfigError, WardroundError
 
 __all__ = ["RecordProgram", "ScoringModule", "record_program"]
 
+_Names = tuple[tuple[str, ...], tuple[str, ...]]  # of trainable parameters, of frozen ones and buffers
 _RANDOM = {"bernoulli", "rand", "randn", "rand_like", "randn_like", "normal_functional", "native_dropout", "uniform"}
+_RAISING = {"_linalg_check_errors", "_assert_async", "_functional_assert_async", "_assert_scalar"}
+_WRITES = "it writes into a buffer, a parameter or another tensor that outlives the call"
 _EMPTY = {
     "aten::empty": torch.ops.aten.zeros.default,
     "aten::empty_like": torch.ops.aten.zeros_like.default,
@@ -110,7 +114,6 @@ def record_program(
     Raises:
         ConfigError: the model can't be run record by record, and why.
     """
-    _refuse_parameter_hooks(model)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     constants = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
     constants |= {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
@@ -126,40 +129,76 @@ def record_program(
     def scores(copied: nn.Module) -> Callable[..., Any]:
         return _scores_of(copied.eval(), names)
 
-    return RecordProgram(
+    program = RecordProgram(
         parameters=tuple(parameters.values()),
         constants=tuple(constants.values()),
         gradient=_recorded(model, gradient, (*fixed, record, label)),
         scores=_recorded(model, scores, (*fixed, record)),
     )
+    _try(program, record.repeat(2, *(1 for _ in record_shape)), label.repeat(2))
+    return program
 
 
-def _gradient_of(model: nn.Module, names: tuple[tuple[str, ...], tuple[str, ...]], loss: Any) -> Callable[..., Any]:
+def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
+    """Run two empty records, so that an operation that vmap can't serve is found before any data is."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            program.gradients_of(records, labels)
+            program.outputs_of(records)
+    except Exception as error:
+        raise _refused(f"{type(error).__name__}: {_first_line(error)}") from error
+    finally:
+        for parameter in program.parameters:
+            parameter.grad_sample = None
+
+
+def _gradient_of(model: nn.Module, names: _Names, loss: Any) -> Callable[..., Any]:
+    slots = _slots(model, names)
+
     def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor) -> Any:
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
-        with torch.enable_grad():
-            losses = loss(functional_call(model, _by_name(names, leaves, constants), (record,)), label)
+        with torch.enable_grad(), _filled(slots, [*leaves, *constants]):
+            losses = loss(model(record), label)
             found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-        gradients = [
-            torch.zeros_like(leaf) if rows is None else rows for leaf, rows in zip(leaves, found, strict=True)
-        ]
+        gradients = [torch.zeros_like(leaf) if rows is None else rows for leaf, rows in zip(leaves, found, strict=True)]
         return gradients, losses.detach()
 
     return run
 
 
-def _scores_of(model: nn.Module, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Callable[..., Any]:
+def _scores_of(model: nn.Module, names: _Names) -> Callable[..., Any]:
+    slots = _slots(model, names)
+
     def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
-        with torch.no_grad():
-            return functional_call(model, _by_name(names, parameters, constants), (record,))
+        with torch.no_grad(), _filled(slots, [*parameters, *constants]):
+            return model(record)
 
     return run
 
 
-def _by_name(
-    names: tuple[tuple[str, ...], tuple[str, ...]], parameters: list[Tensor], constants: list[Tensor]
-) -> Mapping[str, Tensor]:
-    return dict(zip(names[0], parameters, strict=True)) | dict(zip(names[1], constants, strict=True))
+def _slots(model: nn.Module, names: _Names) -> list[tuple[dict[str, Any], str, int]]:
+    """Return every place of a parameter or buffer, and its number among the names; shared ones have several."""
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    number_of = {id(tensors[name]): number for number, name in enumerate((*names[0], *names[1]))}
+    return [
+        (place, key, number_of[id(value)])
+        for module in model.modules()
+        for place in (module._parameters, module._buffers)
+        for key, value in place.items()
+        if value is not None
+    ]
+
+
+@contextmanager
+def _filled(slots: list[tuple[dict[str, Any], str, int]], tensors: list[Tensor]) -> Iterator[None]:
+    before = [place[key] for place, key, _ in slots]
+    try:
+        for place, key, number in slots:
+            place[key] = tensors[number]
+        yield
+    finally:
+        for (place, key, _), value in zip(slots, before, strict=True):
+            place[key] = value
 
 
 def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], given: tuple[Any, ...]) -> GraphModule:
@@ -179,7 +218,9 @@ def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], g
     except DynamicOutputShapeException as error:
         raise _refused("the shape of something in it depends on the values of a record") from error
     except Exception as error:
-        raise _refused(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from error
+        if "mutating a non-functional tensor" in str(error):
+            raise _refused(_WRITES) from error
+        raise _refused(f"{type(error).__name__}: {_first_line(error)}") from error
     if not _same(first, second):
         raise _refused("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
     return first
@@ -198,6 +239,9 @@ def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
     _check_pure(recorded, writes=True)
     _zero_what_is_empty(recorded)
+    for name, constant in list(recorded.named_buffers()):
+        # A copy of what the code holds: nobody else has it.
+        setattr(recorded, name, constant.detach().clone())
     return recorded
 
 
@@ -218,9 +262,13 @@ def _check_pure(recorded: GraphModule, *, writes: bool) -> None:
 
 
 def _check_constant(recorded: GraphModule, node: Node) -> None:
-    value = operator.attrgetter(str(node.target))(recorded)
+    value = getattr(recorded, str(node.target))
+    if isinstance(value, torch.Generator):
+        raise _refused("it draws from a generator of its own, which would outlive the call")
     if not isinstance(value, Tensor) or isinstance(value, FakeTensor):
         raise _refused("it uses something of an earlier call")
+    if value.requires_grad:
+        raise _refused("it uses a parameter that is not the module's own")
 
 
 def _check_operation(node: Node, *, writes: bool) -> None:
@@ -230,8 +278,14 @@ def _check_operation(node: Node, *, writes: bool) -> None:
     name = operation._schema.name.split("::")[1]
     if any(isinstance(value, torch.Generator) for value in (*node.args, *node.kwargs.values())):
         raise _refused("it draws from a generator of its own, which would outlive the call")
+    if name in _RAISING:
+        raise _refused(f"it stops at some records and not at others ({name})")
+    if torch.Tag.data_dependent_output in operation.tags:
+        raise _refused("what it does next depends on the values of a record (an if, a loop, .item())")
+    if torch.Tag.dynamic_output_shape in operation.tags:
+        raise _refused("the shape of something in it depends on the values of a record")
     if writes and operation._schema.is_mutable:
-        raise _refused("it writes into a buffer, a parameter or another tensor that outlives the call")
+        raise _refused(_WRITES)
     if torch.Tag.nondeterministic_seeded in operation.tags and name.rstrip("_") not in _RANDOM:
         raise _refused(f"it draws with {name}, whose number of draws may depend on a record")
     if name.startswith(("empty", "new_empty")) and operation._schema.name not in _EMPTY:
@@ -256,10 +310,8 @@ def _same(first: GraphModule, second: GraphModule) -> bool:
     )
 
 
-def _refuse_parameter_hooks(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise _refused(f"its parameter {name} has hooks, which a gradient by record would pass by")
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "").rstrip(".")
 
 
 def _refused(reason: str) -> ConfigError:

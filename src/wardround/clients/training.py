@@ -25,7 +25,6 @@ from wardround.clients.programs import RecordProgram
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import masked_sum, release_update
 from wardround.config import TrainingConfig
-from wardround.errors import ProtocolError
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.noise import GaussianNoise
@@ -209,7 +208,11 @@ class LocalTrainer:
         self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
     ) -> dict[str, Any]:
         noise = GaussianNoise(self._stream(NOISE, assignment), self.device)
-        kind = GhostOptimizer if self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost" else PrivateOptimizer
+        kind = (
+            GhostOptimizer
+            if self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost"
+            else PrivateOptimizer
+        )
         module, optimizer = self._private_optimizer(tensors, assignment, kind)
         optimizer.draw_from(noise)
         if proximal_mu:
