@@ -1,17 +1,18 @@
 """No record moves another's gradient, and nothing is carried on: held over models that try, in every mode."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from zoo import ADVERSARIES, NUM_FEATURES, NUM_RECORDS, SOUND
+from zoo import ADVERSARIES, NUM_FEATURES, NUM_RECORDS, REASONS, SOUND
 
 from wardround.clients.clipped_sums import CLIP_MARGIN
 from wardround.clients.evaluation import evaluate
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
-from wardround.errors import ConfigError, WardroundError
+from wardround.errors import WardroundError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
 
@@ -80,7 +81,6 @@ def largest_movement(factory, mode):
     moved = []
     for features in probes():
         whole, scrubbed_before = sum_of(trainer, arrays, features)
-        assert scrubbed_before == 0 or not np.isfinite(whole).all() or scrubbed_before <= NUM_RECORDS
         for index in (0, NUM_RECORDS - 1):
             without = features.clone()
             without[index] = torch.nan
@@ -94,9 +94,11 @@ def largest_movement(factory, mode):
 def test_a_record_moves_the_sum_by_no_more_than_the_clip_or_the_model_is_refused(name, mode):
     try:
         moved = largest_movement(ADVERSARIES[name], mode)
-    except WardroundError:
+    except WardroundError as error:
+        assert mode not in ("auto", "per-record") or REASONS[name] in str(error)
         return
     assert moved <= 1 + CLIP_MARGIN
+    assert name not in REASONS
 
 
 def after(factory, mode, *, other_hospital_first):
@@ -126,13 +128,68 @@ def test_nothing_is_carried_from_hospital_to_hospital(name, mode):
     assert scores == second_scores
 
 
-def test_most_adversaries_are_really_run_or_refused_with_a_reason():
-    outcomes = {}
-    for name, factory in ADVERSARIES.items():
-        try:
-            trainer = trainer_of(factory, "auto")
-            sum_of(trainer, random_parameters(trainer), probes()[1])
-            outcomes[name] = "runs"
-        except ConfigError as error:
-            outcomes[name] = str(error)
-    print(outcomes)
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_models_train_by_record_on_the_gradients_of_plain_differentiation(name):
+    if name in ("FunctionalDropout", "WeightTwice"):
+        pytest.skip("no two batches of random layers draw alike")
+    trainer, features = trainer_of(SOUND[name], "auto"), probes()[1]
+    arrays = random_parameters(trainer)
+    got, _ = sum_of(trainer, arrays, features)
+    model = copy.deepcopy(trainer.model).train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    want = np.zeros_like(got)
+    for index in range(NUM_RECORDS):
+        loss = torch.nn.functional.cross_entropy(model(features[[index]]), torch.tensor([index % 2]))
+        gradient = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, parameters)]).double().numpy()
+        want += gradient * min(1, CLIP / (np.linalg.norm(gradient) + 1e-6))
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("placement", ["local", "distributed", "central"])
+def test_sound_models_train_in_every_cell_in_parts_and_on_empty_batches(name, placement, monkeypatch):
+    trainer = trainer_of(SOUND[name], "auto")
+    arrays, data = parameters_of(trainer.model), tensors(probes()[1])
+    num_parameters = sum(array.size for array in arrays.values())
+    monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 4 * num_parameters)
+    changes = {"placement": placement, "num_steps": 3 if placement == "local" else 1}
+    if placement == "distributed":
+        changes |= {"scaled_norm": 900.0, "num_shares": 3, "dimension": num_parameters}
+    for rate in (1.0, 1e-9):
+        task = assignment(sample_rate=rate, expected_batch_size=rate * NUM_RECORDS, **changes)
+        sent, execution = trainer.train(arrays, data, task)
+        assert sent.keys() == arrays.keys()
+        assert execution.num_empty_batches == (changes["num_steps"] if rate < 1 else 0)
+
+
+def test_random_layers_draw_anew_for_every_record_and_every_batch():
+    features = torch.ones(NUM_RECORDS, NUM_FEATURES)
+    trainer = trainer_of(SOUND["FunctionalDropout"], "auto")
+    arrays = random_parameters(trainer)
+    data = HospitalTensors(
+        train_features=features,
+        train_labels=torch.zeros(NUM_RECORDS, dtype=torch.int64),
+        test_features=features,
+        test_labels=torch.zeros(NUM_RECORDS, dtype=torch.int64),
+    )
+    far = assignment(max_grad_norm=1e6, sensitivity=1e6)
+    one = dataclasses.replace(data, train_features=features[:1], train_labels=data.train_labels[:1])
+    sums = [trainer.train(arrays, each, far)[0]["head.weight"] for each in (data, one)]
+    # Were they to share their draws, six records alike would give six times the gradient of one.
+    assert not np.allclose(sums[0], NUM_RECORDS * sums[1], rtol=1e-3)
+    second = trainer.train(arrays, one, dataclasses.replace(far, round_number=2))[0]["head.weight"]
+    assert not np.allclose(second, sums[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["per-record", "functorch", "ew", "ghost"])
+@pytest.mark.parametrize(("name", "shape"), [("mlp", (6,)), ("cnn", (1, 9, 9)), ("resnet18", (3, 8, 8))])
+def test_by_record_is_what_opacus_computes(name, shape, mode):
+    sums = []
+    for each in ("hooks", mode):
+        model, _ = build_model(ModelConfig(name=name, width=8), input_shape=shape, num_outputs=2, seed=1)
+        trainer = LocalTrainer(model, TrainingConfig(grad_sample_mode=each), task="classification", seed=7)
+        features = torch.randn(8, *shape, generator=torch.Generator().manual_seed(1))
+        sent, _ = trainer.train(parameters_of(trainer.model), tensors(features), assignment())
+        sums.append(np.concatenate([array.ravel() for array in sent.values()]))
+    # Float32 through twenty normalised layers; in the others the gradients are the same to 1e-5.
+    np.testing.assert_allclose(sums[0], sums[1], atol=3e-4 if name == "resnet18" else 1e-5)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["ADVERSARIES", "NUM_FEATURES", "NUM_RECORDS", "SOUND"]
+__all__ = ["ADVERSARIES", "NUM_FEATURES", "NUM_RECORDS", "REASONS", "SOUND"]
 
 NUM_FEATURES, NUM_RECORDS = 6, 6
 _GLOBAL: list[torch.Tensor] = []
@@ -479,6 +479,18 @@ class MemoryOfAnyShape(TwoLayers):
         return hidden + torch.empty_strided((NUM_FEATURES,), (1,)).nan_to_num(0, 0, 0).clamp(-1, 1)
 
 
+class ReadsNeighbours(TwoLayers):
+    def mixed(self, hidden):
+        across = (self.inner.weight @ hidden.T).T
+        return hidden + torch.as_strided(across, (NUM_FEATURES,), (1,), 0)
+
+
+class WritesToAPart(TwoLayers):
+    def mixed(self, hidden):
+        hidden[:, 0] -= hidden[:, 0].mean()
+        return hidden
+
+
 class DrawsAsManyAsItLikes(TwoLayers):
     def mixed(self, hidden):
         return hidden + torch.poisson(hidden.detach().abs().clamp(max=1e3))
@@ -548,10 +560,54 @@ ADVERSARIES = {
         forward_on_the_instance, call_on_the_instance, sequence_subclass, softmax_over_the_batch,
         softmax_over_the_batch_from_behind, layer_norm_over_the_batch, records_as_channels, dropout_of_records,
         odd_setting, OwnGenerator, GeneratorThatIsSeeded, NumPyDetour, NumPyGenerator, PythonsRandom, MemoryOfNobody,
-        MemoryOfAnyShape, DrawsAsManyAsItLikes, Chosen, Nonzero, ReadsNumbers, OwnOperation, LooksBehindTheTransform,
+        MemoryOfAnyShape, ReadsNeighbours, WritesToAPart, DrawsAsManyAsItLikes, Chosen, Nonzero, ReadsNumbers, OwnOperation, LooksBehindTheTransform,
         lazy,
     )
 }  # fmt: skip
+
+
+_WRITES = "it writes into a buffer, a parameter or another tensor that outlives the call"
+_BY_VALUE = "what it does next depends on the values of a record"
+_EARLIER = "it uses something of an earlier call"
+REASONS = {
+    "MaxWhenLarge": _BY_VALUE,
+    "RunningMeanInABuffer": _WRITES,
+    "RunningMeanInAFrozenParameter": _WRITES,
+    "RunningMeanInATrainableParameter": _WRITES,
+    "RunningMeanInAnAttribute": "it writes to mean",
+    "RunningMeanInPlace": _WRITES,
+    "ListOfBatches": "it writes to batches.0",
+    "CounterOfBatches": "it writes to state.calls",
+    "GlobalList": _EARLIER,
+    "GlobalNumber": "its forward is not the same twice",
+    "closure": _EARLIER,
+    "DefaultArgument": _EARLIER,
+    "CopiesAreItself": "it writes to mean",
+    "caching_hook": _EARLIER,
+    "parameter_hook": "has hooks, which are not run here",
+    "batch_norm_subclass": "Expected more than 1 value per channel",
+    "WritesOnTheInput": _WRITES,
+    "spectral_norm": _WRITES,
+    "old_weight_norm": "can't be copied",
+    "call_on_the_instance": "a parameter that is not the module's own",
+    "layer_norm_over_the_batch": "normalized_shape",
+    "records_as_channels": "to have 6 channels",
+    "OwnGenerator": "a generator of its own",
+    "GeneratorThatIsSeeded": _BY_VALUE,
+    "NumPyDetour": ".numpy() is not supported",
+    "NumPyGenerator": "it writes to generator",
+    "PythonsRandom": "its forward is not the same twice",
+    "MemoryOfAnyShape": "memory that was not written to",
+    "ReadsNeighbours": "it reads memory by strides",
+    "WritesToAPart": "it reads memory",
+    "DrawsAsManyAsItLikes": "it draws with poisson",
+    "Chosen": "can't be run record by record",
+    "Nonzero": "depends on the values of a record",
+    "ReadsNumbers": _BY_VALUE,
+    "OwnOperation": "not one of the framework's own operations",
+    "lazy": "Expected more than 1 value per channel",
+}
+"""Why the others are refused; those that are missing run, each record by itself."""
 
 
 class Residual(TwoLayers):
@@ -594,9 +650,8 @@ class Block(nn.Module):
 
 class InPlace(TwoLayers):
     def mixed(self, hidden):
-        hidden = functional.relu(hidden, inplace=True)
-        hidden[:, 0] *= 2
-        return hidden
+        hidden *= 2
+        return functional.relu(hidden, inplace=True)
 
 
 class Recurrent(nn.Module):

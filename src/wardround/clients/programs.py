@@ -25,6 +25,7 @@ from torch.func import functionalize, vmap
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wardround.clients.memories import memory_of
 from wardround.errors import ConfigError, WardroundError
@@ -52,7 +53,7 @@ class RecordProgram:
         constants: frozen parameters and buffers, as they were before training; never written to.
     """
 
-    parameters: tuple[nn.Parameter, ...]
+    parameters: tuple[Any, ...]
     constants: tuple[Tensor, ...]
     gradient: GraphModule
     scores: GraphModule
@@ -230,7 +231,8 @@ def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.random.fork_rng(devices=[]):
+        # Attention in plain operations: its fused kernels have random numbers of their own, or can't be batched.
+        with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
             torch.manual_seed(0)
             as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
             _check_pure(as_written, writes=False)
@@ -288,6 +290,8 @@ def _check_operation(node: Node, *, writes: bool) -> None:
         raise _refused(_WRITES)
     if torch.Tag.nondeterministic_seeded in operation.tags and name.rstrip("_") not in _RANDOM:
         raise _refused(f"it draws with {name}, whose number of draws may depend on a record")
+    if writes and name.startswith(("as_strided", "_reshape_alias")):
+        raise _refused("it reads memory by strides, past what belongs to the record (as_strided, or a write to a part)")
     if name.startswith(("empty", "new_empty")) and operation._schema.name not in _EMPTY:
         raise _refused(f"it reads memory that was not written to ({name})")
 

@@ -25,13 +25,8 @@ def first_model(config: Config, federation: Federation) -> tuple[dict[str, Any],
     device = resolve_device(config.training.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
-    trainer = build_trainer(config, federation)  # refuses a model that can't be trusted
+    build_trainer(config, federation)  # refuses a model that can't be trusted
     arrays, facts = initial_model(config, hospital_profile(federation.hospitals[0], federation))
-    if config.privacy.placement != "none" and config.privacy.unit == "record":
-        mode = trainer.mode_for(federation.input_shape)
-        facts |= {"grad_sample_mode": mode.name, "grad_sample_reason": mode.reason}
-        if mode.name == "per-record":
-            facts |= {key: [*facts[key], mode.reason] for key in ("notes", "model_changes")}
     return arrays, facts | {
         "partition": federation.partition,
         "engine": config.simulation.engine,
