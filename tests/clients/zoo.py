@@ -547,24 +547,22 @@ def lazy():
     return model
 
 
-ADVERSARIES = {
-    factory.__name__: factory
-    for factory in (
-        MaxWhenLarge, MaxWhenLargeWithoutIf, MeanBeforeAZeroHead, RunningMeanInABuffer, RunningMeanInAFrozenParameter,
-        RunningMeanInATrainableParameter, RunningMeanInAnAttribute, RunningMeanInPlace, ListOfBatches,
-        CounterOfBatches, GlobalList, GlobalNumber, closure, DefaultArgument, CopiesAreItself, OldFunction, NewFunction,
-        MixingRule, WeightTwice, TiedLayers, tied_sequence, layer_twice, forward_hook, forward_pre_hook, backward_hook,
-        backward_pre_hook, parameter_hook, caching_hook, HookOnActivations, SortedOverTheBatch, SummedUpOverTheBatch,
-        Rolled, TransposedProduct, BatchNormByHand, BatchNormFunction, batch_norm_subclass, AttentionOverTheBatch,
-        TheFirstRecord, WritesOnTheInput, MoreForLargeBatches, spectral_norm, old_weight_norm, linear_subclass,
-        forward_on_the_instance, call_on_the_instance, sequence_subclass, softmax_over_the_batch,
-        softmax_over_the_batch_from_behind, layer_norm_over_the_batch, records_as_channels, dropout_of_records,
-        odd_setting, OwnGenerator, GeneratorThatIsSeeded, NumPyDetour, NumPyGenerator, PythonsRandom, MemoryOfNobody,
-        MemoryOfAnyShape, ReadsNeighbours, WritesToAPart, DrawsAsManyAsItLikes, Chosen, Nonzero, ReadsNumbers, OwnOperation, LooksBehindTheTransform,
-        lazy,
-    )
-}  # fmt: skip
-
+_ADVERSARIES = (
+    MaxWhenLarge, MaxWhenLargeWithoutIf, MeanBeforeAZeroHead, RunningMeanInABuffer,
+    RunningMeanInAFrozenParameter, RunningMeanInATrainableParameter, RunningMeanInAnAttribute,
+    RunningMeanInPlace, ListOfBatches, CounterOfBatches, GlobalList, GlobalNumber, closure, DefaultArgument,
+    CopiesAreItself, OldFunction, NewFunction, MixingRule, WeightTwice, TiedLayers, tied_sequence, layer_twice,
+    forward_hook, forward_pre_hook, backward_hook, backward_pre_hook, parameter_hook, caching_hook,
+    HookOnActivations, SortedOverTheBatch, SummedUpOverTheBatch, Rolled, TransposedProduct, BatchNormByHand,
+    BatchNormFunction, batch_norm_subclass, AttentionOverTheBatch, TheFirstRecord, WritesOnTheInput,
+    MoreForLargeBatches, spectral_norm, old_weight_norm, linear_subclass, forward_on_the_instance,
+    call_on_the_instance, sequence_subclass, softmax_over_the_batch, softmax_over_the_batch_from_behind,
+    layer_norm_over_the_batch, records_as_channels, dropout_of_records, odd_setting, OwnGenerator,
+    GeneratorThatIsSeeded, NumPyDetour, NumPyGenerator, PythonsRandom, MemoryOfNobody, MemoryOfAnyShape,
+    ReadsNeighbours, WritesToAPart, DrawsAsManyAsItLikes, Chosen, Nonzero, ReadsNumbers, OwnOperation,
+    LooksBehindTheTransform, lazy,
+)  # fmt: skip
+ADVERSARIES = {factory.__name__: factory for factory in _ADVERSARIES}
 
 _WRITES = "it writes into a buffer, a parameter or another tensor that outlives the call"
 _BY_VALUE = "what it does next depends on the values of a record"
