@@ -48,14 +48,29 @@ def test_decisions_are_numbered_without_gaps():
         assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Price")), page.name
 
 
+def _tests_in(path: Path) -> set[str]:
+    return set(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
+
+
+def test_every_claim_about_privacy_names_the_tests_that_hold_it():
+    text = (ROOT / "docs" / "privacy.md").read_text()
+    rows = [line for line in text.split("## Claims")[1].split("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for row in rows:
+        held_by = row.strip(" |").split(" | ")[-1]
+        files = [ROOT / path for path in re.findall(r"`(tests/[\w/]+\.py)`", held_by)]
+        assert files, row
+        assert all(path.is_file() for path in files), row
+        named = set(re.findall(r"`(test_\w+)`", held_by))
+        assert named <= {name for path in files for name in _tests_in(path)}, row
+        # Nothing is named in a way that is not checked.
+        assert held_by.count("`") == 2 * (len(files) + len(re.findall(r"`test_\w+`", held_by))), row
+
+
 def test_every_line_of_the_threat_model_names_a_test_that_exists():
     text = (ROOT / "docs" / "security.md").read_text()
     rows = [line for line in text.split("## Threats")[1].split("## ")[0].splitlines() if line.startswith("| ")][1:]
-    there = {
-        found
-        for path in (ROOT / "tests").rglob("test_*.py")
-        for found in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
-    }
+    there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests_in(path)}
     assert len(rows) > 10
     for row in rows:
         named = re.findall(r"`(test_\w+)`", row)

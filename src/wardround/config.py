@@ -14,7 +14,16 @@ import tomli_w
 
 from wardround.cells import check_cell, check_protocol
 from wardround.errors import ConfigError
-from wardround.limits import EXCLUSIVE, check_exclusive, check_section, did_you_mean, kebab, setting
+from wardround.limits import (
+    EXCLUSIVE,
+    LARGEST_CLIP,
+    SMALLEST_CLIP,
+    check_exclusive,
+    check_section,
+    did_you_mean,
+    kebab,
+    setting,
+)
 
 __all__ = [
     "AggregationConfig",
@@ -130,7 +139,7 @@ class PrivacyConfig:
     placement: str = setting("local", choices=("none", "local", "distributed", "central"))
     noise_multiplier: float | None = setting(None, least=0, most=1e6)
     target_epsilon: float | None = setting(None, above=0)
-    max_grad_norm: float = setting(1.0, above=0, most=1e6)
+    max_grad_norm: float = setting(1.0, least=SMALLEST_CLIP, most=LARGEST_CLIP)
     target_delta: float | dict[str, float] = setting(1e-5, above=0, below=1)
     budget_epsilon: float | None = setting(None, above=0)
     on_budget: str = setting("stop", choices=("stop", "drop", "replan"))

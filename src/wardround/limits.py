@@ -11,7 +11,20 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from wardround.errors import ConfigError
 
-__all__ = ["EXCLUSIVE", "check_exclusive", "check_section", "did_you_mean", "kebab", "setting"]
+__all__ = [
+    "EXCLUSIVE",
+    "LARGEST_CLIP",
+    "SMALLEST_CLIP",
+    "check_exclusive",
+    "check_section",
+    "did_you_mean",
+    "kebab",
+    "setting",
+]
+
+SMALLEST_CLIP, LARGEST_CLIP = 1e-30, 1e6
+"""Of max-grad-norm. What is clipped is float32, whose steps near zero, 2^-149, can take 2^40 coordinates sqrt(2^40)
+2^-150 past the clip: 1e-9 of the smallest one."""
 
 _REASONS_NOT_YET = {
     ("simulation", "engine", "stacked"): 'this version has "ray" and "inline"',

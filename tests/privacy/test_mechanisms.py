@@ -20,7 +20,7 @@ from wardround.privacy.accounting import (
 )
 from wardround.privacy.entries import entry_for
 from wardround.privacy.ledger import open_ledger
-from wardround.privacy.mechanisms import MECHANISMS, READERS, mechanism_of
+from wardround.privacy.mechanisms import MECHANISMS, READERS, RELATIONS, mechanism_of
 from wardround.privacy.phases import Phase, Release, dp_event
 from wardround.privacy.skellam import skellam_rdp
 from wardround.rounds import Assignment
@@ -72,6 +72,16 @@ def test_relations_and_sensitivities():
     }
 
 
+def test_every_relation_has_one_clause_that_says_what_is_hidden_and_what_is_public():
+    assert {cell.relation for cell in MECHANISMS.values()} == set(RELATIONS)
+    for cell in MECHANISMS.values():
+        assert cell.relation_words == RELATIONS[cell.relation]
+        assert cell.relation_words.startswith("whether ") and cell.relation_words.endswith("public")
+    assert mechanism_of("record", "local").relation_words == (
+        "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
+    )
+
+
 @pytest.mark.parametrize(("num_shares", "left"), [(1, 1.0), (2, 0.5), (3, 2 / 3), (10, 0.9)])
 def test_another_hospital_subtracts_its_own_share_and_no_more(num_shares, left):
     cell = mechanism_of("hospital", "distributed")
@@ -102,6 +112,20 @@ def test_what_is_charged_is_what_an_independent_accountant_says(unit, placement,
         ledger.charge([entry])
         assert ledger.entries() == [entry]
         assert ledger.phases()["Basel"] == (entry.phase,)
+
+
+@pytest.mark.parametrize("placement", ["local", "central"])
+def test_the_bill_of_a_record_is_dp_accountings_under_its_name_for_zero_out(placement):
+    phases = [dataclasses.replace(entry_for(assignment("record", placement), "run", "f" * 64).phase, num_steps=40)]
+    zero_out, wider = dp_accounting.NeighboringRelation.REPLACE_SPECIAL, dp_accounting.NeighboringRelation.REPLACE_ONE
+    event = dp_event(phases[0])
+    renyi = rdp_privacy_accountant.RdpAccountant(neighboring_relation=zero_out)
+    tight = pld_privacy_accountant.PLDAccountant(zero_out, 1e-4)
+    assert rdp_epsilon(phases, DELTA) == pytest.approx(renyi.compose(event).get_epsilon(DELTA), rel=2e-3)
+    assert pld_epsilon(phases, DELTA) == pytest.approx(tight.compose(event).get_epsilon(DELTA), rel=2e-3)
+    assert not rdp_privacy_accountant.RdpAccountant(neighboring_relation=wider).supports(event)
+    replaced = pld_privacy_accountant.PLDAccountant(wider, 1e-4).compose(event).get_epsilon(DELTA)
+    assert replaced > 1.5 * pld_epsilon(phases, DELTA)
 
 
 def _pld():

@@ -22,7 +22,14 @@ def text_of(page: Path) -> str:
 @pytest.mark.parametrize(
     ("changes", "sentences"),
     [
-        ({}, ["Epsilon is at most", "one record replaced by an empty one", "noise already inside"]),
+        (
+            {},
+            [
+                "Epsilon is at most",
+                "whether your record was used or replaced by an empty one; that the hospital has n patients is public",
+                "noise already inside",
+            ],
+        ),
         ({"placement": "none"}, ["Trained without privacy", "epsilon is infinite for every reader"]),
         (
             {"placement": "central"},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from safetensors.numpy import load_file
-from small_runs import charges_of, interrupted_in_training, profiles_of, results_of, rows_of, small_config
+from small_runs import charges_of, interrupted_in_training, results_of, rows_of, small_config
 
 from wardround import wire
 from wardround.clients import app
@@ -21,14 +21,11 @@ from wardround.privacy.mechanisms import MECHANISMS
 from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions
 from wardround.secagg import simulated_roster
-from wardround.secagg.quantisation import Quantiser
 from wardround.secagg.records import STAGES
 from wardround.server import sums
 from wardround.server.hospitals import HospitalLink
+from wardround.server.margins import update_bound
 from wardround.server.placements import plan_notes
-from wardround.server.planning import assign_round, plan_federation
-from wardround.server.release import noise_stddev
-from wardround.server.secure_terms import rounding_slack, update_bound
 from wardround.server.verify import verify_run
 from wardround.simulations import runs
 from wardround.simulations.forecast import plan
@@ -186,45 +183,6 @@ def test_a_hospital_that_is_told_something_else_sends_nothing(
     monkeypatch.setattr(sums, "ask_masked", treacherous)
     with pytest.raises(WardroundError, match=f"hospital hospital-01 failed.*{reason}"):
         run(settings("hospital", "central"), out=tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("unit", "num_parameters", "least"), [("record", 11_000_000, 0.01), ("hospital", 11_000_000, 1e-6)]
-)
-def test_central_noise_covers_what_rounding_adds_to_the_sensitivity(
-    unit: str, num_parameters: int, least: float
-) -> None:
-    """Neighbours built to be as far apart as rounding can put them, against the sensitivity that the noise is for."""
-    planned = plan_federation(settings(unit, "central"), profiles_of([5000] * 10), num_parameters)
-    assignments = assign_round(planned, planned.names, 1, dict.fromkeys(planned.names, 1.0))
-    slack = rounding_slack(planned, assignments)
-    sensitivity = float(assignments[0].sensitivity or 1.0)
-    quantiser = Quantiser(num_members=10, max_update=update_bound(planned, assignments), max_weight=1.0)
-    step = quantiser.max_update / quantiser.levels
-    # Every coordinate is just below half a step without the record, and just above with it.
-    dimension = 100_000
-    moved = sensitivity / math.sqrt(num_parameters)
-    whole = math.floor(moved / step)
-    before = np.full(dimension, 0.499999 * step) if unit == "record" else np.zeros(dimension)
-    after = before + moved if unit == "record" else np.full(dimension, (whole + 0.500001) * step)
-    apart = np.abs(
-        quantiser.residues(after, 1.0).view(np.int32)[:-1].astype(float)
-        - quantiser.residues(before, 1.0).view(np.int32)[:-1]
-    )
-    exact = np.linalg.norm(after - before) * math.sqrt(num_parameters / dimension)
-    distance = np.linalg.norm(apart) * step * math.sqrt(num_parameters / dimension)
-    assert exact < distance <= exact + slack * sensitivity
-    assert slack > least
-    plain = noise_stddev(assignments)
-    assert noise_stddev(assignments, slack) == pytest.approx(plain * (1 + slack), rel=1e-12)
-
-
-@pytest.mark.parametrize("placement", ["none", "local", "distributed"])
-def test_where_noise_is_added_before_the_rounding_it_costs_nothing(placement: str) -> None:
-    unit = "record" if placement == "none" else "hospital"
-    planned = plan_federation(settings(unit, placement), profiles_of([50] * 4), 62)
-    assignments = assign_round(planned, planned.names, 1, dict.fromkeys(planned.names, 1.0))
-    assert rounding_slack(planned, assignments) == 0.0
 
 
 def test_sums_too_large_for_the_exact_sum_are_refused(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from wardround.server.verify import verify_run
 from wardround.simulations.runs import resume, run
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
-_RELATION = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+# Its name for zero-out.
+_RELATION = dp_accounting.NeighboringRelation.REPLACE_SPECIAL
 
 
 def _example(name: str, *overrides: str) -> Config:

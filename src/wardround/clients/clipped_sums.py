@@ -1,23 +1,23 @@
-"""The clipped sum of per-record gradients, added up so that no record moves it by more than a proved margin.
+"""The clipped sum of per-record gradients, added up so that no record moves it by more than the clip.
 
-A sum of floats depends on all its terms at once: in float32, 60,000 records were seen to carry the rounding of one
-record's neighbours 1.8e-3 of the clip past it. Here float32 gradients are summed in float64, and each record moves
-the computed sum by at most C (1 + CLIP_MARGIN).
+A sum of floats depends on all its terms at once: in float32, among 60,000 records one was seen to move the sum by 1.8e-3
+of the clip more than it may. Here float32 gradients are summed in float64, with factors for a clip that is smaller by
+CLIP_MARGIN, so that one record zeroed out moves the computed sum by at most C.
 
-Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i in float32.
+Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i in float32, and c = C (1 - 1e-6).
 
 1. Squares of float32 are exact in float64 and not negative, so a norm N of p of them is computed within (p/2 + 2) u N
-   in whatever order (Higham 2002, lemma 3.1). The factor min(1, C / (N + 1e-6)) then leaves a record's clipped gradient
-   at most C (1 + (p/2 + 8) u) <= C (1 + 6.1e-8) long. It is a function of that record alone.
+   in whatever order (Higham 2002, lemma 3.1). The factor f = min(1, c / (N + 1e-6)) then leaves a record's clipped
+   gradient at most c (1 + (p/2 + 8) u) <= c (1 + 6.1e-8) long. It is a function of that record alone.
 2. In blocks of B = 256 records any order of additions errs by at most 256 u sum_i |f_i g_i| in each coordinate
    (Higham 2002, section 3.1). Blocks are added with the errors kept (Ogita, Rump, Oishi 2005, algorithm 4.1, Sum2),
    which adds u |sum| and (n/B)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole sum is
-   within 258 u n C of the exact one.
-3. Two sums that differ in one record are then within C (1 + 6.1e-8 + 2 * 258 u n) <= C (1 + 5.5e-7) of each other.
+   within 258 u n c of the exact one.
+3. Two sums that differ in one record are then within c (1 + 6.1e-8 + 2 * 258 u n) <= c (1 + 5.5e-7) < C of each other.
 
-For ghost clipping the sums within a chunk are a backward pass in float64: step 2 holds with the chunk's rows times
-the positions of a layer's input for B, and with the lengths of a record's terms in place of its clipped gradient's. It
-holds the margin unless the terms of a gradient cancel to less than a 10^5th of their lengths.
+Ghost clipping sums a chunk in one backward pass in float64. There 2 holds with the chunk's rows times the positions of
+a layer's input for B, and with the lengths of a record's terms for its clipped gradient's: it keeps to C unless the
+terms of one gradient cancel to a 10^5th of their lengths or less, for which nothing is proved.
 
 What is left out on purpose: noise, which is added to this sum and changes nothing about how far a record moves it.
 """
@@ -28,16 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CLIP_MARGIN", "add_clipped", "add_to_sum", "clip_factors", "sum_of"]
+__all__ = ["CLIP_MARGIN", "add_clipped", "add_to_sum", "clip_factors", "sum_of", "with_margin"]
 
 CLIP_MARGIN = 1e-6
-"""By how much of the clip a record may move a computed sum beyond it: proved above."""
+"""By how much the clip is made smaller, so that rounding has room: what is needed is proved above."""
 
 _BLOCK_ROWS = 256
 
 
 def clip_factors(gradients: Sequence[Tensor], max_grad_norm: float) -> tuple[Tensor, Tensor]:
-    """Return each record's factor, float64 (n,), and whether its gradient is finite (n,).
+    """Return each record's factor, float64 (n,), and whether its gradient is finite (n,); else the factor is nan or 0.
 
     Args:
         gradients: (n, p) of each parameter, in float32.
@@ -46,7 +46,12 @@ def clip_factors(gradients: Sequence[Tensor], max_grad_norm: float) -> tuple[Ten
     norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1, dtype=torch.float64) for gradient in gradients])
     norms = torch.linalg.vector_norm(norms, dim=0)
     finite = norms.isfinite()
-    return (max_grad_norm / (norms.where(finite, 0.0) + 1e-6)).clamp(max=1.0), finite
+    return (with_margin(max_grad_norm) / (norms + 1e-6)).clamp(max=1.0), finite
+
+
+def with_margin(max_grad_norm: float) -> float:
+    """Return the clip that leaves rounding its room."""
+    return max_grad_norm * (1 - CLIP_MARGIN)
 
 
 def add_clipped(parameter: Any, gradients: Tensor, factors: Tensor) -> None:

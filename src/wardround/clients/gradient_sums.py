@@ -43,7 +43,8 @@ class GhostSum(_KeptSum, GhostOptimizer):
 class RoundedSum(_KeptSum, PrivateOptimizer):
     """Rounds every record's clipped gradient to integers of a bounded norm, and sums those.
 
-    Each record is rounded by itself, so that adding or removing one changes the sum by one vector within the bound.
+    Each record is rounded by itself, so that zeroing one out takes one vector within the bound from the sum:
+    a gradient of zero is rounded to zero.
     """
 
     def round_with(self, *, scale: float, norm_bound_squared: int, generator: np.random.Generator) -> None:

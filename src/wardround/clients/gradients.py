@@ -19,7 +19,7 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
-from wardround.clients.clipped_sums import add_clipped, add_to_sum, clip_factors, sum_of
+from wardround.clients.clipped_sums import add_clipped, add_to_sum, clip_factors, sum_of, with_margin
 from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
 from wardround.privacy.noise import GaussianNoise
@@ -81,6 +81,7 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
         factors, finite = clip_factors(gradients, self.max_grad_norm)
         if not bool(finite.all()):
             self.num_scrubbed += int((~finite).sum())
+            factors = factors.where(finite, 0.0)
             gradients = [gradient.where(finite[:, None], 0.0) for gradient in gradients]
         self.add_up(gradients, factors)
 
@@ -119,7 +120,7 @@ class GhostTwin(nn.Module):
         copied = copy.deepcopy(model).double()
         self.parameters_in_double = [parameter for parameter in copied.parameters() if parameter.requires_grad]
         self.wrapped = GradSampleModuleFastGradientClipping(
-            copied, loss_reduction="mean", max_grad_norm=max_grad_norm, use_ghost_clipping=True
+            copied, loss_reduction="mean", max_grad_norm=with_margin(max_grad_norm), use_ghost_clipping=True
         )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.limits import LARGEST_CLIP, SMALLEST_CLIP
+
 __all__ = ["COUNT_NAME", "JOINT_NORM", "centred_count", "clip_update", "next_clip", "quantile_of"]
 
 COUNT_NAME = "within-clip"
@@ -20,7 +22,9 @@ _COUNT_SCALE = 2 / 3
 JOINT_NORM = math.hypot(1.0, _COUNT_SCALE / 2)
 """Norm of a clipped update with its count coordinate, in clips. A tenth of the divergence is the count's."""
 
-_ROOM = 1 - 1e-6  # for the rounding to float32 and to the grid of an exact sum
+_ROOM = 1 - 1e-6
+"""For the rounding to float32, which adds at most 2^-24 of the norm, and sqrt(d) 2^-150 where coordinates are
+subnormal: with the smallest clip and 2^40 coordinates 1e-9 of it."""
 
 
 def clip_update(
@@ -64,6 +68,9 @@ def next_clip(max_norm: float, quantile: float, target_quantile: float, learning
     >>> next_clip(1.0, quantile=0.5, target_quantile=0.5, learning_rate=0.2)
     1.0
 
+    It stays where the setting may be.
+
     Source: Andrew et al. 2021, algorithm 1, the geometric update.
     """
-    return max_norm * math.exp(-learning_rate * (quantile - target_quantile))
+    moved = max_norm * math.exp(-learning_rate * (quantile - target_quantile))
+    return min(max(moved, SMALLEST_CLIP), LARGEST_CLIP)

@@ -10,48 +10,49 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wardround.errors import ProtocolError
-from wardround.privacy.chain import GENESIS, findings, row_digest
+from wardround.privacy.chain import findings, row_digest
 from wardround.privacy.entries import Entry
+from wardround.privacy.ledger_file import (
+    COLUMNS,
+    ENTRY_COLUMNS,
+    OUTCOME_COLUMNS,
+    explained,
+    open_copy,
+    open_file,
+    schema_findings,
+)
 from wardround.privacy.phases import KIND_FIELDS, Phase, merged
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Entry", "Ledger", "open_ledger"]
+__all__ = ["Entry", "Ledger", "Row", "open_ledger"]
 
-_VERSION = 3
-_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
-_ENTRY_COLUMNS = tuple(item.name for item in fields(Entry))
-_COLUMNS = ("sequence", "state", *_ENTRY_COLUMNS, "time", "digest")
-_ROUND_COLUMNS = ("sequence", "run_id", "round_number", "record", "time", "digest")
-_SCHEMA = (
-    "CREATE TABLE entries (sequence INTEGER PRIMARY KEY, state TEXT NOT NULL, "
-    + ", ".join(f"{item.name} {_TYPES[item.type]} NOT NULL" for item in fields(Entry) if isinstance(item.type, type))
-    + ", time TEXT NOT NULL, digest TEXT NOT NULL)",
-    "CREATE UNIQUE INDEX entries_by_charge ON entries (charge_id, state)",
-    "CREATE TABLE rounds (sequence INTEGER PRIMARY KEY, run_id TEXT NOT NULL, round_number INTEGER NOT NULL, "
-    "record TEXT NOT NULL, time TEXT NOT NULL, digest TEXT NOT NULL)",
-    "CREATE UNIQUE INDEX rounds_by_number ON rounds (run_id, round_number)",
-    "CREATE TABLE head (count INTEGER NOT NULL, digest TEXT NOT NULL)",
-    f"INSERT INTO head VALUES (0, '{GENESIS}')",
-    f"PRAGMA user_version = {_VERSION}",
-)
-_NEXT_STEPS = {
-    "full": "free some disk space, then resume",
-    "locked": "another process is writing to it; wait for that one, then resume",
-    "readonly": "check the permissions of the file and its folder",
-    "not a database": "restore the file from a backup",
-    "malformed": "restore the file from a backup",
-    "disk I/O": "check the disk, then restore the file from a backup",
-    "unable to open": "check that its folder exists and can be written to",
-}
+_OUTCOMES = {"rounds": "round", "closings": "closing"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the ledger.
+
+    Attributes:
+        sequence: from 1, over all tables.
+        kind: "planned" or "released" of an entry, "round" of a committed round, "closing" of a run's end.
+        content: the entry, or the record as JSON text.
+        digest: sha256 hex digest of the row and all before it.
+    """
+
+    sequence: int
+    kind: str
+    content: Entry | str
+    digest: str
 
 
 def open_ledger(path: str | Path, *, read_only: bool = False) -> "Ledger":
@@ -59,24 +60,13 @@ def open_ledger(path: str | Path, *, read_only: bool = False) -> "Ledger":
 
     Args:
         path: the SQLite file; its folder must exist.
-        read_only: open an existing ledger to look at it; nothing can be written.
+        read_only: look at an existing ledger as it is now; nothing can be written.
 
     Raises:
         ProtocolError: no such ledger (read_only), not a ledger, damaged, or a disk that is full or refuses.
     """
     path = Path(path)
-    if read_only and not path.is_file():
-        raise ProtocolError(f"no ledger {path}: name the folder of a run that was started")
-    with _explained(path):
-        connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True, isolation_level=None
-        )
-        try:
-            _prepare(connection, path, read_only=read_only)
-        except BaseException:
-            connection.close()
-            raise
-    return Ledger(path, connection)
+    return Ledger(path, open_copy(path) if read_only else open_file(path))
 
 
 class Ledger:
@@ -141,10 +131,36 @@ class Ledger:
                 raise ProtocolError(f"{self.path}: round {round_number} of {run_id} is committed already: resume")
             append("rounds", {"run_id": run_id, "round_number": round_number, "record": record})
 
+    def close_run(self, run_id: str, round_number: int, record: str) -> None:
+        """Book that a run ended, for now or for good; not again where nothing happened since, and it ended alike.
+
+        Args:
+            run_id: which job.
+            round_number: the last one committed.
+            record: how it ended, as JSON text; kept as it is.
+        """
+        last = self._rows("SELECT record FROM closings WHERE sequence = (SELECT count FROM head)")
+        if [row["record"] for row in last] != [record]:
+            with self._transaction() as append:
+                append("closings", {"run_id": run_id, "round_number": round_number, "record": record})
+
     def rounds(self, run_id: str | None = None) -> list[tuple[int, str]]:
         """Return (round_number, record) of the committed rounds, of one run or of all, in order."""
         query = "SELECT round_number, record FROM rounds WHERE run_id = coalesce(?, run_id) ORDER BY sequence"
         return [(row["round_number"], row["record"]) for row in self._rows(query, run_id)]
+
+    def history(self) -> list[Row]:
+        """Return every row there is, in the order in which they were written."""
+        rows = [
+            Row(sequence=row["sequence"], kind=row["state"], content=_entry(row), digest=row["digest"])
+            for row in self._select("1")
+        ]
+        for table, kind in _OUTCOMES.items():
+            rows += [
+                Row(sequence=row["sequence"], kind=kind, content=row["record"], digest=row["digest"])
+                for row in self._outcomes(table)
+            ]
+        return sorted(rows, key=lambda row: row.sequence)
 
     def entries(self) -> list[Entry]:
         """Return what was charged, in order, each release once."""
@@ -172,7 +188,7 @@ class Ledger:
         """Return all entries, planned and released, one row each, as stored."""
         import pandas as pd
 
-        return pd.DataFrame(self._select("1"), columns=list(_COLUMNS))
+        return pd.DataFrame(self._select("1"), columns=list(COLUMNS))
 
     @property
     def head(self) -> tuple[int, str]:
@@ -184,28 +200,42 @@ class Ledger:
 
     def verify(self) -> list[str]:
         """Return what is wrong with the ledger: changed, missing, added or moved rows; [] when nothing is."""
+        with explained(self.path):
+            found = schema_findings(self._connection)
+        try:
+            return [*found, *self._row_findings()]
+        except ProtocolError:
+            if found:  # tables of another form can't be read
+                return found
+            raise
+
+    def _row_findings(self) -> list[str]:
         heads = self._rows("SELECT count, digest FROM head")
         if len(heads) != 1:
             return [f"the ledger has {len(heads)} head rows instead of 1"]
         entries = self._select("1")
-        rounds = self._rows(f"SELECT {', '.join(_ROUND_COLUMNS)} FROM rounds ORDER BY sequence")
-        rows = sorted([*entries, *rounds], key=lambda row: int(row["sequence"]))
-        found = [row["quick_check"] for row in self._rows("PRAGMA quick_check") if row["quick_check"] != "ok"]
+        outcomes = [row for table in _OUTCOMES for row in self._outcomes(table)]
+        rows = sorted([*entries, *outcomes], key=lambda row: int(row["sequence"]))
+        checks = self._rows("PRAGMA integrity_check")
+        found = [row["integrity_check"] for row in checks if row["integrity_check"] != "ok"]
         return [*found, *findings(rows, heads[0]["count"], heads[0]["digest"]), *_state_findings(entries)]
 
     def _rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        with _explained(self.path):
+        with explained(self.path):
             cursor = self._connection.execute(query, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _select(self, condition: str, *values: Any) -> list[dict[str, Any]]:
-        return self._rows(f"SELECT {', '.join(_COLUMNS)} FROM entries WHERE {condition} ORDER BY sequence", *values)
+        return self._rows(f"SELECT {', '.join(COLUMNS)} FROM entries WHERE {condition} ORDER BY sequence", *values)
+
+    def _outcomes(self, table: str) -> list[dict[str, Any]]:
+        return self._rows(f"SELECT {', '.join(OUTCOME_COLUMNS)} FROM {table} ORDER BY sequence")
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
         """Yield a function that appends a row to the chain; everything is written, or nothing."""
-        with _explained(self.path):
+        with explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 count, digest = self.head
@@ -230,29 +260,8 @@ class Ledger:
                 raise
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
-    """Set durability, make the tables of a new file, and refuse a file of another kind."""
-    # EXTRA also syncs the folder: after a power cut a finished charge can't come undone.
-    connection.execute("PRAGMA synchronous = EXTRA")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if version == 0 and tables == 0 and not read_only:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        connection.execute("COMMIT")
-    elif 0 < version < _VERSION:
-        raise ProtocolError(
-            f"{path} is a ledger of form {version}, whose charges state a neighbouring relation that their epsilon "
-            f"does not hold for (this version writes form {_VERSION}, relation zero-out-one-record): it is not read; "
-            "make the run anew from its config.toml"
-        )
-    elif version != _VERSION:
-        raise ProtocolError(f"{path} is no ledger of this version of wardround: name another file")
-
-
 def _entry(row: dict[str, Any]) -> Entry:
-    return Entry(**{name: row[name] for name in _ENTRY_COLUMNS})
+    return Entry(**{name: row[name] for name in ENTRY_COLUMNS})
 
 
 def _state_findings(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -260,7 +269,7 @@ def _state_findings(entries: Sequence[dict[str, Any]]) -> list[str]:
     states: defaultdict[str, list[str]] = defaultdict(list)
     contents: dict[str, list[Any]] = {}
     for row in entries:
-        charge_id, content = row["charge_id"], [row[name] for name in _ENTRY_COLUMNS]
+        charge_id, content = row["charge_id"], [row[name] for name in ENTRY_COLUMNS]
         if row["state"] in states[charge_id]:
             found.append(f"row {row['sequence']}: {charge_id} is {row['state']} twice")
         elif row["state"] == "released" and not states[charge_id]:
@@ -269,15 +278,3 @@ def _state_findings(entries: Sequence[dict[str, Any]]) -> list[str]:
             found.append(f"row {row['sequence']}: {charge_id} was released with other content than was planned")
         states[charge_id].append(row["state"])
     return found
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with the file and the next step."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        steps = [step for part, step in _NEXT_STEPS.items() if part in str(error)]
-        raise ProtocolError(
-            f"ledger {path}: {error}: {steps[0] if steps else 'check the file and the disk'}"
-        ) from error

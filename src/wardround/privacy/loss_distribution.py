@@ -44,7 +44,9 @@ def grid_interval(num_steps: int, rough_epsilon: float) -> float:
 
 @lru_cache(maxsize=4096)
 def composed_epsilon(segments: Segments, target_delta: float, rough_epsilon: float) -> float:
-    """Return an upper bound on the epsilon of all steps together, for one record added or removed.
+    """Return an upper bound on the epsilon of all steps together, for one record zeroed out.
+
+    The pair of a step is N(0, z^2) against (1 - q) N(0, z^2) + q N(1, z^2), in both directions (see `renyi`).
 
     Args:
         segments: what was done; at least one.

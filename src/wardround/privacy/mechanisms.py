@@ -12,10 +12,30 @@ from types import MappingProxyType
 from wardround.errors import ConfigError
 from wardround.privacy.clipping import JOINT_NORM
 
-__all__ = ["MECHANISMS", "READERS", "Mechanism", "mechanism_of"]
+__all__ = ["MECHANISMS", "READERS", "RELATIONS", "Mechanism", "mechanism_of"]
 
 READERS = ("server", "hospital", "recipient")
 """Who may look: the server, another hospital of the federation, whoever receives the model."""
+
+_ZERO_OUT_RECORD, _ZERO_OUT_HOSPITAL, _REPLACE = "zero-out-one-record", "zero-out-one-hospital", "replace-one-update"
+
+RELATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        _ZERO_OUT_RECORD: (
+            "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
+        ),
+        _ZERO_OUT_HOSPITAL: (
+            "whether a hospital's contribution was used or replaced by zero; that the hospital took part, and its "
+            "weight, are public"
+        ),
+        _REPLACE: (
+            "whether a hospital sent the update it did or any other; that the hospital took part, and its weight, are "
+            "public"
+        ),
+    }
+)
+"""What each relation hides and what it does not, in a clause for people that follows "epsilon bounds what anyone can
+tell of" and the like: the one source of the words of every page."""
 
 _BILL = "the bill"
 _OTHER_SHARES = "the bill with the reader's own share of the noise taken out"
@@ -29,7 +49,7 @@ class Mechanism:
     Attributes:
         unit: what is protected, "record" or "hospital".
         placement: where the noise is added, "local", "distributed" or "central".
-        relation: which data are neighbours.
+        relation: which data are neighbours, one of RELATIONS.
         name: of the mechanism, as the ledger has it.
         clips_apart: most that neighbours differ by in what is released, in clips (max_grad_norm).
         released: what leaves a hospital in a round, in words.
@@ -45,6 +65,11 @@ class Mechanism:
     released: str
     noise: str
     learns: Mapping[str, str]
+
+    @property
+    def relation_words(self) -> str:
+        """What the relation hides and what it does not, in a clause for people."""
+        return RELATIONS[self.relation]
 
     @property
     def shares_noise(self) -> bool:
@@ -109,7 +134,6 @@ def _cell(
     )
 
 
-_ZERO_OUT_RECORD, _ZERO_OUT_HOSPITAL, _REPLACE = "zero-out-one-record", "zero-out-one-hospital", "replace-one-update"
 _GRADIENT = "the sum of a Poisson batch's clipped gradients, one for each record"
 _UPDATE = "the hospital's clipped update"
 _INTEGER_SHARES = "integer Skellam noise, a share from each hospital, inside the sum"

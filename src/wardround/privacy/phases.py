@@ -157,8 +157,10 @@ def step_rdp(kind: Kind, *, cached: bool = True) -> NDArray[np.float64]:
 def dp_event(phase: Phase) -> Any:
     """Return dp-accounting's event for the phase; None for Skellam noise, which it has none for.
 
-    Its relation is zero-out-one-record where the unit is the record, and else one in which neighbours are as far apart
-    as the sensitivity says: read the event under ADD_OR_REMOVE_ONE in either case.
+    Read it under REPLACE_SPECIAL, dp-accounting's name for zero-out, which is the relation of records. (Its accountants
+    take the same pair of distributions under ADD_OR_REMOVE_ONE.) Where hospitals are the unit the noise multiplier is
+    relative to how far apart neighbours are, of whatever relation, so that the same reading holds; REPLACE_ONE would
+    count that distance twice.
     """
     from dp_accounting import dp_event as events
 

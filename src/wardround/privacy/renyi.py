@@ -1,7 +1,10 @@
 """Renyi divergence of one Poisson-subsampled Gaussian step, vectorised over orders, and its conversion to epsilon.
 
-Neighbours differ by one record, added or removed. Both moments below are sums of positive terms for A - 1 instead of
-A, so that tiny divergences keep their digits. Left out on purpose: other mechanisms and other neighbouring relations.
+Neighbours differ by one record, zeroed out: used, or replaced by an empty one whose gradient is zero, while rate, noise
+and divisor stay. Around the rest of the sum that is the pair N(0, z^2) and (1 - q) N(0, z^2) + q N(1, z^2), which the
+paper studies under adding and removing: there it is the right pair only if rate and divisor don't depend on the number
+of records, and here they do. Both moments below are sums of positive terms for A - 1 instead of A, so that tiny
+divergences keep their digits. Left out on purpose: other mechanisms and other neighbouring relations.
 """
 
 import math

@@ -87,7 +87,7 @@ def _guarantee(run: RunResult) -> list[tuple[str, str]]:
     """Return the terms of the guarantee as (term, value)."""
     rows = [
         ("Protected unit", words.unit_text(run) if run.is_private else "none"),
-        ("Neighbouring data sets differ by", words.relation_text(run) or "not recorded"),
+        ("What is hidden", words.relation_text(run) or "not recorded"),
         ("Noise is added", _NOISE_PLACES.get(run.placement, run.placement)),
         ("Mechanism", str(run.facts.get("mechanism", "not recorded"))),
         ("Delta", _delta_range(run)),

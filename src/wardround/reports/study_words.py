@@ -6,6 +6,7 @@ The sentences are text without markup. Every number in them is a mean over rows 
 import math
 from collections.abc import Mapping, Sequence
 
+from wardround.privacy.mechanisms import RELATIONS
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
 from wardround.reports.study_figures import BASELINE_NAMES, middle_group
 from wardround.reports.study_folder import StudyResult
@@ -14,11 +15,6 @@ from wardround.reports.study_terminal import spread_text
 
 __all__ = ["assumptions", "findings", "guarantees", "headline", "method", "reader_rows"]
 
-_RELATIONS = {
-    "zero-out-one-record": "one record replaced by an empty one",
-    "zero-out-one-hospital": "the contribution of one hospital set to zero",
-    "replace-one-update": "one hospital's update exchanged for any other",
-}
 _TRUST = {
     "local": "Nobody outside the hospital is trusted: noise is in everything that leaves it.",
     "distributed": "The server is trusted with nothing but the sum: each hospital adds a share of the noise, and "
@@ -115,14 +111,14 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
         if not known:
             continue
         relations = {
-            placement: _RELATIONS.get(str(summary["relation"]), str(summary["relation"]))
+            placement: RELATIONS.get(str(summary["relation"]), str(summary["relation"]))
             for placement, summary in known.items()
         }
         mechanisms = {placement: str(summary["mechanism"]).replace("-", " ") for placement, summary in known.items()}
         any_summary = next(iter(known.values()))
         rows = [
             ("Unit of privacy", _UNITS[unit]),
-            ("Neighbouring data sets differ by", _by_placement(relations)),
+            ("What is hidden", _by_placement(relations)),
             ("Mechanism", _by_placement(mechanisms)),
             ("Delta", _delta_text(any_summary["target_delta"])),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from wardround.privacy.mechanisms import RELATIONS
 from wardround.reports.folder import RunResult
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, factor_text, percent_text
 
@@ -53,15 +54,9 @@ def unit_text(run: RunResult) -> str:
 
 
 def relation_text(run: RunResult) -> str:
-    """Return the neighbouring relation in words: empty where the run did not say."""
-    stated = str(run.facts.get("relation", "")).lower()
-    if "replace" in stated or "substitut" in stated:
-        return f"one {run.unit} exchanged for any other"
-    if stated == "zero-out-one-record":
-        return f"one {run.unit} replaced by an empty one"
-    if "zero" in stated:
-        return f"the contribution of one {run.unit} set to zero"
-    return stated
+    """Return what the relation hides and what it does not, as its cell says; empty where the run did not say."""
+    stated = str(run.facts.get("relation", ""))
+    return RELATIONS.get(stated, stated)
 
 
 def headline(run: RunResult) -> tuple[str, str]:
@@ -96,8 +91,8 @@ def headline(run: RunResult) -> tuple[str, str]:
     )
     return (
         f"Epsilon is at most {epsilon_text(run.epsilon_total)}",
-        f"Protected is {unit_text(run)}. What the readers below can see would look nearly the same with "
-        f"{relation_text(run) or 'it left out'}. How nearly is measured by epsilon, at most "
+        f"Protected is {unit_text(run)}. Hidden from the readers below is "
+        f"{relation_text(run) or 'whether it was used'}. How well is measured by epsilon, at most "
         f"{epsilon_text(run.epsilon_total)} {overlap}, and delta, {delta_text(run.target_delta)}. "
         f"{_PLACEMENTS.get(run.placement, '')}{weaker}".strip(),
     )

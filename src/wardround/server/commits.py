@@ -8,12 +8,14 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
+from wardround.arrays import bits_digest
+from wardround.config import config_to_toml
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation, Execution
@@ -22,9 +24,10 @@ from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_same_run, identity_of
 from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
+from wardround.server.summary import build_summary
 from wardround.server.tables import hospital_rows, round_row
 
-__all__ = ["RoundState", "begin", "commit", "record_of", "restore"]
+__all__ = ["RoundState", "begin", "close", "commit", "record_of", "restore"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -59,9 +62,19 @@ def begin(
         stopped="",
     )
     evaluations = link.evaluate(strategy, initial, 0)
-    record = identity_of(plan) | record_of(plan, state, (), {}, evaluations, time.perf_counter() - started)
-    commit(ledger, folder, strategy, state, record, [])
+    what = record_of(plan, state, (), {}, evaluations, time.perf_counter() - started)
+    commit(ledger, folder, strategy, state, _opening_of(plan, folder) | identity_of(plan) | what, [])
     return state
+
+
+def _opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
+    """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`)."""
+    return {
+        "config": config_to_toml(plan.config),
+        "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
+        "num_parameters": plan.num_parameters,
+        "packages": folder.versions(),
+    }
 
 
 def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> RoundState | None:
@@ -125,6 +138,40 @@ def commit(
     memory, values, record["strategy_forgets"] = read_strategy_state(strategy)
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
+    # Made of the arrays, not of the file: model.safetensors is held to it, too.
+    record["model"] = bits_digest(state.arrays)
     record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
     ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
     folder.drop_checkpoints_before(state.round_number - 1)
+
+
+def close(
+    plan: FederationPlan,
+    ledger: Ledger,
+    folder: RunFolder,
+    state: RoundState,
+    *,
+    status: str,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Book how the run ended, for now or for good, and write summary.json of what the ledger then holds; return it.
+
+    Args:
+        plan: of the run.
+        ledger: of the run.
+        folder: of the run.
+        state: after the last committed round.
+        status: "done", "stopped-at-budget" or "interrupted".
+        facts: what only the starter of the run knows (task, notes, engine, ...), which the summary takes over.
+    """
+    closing = json.dumps({"status": status, "facts": dict(facts)}, sort_keys=True)
+    ledger.close_run(state.run_id, state.round_number, closing)
+    summary = build_summary(
+        plan,
+        account_from_ledger(ledger, plan.target_deltas),
+        [json.loads(text) for _, text in ledger.rounds()],
+        closing=json.loads(closing),
+        head=ledger.head,
+    )
+    folder.write_summary(summary)
+    return summary

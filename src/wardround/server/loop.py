@@ -24,15 +24,15 @@ from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
 from wardround.server.budget import entries_of, within_budget
 from wardround.server.cohorts import draw_dropouts
-from wardround.server.commits import RoundState, begin, commit, record_of, restore
+from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
+from wardround.server.margins import rounding_distance
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_untouched
-from wardround.server.secure_terms import rounding_slack, secure_sum_for
-from wardround.server.summary import build_summary
+from wardround.server.secure_terms import secure_sum_for
 from wardround.server.sums import SecureSum
 from wardround.strategies import build_strategy
 from wardround.streams import NOISE, stream
@@ -115,10 +115,8 @@ def federate(
                 records = [json.loads(text) for _, text in ledger.rounds()]
                 folder.write_tables(records)
             folder.write_model(state.arrays)
-            account = account_from_ledger(ledger, plan.target_deltas)
             facts = {**facts, "stopped_because": state.stopped} if state.stopped else facts
-            summary = build_summary(plan, account, records, status=status, facts=facts, folder=folder)
-            folder.write_summary(summary)
+            summary = close(plan, ledger, folder, state, status=status, facts=facts)
         return summary
 
 
@@ -199,7 +197,7 @@ def _next_round(
             assignments=assignments,
             learning_rate=config.training.learning_rate,
             noise=stream(config.federation.seed, NOISE, round_number, ""),
-            slack=rounding_slack(plan, assignments),
+            rounding=rounding_distance(plan, assignments),
         )
         trained = link.train(
             strategy,

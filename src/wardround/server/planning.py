@@ -18,6 +18,7 @@ from wardround.privacy.policy import check_target_delta
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.cohorts import cohort_size, rounds_joined
+from wardround.server.margins import check_clip
 from wardround.server.plans import FederationPlan, HospitalPlan, mechanism_in
 
 __all__ = [
@@ -35,10 +36,12 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
     Args:
         config: all settings.
         profiles: of all hospitals.
-        num_parameters: of the model; needed with placement "distributed", where rounding them has a cost.
+        num_parameters: of the model; needed with placement "distributed", where rounding them has a cost, and to
+            tell whether a clip is too small with "central".
 
     Raises:
-        ConfigError: delta is too large for a hospital, or a cohort can't have min-survivors members.
+        ConfigError: delta is too large for a hospital, a cohort can't have min-survivors members, or the clip is too
+            small for so many parameters.
         CohortError: there is no hospital, or two share a name.
     """
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
@@ -70,6 +73,7 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
         most_replies=size,
     )
     hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]
+    check_clip(FederationPlan(config=config, hospitals=tuple(hospitals), num_parameters=num_parameters))
     return FederationPlan(config=config, hospitals=tuple(_with_noise(config, hospitals)), num_parameters=num_parameters)
 
 

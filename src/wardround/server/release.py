@@ -44,7 +44,7 @@ def release_sum(
     *,
     learning_rate: float,
     noise: np.random.Generator,
-    slack: float = 0.0,
+    rounding: float = 0.0,
 ) -> Released:
     """Return what the strategy may see of a round.
 
@@ -56,7 +56,7 @@ def release_sum(
         answered: of those in the sum, at least one, in name order.
         learning_rate: of the server's step on a gradient sum.
         noise: the server's stream for this round; drawn from by central cells alone, once a coordinate.
-        slack: by how much of itself the sensitivity of central cells grew in rounding (see `secure_terms`).
+        rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).
     """
     first = answered[0]
     if first.max_grad_norm is None or first.placement == "local":
@@ -67,7 +67,7 @@ def release_sum(
         step = float(first.sensitivity or 0.0) / first.scaled_norm
         summed: Sums = {name: from_residues(total[name]) * step for name in like}
     else:
-        summed = _with_noise(_float_sum(total, answered, like), noise_stddev(answered, slack), noise)
+        summed = _with_noise(_float_sum(total, answered, like), noise_stddev(answered, rounding), noise)
     if first.unit == "record":
         expected = sum(a.expected_batch_size for a in assignments)
         return Released(arrays=_moved(arrays, summed, -learning_rate / expected))
@@ -78,15 +78,20 @@ def release_sum(
     return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm)))
 
 
-def noise_stddev(answered: Sequence[Assignment], slack: float = 0.0) -> float:
+def noise_stddev(answered: Sequence[Assignment], rounding: float = 0.0) -> float:
     """Return the stddev of the noise that the server adds to every coordinate of a sum (see `release_sum`).
 
-    Of gradient sums, noise_multiplier * sensitivity; of weighted updates that much times the largest weight among those
-    who answered, since that is how far the sum moves when one of them is zeroed out.
+    noise_multiplier times the distance of neighbours. That is the sensitivity for gradient sums; for weighted updates
+    that much times the largest weight among those who answered, since so far the sum moves when one of them is zeroed
+    out; and with either what rounding adds, by the triangle inequality: of the cohort's grids, whoever answered.
+
+    Args:
+        answered: of those in the sum, at least one.
+        rounding: see `margins.rounding_distance`.
     """
     first = answered[0]
     largest = max(_share(a) for a in answered)
-    return first.noise_multiplier * float(first.sensitivity or 0.0) * largest * (1 + slack)
+    return first.noise_multiplier * (float(first.sensitivity or 0.0) * largest + rounding)
 
 
 def _share(assignment: Assignment) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,13 +20,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from wardround.config import Config, config_to_toml, load_config
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.json_text import json_text
 
-__all__ = ["HOSPITAL_COLUMNS", "ROUND_COLUMNS", "RunFolder", "create_run_folder", "default_run_path", "open_run_folder"]
+__all__ = [
+    "HOSPITAL_COLUMNS",
+    "ROUND_COLUMNS",
+    "RunFolder",
+    "create_run_folder",
+    "default_run_path",
+    "open_run_folder",
+    "table_texts",
+]
 
 ROUND_COLUMNS = (
     *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
@@ -72,6 +81,17 @@ class RunFolder:
                 raise ProtocolError(f"another process works on {self.path}: wait for it, or end it") from None
             yield
 
+    def is_worked_on(self) -> bool:
+        """Return whether a process works on the run at this moment; no where the file system has no locks."""
+        with (self.path / "config.toml").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
     def versions(self) -> list[str]:
         """Return the lines "package version" of versions.txt."""
         return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
@@ -107,8 +127,15 @@ class RunFolder:
 
     def checkpoint_rounds(self) -> list[int]:
         """Return the rounds that have a checkpoint, ascending."""
-        paths = (self.path / "checkpoints").glob("round-*.safetensors")
-        return sorted(int(path.stem.removeprefix("round-")) for path in paths)
+        numbers = (path.stem.removeprefix("round-") for path in (self.path / "checkpoints").glob("round-*.safetensors"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def checkpoint_digest(self, round_number: int) -> str:
+        """Return the sha256 of a round's checkpoint file; "" where there is none."""
+        try:
+            return hashlib.sha256((self.path / _checkpoint_name(round_number)).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ""
 
     def drop_checkpoints_before(self, round_number: int) -> None:
         """Delete checkpoints older than the given round's."""
@@ -120,12 +147,24 @@ class RunFolder:
         """Write model.safetensors: the parameters by name."""
         self._write_bytes("model.safetensors", save(_in_row_order(arrays)))
 
+    def read_model(self) -> dict[str, NDArray[Any]] | None:
+        """Return the parameters in model.safetensors; None where there is no such file.
+
+        Raises:
+            ProtocolError: it is something else.
+        """
+        try:
+            arrays: dict[str, NDArray[Any]] = load((self.path / "model.safetensors").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise ProtocolError(f"model.safetensors can't be read ({error})") from None
+        return arrays
+
     def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
-        records = list(records)
-        self.write_text("rounds.csv", _table(ROUND_COLUMNS, [record["round_row"] for record in records]))
-        rows = [row for record in records for row in record["hospital_rows"]]
-        self.write_text("hospitals.csv", _table(HOSPITAL_COLUMNS, rows))
+        for name, text in table_texts(list(records)).items():
+            self.write_text(name, text)
 
     def append_tables(self, record: Mapping[str, Any]) -> None:
         """Append one committed round to rounds.csv and hospitals.csv."""
@@ -197,6 +236,15 @@ def open_run_folder(path: Path) -> RunFolder:
     if not (path / "config.toml").is_file() or not (folder.ledger.is_file() or folder.is_untouched()):
         raise ConfigError(f"{path} is not a run folder (no config.toml and ledger.sqlite in it): check the path")
     return folder
+
+
+def table_texts(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what rounds.csv and hospitals.csv hold of committed round records."""
+    rows = [row for record in records for row in record["hospital_rows"]]
+    return {
+        "rounds.csv": _table(ROUND_COLUMNS, [record["round_row"] for record in records]),
+        "hospitals.csv": _table(HOSPITAL_COLUMNS, rows),
+    }
 
 
 def default_run_path(config: Config, now: datetime | None = None) -> Path:

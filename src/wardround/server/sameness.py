@@ -19,7 +19,7 @@ from wardround.privacy.ledger import Ledger
 from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 
-__all__ = ["check_same_run", "check_untouched", "identity_of", "settings_digest"]
+__all__ = ["check_same_run", "check_untouched", "decisive", "identity_of", "settings_digest"]
 
 _DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
 """The packages that decide the bits of a model."""
@@ -116,10 +116,14 @@ def check_untouched(ledger: Ledger, folder: RunFolder) -> None:
 
 
 def settings_digest(config: Config) -> str:
-    """Return a digest of the settings but for those that can't change a bit: where the data is, and the engine."""
-    decisive = replace(
+    """Return a digest of the decisive settings."""
+    return hashlib.sha256(config_to_toml(decisive(config)).encode()).hexdigest()
+
+
+def decisive(config: Config) -> Config:
+    """Return the settings without those that can't change a bit: where the data is, and the engine."""
+    return replace(
         config,
         federation=replace(config.federation, data_dir=None),
         simulation=SimulationConfig(dropout_rate=config.simulation.dropout_rate),
     )
-    return hashlib.sha256(config_to_toml(decisive).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""summary.json: the figures of a run, each traceable to the ledger, the settings or the last committed round."""
+"""summary.json: a pure function of what the ledger holds, so that it can be made anew from it and compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,6 @@ from wardround.privacy.phases import dp_event
 from wardround.rounds import shown_count
 from wardround.server.placements import plan_notes
 from wardround.server.plans import FederationPlan
-from wardround.server.run_folder import RunFolder
 
 __all__ = ["build_summary", "dp_events", "reader_epsilons"]
 
@@ -20,21 +19,20 @@ def build_summary(
     account: Account,
     records: Sequence[Mapping[str, Any]],
     *,
-    status: str,
-    facts: Mapping[str, Any],
-    folder: RunFolder,
+    closing: Mapping[str, Any],
+    head: tuple[int, str],
 ) -> dict[str, Any]:
     """Return what summary.json holds; epsilon is recomputed from the charges in the account.
 
     Args:
         plan: of the run.
         account: every charge in the ledger.
-        records: the committed rounds, round 0 first.
-        status: "done", "stopped-at-budget" or "interrupted".
-        facts: what only the starter of the run knows (task, notes, engine, parameters, ...), taken over as it is.
-        folder: of the run; its versions.txt is taken over.
+        records: the committed rounds, round 0 first, as JSON gives them back.
+        closing: how it ended: its status ("done", "stopped-at-budget" or "interrupted"), and the facts that only the
+            starter of the run knew (task, notes, engine, parameters, ...), taken over as they are.
+        head: number of rows of the ledger and its last digest, right after the closing was booked.
     """
-    config = plan.config
+    config, facts = plan.config, closing["facts"]
     cell = plan.mechanism
     last = records[-1]["round_row"]
     regression = facts.get("task") == "regression"
@@ -46,7 +44,7 @@ def build_summary(
         "num_hospitals": len(plan.hospitals),
         "num_rounds": last["round"],
         "num_rounds_planned": config.training.num_rounds,
-        "status": status,
+        "status": closing["status"],
         "unit": config.privacy.unit,
         "placement": config.privacy.placement,
         "relation": cell.relation if cell else "none",
@@ -86,7 +84,9 @@ def build_summary(
             for hospital in plan.hospitals
         ],
         "leaves_hospital": dict(wire.LEAVES_HOSPITAL),
-        "versions": dict(line.split(" ", 1) for line in folder.versions()),
+        "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
+        # Kept elsewhere, it shows whether the whole ledger was rewritten.
+        "ledger_head": {"count": head[0], "digest": head[1]},
         **facts,
         "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1])],
     }

@@ -1,136 +1,240 @@
-"""Recompute everything a run folder says about privacy from its ledger, and say what does not agree."""
+"""Hold every file of a run folder to the run's ledger, and say what does not agree.
+
+Tables, summary, settings, versions, model and checkpoints are compared with what the functions that wrote them make of
+the ledger's rows, so that no column or key can be forgotten. What is left out on purpose: report.html, which is drawn
+from these files and quotes them, and the arithmetic inside the ledger (see `books`).
+"""
 
 import csv
+import io
 import json
-import math
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wardround.errors import ProtocolError
-from wardround.privacy.account import Account, open_account
-from wardround.privacy.entries import Entry
+from wardround.arrays import bits_digest
+from wardround.config import Config
+from wardround.errors import ProtocolError, WardroundError
+from wardround.json_text import json_text
+from wardround.limits import kebab
 from wardround.privacy.ledger import open_ledger
-from wardround.server.run_folder import RunFolder, open_run_folder
-from wardround.server.sameness import settings_digest
-from wardround.server.summary import reader_epsilons
+from wardround.server.books import Books, agree, books_of
+from wardround.server.run_folder import RunFolder, open_run_folder, table_texts
+from wardround.server.sameness import decisive, settings_digest
 
 __all__ = ["verify_run"]
+
+_LOOKS = 5
+"""How often a run that is under way is looked at again, since its files may be newer than what was read before."""
+_KEYS = {"rounds.csv": 1, "hospitals.csv": 2}
 
 
 def verify_run(path: Path) -> tuple[list[str], str]:
     """Return one sentence per finding, and one that says what was found to be in order.
 
-    Checked are the chain of digests over the ledger, the settings, and against the charges the noise, rates and steps
-    of hospitals.csv and every epsilon in hospitals.csv, rounds.csv and summary.json.
+    Checked are the ledger itself (chain of digests, tables, indexes), each committed round against the charges, and
+    against all that every cell of rounds.csv and hospitals.csv, every key of summary.json, config.toml, versions.txt,
+    and the bits of model.safetensors and the checkpoints. Of a run that is under way, or was killed, this is done up to
+    its last commit, and its summary may be of an earlier end or missing.
 
     Raises:
         ConfigError: there is no run in the folder.
         ProtocolError: the ledger can't be read at all.
     """
     folder = open_run_folder(path)
-    with open_ledger(folder.ledger, read_only=True) as ledger:
-        findings = ledger.verify()
-        if findings:
-            # What the rows say proves nothing any more, so nothing is recomputed from them.
-            return findings, ""
-        records = [json.loads(text) for _, text in ledger.rounds()]
-        if not records:
-            return [f"{path}: no round is committed yet"], ""
-        entries = ledger.entries()
-        accounts = _accounts_by_round(entries, records)
-        # A round that was charged and then interrupted is in the summary, though in no table.
-        whole = open_account(records[0]["target_deltas"]).charged(entries)
-    config = folder.config()
-    overlap = config.privacy.patient_overlap
-    if settings_digest(config) != records[0]["settings"]:
-        findings.append(f"{path / 'config.toml'} was changed since the run began")
-    findings += _table_findings(folder, accounts, overlap)
-    findings += _execution_findings(folder, entries, accounts.keys())
-    findings += _summary_findings(folder, whole, overlap)
-    epsilon = whole.epsilon_total(overlap)
-    return findings, (
-        f"in order: {len(entries)} charges, {len(records)} committed rounds, every epsilon recomputed "
-        f"(total {epsilon:.6g} by Renyi divergences)"
+    for _ in range(_LOOKS):
+        is_under_way = folder.is_worked_on()
+        findings, sentence = _look(folder, is_under_way=is_under_way)
+        if not findings or not (is_under_way or folder.is_worked_on()):
+            break
+    return findings, "" if findings else sentence
+
+
+def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
+    books = None
+    if folder.ledger.is_file():
+        with open_ledger(folder.ledger, read_only=True) as ledger:
+            # What the rows say proves nothing once they are changed, so that nothing is recomputed from them.
+            if findings := ledger.verify():
+                return findings, ""
+            rows = ledger.history()
+        books = books_of(rows)
+        if books is None and rows:
+            return ["the ledger has charges and no committed round"], ""
+    found = _file_findings(folder, books, is_under_way=is_under_way)
+    return found, _sentence(folder, books, is_under_way=is_under_way)
+
+
+def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> list[str]:
+    found = []
+    records = books.records if books else ()
+    # Tables are written after the commit: a run that did not end may lack the last round's rows.
+    is_open = is_under_way or books is None or not books.is_closed
+    for name, text in table_texts(records).items():
+        found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
+    if books is not None:
+        found += books.findings()
+        found += _settings_findings(folder, books.plan.config, records[0]["settings"])
+        found += _versions_findings(folder, records[0]["packages"])
+    found += _summary_findings(folder, books)
+    found += _model_findings(folder, books)
+    for number in folder.checkpoint_rounds():
+        found += _checkpoint_findings(folder, records, number, is_under_way=is_under_way)
+    return found
+
+
+def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> str:
+    if books is None:
+        return "in order: no round is committed yet, and nothing was charged"
+    last, planned = len(books.records) - 1, books.plan.config.training.num_rounds
+    state = ""
+    if is_under_way:
+        state = f" up to the last commit, of round {last} of {planned} (the run is under way)"
+    elif not books.is_closed:
+        state = f" up to the last commit, of round {last} of {planned} (the run was killed: wardround resume goes on)"
+    epsilon = books.account.epsilon_total(books.plan.config.privacy.patient_overlap)
+    return (
+        f"in order{state}: {len(books.entries)} charges, {last + 1} committed rounds, every epsilon recomputed (total "
+        f"{epsilon:.6g} by Renyi divergences); tables, summary, settings, versions, model and checkpoints are the "
+        f"ledger's, which ends with row {books.rows[-1].sequence}, digest {books.rows[-1].digest[:12]}. Not checked: "
+        f"report.html, which wardround report {folder.path} draws anew from these"
     )
 
 
-def _accounts_by_round(charged: Sequence[Entry], records: list[dict[str, Any]]) -> dict[int, Account]:
-    """Return the account after each committed round, composed from the entries alone."""
-    account = open_account(records[0]["target_deltas"])
-    entries: dict[int, list[Entry]] = {}
-    for entry in charged:
-        entries.setdefault(entry.round_number, []).append(entry)
-    accounts = {}
-    for record in records:
-        number = record["round_row"]["round"]
-        account = account.charged(entries.get(number, []))
-        accounts[number] = account
-    return accounts
+def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahead: bool) -> list[str]:
+    """Compare a table with what it must be.
 
-
-def _table_findings(folder: RunFolder, accounts: dict[int, Account], overlap: int) -> list[str]:
-    findings = []
-    for row in _rows(folder.path / "rounds.csv"):
-        account = accounts.get(int(row["round"]))
-        if account is None:
-            findings.append(f"rounds.csv has round {row['round']}, which the ledger did not commit")
-            continue
-        wanted = {"epsilon_max": account.epsilon_max(), "epsilon_total": account.epsilon_total(overlap)}
-        for column, value in wanted.items():
-            findings += _differs(f"rounds.csv round {row['round']} {column}", row[column], value)
-    epsilons = {number: account.epsilons() for number, account in accounts.items()}
-    for row in _rows(folder.path / "hospitals.csv"):
-        if int(row["round"]) in epsilons:
-            where = f"hospitals.csv round {row['round']} {row['hospital']} epsilon"
-            findings += _differs(where, row["epsilon"], epsilons[int(row["round"])].get(row["hospital"], math.nan))
-    return findings
-
-
-def _execution_findings(folder: RunFolder, entries: Sequence[Entry], committed: Container[int]) -> list[str]:
-    """Compare who did what in hospitals.csv with the charges, in both directions."""
-    charged = {(entry.round_number, entry.hospital_id): entry for entry in entries if entry.round_number in committed}
-    findings = []
-    for row in _rows(folder.path / "hospitals.csv"):
-        where = f"hospitals.csv round {row['round']} {row['hospital']}"
-        entry = charged.pop((int(row["round"]), row["hospital"]), None)
-        if entry is None:
-            if row["selected"] != "0" or row["num_steps"] != "0":
-                findings.append(f"{where} took part, which the ledger did not charge")
-            continue
-        for column in ("num_steps", "sample_rate", "noise_multiplier"):
-            findings += _differs(f"{where} {column}", row[column], getattr(entry, column))
-    return findings + [f"hospitals.csv lacks round {number} of {name}" for number, name in sorted(charged)]
-
-
-def _summary_findings(folder: RunFolder, account: Account, overlap: int) -> list[str]:
-    path = folder.path / "summary.json"
-    if not path.is_file():
-        return []
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    headline = account.headline(overlap)
-    findings = _differs("summary.json epsilon max", summary["epsilon"]["max"], headline.max)
-    findings += _differs("summary.json epsilon total", summary["epsilon"]["total"], headline.total)
-    for name, value in headline.hospitals.items():
-        findings += _differs(f"summary.json epsilon {name}", summary["epsilon"]["hospitals"].get(name), value)
-    for reader, value in reader_epsilons(account, overlap).items():
-        findings += _differs(f"summary.json epsilon against {reader}", summary["epsilon"]["readers"].get(reader), value)
-    return findings
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
+    Args:
+        path: of the table.
+        wanted: its text by the ledger.
+        last: the last committed round.
+        is_open: whether the last round's rows may be missing.
+        is_ahead: whether there may be rows of later rounds, or half a row.
+    """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise ProtocolError(f"{path} can't be read: {error.strerror}; wardround resume writes it anew") from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"{path.name} can't be read ({error}): wardround resume writes it anew"]
+    if is_open:
+        text = text[: text.rfind("\n") + 1]
+    header, *rows = list(csv.reader(io.StringIO(wanted)))
+    there = list(csv.reader(io.StringIO(text)))
+    if there[:1] != [header]:
+        return [f"{path.name} has the columns {there[:1]}, and must have {header}"]
+    there = there[1:]
+    if is_ahead:
+        there = [row for row in there if not (row and row[0].isdecimal() and int(row[0]) > last)]
+    if is_open:
+        written = {tuple(row) for row in there}
+        rows = [row for row in rows if int(row[0]) < last or tuple(row) in written]
+    return [] if there == rows else _row_findings(path.name, header, there, rows)
 
 
-def _differs(where: str, written: Any, recomputed: float) -> list[str]:
+def _row_findings(name: str, header: Sequence[str], there: Sequence[list[str]], rows: Sequence[list[str]]) -> list[str]:
+    keys = _KEYS[name]
+    wanted = {tuple(row[:keys]): row for row in rows}
+    found, met = [], Counter(tuple(row[:keys]) for row in there)
+    for key, count in met.items():
+        if key not in wanted:
+            found.append(f"{name} has round {' '.join(key)}, which the ledger did not commit")
+        elif count > 1:
+            found.append(f"{name} has round {' '.join(key)} {count} times")
+    found += [f"{name} lacks round {' '.join(key)}" for key in wanted if key not in met]
+    for row in there:
+        cells = wanted.get(tuple(row[:keys]), row)
+        if len(row) != len(cells):
+            found.append(f"{name} round {' '.join(row[:keys])} has {len(row)} cells instead of {len(cells)}")
+            continue
+        found += [
+            f"{name} round {' '.join(row[:keys])} {column} says {cell}, the ledger gives {value}"
+            for column, cell, value in zip(header, row, cells, strict=False)
+            if cell != value
+        ]
+    return found or [f"{name} has its rows in another order than they were committed in"]
+
+
+def _settings_findings(folder: RunFolder, begun: Config, digest: str) -> list[str]:
+    where = f"{folder.path / 'config.toml'} was changed since the run began"
     try:
-        value = float(written)
-    except (TypeError, ValueError):
-        value = math.nan
-    if value == recomputed or math.isclose(value, recomputed, rel_tol=1e-9, abs_tol=1e-12):
+        config = folder.config()
+    except WardroundError as error:
+        return [f"{where}: {error}"]
+    if settings_digest(config) == digest:
         return []
-    return [f"{where} says {written}, the ledger gives {recomputed:.9g}"]
+    now, then = asdict(decisive(config)), asdict(decisive(begun))
+    changed = [
+        f"[{section}] {kebab(key)} = {value}, which was {then[section][key]}"
+        for section, table in now.items()
+        for key, value in table.items()
+        if value != then[section][key]
+    ]
+    return [f"{where}: {'; '.join(changed)}"]
+
+
+def _versions_findings(folder: RunFolder, packages: Sequence[str]) -> list[str]:
+    try:
+        lines = folder.versions()
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"versions.txt can't be read ({error})"]
+    if lines == list(packages):
+        return []
+    return [f"versions.txt says {', '.join(lines)}, and the run was begun with {', '.join(packages)}"]
+
+
+def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
+    path, closing = folder.path / "summary.json", books.closing if books else None
+    if books is None or closing is None:
+        return ["summary.json is there, and the run never came to an end that it could tell of"] * path.exists()
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
+    except (OSError, ValueError) as error:
+        return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
+    return _differences("summary.json", written, json.loads(json_text(books.summary(closing))))
+
+
+def _differences(where: str, written: Any, wanted: Any) -> list[str]:
+    """Return one sentence for each key that is missing, was added, or has another value, however deep."""
+    if isinstance(written, Mapping) and isinstance(wanted, Mapping):
+        found = [f"{where} lacks {key}" for key in wanted if key not in written]
+        found += [f"{where} has {key}, which the ledger does not give" for key in written if key not in wanted]
+        for key in wanted:
+            found += _differences(f"{where} {key}", written[key], wanted[key]) if key in written else []
+        return found
+    if isinstance(written, list) and isinstance(wanted, list) and len(written) == len(wanted):
+        parts = enumerate(zip(written, wanted, strict=True), start=1)
+        return [text for number, (is_, must) in parts for text in _differences(f"{where} {number}", is_, must)]
+    return [] if agree(written, wanted) else [f"{where} says {written}, the ledger gives {wanted}"]
+
+
+def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
+    try:
+        arrays = folder.read_model()
+    except ProtocolError as error:
+        return [str(error)]
+    closing = books.closing if books else None
+    if books is None or (arrays is None and closing is None):
+        return ["model.safetensors is there, and no round is committed"] * (arrays is not None)
+    if arrays is None:
+        return ["model.safetensors is missing, and the run came to an end: wardround resume writes it anew"]
+    # It is written where a run ends, just before that is booked.
+    rounds = {len(books.records) - 1}
+    if closing is not None and not books.is_closed:
+        rounds.add(books.round_at(closing))
+    if bits_digest(arrays) in {books.records[number]["model"] for number in rounds}:
+        return []
+    return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]
+
+
+def _checkpoint_findings(
+    folder: RunFolder, records: Sequence[Mapping[str, Any]], number: int, *, is_under_way: bool
+) -> list[str]:
+    if number < len(records):
+        changed = folder.checkpoint_digest(number) not in ("", records[number]["sha256"])
+        return [f"the checkpoint of round {number} is not the one that was committed"] * changed
+    # A crash may leave the checkpoint of the next round behind, never of a later one.
+    lost = number > len(records) and not is_under_way
+    return [f"there is a checkpoint of round {number}, and the ledger ends at round {len(records) - 1}"] * lost

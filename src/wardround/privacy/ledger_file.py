@@ -1,0 +1,165 @@
+"""The SQLite file of a ledger: its tables, how it is opened, and whether it still has the form it was made with.
+
+Whoever only looks gets a copy in memory, made in one read transaction: what it sees is of one moment, a run that
+writes is not kept waiting, and the file stays as it is even where a killed writer left a journal to roll back. What is
+left out on purpose: what the rows mean (see `ledger`).
+"""
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from wardround.errors import ProtocolError
+from wardround.privacy.chain import GENESIS
+from wardround.privacy.entries import Entry
+
+__all__ = ["COLUMNS", "ENTRY_COLUMNS", "OUTCOME_COLUMNS", "explained", "open_copy", "open_file", "schema_findings"]
+
+_VERSION = 4
+_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
+ENTRY_COLUMNS = tuple(item.name for item in fields(Entry))
+COLUMNS = ("sequence", "state", *ENTRY_COLUMNS, "time", "digest")
+"""Of the table of entries."""
+OUTCOME_COLUMNS = ("sequence", "run_id", "round_number", "record", "time", "digest")
+"""Of the tables of rounds and of closings."""
+_OUTCOME = (
+    "(sequence INTEGER PRIMARY KEY, run_id TEXT NOT NULL, round_number INTEGER NOT NULL, record TEXT NOT NULL, "
+    "time TEXT NOT NULL, digest TEXT NOT NULL)"
+)
+_SCHEMA = (
+    "CREATE TABLE entries (sequence INTEGER PRIMARY KEY, state TEXT NOT NULL, "
+    + ", ".join(f"{item.name} {_TYPES[item.type]} NOT NULL" for item in fields(Entry) if isinstance(item.type, type))
+    + ", time TEXT NOT NULL, digest TEXT NOT NULL)",
+    "CREATE UNIQUE INDEX entries_by_charge ON entries (charge_id, state)",
+    f"CREATE TABLE rounds {_OUTCOME}",
+    "CREATE UNIQUE INDEX rounds_by_number ON rounds (run_id, round_number)",
+    f"CREATE TABLE closings {_OUTCOME}",
+    "CREATE TABLE head (count INTEGER NOT NULL, digest TEXT NOT NULL)",
+    f"INSERT INTO head VALUES (0, '{GENESIS}')",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_NEXT_STEPS = {
+    "full": "free some disk space, then resume",
+    "locked": "another process is writing to it; wait for that one, then resume",
+    "readonly": "check the permissions of the file and its folder",
+    "not a database": "restore the file from a backup",
+    "malformed": "restore the file from a backup",
+    "disk I/O": "check the disk, then restore the file from a backup",
+    "unable to open": "check that its folder exists and can be written to",
+}
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Return a connection that may write; the tables are made where the file is new.
+
+    Raises:
+        ProtocolError: not a ledger, damaged, or a disk that is full or refuses.
+    """
+    with explained(path):
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True, isolation_level=None)
+        try:
+            # EXTRA also syncs the folder: after a power cut a finished charge can't come undone.
+            connection.execute("PRAGMA synchronous = EXTRA")
+            if _is_empty(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute("COMMIT")
+            _check_version(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_copy(path: Path) -> sqlite3.Connection:
+    """Return a connection to a copy in memory of the ledger as it is now; nothing can be written to it.
+
+    Raises:
+        ProtocolError: there is no such ledger, or it is damaged.
+    """
+    if not path.is_file():
+        raise ProtocolError(f"no ledger {path}: name the folder of a run that was started")
+    with explained(path):
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            try:
+                _copy(path, connection, mode="ro")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                    raise
+                _copy_rolled_back(path, connection)
+            connection.execute("PRAGMA query_only = ON")
+            _check_version(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def schema_findings(connection: sqlite3.Connection) -> list[str]:
+    """Return one sentence for every table, index, view or trigger that is missing, altered or was added."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for statement in _SCHEMA:
+            fresh.execute(statement)
+        wanted, there = _objects(fresh), _objects(connection)
+    return [
+        *(f"the ledger's {kind} {name} is missing" for kind, name in sorted(wanted.keys() - there.keys())),
+        *(f"the ledger has a {kind} {name} that was added" for kind, name in sorted(there.keys() - wanted.keys())),
+        *(
+            f"the ledger's {kind} {name} was altered"
+            for kind, name in sorted(wanted.keys() & there.keys())
+            if wanted[kind, name] != there[kind, name]
+        ),
+    ]
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, with the file and the next step."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        steps = [step for part, step in _NEXT_STEPS.items() if part in str(error)]
+        raise ProtocolError(
+            f"ledger {path}: {error}: {steps[0] if steps else 'check the file and the disk'}"
+        ) from error
+
+
+def _copy(path: Path, into: sqlite3.Connection, *, mode: str) -> None:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)) as source:
+        source.backup(into)
+
+
+def _copy_rolled_back(path: Path, into: sqlite3.Connection) -> None:
+    """Copy a ledger whose writer was killed: its journal is rolled back beside the copy, as the next writer would."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (path.name, f"{path.name}-journal"):
+            shutil.copyfile(path.with_name(name), Path(folder) / name)
+        _copy(Path(folder) / path.name, into, mode="rw")
+
+
+def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str | None]:
+    rows = connection.execute("SELECT type, name, tbl_name || ': ' || sql FROM sqlite_master")
+    return {(kind, name): sql for kind, name, sql in rows}
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if 0 < version < _VERSION:
+        raise ProtocolError(
+            f"{path} is a ledger of form {version}, and this version reads form {_VERSION}, which states the "
+            "neighbouring relation zero-out-one-record and holds all that a run's files say: make the run anew from "
+            "its config.toml"
+        )
+    if version != _VERSION:
+        raise ProtocolError(f"{path} is no ledger of this version of wardround: name another file")

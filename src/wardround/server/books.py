@@ -1,0 +1,184 @@
+"""A run as its ledger has it: plan, charges, committed rounds and how it ended, and whether these agree.
+
+Everything here is a pure function of the ledger's rows. What is left out on purpose: the files beside the ledger, which
+are held to this (see `verify`).
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.config import config_from_dict
+from wardround.privacy.account import Account, open_account
+from wardround.privacy.entries import Entry
+from wardround.privacy.ledger import Row
+from wardround.rounds import HospitalProfile, shown_count
+from wardround.server.planning import plan_federation
+from wardround.server.plans import FederationPlan
+from wardround.server.summary import build_summary
+
+__all__ = ["Books", "agree", "books_of"]
+
+_TOLERANCE = 1e-9
+"""Relative: what other versions and processors may make of the same sum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Books:
+    """The rows of one run's ledger, read.
+
+    Attributes:
+        rows: all of them, in order.
+        plan: made anew from the settings and profiles that round 0 was committed with.
+        records: of the committed rounds, round 0 first.
+    """
+
+    rows: tuple[Row, ...]
+    plan: FederationPlan
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What was charged."""
+        return _planned(self.rows)
+
+    @property
+    def account(self) -> Account:
+        """What was spent."""
+        return open_account(self.plan.target_deltas).charged(self.entries)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing was done since the run ended, for now or for good."""
+        return self.rows[-1].kind == "closing"
+
+    @property
+    def closing(self) -> Row | None:
+        """How the run ended last; None where it never did."""
+        return next((row for row in reversed(self.rows) if row.kind == "closing"), None)
+
+    def round_at(self, closing: Row) -> int:
+        """Return the last round that was committed when the run ended so."""
+        return sum(row.kind == "round" for row in self.rows[: closing.sequence]) - 1
+
+    def summary(self, closing: Row) -> dict[str, Any]:
+        """Return what summary.json must hold since the run ended so."""
+        rows = self.rows[: closing.sequence]
+        return build_summary(
+            self.plan,
+            open_account(self.plan.target_deltas).charged(_planned(rows)),
+            self.records[: self.round_at(closing) + 1],
+            closing=json.loads(str(closing.content)),
+            head=(closing.sequence, closing.digest),
+        )
+
+    def findings(self) -> list[str]:
+        """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
+        found = [text for entry in self.entries for text in self._entry_findings(entry)]
+        account, before, clip = open_account(self.plan.target_deltas), 0, self.plan.config.privacy.max_grad_norm
+        commits = [row.sequence for row in self.rows if row.kind == "round"]
+        for number, (record, commit) in enumerate(zip(self.records, commits, strict=True)):
+            since = self.rows[before : commit - 1]
+            account, before = account.charged(_planned(since)), commit
+            for name, written, wanted in _compared(self.plan, number, record, since, account, clip):
+                if not agree(written, wanted):
+                    found.append(f"round {number} was committed with {name} = {written}, the charges give {wanted}")
+            clip = record["max_grad_norm"]
+        return found
+
+    def _entry_findings(self, entry: Entry) -> Iterator[str]:
+        cell, config = self.plan.mechanism, self.plan.config
+        wanted: dict[str, Any] = {
+            "run_id": self.records[0]["run_id"],
+            "fingerprint": self.plan.fingerprints.get(entry.hospital_id),
+            "mechanism": cell.name if cell else "none",
+        }
+        if cell:
+            wanted |= {"unit": cell.unit, "placement": cell.placement, "relation": cell.relation}
+            wanted |= {"reader": cell.holds_against}
+        if cell and cell.placement == "distributed":
+            wanted["num_shares"] = config.aggregation.honest_survivors
+        for name, value in wanted.items():
+            if getattr(entry, name) != value:
+                yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
+
+
+def books_of(rows: Sequence[Row]) -> Books | None:
+    """Return the run that a ledger's rows tell of; None where round 0 is not committed yet.
+
+    Args:
+        rows: all of them, in order, of a ledger that verifies.
+    """
+    records = [json.loads(str(row.content)) for row in rows if row.kind == "round"]
+    if not records:
+        return None
+    config = config_from_dict(tomllib.loads(records[0]["config"]))
+    profiles = [
+        HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
+        for profile in records[0]["profiles"]
+    ]
+    plan = plan_federation(config, profiles, records[0]["num_parameters"])
+    return Books(rows=tuple(rows), plan=plan, records=tuple(records))
+
+
+def agree(written: Any, recomputed: Any) -> bool:
+    """Return whether two values are the same, numbers up to the rounding of other versions and processors."""
+    if isinstance(written, float) and isinstance(recomputed, float):
+        return math.isclose(written, recomputed, rel_tol=_TOLERANCE, abs_tol=1e-12)
+    return type(written) is type(recomputed) and bool(written == recomputed)
+
+
+def _planned(rows: Sequence[Row]) -> list[Entry]:
+    return [row.content for row in rows if row.kind == "planned" and isinstance(row.content, Entry)]
+
+
+def _compared(
+    plan: FederationPlan,
+    number: int,
+    record: Mapping[str, Any],
+    since: Sequence[Row],
+    account: Account,
+    clip: float,
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value as committed, and value as plan and charges give it, of everything that follows from these.
+
+    Args:
+        plan: of the run.
+        number: of the round.
+        record: as committed.
+        since: rows after the commit before.
+        account: with their charges.
+        clip: in force in the round.
+    """
+    entries = {entry.hospital_id: entry for entry in _planned(since) if entry.round_number == number}
+    released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
+    row, rows = record["round_row"], {row["hospital"]: row for row in record["hospital_rows"]}
+    yield "round", row["round"], number
+    yield "target_deltas", record["target_deltas"], plan.target_deltas
+    yield "num_selected", row["num_selected"], len(entries)
+    yield "num_completed", row["num_completed"], len(released)
+    yield "epsilon_max", row["epsilon_max"], account.epsilon_max()
+    yield "epsilon_total", row["epsilon_total"], account.epsilon_total(plan.config.privacy.patient_overlap)
+    yield "hospitals", [row["hospital"] for row in record["hospital_rows"]], list(plan.names)
+    epsilons, cell = account.epsilons(), plan.mechanism
+    for hospital in plan.hospitals:
+        name, entry = hospital.profile.hospital_id, entries.get(hospital.profile.hospital_id)
+        wanted = {
+            "round": number,
+            "selected": int(entry is not None),
+            "completed": int(name in released),
+            "num_examples": shown_count(hospital.profile.num_train),
+            "num_steps": entry.num_steps if entry else 0,
+            "sample_rate": entry.sample_rate if entry else None,
+            "noise_multiplier": entry.noise_multiplier if entry else None,
+            "epsilon": epsilons[name],
+        }
+        for column, value in wanted.items():
+            yield f"{column} of {name}", rows.get(name, {}).get(column), value
+        if entry and cell:
+            sensitivity = cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
+            yield f"clip of {name}", entry.sensitivity, sensitivity
+            yield f"noise of {name}", record["noise_multipliers"].get(name), entry.noise_multiplier
