@@ -209,7 +209,7 @@ def test_a_large_batch_is_worked_off_in_parts(monkeypatch):
     task = assignment("distributed", sample_rate=1.0, expected_batch_size=float(NUM_RECORDS))
     sums = []
     for block in (2**22, 3 * DIMENSION):
-        monkeypatch.setattr("wardround.clients.gradient_sums._BLOCK_FLOATS", block)
+        monkeypatch.setattr("wardround.clients.clipped_sums._BLOCK_FLOATS", block)
         monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 7 * DIMENSION if block < 100 else 2**27)
         local = trainer()
         arrays, _ = local.train(parameters_of(local.model), tensors(features, labels), task)

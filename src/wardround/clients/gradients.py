@@ -19,7 +19,7 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
-from wardround.clients.clipped_sums import add_clipped, add_to_sum, clip_factors, sum_of, with_margin
+from wardround.clients.clipped_sums import add_to_sum, clipped_blocks, sum_of, with_margin
 from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
 from wardround.privacy.noise import GaussianNoise
@@ -78,17 +78,14 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
         gradients = [rows.reshape(len(rows), p.numel()) for rows, p in zip(self.grad_samples, self.params, strict=True)]
         if self.owners is not None:
             gradients = [_mean_by_owner(rows, self.owners) for rows in gradients]
-        factors, finite = clip_factors(gradients, self.max_grad_norm)
-        if not bool(finite.all()):
-            self.num_scrubbed += int((~finite).sum())
-            factors = factors.where(finite, 0.0)
-            gradients = [gradient.where(finite[:, None], 0.0) for gradient in gradients]
-        self.add_up(gradients, factors)
+        for block, factors, num_lost in clipped_blocks(gradients, self.max_grad_norm):
+            self.num_scrubbed += num_lost
+            self.add_up(block, factors)
 
-    def add_up(self, gradients: Sequence[Tensor], factors: Tensor) -> None:
-        """Add gradients (n, p) of each parameter times their records' factors (n,) to every parameter's sum."""
-        for parameter, gradient in zip(self.params, gradients, strict=True):
-            add_clipped(parameter, gradient, factors)
+    def add_up(self, block: Sequence[Tensor], factors: Tensor) -> None:
+        """Add float64 gradients (n, p) of each parameter times their records' factors (n,) to every parameter's sum."""
+        for parameter, rows in zip(self.params, block, strict=True):
+            add_to_sum(parameter, factors @ rows)
 
 
 class GhostOptimizer(_CountedNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]
