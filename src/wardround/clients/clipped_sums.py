@@ -1,8 +1,8 @@
 """The clipped sum of per-record gradients, added up so that no record moves it by more than the clip.
 
 A sum of floats depends on all its terms at once: in float32, among 60,000 records one was seen to move the sum by
-1.8e-3 of the clip more than it may. Here float32 gradients are summed in float64, with factors for a clip that is smaller by
-CLIP_MARGIN, so that one record zeroed out moves the computed sum by at most C.
+1.8e-3 of the clip more than it may. Here float32 gradients are summed in float64, with factors for a clip that is
+smaller by CLIP_MARGIN, so that one record zeroed out moves the computed sum by at most C.
 
 Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i in float32, and c = C (1 - 1e-6).
 
