@@ -1,9 +1,13 @@
 """Models and modes whose step would not clip every record are refused before anything is charged."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wardround.clients.checks import check_training
 from wardround.config import Config, ModelConfig, PrivacyConfig, TrainingConfig
@@ -161,6 +165,42 @@ def test_a_known_forward_keeps_opacus_hooks_and_says_why():
 def test_layers_whose_settings_could_mix_records_are_not_known(layers, reason):
     with pytest.raises(ConfigError, match=reason):
         check(nn.Sequential(*layers, nn.Linear(6, 2)), mode="hooks")
+
+
+class Watching(TorchFunctionMode):
+    def __torch_function__(self, function, kinds, given=(), named=None):
+        return function(*given, **(named or {}))
+
+
+class WatchingBelow(TorchDispatchMode):
+    def __torch_dispatch__(self, function, kinds, given=(), named=None):
+        return function(*given, **(named or {}))
+
+
+@contextmanager
+def global_hook():
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, output: None)
+    yield
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("watcher", "name"),
+    [
+        (Watching, "a torch function mode"),
+        (WatchingBelow, "a torch dispatch mode"),
+        (global_hook, "global module hooks"),
+        (lambda: torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x), "hooks on saved tensors"),
+    ],
+)
+def test_nothing_trains_while_the_process_looks_on(watcher, name):
+    with watcher(), pytest.raises(ConfigError, match=f"{name} in this process could mix records"):
+        check(nn.Linear(6, 2))
+
+
+def test_a_default_device_is_no_watcher():
+    with torch.device("cpu"):
+        check(nn.Linear(6, 2))
 
 
 def test_ghost_norms_are_taken_where_they_are_products_alone():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import CLIP_MARGIN
-from wardround.clients.forwards import unknown_because
+from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradient_sums import GhostSum, GradientSum
 from wardround.clients.gradients import GhostTwin, LossPerRecord, accumulate_batch, per_record_module, quiet_hooks
 from wardround.clients.held_model import fresh_copy
@@ -39,6 +39,7 @@ def check_training(config: Config, federation: Federation, model: nn.Module) -> 
     """
     if config.privacy.placement == "none":
         return None
+    check_unwatched()
     with torch.random.fork_rng(devices=[]), quiet_hooks():
         torch.manual_seed(0)
         features, labels = _extremes(federation)

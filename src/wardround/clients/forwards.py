@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from wardround.errors import ConfigError
 from wardround.models import ResidualBlock
 
-__all__ = ["unknown_because"]
+__all__ = ["check_unwatched", "unknown_because"]
 
 _CONVOLUTIONS: dict[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 _DROPOUTS: dict[type[nn.Module], int] = {
@@ -84,8 +87,6 @@ def unknown_because(model: nn.Module, record_shape: tuple[int, ...], *, ghost: b
         record_shape: of one record.
         ghost: also refuse what makes the norms of ghost clipping inexact.
     """
-    if any(getattr(torch_module, name, None) for name in _GLOBAL_HOOKS):
-        return "torch has global module hooks"
     seen: set[int] = set()
     for name, module in model.named_modules(remove_duplicate=False):
         where = f"{name or 'the model'} ({type(module).__name__})"
@@ -100,8 +101,28 @@ def unknown_because(model: nn.Module, record_shape: tuple[int, ...], *, ghost: b
     return _walk(model, record_shape, ghost)
 
 
+def check_unwatched() -> None:
+    """Refuse to train while something in this process is told of every operation on records, or changes it.
+
+    Raises:
+        ConfigError: naming what.
+    """
+    modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    watchers = {
+        "global module hooks": any(getattr(torch_module, name, None) for name in _GLOBAL_HOOKS),
+        "hooks on saved tensors": torch._C._autograd._top_saved_tensors_default_hooks(True) is not None,
+        "a torch function mode": any(type(mode) is not DeviceContext for mode in modes),
+        "a torch dispatch mode": bool(_get_current_dispatch_mode_stack()),
+    }
+    if active := [name for name, is_active in watchers.items() if is_active]:
+        raise ConfigError(
+            f"{active[0]} in this process could mix records or keep them, and no record is protected from that: remove "
+            'them, or set [privacy] placement = "none"'
+        )
+
+
 def _unlisted(module: nn.Module) -> str | None:
-    if type(module) not in _KNOWN:
+    if type(module) not in _KNOWN or not type(module._modules) is type(module._parameters) is dict:
         return "is not on the list of layers that are known to keep records apart"
     if overridden := sorted(set(vars(module)) & set(dir(type(module)))):
         return f"has {overridden[0]} replaced on the instance"

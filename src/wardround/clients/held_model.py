@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wardround.clients.forwards import unknown_because
+from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import LossPerRecord, per_record_module
 from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.programs import RecordProgram, ScoringModule, record_program
@@ -85,9 +85,10 @@ class HeldModel:
         """Return what leaves every record's gradient, in training mode.
 
         Raises:
-            ConfigError: the model can't be run in the mode.
+            ConfigError: the model can't be run in the mode, or something in the process looks on.
             ProtocolError: the clip is another than before.
         """
+        check_unwatched()
         mode = self.mode_for(_shape(tensors))
         if mode.name == "per-record":
             return self._recorded(tensors)

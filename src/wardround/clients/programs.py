@@ -8,7 +8,6 @@ there when the data is. What can't be recorded as a pure function is refused. Wh
 """
 
 import copy
-import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,32 +15,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.func import functionalize, vmap
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wardround.clients.memories import memory_of
-from wardround.errors import ConfigError, WardroundError
+from wardround.clients.purity import WRITES, check_pure, refused, zero_what_is_empty
+from wardround.errors import WardroundError
 
 __all__ = ["RecordProgram", "ScoringModule", "record_program"]
 
 _Names = tuple[tuple[str, ...], tuple[str, ...]]  # of trainable parameters, of frozen ones and buffers
-_RANDOM = {"bernoulli", "rand", "randn", "rand_like", "randn_like", "normal_functional", "native_dropout", "uniform"}
-_RAISING = {"_linalg_check_errors", "_assert_async", "_functional_assert_async", "_assert_scalar"}
-_WRITES = "it writes into a buffer, a parameter or another tensor that outlives the call"
-_EMPTY = {
-    "aten::empty": torch.ops.aten.zeros.default,
-    "aten::empty_like": torch.ops.aten.zeros_like.default,
-    "aten::new_empty": torch.ops.aten.new_zeros.default,
-}
-"""Memory that nobody wrote to may hold what was there before: another record's. It is zeroed instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,11 +130,11 @@ def record_program(
 def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
     """Run two empty records, so that an operation that vmap can't serve is found before any data is."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with _own_randomness(records.device):
             program.gradients_of(records, labels)
             program.outputs_of(records)
     except Exception as error:
-        raise _refused(f"{type(error).__name__}: {_first_line(error)}") from error
+        raise refused(f"{type(error).__name__}: {_first_line(error)}") from error
     finally:
         for parameter in program.parameters:
             parameter.grad_sample = None
@@ -210,20 +197,20 @@ def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], g
         before = memory_of(copied)
         first = _once(run, given)
         if changed := memory_of(copied).differs_from(before):
-            raise _refused(f"it writes to {changed} in its forward, which would outlive the call")
+            raise refused(f"it writes to {changed} in its forward, which would outlive the call")
         second = _once(of(copy.deepcopy(model)), given)
     except WardroundError:
         raise
     except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
-        raise _refused("what it does next depends on the values of a record (an if, a loop, .item())") from error
+        raise refused("what it does next depends on the values of a record (an if, a loop, .item())") from error
     except DynamicOutputShapeException as error:
-        raise _refused("the shape of something in it depends on the values of a record") from error
+        raise refused("the shape of something in it depends on the values of a record") from error
     except Exception as error:
         if "mutating a non-functional tensor" in str(error):
-            raise _refused(_WRITES) from error
-        raise _refused(f"{type(error).__name__}: {_first_line(error)}") from error
+            raise refused(WRITES) from error
+        raise refused(f"{type(error).__name__}: {_first_line(error)}") from error
     if not _same(first, second):
-        raise _refused("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
+        raise refused("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
     return first
 
 
@@ -232,77 +219,26 @@ def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         # Attention in plain operations: its fused kernels have random numbers of their own, or can't be batched.
-        with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
-            torch.manual_seed(0)
+        with _own_randomness(given[-1].device), sdpa_kernel(SDPBackend.MATH):
             as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
-            _check_pure(as_written, writes=False)
+            check_pure(as_written, writes=False)
             recorded = make_fx(functionalize(as_written), tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
-    _check_pure(recorded, writes=True)
-    _zero_what_is_empty(recorded)
+    check_pure(recorded, writes=True)
+    zero_what_is_empty(recorded)
     for name, constant in list(recorded.named_buffers()):
         # A copy of what the code holds: nobody else has it.
         setattr(recorded, name, constant.detach().clone())
     return recorded
 
 
-def _check_pure(recorded: GraphModule, *, writes: bool) -> None:
-    """Refuse what is not a function of a record, the parameters, the constants and fresh random numbers.
-
-    Args:
-        recorded: the program.
-        writes: refuse writes too; before functionalisation those within the call are none.
-    """
-    for node in recorded.graph.nodes:
-        if node.op == "get_attr":
-            _check_constant(recorded, node)
-        elif node.op == "call_module":
-            raise _refused("it calls a module in a way that can't be recorded")
-        elif node.op == "call_function" and node.target is not operator.getitem:
-            _check_operation(node, writes=writes)
-
-
-def _check_constant(recorded: GraphModule, node: Node) -> None:
-    value = getattr(recorded, str(node.target))
-    if isinstance(value, torch.Generator):
-        raise _refused("it draws from a generator of its own, which would outlive the call")
-    if not isinstance(value, Tensor) or isinstance(value, FakeTensor):
-        raise _refused("it uses something of an earlier call")
-    if value.requires_grad:
-        raise _refused("it uses a parameter that is not the module's own")
-
-
-def _check_operation(node: Node, *, writes: bool) -> None:
-    operation = node.target
-    if not isinstance(operation, torch._ops.OpOverload) or operation.namespace not in ("aten", "prims"):
-        raise _refused(f"it calls {operation}, which is not one of the framework's own operations")
-    name = operation._schema.name.split("::")[1]
-    if any(isinstance(value, torch.Generator) for value in (*node.args, *node.kwargs.values())):
-        raise _refused("it draws from a generator of its own, which would outlive the call")
-    if name in _RAISING:
-        raise _refused(f"it stops at some records and not at others ({name})")
-    if torch.Tag.data_dependent_output in operation.tags:
-        raise _refused("what it does next depends on the values of a record (an if, a loop, .item())")
-    if torch.Tag.dynamic_output_shape in operation.tags:
-        raise _refused("the shape of something in it depends on the values of a record")
-    if writes and operation._schema.is_mutable:
-        raise _refused(_WRITES)
-    if torch.Tag.nondeterministic_seeded in operation.tags and name.rstrip("_") not in _RANDOM:
-        raise _refused(f"it draws with {name}, whose number of draws may depend on a record")
-    if writes and name.startswith(("as_strided", "_reshape_alias")):
-        raise _refused("it reads memory by strides, past what belongs to the record (as_strided, or a write to a part)")
-    if name.startswith(("empty", "new_empty")) and operation._schema.name not in _EMPTY:
-        raise _refused(f"it reads memory that was not written to ({name})")
-
-
-def _zero_what_is_empty(recorded: GraphModule) -> None:
-    for node in recorded.graph.nodes:
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
-            node.target = _EMPTY.get(node.target._schema.name, node.target)
-            if node.target in _EMPTY.values():
-                node.kwargs = {key: value for key, value in node.kwargs.items() if key != "memory_format"}
-    recorded.recompile()
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Draw from a stream of one's own, and leave the one that layers draw from in training where it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
 
 
 def _same(first: GraphModule, second: GraphModule) -> bool:
@@ -316,10 +252,3 @@ def _same(first: GraphModule, second: GraphModule) -> bool:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "").rstrip(".")
-
-
-def _refused(reason: str) -> ConfigError:
-    return ConfigError(
-        f"the model can't be run record by record: {reason}. Write its forward as a function of the record and the "
-        'parameters alone, or set [privacy] placement = "none"'
-    )
