@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from zoo import ADVERSARIES, NUM_FEATURES, NUM_RECORDS, REASONS, SOUND
 
 from wardround.clients.clipped_sums import CLIP_MARGIN
@@ -89,6 +90,11 @@ def largest_movement(factory, mode):
     return max(moved)
 
 
+@pytest.mark.parametrize("name", SOUND)
+def test_a_record_moves_the_sum_of_a_sound_model_by_no_more_than_the_clip(name):
+    assert largest_movement(SOUND[name], "auto") <= 1 + CLIP_MARGIN
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ADVERSARIES)
 def test_a_record_moves_the_sum_by_no_more_than_the_clip_or_the_model_is_refused(name, mode):
@@ -99,6 +105,14 @@ def test_a_record_moves_the_sum_by_no_more_than_the_clip_or_the_model_is_refused
         return
     assert moved <= 1 + CLIP_MARGIN
     assert name not in REASONS
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_record_moves_the_sum_of_known_layers_with_dropout_by_no_more_than_the_clip(mode):
+    def factory():
+        return nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 2), nn.Dropout(0.2))
+
+    assert largest_movement(factory, mode) <= 1 + CLIP_MARGIN
 
 
 def after(factory, mode, *, other_hospital_first):

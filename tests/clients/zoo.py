@@ -664,6 +664,25 @@ class Recurrent(nn.Module):
         return self.head(state)
 
 
+class LongShort(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.head = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, records):
+        return self.head(self.recurrent(records.reshape(-1, 3, 2))[0][:, -1])
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(1, 8), nn.Linear(8, 2)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+
+    def forward(self, records):
+        return self.head(self.block(self.embed(records.unsqueeze(-1))).mean(dim=1))
+
+
 def weight_norm():
     model = sequence()
     nn.utils.parametrizations.weight_norm(model[0])
@@ -681,9 +700,8 @@ class Images(nn.Module):
         return self.head(self.pool(functional.relu(self.norm(self.convolution(images)))).flatten(1))
 
 
-SOUND = {
-    factory.__name__: factory
-    for factory in (
-        Residual, FunctionalDropout, Rounded, Block, InPlace, Recurrent, weight_norm, Images, WeightTwice, tied_sequence
-    )
-}  # fmt: skip
+_SOUND = (
+    Residual, FunctionalDropout, Rounded, Block, InPlace, Recurrent, LongShort, Encoder, weight_norm, Images,
+    WeightTwice, tied_sequence,
+)  # fmt: skip
+SOUND = {factory.__name__: factory for factory in _SOUND}

@@ -249,19 +249,48 @@ def _ghost_backward(
     """Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping)."""
     twin: GhostTwin = module
     optimizer.take_from(twin.parameters_in_double)
+    draws = _draws(features.device)
+    losses, finite = _ghost_norms(twin, features, labels, loss_per_record)
+    shown = losses.detach().float()
+    if not bool(finite.all()):
+        # A zero coefficient can't hide a nan (0 * nan = nan): such records are emptied, and keep their place, so that
+        # random layers draw for the others what they drew before.
+        optimizer.num_scrubbed += int((~finite).sum())
+        _draw_again(draws, features.device)
+        broken = ~finite.view(-1, *(1 for _ in features.shape[1:]))
+        emptied = features.masked_fill(broken, 0), labels.masked_fill(~finite, 0)
+        losses, again = _ghost_norms(twin, *emptied, loss_per_record)
+        if not bool(again.all()):
+            # Not even an empty record has a gradient: these leave the batch.
+            twin.zero_grad(set_to_none=True)
+            if bool(finite.any()):
+                _ghost_backward(twin, optimizer, features[finite], labels[finite], loss_per_record)
+            return shown
+    coefficients = twin.wrapped.get_clipping_coef() * finite
+    twin.wrapped.disable_hooks()
+    torch.autograd.backward((coefficients * losses).sum())
+    twin.wrapped.enable_hooks()
+    return shown
+
+
+def _ghost_norms(
+    twin: GhostTwin, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
+) -> tuple[Tensor, Tensor]:
+    """Return the losses, whose graph is kept, and which records have a finite norm; norms stay with the twin."""
     twin.zero_grad(set_to_none=True)
     losses = loss_per_record(twin(features), labels)
     torch.autograd.backward(losses.mean(), retain_graph=True)
     finite = twin.wrapped.get_norm_sample().isfinite()
     twin.zero_grad(set_to_none=True)
-    if not bool(finite.all()):
-        # A zero coefficient can't hide a nan (0 * nan = nan): such records leave the batch and it is run again.
-        optimizer.num_scrubbed += int((~finite).sum())
-        if bool(finite.any()):
-            _ghost_backward(twin, optimizer, features[finite], labels[finite], loss_per_record)
-        return losses.detach().float()
-    coefficients = twin.wrapped.get_clipping_coef()
-    twin.wrapped.disable_hooks()
-    torch.autograd.backward((coefficients * losses).sum())
-    twin.wrapped.enable_hooks()
-    return losses.detach().float()
+    return losses, finite
+
+
+def _draws(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _draw_again(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["Memory", "memory_of"]
+
+
+_RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +73,7 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     elif isinstance(value, set | frozenset):
         parts += [("{}", tuple(sorted(map(repr, value))))]
     if hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
-        parts += list(vars(value).items())
+        # Recurrent layers list their weights anew at every call.
+        own = ("_flat_weights", "_flat_weight_refs") if type(value) in _RECURRENT else ()
+        parts += [(key, part) for key, part in vars(value).items() if key not in own]
     return parts

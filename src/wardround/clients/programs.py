@@ -215,22 +215,30 @@ def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], g
 
 
 def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        # Attention in plain operations: its fused kernels have random numbers of their own, or can't be batched.
-        with _own_randomness(given[-1].device), sdpa_kernel(SDPBackend.MATH):
-            as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
-            check_pure(as_written, writes=False)
-            recorded = make_fx(functionalize(as_written), tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_attention)
+    with _own_randomness(given[-1].device), _plain_operations():
+        as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+        check_pure(as_written, writes=False)
+        recorded = make_fx(functionalize(as_written), tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
     check_pure(recorded, writes=True)
     zero_what_is_empty(recorded)
     for name, constant in list(recorded.named_buffers()):
         # A copy of what the code holds: nobody else has it.
         setattr(recorded, name, constant.detach().clone())
     return recorded
+
+
+@contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Record attention and recurrence in plain operations: fused ones draw by themselves, or can't be batched."""
+    attention, recurrence = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(attention)
+        torch._C._set_mkldnn_enabled(recurrence)
 
 
 @contextmanager
