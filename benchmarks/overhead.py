@@ -4,8 +4,8 @@
 
 Ten hospitals of Fashion-MNIST train a CNN with DP-SGD, a few steps a round, with one torch thread. "bare" is the loop a
 researcher would write: one model wrapped by Opacus' GradSampleModule and DPOptimizer, the hospitals one after the
-other, a weighted mean, and the same evaluation on the hospitals' test records; its Poisson batches are drawn beforehand
-from the same streams. "wardround" is a whole run with the inline engine: planning, ledger, messages, exact sums,
+other, a weighted mean, and the same evaluation on the hospitals' test records; its Poisson batches are
+those of a run before. "wardround" is a whole run with the inline engine: planning, ledger, messages, exact sums,
 checkpoints, tables. Both are timed in this process in alternation; data are loaded once before. Writes
 benchmarks/results/overhead.csv.
 """
@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,15 +30,18 @@ from torch.nn import functional
 import wardround
 from wardround.clients.app import make_client_app
 from wardround.clients.evaluation import macro_auc
+from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
 from wardround.datasets import Federation, load_federation
 from wardround.models import build_model, parameters_of
+from wardround.privacy.sampling import PoissonSampler
+from wardround.rounds import Assignment
 from wardround.server.loop import federate
 from wardround.server.run_folder import create_run_folder
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
-from wardround.streams import SAMPLING, stream
 
+Batches = dict[tuple[int, str], list[torch.Tensor]]
 RESULTS = Path(__file__).parent / "results" / "overhead.csv"
 
 
@@ -59,22 +63,31 @@ def settings(num_rounds: int, local_steps: int, batch_size: int) -> Config:
     )
 
 
-def draw_batches(config: Config, federation: Federation) -> dict[tuple[int, str], list[torch.Tensor]]:
-    """Return the Poisson batches of every round and hospital, as the federation draws them."""
-    batches = {}
-    for round_number in range(1, config.training.num_rounds + 1):
-        for hospital in federation.hospitals:
-            generator = stream(config.federation.seed, SAMPLING, round_number, hospital.hospital_id)
-            num = len(hospital.train_labels)
-            rate = config.training.batch_size / num
-            batches[round_number, hospital.hospital_id] = [
-                torch.from_numpy(np.flatnonzero(generator.random(num) < rate))
-                for _ in range(config.training.local_steps)
-            ]
+def record_batches(config: Config, federation: Federation) -> Batches:
+    """Return the Poisson batches of every round and hospital, as a whole run draws them."""
+    batches: Batches = {}
+    train, draw = LocalTrainer.train, PoissonSampler.draw
+    current: list[torch.Tensor] = []
+
+    def training(self: LocalTrainer, arrays: Any, tensors: Any, assignment: Assignment, **options: Any) -> Any:
+        current.clear()
+        result = train(self, arrays, tensors, assignment, **options)
+        batches[assignment.round_number, assignment.hospital_id] = list(current)
+        return result
+
+    def drawing(self: PoissonSampler) -> torch.Tensor:
+        current.append(draw(self))
+        return current[-1]
+
+    LocalTrainer.train, PoissonSampler.draw = training, drawing
+    try:
+        run_wardround(config, federation)
+    finally:
+        LocalTrainer.train, PoissonSampler.draw = train, draw
     return batches
 
 
-def run_bare(config: Config, federation: Federation, batches: dict[tuple[int, str], list[torch.Tensor]]) -> float:
+def run_bare(config: Config, federation: Federation, batches: Batches) -> float:
     """Return the CPU seconds of the bare loop; tensors are made before the clock starts."""
     data = {
         hospital.hospital_id: tuple(
@@ -143,10 +156,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     config = settings(arguments.rounds, arguments.local_steps, arguments.batch_size)
     federation = load_federation(config.federation)
-    batches = draw_batches(config, federation)
+    batches = record_batches(config, federation)
     bare, ours = [], []
     run_bare(config, federation, batches)
-    run_wardround(config, federation)
     for repeat in range(arguments.repeats):
         bare.append(run_bare(config, federation, batches))
         ours.append(run_wardround(config, federation))

@@ -3,15 +3,18 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
-from wardround.privacy.ledger import open_ledger
+from wardround.privacy.ledger import Entry, Ledger, open_ledger
 from wardround.rounds import HospitalProfile
+from wardround.streams import Draw, SeededKey
 
 _SMALL: dict[str, dict[str, Any]] = {
     "federation": {"dataset": "breast-cancer", "num-hospitals": 3, "seed": 7},
@@ -28,6 +31,27 @@ def small_config(**sections: Mapping[str, Any]) -> Config:
     return config_from_dict(
         {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
     )
+
+
+@dataclass(frozen=True)
+class CommonStreams:
+    """A source for releases that are compared draw by draw: its streams don't depend on what is released."""
+
+    seed: int
+
+    def key(self, *inputs: bytes, round_number: int = 1, attempt: int = 1, hospital_id: str = "north") -> SeededKey:
+        return SeededKey(
+            seed=self.seed, round_number=round_number, attempt=attempt, hospital_id=hospital_id, inputs=b""
+        )
+
+    def drawn(self, draw: Draw, round_number: int = 1, hospital_id: str = "north") -> np.random.Generator:
+        return self.key(round_number=round_number, hospital_id=hospital_id).generator(draw)
+
+
+def draw_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs of other settings draw the same numbers, so that what they make of them can be compared."""
+    for place in ("clients.app", "server.loop"):
+        monkeypatch.setattr(f"wardround.{place}.source_of", lambda config, **_: CommonStreams(config.federation.seed))
 
 
 def rows_of(path: Path, *without: str) -> list[dict[str, str]]:
@@ -65,6 +89,21 @@ def profiles_of(sizes: Sequence[int], digits: int = 3) -> list[HospitalProfile]:
         )
         for index, size in enumerate(sizes)
     ]
+
+
+@contextmanager
+def interrupted_before_charging(monkeypatch: pytest.MonkeyPatch, round_number: int) -> Iterator[None]:
+    """Press Ctrl-C before a round is charged, and expect it to come through."""
+    real = Ledger.charge
+
+    def failing(self: Ledger, entries: Sequence[Entry]) -> None:
+        if entries[0].round_number == round_number:
+            raise KeyboardInterrupt
+        real(self, entries)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Ledger, "charge", failing)
+        yield
 
 
 @contextmanager

@@ -1,22 +1,39 @@
-"""Streams: each argument makes another one, and nothing else does."""
+"""Streams: each argument makes another one, nothing else does, and what is released never draws from the seed alone."""
 
+import dataclasses
 import itertools
 
 import numpy as np
+import pytest
 
-from wardround.streams import NOISE, SAMPLING, SPLIT, stream
+from wardround.streams import (
+    Draw,
+    SeededSource,
+    SetUp,
+    SystemSource,
+    array_digest,
+    digest_of,
+    stream,
+)
+
+RELEASE = {"round_number": 1, "attempt": 1, "hospital_id": "north"}
 
 
 def test_streams_differ_by_seed_purpose_round_and_name_and_repeat() -> None:
-    keys = list(itertools.product((1, 2), (NOISE, SAMPLING, SPLIT), (0, 1), ("", "a", "b")))
+    keys = list(itertools.product((1, 2), SetUp, (0, 1), ("", "a", "b")))
     draws = {key: stream(*key).random(4) for key in keys}
     assert len({tuple(draw) for draw in draws.values()}) == len(keys)
     assert all(np.array_equal(stream(*key).random(4), draw) for key, draw in draws.items())
 
 
 def test_streams_of_many_hospitals_and_rounds_are_uncorrelated() -> None:
+    source = SeededSource(seed=7, job=b"job")
     noise = np.array(
-        [stream(7, NOISE, number, name).standard_normal(2_000) for number in range(20) for name in ("a", "b", "c")]
+        [
+            source.key(round_number=number, attempt=1, hospital_id=name).generator(Draw.NOISE).standard_normal(2_000)
+            for number in range(20)
+            for name in ("a", "b", "c")
+        ]
     )
     correlations = np.corrcoef(noise)[np.triu_indices(len(noise), 1)]
     # 1,770 pairs of correlation N(0, 1 / 2000): the largest is below 4.5 deviations but for one case in 80.
@@ -25,4 +42,60 @@ def test_streams_of_many_hospitals_and_rounds_are_uncorrelated() -> None:
 
 
 def test_seeds_beyond_32_bits_count() -> None:
-    assert stream(1, NOISE).random() != stream(1 + 2**32, NOISE).random()
+    assert stream(1, SetUp.COHORT).random() != stream(1 + 2**32, SetUp.COHORT).random()
+
+
+@pytest.mark.parametrize("purpose", [*Draw, 1, 3])
+def test_what_is_released_cannot_draw_from_the_seed_alone(purpose: int) -> None:
+    with pytest.raises(TypeError, match="must be a SetUp"):
+        stream(1, purpose)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", [SeededSource(seed=1, job=b""), SystemSource()])
+def test_what_is_set_up_cannot_draw_from_a_release(source: SeededSource | SystemSource) -> None:
+    with pytest.raises(TypeError, match="must be a Draw"):
+        source.key(**RELEASE).generator(SetUp.COHORT)  # type: ignore[arg-type]
+
+
+def test_everything_in_a_key_makes_another_stream_and_an_equal_key_the_same() -> None:
+    source = SeededSource(seed=1, job=b"job")
+    keys = [
+        source.key(b"model", b"data", **RELEASE),
+        source.key(b"modeldata", **RELEASE),
+        source.key(b"model", b"data", b"", **RELEASE),
+        source.key(b"data", b"model", **RELEASE),
+        *(source.key(b"model", b"data", **RELEASE | {name: 2}) for name in ("round_number", "attempt")),
+        source.key(b"model", b"data", **RELEASE | {"hospital_id": "south"}),
+        SeededSource(seed=2, job=b"job").key(b"model", b"data", **RELEASE),
+        SeededSource(seed=1, job=b"jo").key(b"bmodel", b"data", **RELEASE),
+    ]
+    first = [key.generator(draw).random() for key in keys for draw in Draw]
+    assert len(set(first)) == len(keys) * len(Draw)
+    assert first == [dataclasses.replace(key).generator(draw).random() for key in keys for draw in Draw]
+
+
+def test_the_operating_systems_streams_are_fresh_at_every_call() -> None:
+    key = SystemSource().key(b"model", **RELEASE)
+    assert len({key.generator(draw).random() for draw in Draw for _ in range(50)}) == 50 * len(Draw)
+
+
+def test_digests_tell_where_one_part_ends() -> None:
+    parts = [(b"",), (b"", b""), (b"a",), (b"a", b""), (b"", b"a"), (b"ab", b"c"), (b"a", b"bc"), (b"abc",)]
+    assert len({digest_of(*each) for each in parts}) == len(parts)
+
+
+def test_arrays_differ_by_name_dtype_shape_and_every_value_but_not_by_order() -> None:
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.array(1.5)}
+    others = [
+        {"a": arrays["a"]},
+        {"a": arrays["a"], "c": arrays["b"]},
+        {"a": arrays["a"].astype(np.float32), "b": arrays["b"]},
+        {"a": arrays["a"].reshape(3, 2), "b": arrays["b"]},
+        {"a": arrays["a"].T, "b": arrays["b"]},
+        {"a": arrays["a"], "b": arrays["b"].reshape(1)},
+        {"a": arrays["a"] + np.eye(2, 3)[::-1] * 1e-15, "b": arrays["b"]},
+        {"a": arrays["a"], "b": -arrays["b"]},
+    ]
+    digests = [array_digest(each) for each in (arrays, *others)]
+    assert len(set(digests)) == len(digests)
+    assert array_digest({"b": arrays["b"], "a": np.asfortranarray(arrays["a"])}) == digests[0]

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"arrays", "cells", "json_text", "limits", "streams"},
     {"config"},
-    {"parameter_counts", "rounds"},
+    {"identity", "parameter_counts", "rounds"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},

@@ -64,7 +64,7 @@ def run(
 
 @app.command()
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
-    """Go on with an interrupted run, to the same bits as if it had not been interrupted."""
+    """Go on with an interrupted run; a round that was charged and not finished is charged again."""
     from wardround import simulations
     from wardround.server.run_folder import open_run_folder
 
@@ -162,7 +162,7 @@ def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
 
 @ledger_app.command("verify")
 def ledger_verify(run_dir: RunDir, as_json: Json = False) -> None:
-    """Recompute everything from the entries: the chain of digests, and every epsilon in the tables."""
+    """Hold tables, summary, settings, model and checkpoints to the ledger, and the ledger to its own charges."""
     from wardround.server.verify import verify_run
 
     findings, sentence = verify_run(run_dir)
@@ -279,7 +279,8 @@ def _resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         if (folder / "ledger.sqlite").is_file():
             raise WardroundError(
-                f"interrupted: every committed round is kept; go on with: wardround resume {folder}"
+                f"interrupted: every committed round is kept; go on with: wardround resume {folder} (a round that was "
+                "under way is charged again)"
             ) from None
         raise WardroundError("interrupted before the run began: nothing was trained or charged") from None
 

@@ -64,6 +64,8 @@ class Assignment:
         dimension: coordinates of what is sent (>= 1), placement "distributed" only; else 0.
         contribution: what the clipped update is multiplied with before a sum of integers, in (0, 1].
         adaptive_clipping: whether the update travels with a coordinate that says whether it was within the clip.
+        attempt: at this round, from 1: a round that was charged and then interrupted is charged again as the next, with
+            noise of its own.
     """
 
     hospital_id: str
@@ -82,6 +84,7 @@ class Assignment:
     dimension: int = 0
     contribution: float = 1.0
     adaptive_clipping: bool = False
+    attempt: int = 1
 
     @property
     def billed_steps(self) -> int:

@@ -1,47 +1,194 @@
-"""Independent random streams from one seed: one for each purpose, round and hospital.
+"""Random streams of two kinds that no caller can mistake for each other.
 
-Who else draws, in which order and on how many workers, changes nothing about a stream. Streams are for simulation:
-whoever knows the seed knows every number. What is left out on purpose: any global random state.
+*Set-up* streams (`SetUp`: who is where, who is drawn) follow from the seed, a purpose, a round and a name, so that the
+runs of a study stay paired. *Release* streams (`Draw`: noise, batches, rounding, a model's own dropout) are made from a
+key alone, and a key from a source: seeded for simulation, or the operating system. A seeded key holds a digest of
+everything that the release is a function of. It is the idea of deterministic nonces: the stream is a pseudo-random
+function of (seed, inputs), so that two releases which differ in anything have independent streams, and the same job
+twice gives the same bits. No two runs can be subtracted to be rid of the noise.
+
+Whoever knows the seed knows every seeded number. What is left out on purpose: any global random state, and what the
+inputs are (see `identity`, and whoever draws).
+
+Source: deterministic nonces, Pornin 2013 (RFC 6979, section 3.2); numpy.random.SeedSequence (O'Neill 2015), spawn keys;
+SFC64 (Doty-Humphrey 2010).
 """
 
 import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
-    "CLASS_WEIGHTS",
-    "COHORT",
-    "DROPOUT",
-    "LAYERS",
-    "NOISE",
-    "PARTITION",
-    "ROUNDING",
-    "SAMPLING",
-    "SPLIT",
+    "Draw",
+    "Key",
+    "SeededKey",
+    "SeededSource",
+    "SetUp",
+    "Source",
+    "SystemKey",
+    "SystemSource",
+    "array_digest",
+    "digest_of",
     "stream",
 ]
 
-SAMPLING, NOISE, COHORT, DROPOUT, LAYERS, ROUNDING = 1, 2, 3, 4, 5, 6
-CLASS_WEIGHTS, PARTITION, SPLIT = 101, 102, 103
+
+class SetUp(IntEnum):
+    """What is drawn before and around releases, from the seed alone."""
+
+    COHORT, DROPOUT = 3, 4
+    CLASS_WEIGHTS, PARTITION, SPLIT = 101, 102, 103
 
 
-def stream(seed: int, purpose: int, round_number: int = 0, name: str = "") -> np.random.Generator:
-    """Return the generator of a seed, a purpose, a round and a hospital.
+class Draw(IntEnum):
+    """What a release is made with: Poisson batches, noise, a model's own dropout, rounding to integers."""
+
+    SAMPLING, NOISE, LAYERS, ROUNDING = 1, 2, 5, 6
+
+
+def stream(seed: int, purpose: SetUp, round_number: int = 0, name: str = "") -> np.random.Generator:
+    """Return the set-up generator of a seed, a purpose, a round and a hospital.
 
     Two different arguments share a state with probability below 2**-100: the whole 256-bit state is seeded, unlike
     torch's CPU generator, which keeps 32 bits of its seed.
 
-    >>> bool(stream(42, NOISE, 1, "cleveland").random() == stream(42, NOISE, 1, "cleveland").random())
+    >>> bool(stream(42, SetUp.COHORT, 1).random() == stream(42, SetUp.COHORT, 1).random())
     True
 
     Args:
         seed: [federation] seed (>= 0).
-        purpose: one of this module's constants.
+        purpose: what is drawn.
         round_number: 0 for what is drawn once in a run.
         name: the hospital (or the class) the stream belongs to; "" for the federation as a whole.
 
-    Source: numpy.random.SeedSequence (O'Neill 2015), spawn keys; SFC64 (Doty-Humphrey 2010).
+    Raises:
+        TypeError: the purpose is a release's, which needs a key.
     """
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
-    key = (purpose, round_number, *(int(word) for word in words))
+    if not isinstance(purpose, SetUp):
+        raise TypeError(f"{purpose!r} must be a SetUp: what is released draws from a key (SeededSource, SystemSource)")
+    return _generator(seed, purpose, round_number, name.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededKey:
+    """What the streams of one release follow from.
+
+    Attributes:
+        seed: [federation] seed (>= 0).
+        round_number: from 1.
+        attempt: at the round, from 1.
+        hospital_id: whose release; "" for the server's.
+        inputs: digest of everything else that the release is a function of, 32 bytes.
+    """
+
+    seed: int
+    round_number: int
+    attempt: int
+    hospital_id: str
+    inputs: bytes
+
+    def generator(self, draw: Draw) -> np.random.Generator:
+        """Return the stream of one kind of draw: the same for an equal key, independent of every other one's.
+
+        Raises:
+            TypeError: the draw is no release's.
+        """
+        where = f"{int(_release(draw))}/{self.attempt}/{self.hospital_id}".encode()
+        return _generator(self.seed, draw, self.round_number, digest_of(self.inputs, where))
+
+
+@dataclass(frozen=True, slots=True)
+class SystemKey:
+    """The streams of one release from the operating system; nothing repeats them."""
+
+    def generator(self, draw: Draw) -> np.random.Generator:
+        """Return a stream with a fresh 256-bit state, another at every call.
+
+        Raises:
+            TypeError: the draw is no release's.
+        """
+        return _generator(secrets.randbits(256), _release(draw), 0, b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededSource:
+    """Keys that follow from the seed, for simulation.
+
+    Attributes:
+        seed: [federation] seed (>= 0).
+        job: digest of the settings and the code (`identity.job_digest`).
+    """
+
+    seed: int
+    job: bytes
+
+    def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> SeededKey:
+        """Return the key of a release, given all that it is a function of, apart from the job.
+
+        Args:
+            inputs: the model, the data, the assignment and the like, as bytes or digests, in a fixed order.
+            round_number: from 1.
+            attempt: at the round, from 1.
+            hospital_id: whose release; "" for the server's.
+        """
+        return SeededKey(
+            seed=self.seed,
+            round_number=round_number,
+            attempt=attempt,
+            hospital_id=hospital_id,
+            inputs=digest_of(self.job, *inputs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSource:
+    """Keys to the operating system's randomness: of real sites, and of simulations that ask for it."""
+
+    def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> SystemKey:
+        """Return a key that nothing follows from."""
+        return SystemKey()
+
+
+Key = SeededKey | SystemKey
+Source = SeededSource | SystemSource
+
+
+def digest_of(*parts: bytes) -> bytes:
+    """Return the sha256 of a sequence of bytes, 32 bytes; each is told apart from its neighbours by its length.
+
+    >>> digest_of(b"ab", b"c") == digest_of(b"a", b"bc")
+    False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def array_digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the sha256 of named arrays, 32 bytes: names, dtypes, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(digest_of(name.encode(), array.dtype.str.encode(), repr(np.shape(arrays[name])).encode()))
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.digest()
+
+
+def _release(draw: Draw) -> Draw:
+    if not isinstance(draw, Draw):
+        raise TypeError(f"{draw!r} must be a Draw: what is set up draws from stream()")
+    return draw
+
+
+def _generator(seed: int, purpose: int, round_number: int, rest: bytes) -> np.random.Generator:
+    words = np.frombuffer(hashlib.sha256(rest).digest(), dtype="<u4")
+    key = (int(purpose), round_number, *(int(word) for word in words))
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))

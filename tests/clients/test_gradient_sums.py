@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from small_runs import CommonStreams
 from torch import nn
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -15,7 +16,7 @@ from wardround.models import build_model, parameters_of
 from wardround.privacy.integers import from_residues
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
-from wardround.streams import SAMPLING, stream
+from wardround.streams import Draw
 
 NUM_RECORDS, NUM_FEATURES, CLIP, STEPS = 40, 6, 0.7, 900.0
 DIMENSION = 2 * NUM_FEATURES + 2
@@ -39,7 +40,7 @@ def data(seed=0, num_records=NUM_RECORDS):
 
 def trainer(mode="hooks", seed=7):
     built, _ = build_model(ModelConfig(name="logistic"), input_shape=(NUM_FEATURES,), num_outputs=2, seed=1)
-    return LocalTrainer(built, TrainingConfig(grad_sample_mode=mode), task="classification", seed=seed)
+    return LocalTrainer(built, TrainingConfig(grad_sample_mode=mode), task="classification", source=CommonStreams(seed))
 
 
 def assignment(placement, **changes):
@@ -63,7 +64,7 @@ def assignment(placement, **changes):
 def reference(features, labels, task, seed=7):
     """The clipped sum of the drawn batch's gradients of softmax regression, in NumPy."""
     arrays = parameters_of(trainer().model)
-    batch = stream(seed, SAMPLING, 1, "north").random(len(labels)) < task.sample_rate
+    batch = CommonStreams(seed).drawn(Draw.SAMPLING).random(len(labels)) < task.sample_rate
     logits = features[batch] @ arrays["1.weight"].T.astype(float) + arrays["1.bias"]
     residual = np.exp(logits - logits.max(1, keepdims=True))
     residual = residual / residual.sum(1, keepdims=True) - np.eye(2)[labels[batch]]
@@ -96,7 +97,7 @@ def test_the_distributed_sum_is_the_same_within_a_step_a_record(mode):
     local, task = trainer(mode), assignment("distributed")
     arrays, execution = local.train(parameters_of(local.model), tensors(features, labels), task)
     integers = from_residues(flat(arrays).astype(np.int64))
-    batch = int((stream(7, SAMPLING, 1, "north").random(NUM_RECORDS) < 0.4).sum())
+    batch = int((CommonStreams(7).drawn(Draw.SAMPLING).random(NUM_RECORDS) < 0.4).sum())
     error = integers * (CLIP / STEPS) - reference(features, labels, task)
     assert np.abs(error).max() <= batch * CLIP / STEPS
     # Unbiased rounding: a quarter of a step's variance a record at most, so five deviations are far below a step each.
@@ -127,7 +128,7 @@ def test_a_record_among_sixty_thousand_moves_the_sum_by_no_more_than_the_clip(mo
     features = torch.rand(num_records, num_features) * scale
     labels = torch.zeros(num_records, dtype=torch.int64)  # all pull the same way: the sum is as long as it can be
     model = nn.Sequential(nn.Flatten(), nn.Linear(num_features, 2))
-    local = LocalTrainer(model, TrainingConfig(grad_sample_mode=mode), task="classification", seed=7)
+    local = LocalTrainer(model, TrainingConfig(grad_sample_mode=mode), task="classification", source=CommonStreams(7))
     task = assignment("central", sample_rate=1.0, expected_batch_size=float(num_records))
     start = {name: np.zeros_like(array) for name, array in parameters_of(local.model).items()}
     broken = features.clone()

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
+from small_runs import CommonStreams
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import ProtocolError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, check_execution
-from wardround.streams import NOISE, SAMPLING, stream
+from wardround.streams import Draw, SeededSource
 
 MODES = ("hooks", "functorch", "ew", "ghost", "per-record")
 NUM_RECORDS, NUM_FEATURES = 40, 6
@@ -35,7 +36,7 @@ def trainer(mode="hooks", model="logistic", seed=7, shape=(NUM_FEATURES,), task=
     outputs = 1 if task == "regression" else 2
     built, _ = build_model(ModelConfig(name=model), input_shape=shape, num_outputs=outputs, seed=1)
     config = TrainingConfig(**({"grad_sample_mode": mode, "learning_rate": 0.5} | training))
-    return LocalTrainer(built, config, task=task, seed=seed)
+    return LocalTrainer(built, config, task=task, source=CommonStreams(seed))
 
 
 def assignment(**changes):
@@ -56,7 +57,7 @@ def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
     """DP-SGD on softmax regression in NumPy float64: Abadi et al. 2016, algorithm 1, without noise."""
     weight, bias = (arrays[name].astype(float) for name in ("1.weight", "1.bias"))
     features, labels = data.train_features.numpy().astype(float), data.train_labels.numpy()
-    sampling = stream(seed, SAMPLING, task.round_number, task.hospital_id)
+    sampling = CommonStreams(seed).drawn(Draw.SAMPLING, task.round_number, task.hospital_id)
     for _ in range(task.num_steps):
         batch = sampling.random(len(labels)) < task.sample_rate
         logits = features[batch] @ weight.T + bias
@@ -126,7 +127,7 @@ def test_empty_batches_are_steps_with_noise(mode):
     got, execution = local.train(arrays, data, task)
     assert (execution.num_empty_batches, execution.num_noise_draws, execution.num_steps) == (3, 3, 3)
     assert math.isnan(execution.loss)
-    generator = stream(7, NOISE, 1, "north")
+    generator = CommonStreams(7).drawn(Draw.NOISE)
     want = {name: array.copy() for name, array in arrays.items()}
     for _ in range(3):
         for name in want:
@@ -139,7 +140,9 @@ def test_empty_batches_are_steps_with_noise(mode):
 def test_the_noise_really_added_has_the_billed_scale(mode):
     shape, num_outputs = (2_000,), 2
     built, _ = build_model(ModelConfig(), input_shape=shape, num_outputs=num_outputs, seed=1)
-    local = LocalTrainer(built, TrainingConfig(grad_sample_mode=mode, learning_rate=1.0), task="classification", seed=3)
+    local = LocalTrainer(
+        built, TrainingConfig(grad_sample_mode=mode, learning_rate=1.0), task="classification", source=CommonStreams(3)
+    )
     # Features of zero leave the weights' gradients at zero: what is left is noise alone.
     data = HospitalTensors(
         train_features=torch.zeros(30, *shape),
@@ -246,7 +249,7 @@ class Folded(torch.nn.Module):
 
 
 def test_what_is_folded_into_the_batch_is_clipped_with_its_record():
-    local = LocalTrainer(Folded(), TrainingConfig(learning_rate=1.0), task="classification", seed=7)
+    local = LocalTrainer(Folded(), TrainingConfig(learning_rate=1.0), task="classification", source=CommonStreams(7))
     data = tensors(shape=(5, NUM_FEATURES))
     task = assignment(sample_rate=1.0, num_steps=1, max_grad_norm=0.1, expected_batch_size=1.0)
     arrays = parameters_of(local.model)
@@ -338,3 +341,29 @@ def test_a_step_whose_noise_was_forgotten_is_found(monkeypatch):
     local = trainer()
     with pytest.raises(ProtocolError, match="num_noise_draws = 0"):
         local.train(parameters_of(local.model), tensors(), assignment())
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_model_is_other_noise_whatever_memory_it_lies_in(read_only):
+    local, data, task = trainer(), tensors(), assignment(noise_multiplier=30.0, sample_rate=1e-9)
+    local = LocalTrainer(local.model, TrainingConfig(), task="classification", source=SeededSource(seed=7, job=b""))
+    arrays = parameters_of(local.model)
+
+    def noise_on(arrays, task=task):
+        for array in arrays.values():
+            array.flags.writeable = not read_only
+        sent, _ = local.train(arrays, data, task)
+        return np.concatenate([(sent[name] - arrays[name]).reshape(-1) for name in sorted(arrays)])
+
+    first, again = noise_on(arrays), noise_on(arrays)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, noise_on({name: array.copy() for name, array in arrays.items()}))
+    for name in arrays:
+        arrays[name].flags.writeable = True
+        if not read_only:
+            arrays[name] += 1e-6  # in place: no other address tells it
+            assert not np.allclose(noise_on(arrays), first, atol=1e-3)
+        other = {key: array + (np.float32(1e-6) if key == name else 0) for key, array in arrays.items()}
+        assert not np.allclose(noise_on(other), first, atol=1e-3)
+    south = noise_on(arrays, dataclasses.replace(task, hospital_id="south"))
+    assert not np.allclose(south, noise_on(arrays), atol=1e-3)

@@ -8,14 +8,21 @@ from scipy import stats
 from wardround.errors import ConfigError
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
-from wardround.streams import NOISE, SAMPLING, stream
+from wardround.streams import Draw, SeededSource
+
+SOURCE = SeededSource(seed=1, job=b"")
 
 CPU = torch.device("cpu")
 PARAMETERS = [torch.zeros(200, 100), torch.zeros(37), torch.zeros(())]
 
 
+def stream(draw, round_number=1, hospital="Basel"):
+    return SOURCE.key(round_number=round_number, attempt=1, hospital_id=hospital).generator(draw)
+
+
 def drawn(seed=1, round_number=1, hospital="Basel", stddev=1.0, steps=1):
-    noise = GaussianNoise(stream(seed, NOISE, round_number, hospital), CPU)
+    key = SeededSource(seed=seed, job=b"").key(round_number=round_number, attempt=1, hospital_id=hospital)
+    noise = GaussianNoise(key.generator(Draw.NOISE), CPU)
     parts = [part for _ in range(steps) for part in noise.noise_for(PARAMETERS, stddev)]
     return torch.cat([part.reshape(-1) for part in parts]).numpy()
 
@@ -35,13 +42,13 @@ def test_has_the_parameters_shapes_and_dtypes():
         torch.zeros(0),
         torch.zeros(5, dtype=torch.bfloat16),
     ]
-    noise = GaussianNoise(stream(1, NOISE), CPU)
+    noise = GaussianNoise(stream(Draw.NOISE), CPU)
     parts = noise.noise_for(parameters, 0.5)
     assert [(part.shape, part.dtype) for part in parts] == [(item.shape, item.dtype) for item in parameters]
 
 
 def test_counts_steps_and_scale_and_refuses_a_change():
-    noise = GaussianNoise(stream(1, NOISE), CPU)
+    noise = GaussianNoise(stream(Draw.NOISE), CPU)
     assert noise.num_draws == 0
     for step in range(1, 4):
         noise.noise_for(PARAMETERS, 0.5)
@@ -65,17 +72,17 @@ def test_the_same_stream_is_the_same_noise_and_any_other_is_not_correlated():
 
 
 def test_ten_thousand_hospital_rounds_share_no_noise():
-    first = {stream(1, NOISE, number // 100, f"hospital-{number % 100}").random() for number in range(10_000)}
+    first = {stream(Draw.NOISE, number // 100, f"hospital-{number % 100}").random() for number in range(10_000)}
     assert len(first) == 10_000
 
 
 def test_sampling_and_noise_do_not_share_a_stream():
-    assert stream(1, NOISE, 1, "Basel").random() != stream(1, SAMPLING, 1, "Basel").random()
+    assert stream(Draw.NOISE).random() != stream(Draw.SAMPLING).random()
 
 
 @pytest.mark.parametrize("rate", [0.003, 0.1, 0.5, 0.97, 1.0])
 def test_every_record_is_drawn_at_the_rate_that_is_billed(rate):
-    sampler = PoissonSampler(500, rate, stream(3, SAMPLING, 1, "Basel"))
+    sampler = PoissonSampler(500, rate, stream(Draw.SAMPLING))
     counts, sizes = np.zeros(500), []
     for _ in range(400):
         batch = sampler.draw().numpy()
@@ -94,7 +101,7 @@ def test_every_record_is_drawn_at_the_rate_that_is_billed(rate):
 
 
 def test_empty_batches_are_drawn_and_counted():
-    sampler = PoissonSampler(3, 0.01, stream(1, SAMPLING))
+    sampler = PoissonSampler(3, 0.01, stream(Draw.SAMPLING))
     batches = [sampler.draw() for _ in range(50)]
     assert sampler.num_empty > 40
     assert all(batch.dtype == torch.int64 for batch in batches)
@@ -103,4 +110,4 @@ def test_empty_batches_are_drawn_and_counted():
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1, float("nan")])
 def test_refuses_a_rate_out_of_range(rate):
     with pytest.raises(ConfigError, match="sample-rate"):
-        PoissonSampler(10, rate, stream(1, SAMPLING))
+        PoissonSampler(10, rate, stream(Draw.SAMPLING))

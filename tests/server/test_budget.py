@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import charges_of, results_of, rows_of, small_config
+from small_runs import charges_of, interrupted_in_training, results_of, rows_of, small_config
 
 from wardround.errors import WardroundError
+from wardround.privacy.mechanisms import MECHANISMS
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
 from wardround.simulations.forecast import plan
@@ -87,6 +88,59 @@ def _interrupt_twice(config: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
         with suppress(WardroundError):
             resume(folder)
     resume(folder)
+
+
+@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+def test_a_target_holds_with_a_lost_attempt_in_it(
+    unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _with_target(unit, placement, rounds=6)
+    with interrupted_in_training(monkeypatch, 2):
+        run(config, out=tmp_path / "run")
+    finished = resume(tmp_path / "run")
+    assert (finished.summary["status"], finished.summary["num_rounds"]) == ("done", 6)
+    assert [number for number, _ in charges_of(finished.folder, "planned")].count(2) == 6
+    spent = _largest_epsilons(finished.folder)
+    assert all(1.8 < epsilon <= 2.0 for epsilon in spent.values())
+    assert finished.summary["epsilon"]["max"] <= 2.0
+    noise = [float(row["noise_multiplier"]) for row in rows_of(finished.folder / "hospitals.csv")[3:]]
+    assert max(noise[:3]) < min(noise[3:])  # five rounds are left, and what was meant for four
+    assert verify_run(finished.folder)[0] == []
+
+
+def test_a_target_holds_with_two_lost_attempts_and_a_budget_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _with_target("record", "local", rounds=6, **{"budget-epsilon": 1.5, "on-budget": "replan"})
+    with interrupted_in_training(monkeypatch, 2):
+        run(config, out=tmp_path / "run")
+    with interrupted_in_training(monkeypatch, 2):
+        resume(tmp_path / "run")
+    finished = resume(tmp_path / "run")
+    assert [number for number, _ in charges_of(finished.folder, "planned")].count(2) == 9
+    assert all(epsilon <= 1.5 for epsilon in _largest_epsilons(finished.folder).values())
+    assert verify_run(finished.folder)[0] == []
+
+
+def test_a_last_round_that_was_lost_is_not_drowned_in_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _with_target("record", "local", rounds=3)
+    with interrupted_in_training(monkeypatch, 3):
+        run(config, out=tmp_path / "run")
+    summary = resume(tmp_path / "run").summary
+    assert (summary["status"], summary["num_rounds"]) == ("stopped-at-budget", 2)
+    assert "round 3 was charged and interrupted" in summary["stopped_because"]
+    assert summary["epsilon"]["max"] <= 2.0
+    assert resume(tmp_path / "run").summary == summary
+    assert verify_run(tmp_path / "run")[0] == []
+
+
+def _with_target(unit: str, placement: str, *, rounds: int, **privacy: Any) -> Any:
+    gradient = unit == "record" and placement != "local"
+    return small_config(
+        training={"num-rounds": rounds, "local-steps": None if gradient else 2},
+        privacy={"unit": unit, "placement": placement, "noise-multiplier": None, "target-epsilon": 2.0, **privacy},
+        aggregation={"protocol": "secure-sum", "min-survivors": 3},
+    )
 
 
 @pytest.mark.parametrize("on_budget", ["stop", "drop"])

@@ -1,16 +1,17 @@
-"""A run that is interrupted anywhere and resumed ends in the bits of one that was not, and pays for each round once."""
+"""A run that is interrupted between rounds ends in the bits of one that was not; within a round, it pays for two."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dp_accounting
 import pytest
-from small_runs import charges_of, results_of, small_config
+from small_runs import charges_of, results_of, rows_of, small_config
 
 from wardround.clients.training import LocalTrainer
 from wardround.errors import ConfigError, WardroundError
-from wardround.privacy.ledger import Ledger
+from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
 from wardround.simulations.runs import resume, run
@@ -68,26 +69,18 @@ def _raise_in(monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseExcep
     monkeypatch.setattr(owner, name, failing)
 
 
-_POINTS = (
-    "before charge",
-    "after charge",
-    "in training",
-    "before checkpoint",
-    "after checkpoint",
-    "after commit",
-    "after append",
-)
+_BETWEEN = ("before charge", "after commit", "after append")
+_WITHIN = ("after charge", "in training", "before checkpoint", "after checkpoint")
 
 
 @pytest.mark.parametrize(
     ("strategy", "where"),
     [
-        *(("fedadam", where) for where in _POINTS),
-        *((strategy, "after checkpoint") for strategy in ("fedavg", "fedavgm", "fedyogi")),
-        ("fedavg", "after commit"),
+        *(("fedadam", where) for where in _BETWEEN),
+        *((strategy, "after commit") for strategy in ("fedavg", "fedavgm", "fedyogi")),
     ],
 )
-def test_interrupted_and_resumed_ends_in_the_same_bits(
+def test_interrupted_between_rounds_and_resumed_ends_in_the_same_bits(
     strategy: str, where: str, uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, folder = uninterrupted(strategy), tmp_path / "run"
@@ -111,8 +104,50 @@ def test_interrupted_and_resumed_ends_in_the_same_bits(
     assert verify_run(folder)[0] == []
 
 
+@pytest.mark.parametrize(
+    ("strategy", "where"),
+    [
+        *(("fedadam", where) for where in _WITHIN),
+        *((strategy, "after checkpoint") for strategy in ("fedavg", "fedyogi")),
+    ],
+)
+def test_interrupted_within_a_round_and_resumed_is_another_release_that_is_paid_for(
+    strategy: str, where: str, uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, folder = uninterrupted(strategy), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        _raise_in(patch, where, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(_config(strategy), out=folder)
+    interrupted = json.loads((folder / "summary.json").read_text())
+    assert interrupted["status"] == "interrupted"
+    assert verify_run(folder)[0] == []
+
+    resumed = resume(folder).summary
+    assert (resumed["status"], resumed["num_rounds"]) == ("done", 8)
+    # Up to the round it was interrupted in, all is as it was; from there on nothing is.
+    tables = [rows_of(path / "rounds.csv", "seconds") for path in (folder, whole)]
+    same = [mine == other for mine, other in zip(*tables, strict=True)]
+    assert same == [number < _ROUND for number in range(9)]
+    everyone = [(number, f"hospital-0{index}") for number in range(1, 9) for index in (1, 2, 3)]
+    assert charges_of(folder, "released") == everyone
+    assert sorted(charges_of(folder, "planned")) == sorted([*everyone, *everyone[3 * _ROUND - 3 : 3 * _ROUND]])
+    # Nine rounds of two steps at rate 0.1 and noise 1, where eight were planned.
+    for name, epsilon in resumed["epsilon"]["hospitals"].items():
+        assert epsilon == pytest.approx(_epsilon_of(num_steps=18), rel=2e-3)
+        assert epsilon > json.loads((whole / "summary.json").read_text())["epsilon"]["hospitals"][name]
+    assert "round 7 was interrupted and done again: 2 attempts are charged" in resumed["notes"]
+    assert verify_run(folder)[0] == []
+
+
+def _epsilon_of(num_steps: int) -> float:
+    accountant = dp_accounting.pld.PLDAccountant(dp_accounting.NeighboringRelation.REPLACE_SPECIAL, 1e-4)
+    event = dp_accounting.PoissonSampledDpEvent(0.1, dp_accounting.GaussianDpEvent(1.0))
+    return float(accountant.compose(event, num_steps).get_epsilon(1e-4))
+
+
 def test_a_failure_at_a_hospital_leaves_a_true_ledger_and_a_resumable_run(
-    uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         _raise_in(patch, "in training", ValueError)
@@ -126,12 +161,12 @@ def test_a_failure_at_a_hospital_leaves_a_true_ledger_and_a_resumable_run(
     last = [row for row in (tmp_path / "run" / "rounds.csv").read_text().splitlines() if row][-1]
     assert last.startswith("6,")
     resume(tmp_path / "run")
-    assert results_of(tmp_path / "run") == results_of(uninterrupted("fedavg"))
+    assert len(charges_of(tmp_path / "run", "planned")) == 27
+    assert len(charges_of(tmp_path / "run", "released")) == 24
+    assert verify_run(tmp_path / "run")[0] == []
 
 
-def test_two_interruptions_in_the_same_round_cost_nothing_more(
-    uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_interruption_in_the_same_round_costs_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         _raise_in(patch, "after checkpoint", KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -139,8 +174,13 @@ def test_two_interruptions_in_the_same_round_cost_nothing_more(
         with pytest.raises(KeyboardInterrupt):
             resume(tmp_path / "run")
     resume(tmp_path / "run")
-    assert results_of(tmp_path / "run") == results_of(uninterrupted("fedavgm"))
-    assert len(charges_of(tmp_path / "run", "planned")) == 24
+    with open_ledger(tmp_path / "run" / "ledger.sqlite", read_only=True) as ledger:
+        frame = ledger.to_frame()
+    redone = frame[frame["round_number"] == _ROUND]
+    assert list(redone["attempt"]) == [1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3]
+    assert list(redone["state"]) == ["planned"] * 9 + ["released"] * 3
+    assert len(charges_of(tmp_path / "run", "planned")) == 30
+    assert verify_run(tmp_path / "run")[0] == []
 
 
 def test_interrupted_before_round_0_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

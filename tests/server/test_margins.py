@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from small_runs import profiles_of, small_config
 
 from wardround.arrays import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
@@ -202,6 +203,30 @@ def test_float32_leaves_a_clipped_update_within_its_sensitivity(clip: float, ada
         assert (COUNT_NAME in sent) == adaptive
         norm = math.hypot(*(float(np.linalg.norm(array.astype(np.float64))) for array in sent.values()))
         assert 0.99 * clip < norm <= sensitivity
+
+
+@pytest.mark.parametrize("clip", [1e-30, 1e6])
+@pytest.mark.parametrize(
+    ("unit", "placement"), [("record", "distributed"), ("hospital", "distributed"), ("hospital", "local")]
+)
+def test_integers_and_residues_hold_at_the_ends_of_what_a_clip_may_be(
+    unit: str, placement: str, clip: float, tmp_path: Path
+) -> None:
+    """The integer steps are relative to the clip, and so is the range that secure aggregation has."""
+    epsilons = []
+    for number, each in enumerate((1.0, clip if placement == "distributed" else min(clip, 1e3))):
+        config = settings(unit, placement, "secagg+", each)
+        config = replace(
+            config,
+            training=replace(config.training, num_rounds=2),
+            privacy=replace(config.privacy, target_delta=1e-4),
+        )
+        done = run(config, out=tmp_path / str(number))
+        assert done.summary["num_rounds"] == 2
+        assert done.summary["left_out"] == []
+        assert all(np.isfinite(array).all() for array in load_file(done.folder / "model.safetensors").values())
+        epsilons.append(done.summary["epsilon"])
+    assert epsilons[0] == epsilons[1]
 
 
 def test_an_adaptive_clip_stays_where_the_setting_may_be() -> None:

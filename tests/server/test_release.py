@@ -14,6 +14,7 @@ from wardround.privacy.clipping import COUNT_NAME, centred_count
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment
 from wardround.server.release import noise_stddev, release_sum
+from wardround.streams import SeededSource
 
 SHAPES = {"w": (300, 60), "b": (7,), "temperature": ()}
 SIZE = 300 * 60 + 7 + 1
@@ -85,7 +86,7 @@ def released(tasks, updates=None, answered=None, *, learning_rate=1.0, model=Non
         tasks,
         answered,
         learning_rate=learning_rate,
-        noise=np.random.default_rng(99),
+        source=SeededSource(seed=99, job=b""),
     )
 
 
@@ -218,8 +219,8 @@ def test_the_counts_noise_is_its_own_share_of_the_bill():
         for task in tasks:
             count = {COUNT_NAME: centred_count(within=True, max_norm=CLIP)}
             accumulate(total, {"w": np.zeros(2)} | count, task.weight)
-        rng = np.random.default_rng(seed)
-        result = release_sum({"w": np.zeros(2)}, total, tasks, tasks, learning_rate=1.0, noise=rng)
+        source = SeededSource(seed=seed, job=b"")
+        result = release_sum({"w": np.zeros(2)}, total, tasks, tasks, learning_rate=1.0, source=source)
         counts.append(result.arrays["w"][0])
     assert np.std(counts) == pytest.approx(NOISE * tasks[0].sensitivity / 2, rel=0.06)
 
@@ -229,4 +230,4 @@ def test_a_sum_of_other_names_or_shapes_is_refused():
     total = summed(tasks, [zeros(), zeros()])
     total["other"] = total.pop("b")
     with pytest.raises(UpdateError, match="parameter b is missing"):
-        release_sum(zeros(), total, tasks, tasks, learning_rate=1.0, noise=np.random.default_rng(0))
+        release_sum(zeros(), total, tasks, tasks, learning_rate=1.0, source=SeededSource(seed=0, job=b""))

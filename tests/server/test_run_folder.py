@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_a_new_folder_has_settings_and_versions(tmp_path: Path) -> None:
         create_run_folder(tmp_path / "a" / "b", small_config())
 
 
+def test_half_a_folder_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: RunFolder, records: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "write_tables", killed)
+        create_run_folder(tmp_path / "run", small_config())
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        open_run_folder(tmp_path / "run")
+
+
+def test_versions_that_are_gone_are_a_message(tmp_path: Path) -> None:
+    folder = create_run_folder(tmp_path / "run", small_config())
+    (folder.path / "versions.txt").unlink()
+    with pytest.raises(ProtocolError, match=r"versions\.txt can't be read .*: put it back into"):
+        folder.versions()
+
+
 def test_folders_that_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="must be a new or empty folder"):
@@ -118,6 +137,18 @@ def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
         pass
     with folder.alone():
         pass
+
+
+def test_who_only_looks_keeps_nobody_from_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run_folder(tmp_path / "run", small_config())
+    assert not folder.is_worked_on()
+    looking = (folder.path / "config.toml").open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("time.sleep", lambda seconds: looking.close())
+    with folder.alone():
+        assert folder.is_worked_on()
+    assert looking.closed
+    assert not folder.is_worked_on()
 
 
 def test_a_run_killed_before_its_first_commit_can_be_resumed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from safetensors.numpy import load_file
-from small_runs import charges_of, interrupted_in_training, results_of, rows_of, small_config
+from small_runs import charges_of, draw_in_common, interrupted_before_charging, results_of, rows_of, small_config
 
 from wardround import wire
 from wardround.clients import app
@@ -64,8 +64,9 @@ def lose(monkeypatch: pytest.MonkeyPatch, names: set[str], round_number: int, st
 
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
 def test_every_cell_learns_what_it_learns_from_the_ideal_sum(
-    unit: str, placement: str, adaptive: bool, tmp_path: Path
+    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    draw_in_common(monkeypatch)
     masked = run(settings(unit, placement, adaptive), out=tmp_path / "masked")
     clear = run(ideal(unit, placement, adaptive), out=tmp_path / "clear")
     ours, theirs = (load_file(each.folder / "model.safetensors") for each in (masked, clear))
@@ -110,6 +111,7 @@ def test_what_is_summed_is_uniform_until_the_masks_are_off(tmp_path: Path, monke
 def test_one_drop_at_any_stage_leaves_the_exact_sum_of_the_others(
     placement: str, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    draw_in_common(monkeypatch)
     lose(monkeypatch, {"hospital-02"}, 1, stage)
     masked = run(settings("hospital", placement), out=tmp_path / "masked").folder
     # Whose vector arrived is in the sum, whatever becomes of it later.
@@ -144,7 +146,7 @@ def test_a_resumed_run_ends_in_the_same_bits(placement: str, tmp_path: Path, mon
     lose(monkeypatch, {"hospital-03"}, 3, "mask")
     config = settings("hospital", placement, training={"num-rounds": 3})
     whole = run(config, out=tmp_path / "whole").folder
-    with interrupted_in_training(monkeypatch, 2):
+    with interrupted_before_charging(monkeypatch, 2):
         run(config, out=tmp_path / "broken")
     assert results_of(resume(tmp_path / "broken").folder) == results_of(whole)
 
@@ -197,8 +199,9 @@ def test_a_simulated_hospital_that_fails_at_a_stage_ends_the_run(
     fail(monkeypatch, "hospital-02", "share", times=1)
     with pytest.raises(WardroundError, match=r'a hospital failed at stage "share".*ConnectionError: gone.*resume'):
         run(settings("hospital", "distributed"), out=tmp_path / "run")
-    whole = run(settings("hospital", "distributed"), out=tmp_path / "whole").folder
-    assert results_of(resume(tmp_path / "run").folder) == results_of(whole)
+    assert resume(tmp_path / "run").summary["status"] == "done"
+    assert len(charges_of(tmp_path / "run", "planned")) == 3 * 4
+    assert verify_run(tmp_path / "run")[0] == []
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, name: str, stage: str, times: int) -> None:
@@ -258,6 +261,7 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     result = resume(tmp_path / "run")
     assert asked == [2]
+    assert result.summary["noise"] == "system"
     (sentence,) = result.summary["left_out"]
     assert "round 1 was charged but left the model as it was: the run was interrupted in it" in sentence
     rows = rows_of(result.folder / "rounds.csv")

@@ -144,6 +144,23 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: (folder / "checkpoints" / "round-000005.safetensors").write_bytes(b""),
         "there is a checkpoint of round 5, and the ledger ends at round 3",
     ),
+    "a folder for a checkpoint": (
+        lambda folder: (
+            (folder / "checkpoints" / "round-000002.safetensors").unlink(),
+            (folder / "checkpoints" / "round-000002.safetensors").mkdir(),
+        ),
+        "the checkpoint of round 2 is not the one that was committed",
+    ),
+    "a summary without bottom": (
+        lambda folder: (folder / "summary.json").write_text("[" * 200_000),
+        "summary.json can't be read",
+    ),
+    "a summary of another kind": (lambda folder: (folder / "summary.json").write_text("[]"), "summary.json says"),
+    "a table with a cell that never ends": (
+        lambda folder: (folder / "rounds.csv").write_text("0," + "1" * 200_000),
+        "rounds.csv can't be read",
+    ),
+    "a table of bytes": (lambda folder: (folder / "rounds.csv").write_bytes(b"\xff\x00"), "rounds.csv can't be read"),
     "an emptied table": (edit_table("rounds.csv", lambda rows: rows.clear()), "rounds.csv has the columns"),
     "a table without rows": (
         edit_table("hospitals.csv", lambda rows: rows.__delitem__(slice(1, None))),
@@ -211,6 +228,24 @@ def test_a_run_is_in_order_where_it_was_written_and_as_a_copy_elsewhere(finished
     assert f"ends with row {head['count']}, digest {head['digest'][:12]}" in sentence
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"privacy": {"placement": "none", "noise-multiplier": None}},
+        {"privacy": {"noise-multiplier": 0.0}},
+        {"privacy": {"noise-multiplier": None, "target-epsilon": 2.0}},
+        {"privacy": {"budget-epsilon": 1.7}},
+        {"privacy": {"target-delta": {"hospital-01": 1e-4, "hospital-02": 1e-5, "hospital-03": 1e-3}}},
+        {"training": {"fraction-train": 0.4}, "simulation": {"dropout-rate": 0.4}},
+        {"aggregation": {"strategy": "fedadam"}, "privacy": {"patient-overlap": 2}},
+    ],
+    ids=str,
+)
+def test_runs_of_every_kind_are_in_order(sections: dict[str, Any], tmp_path: Path) -> None:
+    config = small_config(**{"training": {"num-rounds": 4}} | sections)
+    assert verify_run(run(config, out=tmp_path / "run").folder)[0] == []
+
+
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
@@ -276,8 +311,35 @@ def test_a_ledger_whose_chain_was_made_anew_must_still_agree_with_itself(copy: P
 
     rechain(copy, more_noise)
     found = verify_run(copy)[0]
-    assert "round 2 was committed with noise_multiplier of hospital-01 = 1.0, the charges give 5.0" in found
-    assert any(text.startswith("round 3 was committed with epsilon_max") for text in found)
+    assert [text.rpartition("/")[2] for text in found] == [
+        f"hospital-0{number} has noise_multiplier = 5.0, the plan 1.0" for number in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "finding"),
+    [
+        ('"num_steps": 2', '"num_steps": 1', "committed with num_steps of hospital-01 = 1, the charges give 2"),
+        ('"selected": 1', '"selected": 0', "committed with selected of hospital-01 = 0, the charges give 1"),
+        ('"completed": 1', '"completed": 0', "committed with completed of hospital-01 = 0, the charges give 1"),
+        ('"num_completed": 3', '"num_completed": 2', "committed with num_completed = 2, the charges give 3"),
+        (
+            '"max_grad_norm": 1.0',
+            '"max_grad_norm": 0.5',
+            "committed with clip of hospital-01 = 1.0, the charges give 0.5",
+        ),
+        (r'"epsilon_max": \d', '"epsilon_max": 9', "committed with epsilon_max = 9"),
+    ],
+)
+def test_a_round_that_is_not_what_was_charged_is_found(copy: Path, before: str, after: str, finding: str) -> None:
+    def change(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row.get("round_number") == 2 and "record" in row:
+                row["record"], count = re.subn(before, after, row["record"])
+                assert count
+
+    rechain(copy, change)
+    assert any(finding in text for text in verify_run(copy)[0]), verify_run(copy)[0]
 
 
 @pytest.mark.parametrize(
@@ -285,8 +347,11 @@ def test_a_ledger_whose_chain_was_made_anew_must_still_agree_with_itself(copy: P
     [
         ("fingerprint", "0" * 64, r"has fingerprint = 0+, the plan"),
         ("sensitivity", 0.5, r"round 1 was committed with clip of hospital-01 = 0\.5, the charges give 1\.0"),
-        ("num_steps", 1, "round 1 was committed with num_steps of hospital-01 = 2, the charges give 1"),
-        ("run_id", "another", "has run_id = another"),
+        ("num_steps", 1, "has num_steps = 1, the plan 2"),
+        ("sample_rate", 0.01, r"has sample_rate = 0\.01, the plan 0\.1"),
+        ("noise_multiplier", 2.0, r"has noise_multiplier = 2\.0, the plan 1\.0"),
+        ("hospital_id", "hospital-09", "is for no hospital of the plan"),
+        ("run_id", "another", "has run_id = another, the run is"),
     ],
 )
 def test_a_charge_that_is_not_the_plans_is_found(copy: Path, column: str, value: Any, finding: str) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from safetensors.numpy import load_file
-from small_runs import interrupted_in_training, results_of, rows_of, small_config
+from small_runs import (
+    charges_of,
+    interrupted_before_charging,
+    interrupted_in_training,
+    results_of,
+    rows_of,
+    small_config,
+)
 
 from wardround import wire
 from wardround.clients.training import LocalTrainer
@@ -83,16 +90,33 @@ def test_a_run_says_what_it_protects_and_its_ledger_verifies(
 
 
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
-def test_a_resumed_run_ends_in_the_same_bits(
+def test_a_run_that_is_resumed_between_rounds_ends_in_the_same_bits(
     unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(unit, placement, adaptive, training={"num-rounds": 3}, simulation={"dropout-rate": 0.2})
     whole = run(config, out=tmp_path / "whole").folder
-    with interrupted_in_training(monkeypatch, 2):
+    with interrupted_before_charging(monkeypatch, 2):
         run(config, out=tmp_path / "broken")
     resumed = resume(tmp_path / "broken").folder
     assert results_of(resumed) == results_of(whole)
     assert verify_run(resumed)[0] == []
+
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+def test_a_round_that_is_done_again_is_charged_again(
+    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(unit, placement, adaptive, training={"num-rounds": 3})
+    with interrupted_in_training(monkeypatch, 2):
+        run(config, out=tmp_path / "broken")
+    resumed = resume(tmp_path / "broken")
+    assert [number for number, _ in charges_of(resumed.folder, "planned")] == [1] * 3 + [2] * 6 + [3] * 3
+    assert [number for number, _ in charges_of(resumed.folder, "released")] == [1] * 3 + [2] * 3 + [3] * 3
+    four = plan(settings(unit, placement, adaptive, training={"num-rounds": 4}))
+    last = rows_of(resumed.folder / "rounds.csv")[-1]
+    if not adaptive:  # whose clip, and so whose integer scale, follows the data
+        assert float(last["epsilon_max"]) == pytest.approx(four.epsilon_max, rel=1e-9)
+    assert verify_run(resumed.folder)[0] == []
 
 
 @pytest.mark.slow
@@ -285,7 +309,7 @@ def test_a_tampered_bill_is_found(tmp_path: Path) -> None:
     summary["epsilon"]["readers"]["hospital"] = summary["epsilon"]["total"]
     path.write_text(json.dumps(summary))
     findings, _ = verify_run(folder)
-    assert len(findings) == 1 and "summary.json epsilon against hospital says" in findings[0]
+    assert len(findings) == 1 and "summary.json epsilon readers hospital says" in findings[0]
 
 
 @pytest.mark.parametrize(("unit", "placement"), MECHANISMS)

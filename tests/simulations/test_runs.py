@@ -17,7 +17,7 @@ from dp_accounting.rdp import RdpAccountant
 from safetensors.numpy import load_file
 
 sys.path.append(str(Path(__file__).parents[1]))
-from small_runs import results_of, rows_of, small_config
+from small_runs import draw_in_common, results_of, rows_of, small_config
 
 import wardround
 from wardround.config import Config, load_config
@@ -178,7 +178,8 @@ def test_clipping_without_noise_is_infinite_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "per-record", "ew", "functorch", "ghost"])
-def test_every_mode_of_per_record_gradients(mode: str, tmp_path: Path) -> None:
+def test_every_mode_of_per_record_gradients(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_in_common(monkeypatch)
     training = {"num-rounds": 1, "grad-sample-mode": mode, "sample-rate": 0.02, "local-steps": 6}
     finished = run(small_config(training=training, model={"name": "mlp", "hidden-sizes": [8]}), out=tmp_path / "run")
     reference = run(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from own_strategies import Counting, CountingSums
 from safetensors.numpy import load_file
-from small_runs import charges_of, small_config
+from small_runs import charges_of, draw_in_common, small_config
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig
@@ -80,7 +80,8 @@ def test_fedprox_pulls_towards_the_global_model(tmp_path: Path) -> None:
     assert distance(1.0) < 0.5 * distance(0.0)
 
 
-def test_fedprox_without_a_pull_is_fedavg(tmp_path: Path) -> None:
+def test_fedprox_without_a_pull_is_fedavg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_in_common(monkeypatch)
     prox, average = _run(tmp_path / "a", "fedprox", **{"proximal-mu": 0.0}), _run(tmp_path / "b", "fedavg")
     assert (prox / "model.safetensors").read_bytes() == (average / "model.safetensors").read_bytes()
 
@@ -124,7 +125,10 @@ def _seen(folder: Path, num_rounds: int) -> list[int]:
     return list(json.loads(header["__metadata__"]["values"])["seen"]["list"])
 
 
-def test_a_users_strategy_sees_every_reply_unless_it_wants_the_sum(tmp_path: Path) -> None:
+def test_a_users_strategy_sees_every_reply_unless_it_wants_the_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_common(monkeypatch)
     singles = _run(tmp_path / "a", "own_strategies:counting")
     sums = _run(tmp_path / "b", "own_strategies:counting_sums", protocol="secure-sum")
     assert _seen(singles, 2) == [3, 3]

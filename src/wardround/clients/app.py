@@ -4,7 +4,6 @@ Everything a reply carries is named in `wire.LEAVES_HOSPITAL`. What is left out 
 plans and charges; the hospital does as assigned, and refuses what it can't do.
 """
 
-import secrets
 import shlex
 from functools import lru_cache
 
@@ -23,6 +22,7 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
+from wardround.identity import source_of
 from wardround.models import build_model
 from wardround.privacy.schedules import schedule_of
 from wardround.secagg import Site, simulated_site
@@ -37,14 +37,14 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     """
     client_app = ClientApp(mods=_mods(config, federation))
     kept: dict[str, HospitalTensors] = {}
-    trainers: list[LocalTrainer] = []
+    trainers: dict[bool, LocalTrainer] = {}
 
     def trainer_at(context: Context) -> LocalTrainer:
-        if not trainers:
-            # A site's noise is its own: a seed that others know would take it out again.
-            seed = secrets.randbits(256) if _is_real(context) else None
-            trainers.append(build_trainer(config, federation, seed=seed))
-        return trainers[0]
+        # A site's noise is its own: a seed that others know would take it out again.
+        is_real = _is_real(context)
+        if is_real not in trainers:
+            trainers[is_real] = build_trainer(config, federation, is_real=is_real)
+        return trainers[is_real]
 
     def tensors_of(hospital: HospitalData, device: torch.device) -> HospitalTensors:
         if hospital.hospital_id not in kept:
@@ -140,13 +140,13 @@ def _proximal_mu(message: Message) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def build_trainer(config: Config, federation: Federation, *, seed: int | None = None) -> LocalTrainer:
+def build_trainer(config: Config, federation: Federation, *, is_real: bool = False) -> LocalTrainer:
     """Return what trains one hospital after the other, its model checked by `check_training`.
 
     Args:
         config: all settings.
         federation: for the shapes of its data.
-        seed: of sampling and noise; None is the settings', which is for simulation.
+        is_real: whether for a site of its own, which draws from the operating system whatever the settings say.
 
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
@@ -159,8 +159,8 @@ def build_trainer(config: Config, federation: Federation, *, seed: int | None = 
         private=config.privacy.placement != "none",
     )
     mode = check_training(config, federation, model)
-    seed = config.federation.seed if seed is None else seed
-    return LocalTrainer(model, config.training, task=federation.task, seed=seed, protects_records=mode is not None)
+    source = source_of(config, is_real=is_real)
+    return LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=mode is not None)
 
 
 def _hospital(federation: Federation, context: Context) -> HospitalData:

@@ -68,6 +68,8 @@ def _wanted(assignment: Assignment, config: Config, num_train: int) -> dict[str,
 
 def _broken_rules(assignment: Assignment, config: Config) -> Iterator[str]:
     privacy, clip = config.privacy, assignment.max_grad_norm
+    if assignment.attempt < 1:
+        yield "attempt must be >= 1"
     if clip is not None and not 0 < clip < math.inf:
         yield "max_grad_norm must be > 0 and finite"
     # Re-planning at the budget raises the noise; a target epsilon sets one for each hospital.

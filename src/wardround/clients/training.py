@@ -4,14 +4,16 @@ One `LocalTrainer` serves every hospital of a process: one model, whose paramete
 round. A model whose forward is its own is run as a program of one record, which its code is no part of; where no
 record is protected, as a fresh copy of what it was before any data. What is left out on purpose: any accounting (the
 server charges the assignment before it is sent) and any state kept between rounds (the local optimizer starts afresh,
-so that a redone round ends in the same bits).
+so that a resumed run goes on as an uninterrupted one).
 """
 
+import json
+import platform
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -31,7 +33,7 @@ from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment, Execution, check_execution
-from wardround.streams import LAYERS, NOISE, ROUNDING, SAMPLING, stream
+from wardround.streams import Draw, Key, Source, array_digest
 
 _Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
 
@@ -42,7 +44,7 @@ class LocalTrainer:
     """Trains one model for one hospital after the other; everything else it is given is immutable."""
 
     def __init__(
-        self, model: nn.Module, training: TrainingConfig, *, task: str, seed: int, protects_records: bool = True
+        self, model: nn.Module, training: TrainingConfig, *, task: str, source: Source, protects_records: bool = True
     ) -> None:
         """Keep the model and the settings.
 
@@ -50,7 +52,7 @@ class LocalTrainer:
             model: fit for per-record gradients; its parameters are overwritten by every training.
             training: optimizer, learning rate, mode, device.
             task: classification (cross-entropy) or regression (squared error).
-            seed: of the simulation; sampling and noise have streams of their own per round and hospital.
+            source: of what a release draws: batches, noise, rounding and a model's own dropout.
             protects_records: whether test records too are scored one by one where the forward is the model's own.
 
         Raises:
@@ -58,8 +60,9 @@ class LocalTrainer:
         """
         self.device = resolve_device(training.device)
         self._training = training
-        self._seed = seed
+        self._source = source
         self._loss = loss_per_record(task)
+        self._hashed: tuple[Any, bytes, Any] | None = None
         self._held = HeldModel(
             model,
             device=self.device,
@@ -108,12 +111,13 @@ class LocalTrainer:
         started = time.perf_counter()
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
+        key = self._key(arrays, tensors, assignment, proximal_mu)
         self._held.begin(arrays, tensors, whole_batches=self._is_plain(assignment))
-        sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, self._stream(SAMPLING, assignment))
+        sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
-            torch.manual_seed(int(self._stream(LAYERS, assignment).integers(2**63)))
-            sent, counts = self._work(arrays, tensors, assignment, sampler, proximal_mu)
+            torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
+            sent, counts = self._work(arrays, tensors, assignment, key, sampler, proximal_mu)
         execution = Execution(
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,
@@ -131,6 +135,7 @@ class LocalTrainer:
         arrays: Mapping[str, NDArray[Any]],
         tensors: HospitalTensors,
         assignment: Assignment,
+        key: Key,
         sampler: PoissonSampler,
         proximal_mu: float,
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -143,18 +148,18 @@ class LocalTrainer:
                 arrays,
                 parameters_of(self.model),
                 assignment,
-                noise=self._stream(NOISE, assignment),
-                rounding=self._stream(ROUNDING, assignment),
+                noise=key.generator(Draw.NOISE),
+                rounding=key.generator(Draw.ROUNDING),
             )
             counts["num_scrubbed"] += released.pop("num_replaced")
             return sent, counts | released
         if assignment.placement != "local":
-            return self._gradient_sum(tensors, assignment, sampler)
-        counts = self._private_steps(tensors, assignment, sampler, proximal_mu)
+            return self._gradient_sum(tensors, assignment, key, sampler)
+        counts = self._private_steps(tensors, assignment, key, sampler, proximal_mu)
         return parameters_of(self.model), counts
 
     def _gradient_sum(
-        self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler
+        self, tensors: HospitalTensors, assignment: Assignment, key: Key, sampler: PoissonSampler
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the clipped gradient sum of one Poisson batch; if distributed rounded and with a share of noise."""
         kind = GhostSum if self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost" else GradientSum
@@ -165,7 +170,7 @@ class LocalTrainer:
             optimizer.round_with(
                 scale=assignment.scaled_norm / float(assignment.max_grad_norm or 0.0),
                 norm_bound_squared=norm_bound_squared(assignment.scaled_norm, assignment.dimension),
-                generator=self._stream(ROUNDING, assignment),
+                generator=key.generator(Draw.ROUNDING),
             )
         losses = self._private_step(module, optimizer, tensors, sampler)
         counts = {
@@ -178,7 +183,7 @@ class LocalTrainer:
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         sums = {name: tensor.cpu().numpy() for name, tensor in zip(names, optimizer.gradient_sum, strict=True)}
         if isinstance(optimizer, RoundedSum):
-            noise = self._stream(NOISE, assignment)
+            noise = key.generator(Draw.NOISE)
             sums, drawn = masked_sum(optimizer.integer_sum, sums, assignment, noise)
             counts |= drawn
         return sums, counts
@@ -205,14 +210,11 @@ class LocalTrainer:
         return accumulate_batch(module, optimizer, features, labels, self._loss, owners)
 
     def _private_steps(
-        self, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
+        self, tensors: HospitalTensors, assignment: Assignment, key: Key, sampler: PoissonSampler, proximal_mu: float
     ) -> dict[str, Any]:
-        noise = GaussianNoise(self._stream(NOISE, assignment), self.device)
-        kind = (
-            GhostOptimizer
-            if self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost"
-            else PrivateOptimizer
-        )
+        noise = GaussianNoise(key.generator(Draw.NOISE), self.device)
+        is_ghost = self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost"
+        kind = GhostOptimizer if is_ghost else PrivateOptimizer
         module, optimizer = self._private_optimizer(tensors, assignment, kind)
         optimizer.draw_from(noise)
         if proximal_mu:
@@ -281,8 +283,28 @@ class LocalTrainer:
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - start, alpha=proximal_mu)
 
-    def _stream(self, purpose: int, assignment: Assignment) -> np.random.Generator:
-        return stream(self._seed, purpose, assignment.round_number, assignment.hospital_id)
+    def _model_digest(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment) -> bytes:
+        """Return the digest of the model, taken once a round where hospitals are given the same read-only memory."""
+        memory = [(name, array.__array_interface__, array.dtype.str) for name, array in sorted(arrays.items())]
+        where = (assignment.round_number, assignment.attempt, memory)
+        if self._hashed is None or self._hashed[0] != where or any(a.flags.writeable for a in arrays.values()):
+            # The arrays are kept with it: their memory can't become another model's.
+            self._hashed = (where, array_digest(arrays), dict(arrays))
+        return self._hashed[1]
+
+    def _key(
+        self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
+    ) -> Key:
+        """Return the key of what is about to be released, over everything that it will be a function of."""
+        told = [asdict(assignment), proximal_mu, *_processor(self.device)]
+        return self._source.key(
+            self._model_digest(arrays, assignment),
+            tensors.train_digest,
+            json.dumps(told, sort_keys=True).encode(),
+            round_number=assignment.round_number,
+            attempt=assignment.attempt,
+            hospital_id=assignment.hospital_id,
+        )
 
 
 def resolve_device(name: str) -> torch.device:
@@ -290,6 +312,12 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _processor(device: torch.device) -> list[Any]:
+    """Return what picks the kernels, whose sums differ in their last bits."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return [device.type, name, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
 
 
 def _mean_loss(losses: list[Tensor]) -> float:

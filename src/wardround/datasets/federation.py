@@ -17,7 +17,7 @@ from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Fede
 from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.errors import ConfigError
-from wardround.streams import CLASS_WEIGHTS, PARTITION, SPLIT, stream
+from wardround.streams import SetUp, stream
 
 __all__ = ["build_federation", "load_federation"]
 
@@ -106,7 +106,7 @@ def _thin_classes(dataset: Dataset, config: FederationConfig) -> tuple[_Rows, li
     for side in (False, True):
         side_rows = np.flatnonzero(is_test == side)
         if len(side_rows):
-            generator = stream(config.seed, CLASS_WEIGHTS, name="test" if side else "")
+            generator = stream(config.seed, SetUp.CLASS_WEIGHTS, name="test" if side else "")
             kept.append(side_rows[keep_shares(dataset.labels[side_rows], weights, generator)])
     rows = np.sort(np.concatenate(kept))
     counts = np.bincount(dataset.labels[rows], minlength=len(weights))
@@ -136,7 +136,7 @@ def _partition(dataset: Dataset, rows: _Rows, partition: str, config: Federation
     labels = dataset.labels[rows][first]
     if dataset.task == REGRESSION:
         labels = quantile_bins(labels)
-    generator = stream(config.seed, PARTITION, name=partition)
+    generator = stream(config.seed, SetUp.PARTITION, name=partition)
     count, alpha = config.num_hospitals, config.dirichlet_alpha
     if partition == "dirichlet":
         units = partition_dirichlet(labels, count, alpha, generator)
@@ -175,7 +175,7 @@ def _split(dataset: Dataset, name: str, rows: _Rows, config: FederationConfig) -
         return rows[~dataset.is_test[rows]], rows[dataset.is_test[rows]]
     strata = dataset.labels[rows] if dataset.task == CLASSIFICATION else np.zeros(len(rows), dtype=np.int64)
     patients = None if dataset.patients is None else dataset.patients[rows]
-    train, test = split_rows(strata, patients, config.test_fraction, stream(config.seed, SPLIT, name=name))
+    train, test = split_rows(strata, patients, config.test_fraction, stream(config.seed, SetUp.SPLIT, name=name))
     return rows[train], rows[test]
 
 

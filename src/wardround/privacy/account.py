@@ -184,21 +184,17 @@ def open_account(target_deltas: Mapping[str, float]) -> Account:
     )
 
 
-def account_from_ledger(
-    ledger: Ledger, target_deltas: Mapping[str, float], *, except_round: tuple[str, int] | None = None
-) -> Account:
+def account_from_ledger(ledger: Ledger, target_deltas: Mapping[str, float]) -> Account:
     """Return the account of everything in the ledger, planned or released, over all its runs.
 
     Args:
         ledger: where the charges are.
         target_deltas: by hospital_id, each in (0, 1); hospitals that were never charged have spent nothing.
-        except_round: (run_id, round_number) about to be repeated bit for bit, see `Ledger.phases`.
 
     Raises:
         ProtocolError: the ledger charges a hospital that isn't among them.
     """
-    charged = ledger.phases(except_round=except_round)
-    plans = [(hospital_id, phase) for hospital_id, phases in charged.items() for phase in phases]
+    plans = [(hospital_id, phase) for hospital_id, phases in ledger.phases().items() for phase in phases]
     return open_account(target_deltas).projected(plans)
 
 

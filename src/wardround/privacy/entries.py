@@ -17,7 +17,7 @@ class Entry:
     """One release of one hospital in one round: everything that its epsilon depends on.
 
     Attributes:
-        charge_id: "run/round/hospital", unique for a release; the same bits released again have the same id.
+        charge_id: "run/round/attempt/hospital", unique for a release.
         fingerprint: sha256 hex digest of the training data.
         hospital_id: whose records.
         run_id: which job.
@@ -34,6 +34,7 @@ class Entry:
         scaled_norm: the sensitivity in integer steps before rounding (> 0), of Skellam noise; else 0.
         dimension: coordinates of the integer vector (>= 1), of Skellam noise; else 0.
         num_shares: replies guaranteed, each with its share of the noise (>= 1), of Skellam noise; else 0.
+        attempt: at the round, from 1; every attempt is paid for, also one that was interrupted.
     """
 
     charge_id: str
@@ -53,18 +54,20 @@ class Entry:
     scaled_norm: float = 0.0
     dimension: int = 0
     num_shares: int = 0
+    attempt: int = 1
 
     def __post_init__(self) -> None:
         # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
         for name in ("noise_multiplier", "sample_rate", "sensitivity", "scaled_norm"):
             object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("round_number", "num_steps", "dimension", "num_shares"):
+        for name in ("round_number", "num_steps", "dimension", "num_shares", "attempt"):
             object.__setattr__(self, name, int(getattr(self, name)))
         self._check_cell()
-        if not self.charge_id or self.num_steps < 1 or self.round_number < 1 or not self.sensitivity > 0:
+        if not self.charge_id or min(self.num_steps, self.round_number, self.attempt) < 1 or not self.sensitivity > 0:
             raise ProtocolError(
                 f'ledger entry charge_id = "{self.charge_id}", round_number = {self.round_number}, num_steps = '
-                f"{self.num_steps}, sensitivity = {self.sensitivity} must be non-empty, >= 1, >= 1 and > 0"
+                f"{self.num_steps}, attempt = {self.attempt}, sensitivity = {self.sensitivity} must be non-empty, "
+                ">= 1, >= 1, >= 1 and > 0"
             )
         if self.noise_multiplier and (self.mechanism == "none" or math.isinf(self.sensitivity)):
             raise ProtocolError(
@@ -111,7 +114,7 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
     unclipped = assignment.max_grad_norm is None
     cell: Mechanism = MECHANISMS[assignment.unit, assignment.placement]
     return Entry(
-        charge_id=f"{run_id}/{assignment.round_number}/{assignment.hospital_id}",
+        charge_id=f"{run_id}/{assignment.round_number}/{assignment.attempt}/{assignment.hospital_id}",
         fingerprint=fingerprint,
         hospital_id=assignment.hospital_id,
         run_id=run_id,
@@ -128,6 +131,7 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
         scaled_norm=assignment.scaled_norm,
         dimension=assignment.dimension,
         num_shares=assignment.num_shares,
+        attempt=assignment.attempt,
     )
 
 

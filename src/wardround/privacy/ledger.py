@@ -1,9 +1,9 @@
 """The ledger: an append-only SQLite file of what every hospital released, hash-chained and durable.
 
 A release is booked as planned before it leaves the hospital and as released when its round is committed. Planned
-entries count, released or not: a crash in between may over-count, never under-count. Epsilon isn't stored but
-computed from the entries (`account`). Left out on purpose: write-ahead logging (one file is easier to copy whole) and
-more than one writer at a time.
+entries count, released or not: a crash in between may over-count, never under-count. A run that ends says so in a row
+of its own. Epsilon isn't stored but computed from the entries (`account`). Left out on purpose: write-ahead logging
+(one file is easier to copy whole) and more than one writer at a time.
 """
 
 import sqlite3
@@ -91,22 +91,22 @@ class Ledger:
     def charge(self, entries: Sequence[Entry]) -> None:
         """Book releases as planned, all or none; they are on the disk when this returns.
 
-        An entry that is there already, with the same content, is left as it is: a resumed round repeats the same
-        release bit for bit, which costs nothing more.
-
         Raises:
-            ProtocolError: another entry has the same charge_id, or the file can't be written.
+            ProtocolError: an entry's charge_id is there already, or the file can't be written.
         """
         with self._transaction() as append:
             for entry in entries:
-                booked = self._select("state = 'planned' AND charge_id = ?", entry.charge_id)
-                if not booked:
-                    append("entries", {"state": "planned", **asdict(entry)})
-                elif _entry(booked[0]) != entry:
+                if self._select("charge_id = ?", entry.charge_id):
                     raise ProtocolError(
-                        f"{self.path}: {entry.charge_id} is charged already with other content; a release that "
-                        "differs needs a run of its own: start a new run"
+                        f"{self.path}: {entry.charge_id} is charged already, and every release is a charge of its own: "
+                        "resume the run, which charges the round as its next attempt"
                     )
+                append("entries", {"state": "planned", **asdict(entry)})
+
+    def num_attempts(self, run_id: str, round_number: int) -> int:
+        """Return how often a round was charged, 0 where it never was."""
+        query = "SELECT coalesce(max(attempt), 0) AS number FROM entries WHERE run_id = ? AND round_number = ?"
+        return int(self._rows(query, run_id, round_number)[0]["number"])
 
     def commit_round(self, run_id: str, round_number: int, released: Sequence[str], record: str) -> None:
         """Book charges as released and the round as done, all or nothing.
@@ -166,20 +166,15 @@ class Ledger:
         """Return what was charged, in order, each release once."""
         return [_entry(row) for row in self._select("state = 'planned'")]
 
-    def phases(self, *, except_round: tuple[str, int] | None = None) -> dict[str, tuple[Phase, ...]]:
-        """Return what every hospital was charged for, over all runs, released or not.
-
-        Args:
-            except_round: (run_id, round_number) of a round that was charged, not committed, and is about to be charged
-                again with the same content; leave it out only for that, or its releases aren't counted.
-        """
+    def phases(self) -> dict[str, tuple[Phase, ...]]:
+        """Return what every hospital was charged for, over all runs and attempts, released or not."""
         phases: defaultdict[str, list[Phase]] = defaultdict(list)
         kinds = ", ".join(KIND_FIELDS)
         query = (
             f"SELECT hospital_id, {kinds}, sum(num_steps) AS num_steps FROM entries WHERE state = 'planned' "
-            f"AND NOT (run_id = ? AND round_number = ?) GROUP BY hospital_id, {kinds}"
+            f"GROUP BY hospital_id, {kinds}"
         )
-        for row in self._rows(query, *(except_round or ("", 0))):
+        for row in self._rows(query):
             hospital_id = row.pop("hospital_id")
             phases[hospital_id].append(Phase(**row))
         return {hospital_id: merged(parts) for hospital_id, parts in phases.items()}

@@ -17,7 +17,7 @@ from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Row
 from wardround.rounds import HospitalProfile, shown_count
 from wardround.server.planning import plan_federation
-from wardround.server.plans import FederationPlan
+from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
 
 __all__ = ["Books", "agree", "books_of"]
@@ -77,7 +77,8 @@ class Books:
 
     def findings(self) -> list[str]:
         """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
-        found = [text for entry in self.entries for text in self._entry_findings(entry)]
+        if found := list(self._charge_findings()):
+            return found
         account, before, clip = open_account(self.plan.target_deltas), 0, self.plan.config.privacy.max_grad_norm
         commits = [row.sequence for row in self.rows if row.kind == "round"]
         for number, (record, commit) in enumerate(zip(self.records, commits, strict=True)):
@@ -89,21 +90,17 @@ class Books:
             clip = record["max_grad_norm"]
         return found
 
-    def _entry_findings(self, entry: Entry) -> Iterator[str]:
-        cell, config = self.plan.mechanism, self.plan.config
-        wanted: dict[str, Any] = {
-            "run_id": self.records[0]["run_id"],
-            "fingerprint": self.plan.fingerprints.get(entry.hospital_id),
-            "mechanism": cell.name if cell else "none",
-        }
-        if cell:
-            wanted |= {"unit": cell.unit, "placement": cell.placement, "relation": cell.relation}
-            wanted |= {"reader": cell.holds_against}
-        if cell and cell.placement == "distributed":
-            wanted["num_shares"] = config.aggregation.honest_survivors
-        for name, value in wanted.items():
-            if getattr(entry, name) != value:
-                yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
+    def _charge_findings(self) -> Iterator[str]:
+        names = {hospital.profile.hospital_id: hospital for hospital in self.plan.hospitals}
+        for entry in self.entries:
+            if entry.hospital_id not in names:
+                yield f"charge {entry.charge_id} is for no hospital of the plan"
+                continue
+            for name, value in _planned_for(self.plan, names[entry.hospital_id], entry).items():
+                if not agree(getattr(entry, name), value):
+                    yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
+            if entry.run_id != self.records[0]["run_id"]:
+                yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0]['run_id']}"
 
 
 def books_of(rows: Sequence[Row]) -> Books | None:
@@ -135,6 +132,25 @@ def _planned(rows: Sequence[Row]) -> list[Entry]:
     return [row.content for row in rows if row.kind == "planned" and isinstance(row.content, Entry)]
 
 
+def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> dict[str, Any]:
+    """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
+    cell, privacy = plan.mechanism, plan.config.privacy
+    planned: dict[str, Any] = {
+        "fingerprint": hospital.profile.fingerprint,
+        "mechanism": cell.name if cell else "none",
+        "sample_rate": hospital.release.sample_rate,
+        "num_steps": hospital.billed_steps,
+    }
+    if cell:
+        phase = hospital.release.phase(entry.noise_multiplier, 1)
+        planned |= {"unit": cell.unit, "placement": cell.placement, "relation": cell.relation}
+        planned |= {"reader": cell.holds_against, "scaled_norm": phase.scaled_norm}
+        planned |= {"dimension": phase.dimension, "num_shares": phase.num_shares}
+    if cell and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
+        planned["noise_multiplier"] = float(privacy.noise_multiplier)
+    return planned
+
+
 def _compared(
     plan: FederationPlan,
     number: int,
@@ -153,10 +169,13 @@ def _compared(
         account: with their charges.
         clip: in force in the round.
     """
-    entries = {entry.hospital_id: entry for entry in _planned(since) if entry.round_number == number}
+    attempts = [entry for entry in _planned(since) if entry.round_number == number]
+    # Of a round that was interrupted and done again, the record has the last attempt; all are in the account.
+    entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record["attempt"]}
     released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
     row, rows = record["round_row"], {row["hospital"]: row for row in record["hospital_rows"]}
     yield "round", row["round"], number
+    yield "attempt", record["attempt"], max((entry.attempt for entry in attempts), default=0) + int(not entries)
     yield "target_deltas", record["target_deltas"], plan.target_deltas
     yield "num_selected", row["num_selected"], len(entries)
     yield "num_completed", row["num_completed"], len(released)

@@ -16,31 +16,61 @@ from wardround.server.plans import FederationPlan
 
 __all__ = ["entries_of", "within_budget"]
 
+_MOST_GROWTH = 2.0
+"""Beyond this an interrupted run ends where it is: noise for a sliver of epsilon would undo what was learned."""
+
 
 def within_budget(
     plan: FederationPlan, state: RoundState, round_number: int
 ) -> tuple[RoundState, tuple[Assignment, ...]]:
-    """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says."""
-    config = plan.config
-    cohort = [name for name in draw_cohort(config, plan.names, round_number) if name not in state.left]
-    assignments = assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm)
-    if config.privacy.budget_epsilon is None:
-        return state, assignments
+    """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says.
+
+    Noise that was sized for a target epsilon is sized anew where an interrupted attempt has spent a part of it.
+    """
+    privacy = plan.config.privacy
+    if privacy.target_epsilon is not None and state.attempt > 1:
+        state = _sized_anew(plan, state, round_number, privacy.target_epsilon)
+    if privacy.budget_epsilon is not None and not state.stopped:
+        state = _decided(plan, state, round_number, privacy.budget_epsilon, privacy.on_budget)
+    return state, _assigned(plan, state, round_number)
+
+
+def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, target_epsilon: float) -> RoundState:
+    """Return the state with noise for the rounds left to end within the target, or stopped where that is too much."""
+    sized = _decided(plan, state, round_number, target_epsilon, "replan")
+    left = [name for name in plan.names if name not in sized.left]
+    growth = max((sized.noise_multipliers[name] / state.noise_multipliers[name] for name in left), default=1.0)
+    if growth <= _MOST_GROWTH and len(sized.left) == len(state.left):
+        return sized
+    reason = (
+        f"round {round_number} was charged and interrupted, and what is left of epsilon {target_epsilon:g} allows the "
+        f"rounds left only with more than {_MOST_GROWTH:g} times the noise: stopped"
+    )
+    return replace(state, stopped=reason)
+
+
+def _decided(
+    plan: FederationPlan, state: RoundState, round_number: int, budget_epsilon: float, on_budget: str
+) -> RoundState:
+    cohort = _assigned(plan, state, round_number)
     decision = decide(
         state.account,
-        entries_of(plan, state, assignments),
-        _rounds_left(plan, state, round_number) if config.privacy.on_budget == "replan" else {},
-        config.privacy.budget_epsilon,
-        config.privacy.on_budget,
+        entries_of(plan, state, cohort),
+        _rounds_left(plan, state, round_number) if on_budget == "replan" else {},
+        budget_epsilon,
+        on_budget,
     )
     left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
     noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))
     # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
-    stopped = (decision.stop and config.privacy.on_budget == "stop") or len(left) == len(plan.names)
+    stopped = (decision.stop and on_budget == "stop") or len(left) == len(plan.names)
     reason = decision.reason or "every hospital is at its budget"
-    state = replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
-    cohort = [name for name in cohort if name not in left]
-    return state, assign_round(plan, cohort, round_number, noise_multipliers, state.max_grad_norm)
+    return replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
+
+
+def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tuple[Assignment, ...]:
+    cohort = [name for name in draw_cohort(plan.config, plan.names, round_number) if name not in state.left]
+    return assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm, state.attempt)
 
 
 def _rounds_left(plan: FederationPlan, state: RoundState, round_number: int) -> dict[str, RemainingPlan]:

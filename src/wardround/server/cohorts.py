@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from wardround.config import Config
 from wardround.secagg.records import STAGES
-from wardround.streams import COHORT, DROPOUT, stream
+from wardround.streams import SetUp, stream
 
 __all__ = ["cohort_size", "draw_cohort", "draw_drop_stage", "draw_dropouts", "rounds_joined"]
 
@@ -22,7 +22,7 @@ def draw_cohort(config: Config, names: Sequence[str], round_number: int) -> tupl
     size = cohort_size(len(names), config.training.fraction_train)
     if size == len(names):
         return tuple(sorted(names))
-    drawn = stream(config.federation.seed, COHORT, round_number, "").choice(len(names), size=size, replace=False)
+    drawn = stream(config.federation.seed, SetUp.COHORT, round_number, "").choice(len(names), size=size, replace=False)
     return tuple(sorted(sorted(names)[index] for index in drawn))
 
 
@@ -42,11 +42,13 @@ def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> f
     """Return the hospitals of the cohort that will not answer in this round (simulation)."""
     rate = config.simulation.dropout_rate
     seed = config.federation.seed
-    return frozenset(name for name in cohort if rate and stream(seed, DROPOUT, round_number, name).random() < rate)
+    return frozenset(
+        name for name in cohort if rate and stream(seed, SetUp.DROPOUT, round_number, name).random() < rate
+    )
 
 
 def draw_drop_stage(config: Config, name: str, round_number: int) -> str:
     """Return the stage of secure aggregation at which a hospital that drops out of a round does so (simulation)."""
-    generator = stream(config.federation.seed, DROPOUT, round_number, name)
+    generator = stream(config.federation.seed, SetUp.DROPOUT, round_number, name)
     generator.random()  # whether it drops out at all: see `draw_dropouts`
     return STAGES[int(generator.integers(len(STAGES)))]

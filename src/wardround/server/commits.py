@@ -34,16 +34,22 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RoundState:
-    """Everything the next round follows from, apart from the strategy's own memory."""
+    """Everything the next round follows from, apart from the strategy's own memory.
+
+    `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
+    `other_versions` are of packages that are not what they were when the run began.
+    """
 
     run_id: str
     round_number: int
+    attempt: int
     arrays: Arrays
     account: Account
     noise_multipliers: Mapping[str, float]
     max_grad_norm: float
     left: Mapping[str, str]
     stopped: str
+    other_versions: tuple[str, ...] = ()
 
 
 def begin(
@@ -54,6 +60,7 @@ def begin(
     state = RoundState(
         run_id=uuid.uuid4().hex[:12],
         round_number=0,
+        attempt=1,
         arrays=initial,
         account=account_from_ledger(ledger, plan.target_deltas),
         noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
@@ -92,13 +99,15 @@ def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: S
     return RoundState(
         run_id=record["run_id"],
         round_number=round_number,
+        # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
+        attempt=ledger.num_attempts(record["run_id"], round_number + 1) + 1,
         arrays=model,
-        # A round that was charged but not committed is done again to the same bits: the same release, charged once.
-        account=account_from_ledger(ledger, plan.target_deltas, except_round=(record["run_id"], round_number + 1)),
+        account=account_from_ledger(ledger, plan.target_deltas),
         noise_multipliers=record["noise_multipliers"],
         max_grad_norm=record["max_grad_norm"],
         left=record["left"],
         stopped="",
+        other_versions=folder.other_versions(),
     )
 
 
@@ -115,11 +124,13 @@ def record_of(
     what = (plan, state.account, state.round_number, assignments, executions, evaluations)
     return {
         "run_id": state.run_id,
+        "attempt": state.attempt,
         "round_row": round_row(*what, seconds),
         "hospital_rows": hospital_rows(*what),
         "noise_multipliers": dict(state.noise_multipliers),
         "max_grad_norm": state.max_grad_norm,
         "left": dict(state.left),
+        "other_versions": list(state.other_versions),
         "target_deltas": plan.target_deltas,
         "abandoned": abandoned,
         "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},

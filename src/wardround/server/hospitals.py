@@ -161,8 +161,8 @@ class HospitalLink:
         for reply in replies:
             if reply.has_error():
                 raise WardroundError(
-                    f"hospital {self._name_of(reply)} failed: {reply.error.reason} (committed rounds are kept: resume "
-                    "if that can pass, else correct it and begin a new run)"
+                    f"hospital {self._name_of(reply)} failed: {reply.error.reason} (committed rounds are kept: mend "
+                    "it and resume, which charges this round again; other settings need a new run)"
                 )
         return replies
 

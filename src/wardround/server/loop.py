@@ -2,6 +2,7 @@
 
 Order is the promise here. The ledger is charged before anything is sent; a round counts once model, tables, ledger and
 everything drawn are committed in one transaction; what a resumed run needs is in that commit or follows from the seed.
+A round that was charged and not committed is done again as a charge of its own, with noise of its own.
 What is left out on purpose: how messages travel (any Flower grid will do) and the report page.
 """
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from wardround.config import Config
 from wardround.errors import ConfigError
-from wardround.privacy.account import account_from_ledger
+from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
@@ -27,7 +28,7 @@ from wardround.server.cohorts import draw_dropouts
 from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
 from wardround.server.margins import rounding_distance
-from wardround.server.planning import plan_federation
+from wardround.server.planning import assign_round, plan_federation
 from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
@@ -35,7 +36,7 @@ from wardround.server.sameness import check_untouched
 from wardround.server.secure_terms import secure_sum_for
 from wardround.server.sums import SecureSum
 from wardround.strategies import build_strategy
-from wardround.streams import NOISE, stream
+from wardround.streams import Source, SystemSource
 
 __all__ = ["RoundRow", "federate", "strategy_of"]
 
@@ -91,6 +92,8 @@ def federate(
     plan = plan_federation(config, link.profiles, sum(array.size for array in initial.values()))
     strategy = strategy_of(config)
     secure = _secure(plan, link, roster)
+    source = source_of(config, is_real=roster is not None)
+    facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
@@ -102,7 +105,7 @@ def federate(
         status = "interrupted"
         try:
             while state.round_number < config.training.num_rounds and not state.stopped:
-                state, record = _next_round(plan, ledger, folder, link, strategy, state, secure)
+                state, record = _next_round(plan, ledger, folder, link, strategy, state, secure, source)
                 if record is not None:
                     records.append(record)
                     folder.append_tables(record)
@@ -151,21 +154,23 @@ def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> 
 def _give_up_interrupted(
     plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: RoundState
 ) -> RoundState:
-    """Commit the round that real sites were in when the run stopped as abandoned: they never redo one.
-
-    Who answers may be others the second time, and the two sums would be charged once.
-    """
-    round_number = state.round_number + 1
-    if (state.run_id, round_number) not in {(entry.run_id, entry.round_number) for entry in ledger.entries()}:
+    """Commit the round that real sites were in when the run stopped as abandoned: they answer in a round once."""
+    round_number, attempt = state.round_number + 1, state.attempt - 1
+    charged = [
+        entry for entry in ledger.entries() if (entry.run_id, entry.round_number) == (state.run_id, round_number)
+    ]
+    if not charged:
         return state
     started = time.perf_counter()
-    state, assignments = within_budget(plan, state, round_number)
-    state = replace(state, round_number=round_number, account=account_from_ledger(ledger, plan.target_deltas))
+    noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.noise_multiplier for entry in charged}
+    cohort = [entry.hospital_id for entry in charged]
+    assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
+    state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)
     evaluations = link.evaluate(strategy, state.arrays, round_number)
     reason = "the run was interrupted in it, and sites do not redo a round"
     record = record_of(plan, state, assignments, {}, evaluations, time.perf_counter() - started, reason)
     commit(ledger, folder, strategy, state, record, [])
-    return state
+    return replace(state, attempt=1)
 
 
 def _next_round(
@@ -176,6 +181,7 @@ def _next_round(
     strategy: Strategy,
     state: RoundState,
     secure: Callable[..., SecureSum] | None,
+    source: Source,
 ) -> tuple[RoundState, dict[str, Any] | None]:
     started = time.perf_counter()
     config, round_number = plan.config, state.round_number + 1
@@ -196,7 +202,7 @@ def _next_round(
             state.arrays,
             assignments=assignments,
             learning_rate=config.training.learning_rate,
-            noise=stream(config.federation.seed, NOISE, round_number, ""),
+            source=source,
             rounding=rounding_distance(plan, assignments),
         )
         trained = link.train(
@@ -220,7 +226,7 @@ def _next_round(
     record = record_of(plan, state, assignments, executions, evaluations, seconds, trained.abandoned)
     released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
     commit(ledger, folder, strategy, state, record, released)
-    return state, record
+    return replace(state, attempt=1), record
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:

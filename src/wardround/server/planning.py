@@ -83,6 +83,7 @@ def assign_round(
     round_number: int,
     noise_multipliers: Mapping[str, float],
     max_grad_norm: float | None = None,
+    attempt: int = 1,
 ) -> tuple[Assignment, ...]:
     """Return what each hospital of the cohort is asked to do in the round, in name order.
 
@@ -92,6 +93,7 @@ def assign_round(
         round_number: from 1.
         noise_multipliers: in force, by hospital (they differ from the plan's after a re-plan).
         max_grad_norm: the clip in force (it differs from the setting with adaptive clipping); None is the setting's.
+        attempt: at the round, from 1.
     """
     chosen = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in set(cohort)]
     cell, privacy = plan.mechanism, plan.config.privacy
@@ -110,6 +112,7 @@ def assign_round(
             noise_multiplier=noise_multiplier,
             max_grad_norm=max_grad_norm if cell else None,
             weight=1 / len(chosen) if cell and cell.sends_sum else hospital.profile.num_train / total,
+            attempt=attempt,
         )
         if cell:
             phase = hospital.release.phase(noise_multiplier, 1)

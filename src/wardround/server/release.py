@@ -1,12 +1,13 @@
 """From the exact sum of a round to the one reply that the strategy sees, with the server's noise where it adds any.
 
-Pure functions of the sum, the assignments and a random stream. What is left out on purpose: how the sum came about
-(see `hospitals`), and what it costs (charged before, see `loop`).
+Pure functions of the sum, the assignments and a source of random streams. What is left out on purpose: how the sum came
+about (see `hospitals`), and what it costs (charged before, see `loop`).
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from wardround import arrays as exact
 from wardround.privacy.clipping import COUNT_NAME, quantile_of
 from wardround.privacy.integers import from_residues
 from wardround.rounds import Assignment
+from wardround.streams import Draw, Source, array_digest
 
 __all__ = ["Released", "noise_stddev", "release_sum"]
 
@@ -43,7 +45,7 @@ def release_sum(
     answered: Sequence[Assignment],
     *,
     learning_rate: float,
-    noise: np.random.Generator,
+    source: Source,
     rounding: float = 0.0,
 ) -> Released:
     """Return what the strategy may see of a round.
@@ -55,7 +57,7 @@ def release_sum(
         assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
         answered: of those in the sum, at least one, in name order.
         learning_rate: of the server's step on a gradient sum.
-        noise: the server's stream for this round; drawn from by central cells alone, once a coordinate.
+        source: of the server's noise; drawn from by central cells alone, once a coordinate.
         rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).
     """
     first = answered[0]
@@ -67,7 +69,20 @@ def release_sum(
         step = float(first.sensitivity or 0.0) / first.scaled_norm
         summed: Sums = {name: from_residues(total[name]) * step for name in like}
     else:
-        summed = _with_noise(_float_sum(total, answered, like), noise_stddev(answered, rounding), noise)
+        summed = _float_sum(total, answered, like)
+        # What is released is a function of all this: another sum has independent noise.
+        told = json.dumps(
+            [[asdict(a) for a in assignments], [a.hospital_id for a in answered], learning_rate, rounding]
+        )
+        key = source.key(
+            array_digest(arrays),
+            array_digest(summed),
+            told.encode(),
+            round_number=first.round_number,
+            attempt=first.attempt,
+            hospital_id="",
+        )
+        summed = _with_noise(summed, noise_stddev(answered, rounding), key.generator(Draw.NOISE))
     if first.unit == "record":
         expected = sum(a.expected_batch_size for a in assignments)
         return Released(arrays=_moved(arrays, summed, -learning_rate / expected))

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ HOSPITAL_COLUMNS = (
     *("round", "hospital", "selected", "completed", "num_examples", "num_steps"),
     *("sample_rate", "noise_multiplier", "epsilon", "loss", "accuracy", "auc"),
 )
+_LOCK_TRIES = 5
 _PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-accounting", "pandas", "scikit-learn")
 
 
@@ -75,10 +77,14 @@ class RunFolder:
             ProtocolError: another process does already.
         """
         with (self.path / "config.toml").open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ProtocolError(f"another process works on {self.path}: wait for it, or end it") from None
+            for tries_left in reversed(range(_LOCK_TRIES)):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not tries_left:
+                        raise ProtocolError(f"another process works on {self.path}: wait for it, or end it") from None
+                    time.sleep(0.01)  # who only looks (`is_worked_on`) has it for a moment
             yield
 
     def is_worked_on(self) -> bool:
@@ -93,8 +99,20 @@ class RunFolder:
         return False
 
     def versions(self) -> list[str]:
-        """Return the lines "package version" of versions.txt."""
-        return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+        """Return the lines "package version" of versions.txt.
+
+        Raises:
+            ProtocolError: it can't be read.
+        """
+        try:
+            return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
+
+    def other_versions(self) -> tuple[str, ...]:
+        """Return the lines "package version" of packages that are not what they were when the run began."""
+        begun = self.versions()
+        return tuple(line for line in _installed() if line not in begun)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -130,11 +148,13 @@ class RunFolder:
         numbers = (path.stem.removeprefix("round-") for path in (self.path / "checkpoints").glob("round-*.safetensors"))
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def checkpoint_digest(self, round_number: int) -> str:
-        """Return the sha256 of a round's checkpoint file; "" where there is none."""
+    def checkpoint_digest(self, round_number: int) -> str | None:
+        """Return the sha256 of a round's checkpoint file; None where there is none, "" where it can't be read."""
         try:
             return hashlib.sha256((self.path / _checkpoint_name(round_number)).read_bytes()).hexdigest()
         except FileNotFoundError:
+            return None
+        except OSError:
             return ""
 
     def drop_checkpoints_before(self, round_number: int) -> None:
@@ -219,9 +239,10 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     except OSError as error:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
     folder = RunFolder(path)
-    folder.write_text("config.toml", config_to_toml(config))
-    folder.write_text("versions.txt", "".join(f"{name} {version(name)}\n" for name in _PACKAGES))
+    folder.write_text("versions.txt", "".join(f"{line}\n" for line in _installed()))
     folder.write_tables([])
+    # Last, as it makes the folder one of a run: nobody takes up half a one.
+    folder.write_text("config.toml", config_to_toml(config))
     return folder
 
 
@@ -251,6 +272,10 @@ def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
     return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def _installed() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in _PACKAGES)
 
 
 def _in_row_order(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -1,59 +1,25 @@
-"""Whether a run that is taken up again is the one that was begun: settings, data, versions, and an untouched ledger.
+"""Whether a run that is taken up again is the one that was begun: settings, data, and an untouched ledger.
 
-A round that was charged but not committed is done again with the random numbers it had. With other settings, data
-or versions the second release would differ from the first, and the two together would tell more than was charged.
+Its epsilon does not rest on that: a round that is done again is a charge of its own, with noise of its own. It keeps
+one folder from holding the rounds of two jobs. What is left out on purpose: code, versions and devices, which may
+change.
 """
 
-import hashlib
-import importlib
-import inspect
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from wardround.config import Config, SimulationConfig, config_to_toml
 from wardround.errors import ConfigError, DataError, ProtocolError
+from wardround.identity import settings_digest
 from wardround.privacy.ledger import Ledger
 from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 
-__all__ = ["check_same_run", "check_untouched", "decisive", "identity_of", "settings_digest"]
-
-_DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
-"""The packages that decide the bits of a model."""
+__all__ = ["check_same_run", "check_untouched", "identity_of"]
 
 
 def identity_of(plan: FederationPlan) -> dict[str, Any]:
     """Return what must not change between the parts of one run; kept with round 0 in the ledger."""
-    return {
-        "settings": settings_digest(plan.config),
-        "fingerprints": plan.fingerprints,
-        "versions": {name: version(name) for name in _DECISIVE},
-        "code": _code_digests(plan.config),
-        "device": _device(plan.config),
-    }
-
-
-def _code_digests(config: Config) -> dict[str, str]:
-    """Return the sha256 of the source file of every "package.module:factory" in the settings."""
-    digests = {}
-    for name in (config.model.name, config.aggregation.strategy):
-        module_name, colon, _ = name.partition(":")
-        source = inspect.getsourcefile(importlib.import_module(module_name)) if colon else None
-        if source is not None:
-            digests[name] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    return digests
-
-
-def _device(config: Config) -> str:
-    """Return what kind of device trains: streams of noise differ between them."""
-    if config.training.device != "auto":
-        return config.training.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return {"settings": settings_digest(plan.config), "fingerprints": plan.fingerprints}
 
 
 def check_same_run(plan: FederationPlan, identity: Mapping[str, Any], folder: RunFolder) -> None:
@@ -65,7 +31,7 @@ def check_same_run(plan: FederationPlan, identity: Mapping[str, Any], folder: Ru
         folder: of the run, for the messages.
 
     Raises:
-        ConfigError: the settings or the versions differ.
+        ConfigError: the settings differ.
         DataError: a hospital's training data differs, or there are other hospitals.
     """
     now = identity_of(plan)
@@ -73,17 +39,6 @@ def check_same_run(plan: FederationPlan, identity: Mapping[str, Any], folder: Ru
         raise ConfigError(
             f"{folder.path / 'config.toml'} was changed since the run began: put it back, or begin a new run with "
             f"wardround run {folder.path / 'config.toml'} --out DIR"
-        )
-    for name, then in identity["versions"].items():
-        if now["versions"][name] != then:
-            raise ConfigError(
-                f"the run was begun with {name} {then}, and {now['versions'][name]} is installed, which may not end in "
-                f"the same bits: install {name}=={then}, or begin a new run"
-            )
-    if now["code"] != identity["code"] or now["device"] != identity["device"]:
-        raise ConfigError(
-            f"the code of {' or '.join(now['code']) or 'the run'} was changed since the run began, or another device "
-            "is used: a round that was charged would be released a second time; put it back, or begin a new run"
         )
     before, after = identity["fingerprints"], now["fingerprints"]
     differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
@@ -113,17 +68,3 @@ def check_untouched(ledger: Ledger, folder: RunFolder) -> None:
             f"{folder.ledger} ends at round {last}, but there is a checkpoint of round {newest}: the ledger was "
             "replaced or lost what was charged; restore it from a backup"
         )
-
-
-def settings_digest(config: Config) -> str:
-    """Return a digest of the decisive settings."""
-    return hashlib.sha256(config_to_toml(decisive(config)).encode()).hexdigest()
-
-
-def decisive(config: Config) -> Config:
-    """Return the settings without those that can't change a bit: where the data is, and the engine."""
-    return replace(
-        config,
-        federation=replace(config.federation, data_dir=None),
-        simulation=SimulationConfig(dropout_rate=config.simulation.dropout_rate),
-    )

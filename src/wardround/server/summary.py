@@ -88,7 +88,7 @@ def build_summary(
         # Kept elsewhere, it shows whether the whole ledger was rewritten.
         "ledger_head": {"count": head[0], "digest": head[1]},
         **facts,
-        "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1])],
+        "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records)],
     }
 
 
@@ -111,6 +111,17 @@ def _forgotten(record: Mapping[str, Any]) -> list[str]:
         f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
         for name in record.get("strategy_forgets", ())
     ]
+
+
+def _resumed(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a resumed run is not: paid for once, or made with one set of versions."""
+    notes = [
+        f"round {record['round_row']['round']} was interrupted and done again: {record['attempt']} attempts are charged"
+        for record in records
+        if record["attempt"] > 1
+    ]
+    others = dict.fromkeys(line for record in records for line in record["other_versions"])
+    return notes + ([f"a part of the run was made with {', '.join(others)}"] if others else [])
 
 
 def _mean_over_tests(plan: FederationPlan) -> float:

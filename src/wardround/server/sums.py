@@ -116,8 +116,8 @@ def _add_up_securely(
         refusals.extend(f'stage "{stage}": {reply.error.reason}' for reply in replies if reply.has_error())
         if refusals and not secure.errors_are_drops:
             raise WardroundError(
-                f"a hospital failed at {refusals[0]} (committed rounds are kept: resume if that can pass, else correct "
-                "it and begin a new run)"
+                f"a hospital failed at {refusals[0]} (committed rounds are kept: mend it and resume, which charges "
+                "this round again; other settings need a new run)"
             )
         return replies
 

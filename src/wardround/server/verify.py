@@ -17,12 +17,12 @@ from typing import Any
 from wardround.arrays import bits_digest
 from wardround.config import Config
 from wardround.errors import ProtocolError, WardroundError
+from wardround.identity import decisive, settings_digest
 from wardround.json_text import json_text
 from wardround.limits import kebab
 from wardround.privacy.ledger import open_ledger
 from wardround.server.books import Books, agree, books_of
 from wardround.server.run_folder import RunFolder, open_run_folder, table_texts
-from wardround.server.sameness import decisive, settings_digest
 
 __all__ = ["verify_run"]
 
@@ -63,6 +63,8 @@ def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
         books = books_of(rows)
         if books is None and rows:
             return ["the ledger has charges and no committed round"], ""
+        if books is not None and (findings := books.findings()):
+            return findings, ""
     found = _file_findings(folder, books, is_under_way=is_under_way)
     return found, _sentence(folder, books, is_under_way=is_under_way)
 
@@ -75,7 +77,6 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
     for name, text in table_texts(records).items():
         found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
     if books is not None:
-        found += books.findings()
         found += _settings_findings(folder, books.plan.config, records[0]["settings"])
         found += _versions_findings(folder, records[0]["packages"])
     found += _summary_findings(folder, books)
@@ -113,14 +114,12 @@ def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahe
         is_open: whether the last round's rows may be missing.
         is_ahead: whether there may be rows of later rounds, or half a row.
     """
+    header, *rows = list(csv.reader(io.StringIO(wanted)))
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        there = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1] if is_open else text)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         return [f"{path.name} can't be read ({error}): wardround resume writes it anew"]
-    if is_open:
-        text = text[: text.rfind("\n") + 1]
-    header, *rows = list(csv.reader(io.StringIO(wanted)))
-    there = list(csv.reader(io.StringIO(text)))
     if there[:1] != [header]:
         return [f"{path.name} has the columns {there[:1]}, and must have {header}"]
     there = there[1:]
@@ -176,8 +175,8 @@ def _settings_findings(folder: RunFolder, begun: Config, digest: str) -> list[st
 def _versions_findings(folder: RunFolder, packages: Sequence[str]) -> list[str]:
     try:
         lines = folder.versions()
-    except (OSError, UnicodeDecodeError) as error:
-        return [f"versions.txt can't be read ({error})"]
+    except ProtocolError as error:
+        return [str(error)]
     if lines == list(packages):
         return []
     return [f"versions.txt says {', '.join(lines)}, and the run was begun with {', '.join(packages)}"]
@@ -191,7 +190,7 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
         written = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
     return _differences("summary.json", written, json.loads(json_text(books.summary(closing))))
 
@@ -233,7 +232,7 @@ def _checkpoint_findings(
     folder: RunFolder, records: Sequence[Mapping[str, Any]], number: int, *, is_under_way: bool
 ) -> list[str]:
     if number < len(records):
-        changed = folder.checkpoint_digest(number) not in ("", records[number]["sha256"])
+        changed = folder.checkpoint_digest(number) not in (None, records[number]["sha256"])
         return [f"the checkpoint of round {number} is not the one that was committed"] * changed
     # A crash may leave the checkpoint of the next round behind, never of a later one.
     lost = number > len(records) and not is_under_way

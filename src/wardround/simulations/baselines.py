@@ -18,6 +18,7 @@ from wardround.clients.profiles import hospital_profile
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import Federation, HospitalData, load_federation
+from wardround.identity import source_of
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.server.planning import assign_round, plan_federation
@@ -148,6 +149,4 @@ def _trainer(config: Config, federation: Federation) -> LocalTrainer:
         seed=config.federation.seed,
         private=False,
     )
-    return LocalTrainer(
-        model, config.training, task=federation.task, seed=config.federation.seed, protects_records=False
-    )
+    return LocalTrainer(model, config.training, task=federation.task, source=source_of(config), protects_records=False)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from wardround import arrays as exact
 from wardround.clients.updates import masked_sum, release_update
-from wardround.config import Config, config_from_dict
+from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.planning import assign_round, plan_federation
 from wardround.server.release import release_sum
-from wardround.streams import NOISE, ROUNDING, stream
+from wardround.streams import Draw, SeededSource, Source, array_digest, digest_of
 
 __all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
 
@@ -92,30 +92,31 @@ def draw_average(
     profiles = [_profile(index) for index in range(num_hospitals)]
     plan = plan_federation(config, profiles, num_parameters=num_coordinates)
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
-    # The round's number only picks the streams: another one for every n, so that the measurements are independent.
+    # The round's number picks the streams: another one for every n, so that the measurements are independent.
     assignments = assign_round(plan, plan.names, num_hospitals, noise)
     zeros = {"parameters": np.zeros(num_coordinates, np.float64)}
     total: exact.FixedSum = {}
+    source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
-        sent = _sent(assignment, zeros, seed)
+        sent = _sent(assignment, zeros, source)
         if assignment.placement == "distributed":
             exact.accumulate_residues(total, sent)
         else:
             exact.accumulate(total, sent, assignment.weight)
-    released = release_sum(
-        zeros, total, assignments, assignments, learning_rate=1.0, noise=stream(seed, NOISE, num_hospitals)
-    )
+    released = release_sum(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
     return average * -_RECORDS if mechanism_of(unit, placement).sends_sum else average
 
 
-def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
+def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source) -> dict[str, NDArray[Any]]:
     """Return what a hospital sends whose records have no gradient, or whose update is zero."""
-    noise = stream(seed, NOISE, assignment.round_number, assignment.hospital_id)
+    key = source.key(
+        array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
+    )
+    noise = key.generator(Draw.NOISE)
     if assignment.unit == "hospital":
-        rounding = stream(seed, ROUNDING, assignment.round_number, assignment.hospital_id)
-        return release_update(zeros, zeros, assignment, noise=noise, rounding=rounding)[0]
+        return release_update(zeros, zeros, assignment, noise=noise, rounding=key.generator(Draw.ROUNDING))[0]
     if assignment.placement == "central":
         return zeros
     if assignment.placement == "distributed":

@@ -2,7 +2,8 @@
 
 One Ray call per worker and wave carries all its messages; the model travels once, through Ray's object store; what is
 to be summed is summed in the worker, exactly. Hospitals stay with their worker. A worker that dies is replaced, and its
-messages run again: they are the same, so the results are too.
+messages run again. That is one release: what a worker makes of a wave leaves it whole, at the end, or not at all, so
+that nothing of the first time was seen or is in a sum, whatever noise it had.
 
 Left out on purpose: moving hospitals between workers (their data would load again), and partial waves.
 """
