@@ -103,7 +103,7 @@ def plan(
     against = ", ".join(f"{reader} {epsilon_text(epsilon)}" for reader, epsilon in planned.reader_epsilons.items())
     console.print(f"Epsilon against each reader: {against}.", soft_wrap=True, highlight=False)
     for note in notes:
-        console.print(f"Note: {note}.", soft_wrap=True, highlight=False)
+        console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
     print_placements(elsewhere, console)
 
 

@@ -12,12 +12,12 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.account import open_account
 from wardround.privacy.accounting import (
-    calibrate_noise_multiplier,
     headline_epsilon,
     overlap_epsilon,
     pld_epsilon,
     rdp_epsilon,
 )
+from wardround.privacy.calibration import calibrate_noise_multiplier
 from wardround.privacy.entries import entry_for
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.mechanisms import MECHANISMS, READERS, RELATIONS, mechanism_of

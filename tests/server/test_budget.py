@@ -25,11 +25,9 @@ def _config(on_budget: str, budget: float, **training: Any) -> Any:
     )
 
 
-def _largest_epsilons(folder: Path) -> dict[str, float]:
-    last: dict[str, float] = {}
-    for row in rows_of(folder / "hospitals.csv"):
-        last[row["hospital"]] = float(row["epsilon"])
-    return last
+def _reported(summary: dict[str, Any]) -> dict[str, float]:
+    """Return what every hospital spent, as the summary has it."""
+    return dict(summary["epsilon"]["hospitals"])
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
@@ -44,9 +42,10 @@ def test_no_hospital_ever_passes_the_budget(
     config = _config(on_budget, budget, **{"fraction-train": fraction})
     finished = run(config, out=tmp_path / "whole")
     folder, summary = finished.folder, finished.summary
-    spent = _largest_epsilons(folder)
+    spent = _reported(summary)
     assert all(epsilon <= budget for epsilon in spent.values())
     assert max(spent.values()) > 0.4 * budget
+    assert summary["epsilon"]["total"] <= budget
     assert verify_run(folder)[0] == []
     if on_budget == "stop":
         assert summary["status"] == "stopped-at-budget"
@@ -100,7 +99,7 @@ def test_a_target_holds_with_a_lost_attempt_in_it(
     finished = resume(tmp_path / "run")
     assert (finished.summary["status"], finished.summary["num_rounds"]) == ("done", 6)
     assert [number for number, _ in charges_of(finished.folder, "planned")].count(2) == 6
-    spent = _largest_epsilons(finished.folder)
+    spent = _reported(finished.summary)
     assert all(1.8 < epsilon <= 2.0 for epsilon in spent.values())
     assert finished.summary["epsilon"]["max"] <= 2.0
     noise = [float(row["noise_multiplier"]) for row in rows_of(finished.folder / "hospitals.csv")[3:]]
@@ -118,7 +117,7 @@ def test_a_target_holds_with_two_lost_attempts_and_a_budget_below_it(
         resume(tmp_path / "run")
     finished = resume(tmp_path / "run")
     assert [number for number, _ in charges_of(finished.folder, "planned")].count(2) == 9
-    assert all(epsilon <= 1.5 for epsilon in _largest_epsilons(finished.folder).values())
+    assert all(epsilon <= 1.5 for epsilon in _reported(finished.summary).values())
     assert verify_run(finished.folder)[0] == []
 
 
@@ -157,7 +156,7 @@ def test_a_budget_below_one_round_stops_before_anything_is_charged(on_budget: st
 def test_replanning_meets_even_a_small_budget(tmp_path: Path) -> None:
     finished = run(_config("replan", 0.05), out=tmp_path / "run")
     assert finished.summary["status"] == "done"
-    assert all(0.04 < epsilon <= 0.05 for epsilon in _largest_epsilons(finished.folder).values())
+    assert all(0.04 < epsilon <= 0.05 for epsilon in _reported(finished.summary).values())
 
 
 def test_dropping_goes_on_while_anyone_has_budget_left(tmp_path: Path) -> None:
@@ -168,4 +167,36 @@ def test_dropping_goes_on_while_anyone_has_budget_left(tmp_path: Path) -> None:
     selected = [int(row["num_selected"]) for row in rounds[1:]]
     assert 0 in selected
     assert 1 in selected[selected.index(0) :]
-    assert all(epsilon <= 4.0 for epsilon in _largest_epsilons(finished.folder).values())
+    assert all(epsilon <= 4.0 for epsilon in _reported(finished.summary).values())
+
+
+@pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
+def test_the_budget_holds_for_a_patient_in_several_hospitals(on_budget: str, tmp_path: Path) -> None:
+    """No hospital alone comes near the budget: it is the total that passes it."""
+    settings: dict[str, Any] = {"training": {"num-rounds": 6}, "federation": {"num-hospitals": 3}}
+    overlap = {"patient-overlap": 2}
+    whole = plan(small_config(privacy=overlap, **settings))
+    budget = 0.9 * whole.epsilon_total
+    assert whole.epsilon_max < budget
+    privacy = {**overlap, "budget-epsilon": budget, "on-budget": on_budget}
+    summary = run(small_config(privacy=privacy, **settings), out=tmp_path / "run").summary
+    assert 0.6 * budget < summary["epsilon"]["total"] <= budget
+    if on_budget == "stop":
+        assert summary["status"] == "stopped-at-budget" and 0 < summary["num_rounds"] < 6
+    if on_budget == "replan":
+        assert summary["num_rounds"] == 6 and summary["epsilon"]["total"] > 0.995 * budget
+    assert verify_run(tmp_path / "run")[0] == []
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+def test_a_target_is_what_the_summary_reports_after_all_rounds(overlap: int, tmp_path: Path) -> None:
+    privacy = {"noise-multiplier": None, "target-epsilon": 2.0, "patient-overlap": overlap}
+    summary = run(small_config(privacy=privacy), out=tmp_path / "run").summary
+    assert 0.995 * 2.0 <= summary["epsilon"]["total"] <= 2.0
+    assert max(summary["epsilon"]["hospitals"].values()) <= 2.0
+    attacker = summary["attacker"]
+    assert attacker["by"] == "pld"
+    assert 0.5 < attacker["coin_toss_accuracy"] < 0.75
+    assert 0.001 < attacker["tpr_at_fpr_0.001"] < attacker["tpr_at_fpr_0.01"] < 0.2
+    assert summary["attackers"]["recipient"] == attacker
+    assert set(summary["attackers_by_hospital"]) == set(summary["epsilon"]["hospitals"])

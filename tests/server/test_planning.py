@@ -10,7 +10,7 @@ from small_runs import profiles_of, small_config
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
-from wardround.privacy.accounting import pld_epsilon
+from wardround.privacy.accounting import headline_epsilon, rdp_epsilon
 from wardround.rounds import HospitalProfile
 from wardround.server.cohorts import draw_cohort, draw_dropouts, rounds_joined
 from wardround.server.planning import (
@@ -84,9 +84,32 @@ def test_a_target_is_reached_from_below_by_every_hospital(fraction: float, rate:
         training={"fraction-train": fraction, "num-rounds": 12, **rate},
         privacy={"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4},
     )
-    for hospital in plan_federation(config, _profiles(80, 150, 400, 1000)).hospitals:
+    plan = plan_federation(config, _profiles(80, 150, 400, 1000))
+    for hospital in plan.hospitals:
         assert 0.999 * 2.0 < hospital.epsilon <= 2.0
-        assert pld_epsilon([hospital.phase], 1e-4) < hospital.epsilon
+        assert hospital.epsilon == headline_epsilon([hospital.phase], 1e-4) < rdp_epsilon([hospital.phase], 1e-4)
+    assert 0.999 * 2.0 < plan.epsilon_max == plan.epsilon_total <= 2.0
+
+
+@pytest.mark.parametrize("sizes", [(200, 200, 200, 200), (80, 150, 400, 1000)])
+@pytest.mark.parametrize("overlap", [2, 3, 5])
+def test_a_target_is_held_for_a_patient_in_several_hospitals(sizes: tuple[int, ...], overlap: int) -> None:
+    config = small_config(
+        training={"batch-size": 16, "sample-rate": None, "num-rounds": 6},
+        privacy={"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4, "patient-overlap": overlap},
+    )
+    plan = plan_federation(config, _profiles(*sizes))
+    assert 0.999 * 2.0 < plan.epsilon_total <= 2.0
+    assert max(hospital.epsilon for hospital in plan.hospitals) == plan.epsilon_max < 0.8 * 2.0
+    assert min(hospital.epsilon for hospital in plan.hospitals) > 0.999 * plan.epsilon_max
+
+
+def test_a_target_is_held_at_the_common_delta_and_so_at_each_hospitals_own() -> None:
+    deltas = {"hospital-0": 1e-3, "hospital-1": 1e-6}
+    config = small_config(privacy={"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": deltas})
+    plan = plan_federation(config, _profiles(100, 400))
+    assert 0.999 * 2.0 < plan.epsilon_total <= 2.0
+    assert plan.hospitals[0].epsilon < 0.9 * 2.0 < plan.hospitals[1].epsilon <= 2.0
 
 
 def test_weights_are_shares_of_the_cohort() -> None:

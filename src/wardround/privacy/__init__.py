@@ -6,15 +6,16 @@
 from wardround.privacy.account import Account, Headline, account_from_ledger, open_account
 from wardround.privacy.accounting import (
     Phase,
-    calibrate_noise_multiplier,
     headline_epsilon,
     overlap_epsilon,
     pld_epsilon,
     rdp_epsilon,
 )
+from wardround.privacy.calibration import calibrate_noise_multiplier
+from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import Ledger, open_ledger
-from wardround.privacy.policy import Decision, RemainingPlan, check_target_delta, decide
+from wardround.privacy.policy import Decision, RemainingPlan, decide
 
 __all__ = [
     "Account",

@@ -16,9 +16,12 @@ from wardround.privacy.accounting import (
     check_independent,
     epsilon_from_rdp,
     headline_epsilon,
+    headline_profile,
     largest_rdp,
     overlap_epsilon,
+    overlap_profile,
 )
+from wardround.privacy.attackers import Attacker, attacker_of
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Ledger
 from wardround.privacy.phases import Kind, Phase, merged, phase_of, step_rdp
@@ -143,6 +146,30 @@ class Account:
         check_independent(phase for phases in self.phases.values() for phase in phases)
         return float(epsilon_from_rdp(largest_rdp(self.divergences, patient_overlap), self.common_delta))
 
+    def exceeding(self, most_epsilon: float, names: Iterable[str]) -> tuple[str, ...]:
+        """Return who of the named hospitals has spent more than most_epsilon, at its own or at the common delta.
+
+        The reported epsilons decide. Renyi divergences bound them, so that only what these leave in doubt is computed.
+        """
+        by_rdp = dict(zip(self.hospitals, epsilon_from_rdp(self.divergences, self.common_delta).tolist(), strict=True))
+        doubtful = [name for name in names if not by_rdp[name] <= most_epsilon]
+        deltas = dict(zip(self.hospitals, self.target_delta.tolist(), strict=True))
+        phases = self.phases if doubtful else {}
+        return tuple(
+            name
+            for name in doubtful
+            if any(
+                not headline_epsilon(phases[name], delta) <= most_epsilon
+                for delta in sorted({deltas[name], self.common_delta})
+            )
+        )
+
+    def total_exceeds(self, most_epsilon: float, patient_overlap: int) -> bool:
+        """Return whether a patient in up to `patient_overlap` hospitals has spent more, at the common delta."""
+        if self.epsilon_total(patient_overlap) <= most_epsilon:
+            return False
+        return not overlap_epsilon(self.phases, self.common_delta, patient_overlap) <= most_epsilon
+
     def headline(self, patient_overlap: int) -> Headline:
         """Return the tightest epsilons, a second or so for ten hospitals that differ; equal ones cost once.
 
@@ -160,6 +187,18 @@ class Account:
             total=overlap_epsilon(phases, common, patient_overlap),
             target_delta=common,
         )
+
+    def attacker(self, patient_overlap: int) -> Attacker:
+        """Return what an attacker can reach at most against a patient in up to `patient_overlap` hospitals (>= 1)."""
+        return attacker_of(overlap_profile(self.phases, self.common_delta, patient_overlap), self.common_delta)
+
+    def attackers(self) -> dict[str, Attacker]:
+        """Return the same by hospital, for a patient in that one alone, each at its own delta."""
+        phases = self.phases
+        return {
+            hospital_id: attacker_of(headline_profile(phases[hospital_id], float(delta)), float(delta))
+            for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
+        }
 
 
 def open_account(target_deltas: Mapping[str, float]) -> Account:

@@ -1,20 +1,22 @@
 """What to do when the budget comes near: pure functions of the account and the plan.
 
-The budget holds for every hospital's epsilon at its own delta, as Renyi divergences prove it (an upper bound, so
-that the headline lies within the budget too). Nothing here ever admits an overspend.
+The budget holds for what is reported: every hospital's epsilon at its own delta, and the total of a patient in as many
+hospitals as [privacy] patient-overlap says, at the common one. Nothing here ever admits an overspend.
 """
 
-import difflib
+import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.account import Account
-from wardround.privacy.accounting import Phase, calibrate_noise_multiplier
+from wardround.privacy.accounting import Phase
+from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
+from wardround.privacy.deltas import names_text
 from wardround.privacy.entries import Entry
 from wardround.privacy.phases import Release
 
-__all__ = ["Decision", "RemainingPlan", "check_target_delta", "decide"]
+__all__ = ["Decision", "RemainingPlan", "decide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,16 @@ class RemainingPlan:
         """Steps over all rounds left."""
         return self.num_steps * self.num_participations
 
+    @property
+    def release_or_step(self) -> Release:
+        """What a step releases, spelled out."""
+        return self.release or Release(sample_rate=self.sample_rate)
+
+    @property
+    def phase(self) -> Phase:
+        """All steps left, as planned so far."""
+        return self.release_or_step.phase(self.noise_multiplier, self.total_steps)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -64,40 +76,66 @@ def decide(
     remaining: Mapping[str, RemainingPlan],
     budget_epsilon: float | None,
     on_budget: str,
+    patient_overlap: int = 1,
 ) -> Decision:
     """Return whether the planned round may go on, and with what changes.
 
-    "stop" ends the run when a hospital of this round would overspend; "drop" leaves such hospitals out, and ends the
-    run when nobody is left; "replan" finds, as soon as the rounds left would overspend a hospital's budget, the noise
-    that ends within it, and drops a hospital that no noise can help.
+    "stop" ends the run when a hospital of this round, or a patient in several, would overspend; "drop" leaves such
+    hospitals out, those that have spent most first, and ends the run when nobody is left; "replan" finds, as soon as
+    the rounds left would overspend, the noise that ends within the budget, and drops a hospital that no noise can help.
 
     Args:
         account: spent before this round.
         entries: the round as planned, not yet charged.
-        remaining: by hospital_id, for "replan"; a hospital that is missing has this round only.
-        budget_epsilon: most that a hospital may spend; None for no limit.
+        remaining: by hospital_id; a hospital that is missing has this round only.
+        budget_epsilon: most that may be spent; None for no limit.
         on_budget: "stop", "drop" or "replan".
+        patient_overlap: hospitals that may hold the same patient (>= 1).
 
     Raises:
         ConfigError: on_budget is another word.
     """
     if on_budget not in ("stop", "drop", "replan"):
         raise ConfigError(f'on-budget = "{on_budget}" must be one of stop, drop, replan ([privacy] on-budget)')
-    if budget_epsilon is None:
+    if budget_epsilon is None or not entries:
         return Decision()
+    plans = _plans(entries, remaining)
+    whole = account.projected((name, plan.phase) for name, plan in plans.items())
+    within = not whole.exceeding(budget_epsilon, plans) and not whole.total_exceeds(budget_epsilon, patient_overlap)
+    if within:
+        return Decision()  # and so is every round until the end, at a cost that is known from the round before
+    cohort = tuple(dict.fromkeys(entry.hospital_id for entry in entries))
     if on_budget == "replan":
-        return _replanned(account, entries, remaining, budget_epsilon)
-    after = account.charged(entries).epsilons()
-    cohort = dict.fromkeys(entry.hospital_id for entry in entries)
-    over = tuple(name for name in cohort if not after[name] <= budget_epsilon)
+        return _replanned(account, plans, cohort, budget_epsilon, patient_overlap)
+    after = account.charged(entries)
+    over = after.exceeding(budget_epsilon, cohort)
+    over += _over_in_total(account, [e for e in entries if e.hospital_id not in over], budget_epsilon, patient_overlap)
     if not over:
         return Decision()
+    over = tuple(name for name in cohort if name in over)
     return _without(over, stop=on_budget == "stop" or len(over) == len(cohort), budget_epsilon=budget_epsilon)
 
 
-def _replanned(
-    account: Account, entries: Sequence[Entry], remaining: Mapping[str, RemainingPlan], budget_epsilon: float
-) -> Decision:
+def _over_in_total(
+    account: Account, entries: Sequence[Entry], budget_epsilon: float, patient_overlap: int
+) -> tuple[str, ...]:
+    """Return the fewest of the hospitals that must stay out for the total, those that would have spent most first."""
+    if patient_overlap == 1 or not entries:
+        return ()
+    after = account.charged(entries)
+    epsilons = after.epsilons()
+    names = sorted({entry.hospital_id for entry in entries}, key=lambda name: (-epsilons[name], name))
+
+    def fits(num_left_out: int) -> bool:
+        stay = set(names[num_left_out:])
+        charged = account.charged(entry for entry in entries if entry.hospital_id in stay)
+        return not stay or not charged.total_exceeds(budget_epsilon, patient_overlap)
+
+    return tuple(names[: bisect.bisect_left(range(len(names) + 1), True, key=fits)])
+
+
+def _plans(entries: Sequence[Entry], remaining: Mapping[str, RemainingPlan]) -> dict[str, RemainingPlan]:
+    """Return what is still to come by hospital, this round included."""
     plans = {
         entry.hospital_id: RemainingPlan(
             noise_multiplier=entry.noise_multiplier,
@@ -108,22 +146,43 @@ def _replanned(
         )
         for entry in entries
     }
-    plans |= {name: plan for name, plan in remaining.items() if plan.num_participations}
-    projected = account.projected((name, _phase(plan)) for name, plan in plans.items()).epsilons()
-    deltas = dict(zip(account.hospitals, account.target_delta.tolist(), strict=True))
-    phases = account.phases
+    return plans | {name: plan for name, plan in remaining.items() if plan.num_participations}
+
+
+def _replanned(
+    account: Account,
+    plans: Mapping[str, RemainingPlan],
+    cohort: Sequence[str],
+    budget_epsilon: float,
+    patient_overlap: int,
+) -> Decision:
+    phases, common = account.phases, account.common_delta
+    projected = account.projected((name, plan.phase) for name, plan in plans.items())
     changed: dict[str, float] = {}
     hopeless: list[str] = []
-    for name, plan in plans.items():
-        if projected[name] <= budget_epsilon:
-            continue
+    for name in projected.exceeding(budget_epsilon, plans):
+        plan = plans[name]
         try:
             changed[name] = calibrate_noise_multiplier(
-                budget_epsilon, deltas[name], plan.sample_rate, plan.total_steps, phases[name], plan.release
+                *(budget_epsilon, common, plan.sample_rate, plan.total_steps, phases[name], plan.release),
+                guess=plan.noise_multiplier or 1.0,
             )
         except BudgetError:
             hopeless.append(name)
-    if hopeless and {entry.hospital_id for entry in entries} <= set(hopeless):
+    left = {
+        name: replace(plan, noise_multiplier=changed.get(name, plan.noise_multiplier))
+        for name, plan in plans.items()
+        if name not in hopeless
+    }
+    after = account.projected((name, plan.phase) for name, plan in left.items())
+    if patient_overlap > 1 and after.total_exceeds(budget_epsilon, patient_overlap):
+        to_come = {name: (plan.release_or_step, plan.total_steps, plan.noise_multiplier) for name, plan in left.items()}
+        try:
+            factor = calibrate_overlap(budget_epsilon, common, to_come, patient_overlap, phases)
+        except BudgetError:
+            return _without(tuple(plans), stop=True, budget_epsilon=budget_epsilon)
+        changed |= {name: plan.noise_multiplier * factor for name, plan in left.items()}
+    if hopeless and set(cohort) <= set(hopeless):
         return _without(tuple(hopeless), stop=True, budget_epsilon=budget_epsilon)
     reason = f"more noise for {len(changed)} hospitals, to end within epsilon {budget_epsilon:g}" if changed else ""
     if hopeless:
@@ -146,71 +205,10 @@ def _release_of(entry: Entry) -> Release:
 
 def _without(over: tuple[str, ...], *, stop: bool, budget_epsilon: float) -> Decision:
     if stop:
-        reason = f"the next round would take {_names(over)} beyond epsilon {budget_epsilon:g}: stopped"
+        reason = f"the next round would take {names_text(over)} beyond epsilon {budget_epsilon:g}: stopped"
         return Decision(stop=True, dropped=over, reason=reason)
     return Decision(dropped=over, reason=_dropping(over, budget_epsilon))
 
 
 def _dropping(over: Sequence[str], budget_epsilon: float) -> str:
-    return f"left out from now on, at the budget of epsilon {budget_epsilon:g}: {_names(over)}"
-
-
-def _names(hospitals: Sequence[str]) -> str:
-    return ", ".join(hospitals[:3]) + (f" and {len(hospitals) - 3} more" if len(hospitals) > 3 else "")
-
-
-def _phase(plan: RemainingPlan) -> Phase:
-    release = plan.release or Release(sample_rate=plan.sample_rate)
-    return release.phase(plan.noise_multiplier, plan.total_steps)
-
-
-def check_target_delta(
-    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int], *, unit: str = "record"
-) -> dict[str, float]:
-    """Return every hospital's delta, refusing one that is not below 1 / the number of units it is one of.
-
-    With delta >= 1/n, publishing one record (or hospital) whole would count as private.
-
-    >>> check_target_delta(1e-3, {"Basel": 100})
-    {'Basel': 0.001}
-
-    Args:
-        target_delta: one for all, or one by hospital_id.
-        num_train_by_hospital: training records by hospital_id (>= 1); for unit "hospital" the number of hospitals.
-        unit: what is protected, "record" or "hospital".
-
-    Raises:
-        ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
-    """
-    if isinstance(target_delta, Mapping):
-        _check_names(target_delta, num_train_by_hospital)
-        deltas = {name: float(target_delta[name]) for name in num_train_by_hospital}
-    else:
-        deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
-    for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
-        if unit == "hospital" and not 0 < deltas[name] < 1 / num_train:
-            raise ConfigError(
-                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train}, since one of {num_train} hospitals "
-                "is what is protected ([privacy] target-delta): lower it"
-            )
-        if not 0 < deltas[name] < 1 / num_train:
-            raise ConfigError(
-                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "
-                f"{name}, which has {num_train} training records ([privacy] target-delta): lower it, give each "
-                "hospital its own, or leave small hospitals out with [federation] min-patients"
-            )
-    return deltas
-
-
-def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
-    for name in target_delta:
-        if name not in hospitals:
-            near = difflib.get_close_matches(name, hospitals, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"the hospitals are {_names(list(hospitals))}"
-            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta): {hint}")
-    missing = [name for name in hospitals if name not in target_delta]
-    if missing:
-        raise ConfigError(
-            f"target-delta has no value for {_names(missing)} ([privacy] target-delta): add one for each hospital, or "
-            "give one number for all"
-        )
+    return f"left out from now on, at the budget of epsilon {budget_epsilon:g}: {names_text(over)}"

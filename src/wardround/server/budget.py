@@ -56,9 +56,10 @@ def _decided(
     decision = decide(
         state.account,
         entries_of(plan, state, cohort),
-        _rounds_left(plan, state, round_number) if on_budget == "replan" else {},
+        _rounds_left(plan, state, round_number),
         budget_epsilon,
         on_budget,
+        plan.config.privacy.patient_overlap,
     )
     left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
     noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))

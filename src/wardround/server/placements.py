@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.deltas import check_target_delta, delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
-from wardround.privacy.policy import check_target_delta
 from wardround.secagg import shape_of
 from wardround.server.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in
@@ -58,6 +58,10 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         )
     if cell is None:
         return tuple(notes)
+    sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
+    units = sizes if cell.unit == "record" else dict.fromkeys(sizes, len(sizes))
+    if warning := delta_warning(plan.target_deltas, units, unit=cell.unit):
+        notes.append(warning)
     if cell.placement == "distributed" and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
         notes.append(
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
@@ -128,10 +132,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
         num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        if own is cell:
-            hospitals = plan.hospitals
-        else:
-            hospitals = calibrated(hospitals, target_epsilon, shared=cell.shares_noise, guess=1.0)
+        hospitals = plan.hospitals if own is cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
@@ -157,9 +158,6 @@ def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort
     else:
         sizes = {hospital.profile.hospital_id: hospital.profile.num_train for hospital in plan.hospitals}
         deltas = check_target_delta(plan.config.privacy.target_delta, sizes)
-    if plan.config.privacy.target_epsilon is None:
-        # The epsilon to meet is the plan's largest, which is stated at the smallest delta.
-        deltas = dict.fromkeys(deltas, min(deltas.values()))
     hospitals = (
         replace(
             hospital,

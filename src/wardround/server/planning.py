@@ -11,10 +11,11 @@ from functools import cache
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
-from wardround.privacy.accounting import calibrate_noise_multiplier, rdp_epsilon
+from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
+from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
+from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
-from wardround.privacy.policy import check_target_delta
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.cohorts import cohort_size, rounds_joined
@@ -28,6 +29,9 @@ __all__ = [
     "plan_federation",
     "release_in",
 ]
+
+_EACH_OF_SEVERAL = 3e-4
+"""How closely the epsilon of each hospital is found where a patient may be in several, relative."""
 
 
 def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_parameters: int = 0) -> FederationPlan:
@@ -200,48 +204,65 @@ def _plan_hospital(
 
 def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
     """Return the hospitals with the noise for the target epsilon, where there is one, and what they spend."""
-    target_epsilon, cell = config.privacy.target_epsilon, mechanism_in(config)
-    if target_epsilon is not None and cell is not None:
-        hospitals = calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
-    return [replace(hospital, epsilon=rdp_epsilon([hospital.phase], hospital.target_delta)) for hospital in hospitals]
+    privacy, cell = config.privacy, mechanism_in(config)
+    if privacy.target_epsilon is not None and cell is not None:
+        hospitals = calibrated(
+            hospitals, privacy.target_epsilon, shared=cell.shares_noise, patient_overlap=privacy.patient_overlap
+        )
+    return [
+        replace(hospital, epsilon=headline_epsilon([hospital.phase], hospital.target_delta)) for hospital in hospitals
+    ]
 
 
 def calibrated(
-    hospitals: Sequence[HospitalPlan], target_epsilon: float, *, shared: bool, guess: float | None = None
+    hospitals: Sequence[HospitalPlan], target_epsilon: float, *, shared: bool, patient_overlap: int = 1
 ) -> list[HospitalPlan]:
-    """Return the hospitals with the least noise that keeps each within the target over all its rounds.
+    """Return the hospitals with the least noise that keeps each, and the total, within the target over all rounds.
+
+    The total is stated at the smallest delta, so each hospital's noise is sized for that. With patients in several
+    hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target.
 
     Args:
         hospitals: as planned.
-        target_epsilon: for every hospital, at its own delta.
+        target_epsilon: for the reported total and for every hospital.
         shared: whether all get the same, which is then what the most exposed one needs.
-        guess: a noise multiplier to begin the search for the first one at, and for each at the one before: faster, with
-            other last digits.
+        patient_overlap: hospitals that may hold the same patient (>= 1); 1 where noise is shared.
     """
+    common_delta = min(hospital.target_delta for hospital in hospitals)
+    guess = 1.0
 
     @cache
-    def least_noise(release: Release, target_delta: float, total_steps: int) -> float:
+    def least_noise(epsilon: float, release: Release, total_steps: int) -> float:
         nonlocal guess
         if not total_steps:
             return 1.0  # never drawn: this hospital joins no round
-        found = calibrate_noise_multiplier(
-            target_epsilon, target_delta, release.sample_rate, total_steps, (), release, guess=guess
+        guess = calibrate_noise_multiplier(
+            epsilon, common_delta, release.sample_rate, total_steps, (), release, guess=guess
         )
-        guess = None if guess is None else found
-        return found
-
-    def needed(hospital: HospitalPlan) -> float:
-        return least_noise(hospital.release, hospital.target_delta, hospital.billed_steps * hospital.num_rounds)
+        return guess
 
     if shared:
-        most = max(needed(hospital) for hospital in _most_exposed(hospitals))
+        most = max(least_noise(target_epsilon, h.release, h.total_steps) for h in _most_exposed(hospitals))
         return [replace(hospital, noise_multiplier=most) for hospital in hospitals]
-    return [replace(hospital, noise_multiplier=needed(hospital)) for hospital in hospitals]
+
+    def with_each(epsilon: float) -> list[HospitalPlan]:
+        return [replace(h, noise_multiplier=least_noise(epsilon, h.release, h.total_steps)) for h in hospitals]
+
+    copies = min(patient_overlap, sum(hospital.num_rounds > 0 for hospital in hospitals))
+    if copies <= 1:
+        return with_each(target_epsilon)
+
+    def total(inverse: float) -> float:
+        phases = {hospital.profile.hospital_id: [hospital.phase] for hospital in with_each(1 / inverse)}
+        return overlap_epsilon(phases, common_delta, patient_overlap)
+
+    # Epsilon grows with about the root of what is composed.
+    return with_each(1 / smallest_within(total, target_epsilon, copies**0.55 / target_epsilon, _EACH_OF_SEVERAL))
 
 
 def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
-    """Return those that no other one exceeds in sample rate, steps and strictness of delta at once."""
-    exposure = {(h.release.sample_rate, h.billed_steps * h.num_rounds, -h.target_delta): h for h in hospitals}
+    """Return those that no other one exceeds in sample rate and steps at once."""
+    exposure = {(h.release.sample_rate, h.total_steps): h for h in hospitals}
     return [
         hospital
         for key, hospital in exposure.items()

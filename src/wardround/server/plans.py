@@ -9,6 +9,7 @@ from typing import Any
 
 from wardround.config import Config
 from wardround.privacy.account import Account, open_account
+from wardround.privacy.attackers import Attacker
 from wardround.privacy.mechanisms import READERS, Mechanism, mechanism_of
 from wardround.privacy.phases import Phase, Release
 from wardround.rounds import HospitalProfile, shown_count
@@ -29,7 +30,7 @@ class HospitalPlan:
         num_rounds: rounds it joins, of all.
         release: what it releases in a billed step.
         noise_multiplier: noise stddev / sensitivity; 0.0 without privacy.
-        epsilon: after all rounds, by RDP; inf without noise.
+        epsilon: after all rounds, as it will be reported; inf without noise.
     """
 
     profile: HospitalProfile
@@ -48,9 +49,14 @@ class HospitalPlan:
         return 1 if self.release.unit == "hospital" else self.num_steps
 
     @property
+    def total_steps(self) -> int:
+        """Steps that are charged for all rounds."""
+        return self.billed_steps * self.num_rounds
+
+    @property
     def phase(self) -> Phase:
         """All its steps, over all rounds."""
-        return self.release.phase(self.noise_multiplier, self.billed_steps * self.num_rounds)
+        return self.release.phase(self.noise_multiplier, self.total_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +78,7 @@ class FederationPlan:
         return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row per hospital: what it would pay after all rounds, by Renyi divergences."""
+        """Return one row per hospital: what it would pay after all rounds."""
         return [
             {
                 "hospital": hospital.profile.hospital_id,
@@ -96,13 +102,18 @@ class FederationPlan:
     @property
     def epsilon_total(self) -> float:
         """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
-        return self.account.epsilon_total(self.config.privacy.patient_overlap)
+        return self.account.headline(self.config.privacy.patient_overlap).total
 
     @property
     def reader_epsilons(self) -> dict[str, float]:
         """The same epsilon against the server, another hospital, and whoever receives the model."""
         account, overlap = self.account, self.config.privacy.patient_overlap
-        return {reader: account.against(reader).epsilon_total(overlap) for reader in READERS}
+        return {reader: account.against(reader).headline(overlap).total for reader in READERS}
+
+    @property
+    def attacker(self) -> Attacker:
+        """What an attacker can reach at most after all rounds, against the same patient."""
+        return self.account.attacker(self.config.privacy.patient_overlap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
@@ -119,12 +130,13 @@ class FederationPlan:
                 "total": finite_or_inf(self.epsilon_total),
                 "readers": {reader: finite_or_inf(value) for reader, value in self.reader_epsilons.items()},
             },
+            "attacker": self.attacker.to_dict(),
         }
 
     @property
     def epsilon_max(self) -> float:
         """Largest epsilon of a hospital after all rounds, at the common delta."""
-        return self.account.epsilon_max()
+        return self.account.headline(1).max
 
     @property
     def fingerprints(self) -> dict[str, str]:

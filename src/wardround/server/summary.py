@@ -11,7 +11,7 @@ from wardround.rounds import shown_count
 from wardround.server.placements import plan_notes
 from wardround.server.plans import FederationPlan
 
-__all__ = ["build_summary", "dp_events", "reader_epsilons"]
+__all__ = ["attacker_figures", "build_summary", "dp_events", "reader_epsilons"]
 
 
 def build_summary(
@@ -58,6 +58,7 @@ def build_summary(
             "target_delta": headline.target_delta,
             "readers": reader_epsilons(account, config.privacy.patient_overlap),
         },
+        **attacker_figures(account, config.privacy.patient_overlap),
         "accountant": "rdp" if cell and cell.placement == "distributed" else "pld",
         "events": dp_events(account),
         "patient_overlap": config.privacy.patient_overlap,
@@ -95,6 +96,19 @@ def build_summary(
 def reader_epsilons(account: Account, patient_overlap: int) -> dict[str, float]:
     """Return the epsilon of the whole federation against each reader; inf against one who sees all without noise."""
     return {reader: account.against(reader).headline(patient_overlap).total for reader in READERS}
+
+
+def attacker_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
+    """Return what attackers can reach at most: in all, by reader and by hospital (see `privacy.attackers`)."""
+    total = account.attacker(patient_overlap)
+    by_reader = {reader: account.against(reader).attacker(patient_overlap).to_dict() for reader in READERS}
+    return {
+        "gdp_mu": total.reported_mu,
+        "gdp_mu_reason": total.reason,
+        "attacker": total.to_dict(),
+        "attackers": by_reader,
+        "attackers_by_hospital": {name: attacker.to_dict() for name, attacker in account.attackers().items()},
+    }
 
 
 def dp_events(account: Account) -> dict[str, list[str]]:

@@ -1,0 +1,204 @@
+"""How much noise a target takes: the least that keeps the very figures that are reported within it.
+
+What is searched is `accounting.headline_epsilon`, or `overlap_epsilon` for patients in several hospitals, at the noise
+that is returned and not at one near it. Left out on purpose: who gets the noise (see `server.planning`, `policy`).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.accounting import composed_rdp, headline_epsilon, overlap_epsilon
+from wardround.privacy.phases import Phase, Release, merged, step_rdp
+from wardround.privacy.renyi import epsilon_from_rdp
+
+__all__ = ["calibrate_noise_multiplier", "calibrate_overlap", "smallest_within"]
+
+_CALIBRATION = 1e-4
+# Adding the same steps up round by round rounds differently; the last round must not fail for it.
+_SAFETY = 1 - 1e-9
+_MOST_NOISE, _LEAST_CEILING = 1e7, 1e-3
+_MOST_TRIALS, _STRAIGHT_TRIALS = 200, 12
+_LONGEST_STEP = 3.0
+# Epsilon falls about as 1 / noise: what the search assumes before it knows, and the slopes that it believes.
+_SLOPE, _STEEPEST, _FLATTEST = -1.0, -5.0, -0.1
+
+
+def calibrate_noise_multiplier(
+    target_epsilon: float,
+    target_delta: float,
+    sample_rate: float,
+    num_steps: int,
+    spent: Iterable[Phase] = (),
+    release: Release | None = None,
+    *,
+    guess: float = 1.0,
+) -> float:
+    """Return the smallest noise multiplier, to 1e-4 and rounded up, that keeps within the target.
+
+    The headline epsilon of `spent` and the steps to come is at most target_epsilon, never above.
+
+    Args:
+        target_epsilon: > 0, for everything spent and to come.
+        target_delta: in (0, 1).
+        sample_rate: of the steps to come, in (0, 1].
+        num_steps: steps to come (>= 1).
+        spent: what was done before.
+        release: what a step of those to come releases; None is a DP-SGD step. Its sample rate is the one given.
+        guess: a noise multiplier to begin the search at (> 0), which is faster if it is near.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        BudgetError: no noise is enough, since too much was spent already.
+    """
+    if not target_epsilon > 0 or num_steps < 1:
+        raise ConfigError(
+            f"target-epsilon = {target_epsilon} must be > 0 and num-steps = {num_steps} >= 1 to find a noise "
+            "multiplier: correct [privacy] target-epsilon or the steps left"
+        )
+    release = replace(release or Release(sample_rate=sample_rate), sample_rate=sample_rate)
+    return _calibrated(target_epsilon, target_delta, release, num_steps, merged(spent), guess)
+
+
+@lru_cache(maxsize=1024)
+def _calibrated(
+    target_epsilon: float,
+    target_delta: float,
+    release: Release,
+    num_steps: int,
+    spent: tuple[Phase, ...],
+    guess: float,
+) -> float:
+    most_noise = _most_noise(release)
+    before = composed_rdp(spent)
+
+    def phases(noise_multiplier: float) -> list[Phase]:
+        return [*spent, release.phase(min(noise_multiplier, most_noise), num_steps)]
+
+    def by_rdp(noise_multiplier: float) -> float:
+        step = step_rdp(release.phase(min(noise_multiplier, most_noise), 1).kind, cached=False)
+        return float(epsilon_from_rdp(before + num_steps * step, target_delta))
+
+    def headline(noise_multiplier: float) -> float:
+        return headline_epsilon(phases(noise_multiplier), target_delta)
+
+    already, allowed = headline_epsilon(spent, target_delta), target_epsilon * _SAFETY
+    # Renyi divergences bound from above and cost a tenth: they tell that there is enough noise, and where to begin.
+    within_by_rdp = by_rdp(most_noise) <= allowed
+    if already >= allowed or not (within_by_rdp or headline(most_noise) <= allowed):
+        raise BudgetError(
+            f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
+            f"already, and the noise multiplier can be {most_noise:.3g} at most; raise the target or train less"
+        )
+    if release.dimension or any(phase.dimension for phase in spent):
+        return smallest_within(by_rdp, target_epsilon, guess, _CALIBRATION)
+    if within_by_rdp:
+        guess = smallest_within(by_rdp, target_epsilon, guess, 100 * _CALIBRATION)
+    return smallest_within(headline, target_epsilon, guess, _CALIBRATION, already)
+
+
+def calibrate_overlap(
+    target_epsilon: float,
+    target_delta: float,
+    to_come: Mapping[str, tuple[Release, int, float]],
+    patient_overlap: int,
+    spent: Mapping[str, Sequence[Phase]],
+) -> float:
+    """Return the smallest factor, to 1e-4 and rounded up, for the noise of all hospitals that keeps their total.
+
+    The total is that of a patient in up to `patient_overlap` hospitals, with what is spent and what is to come.
+
+    Args:
+        target_epsilon: > 0.
+        target_delta: in (0, 1), common to all.
+        to_come: by hospital_id what a step releases, how many steps (>= 0), and the noise multiplier to multiply.
+        patient_overlap: >= 2.
+        spent: by hospital_id, of these hospitals and of others.
+
+    Raises:
+        BudgetError: no noise is enough.
+    """
+
+    def total(factor: float) -> float:
+        phases = {name: list(parts) for name, parts in spent.items()}
+        for name, (release, num_steps, noise) in to_come.items():
+            phases.setdefault(name, []).append(release.phase(min(noise * factor, _MOST_NOISE), num_steps))
+        return overlap_epsilon(phases, target_delta, patient_overlap)
+
+    floor = total(_MOST_NOISE) if spent else 0.0
+    if floor > target_epsilon * _SAFETY:
+        raise BudgetError(
+            f"target-epsilon = {target_epsilon:g} can't be kept for a patient in {patient_overlap} hospitals: "
+            "more is spent already; raise the target or train less"
+        )
+    return smallest_within(total, target_epsilon, 1.0, _CALIBRATION, floor)
+
+
+def _most_noise(release: Release) -> float:
+    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits.
+
+    Raises:
+        ConfigError: hardly any noise fits.
+    """
+    noise_multiplier = _MOST_NOISE
+    while noise_multiplier > _LEAST_CEILING:
+        try:
+            release.phase(noise_multiplier, 1)
+        except ConfigError:
+            noise_multiplier /= 2
+        else:
+            return noise_multiplier
+    release.phase(noise_multiplier, 1)
+    return noise_multiplier
+
+
+def smallest_within(
+    spends: Callable[[float], float], target_epsilon: float, guess: float, tolerance: float, floor: float = 0.0
+) -> float:
+    """Return the least noise, to a relative tolerance and rounded up, whose epsilon is within the target.
+
+    Each trial costs, so they are few: epsilon above the floor is nearly a power of the noise. A secant through the last
+    two trials, in logarithms, is aimed just above the crossing, then just below; bisection where that misleads.
+
+    Args:
+        spends: epsilon by noise, falling; within the target at some noise.
+        target_epsilon: > 0.
+        guess: where to begin (> 0).
+        tolerance: between noise that is too little and the noise returned.
+        floor: epsilon with any amount of noise, below the target.
+    """
+    low, high = -math.inf, math.inf  # logs of noise that is too little, and of noise that is enough
+    x, slope = math.log(guess), _SLOPE
+    last: tuple[float, float] | None = None
+    for trial in range(_MOST_TRIALS):
+        spent = spends(math.exp(x))
+        excess = _log_ratio(spent - floor, target_epsilon * _SAFETY - floor)
+        low, high = (max(low, x), high) if spent > target_epsilon * _SAFETY else (low, min(high, x))
+        if high - low <= tolerance:
+            return math.exp(high)
+        if last is not None and x != last[0]:
+            tried = (excess - last[1]) / (x - last[0])
+            slope = tried if _STEEPEST < tried < _FLATTEST else slope
+        last = (x, excess)
+        x = _next_trial(x - excess / slope, low, high, tolerance, trial)
+    raise BudgetError(f"no noise multiplier was found for target-epsilon = {target_epsilon:g}: choose another target")
+
+
+def _log_ratio(spent: float, allowed: float) -> float:
+    """Return how many times too much is spent, as a logarithm within what the search takes for a step."""
+    if spent <= 0 or allowed <= 0:
+        return -_LONGEST_STEP if spent <= 0 else _LONGEST_STEP
+    return min(max(math.log(spent) - math.log(allowed), -_LONGEST_STEP), _LONGEST_STEP)
+
+
+def _next_trial(crossing: float, low: float, high: float, tolerance: float, trial: int) -> float:
+    aim = high - 0.9 * tolerance if crossing > high - tolerance else crossing + tolerance / 4
+    unknown = math.isinf(low) or math.isinf(high)
+    if low < aim < high and trial < _STRAIGHT_TRIALS:
+        return aim
+    if unknown:
+        step = 2.0 ** min(max(trial - _STRAIGHT_TRIALS, 0), 4)
+        return low + step if math.isinf(high) else high - step
+    return (low + high) / 2

@@ -1,0 +1,100 @@
+"""Which deltas are promises: refused, warned of, or neither, by how many units share them."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+
+from wardround.errors import ConfigError
+
+__all__ = ["LARGEST_HOSPITAL_DELTA", "check_target_delta", "delta_warning", "names_text"]
+
+LARGEST_HOSPITAL_DELTA = 0.01
+"""Most that delta may be where a hospital is the unit: by itself it lets an attacker find one in a hundred for sure."""
+
+_UNITS_PER_FAILURE = 10
+_FEWEST_SHOWN = 10
+
+
+def check_target_delta(
+    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int], *, unit: str = "record"
+) -> dict[str, float]:
+    """Return every hospital's delta, refusing one that is not below 1 / the number of units it is one of.
+
+    With delta >= 1/n, publishing one record (or hospital) whole would count as private. Hospitals are few, so that 1/n
+    alone would let 0.3 pass: for them delta is LARGEST_HOSPITAL_DELTA at most as well.
+
+    >>> check_target_delta(1e-3, {"Basel": 100})
+    {'Basel': 0.001}
+
+    Args:
+        target_delta: one for all, or one by hospital_id.
+        num_train_by_hospital: training records by hospital_id (>= 1); for unit "hospital" the number of hospitals.
+        unit: what is protected, "record" or "hospital".
+
+    Raises:
+        ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
+    """
+    if isinstance(target_delta, Mapping):
+        _check_names(target_delta, num_train_by_hospital)
+        deltas = {name: float(target_delta[name]) for name in num_train_by_hospital}
+    else:
+        deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
+    for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
+        is_below = 0 < deltas[name] < 1 / num_train
+        if unit == "hospital" and not (is_below and deltas[name] <= LARGEST_HOSPITAL_DELTA):
+            raise ConfigError(
+                f"target-delta = {deltas[name]:g} must be > 0, < 1/{num_train}, since one of {num_train} hospitals is "
+                f"what is protected, and <= {LARGEST_HOSPITAL_DELTA:g}, since a promise that fails more often than one "
+                "time in a hundred is none ([privacy] target-delta): lower it"
+            )
+        if not is_below:
+            raise ConfigError(
+                f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "
+                f"{name}, which has {num_train} training records ([privacy] target-delta): lower it, give each "
+                "hospital its own, or leave small hospitals out with [federation] min-patients"
+            )
+    return deltas
+
+
+def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, unit: str) -> str:
+    """Return a sentence where a delta is above 1 / (10 times the units it is for); empty where none is.
+
+    >>> delta_warning({"Basel": 1e-5}, {"Basel": 100}, unit="record")
+    ''
+
+    Hospitals with fewer than ten records count as if they had ten, so that nothing follows about how many they have.
+
+    Args:
+        deltas: by hospital_id.
+        num_units: training records by hospital_id; for unit "hospital" the number of hospitals.
+        unit: what is protected, "record" or "hospital".
+    """
+    counted = {name: max(_FEWEST_SHOWN, number) if unit == "record" else number for name, number in num_units.items()}
+    worst = max(counted, key=lambda name: deltas[name] * counted[name])
+    if deltas[worst] * counted[worst] * _UNITS_PER_FAILURE <= 1 + 1e-9:
+        return ""
+    advised = 10.0 ** math.floor(math.log10(1 / (_UNITS_PER_FAILURE * counted[worst])))
+    return (
+        f"target-delta = {deltas[worst]:g} is large: the promise may fail for one {unit} in {1 / deltas[worst]:,.0f}, "
+        f"and 1 / (10 times the {unit}s that share it) is the most that is customary; set [privacy] target-delta to "
+        f"{advised:g} or less"
+    )
+
+
+def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
+    for name in target_delta:
+        if name not in hospitals:
+            near = difflib.get_close_matches(name, hospitals, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"the hospitals are {names_text(list(hospitals))}"
+            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta): {hint}")
+    missing = [name for name in hospitals if name not in target_delta]
+    if missing:
+        raise ConfigError(
+            f"target-delta has no value for {names_text(missing)} ([privacy] target-delta): add one for each hospital, "
+            "or give one number for all"
+        )
+
+
+def names_text(hospitals: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(hospitals[:3]) + (f" and {len(hospitals) - 3} more" if len(hospitals) > 3 else "")

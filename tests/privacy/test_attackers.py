@@ -1,0 +1,190 @@
+"""What attackers can reach, against closed forms, dp-accounting, and the likelihood-ratio test written out."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from dp_accounting.pld import privacy_loss_distribution
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, optimize, stats
+
+from wardround.privacy.account import open_account
+from wardround.privacy.accounting import (
+    Phase,
+    composed_rdp,
+    headline_epsilon,
+    headline_profile,
+    overlap_profile,
+    rdp_epsilon,
+)
+from wardround.privacy.attackers import LARGEST_FIT_ERROR, Attacker, attacker_of
+from wardround.privacy.profiles import EPSILONS, gaussian_deltas, gaussian_epsilon, largest_profile, renyi_profile
+
+RATES = {0.01: "tpr_at_fpr_0.01", 0.001: "tpr_at_fpr_0.001"}
+
+
+def phase(noise_multiplier, sample_rate, num_steps, **other):
+    return Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps, **other)
+
+
+def attacker(*phases, target_delta=1e-5) -> Attacker:
+    return attacker_of(headline_profile(phases, target_delta), target_delta)
+
+
+@pytest.mark.parametrize("mu", [0.02, 0.3, 1.0, 3.0, 8.0])
+def test_one_gaussian_is_its_closed_form(mu):
+    found = attacker(phase(1 / mu, 1.0, 1))
+    assert 0 <= found.coin_toss_accuracy - stats.norm.cdf(mu / 2) < 1e-3
+    for rate, key in RATES.items():
+        assert 0 <= found.to_dict()[key] - stats.norm.cdf(stats.norm.ppf(rate) + mu) < 1e-3
+    assert mu <= found.gdp_mu < mu * 1.001
+    assert found.gdp_mu_error < 1e-4
+    assert (found.reported_mu, found.reason, found.by) == (found.gdp_mu, "", "pld")
+
+
+@pytest.mark.parametrize(("noise", "rate"), [(0.6, 0.3), (1.0, 0.05), (2.0, 0.7)])
+def test_one_sampled_step_is_bounded_by_the_best_test_there_is(noise, rate):
+    """With one step the likelihood ratio grows with the output, so that thresholds are the best tests."""
+    used = lambda x: (1 - rate) * stats.norm.sf(x / noise) + rate * stats.norm.sf((x - 1) / noise)  # noqa: E731
+    unused = lambda x: stats.norm.sf(x / noise)  # noqa: E731
+
+    def density_gap(x):
+        return abs(rate * (stats.norm.pdf(x, 1, noise) - stats.norm.pdf(x, 0, noise)))
+
+    found = attacker(phase(noise, rate, 1)).to_dict()
+    variation = integrate.quad(density_gap, -20 * noise, 20 * noise + 1, points=[0.5], limit=200)[0] / 2
+    assert 0 <= found["coin_toss_accuracy"] - (1 + variation) / 2 < 1e-3
+    for false_rate, key in RATES.items():
+        above = optimize.brentq(lambda x, wanted=false_rate: unused(x) - wanted, -50, 50)
+        below = optimize.brentq(lambda x, wanted=false_rate: 1 - used(x) - wanted, -50, 50)
+        best = max(used(above), 1 - unused(below))
+        assert 0 <= found[key] - best < 1e-3
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps"), [(1.795, 0.2, 75), (0.934, 0.04, 80), (3.0, 0.6, 40)])
+def test_delta_at_every_epsilon_is_dp_accountings_on_a_finer_grid(noise, rate, steps):
+    profile = headline_profile([phase(noise, rate, steps)], 1e-5)
+    step = privacy_loss_distribution.from_gaussian_mechanism(
+        noise, sampling_prob=rate, value_discretization_interval=2e-4
+    )
+    finer = np.array(step.self_compose(steps).get_delta_for_epsilon(EPSILONS[::20]))
+    shown = finer > 1e-9
+    assert (profile.deltas[::20] >= finer - 1e-13).all()
+    assert profile.deltas[::20][shown] == pytest.approx(finer[shown], rel=2e-3, abs=1e-9)
+    assert (np.diff(profile.deltas) <= 0).all()
+
+
+def test_attackers_by_one_epsilon_and_delta_alone_would_be_far_stronger():
+    phases = [phase(1.921, 0.2, 75)]
+    epsilon, found = headline_epsilon(phases, 1e-5), attacker(*phases)
+    by_one_pair = (math.exp(epsilon) + 1e-5) / (1 + math.exp(epsilon))
+    assert by_one_pair > 0.98 and 0.6 < found.coin_toss_accuracy < 0.7
+    assert min(1, math.exp(epsilon) * 0.01 + 1e-5) > 0.9 and found.tpr_at_fpr_1_percent < 0.1
+
+
+@settings(max_examples=8, deadline=None)
+@given(noise=st.floats(0.7, 8), rate=st.floats(0.01, 1), steps=st.integers(1, 200))
+def test_more_noise_helps_no_attacker_and_more_steps_harm_none(noise, rate, steps):
+    here = attacker(phase(noise, rate, steps)).to_dict()
+    noisier, longer = attacker(phase(1.5 * noise, rate, steps)), attacker(phase(noise, rate, 2 * steps))
+    slack = 1e-4
+    for key in ("coin_toss_accuracy", *RATES.values()):
+        assert noisier.to_dict()[key] <= here[key] + slack
+        assert longer.to_dict()[key] >= here[key] - slack
+    assert noisier.gdp_mu <= longer.gdp_mu
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps"), [(1.795, 0.2, 75), (2.0, 0.032, 937), (1.0, 0.05, 1)])
+def test_mu_covers_every_epsilon_down_to_the_target_delta(noise, rate, steps):
+    phases = [phase(noise, rate, steps)]
+    found = attacker(*phases)
+    for target_delta in (1e-2, 1e-3, 1e-4, 1e-5):
+        spent = headline_epsilon(phases, target_delta)
+        assert spent <= gaussian_epsilon(found.gdp_mu, target_delta) + 1e-9
+    smaller = found.gdp_mu * 0.99
+    deltas = headline_profile(phases, 1e-5).deltas
+    assert (deltas > np.maximum(gaussian_deltas(smaller, EPSILONS), 1e-5)).any()
+
+
+def test_the_error_of_mu_is_the_largest_gap_along_the_diagonal():
+    """Kappa by bisection on its definition, on the bound of the rates itself."""
+    profile = headline_profile([phase(0.934, 0.04, 80)], 1e-5)
+    found = attacker_of(profile, 1e-5)
+
+    def misses(rates):
+        growth, deltas = np.exp(EPSILONS[:, None]), profile.deltas[:, None]
+        one = (1 - deltas - growth * rates).max(axis=0)
+        return np.maximum(0, np.maximum(one, ((1 - deltas - rates) / growth).max(axis=0)))
+
+    rates = np.linspace(0, 1, 501)
+    gaussian = stats.norm.cdf(stats.norm.ppf(1 - rates) - found.gdp_mu)
+    low, high = 0.0, 1.0
+    while high - low > 1e-6:
+        kappa = (low + high) / 2
+        low, high = (low, kappa) if (misses(rates + kappa) - kappa <= gaussian).all() else (kappa, high)
+    assert found.gdp_mu_error == pytest.approx(high, abs=2e-4)
+    assert found.gdp_mu_error > LARGEST_FIT_ERROR
+    assert found.reported_mu is None and found.to_dict()["gdp_mu"] is None
+    assert "no one Gaussian stands for" in found.reason
+
+
+def test_no_noise_is_no_privacy_and_nothing_released_is_guesswork():
+    assert attacker(phase(0.0, 0.5, 1)).to_dict() == {
+        "coin_toss_accuracy": 1.0,
+        "tpr_at_fpr_0.01": 1.0,
+        "tpr_at_fpr_0.001": 1.0,
+        "gdp_mu": math.inf,
+        "gdp_mu_error": 0.0,
+        "by": "renyi",
+    }
+    nothing = attacker()
+    assert (nothing.coin_toss_accuracy, nothing.gdp_mu) == (0.5, 0.0)
+    assert (nothing.tpr_at_fpr_1_percent, nothing.tpr_at_fpr_01_percent) == pytest.approx((0.01, 0.001))
+
+
+def test_renyi_profile_is_above_the_distributions_and_gives_the_renyi_epsilon():
+    phases = [phase(1.5, 0.1, 100), phase(3.0, 1.0, 2)]
+    renyi = renyi_profile(composed_rdp(phases))
+    assert (renyi.deltas >= headline_profile(phases, 1e-5).deltas - 1e-9).all()
+    for epsilon, delta in itertools.islice(zip(EPSILONS, renyi.deltas, strict=True), 300, None, 100):
+        if delta > 1e-12:
+            assert rdp_epsilon(phases, float(delta)) == pytest.approx(epsilon, rel=1e-6)
+
+
+def test_integer_noise_is_bounded_by_renyi_and_above_the_gaussian_it_resembles():
+    terms = {"unit": "hospital", "relation": "zero-out-one-hospital", "placement": "distributed"}
+    skellam = attacker(phase(2.0, 1.0, 10, scaled_norm=1000.0, dimension=30, num_shares=3, **terms))
+    gaussian = attacker(phase(2.0, 1.0, 10))
+    assert (skellam.by, gaussian.by) == ("renyi", "pld")
+    for key in ("coin_toss_accuracy", *RATES.values()):
+        assert gaussian.to_dict()[key] < skellam.to_dict()[key] < 1
+
+
+def test_a_patient_in_several_hospitals_is_found_more_easily():
+    hospitals = {"a": [phase(3.0, 0.1, 100)], "b": [phase(2.0, 0.05, 50)], "c": [phase(4.0, 1.0, 5)], "d": []}
+    one, two, all_of_them = (attacker_of(overlap_profile(hospitals, 1e-5, k), 1e-5) for k in (1, 2, 9))
+    singles = [attacker(*phases) for phases in hospitals.values()]
+    assert one.coin_toss_accuracy == max(single.coin_toss_accuracy for single in singles)
+    assert one.coin_toss_accuracy < min(two.coin_toss_accuracy, all_of_them.coin_toss_accuracy)
+    together = attacker(*(part for phases in hospitals.values() for part in phases))
+    assert all_of_them.to_dict() == together.to_dict()
+    for chosen in itertools.combinations(hospitals.values(), 2):
+        pair = attacker(*(part for phases in chosen for part in phases))
+        assert pair.coin_toss_accuracy <= two.coin_toss_accuracy + 1e-4
+        assert pair.tpr_at_fpr_1_percent <= two.tpr_at_fpr_1_percent + 1e-4
+
+
+def test_an_account_states_attackers_in_all_by_hospital_and_against_a_reader():
+    account = open_account({"Basel": 1e-3, "Bern": 1e-5}).projected(
+        [("Basel", phase(2.0, 0.1, 50, placement="central")), ("Bern", phase(2.0, 0.1, 100, placement="central"))]
+    )
+    assert account.attackers()["Bern"] == account.attacker(1) == attacker(phase(2.0, 0.1, 100))
+    assert account.attackers()["Basel"] == attacker(phase(2.0, 0.1, 50), target_delta=1e-3)
+    assert account.against("recipient").attacker(1) == account.attacker(1)
+    assert account.against("server").attacker(1).coin_toss_accuracy == 1.0
+
+
+def test_largest_profile_of_none_is_zero():
+    assert not largest_profile([]).deltas.any()
