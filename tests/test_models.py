@@ -75,6 +75,40 @@ def fixable(*, input_shape, num_outputs):
     )
 
 
+def tabular_batch_norm(*, input_shape, num_outputs):
+    return nn.Sequential(nn.Linear(input_shape[0], 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, num_outputs))
+
+
+def one_value_normalised(*, input_shape, num_outputs):
+    return nn.Sequential(nn.Linear(input_shape[0], 1), nn.BatchNorm1d(1), nn.Linear(1, num_outputs))
+
+
+def frozen_batch_norm(*, input_shape, num_outputs):
+    model = tabular_batch_norm(input_shape=input_shape, num_outputs=num_outputs)
+    model[1].requires_grad_(False)
+    return model
+
+
+def lazy(*, input_shape, num_outputs):
+    return nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.LazyLinear(num_outputs))
+
+
+class Recorder(nn.Linear):
+    def forward(self, records):
+        self.seen = records.detach()
+        return super().forward(records)
+
+
+def recorder(*, input_shape, num_outputs):
+    return Recorder(input_shape[0], num_outputs)
+
+
+def uncopiable(*, input_shape, num_outputs):
+    model = nn.Linear(input_shape[0], num_outputs)
+    model.lines = (line for line in "ab")
+    return model
+
+
 def frozen(*, input_shape, num_outputs):
     return nn.Linear(input_shape[0], num_outputs).requires_grad_(False)
 
@@ -126,6 +160,22 @@ def test_batch_norm_is_replaced_with_a_note_with_and_without_privacy(private):
     assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
+@pytest.mark.parametrize("factory", ["tabular_batch_norm", "frozen_batch_norm", "lazy"])
+def test_the_repair_of_a_batch_norm_on_rows_is_one(factory):
+    model, notes = build(f"{__name__}:{factory}")
+    assert "BatchNorm1d replaced by GroupNorm" in notes[0]
+    assert not any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules())
+    # A batch of one is taken, and what comes out of the normalisation still tells two records apart.
+    one, other = (model[:2](torch.randn(1, 13, generator=torch.Generator().manual_seed(seed))) for seed in (1, 2))
+    assert not torch.allclose(one, other)
+    assert model[1].weight.requires_grad == (factory != "frozen_batch_norm")
+
+
+def test_a_model_is_tried_on_copies_alone():
+    model, _ = build(f"{__name__}:recorder")
+    assert not hasattr(model, "seen")
+
+
 def test_what_does_not_mix_records_is_let_through():
     build(f"{__name__}:with_dropout")
     build(f"{__name__}:mixing", private=False)
@@ -143,6 +193,8 @@ def test_what_does_not_mix_records_is_let_through():
         (f"{__name__}:wrong_outputs", (13,), r"returned shape \(2, 5\) for 2 records, want \(2, 4\)"),
         (f"{__name__}:mixing", (13,), "mixes records"),
         (f"{__name__}:counting", (13,), "keeps statistics of its batches in buffers"),
+        (f"{__name__}:one_value_normalised", (13,), "normalises a single value a record"),
+        (f"{__name__}:uncopiable", (13,), "can't be copied"),
         (f"{__name__}:not_a_model", (13,), "returned str, not a torch.nn.Module"),
     ],
 )

@@ -30,7 +30,7 @@ LAYERS = [
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
     "flwr": ("wire", "strategies", "clients.app", "clients.secagg", "server", "simulations", "pilot"),
-    "opacus": ("models", "clients.gradients", "privacy.accounting"),
+    "opacus": ("clients.gradients", "privacy.accounting"),
     "ray": ("simulations",),
 }
 HEAVY = ("torch", "flwr", "ray", "opacus", "pandas", "sklearn", "matplotlib", "jinja2", "dp_accounting")

@@ -103,5 +103,5 @@ def _one_gradient(privacy: Any, training: Any, aggregation: Any) -> Iterator[str
     if privacy.placement == "distributed" and training.grad_sample_mode == "ghost":
         yield (
             f'grad-sample-mode = "ghost" never has single gradients, which are rounded one by one {cell}: '
-            'set grad-sample-mode = "hooks" ([training] grad-sample-mode)'
+            'set grad-sample-mode = "auto" ([training] grad-sample-mode)'
         )

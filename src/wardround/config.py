@@ -112,7 +112,7 @@ class TrainingConfig:
     optimizer: str = setting("sgd", choices=("sgd", "adam"))
     learning_rate: float = setting(0.5, above=0)
     momentum: float = setting(0.0, least=0, below=1)
-    grad_sample_mode: str = setting("hooks", choices=("hooks", "ew", "functorch", "ghost"))
+    grad_sample_mode: str = setting("auto", choices=("auto", "per-record", "hooks", "ew", "functorch", "ghost"))
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 
     def __post_init__(self) -> None:

@@ -1,17 +1,22 @@
 """Models and modes whose step would not clip every record are refused before anything is charged."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wardround.clients.checks import check_training
 from wardround.config import Config, ModelConfig, PrivacyConfig, TrainingConfig
 from wardround.datasets import Federation, HospitalData
-from wardround.errors import ConfigError, WardroundError
+from wardround.errors import ConfigError
 from wardround.models import build_model
 
-MODES = ("hooks", "functorch", "ew", "ghost")
+OPACUS = ("hooks", "functorch", "ew", "ghost")
+MODES = ("auto", "per-record", *OPACUS)
 
 
 def federation(shape=(6,), num_classes=2, owners=None):
@@ -39,9 +44,10 @@ def federation(shape=(6,), num_classes=2, owners=None):
     )
 
 
-def check(model, shape=(6,), mode="hooks", placement="local", num_classes=2, owners=None):
-    config = Config(training=TrainingConfig(grad_sample_mode=mode), privacy=PrivacyConfig(placement=placement))
-    check_training(config, federation(shape, num_classes, owners), model)
+def check(model, shape=(6,), mode="auto", placement="local", num_classes=2, owners=None, unit="record"):
+    privacy = PrivacyConfig(placement=placement, unit=unit)
+    config = Config(training=TrainingConfig(grad_sample_mode=mode), privacy=privacy)
+    return check_training(config, federation(shape, num_classes, owners), model)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -122,21 +128,111 @@ class Dropping(nn.Module):
         return self.head(nn.functional.dropout(records, 0.5, training=self.training))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("model", [Patches, TimeFirst, CentredWithZeroHead])
-def test_models_that_would_be_under_billed_are_refused_in_every_mode(model, mode):
-    with pytest.raises(WardroundError, match=r"clip every record|serve this model|into the batch"):
+@pytest.mark.parametrize("mode", OPACUS)
+@pytest.mark.parametrize("model", [Patches, TimeFirst, CentredWithZeroHead, Twice, Dropping])
+def test_opacus_modes_are_for_known_forwards_alone(model, mode):
+    with pytest.raises(ConfigError, match=r'not on the list of layers.*set "auto" or "per-record"'):
         check(model(), mode=mode)
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew"])
-def test_what_is_sound_passes(mode):
-    check(Twice(), mode=mode)
-    check(Dropping(), mode=mode)
+@pytest.mark.parametrize("mode", ["auto", "per-record"])
+@pytest.mark.parametrize("model", [Patches, CentredWithZeroHead, Twice, Dropping])
+def test_any_other_forward_is_run_by_record_and_says_why(model, mode):
+    chosen = check(model(), mode=mode)
+    assert chosen.name == "per-record"
+    assert f"the model ({model.__name__}) is not on the list of layers" in chosen.reason
+
+
+def test_a_known_forward_keeps_opacus_hooks_and_says_why():
+    chosen = check(nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2)))
+    assert chosen.name == "hooks"
+    assert "every layer of the model is known to keep records apart" in chosen.reason
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([nn.ReLU(inplace=True)], "has inplace = True"),
+        ([nn.Softmax(dim=0)], "works along the dimension of the records"),
+        ([nn.Softmax(dim=-2)], "works along the dimension of the records"),
+        ([nn.Conv1d(7, 7, 1)], "takes 2 dimensions, and 3 are a batch"),
+        ([nn.LayerNorm((7, 6))], "normalises over the records"),
+        ([nn.GroupNorm(6, 6)], "has one value in each group"),
+        ([nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular")], "not on the list"),
+        ([nn.BatchNorm1d(6)], "not on the list"),
+    ],
+)
+def test_layers_whose_settings_could_mix_records_are_not_known(layers, reason):
+    with pytest.raises(ConfigError, match=reason):
+        check(nn.Sequential(*layers, nn.Linear(6, 2)), mode="hooks")
+
+
+class Watching(TorchFunctionMode):
+    def __torch_function__(self, function, kinds, given=(), named=None):
+        return function(*given, **(named or {}))
+
+
+class WatchingBelow(TorchDispatchMode):
+    def __torch_dispatch__(self, function, kinds, given=(), named=None):
+        return function(*given, **(named or {}))
+
+
+@contextmanager
+def global_hook():
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, output: None)
+    yield
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("watcher", "name"),
+    [
+        (Watching, "a torch function mode"),
+        (WatchingBelow, "a torch dispatch mode"),
+        (global_hook, "global module hooks"),
+        (lambda: torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x), "hooks on saved tensors"),
+    ],
+)
+def test_nothing_trains_while_the_process_looks_on(watcher, name):
+    with watcher(), pytest.raises(ConfigError, match=f"{name} in this process could mix records"):
+        check(nn.Linear(6, 2))
+
+
+def test_a_default_device_is_no_watcher():
+    with torch.device("cpu"):
+        check(nn.Linear(6, 2))
+
+
+def test_ghost_norms_are_taken_where_they_are_products_alone():
+    positions = nn.Sequential(nn.Linear(2, 2), nn.Flatten(), nn.Linear(6, 2))
+    check(positions, shape=(3, 2), mode="hooks")
+    with pytest.raises(ConfigError, match="several positions of a record"):
+        check(positions, shape=(3, 2), mode="ghost")
 
 
 def test_without_privacy_anything_goes():
-    check(CentredWithZeroHead(), placement="none")
+    assert check(CentredWithZeroHead(), placement="none") is None
+
+
+_SEEN = []
+
+
+class Remembering(nn.Module):
+    """Keeps every batch where no copy of the module reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, records):
+        _SEEN.append(records.detach().mean())
+        return self.head(records) * _SEEN[max(0, len(_SEEN) - 2)]
+
+
+def test_a_hospital_as_the_unit_is_not_carried_to_the_next():
+    check(CentredWithZeroHead(), unit="hospital", placement="central")
+    with pytest.raises(ConfigError, match="could carry one hospital's data to the next"):
+        check(Remembering(), unit="hospital", placement="central")
 
 
 def test_ghost_clipping_refuses_patients_of_several_rows():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from small_runs import CommonStreams
+from torch import nn
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
@@ -78,7 +79,7 @@ def flat(arrays):
     return np.concatenate([arrays["1.weight"].reshape(-1), arrays["1.bias"]])
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "ghost"])
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "ghost", "per-record"])
 def test_the_central_sum_is_the_numpy_loops_without_noise(mode):
     features, labels = data()
     local, task = trainer(mode), assignment("central")
@@ -90,7 +91,7 @@ def test_the_central_sum_is_the_numpy_loops_without_noise(mode):
         np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew"])
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "per-record"])
 def test_the_distributed_sum_is_the_same_within_a_step_a_record(mode):
     features, labels = data()
     local, task = trainer(mode), assignment("distributed")
@@ -116,7 +117,35 @@ def test_zeroing_out_a_record_moves_the_float_sum_by_at_most_the_clip(seed, scal
     emptied = features.copy()
     emptied[-1] = np.nan
     empty, _ = local.train(start, tensors(emptied, labels), task)
-    assert np.linalg.norm(flat(used).astype(float) - flat(empty)) <= CLIP * (1 + 1e-5)
+    assert np.linalg.norm(flat(used) - flat(empty)) <= CLIP
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost", "per-record"])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e15])
+def test_a_record_among_sixty_thousand_moves_the_sum_by_no_more_than_the_clip(mode, scale):
+    num_records, num_features = 60_000, 784
+    torch.manual_seed(2)
+    features = torch.rand(num_records, num_features) * scale
+    labels = torch.zeros(num_records, dtype=torch.int64)  # all pull the same way: the sum is as long as it can be
+    model = nn.Sequential(nn.Flatten(), nn.Linear(num_features, 2))
+    local = LocalTrainer(model, TrainingConfig(grad_sample_mode=mode), task="classification", source=CommonStreams(7))
+    task = assignment("central", sample_rate=1.0, expected_batch_size=float(num_records))
+    start = {name: np.zeros_like(array) for name, array in parameters_of(local.model).items()}
+    broken = features.clone()
+    broken[31_337] = torch.nan
+    sums = []
+    for rows in (features, broken):
+        arrays, execution = local.train(start, tensors_like(rows, labels), task)
+        sums.append(flat(arrays))
+    assert execution.num_scrubbed == 1
+    moved = np.linalg.norm(sums[0] - sums[1])
+    assert CLIP * (1 - 1e-5) * min(1.0, scale) < moved <= CLIP
+
+
+def tensors_like(features, labels):
+    return HospitalTensors(
+        train_features=features, train_labels=labels, test_features=features[:0], test_labels=labels[:0]
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -181,7 +210,7 @@ def test_a_large_batch_is_worked_off_in_parts(monkeypatch):
     task = assignment("distributed", sample_rate=1.0, expected_batch_size=float(NUM_RECORDS))
     sums = []
     for block in (2**22, 3 * DIMENSION):
-        monkeypatch.setattr("wardround.clients.gradient_sums._BLOCK_FLOATS", block)
+        monkeypatch.setattr("wardround.clients.clipped_sums._BLOCK_FLOATS", block)
         monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 7 * DIMENSION if block < 100 else 2**27)
         local = trainer()
         arrays, _ = local.train(parameters_of(local.model), tensors(features, labels), task)

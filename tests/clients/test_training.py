@@ -11,12 +11,12 @@ from small_runs import CommonStreams
 
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
-from wardround.errors import ProtocolError, UpdateError
+from wardround.errors import ProtocolError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, check_execution
 from wardround.streams import Draw, SeededSource
 
-MODES = ("hooks", "functorch", "ew", "ghost")
+MODES = ("hooks", "functorch", "ew", "ghost", "per-record")
 NUM_RECORDS, NUM_FEATURES = 40, 6
 
 
@@ -212,7 +212,7 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip(mode):
         assert np.linalg.norm(sums[1] - sums[0]) <= norm * (1 + 1e-4)
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew"])
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "per-record"])
 @pytest.mark.parametrize("max_grad_norm", [0.7, None])
 def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm, monkeypatch):
     """Repeating every row of a patient changes nothing: the patient is sampled, averaged and clipped as one."""
@@ -248,11 +248,18 @@ class Folded(torch.nn.Module):
         return self.head(records.reshape(-1, NUM_FEATURES)).reshape(len(records), -1, 2).mean(dim=1)
 
 
-def test_a_batch_that_grew_inside_the_model_is_never_released():
-    local = LocalTrainer(Folded(), TrainingConfig(), task="classification", source=CommonStreams(7))
+def test_what_is_folded_into_the_batch_is_clipped_with_its_record():
+    local = LocalTrainer(Folded(), TrainingConfig(learning_rate=1.0), task="classification", source=CommonStreams(7))
     data = tensors(shape=(5, NUM_FEATURES))
-    with pytest.raises(UpdateError, match="folds something into the batch"):
-        local.train(parameters_of(local.model), data, assignment())
+    task = assignment(sample_rate=1.0, num_steps=1, max_grad_norm=0.1, expected_batch_size=1.0)
+    arrays = parameters_of(local.model)
+    got, _ = local.train(arrays, data, task)
+    # By hand: the mean of the patches goes through the layer, being linear.
+    folded = dataclasses.replace(data, train_features=data.train_features.mean(dim=1))
+    named = {"1.weight": arrays["head.weight"], "1.bias": arrays["head.bias"]}
+    want = reference_logistic(named, folded, task, learning_rate=1.0)
+    np.testing.assert_allclose(got["head.weight"], want["1.weight"], atol=2e-5)
+    np.testing.assert_allclose(got["head.bias"], want["1.bias"], atol=2e-5)
 
 
 def test_streams_differ_by_hospital_and_round_and_repeat_with_the_seed():

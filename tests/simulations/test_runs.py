@@ -11,6 +11,7 @@ from typing import Any
 import dp_accounting
 import numpy as np
 import pytest
+import torch
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from safetensors.numpy import load_file
@@ -176,7 +177,7 @@ def test_clipping_without_noise_is_infinite_too(tmp_path: Path) -> None:
     assert verify_run(finished.folder)[0] == []
 
 
-@pytest.mark.parametrize("mode", ["hooks", "ew", "functorch", "ghost"])
+@pytest.mark.parametrize("mode", ["auto", "per-record", "ew", "functorch", "ghost"])
 def test_every_mode_of_per_record_gradients(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_in_common(monkeypatch)
     training = {"num-rounds": 1, "grad-sample-mode": mode, "sample-rate": 0.02, "local-steps": 6}
@@ -188,6 +189,47 @@ def test_every_mode_of_per_record_gradients(mode: str, tmp_path: Path, monkeypat
     models = [load_file(item.folder / "model.safetensors") for item in (finished, reference)]
     for name, array in models[0].items():
         np.testing.assert_allclose(array, models[1][name], rtol=1e-4, atol=1e-5)
+
+
+class Residual(torch.nn.Linear):
+    """A forward of its own, with a random layer."""
+
+    def forward(self, records: torch.Tensor) -> torch.Tensor:
+        return super().forward(records + torch.nn.functional.dropout(torch.tanh(records), 0.1, self.training))
+
+
+def residual(*, input_shape: Sequence[int], num_outputs: int) -> torch.nn.Module:
+    return Residual(input_shape[0], num_outputs)
+
+
+@pytest.mark.parametrize("placement", ["local", "distributed", "central"])
+def test_a_forward_of_ones_own_runs_by_record_in_every_cell_and_the_run_says_so(placement: str, tmp_path: Path) -> None:
+    config = small_config(
+        model={"name": f"{__name__}:residual"},
+        training={"num-rounds": 2, "sample-rate": 0.5, "local-steps": 1},
+        privacy={"placement": placement},
+        aggregation={"protocol": "secure-sum"} if placement == "distributed" else {},
+    )
+    finished = run(config, out=tmp_path / "run")
+    reason = finished.summary["grad_sample_reason"]
+    assert finished.summary["grad_sample_mode"] == "per-record"
+    assert "run record by record" in reason and "the model (Residual) is not on the list" in reason
+    assert reason in finished.summary["notes"] and reason in finished.summary["model_changes"]
+    assert verify_run(finished.folder)[0] == []
+
+
+def test_a_known_forward_is_said_without_a_note(tmp_path: Path) -> None:
+    summary = run(small_config(training={"num-rounds": 1}), out=tmp_path / "run").summary
+    assert summary["grad_sample_mode"] == "hooks"
+    assert summary["grad_sample_reason"] not in summary["notes"]
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost"])
+def test_a_mode_that_needs_a_known_forward_is_refused_before_there_is_a_run(mode: str, tmp_path: Path) -> None:
+    config = small_config(model={"name": f"{__name__}:residual"}, training={"grad-sample-mode": mode})
+    with pytest.raises(ConfigError, match='set "auto" or "per-record"'):
+        run(config, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_images(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.identity import source_of
-from wardround.models import build_model, load_parameters
+from wardround.models import build_model
 from wardround.privacy.schedules import schedule_of
 from wardround.secagg import Site, simulated_site
 
@@ -74,9 +74,9 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     def evaluate_model(message: Message, context: Context) -> Message:
         hospital = _hospital(federation, context)
         trainer = trainer_at(context)
-        load_parameters(trainer.model, wire.arrays_in(message))
         tensors = tensors_of(hospital, trainer.device)
-        evaluation = evaluate(trainer.model, tensors, hospital_id=hospital.hospital_id, task=federation.task)
+        model = trainer.scoring_model(wire.arrays_in(message), tensors)
+        evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=federation.task)
         return wire.evaluation_reply(evaluation, message)
 
     return client_app
@@ -158,8 +158,9 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
         seed=config.federation.seed,
         private=config.privacy.placement != "none",
     )
-    check_training(config, federation, model)
-    return LocalTrainer(model, config.training, task=federation.task, source=source_of(config, is_real=is_real))
+    mode = check_training(config, federation, model)
+    source = source_of(config, is_real=is_real)
+    return LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=mode is not None)
 
 
 def _hospital(federation: Federation, context: Context) -> HospitalData:

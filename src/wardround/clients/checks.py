@@ -1,96 +1,125 @@
-"""Whether DP-SGD can be trusted with a model, found out before anything is charged: by trying it.
+"""Whether the settings' mode of per-record gradients serves a model, found out before anything is charged.
 
-No list of layers can rule out what a user's forward does. A model that folds time or patches into the batch, mixes
-records, or uses what Opacus can't follow is found by comparing one private step with gradients taken record by record.
+That records are apart follows from the kind of the model's forward (see `modes`), not from what is tried here. Tried is
+that the model runs, and that Opacus' gradients are the ones that plain differentiation gives, on numbers that are far
+apart in size. What is left out on purpose: any exception for models that draw at random.
 """
 
-import copy
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wardround.clients.gradients import (
-    GhostOptimizer,
-    PrivateOptimizer,
-    accumulate_batch,
-    per_record_module,
-    quiet_hooks,
-)
+from wardround.clients.clipped_sums import CLIP_MARGIN
+from wardround.clients.forwards import check_unwatched, unknown_because
+from wardround.clients.gradient_sums import GhostSum, GradientSum
+from wardround.clients.gradients import GhostTwin, LossPerRecord, accumulate_batch, per_record_module, quiet_hooks
+from wardround.clients.held_model import fresh_copy
 from wardround.clients.losses import loss_per_record
+from wardround.clients.modes import Mode, choose_mode
+from wardround.clients.programs import RecordProgram, record_program
 from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.errors import ConfigError, WardroundError
-from wardround.privacy.noise import GaussianNoise
 
 __all__ = ["check_training"]
 
-_NUM_RECORDS = 3
+_NUM_RECORDS = 4
 _TOLERANCE = 1e-3
 
 
-def check_training(config: Config, federation: Federation, model: nn.Module) -> None:
-    """Refuse a model or a mode whose private step is not the sum of every record's clipped gradient.
+def check_training(config: Config, federation: Federation, model: nn.Module) -> Mode | None:
+    """Return how gradients by record will be computed; None where no record is protected.
 
     Args:
-        config: all settings; where no record is protected there is nothing to check.
+        config: all settings.
         federation: gives the records' shape.
         model: as it will be trained; it is not changed.
 
     Raises:
-        ConfigError: the reason, and what to do.
+        ConfigError: the model or the mode can't be trusted: the reason, and what to do.
     """
-    mode = config.training.grad_sample_mode
-    if config.privacy.placement == "none" or config.privacy.unit == "hospital":
-        return  # no record is clipped
-    if mode == "ghost" and any(hospital.train_owners is not None for hospital in federation.hospitals):
-        raise ConfigError(
-            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
-            'set "hooks" ([training] grad-sample-mode)'
-        )
-    with torch.random.fork_rng(devices=[]):
+    if config.privacy.placement == "none":
+        return None
+    check_unwatched()
+    with torch.random.fork_rng(devices=[]), quiet_hooks():
         torch.manual_seed(0)
-        probe = _probe(model)
-        features = torch.randn((_NUM_RECORDS, *federation.input_shape))
-        labels = torch.arange(_NUM_RECORDS) % federation.num_classes
-        if federation.task == "regression":
-            labels = torch.randn(_NUM_RECORDS)
-        _compare(config.model.name, mode, probe, features, labels, loss_per_record(federation.task))
+        features, labels = _extremes(federation)
+        loss = loss_per_record(federation.task)
+        if config.privacy.unit == "hospital":
+            if unknown_because(model, federation.input_shape):
+                _check_carries_nothing(model, features, labels, loss)
+            return None
+        mode = choose_mode(config.training.grad_sample_mode, model, federation.input_shape)
+        if mode.name == "ghost" and any(hospital.train_owners is not None for hospital in federation.hospitals):
+            raise ConfigError(
+                'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
+                'set "hooks" ([training] grad-sample-mode)'
+            )
+        _compare(mode.name, _probe(model), features, labels, loss)
+    return mode
+
+
+def _extremes(federation: Federation) -> tuple[Tensor, Tensor]:
+    """Return records of very different sizes: an ordinary, a large and a small one, and a single spike."""
+    features = torch.randn((_NUM_RECORDS, *federation.input_shape))
+    features[1] *= 1e3
+    features[2] *= 1e-3
+    features[3] = 0.0
+    features[3].view(-1)[0] = 1e3
+    if federation.task == "regression":
+        return features, torch.randn(_NUM_RECORDS)
+    return features, torch.arange(_NUM_RECORDS) % federation.num_classes
 
 
 def _probe(model: nn.Module) -> nn.Module:
     """Return a copy in training mode, with random parameters (a head of zeros would hide all) and without dropout."""
-    probe = copy.deepcopy(model).cpu().train()
+    probe = fresh_copy(model).cpu().train()
     with torch.no_grad():
         for parameter in probe.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
     for module in probe.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
     return probe
 
 
-def _compare(name: str, mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss: Any) -> None:
+def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
     parameters = [parameter for parameter in probe.parameters() if parameter.requires_grad]
-    alone = [_gradient_of(probe, parameters, features[[i]], labels[[i]], loss) for i in range(_NUM_RECORDS)]
-    again = _gradient_of(probe, parameters, features[[0]], labels[[0]], loss)
-    norms = torch.stack([gradient.norm() for gradient in alone])
-    max_grad_norm = float(norms.median()) / 2 or 1.0
-    wanted = torch.stack([g * min(1.0, max_grad_norm / (float(n) + 1e-6)) for g, n in zip(alone, norms, strict=True)])
-    got = _private_sum(mode, probe, features, labels, loss, max_grad_norm)
-    by_chance = not torch.allclose(again, alone[0])  # its own random layers: only the shapes could be checked
-    error = float((got - wanted.sum(dim=0)).norm())
-    if not by_chance and error > _TOLERANCE * max_grad_norm * _NUM_RECORDS:
-        raise ConfigError(
-            f'model "{name}" with grad-sample-mode = "{mode}" does not clip every record\'s gradient: a step on '
-            f"{_NUM_RECORDS} records is {error / max_grad_norm:.3g} clips off the sum of theirs. Its forward mixes "
-            "records, or folds something else into the batch: keep records apart along the first dimension, or set "
-            '[privacy] placement = "none"'
-        )
+    alone: list[Tensor] = []
+    if mode != "per-record":
+        alone = [_gradient_of(probe, parameters, features[[i]], labels[[i]], loss) for i in range(_NUM_RECORDS)]
+    max_grad_norm = (float(torch.stack([g.norm() for g in alone]).median()) / 2 or 1.0) if alone else 1.0
+    module: nn.Module | RecordProgram
+    if mode == "per-record":
+        module = record_program(probe, tuple(features.shape[1:]), labels.dtype, loss)
+    else:
+        module = per_record_module(probe, mode, max_grad_norm)
+    whole = _clipped_sum(mode, module, probe, features, labels, loss, max_grad_norm)
+    for index in range(_NUM_RECORDS):
+        # A record that is not a number has no gradient: it counts as zeroed out.
+        broken = features.clone()
+        broken[index] = torch.nan
+        moved = float((whole - _clipped_sum(mode, module, probe, broken, labels, loss, max_grad_norm)).norm())
+        # A forward that makes numbers of nan moves the sum by another record of its own.
+        if not moved <= 2 * max_grad_norm * (1 + CLIP_MARGIN):
+            raise _off(mode, f"one record moves the sum of {_NUM_RECORDS} by {moved / max_grad_norm:.3g} clips")
+    if alone:
+        clipped = [g.double() * min(1.0, max_grad_norm / (float(g.double().norm()) + 1e-6)) for g in alone]
+        error = float((whole - torch.stack(clipped).sum(dim=0)).norm())
+        if not error <= _TOLERANCE * max_grad_norm * _NUM_RECORDS:
+            raise _off(mode, f"a step on {_NUM_RECORDS} records is {error / max_grad_norm:.3g} clips off theirs")
 
 
-def _gradient_of(probe: nn.Module, parameters: list[nn.Parameter], record: Tensor, label: Tensor, loss: Any) -> Tensor:
+def _off(mode: str, what: str) -> ConfigError:
+    return ConfigError(
+        f'grad-sample-mode = "{mode}" does not clip every record\'s gradient of this model: {what}. Set "per-record" '
+        '([training] grad-sample-mode), or [privacy] placement = "none"'
+    )
+
+
+def _gradient_of(
+    probe: nn.Module, parameters: list[nn.Parameter], record: Tensor, label: Tensor, loss: LossPerRecord
+) -> Tensor:
     """Return one record's gradient, flat, by plain differentiation."""
     gradients = torch.autograd.grad(loss(probe(record), label).sum(), parameters, allow_unused=True)
     return torch.cat(
@@ -101,23 +130,26 @@ def _gradient_of(probe: nn.Module, parameters: list[nn.Parameter], record: Tenso
     )
 
 
-def _private_sum(
-    mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss: Any, max_grad_norm: float
+def _clipped_sum(
+    mode: str,
+    module: nn.Module | RecordProgram,
+    probe: nn.Module,
+    features: Tensor,
+    labels: Tensor,
+    loss: LossPerRecord,
+    max_grad_norm: float,
 ) -> Tensor:
-    """Return the clipped sum that one private step without noise takes, flat, as training takes it."""
-    before = nn.utils.parameters_to_vector(p for p in probe.parameters() if p.requires_grad).detach().clone()
-    kind = GhostOptimizer if mode == "ghost" else PrivateOptimizer
+    """Return the clipped sum of one step, flat, as training takes it, with the same random layers each time."""
+    kind = GhostSum if isinstance(module, GhostTwin) else GradientSum
+    optimizer = kind(
+        torch.optim.SGD([p for p in probe.parameters() if p.requires_grad], lr=0.0),
+        noise_multiplier=0.0,
+        max_grad_norm=max_grad_norm,
+        expected_batch_size=1.0,
+    )
+    torch.manual_seed(1)
     try:
-        module = per_record_module(probe, mode, max_grad_norm)
-        optimizer = kind(
-            torch.optim.SGD([p for p in probe.parameters() if p.requires_grad], lr=1.0),
-            noise_multiplier=0.0,
-            max_grad_norm=max_grad_norm,
-            expected_batch_size=1.0,
-        )
-        optimizer.draw_from(GaussianNoise(np.random.default_rng(0), torch.device("cpu")))
-        with quiet_hooks():
-            accumulate_batch(module, optimizer, features, labels, loss)
+        accumulate_batch(module, optimizer, features, labels, loss)
     except WardroundError:
         raise
     except Exception as error:
@@ -125,4 +157,33 @@ def _private_sum(
             f'grad-sample-mode = "{mode}" can\'t serve this model: {type(error).__name__}: {error}: correct the model, '
             "or try another mode ([training] grad-sample-mode)"
         ) from error
-    return before - nn.utils.parameters_to_vector(p for p in probe.parameters() if p.requires_grad).detach()
+    return torch.cat([part.reshape(-1) for part in optimizer.gradient_sum])
+
+
+def _check_carries_nothing(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
+    """Refuse a model that gives another gradient after other records went through another copy of it."""
+    try:
+        first = _gradient_on_batch(model, features, labels, loss)
+        _gradient_on_batch(model, features * 3 + 1, labels, loss)
+        again = _gradient_on_batch(model, features, labels, loss)
+    except WardroundError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the model can't be trained on such records: {type(error).__name__}: {error}: correct its forward "
+            "([model] name)"
+        ) from error
+    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
+        raise ConfigError(
+            "the model gives other gradients once other records went through a copy of it: it keeps something outside "
+            "of its attributes, or draws outside of torch, and could carry one hospital's data to the next. Keep its "
+            "forward a function of the batch and the parameters ([model] name)"
+        )
+
+
+def _gradient_on_batch(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
+    copied = fresh_copy(model).cpu().train()
+    torch.manual_seed(1)
+    parameters = [parameter for parameter in copied.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss(copied(features), labels).sum(), parameters, allow_unused=True)
+    return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])

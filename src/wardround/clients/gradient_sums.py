@@ -12,21 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wardround.clients.clipped_sums import sum_of
 from wardround.clients.gradients import GhostOptimizer, PrivateOptimizer
 from wardround.privacy.integers import round_within
 
 __all__ = ["GhostSum", "GradientSum", "RoundedSum"]
 
-_BLOCK_FLOATS = 2**22  # of float64 gradients that are rounded at a time
-
 
 class _KeptSum:
-    """Keeps the clipped sum instead of a noisy step."""
+    """Keeps the clipped sum, in float64, instead of a noisy step."""
 
     gradient_sum: Sequence[Tensor] = ()
 
     def add_noise(self: Any) -> None:
-        self.gradient_sum = [parameter.summed_grad.detach().clone().view_as(parameter) for parameter in self.params]
+        self.gradient_sum = [sum_of(parameter) for parameter in self.params]
         for parameter in self.params:
             parameter.grad = torch.zeros_like(parameter)
 
@@ -53,14 +52,10 @@ class RoundedSum(_KeptSum, PrivateOptimizer):
         self._generator = generator
         self.integer_sum = np.zeros(sum(parameter.numel() for parameter in self.params), np.int64)
 
-    def add_up(self, gradients: Sequence[Tensor], factors: Tensor) -> None:
-        """Add the rounded gradients of a chunk to `integer_sum`, shape (num_parameters,), int64."""
-        rows = max(1, _BLOCK_FLOATS // max(1, len(self.integer_sum)))
-        for start in range(0, len(factors), rows):
-            part = slice(start, start + rows)
-            clipped = [(factors[part, None] * gradient[part]).double().cpu().numpy() for gradient in gradients]
-            self.integer_sum += self._rounded(np.concatenate(clipped, axis=1)).sum(axis=0)
-        super().add_up([gradient.new_zeros(0, gradient.shape[1]) for gradient in gradients], factors[:0])
+    def add_up(self, block: Sequence[Tensor], factors: Tensor) -> None:
+        """Add the rounded gradients of a block of records to `integer_sum`, shape (num_parameters,), int64."""
+        clipped = [(factors[:, None] * rows).cpu().numpy() for rows in block]
+        self.integer_sum += self._rounded(np.concatenate(clipped, axis=1)).sum(axis=0)
 
     def _rounded(self, clipped: NDArray[np.float64]) -> NDArray[np.int64]:
         return round_within(clipped * self._scale, self._norm_bound_squared, self._generator)

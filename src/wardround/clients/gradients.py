@@ -6,6 +6,7 @@ of spoiling the model, and an empty batch is a step like any other. What is left
 PrivacyEngine and its accountant, because the ledger is charged from the plan and compared with what was executed.
 """
 
+import copy
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,14 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
+from wardround.clients.clipped_sums import add_to_sum, clipped_blocks, sum_of, with_margin
+from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
 from wardround.privacy.noise import GaussianNoise
 
 __all__ = [
     "GhostOptimizer",
+    "GhostTwin",
     "LossPerRecord",
     "PrivateOptimizer",
     "accumulate_batch",
@@ -48,7 +52,7 @@ class _CountedNoise:
     def add_noise(self: Any) -> None:
         stddev = self.noise_multiplier * self.max_grad_norm
         for parameter, drawn in zip(self.params, self._noise.noise_for(self.params, stddev), strict=True):
-            parameter.grad = (parameter.summed_grad + drawn).view_as(parameter)
+            parameter.grad = (sum_of(parameter) + drawn).to(parameter.dtype)
 
 
 class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
@@ -64,7 +68,7 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
     """Which record of the chunk each row belongs to, ascending from 0; None where every row is a record."""
 
     def clip_and_accumulate(self) -> None:
-        """Add the clipped sum of the chunk to every parameter's `summed_grad`."""
+        """Add the clipped sum of the chunk to every parameter's sum."""
         rows_found = {len(rows) for rows in self.grad_samples}
         if rows_found != {self.num_rows}:
             raise UpdateError(
@@ -74,35 +78,61 @@ class PrivateOptimizer(_CountedNoise, DPOptimizer):  # type: ignore[misc]
         gradients = [rows.reshape(len(rows), p.numel()) for rows, p in zip(self.grad_samples, self.params, strict=True)]
         if self.owners is not None:
             gradients = [_mean_by_owner(rows, self.owners) for rows in gradients]
-        norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
-        norms = torch.linalg.vector_norm(norms, dim=0)
-        finite = norms.isfinite()
-        if not bool(finite.all()):
-            self.num_scrubbed += int((~finite).sum())
-            norms = norms.where(finite, 0.0)
-            gradients = [gradient.where(finite[:, None], 0.0) for gradient in gradients]
-        self.add_up(gradients, (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0))
+        for block, factors, num_lost in clipped_blocks(gradients, self.max_grad_norm):
+            self.num_scrubbed += num_lost
+            self.add_up(block, factors)
 
-    def add_up(self, gradients: Sequence[Tensor], factors: Tensor) -> None:
-        """Add gradients (n, p) of each parameter times their records' factors (n,) to every `summed_grad`."""
-        for parameter, gradient in zip(self.params, gradients, strict=True):
-            clipped_sum = (factors @ gradient).view_as(parameter)
-            parameter.summed_grad = (
-                clipped_sum if parameter.summed_grad is None else parameter.summed_grad + clipped_sum
-            )
+    def add_up(self, block: Sequence[Tensor], factors: Tensor) -> None:
+        """Add float64 gradients (n, p) of each parameter times their records' factors (n,) to every parameter's sum."""
+        for parameter, rows in zip(self.params, block, strict=True):
+            add_to_sum(parameter, factors @ rows)
 
 
 class GhostOptimizer(_CountedNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]
-    """Opacus' optimizer for ghost clipping: gradients arrive clipped and summed."""
+    """Opacus' optimizer for ghost clipping: gradients arrive clipped and summed, from a twin in float64."""
 
     num_scrubbed = 0
+
+    def take_from(self, twins: Sequence[nn.Parameter]) -> None:
+        """Set the float64 parameters, in the order of `params`, in whose `grad` clipped sums arrive."""
+        self._twins = twins
+
+    def accumulate(self) -> None:
+        """Add the twin's clipped sum of the chunk to every parameter's sum."""
+        for parameter, twin in zip(self.params, self._twins, strict=True):
+            add_to_sum(parameter, torch.zeros_like(twin) if twin.grad is None else twin.grad)
+
+
+class GhostTwin(nn.Module):
+    """A float64 copy of a model, wrapped for ghost clipping, that follows the model's parameters.
+
+    Ghost clipping scales losses and lets one backward pass do the sum, which is rounded however long the batch is; in
+    float64 that is far below the margin of the clip (see `clipped_sums`).
+    """
+
+    def __init__(self, model: nn.Module, max_grad_norm: float) -> None:
+        """Copy the model; it is followed from now on."""
+        super().__init__()
+        self._followed = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        copied = copy.deepcopy(model).double()
+        self.parameters_in_double = [parameter for parameter in copied.parameters() if parameter.requires_grad]
+        self.wrapped = GradSampleModuleFastGradientClipping(
+            copied, loss_reduction="mean", max_grad_norm=with_margin(max_grad_norm), use_ghost_clipping=True
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs (n, k), float64, of the model as it is now."""
+        with torch.no_grad():
+            for parameter, followed in zip(self.parameters_in_double, self._followed, strict=True):
+                parameter.copy_(followed)
+        return self.wrapped(features.double())  # type: ignore[no-any-return]
 
 
 def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.Module:
     """Return the model wrapped so that a backward pass leaves per-record gradients (or their norms).
 
     Args:
-        model: its parameters are shared with the wrapper.
+        model: its parameters are shared with the wrapper; its forward is a known one.
         mode: hooks, functorch, ew (expanded weights) or ghost.
         max_grad_norm: per-record L2 clip; used by ghost only.
 
@@ -113,9 +143,7 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
         if mode == "ew":
             return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]
         if mode == "ghost":
-            return GradSampleModuleFastGradientClipping(  # type: ignore[no-any-return]
-                model, loss_reduction="mean", max_grad_norm=max_grad_norm, use_ghost_clipping=True
-            )
+            return GhostTwin(model, max_grad_norm)
         return GradSampleModule(  # type: ignore[no-any-return]
             model, loss_reduction="mean", force_functorch=mode == "functorch"
         )
@@ -134,7 +162,7 @@ def quiet_hooks() -> Iterator[None]:
 
 
 def accumulate_batch(
-    module: nn.Module,
+    module: nn.Module | RecordProgram,
     optimizer: PrivateOptimizer | GhostOptimizer,
     features: Tensor,
     labels: Tensor,
@@ -146,11 +174,11 @@ def accumulate_batch(
     Large batches are worked off in chunks, whose clipped sums add up to the same step.
 
     Args:
-        module: from `per_record_module`.
+        module: from `per_record_module`, or a program of one record.
         optimizer: of the matching kind.
         features: (n, ...) rows of the batch.
         labels: (n,).
-        loss_per_record: loss of each row.
+        loss_per_record: loss of each row; a program has its own.
         owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's gradient
             is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with augmentations), so that
             the patient is the record that is protected.
@@ -194,17 +222,22 @@ def _mean_by_owner(rows: Tensor, owners: Tensor) -> Tensor:
 
 
 def _step_on_nothing(optimizer: PrivateOptimizer | GhostOptimizer) -> None:
-    """Step on an empty batch: noise alone. Not every Opacus mode can run a batch of size zero forward."""
+    """Step on an empty batch: noise alone. Not every mode can run a batch of size zero forward."""
     for parameter in optimizer.params:
-        parameter.grad = torch.zeros_like(parameter)
         parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
     if isinstance(optimizer, PrivateOptimizer):
         optimizer.num_rows, optimizer.owners = 0, None
+    else:
+        optimizer.take_from([nn.Parameter(torch.zeros_like(p, dtype=torch.float64)) for p in optimizer.params])
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def _plain_backward(module: nn.Module, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord) -> Tensor:
+def _plain_backward(
+    module: nn.Module | RecordProgram, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
+) -> Tensor:
+    if isinstance(module, RecordProgram):
+        return module.gradients_of(features, labels)
     losses = loss_per_record(module(features), labels)
     torch.autograd.backward(losses.mean())
     return losses.detach()
@@ -214,22 +247,50 @@ def _ghost_backward(
     module: Any, optimizer: GhostOptimizer, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
 ) -> Tensor:
     """Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping)."""
-    losses = loss_per_record(module(features), labels)
-    torch.autograd.backward(losses.mean(), retain_graph=True)
-    finite = module.get_norm_sample().isfinite()
+    twin: GhostTwin = module
+    optimizer.take_from(twin.parameters_in_double)
+    draws = _draws(features.device)
+    losses, finite = _ghost_norms(twin, features, labels, loss_per_record)
+    shown = losses.detach().float()
     if not bool(finite.all()):
-        # A zero coefficient can't hide a nan (0 * nan = nan): such records leave the batch and it is run again.
+        # A zero coefficient can't hide a nan (0 * nan = nan): such records are emptied, and keep their place, so that
+        # random layers draw for the others what they drew before.
         optimizer.num_scrubbed += int((~finite).sum())
-        optimizer.zero_grad(set_to_none=True)
-        if not bool(finite.any()):
-            for parameter in optimizer.params:
-                parameter.grad = torch.zeros_like(parameter)
-        else:
-            _ghost_backward(module, optimizer, features[finite], labels[finite], loss_per_record)
-        return losses.detach()
-    optimizer.zero_grad(set_to_none=True)
-    coefficients = module.get_clipping_coef()
-    module.disable_hooks()
+        _draw_again(draws, features.device)
+        broken = ~finite.view(-1, *(1 for _ in features.shape[1:]))
+        emptied = features.masked_fill(broken, 0), labels.masked_fill(~finite, 0)
+        losses, again = _ghost_norms(twin, *emptied, loss_per_record)
+        if not bool(again.all()):
+            # Not even an empty record has a gradient: these leave the batch.
+            twin.zero_grad(set_to_none=True)
+            if bool(finite.any()):
+                _ghost_backward(twin, optimizer, features[finite], labels[finite], loss_per_record)
+            return shown
+    coefficients = twin.wrapped.get_clipping_coef() * finite
+    twin.wrapped.disable_hooks()
     torch.autograd.backward((coefficients * losses).sum())
-    module.enable_hooks()
-    return losses.detach()
+    twin.wrapped.enable_hooks()
+    return shown
+
+
+def _ghost_norms(
+    twin: GhostTwin, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
+) -> tuple[Tensor, Tensor]:
+    """Return the losses, whose graph is kept, and which records have a finite norm; norms stay with the twin."""
+    twin.zero_grad(set_to_none=True)
+    losses = loss_per_record(twin(features), labels)
+    torch.autograd.backward(losses.mean(), retain_graph=True)
+    finite = twin.wrapped.get_norm_sample().isfinite()
+    twin.zero_grad(set_to_none=True)
+    return losses, finite
+
+
+def _draws(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _draw_again(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

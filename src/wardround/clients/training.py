@@ -1,8 +1,10 @@
 """Local training of one hospital for one round, as assigned, and what was really executed.
 
 One `LocalTrainer` serves every hospital of a process: one model, whose parameters are overwritten at the start of a
-round. What is left out on purpose: any accounting (the server charges the assignment before it is sent) and any
-state kept between rounds (the local optimizer starts afresh, so that a resumed run goes on as an uninterrupted one).
+round. A model whose forward is its own is run as a program of one record, which its code is no part of; where no
+record is protected, as a fresh copy of what it was before any data. What is left out on purpose: any accounting (the
+server charges the assignment before it is sent) and any state kept between rounds (the local optimizer starts afresh,
+so that a resumed run goes on as an uninterrupted one).
 """
 
 import json
@@ -17,19 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wardround.clients.gradient_sums import GhostSum, GradientSum, RoundedSum
-from wardround.clients.gradients import (
-    GhostOptimizer,
-    PrivateOptimizer,
-    accumulate_batch,
-    per_record_module,
-    quiet_hooks,
-)
+from wardround.clients.gradients import GhostOptimizer, PrivateOptimizer, accumulate_batch, quiet_hooks
+from wardround.clients.held_model import HeldModel
 from wardround.clients.losses import loss_per_record
+from wardround.clients.modes import Mode
+from wardround.clients.programs import RecordProgram
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import masked_sum, release_update
 from wardround.config import TrainingConfig
-from wardround.errors import ProtocolError
-from wardround.models import load_parameters, parameters_of
+from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
@@ -45,7 +43,9 @@ __all__ = ["HospitalTensors", "LocalTrainer", "resolve_device"]
 class LocalTrainer:
     """Trains one model for one hospital after the other; everything else it is given is immutable."""
 
-    def __init__(self, model: nn.Module, training: TrainingConfig, *, task: str, source: Source) -> None:
+    def __init__(
+        self, model: nn.Module, training: TrainingConfig, *, task: str, source: Source, protects_records: bool = True
+    ) -> None:
         """Keep the model and the settings.
 
         Args:
@@ -53,14 +53,44 @@ class LocalTrainer:
             training: optimizer, learning rate, mode, device.
             task: classification (cross-entropy) or regression (squared error).
             source: of what a release draws: batches, noise, rounding and a model's own dropout.
+            protects_records: whether test records too are scored one by one where the forward is the model's own.
+
+        Raises:
+            ConfigError: the model can't be copied.
         """
         self.device = resolve_device(training.device)
-        self.model = model.to(self.device)
         self._training = training
         self._source = source
         self._loss = loss_per_record(task)
-        self._modules: dict[float, nn.Module] = {}
         self._hashed: tuple[Any, bytes, Any] | None = None
+        self._held = HeldModel(
+            model,
+            device=self.device,
+            asked=training.grad_sample_mode,
+            loss=self._loss,
+            protects_records=protects_records,
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        """The module whose parameters are trained."""
+        return self._held.now
+
+    def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
+        """Return how gradients by record are computed for records of a shape.
+
+        Raises:
+            ConfigError: not as the settings ask.
+        """
+        return self._held.mode_for(record_shape)
+
+    def scoring_model(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors) -> nn.Module:
+        """Return a module with these parameters for the hospital's test records; nothing of them stays in it.
+
+        Raises:
+            UpdateError: the arrays don't fit the model.
+        """
+        return self._held.scoring(arrays, tensors)
 
     def train(
         self,
@@ -82,7 +112,7 @@ class LocalTrainer:
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         key = self._key(arrays, tensors, assignment, proximal_mu)
-        load_parameters(self.model, arrays)
+        self._held.begin(arrays, tensors, whole_batches=self._is_plain(assignment))
         sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
@@ -112,7 +142,7 @@ class LocalTrainer:
         if assignment.max_grad_norm is None:
             counts = self._plain_steps(tensors, assignment, sampler, proximal_mu)
             return parameters_of(self.model), counts
-        if assignment.unit == "hospital":
+        if self._is_plain(assignment):
             counts = self._plain_steps(tensors, assignment, sampler, proximal_mu)
             sent, released = release_update(
                 arrays,
@@ -132,7 +162,7 @@ class LocalTrainer:
         self, tensors: HospitalTensors, assignment: Assignment, key: Key, sampler: PoissonSampler
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the clipped gradient sum of one Poisson batch; if distributed rounded and with a share of noise."""
-        kind = GhostSum if self._training.grad_sample_mode == "ghost" else GradientSum
+        kind = GhostSum if self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost" else GradientSum
         module, optimizer = self._private_optimizer(
             tensors, assignment, RoundedSum if assignment.placement == "distributed" else kind
         )
@@ -142,7 +172,6 @@ class LocalTrainer:
                 norm_bound_squared=norm_bound_squared(assignment.scaled_norm, assignment.dimension),
                 generator=key.generator(Draw.ROUNDING),
             )
-        module.train()
         losses = self._private_step(module, optimizer, tensors, sampler)
         counts = {
             "num_steps": sampler.num_draws,
@@ -161,10 +190,10 @@ class LocalTrainer:
 
     def _private_optimizer(
         self, tensors: HospitalTensors, assignment: Assignment, kind: type[_Optimizer]
-    ) -> tuple[nn.Module, _Optimizer]:
+    ) -> tuple[nn.Module | RecordProgram, _Optimizer]:
         """Return the model wrapped for per-record gradients, and an optimizer that clips them."""
         max_grad_norm = float(assignment.max_grad_norm or 0.0)
-        module = self._per_record(max_grad_norm)
+        module = self._held.by_record(tensors, max_grad_norm)
         optimizer = kind(
             self._optimizer(),
             noise_multiplier=assignment.noise_multiplier,
@@ -174,7 +203,7 @@ class LocalTrainer:
         return module, optimizer
 
     def _private_step(
-        self, module: nn.Module, optimizer: Any, tensors: HospitalTensors, sampler: PoissonSampler
+        self, module: nn.Module | RecordProgram, optimizer: Any, tensors: HospitalTensors, sampler: PoissonSampler
     ) -> Tensor:
         rows, owners = tensors.rows_of(sampler.draw().to(self.device))
         features, labels = tensors.train_features[rows], tensors.train_labels[rows]
@@ -184,7 +213,8 @@ class LocalTrainer:
         self, tensors: HospitalTensors, assignment: Assignment, key: Key, sampler: PoissonSampler, proximal_mu: float
     ) -> dict[str, Any]:
         noise = GaussianNoise(key.generator(Draw.NOISE), self.device)
-        kind = GhostOptimizer if self._training.grad_sample_mode == "ghost" else PrivateOptimizer
+        is_ghost = self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost"
+        kind = GhostOptimizer if is_ghost else PrivateOptimizer
         module, optimizer = self._private_optimizer(tensors, assignment, kind)
         optimizer.draw_from(noise)
         if proximal_mu:
@@ -192,7 +222,6 @@ class LocalTrainer:
             anchor = [parameter.detach().clone() for parameter in self._parameters()]
             optimizer.attach_step_hook(lambda _: self._pull_back(anchor, proximal_mu))
         losses = []
-        module.train()
         for _ in range(assignment.num_steps):
             losses.append(self._private_step(module, optimizer, tensors, sampler))
         return {
@@ -235,13 +264,9 @@ class LocalTrainer:
             "loss": _mean_loss(losses),
         }
 
-    def _per_record(self, max_grad_norm: float) -> nn.Module:
-        if not self._modules:
-            mode = self._training.grad_sample_mode
-            self._modules[max_grad_norm] = per_record_module(self.model, mode, max_grad_norm)
-        if max_grad_norm not in self._modules:
-            raise ProtocolError(f"max-grad-norm changed to {max_grad_norm} within a run; it is fixed by [privacy]")
-        return self._modules[max_grad_norm]
+    @staticmethod
+    def _is_plain(assignment: Assignment) -> bool:
+        return assignment.max_grad_norm is None or assignment.unit == "hospital"
 
     def _optimizer(self) -> torch.optim.Optimizer:
         training = self._training

@@ -15,6 +15,7 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from wardround.clients.modes import choose_mode
 from wardround.config import Config, load_config
 from wardround.errors import CohortError, ConfigError
 from wardround.models import build_model, parameters_of
@@ -83,12 +84,13 @@ def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, A
     )
     arrays = parameters_of(model)
     num_parameters = sum(array.size for array in arrays.values())
-    return arrays, {
-        "task": profile.task,
-        "num_parameters": num_parameters,
-        "notes": list(changes),
-        "model_changes": list(changes),
-    }
+    facts: dict[str, Any] = {"task": profile.task, "num_parameters": num_parameters}
+    if config.privacy.placement != "none" and config.privacy.unit == "record":
+        mode = choose_mode(config.training.grad_sample_mode, model, tuple(profile.input_shape))
+        facts |= {"grad_sample_mode": mode.name, "grad_sample_reason": mode.reason}
+        if mode.name == "per-record":
+            changes = (*changes, mode.reason)
+    return arrays, facts | {"notes": list(changes), "model_changes": list(changes)}
 
 
 def _folder(path: Path, config: Config) -> RunFolder:

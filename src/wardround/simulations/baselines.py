@@ -19,7 +19,7 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.identity import source_of
-from wardround.models import build_model, load_parameters, parameters_of
+from wardround.models import build_model, parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.server.planning import assign_round, plan_federation
 from wardround.simulations.nodes import torch_threads
@@ -76,8 +76,8 @@ def _trained(config: Config, federation: Federation, baseline: str) -> dict[str,
         models = {name: _train(config, trainer, initial, tensors[name], profiles[name]) for name in tensors}
     evaluations = {}
     for name, arrays in models.items():
-        load_parameters(trainer.model, arrays)
-        evaluations[name] = evaluate(trainer.model, tensors[name], hospital_id=name, task=federation.task)
+        model = trainer.scoring_model(arrays, tensors[name])
+        evaluations[name] = evaluate(model, tensors[name], hospital_id=name, task=federation.task)
     return evaluations
 
 
@@ -149,4 +149,4 @@ def _trainer(config: Config, federation: Federation) -> LocalTrainer:
         seed=config.federation.seed,
         private=False,
     )
-    return LocalTrainer(model, config.training, task=federation.task, source=source_of(config))
+    return LocalTrainer(model, config.training, task=federation.task, source=source_of(config), protects_records=False)

@@ -31,7 +31,7 @@ def plan_of(config: Config, federation: Federation, num_parameters: int) -> Fede
 def _num_parameters(config: Config, federation: Federation) -> int:
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     # The other modes don't take every model and every patient column: only building the trainer tells.
-    if counted is not None and config.training.grad_sample_mode == "hooks":
+    if counted is not None and config.training.grad_sample_mode in ("auto", "hooks"):
         return counted
     from wardround.simulations.first_model import first_model
 

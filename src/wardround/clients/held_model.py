@@ -1,0 +1,139 @@
+"""The one model of a process that trains hospital after hospital, held so that it carries nothing between them.
+
+A known forward keeps no state beside its parameters, which are overwritten. Any other is a program of one record, or,
+where no record is protected, a fresh copy of what it was before any data. What is left out on purpose: training.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wardround.clients.forwards import check_unwatched, unknown_because
+from wardround.clients.gradients import LossPerRecord, per_record_module
+from wardround.clients.modes import Mode, choose_mode
+from wardround.clients.programs import RecordProgram, ScoringModule, record_program
+from wardround.clients.tensors import HospitalTensors
+from wardround.errors import ConfigError, ProtocolError
+from wardround.models import load_parameters
+
+__all__ = ["HeldModel", "fresh_copy"]
+
+
+class HeldModel:
+    """A model, what it was before any data, and what was made of it to train.
+
+    Attributes:
+        now: the module whose parameters are trained.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, device: torch.device, asked: str, loss: LossPerRecord, protects_records: bool
+    ) -> None:
+        """Hold the model.
+
+        Args:
+            model: before any data.
+            device: that trains.
+            asked: [training] grad-sample-mode.
+            loss: of each record.
+            protects_records: whether test records are scored one by one where the forward is the model's own.
+
+        Raises:
+            ConfigError: the model can't be copied, or not as it is.
+        """
+        for name, parameter in model.named_parameters():
+            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+                raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
+        # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
+        self._pristine = fresh_copy(model)
+        self.now = fresh_copy(model).to(device)
+        self._device = device
+        self._asked = asked
+        self._loss = loss
+        self._protects_records = protects_records
+        self._known: dict[tuple[int, ...], bool] = {}
+        self._modes: dict[tuple[int, ...], Mode] = {}
+        self._wrapped: tuple[float, nn.Module] | None = None
+        self._program: RecordProgram | None = None
+
+    def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
+        """Return how gradients by record are computed for records of a shape.
+
+        Raises:
+            ConfigError: not as the settings ask.
+        """
+        if record_shape not in self._modes:
+            self._modes[record_shape] = choose_mode(self._asked, self._pristine, record_shape)
+        return self._modes[record_shape]
+
+    def begin(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, *, whole_batches: bool) -> None:
+        """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.
+
+        Raises:
+            UpdateError: the arrays don't fit the model.
+        """
+        if whole_batches and not self._is_known(_shape(tensors)):
+            self.now = fresh_copy(self._pristine).to(self._device)
+            self._program = None
+        load_parameters(self.now, arrays)
+
+    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> nn.Module | RecordProgram:
+        """Return what leaves every record's gradient, in training mode.
+
+        Raises:
+            ConfigError: the model can't be run in the mode, or something in the process looks on.
+            ProtocolError: the clip is another than before.
+        """
+        check_unwatched()
+        mode = self.mode_for(_shape(tensors))
+        if mode.name == "per-record":
+            return self._recorded(tensors)
+        if self._wrapped is None:
+            self._wrapped = max_grad_norm, per_record_module(self.now, mode.name, max_grad_norm)
+        if self._wrapped[0] != max_grad_norm:
+            raise ProtocolError(f"max-grad-norm changed to {max_grad_norm} within a run; it is fixed by [privacy]")
+        return self._wrapped[1].train()
+
+    def scoring(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors) -> nn.Module:
+        """Return a module with these parameters for the hospital's test records; nothing of them stays in it.
+
+        Raises:
+            UpdateError: the arrays don't fit the model.
+        """
+        self.begin(arrays, tensors, whole_batches=not self._protects_records)
+        if self._protects_records and not self._is_known(_shape(tensors)):
+            return ScoringModule(self._recorded(tensors))
+        return self.now
+
+    def _recorded(self, tensors: HospitalTensors) -> RecordProgram:
+        if self._program is None:
+            self._program = record_program(self.now, _shape(tensors), tensors.train_labels.dtype, self._loss)
+        return self._program
+
+    def _is_known(self, record_shape: tuple[int, ...]) -> bool:
+        if record_shape not in self._known:
+            self._known[record_shape] = unknown_because(self._pristine, record_shape) is None
+        return self._known[record_shape]
+
+
+def fresh_copy(model: nn.Module) -> nn.Module:
+    """Return a copy that shares nothing with the model that is reachable from its attributes.
+
+    Raises:
+        ConfigError: the model holds something that can't be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise ConfigError(
+            f"the model can't be copied, so it could carry something from one hospital to the next: "
+            f"{type(error).__name__}: {error}. Keep generators, files and modules out of its attributes ([model] name)"
+        ) from error
+
+
+def _shape(tensors: HospitalTensors) -> tuple[int, ...]:
+    return tuple(tensors.train_features.shape[1:])

@@ -1,0 +1,53 @@
+"""How per-record gradients are computed, chosen by the model's kind of forward, with the reason in words.
+
+What is left out on purpose: any mode that would depend on what a forward of a user's own does with a batch.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from wardround.clients.forwards import unknown_because
+from wardround.errors import ConfigError
+
+__all__ = ["Mode", "choose_mode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A mode of per-record gradients.
+
+    Attributes:
+        name: hooks, ew, functorch, ghost (Opacus'), or per-record.
+        reason: why it serves the model, as a sentence.
+    """
+
+    name: str
+    reason: str
+
+
+def choose_mode(asked: str, model: nn.Module, record_shape: tuple[int, ...]) -> Mode:
+    """Return the mode that keeps the model's records apart.
+
+    Args:
+        asked: [training] grad-sample-mode.
+        model: as it will be trained.
+        record_shape: of one record.
+
+    Raises:
+        ConfigError: the mode that was asked for is for known forwards only.
+    """
+    unknown = unknown_because(model, record_shape, ghost=asked == "ghost")
+    if asked == "per-record" or (asked == "auto" and unknown):
+        why = f"its forward is not a known one: {unknown}" if unknown else "the settings ask for it"
+        return Mode("per-record", f"The model is run record by record (grad-sample-mode per-record), since {why}.")
+    if unknown:
+        raise ConfigError(
+            f'grad-sample-mode = "{asked}" is for models whose layers are known to keep records apart, and {unknown} '
+            '([training] grad-sample-mode): set "auto" or "per-record", which runs every record by itself'
+        )
+    return Mode(
+        "hooks" if asked == "auto" else asked,
+        f"Gradients by record come from Opacus (grad-sample-mode {'hooks' if asked == 'auto' else asked}), since every "
+        "layer of the model is known to keep records apart.",
+    )

@@ -1,0 +1,262 @@
+"""A model's code turned into a program of one record, before any record is seen; the code itself never meets data.
+
+The forward, the loss and their gradient are recorded once for one empty record: tensors that have shapes and no
+values. What is recorded is a list of the framework's own operations, and only that list is run on patients, under
+`vmap` over the records of a batch. So no record can see another, and nothing that a forward does on the side (an
+attribute, a list, a cache, a file) can carry anything from one record, batch, round or hospital to the next: it isn't
+there when the data is. What can't be recorded as a pure function is refused. What is left out on purpose: batches.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.func import functionalize, vmap
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from wardround.clients.memories import memory_of
+from wardround.clients.purity import WRITES, check_pure, refused, zero_what_is_empty
+from wardround.errors import WardroundError
+
+__all__ = ["RecordProgram", "ScoringModule", "record_program"]
+
+_Names = tuple[tuple[str, ...], tuple[str, ...]]  # of trainable parameters, of frozen ones and buffers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecordProgram:
+    """What a model does with one record: its gradient in training mode, its outputs in evaluation mode.
+
+    Attributes:
+        parameters: the trainable ones, read anew at every call.
+        constants: frozen parameters and buffers, as they were before training; never written to.
+    """
+
+    parameters: tuple[Any, ...]
+    constants: tuple[Tensor, ...]
+    gradient: GraphModule
+    scores: GraphModule
+
+    def gradients_of(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Leave every record's gradient (n, ...) in each parameter's `grad_sample`, and return the losses (n,).
+
+        Random layers draw anew for every record.
+
+        Args:
+            features: (n, ...), n >= 1.
+            labels: (n,).
+        """
+        run = vmap(self.gradient, in_dims=(None, None, 0, 0), randomness="different")
+        gradients, losses = run(*self._fixed(), features.unsqueeze(1), labels.unsqueeze(1))
+        for parameter, rows in zip(self.parameters, gradients, strict=True):
+            parameter.grad_sample = rows
+        return losses.squeeze(1)  # type: ignore[no-any-return]
+
+    def outputs_of(self, features: Tensor) -> Tensor:
+        """Return the outputs (n, k) of records (n, ...), n >= 1, in evaluation mode."""
+        run = vmap(self.scores, in_dims=(None, None, 0), randomness="different")
+        return run(*self._fixed(), features.unsqueeze(1)).squeeze(1)  # type: ignore[no-any-return]
+
+    def _fixed(self) -> tuple[list[Tensor], list[Tensor]]:
+        return [parameter.detach() for parameter in self.parameters], list(self.constants)
+
+
+class ScoringModule(nn.Module):
+    """A program's outputs in the form of a module."""
+
+    def __init__(self, program: RecordProgram) -> None:
+        """Score with the program."""
+        super().__init__()
+        self._program = program
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs (n, k) of records (n, ...)."""
+        return self._program.outputs_of(features)
+
+
+def record_program(
+    model: nn.Module,
+    record_shape: tuple[int, ...],
+    label_type: torch.dtype,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> RecordProgram:
+    """Return the program of a model, whose parameters it shares.
+
+    The model's code runs here, on copies and on tensors without values, twice for each mode: what differs between two
+    runs, or is written anywhere in the module, is state that a program of one record can't have.
+
+    Args:
+        model: on the device that it will be trained on.
+        record_shape: of one record.
+        label_type: of the labels.
+        loss: (outputs (n, k), labels (n,)) -> (n,).
+
+    Raises:
+        ConfigError: the model can't be run record by record, and why.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    constants = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    constants |= {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    device = next(iter(parameters.values())).device
+    record = torch.zeros((1, *record_shape), device=device)
+    label = torch.zeros(1, dtype=label_type, device=device)
+    fixed = ([p.detach() for p in parameters.values()], list(constants.values()))
+    names = (tuple(parameters), tuple(constants))
+
+    def gradient(copied: nn.Module) -> Callable[..., Any]:
+        return _gradient_of(copied.train(), names, loss)
+
+    def scores(copied: nn.Module) -> Callable[..., Any]:
+        return _scores_of(copied.eval(), names)
+
+    program = RecordProgram(
+        parameters=tuple(parameters.values()),
+        constants=tuple(constants.values()),
+        gradient=_recorded(model, gradient, (*fixed, record, label)),
+        scores=_recorded(model, scores, (*fixed, record)),
+    )
+    _try(program, record.repeat(2, *(1 for _ in record_shape)), label.repeat(2))
+    return program
+
+
+def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
+    """Run two empty records, so that an operation that vmap can't serve is found before any data is."""
+    try:
+        with _own_randomness(records.device):
+            program.gradients_of(records, labels)
+            program.outputs_of(records)
+    except Exception as error:
+        raise refused(f"{type(error).__name__}: {_first_line(error)}") from error
+    finally:
+        for parameter in program.parameters:
+            parameter.grad_sample = None
+
+
+def _gradient_of(model: nn.Module, names: _Names, loss: Any) -> Callable[..., Any]:
+    slots = _slots(model, names)
+
+    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor) -> Any:
+        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
+        with torch.enable_grad(), _filled(slots, [*leaves, *constants]):
+            losses = loss(model(record), label)
+            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        gradients = [torch.zeros_like(leaf) if rows is None else rows for leaf, rows in zip(leaves, found, strict=True)]
+        return gradients, losses.detach()
+
+    return run
+
+
+def _scores_of(model: nn.Module, names: _Names) -> Callable[..., Any]:
+    slots = _slots(model, names)
+
+    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
+        with torch.no_grad(), _filled(slots, [*parameters, *constants]):
+            return model(record)
+
+    return run
+
+
+def _slots(model: nn.Module, names: _Names) -> list[tuple[dict[str, Any], str, int]]:
+    """Return every place of a parameter or buffer, and its number among the names; shared ones have several."""
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    number_of = {id(tensors[name]): number for number, name in enumerate((*names[0], *names[1]))}
+    return [
+        (place, key, number_of[id(value)])
+        for module in model.modules()
+        for place in (module._parameters, module._buffers)
+        for key, value in place.items()
+        if value is not None
+    ]
+
+
+@contextmanager
+def _filled(slots: list[tuple[dict[str, Any], str, int]], tensors: list[Tensor]) -> Iterator[None]:
+    before = [place[key] for place, key, _ in slots]
+    try:
+        for place, key, number in slots:
+            place[key] = tensors[number]
+        yield
+    finally:
+        for (place, key, _), value in zip(slots, before, strict=True):
+            place[key] = value
+
+
+def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], given: tuple[Any, ...]) -> GraphModule:
+    """Record twice, each time on a fresh copy, and return the program if both are the same pure function."""
+    try:
+        copied = copy.deepcopy(model)
+        run = of(copied)
+        before = memory_of(copied)
+        first = _once(run, given)
+        if changed := memory_of(copied).differs_from(before):
+            raise refused(f"it writes to {changed} in its forward, which would outlive the call")
+        second = _once(of(copy.deepcopy(model)), given)
+    except WardroundError:
+        raise
+    except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
+        raise refused("what it does next depends on the values of a record (an if, a loop, .item())") from error
+    except DynamicOutputShapeException as error:
+        raise refused("the shape of something in it depends on the values of a record") from error
+    except Exception as error:
+        if "mutating a non-functional tensor" in str(error):
+            raise refused(WRITES) from error
+        raise refused(f"{type(error).__name__}: {_first_line(error)}") from error
+    if not _same(first, second):
+        raise refused("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
+    return first
+
+
+def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    with _own_randomness(given[-1].device), _plain_operations():
+        as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+        check_pure(as_written, writes=False)
+        recorded = make_fx(functionalize(as_written), tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+    check_pure(recorded, writes=True)
+    zero_what_is_empty(recorded)
+    for name, constant in list(recorded.named_buffers()):
+        # A copy of what the code holds: nobody else has it.
+        setattr(recorded, name, constant.detach().clone())
+    return recorded
+
+
+@contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Record attention and recurrence in plain operations: fused ones draw by themselves, or can't be batched."""
+    attention, recurrence = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(attention)
+        torch._C._set_mkldnn_enabled(recurrence)
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Draw from a stream of one's own, and leave the one that layers draw from in training where it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
+
+
+def _same(first: GraphModule, second: GraphModule) -> bool:
+    constants, others = dict(first.named_buffers()), dict(second.named_buffers())
+    return (
+        first.code == second.code
+        and constants.keys() == others.keys()
+        and all(torch.equal(value.nan_to_num(), others[name].nan_to_num()) for name, value in constants.items())
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "").rstrip(".")

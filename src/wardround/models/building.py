@@ -1,0 +1,111 @@
+"""Torch models by name or by a user's factory, made fit for per-record gradients, and their named parameters.
+
+What is left out on purpose: what a model does with a batch, which is asked where it is trained.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wardround.config import ModelConfig
+from wardround.errors import ConfigError, UpdateError, WardroundError
+from wardround.models.fitting import check_records_apart, take_shapes, try_one_batch, without_batch_statistics
+from wardround.models.named import BUILDERS, IMAGE_MODELS
+
+__all__ = ["build_model", "load_parameters", "parameters_of"]
+
+
+def build_model(
+    config: ModelConfig, *, input_shape: Sequence[int], num_outputs: int, seed: int, private: bool = True
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model with its initial parameters, and notes on what was changed to make it fit.
+
+    The same arguments give the same parameters in every process.
+
+    Args:
+        config: name and sizes.
+        input_shape: shape of one record, (d,) or (channels, height, width).
+        num_outputs: classes, or 1 for regression.
+        seed: of the initial parameters.
+        private: refuse a model that mixes records. Layers that do (batch normalisation, for one) are replaced anyway.
+
+    Raises:
+        ConfigError: the name is unknown, the data don't fit the model, or a user's factory failed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _named_or_users(config, tuple(input_shape), num_outputs)
+        take_shapes(config.name, model, tuple(input_shape))
+        # Without privacy too: the same job then trains the same model whatever its privacy.
+        model, notes = without_batch_statistics(config.name, model, tuple(input_shape))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f'model "{config.name}" has no trainable parameter ([model] name)')
+    try_one_batch(config.name, model, tuple(input_shape), num_outputs)
+    if private and ":" in config.name:
+        check_records_apart(config.name, model, tuple(input_shape))
+    return model, notes
+
+
+def parameters_of(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """Return copies of the trainable parameters by name, as arrays on the CPU."""
+    return {
+        name: parameter.detach().cpu().numpy().copy()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_parameters(model: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Copy named arrays into the model's trainable parameters, in place.
+
+    Raises:
+        UpdateError: names or shapes differ.
+    """
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if parameters.keys() != arrays.keys():
+        different = sorted(parameters.keys() ^ arrays.keys())
+        raise UpdateError(f"the parameters {', '.join(different[:5])} are on one side only: both need the same [model]")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            array = arrays[name]
+            if tuple(array.shape) != tuple(parameter.shape):
+                raise UpdateError(f"parameter {name} has shape {array.shape}, the model wants {tuple(parameter.shape)}")
+            # A copy, because arrays that came through shared memory are read-only.
+            parameter.copy_(torch.tensor(array))
+
+
+def _named_or_users(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    if ":" in config.name:
+        return _users_model(config.name, input_shape, num_outputs)
+    if config.name not in BUILDERS:
+        raise ConfigError(
+            f'model name = "{config.name}" must be one of {", ".join(BUILDERS)} or "package.module:factory" '
+            "([model] name)"
+        )
+    if config.name in IMAGE_MODELS and len(input_shape) != 3:
+        raise ConfigError(
+            f'model name = "{config.name}" needs images, these records have shape {input_shape}: '
+            'use "logistic" or "mlp" ([model] name)'
+        )
+    return BUILDERS[config.name](config, input_shape, num_outputs)
+
+
+def _users_model(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    module_name, _, factory_name = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+        model = factory(input_shape=input_shape, num_outputs=num_outputs)
+    except WardroundError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f'model name = "{name}" could not be built: {type(error).__name__}: {error}. '
+            "It must be a callable with arguments input_shape and num_outputs, importable from here ([model] name)"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f'model name = "{name}" returned {type(model).__name__}, not a torch.nn.Module')
+    return model
