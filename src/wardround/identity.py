@@ -31,16 +31,20 @@ _hashed: dict[str, tuple[Any, str]] = {}
 """Of modules that are loaded: what runs is what was loaded, whatever became of the file since."""
 
 
-def source_of(config: Config, *, is_real: bool = False) -> Source:
+def source_of(config: Config, *, fingerprints: Iterable[str] = (), is_real: bool = False) -> Source:
     """Return where the streams of releases come from: the operating system at a real site, or as [simulation] says.
 
     Args:
         config: all settings.
+        fingerprints: of the training data of all hospitals, in their order, where one hospital draws a share of the
+            noise that hides the sum of all: were the others' shares the same for other data of one, the two sums would
+            differ by that one's shares alone.
         is_real: whether this is a site of its own, or the server of such sites.
     """
     if is_real or config.simulation.noise == "system":
         return SystemSource()
-    return SeededSource(seed=config.federation.seed, job=job_digest(config))
+    job = digest_of(job_digest(config), *(text.encode() for text in fingerprints))
+    return SeededSource(seed=config.federation.seed, job=job)
 
 
 def settings_digest(config: Config) -> str:
