@@ -39,7 +39,7 @@ def build_summary(
     scores = {"r2": last["accuracy"]} if regression else {"accuracy": last["accuracy"], "auc": last["auc"]}
     headline = account.headline(config.privacy.patient_overlap)
     deltas = {hospital.profile.hospital_id: hospital.target_delta for hospital in plan.hospitals}
-    return {
+    summary = {
         "dataset": config.federation.dataset,
         "num_hospitals": len(plan.hospitals),
         "num_rounds": last["round"],
@@ -92,9 +92,10 @@ def build_summary(
         "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
         # Kept elsewhere, it shows whether the whole ledger was rewritten.
         "ledger_head": {"count": head[0], "digest": head[1]},
-        **facts,
         "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records)],
     }
+    # Whoever starts a run tells what the ledger can't, and never takes the place of what follows from it.
+    return summary | {name: fact for name, fact in facts.items() if name not in summary}
 
 
 def reader_epsilons(account: Account, patient_overlap: int) -> dict[str, float]:
