@@ -27,13 +27,14 @@ from wardround.clients.programs import RecordProgram
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import masked_sum, release_update
 from wardround.config import TrainingConfig
+from wardround.digests import array_digest
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment, Execution, check_execution
-from wardround.streams import Draw, Key, Source, array_digest
+from wardround.streams import Draw, Key, Source
 
 _Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
 

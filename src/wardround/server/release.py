@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround import arrays as exact
+from wardround.digests import array_digest
 from wardround.privacy.clipping import COUNT_NAME, quantile_of
 from wardround.privacy.integers import from_residues
 from wardround.rounds import Assignment
-from wardround.streams import Draw, Source, array_digest
+from wardround.streams import Draw, Source
 
 __all__ = ["Released", "noise_stddev", "release_sum"]
 

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from wardround import arrays as exact
 from wardround.clients.updates import masked_sum, release_update
 from wardround.config import Config, config_from_dict, config_to_toml
+from wardround.digests import array_digest, digest_of
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.planning import assign_round, plan_federation
 from wardround.server.release import release_sum
-from wardround.streams import Draw, SeededSource, Source, array_digest, digest_of
+from wardround.streams import Draw, SeededSource, Source
 
 __all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
 
