@@ -15,7 +15,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "errors", "json_text", "leaves"},
-    {"arrays", "cells", "limits", "rounds", "streams"},
+    {"cells", "exact_sums", "limits", "rounds", "streams"},
     {"config"},
     {"identity", "parameter_counts"},
     {"wire"},

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from wardround.arrays import FixedSum, accumulate, accumulate_residues
 from wardround.clients.updates import masked_sum, release_update
 from wardround.errors import UpdateError
+from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
 from wardround.privacy.clipping import COUNT_NAME, centred_count
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment

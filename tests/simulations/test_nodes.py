@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
 
-from wardround.arrays import mean
+from wardround.exact_sums import mean
 from wardround.simulations.flower_internals import give_id, take_identity
 from wardround.simulations.nodes import Node, NodeRunner, share_out
 from wardround.wire import array_record

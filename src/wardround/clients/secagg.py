@@ -18,8 +18,8 @@ from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from wardround import wire
-from wardround.arrays import check_alike
 from wardround.errors import ConfigError, ProtocolError, UpdateError
+from wardround.exact_sums import check_alike
 from wardround.secagg import Site, Terms, digest_of, hospital, read_site
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript

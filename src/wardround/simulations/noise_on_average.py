@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wardround import arrays as exact
+from wardround import exact_sums
 from wardround.clients.updates import masked_sum, release_update
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
@@ -96,14 +96,14 @@ def draw_average(
     # The round's number picks the streams: another one for every n, so that the measurements are independent.
     assignments = assign_round(plan, plan.names, num_hospitals, noise)
     zeros = {"parameters": np.zeros(num_coordinates, np.float64)}
-    total: exact.FixedSum = {}
+    total: exact_sums.FixedSum = {}
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
         sent = _sent(assignment, zeros, source)
         if assignment.placement == "distributed":
-            exact.accumulate_residues(total, sent)
+            exact_sums.accumulate_residues(total, sent)
         else:
-            exact.accumulate(total, sent, assignment.weight)
+            exact_sums.accumulate(total, sent, assignment.weight)
     released = release_sum(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.

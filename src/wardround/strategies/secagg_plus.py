@@ -22,8 +22,8 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import wire
-from wardround.arrays import check_alike
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
+from wardround.exact_sums import check_alike
 from wardround.secagg import Roster, Terms, digest_of
 from wardround.secagg.quantisation import quantiser_for, split_like
 from wardround.secagg.terms import LARGEST, SMALLEST
