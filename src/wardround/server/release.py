@@ -42,9 +42,9 @@ class Released:
 def release_sum(
     arrays: Arrays,
     total: exact_sums.FixedSum,
-    assignments: Sequence[Assignment],
     answered: Sequence[Assignment],
     *,
+    assignments: Sequence[Assignment],
     learning_rate: float,
     source: Source,
     rounding: float = 0.0,
@@ -55,8 +55,8 @@ def release_sum(
         arrays: the current model.
         total: exact sum over those who answered: of parameters, clipped gradient sums or clipped updates times their
             weights, or of residues, as the cell says.
-        assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
         answered: of those in the sum, at least one, in name order.
+        assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
         learning_rate: of the server's step on a gradient sum.
         source: of the server's noise; drawn from by central cells alone, once a coordinate.
         rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).

@@ -16,7 +16,7 @@ from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
-from wardround.secagg import Roster, Terms, digest_of
+from wardround.secagg import Roster, Terms, sent_digest
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.secagg.records import STAGES
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
@@ -122,7 +122,7 @@ def _add_up_securely(
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
     # Of one message: a hospital that is sent something else refuses.
-    terms = secure.terms(digest_of(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
+    terms = secure.terms(sent_digest(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
     try:
         opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
         asked = [

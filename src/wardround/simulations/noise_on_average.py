@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from wardround import exact_sums
-from wardround.clients.updates import masked_sum, release_update
+from wardround.clients.updates import noisy_residues, release_update
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
 from wardround.privacy.mechanisms import mechanism_of
@@ -104,7 +104,7 @@ def draw_average(
             exact_sums.accumulate_residues(total, sent)
         else:
             exact_sums.accumulate(total, sent, assignment.weight)
-    released = release_sum(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
+    released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
     return average * -_RECORDS if mechanism_of(unit, placement).sends_sum else average
@@ -122,7 +122,7 @@ def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source
         return zeros
     if assignment.placement == "distributed":
         nothing = np.zeros(zeros["parameters"].size, np.int64)
-        return masked_sum(nothing, zeros, assignment, noise)[0]
+        return noisy_residues(nothing, zeros, assignment, noise)[0]
     stddev = assignment.noise_multiplier * float(assignment.max_grad_norm or 0.0)
     (drawn,) = GaussianNoise(noise, torch.device("cpu")).noise_for([torch.from_numpy(zeros["parameters"])], stddev)
     return {"parameters": drawn.numpy()}
