@@ -23,6 +23,7 @@ from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.identity import source_of
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model
 from wardround.privacy.schedules import schedule_of
 from wardround.secagg import Site, simulated_site
@@ -104,7 +105,7 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
         return schedule_of(config, int(weight_in_metrics(message, reply))).weight
 
     # What may leave was picked by `execution_reply`.
-    return [SecAggMod(site_of, weight_of=weight_of, keep_metrics=wire.LEAVES_HOSPITAL)]
+    return [SecAggMod(site_of, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
 
 
 def _is_real(context: Context) -> bool:

@@ -7,11 +7,11 @@ from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
 from wardround.privacy.mechanisms import READERS
 from wardround.privacy.phases import dp_event
-from wardround.rounds import shown_count, shown_share
 from wardround.server.placements import plan_notes
 from wardround.server.plans import FederationPlan
+from wardround.small_counts import shown_count, shown_share
 
-__all__ = ["attacker_figures", "build_summary", "dp_events", "reader_epsilons"]
+__all__ = ["attacker_figures", "build_summary", "dp_events"]
 
 
 def build_summary(
@@ -58,7 +58,7 @@ def build_summary(
             "hospitals": headline.hospitals,
             # Of max and total: the hospitals' smallest.
             "target_delta": headline.target_delta,
-            "readers": reader_epsilons(account, config.privacy.patient_overlap),
+            "readers": account.epsilons_by_reader(config.privacy.patient_overlap),
         },
         **attacker_figures(account, config.privacy.patient_overlap),
         "accountant": "rdp" if cell and cell.placement == "distributed" else "pld",
@@ -78,7 +78,7 @@ def build_summary(
         "model": config.model.name,
         "left_out": _left_out(records),
         # Rounds that were abandoned, and attempts that were interrupted: both are charged.
-        "num_rounds_lost": sum(bool(record.get("abandoned")) + record.get("attempt", 1) - 1 for record in records),
+        "num_rounds_lost": sum(bool(record["abandoned"]) + record["attempt"] - 1 for record in records),
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
@@ -96,11 +96,6 @@ def build_summary(
     }
     # Whoever starts a run tells what the ledger can't, and never takes the place of what follows from it.
     return summary | {name: fact for name, fact in facts.items() if name not in summary}
-
-
-def reader_epsilons(account: Account, patient_overlap: int) -> dict[str, float]:
-    """Return the epsilon of the whole federation against each reader; inf against one who sees all without noise."""
-    return {reader: account.against(reader).headline(patient_overlap).total for reader in READERS}
 
 
 def attacker_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
@@ -141,7 +136,7 @@ def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
 def _forgotten(record: Mapping[str, Any]) -> list[str]:
     return [
         f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
-        for name in record.get("strategy_forgets", ())
+        for name in record["strategy_forgets"]
     ]
 
 
@@ -174,7 +169,7 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
                 sentences.append(sentence)
         for name, count in record["num_scrubbed"].items():
             scrubbed[name] = scrubbed.get(name, 0) + count
-        if reason := record.get("abandoned"):
+        if reason := record["abandoned"]:
             number = record["round_row"]["round"]
             sentences.append(f"round {number} was charged but left the model as it was: {reason}")
             continue
