@@ -16,6 +16,7 @@ from wardround import wire
 from wardround.clients.assignments import check_assignment
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
+from wardround.clients.held_model import fresh_copy
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.secagg import SecAggMod, site_from_context, weight_in_metrics
 from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -159,10 +160,16 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
         seed=config.federation.seed,
         private=config.privacy.placement != "none",
     )
+    # What a module's own way of being copied makes of it is what is checked.
+    model = fresh_copy(model)
     mode = check_training(config, federation, model)
     fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
     source = source_of(config, fingerprints=fingerprints, is_real=is_real)
-    return LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=mode is not None)
+    protects = mode is not None
+    trainer = LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=protects)
+    if protects:
+        trainer.mode_for(federation.input_shape)  # refuses now what it would refuse once it is charged
+    return trainer
 
 
 def _hospital(federation: Federation, context: Context) -> HospitalData:

@@ -39,6 +39,14 @@ def build_summary(
     scores = {"r2": last["accuracy"]} if regression else {"accuracy": last["accuracy"], "auc": last["auc"]}
     headline = account.headline(config.privacy.patient_overlap)
     deltas = {hospital.profile.hospital_id: hospital.target_delta for hospital in plan.hospitals}
+    left_out = _left_out(records)
+    num_lost = sum(bool(record["abandoned"]) + record["attempt"] - 1 for record in records)
+    sent = fields_sent(
+        protocol=config.aggregation.protocol,
+        task=str(facts.get("task")),
+        # Who fails says why; where that may have been so, it is listed.
+        failed=bool(left_out) or num_lost > 0 or closing["status"] == "interrupted",
+    )
     summary = {
         "dataset": config.federation.dataset,
         "num_hospitals": len(plan.hospitals),
@@ -76,9 +84,9 @@ def build_summary(
         "min_survivors": config.aggregation.min_survivors,
         "max_colluding": config.aggregation.max_colluding,
         "model": config.model.name,
-        "left_out": _left_out(records),
+        "left_out": left_out,
         # Rounds that were abandoned, and attempts that were interrupted: both are charged.
-        "num_rounds_lost": sum(bool(record["abandoned"]) + record["attempt"] - 1 for record in records),
+        "num_rounds_lost": num_lost,
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
@@ -88,7 +96,7 @@ def build_summary(
             }
             for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
         ],
-        "leaves_hospital": fields_sent(protocol=config.aggregation.protocol, task=str(facts.get("task"))),
+        "leaves_hospital": sent,
         "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
         # Kept elsewhere, it shows whether the whole ledger was rewritten.
         "ledger_head": {"count": head[0], "digest": head[1]},
