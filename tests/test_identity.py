@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,26 @@ def test_an_edit_anywhere_in_it_is_another_job(package: Path, name: str) -> None
     (package / "apart.py").write_text("x = 2\n")
     (package / name).write_text((package / name).read_text().removesuffix("\n# edited\n"))
     assert job_digest(config) == before
+
+
+def test_an_installed_package_and_what_it_stands_on_are_the_job(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = sysconfig.get_path
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path) if name == "purelib" else place(name))
+    config = small_config(model={"name": "own_package.models:build"})
+    jobs = [job_digest(config)]
+    # Written anew under the version that it had.
+    (package / "layers.py").write_text("import own_neighbour\nscale = 2\n")
+    jobs.append(job_digest(config))
+    (tmp_path / "other.dist-info").mkdir()
+    for number in ("1.0", "1.1"):
+        (tmp_path / "other.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: other\nVersion: {number}\n"
+        )
+        jobs.append(job_digest(config))
+    assert len({*jobs}) == 4
+    assert job_digest(config) == jobs[-1]
 
 
 def test_what_runs_is_what_was_loaded(package: Path) -> None:

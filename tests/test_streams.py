@@ -72,6 +72,13 @@ def test_everything_in_a_key_makes_another_stream_and_an_equal_key_the_same() ->
     assert first == [dataclasses.replace(key).generator(draw).random() for key in keys for draw in Draw]
 
 
+def test_the_operating_systems_streams_keep_all_bits_that_their_state_takes() -> None:
+    generator = SystemSource().key(b"model", **RELEASE).generator(Draw.NOISE)
+    state = generator.bit_generator.state["state"]["state"]
+    # Of the four words the last one counts what was drawn.
+    assert generator.bit_generator.seed_seq.pool_size * 32 >= 64 * (len(state) - 1)
+
+
 def test_the_operating_systems_streams_are_fresh_at_every_call() -> None:
     key = SystemSource().key(b"model", **RELEASE)
     assert len({key.generator(draw).random() for draw in Draw for _ in range(50)}) == 50 * len(Draw)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,20 @@ _hashed: dict[str, tuple[Any, str]] = {}
 """Of modules that are loaded: what runs is what was loaded, whatever became of the file since."""
 
 
-def source_of(config: Config, *, is_real: bool = False) -> Source:
+def source_of(config: Config, *, fingerprints: Iterable[str] = (), is_real: bool = False) -> Source:
     """Return where the streams of releases come from: the operating system at a real site, or as [simulation] says.
 
     Args:
         config: all settings.
+        fingerprints: of the training data of all hospitals, in their order, where one hospital draws a share of the
+            noise that hides the sum of all: were the others' shares the same for other data of one, the two sums would
+            differ by that one's shares alone.
         is_real: whether this is a site of its own, or the server of such sites.
     """
     if is_real or config.simulation.noise == "system":
         return SystemSource()
-    return SeededSource(seed=config.federation.seed, job=job_digest(config))
+    job = digest_of(job_digest(config), *(text.encode() for text in fingerprints))
+    return SeededSource(seed=config.federation.seed, job=job)
 
 
 def settings_digest(config: Config) -> str:
@@ -63,7 +67,8 @@ def job_digest(config: Config) -> bytes:
     """Return a digest of everything but data, model and processor that decides the bits of a release, 32 bytes."""
     factories = (config.model.name, config.aggregation.strategy)
     modules = code_digests(name.partition(":")[0] for name in factories if ":" in name)
-    versions = {name: version(name) for name in _DECISIVE}
+    # What a user's factory imports of installed packages has their versions, whichever they are.
+    versions = _installed() if modules else {name: version(name) for name in _DECISIVE}
     told = json.dumps([versions, _own_code(), modules], sort_keys=True)
     # The data themselves are in every key: whether their partition is named, and where a table lies, is nothing more.
     federation = replace(config.federation, partition=None, path=config.federation.path and "here")
@@ -74,20 +79,24 @@ def job_digest(config: Config) -> bytes:
 def code_digests(module_names: Iterable[str]) -> dict[str, str]:
     """Return the sha256 of the files of modules and of all that they import, by module name.
 
-    Modules of the standard library, of installed packages and of wardround have versions, and are not among them.
+    Modules of the standard library, of wardround and of other installed packages have versions, and are not among them;
+    those of a package that is named are, as a version may stay what it was while such a package is written.
 
     Args:
         module_names: where to begin, such as the "package.module" of a factory; one that isn't there is left out.
     """
     found: dict[str, str] = {}
     waiting = [part for name in module_names for part in _with_parents(name)]
+    named = {name.partition(".")[0] for name in waiting} - {*_DECISIVE}
     while waiting:
         name = waiting.pop()
         if name in found or name.partition(".")[0] in sys.stdlib_module_names | {"wardround"}:
             continue
         spec = _spec_of(name)
         path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
-        if spec is None or path is None or _is_installed(path) or not path.is_file():
+        if spec is None or path is None or not path.is_file():
+            continue
+        if _is_installed(path) and name.partition(".")[0] not in named:
             continue
         data = path.read_bytes()
         if (kept := _hashed.get(name)) is None or kept[0] is not spec:
@@ -144,6 +153,12 @@ def _spec_of(name: str) -> ModuleSpec | None:
 def _is_installed(path: Path) -> bool:
     places = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     return any(path.is_relative_to(place) for place in places)
+
+
+def _installed() -> dict[str, str]:
+    """Return the version of every package of this Python by name, whatever else a process has on its search path."""
+    places = list(dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib")))
+    return {str(package.metadata["Name"]): package.version for package in distributions(path=places)}
 
 
 @lru_cache(maxsize=1)

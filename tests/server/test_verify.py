@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_runs import interrupted_in_training, small_config
 
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.server.run_folder import RunFolder
 from wardround.server.verify import verify_run
@@ -144,6 +144,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: (folder / "checkpoints" / "round-000005.safetensors").write_bytes(b""),
         "there is a checkpoint of round 5, and the ledger ends at round 3",
     ),
+    "no newest checkpoint": (
+        lambda folder: (folder / "checkpoints" / "round-000003.safetensors").unlink(),
+        "the checkpoint of round 3 is missing",
+    ),
     "a folder for a checkpoint": (
         lambda folder: (
             (folder / "checkpoints" / "round-000002.safetensors").unlink(),
@@ -154,6 +158,12 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a summary without bottom": (
         lambda folder: (folder / "summary.json").write_text("[" * 200_000),
         "summary.json can't be read",
+    ),
+    "a summary that says it twice": (
+        lambda folder: (folder / "summary.json").write_text(
+            (folder / "summary.json").read_text().replace("{", '{"target_delta": 1e-9, ', 1)
+        ),
+        "summary.json can't be read .target_delta is there twice",
     ),
     "a summary of another kind": (lambda folder: (folder / "summary.json").write_text("[]"), "summary.json says"),
     "a table with a cell that never ends": (
@@ -200,6 +210,9 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a bent charge": (sql("UPDATE entries SET num_steps = 1 WHERE sequence = 3"), "row 3 was changed"),
     "a charge of text": (sql("UPDATE entries SET noise_multiplier = 'much' WHERE sequence = 3"), "row 3 was changed"),
+    "a charge of bytes": (sql("UPDATE entries SET hospital_id = x'00' WHERE sequence = 3"), "row 3 was changed"),
+    "a digest of bytes": (sql("UPDATE rounds SET digest = x'00' WHERE round_number = 1"), "was changed"),
+    "a round of bytes": (sql("UPDATE rounds SET record = CAST(record AS BLOB)"), "was changed"),
     "a bent round": (sql("UPDATE rounds SET record = replace(record, '0.1', '0.2')"), "was changed"),
     "a bent end": (sql("UPDATE closings SET record = replace(record, 'done', 'interrupted')"), "was changed"),
     "an end left out": (sql("DELETE FROM closings"), "should end with row"),
@@ -352,6 +365,8 @@ def test_a_round_that_is_not_what_was_charged_is_found(copy: Path, before: str, 
         ("noise_multiplier", 2.0, r"has noise_multiplier = 2\.0, the plan 1\.0"),
         ("hospital_id", "hospital-09", "is for no hospital of the plan"),
         ("run_id", "another", "has run_id = another, the run is"),
+        ("charge_id", "another", "charge another is named for another release than attempt 1 at round 1"),
+        ("attempt", 2, "is named for another release than attempt 2 at round 1 of hospital-01"),
     ],
 )
 def test_a_charge_that_is_not_the_plans_is_found(copy: Path, column: str, value: Any, finding: str) -> None:
@@ -362,6 +377,38 @@ def test_a_charge_that_is_not_the_plans_is_found(copy: Path, column: str, value:
 
     rechain(copy, change)
     assert [text for text in verify_run(copy)[0] if re.search(finding, text)], verify_run(copy)[0]
+
+
+def test_a_fact_of_the_end_takes_no_place_of_what_follows_from_the_ledger(copy: Path) -> None:
+    def certify(rows: list[dict[str, Any]]) -> None:
+        record = json.loads(rows[-1]["record"])
+        record["facts"]["epsilon"] = {"max": 0.1}
+        rows[-1]["record"] = json.dumps(record)
+
+    rechain(copy, certify)
+    edit_summary(epsilon={"max": 0.1})(copy)
+    assert "summary.json epsilon lacks total" in verify_run(copy)[0]
+
+
+def test_rounds_that_are_numbered_otherwise_or_no_records_are_found(copy: Path) -> None:
+    def renumber(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row.get("round_number") == 3 and "record" in row and "status" not in row["record"]:
+                row["round_number"] = 7
+
+    def empty(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row.get("round_number") == 0 and "record" in row:
+                row["record"] = "{}"
+
+    rechain(copy, renumber)
+    assert verify_run(copy)[0] == [
+        "the ledger's rounds are [0, 1, 2, 7], and must be 0 and those that follow, each once"
+    ]
+    execute(copy, "UPDATE rounds SET round_number = 3 WHERE round_number = 7")
+    rechain(copy, empty)
+    with pytest.raises(ProtocolError, match="the rounds in the ledger are not as they were committed"):
+        verify_run(copy)
 
 
 def test_a_run_that_is_under_way_is_in_order_up_to_its_last_commit(

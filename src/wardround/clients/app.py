@@ -147,7 +147,7 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
 
     Args:
         config: all settings.
-        federation: for the shapes of its data.
+        federation: for the shapes of its data, and what tells it from any other.
         is_real: whether for a site of its own, which draws from the operating system whatever the settings say.
 
     Raises:
@@ -163,7 +163,8 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
     # What a module's own way of being copied makes of it is what is checked.
     model = fresh_copy(model)
     mode = check_training(config, federation, model)
-    source = source_of(config, is_real=is_real)
+    fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
+    source = source_of(config, fingerprints=fingerprints, is_real=is_real)
     protects = mode is not None
     trainer = LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=protects)
     if protects:

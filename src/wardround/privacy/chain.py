@@ -21,7 +21,8 @@ Row = Mapping[str, Any]
 def row_digest(previous: str, row: Row) -> str:
     """Return the sha256 hex digest of the previous digest and the row's canonical JSON, its own digest left out."""
     content = {key: value for key, value in row.items() if key != "digest"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    # Bytes, which SQLite holds in a column of any type and no ledger ever wrote, have a digest that no row has.
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr)
     return hashlib.sha256((previous + text).encode()).hexdigest()
 
 
@@ -40,9 +41,9 @@ def findings(rows: Iterable[Row], count: int, head: str) -> list[str]:
             found.append(_gap(sequence + 1, row["sequence"]))
         elif row_digest(digest, row) != row["digest"]:
             found.append(f"row {row['sequence']} was changed or moved, or the row before it was")
-        sequence, digest = row["sequence"], row["digest"]
+        sequence, digest = row["sequence"], str(row["digest"])
     if (sequence, digest) != (count, head):
-        found.append(f"the ledger should end with row {count}, digest {head[:12]}, but ends with {sequence}")
+        found.append(f"the ledger should end with row {count}, digest {str(head)[:12]}, but ends with {sequence}")
     return found
 
 

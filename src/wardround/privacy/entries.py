@@ -9,7 +9,7 @@ from wardround.privacy.phases import KIND_FIELDS, Phase
 from wardround.privacy.renyi import check_rate_and_noise
 from wardround.rounds import Assignment
 
-__all__ = ["Entry", "entry_for"]
+__all__ = ["Entry", "charge_id", "entry_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,11 @@ class Entry:
             )
 
 
+def charge_id(run_id: str, round_number: int, attempt: int, hospital_id: str) -> str:
+    """Return the name of a release's charge; no two releases share one, as no run_id has a "/" in it."""
+    return f"{run_id}/{round_number}/{attempt}/{hospital_id}"
+
+
 def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
     """Return the entry that pays for an assignment.
 
@@ -114,7 +119,7 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
     unclipped = assignment.max_grad_norm is None
     cell: Mechanism = MECHANISMS[assignment.unit, assignment.placement]
     return Entry(
-        charge_id=f"{run_id}/{assignment.round_number}/{assignment.attempt}/{assignment.hospital_id}",
+        charge_id=charge_id(run_id, assignment.round_number, assignment.attempt, assignment.hospital_id),
         fingerprint=fingerprint,
         hospital_id=assignment.hospital_id,
         run_id=run_id,

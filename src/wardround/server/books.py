@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import config_from_dict
+from wardround.errors import ProtocolError
 from wardround.privacy.account import Account, open_account
-from wardround.privacy.entries import Entry
+from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
 from wardround.rounds import HospitalProfile
 from wardround.server.planning import plan_federation
@@ -102,6 +103,11 @@ class Books:
                     yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
             if entry.run_id != self.records[0]["run_id"]:
                 yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0]['run_id']}"
+            elif entry.charge_id != charge_id(entry.run_id, entry.round_number, entry.attempt, entry.hospital_id):
+                yield (
+                    f"charge {entry.charge_id} is named for another release than attempt {entry.attempt} at round "
+                    + (f"{entry.round_number} of {entry.hospital_id}")
+                )
 
 
 def books_of(rows: Sequence[Row]) -> Books | None:
@@ -109,23 +115,33 @@ def books_of(rows: Sequence[Row]) -> Books | None:
 
     Args:
         rows: all of them, in order, of a ledger that verifies.
+
+    Raises:
+        ProtocolError: a round's record is none.
     """
-    records = [json.loads(str(row.content)) for row in rows if row.kind == "round"]
-    if not records:
+    texts = [str(row.content) for row in rows if row.kind == "round"]
+    if not texts:
         return None
-    config = config_from_dict(tomllib.loads(records[0]["config"]))
-    profiles = [
-        HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
-        for profile in records[0]["profiles"]
-    ]
-    plan = plan_federation(config, profiles, records[0]["num_parameters"])
+    try:
+        records = [json.loads(text) for text in texts]
+        config = config_from_dict(tomllib.loads(records[0]["config"]))
+        profiles = [
+            HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
+            for profile in records[0]["profiles"]
+        ]
+        plan = plan_federation(config, profiles, records[0]["num_parameters"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ProtocolError(
+            f"the rounds in the ledger are not as they were committed ({type(error).__name__}: {error}): restore it "
+            "from a backup"
+        ) from error
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 
 def agree(written: Any, recomputed: Any) -> bool:
     """Return whether two values are the same, numbers up to the rounding of other versions and processors."""
     if isinstance(written, float) and isinstance(recomputed, float):
-        return math.isclose(written, recomputed, rel_tol=_TOLERANCE, abs_tol=1e-12)
+        return math.isclose(written, recomputed, rel_tol=_TOLERANCE, abs_tol=1e-15)
     return type(written) is type(recomputed) and bool(written == recomputed)
 
 
@@ -176,7 +192,9 @@ def _compared(
     released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
     row, rows = record["round_row"], {row["hospital"]: row for row in record["hospital_rows"]}
     yield "round", row["round"], number
-    yield "attempt", record["attempt"], max((entry.attempt for entry in attempts), default=0) + int(not entries)
+    made = sorted({entry.attempt for entry in attempts})
+    yield "attempt", record["attempt"], len(made) + int(not entries)
+    yield "attempts", list(range(1, len(made) + 1)), made
     yield "target_deltas", record["target_deltas"], plan.target_deltas
     yield "num_selected", row["num_selected"], len(entries)
     yield "num_completed", row["num_completed"], len(released)

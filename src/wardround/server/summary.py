@@ -47,7 +47,7 @@ def build_summary(
         # Who fails says why; where that may have been so, it is listed.
         failed=bool(left_out) or num_lost > 0 or closing["status"] == "interrupted",
     )
-    return {
+    summary = {
         "dataset": config.federation.dataset,
         "num_hospitals": len(plan.hospitals),
         "num_rounds": last["round"],
@@ -100,9 +100,10 @@ def build_summary(
         "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
         # Kept elsewhere, it shows whether the whole ledger was rewritten.
         "ledger_head": {"count": head[0], "digest": head[1]},
-        **facts,
         "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records)],
     }
+    # Whoever starts a run tells what the ledger can't, and never takes the place of what follows from it.
+    return summary | {name: fact for name, fact in facts.items() if name not in summary}
 
 
 def attacker_figures(account: Account, patient_overlap: int) -> dict[str, Any]:

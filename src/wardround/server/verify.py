@@ -59,7 +59,9 @@ def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
             # What the rows say proves nothing once they are changed, so that nothing is recomputed from them.
             if findings := ledger.verify():
                 return findings, ""
-            rows = ledger.history()
+            rows, numbers = ledger.history(), [number for number, _ in ledger.rounds()]
+        if numbers != list(range(len(numbers))):
+            return [f"the ledger's rounds are {numbers}, and must be 0 and those that follow, each once"], ""
         books = books_of(rows)
         if books is None and rows:
             return ["the ledger has charges and no committed round"], ""
@@ -81,7 +83,10 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
         found += _versions_findings(folder, records[0]["packages"])
     found += _summary_findings(folder, books)
     found += _model_findings(folder, books)
-    for number in folder.checkpoint_rounds():
+    checkpoints = folder.checkpoint_rounds()
+    if records and not is_under_way and len(records) - 1 not in checkpoints:
+        found.append(f"the checkpoint of round {len(records) - 1} is missing, and that round was committed with it")
+    for number in checkpoints:
         found += _checkpoint_findings(folder, records, number, is_under_way=is_under_way)
     return found
 
@@ -187,12 +192,21 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
     if books is None or closing is None:
         return ["summary.json is there, and the run never came to an end that it could tell of"] * path.exists()
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
     except FileNotFoundError:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
     except (OSError, ValueError, RecursionError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
     return _differences("summary.json", written, json.loads(json_text(books.summary(closing))))
+
+
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of two equal keys readers take one or the other, so that none may have them."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
+    return table
 
 
 def _differences(where: str, written: Any, wanted: Any) -> list[str]:
