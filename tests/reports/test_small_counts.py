@@ -20,6 +20,7 @@ from wardround.reports.data_tables import print_description, shown_description
 from wardround.reports.folder import read_run
 from wardround.rounds import HospitalProfile, shown_rate, shown_share, shown_total
 from wardround.server.planning import plan_federation
+from wardround.server.verify import verify_run
 from wardround.simulations.runs import run
 
 SIZES = {"Cleveland": 199, "Hungary": 172, "Tiny": 7}
@@ -115,6 +116,16 @@ def test_a_run_writes_no_count_below_ten_into_its_summary(tmp_path: Path) -> Non
     assert summary["excluded"] == ["d has <10 patients, fewer than min-patients = 5"]
     assert not any(re.search(r"\b212\b|\b208\b", sentence) for sentence in summary["notes"])
     assert summary["own_statistics"] is True and summary["record_is"] == "row"
+
+
+def test_tables_hold_no_score_or_rate_that_tells_a_count_below_ten(tmp_path: Path) -> None:
+    federation = _table(tmp_path, {"a": 140, "b": 60, "c": 8})
+    training = {"num-rounds": 1, "sample-rate": None, "batch-size": 4}
+    finished = run(small_config(federation=federation, training=training), out=tmp_path / "run")
+    last = finished.hospitals.set_index("hospital")[-3:]
+    assert last.loc["a", ["loss", "accuracy", "sample_rate"]].notna().all()
+    assert last.loc["c", ["loss", "accuracy", "auc", "sample_rate"]].isna().all()
+    assert verify_run(finished.folder)[0] == []
 
 
 def test_a_description_hides_counts_shares_and_what_they_follow_from(tmp_path: Path) -> None:
