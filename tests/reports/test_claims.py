@@ -75,6 +75,7 @@ def test_a_delta_that_is_not_recorded_is_not_chosen(write_run: WriteRun) -> None
         ({"record_is": "row"}, "A patient with several rows is protected less", True),
         ({"record_is": "patient"}, "A patient with several rows is protected less", False),
         ({"num_rounds_lost": 2}, "are 2 rounds whose result the model does not have", True),
+        ({"num_rounds_lost": 1}, "is 1 round whose result the model does not have", True),
         ({"num_rounds_lost": 0}, "whose result the model does not have", False),
         ({"status": "stopped-at-budget"}, "The run stopped at its budget", True),
         ({"status": "interrupted"}, "a round under way is charged, and not in this figure", True),
@@ -123,6 +124,20 @@ def test_attackers_are_quoted_for_every_reader(write_run: WriteRun) -> None:
     assert "70.5 %" in text and text.count("69.2 %") == 2
     assert "Gaussian-DP mu 1.05, error of the fit 0.003" in text
     assert "guesses right at most 692 times in 1000" in printed(folder)
+
+
+def test_an_unfinished_run_says_what_is_hidden_and_which_caveat_is_not_known_yet(write_run: WriteRun) -> None:
+    folder = write_run(has_summary=False)
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace('dataset = "heart-disease"', 'dataset = "csv"'))
+    said = printed(folder)
+    assert "whether a record of yours was used or replaced by an empty one" in said
+    assert "which the figure does not cover, is recorded when the run ends" in said
+
+
+def test_a_bound_that_bounds_nothing_says_so(write_run: WriteRun) -> None:
+    said = printed(write_run(attacker=ATTACKER | {"coin_toss_accuracy": 0.99999}))
+    assert "may guess right every time: nothing is promised" in said and "1000 times" not in said
 
 
 def test_no_figure_claims_to_hold_for_a_reader_who_does_better(write_run: WriteRun) -> None:

@@ -61,10 +61,11 @@ def coin_toss(attacker: Mapping[str, Any], unit: str) -> str:
     right = read_number(attacker.get("coin_toss_accuracy"))
     if math.isnan(right):
         return ""
-    return (
-        f"If a coin toss decides whether {_used(unit)}, an attacker who knows all other data guesses right at most "
-        f"{right_of_1000(right)} times in 1000 (blind guessing: 500)"
-    )
+    often = right_of_1000(right)
+    guesses = f"guesses right at most {often} times in 1000 (blind guessing: 500)"
+    if often == 1000:
+        guesses = "may guess right every time: nothing is promised"
+    return f"If a coin toss decides whether {_used(unit)}, an attacker who knows all other data {guesses}"
 
 
 def right_of_1000(share: float) -> int:

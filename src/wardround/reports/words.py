@@ -36,7 +36,7 @@ OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does n
 
 def relation_text(run: RunResult) -> str:
     """Return what the neighbouring relation hides: empty where the run did not say."""
-    return hidden_words(str(run.facts.get("relation", "")), run.words.unit)
+    return hidden_words(str(run.stated.get("relation", "")), run.words.unit)
 
 
 def headline(run: RunResult) -> tuple[str, str]:
@@ -78,6 +78,11 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     lines = []
     if unit == "record":
         lines.append("A patient with several rows is protected less.")
+    if facts.get("own_statistics") is None and facts.get("dataset") == "csv":
+        lines.append(
+            "Whether hospitals standardised features by means and deviations of their own records, which the figure "
+            "does not cover, is recorded when the run ends."
+        )
     if facts.get("own_statistics"):
         lines.append(
             "Not covered are the means and deviations by which each hospital standardised its features: they are of "
@@ -99,7 +104,10 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
         lines.append("The run is not finished: a round under way is charged, and not in this figure.")
     lost = int(facts.get("num_rounds_lost", 0))
     if lost:
-        lines.append(f"Charged, and so counted, are {count_text(lost, 'round')} whose result the model does not have.")
+        verb = "is" if lost == 1 else "are"
+        lines.append(
+            f"Charged, and so counted, {verb} {count_text(lost, 'round')} whose result the model does not have."
+        )
     return tuple(lines)
 
 
