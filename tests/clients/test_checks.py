@@ -149,6 +149,14 @@ def test_a_known_forward_keeps_opacus_hooks_and_says_why():
     assert "every layer of the model is known to keep records apart" in chosen.reason
 
 
+def test_convolutions_are_run_by_record_unless_another_mode_is_asked_for():
+    def model():
+        return nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+
+    assert "it has convolutions" in check(model(), shape=(1, 6)).reason
+    assert [check(model(), shape=(1, 6), mode=mode).name for mode in ("auto", "hooks")] == ["per-record", "hooks"]
+
+
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [

@@ -6,6 +6,7 @@ What is left out on purpose: any mode that would depend on what a forward of a u
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from wardround.clients.forwards import unknown_because
 from wardround.errors import ConfigError
@@ -38,16 +39,21 @@ def choose_mode(asked: str, model: nn.Module, record_shape: tuple[int, ...]) -> 
         ConfigError: the mode that was asked for is for known forwards only.
     """
     unknown = unknown_because(model, record_shape, ghost=asked == "ghost")
-    if asked == "per-record" or (asked == "auto" and unknown):
-        why = f"its forward is not a known one: {unknown}" if unknown else "the settings ask for it"
-        return Mode("per-record", f"The model is run record by record (grad-sample-mode per-record), since {why}.")
+    by_record = "The model is run record by record (grad-sample-mode per-record), since"
+    if asked in ("auto", "per-record") and unknown:
+        return Mode("per-record", f"{by_record} its forward is not a known one: {unknown}.")
+    if asked == "per-record":
+        return Mode("per-record", f"{by_record} the settings ask for it.")
     if unknown:
         raise ConfigError(
             f'grad-sample-mode = "{asked}" is for models whose layers are known to keep records apart, and {unknown} '
             '([training] grad-sample-mode): set "auto" or "per-record", which runs every record by itself'
         )
+    if asked == "auto" and any(isinstance(module, _ConvNd) for module in model.modules()):
+        return Mode("per-record", f"{by_record} it has convolutions, which are faster so (any mode serves it).")
+    name = "hooks" if asked == "auto" else asked
     return Mode(
-        "hooks" if asked == "auto" else asked,
-        f"Gradients by record come from Opacus (grad-sample-mode {'hooks' if asked == 'auto' else asked}), since every "
-        "layer of the model is known to keep records apart.",
+        name,
+        f"Gradients by record come from Opacus (grad-sample-mode {name}), since every layer of the model is known to "
+        "keep records apart.",
     )
