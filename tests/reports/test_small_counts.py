@@ -133,6 +133,13 @@ def test_tables_hold_no_score_or_rate_that_tells_a_count_below_ten(tmp_path: Pat
     assert verify_run(finished.folder)[0] == []
 
 
+def test_a_rate_that_the_settings_give_to_all_is_shown() -> None:
+    config = small_config(training={"sample-rate": 0.25})
+    plan = plan_federation(config, [_profile("large", 100), _profile("tiny", 8)])
+    assert [row["sample_rate"] for row in plan.rows()] == [0.25, 0.25]
+    assert not any("batch-size" in note for note in plan_notes(plan))
+
+
 def test_a_description_hides_counts_shares_and_what_they_follow_from(tmp_path: Path) -> None:
     tables = _table(tmp_path, {"a": 140, "b": 15, "c": 6})
     config = FederationConfig(dataset="csv", path=tables["path"], target="sick", hospital_column="site")

@@ -15,7 +15,7 @@ from wardround.config import config_from_dict
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile, shown_count, shown_rate
+from wardround.rounds import HospitalProfile, shown_count
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
@@ -191,7 +191,7 @@ def _compared(
             "completed": int(name in released),
             "num_examples": shown_count(hospital.profile.num_train),
             "num_steps": entry.num_steps if entry else 0,
-            "sample_rate": shown_rate(entry.sample_rate, hospital.profile.num_train) if entry else None,
+            "sample_rate": plan.rate_to_show(entry.sample_rate, hospital.profile.num_train) if entry else None,
             "noise_multiplier": entry.noise_multiplier if entry else None,
             "epsilon": epsilons[name],
         }

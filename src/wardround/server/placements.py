@@ -12,7 +12,6 @@ from typing import Any
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.deltas import check_target_delta, delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
-from wardround.rounds import shown_rate
 from wardround.secagg import shape_of
 from wardround.server.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in
@@ -59,7 +58,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         )
     if cell is None:
         return tuple(notes)
-    if any(shown_rate(hospital.sample_rate, hospital.profile.num_train) is None for hospital in plan.hospitals):
+    if any(plan.rate_to_show(h.sample_rate, h.profile.num_train) is None for h in plan.hospitals):
         notes.append(
             "batch-size divided by a hospital's size is its sample rate, and its epsilon tells that rate: so "
             "hospitals of fewer than ten records show how many they have. With [training] sample-rate all have the same"

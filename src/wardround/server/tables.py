@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wardround.privacy.account import Account
-from wardround.rounds import Assignment, Evaluation, Execution, shown_count, shown_rate
+from wardround.rounds import Assignment, Evaluation, Execution, shown_count
 from wardround.server.plans import FederationPlan
 
 __all__ = ["hospital_rows", "mean_over_tests", "round_row"]
@@ -61,7 +61,9 @@ def hospital_rows(
                 "completed": int(name in executions),
                 "num_examples": shown_count(hospital.profile.num_train),
                 "num_steps": assignment.billed_steps if assignment else 0,
-                "sample_rate": shown_rate(assignment.billed_rate, hospital.profile.num_train) if assignment else None,
+                "sample_rate": plan.rate_to_show(assignment.billed_rate, hospital.profile.num_train)
+                if assignment
+                else None,
                 "noise_multiplier": assignment.noise_multiplier if assignment else None,
                 "epsilon": epsilons[name],
                 "loss": evaluation.loss if evaluation else None,
