@@ -80,8 +80,7 @@ def wardround_rounds(grid: Any, case: Case, folder: Path) -> Callable[[int], np.
 
 def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[int], np.ndarray]:
     """Return a function that sums a round as our round loop does: in the workers, where the engine has some."""
-    from wardround import arrays as exact
-    from wardround import wire
+    from wardround import exact_sums, wire
     from wardround.rounds import Assignment
     from wardround.server.sums import add_up
 
@@ -110,7 +109,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
         how = secure_sum(case, folder, round_number, drops) if secure else None
         replies, total = add_up(grid, messages, by_node, how)
         active = [reply.metadata.src_node_id for reply in replies if not reply.has_error()]
-        return exact.mean(total, sum(weights[node_id] for node_id in active), model)["weights"]
+        return exact_sums.mean(total, sum(weights[node_id] for node_id in active), model)["weights"]
 
     return run_round
 

@@ -119,7 +119,7 @@ def run_wardround(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[s
     from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
     from flwr.serverapp.strategy import FedAvg
 
-    from wardround.arrays import mean
+    from wardround.exact_sums import mean
     from wardround.simulations.nodes import SUM_WEIGHT, Node
     from wardround.simulations.ray_grid import RayGrid
     from wardround.wire import array_record, arrays_of

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import ArrayRecord
 from small_runs import small_config
 
-from wardround.leaves import GROUNDS, LEAVES_HOSPITAL, SENTENCES, fields_sent
+from wardround.leaves import GROUNDS, LEAVES_HOSPITAL, SENTENCES
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.runs import run
 
@@ -52,6 +52,8 @@ def test_every_field_has_grounds_with_a_meaning_and_a_sentence_of_its_own() -> N
         assert len(sentence.split()) > 2 and (name not in sentence or "-" not in name)
 
 
-def test_an_error_is_listed_where_there_was_one() -> None:
-    assert "error" in fields_sent(protocol="plain", task="classification", failed=True)
-    assert "error" not in fields_sent(protocol="plain", task="classification")
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.9])
+def test_the_text_of_an_error_is_listed_where_a_hospital_may_have_sent_one(tmp_path: Path, dropout_rate: float) -> None:
+    config = small_config(training={"num-rounds": 2}, simulation={"dropout-rate": dropout_rate})
+    summary = run(config, out=tmp_path / "run").summary
+    assert ("error" in summary["leaves_hospital"]) == bool(summary["left_out"]) == bool(dropout_rate)

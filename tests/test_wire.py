@@ -14,6 +14,7 @@ from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.datasets import load_federation
 from wardround.errors import ProtocolError
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
 from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
@@ -71,9 +72,9 @@ def test_a_reply_carries_nothing_that_is_not_on_the_list(kind: str, replies: dic
         # Counts and scores only: no list of them, which could be one for each record.
         if not isinstance(record, ArrayRecord):
             assert all(isinstance(v, int | float | str) or key == "input-shape" for key, v in record.items())
-    assert keys <= set(wire.LEAVES_HOSPITAL)
+    assert keys <= set(LEAVES_HOSPITAL)
     grounds = {"charged", "public by decision", "independent of the data", "simulation only"}
-    assert set(wire.LEAVES_HOSPITAL.values()) <= grounds
+    assert set(LEAVES_HOSPITAL.values()) <= grounds
     expected = {"query.profile": {wire.PROFILE}, "evaluate": {wire.METRICS}}
     assert set(content) - {wire.ARRAYS} <= expected.get(kind, {wire.METRICS})
     assert (wire.ARRAYS in content) == (kind == "train")
@@ -85,7 +86,7 @@ def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) 
     protocol = (Advertisement, Shares, Confirmation, UnmaskShares)
     sent |= {item.name.replace("_", "-") for kind in protocol for item in fields(kind)}
     # An error is a reply of Flower's own kind; the tests of failing hospitals see its text.
-    assert set(wire.LEAVES_HOSPITAL) - {"error"} <= sent
+    assert set(LEAVES_HOSPITAL) - {"error"} <= sent
 
 
 def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from wardround.config import Config, SimulationConfig, config_to_toml
-from wardround.streams import SeededSource, Source, SystemSource, digest_of
+from wardround.digests import digest_of
+from wardround.streams import SeededSource, Source, SystemSource
 
 __all__ = ["code_digests", "decisive", "job_digest", "settings_digest", "source_of"]
 

@@ -79,15 +79,15 @@ SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sen
 """The same fields in words for people."""
 
 
-def fields_sent(*, protocol: str, task: str, failed: bool = False) -> dict[str, str]:
+def fields_sent(*, protocol: str, task: str, failed: bool) -> dict[str, str]:
     """Return the fields that a run's replies carried, with their grounds.
 
     Args:
         protocol: "plain", "secure-sum" or "secagg+"; keys and shares travel with the last alone.
         task: "classification" or "regression", which has no AUC.
-        failed: whether a hospital reported an error.
+        failed: whether a hospital may have reported an error.
 
-    >>> "sealing-key" in fields_sent(protocol="plain", task="regression")
+    >>> "sealing-key" in fields_sent(protocol="plain", task="regression", failed=False)
     False
     """
     left_out = set() if protocol == "secagg+" else set(_SECURE_SUM)

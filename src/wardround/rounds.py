@@ -3,7 +3,6 @@
 Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledger in `privacy`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
@@ -14,24 +13,18 @@ __all__ = [
     "Execution",
     "HospitalProfile",
     "check_execution",
-    "shown_count",
-    "shown_rate",
-    "shown_share",
-    "shown_total",
 ]
-
-_SMALLEST_COUNT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalProfile:
-    """What the server knows of a hospital before the first round; public by decision.
+    """What the server knows of a hospital before the first round; public by decision unless it says otherwise.
 
     Attributes:
         hospital_id: name, unique in the federation.
         num_train: training records (>= 1).
         num_test: test records (>= 0).
-        fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
+        fingerprint: sha256 hex digest of the training data, which ties ledger entries to it. Simulation only.
         majority_accuracy: accuracy on the test records of always answering the training majority class, in [0, 1];
             for regression the r2 of always answering the training mean. Simulation only.
         task: classification or regression.
@@ -195,46 +188,3 @@ def check_execution(assignment: Assignment, execution: Execution) -> None:
                 f"hospital {assignment.hospital_id} executed {name} = {done} in round {assignment.round_number}, "
                 f"but {value} was planned and charged: its update is refused"
             )
-
-
-def shown_count(count: int) -> int | str:
-    """Return a number of people as others may read it: "<10" below 10, where it could point at single ones.
-
-    >>> shown_count(130), shown_count(9)
-    (130, '<10')
-    """
-    return count if count >= _SMALLEST_COUNT else f"<{_SMALLEST_COUNT}"
-
-
-def shown_total(counts: Iterable[float | str]) -> str:
-    """Return a sum of counts, some of which may not be shown: then of the others, "or more", so that none follows.
-
-    >>> shown_total([130, 20]), shown_total([130, "<10"]), shown_total(["<10", "<10"])
-    ('150', '130 or more', 'not shown')
-    """
-    known = list(counts)
-    shown = [float(count) for count in known if not isinstance(count, str)]
-    if len(shown) == len(known):
-        return f"{sum(shown):,.0f}"
-    return f"{sum(shown):,.0f} or more" if shown else "not shown"
-
-
-def shown_rate(rate: float | None, count: int | str) -> float | None:
-    """Return a sample rate unless it tells a count that is not shown: below 1 it is a batch divided by the count.
-
-    >>> shown_rate(0.25, 128), shown_rate(1.0, 4), shown_rate(0.5, 8)
-    (0.25, 1.0, None)
-    """
-    is_shown = rate == 1.0 or not isinstance(shown_count(count) if isinstance(count, int) else count, str)
-    return rate if is_shown else None
-
-
-def shown_share(share: float, count: int) -> float | None:
-    """Return a share of so many people unless those it counts, or the others, are fewer than 10.
-
-    >>> shown_share(0.6, 50), shown_share(0.9, 50), shown_share(1.0, 50)
-    (0.6, None, None)
-    """
-    if share != share:
-        return None
-    return share if min(round(share * count), round((1 - share) * count)) >= _SMALLEST_COUNT else None

@@ -16,13 +16,12 @@ SFC64 (Doty-Humphrey 2010).
 
 import hashlib
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from wardround.digests import digest_of
 
 __all__ = [
     "Draw",
@@ -33,8 +32,6 @@ __all__ = [
     "Source",
     "SystemKey",
     "SystemSource",
-    "array_digest",
-    "digest_of",
     "stream",
 ]
 
@@ -157,29 +154,6 @@ class SystemSource:
 
 Key = SeededKey | SystemKey
 Source = SeededSource | SystemSource
-
-
-def digest_of(*parts: bytes) -> bytes:
-    """Return the sha256 of a sequence of bytes, 32 bytes; each is told apart from its neighbours by its length.
-
-    >>> digest_of(b"ab", b"c") == digest_of(b"a", b"bc")
-    False
-    """
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
-
-
-def array_digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the sha256 of named arrays, 32 bytes: names, dtypes, shapes and values, in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(digest_of(name.encode(), array.dtype.str.encode(), repr(np.shape(arrays[name])).encode()))
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.digest()
 
 
 def _release(draw: Draw) -> Draw:

@@ -23,7 +23,6 @@ __all__ = [
     "ARRAYS",
     "ASSIGNMENT",
     "CONFIG",
-    "LEAVES_HOSPITAL",
     "METRICS",
     "NUM_EXAMPLES",
     "PROFILE",

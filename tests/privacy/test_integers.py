@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import chisquare, norm, skellam
 
-from wardround.arrays import FixedSum, accumulate_residues
 from wardround.errors import ConfigError, UpdateError
+from wardround.exact_sums import FixedSum, accumulate_residues
 from wardround.privacy.integers import MODULUS, from_residues, round_within, skellam_share, to_residues
 from wardround.privacy.skellam import norm_bound_squared
 

@@ -18,6 +18,7 @@ from wardround.clients.profiles import hospital_profile
 from wardround.clients.training import HospitalTensors
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import parameters_of
 from wardround.privacy.accounting import Phase, headline_epsilon
 from wardround.privacy.integers import round_within
@@ -224,7 +225,8 @@ def test_what_the_client_releases_is_what_the_bounds_above_are_of():
         moves = released_by_the_client(hospital, 150)
         for other, believed in pair.items():
             match = stats.kstest(moves, Released(believed, STEPS).below).pvalue
-            assert match > 1e-3 if name == other else match < 1e-4, (name, other, match)
+            # Whatever noise the code of the day draws: the right law fails once in 10^6, a wrong one is below 10^-25.
+            assert match > 1e-6 if name == other else match < 1e-12, (name, other, match)
 
 
 def asked_of(
@@ -252,9 +254,7 @@ def asked_of(
         (reply,) = grid.send_and_receive([wire.with_assignment(message, assignment)])
         facts = dataclasses.asdict(wire.read_execution(reply, assignment.hospital_id))
         executed[assignment.hospital_id] = {
-            key: value
-            for key, value in facts.items()
-            if wire.LEAVES_HOSPITAL[key.replace("_", "-")] != "simulation only"
+            key: value for key, value in facts.items() if LEAVES_HOSPITAL[key.replace("_", "-")] != "simulation only"
         }
     return {assignment.hospital_id: assignment for assignment in assignments}, executed
 

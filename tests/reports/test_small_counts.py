@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from small_runs import small_config
+from small_runs import profiles_of, small_config
 from test_claims import printed
 from test_report import text_of
 
@@ -18,11 +18,11 @@ from wardround.datasets import describe, load_federation
 from wardround.reports import print_plan, write_report
 from wardround.reports.data_tables import print_description, shown_description
 from wardround.reports.folder import read_run
-from wardround.rounds import HospitalProfile, shown_rate, shown_share, shown_total
 from wardround.server.placements import plan_notes
 from wardround.server.planning import plan_federation
 from wardround.server.verify import verify_run
 from wardround.simulations.runs import run
+from wardround.small_counts import shown_rate, shown_share, shown_total
 
 SIZES = {"Cleveland": 199, "Hungary": 172, "Tiny": 7}
 
@@ -73,31 +73,18 @@ def test_sums_rates_and_shares() -> None:
     assert shown_share(0.5, 18) is None and shown_share(0.5, 20) == 0.5
 
 
-def _profile(name: str, size: int) -> HospitalProfile:
-    return HospitalProfile(
-        hospital_id=name,
-        num_train=size,
-        num_test=5,
-        fingerprint="0" * 64,
-        majority_accuracy=0.5,
-        task="classification",
-        input_shape=(3,),
-        num_outputs=2,
-    )
-
-
 def test_a_plan_hides_the_rate_that_is_a_batch_divided_by_the_size() -> None:
     config = small_config(training={"sample-rate": None, "batch-size": 4})
-    plan = plan_federation(config, [_profile("large", 100), _profile("tiny", 8)])
+    plan = plan_federation(config, profiles_of([100, 8]))
     rows = plan.rows()
     # The same epsilon can't be shown without it, so that is said, and of nobody by name.
     (note,) = (note for note in plan_notes(plan) if "batch-size" in note)
-    assert "sample-rate" in note and "tiny" not in note
+    assert "sample-rate" in note and plan.names[1] not in note
     assert [(row["num_examples"], row["sample_rate"]) for row in rows] == [(100, 0.04), ("<10", None)]
     console = Console(file=io.StringIO(), width=100)
     print_plan(rows, console)
     assert isinstance(console.file, io.StringIO)
-    assert re.search(r"tiny +<10 ", console.file.getvalue()) and "0.5" not in console.file.getvalue()
+    assert re.search(r"hospital-001 +<10 ", console.file.getvalue()) and "0.5" not in console.file.getvalue()
 
 
 def _table(tmp_path: Path, sizes: dict[str, int]) -> dict[str, Any]:
@@ -135,7 +122,7 @@ def test_tables_hold_no_score_or_rate_that_tells_a_count_below_ten(tmp_path: Pat
 
 def test_a_rate_that_the_settings_give_to_all_is_shown() -> None:
     config = small_config(training={"sample-rate": 0.25})
-    plan = plan_federation(config, [_profile("large", 100), _profile("tiny", 8)])
+    plan = plan_federation(config, profiles_of([100, 8]))
     assert [row["sample_rate"] for row in plan.rows()] == [0.25, 0.25]
     assert not any("batch-size" in note for note in plan_notes(plan))
 

@@ -3,13 +3,13 @@
 import numpy as np
 from scipy import stats
 
-from wardround.secagg import Terms, digest_of, hospital, server, simulated_site
+from wardround.secagg import Terms, hospital, sent_digest, server, simulated_site
 from wardround.secagg.masks import add_masks
 from wardround.secagg.members import members_of
 from wardround.secagg.records import STAGES
 from wardround.secagg.shamir import combine
 
-MODEL = digest_of({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.1})
+MODEL = sent_digest({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.1})
 
 
 def terms_of(min_survivors=2, max_colluding=0, **changes):

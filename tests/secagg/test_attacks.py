@@ -10,7 +10,7 @@ import pytest
 from round_driver import MODEL, Round, looks_random, summed, terms_of
 
 from wardround.errors import CohortError, ProtocolError
-from wardround.secagg import digest_of, hospital, server, shape_of
+from wardround.secagg import hospital, sent_digest, server, shape_of
 from wardround.secagg.keys import agree, new_private_key, public_key, sign
 from wardround.secagg.masks import add_masks
 from wardround.secagg.members import advertised_text, members_of
@@ -318,8 +318,8 @@ def test_terms_can_not_be_swapped_for_others_after_keys_were_advertised(stage):
 
 def test_a_victim_that_is_sent_another_model_is_not_masked_together_with_the_others():
     """Were all others to return zeros, as a model with dead units makes them, the sum would be the victim's update."""
-    dead = digest_of({"weight": np.full(3, -1e9, np.float32)}, {"learning-rate": 0.1})
-    still = digest_of({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.0})
+    dead = sent_digest({"weight": np.full(3, -1e9, np.float32)}, {"learning-rate": 0.1})
+    still = sent_digest({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.0})
     round_ = Round(4, 3).play("share")
     request = server.mask_requests(round_.members, round_.shares)["h00"]
     for other in (dead, still):

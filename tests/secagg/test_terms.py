@@ -8,7 +8,7 @@ import pytest
 from round_driver import MODEL, terms_of
 
 from wardround.errors import CohortError, ProtocolError
-from wardround.secagg import digest_of, shape_of
+from wardround.secagg import sent_digest, shape_of
 
 SHAPES = [
     (shape_of(n, m, c), n, m, c)
@@ -74,13 +74,13 @@ def test_a_models_digest_tells_values_names_types_shapes_and_settings_apart():
         {"c": arrays["a"], "b": arrays["b"]},
     ]
     settings = [{"rate": 0.1}, {"rate": 0.2}, {"rate": "0.1"}, {}, {"other": 0.1}]
-    digests = {digest_of(changed, settings[0]) for changed in [arrays, *others]}
-    digests |= {digest_of(arrays, changed) for changed in settings}
+    digests = {sent_digest(changed, settings[0]) for changed in [arrays, *others]}
+    digests |= {sent_digest(arrays, changed) for changed in settings}
     assert len(digests) == 10
     backwards = dict(reversed(arrays.items()))
-    assert digest_of(backwards, settings[0]) == digest_of(arrays, settings[0])
+    assert sent_digest(backwards, settings[0]) == sent_digest(arrays, settings[0])
     strided = {**arrays, "a": np.arange(8, dtype=np.float32)[::2] / 2}
-    assert digest_of(strided, settings[0]) == digest_of(arrays, settings[0])
+    assert sent_digest(strided, settings[0]) == sent_digest(arrays, settings[0])
     assert len(MODEL) == 32
 
 

@@ -69,6 +69,18 @@ def _raise_in(monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseExcep
     monkeypatch.setattr(owner, name, failing)
 
 
+def _interrupted(strategy: str, where: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Press Ctrl-C somewhere in a run, check that the folder is in order, and return its summary."""
+    with monkeypatch.context() as patch:
+        _raise_in(patch, where, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(_config(strategy), out=folder)
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert verify_run(folder)[0] == []
+    return summary
+
+
 _BETWEEN = ("before charge", "after commit", "after append")
 _WITHIN = ("after charge", "in training", "before checkpoint", "after checkpoint")
 
@@ -84,15 +96,9 @@ def test_interrupted_between_rounds_and_resumed_ends_in_the_same_bits(
     strategy: str, where: str, uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, folder = uninterrupted(strategy), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        _raise_in(patch, where, KeyboardInterrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(_config(strategy), out=folder)
+    interrupted = _interrupted(strategy, where, folder, monkeypatch)
     charged = charges_of(folder, "planned")
     assert len(charged) == 3 * (_ROUND - 1 if where == "before charge" else _ROUND)
-    interrupted = json.loads((folder / "summary.json").read_text())
-    assert interrupted["status"] == "interrupted"
-    assert verify_run(folder)[0] == []
 
     resumed = resume(folder)
     assert results_of(folder) == results_of(whole)
@@ -115,13 +121,7 @@ def test_interrupted_within_a_round_and_resumed_is_another_release_that_is_paid_
     strategy: str, where: str, uninterrupted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, folder = uninterrupted(strategy), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        _raise_in(patch, where, KeyboardInterrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(_config(strategy), out=folder)
-    interrupted = json.loads((folder / "summary.json").read_text())
-    assert interrupted["status"] == "interrupted"
-    assert verify_run(folder)[0] == []
+    _interrupted(strategy, where, folder, monkeypatch)
 
     resumed = resume(folder).summary
     assert (resumed["status"], resumed["num_rounds"]) == ("done", 8)

@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load_file
 from small_runs import profiles_of, small_config
 
-from wardround.arrays import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
 from wardround.clients.updates import release_update
 from wardround.config import Config
 from wardround.errors import ConfigError
+from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
 from wardround.privacy.clipping import COUNT_NAME, next_clip
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import Assignment

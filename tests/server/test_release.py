@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from wardround.arrays import FixedSum, accumulate, accumulate_residues
-from wardround.clients.updates import masked_sum, release_update
+from wardround.clients.updates import noisy_residues, release_update
 from wardround.errors import UpdateError
+from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
 from wardround.privacy.clipping import COUNT_NAME, centred_count
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.rounds import Assignment
@@ -67,7 +67,7 @@ def summed(tasks, updates):
             arrays, _ = release_update(before, after, task, noise=noise, rounding=rounding)
         elif task.placement == "distributed":
             steps = np.rint(flat(update) * task.scaled_norm / CLIP).astype(np.int64)
-            arrays, _ = masked_sum(steps, update, task, noise)
+            arrays, _ = noisy_residues(steps, update, task, noise)
         else:
             arrays = update
         if task.placement == "distributed":
@@ -83,8 +83,8 @@ def released(tasks, updates=None, answered=None, *, learning_rate=1.0, model=Non
     return release_sum(
         zeros() if model is None else model,
         summed(answered, updates),
-        tasks,
         answered,
+        assignments=tasks,
         learning_rate=learning_rate,
         source=SeededSource(seed=99, job=b""),
     )
@@ -220,7 +220,7 @@ def test_the_counts_noise_is_its_own_share_of_the_bill():
             count = {COUNT_NAME: centred_count(within=True, max_norm=CLIP)}
             accumulate(total, {"w": np.zeros(2)} | count, task.weight)
         source = SeededSource(seed=seed, job=b"")
-        result = release_sum({"w": np.zeros(2)}, total, tasks, tasks, learning_rate=1.0, source=source)
+        result = release_sum({"w": np.zeros(2)}, total, tasks, assignments=tasks, learning_rate=1.0, source=source)
         counts.append(result.arrays["w"][0])
     assert np.std(counts) == pytest.approx(NOISE * tasks[0].sensitivity / 2, rel=0.06)
 
@@ -230,4 +230,4 @@ def test_a_sum_of_other_names_or_shapes_is_refused():
     total = summed(tasks, [zeros(), zeros()])
     total["other"] = total.pop("b")
     with pytest.raises(UpdateError, match="parameter b is missing"):
-        release_sum(zeros(), total, tasks, tasks, learning_rate=1.0, source=SeededSource(seed=0, job=b""))
+        release_sum(zeros(), total, tasks, assignments=tasks, learning_rate=1.0, source=SeededSource(seed=0, job=b""))

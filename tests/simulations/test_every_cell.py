@@ -23,6 +23,7 @@ from wardround import wire
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
 from wardround.errors import ConfigError
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.ledger import open_ledger
@@ -175,13 +176,13 @@ def test_nothing_leaves_a_hospital_that_is_not_on_the_list(
     monkeypatch.setattr(LocalTrainer, "train", watched)
     monkeypatch.setattr(SimulatedGrid, "send_and_sum", listening)
     run(settings(unit, placement, adaptive), out=tmp_path / "run")
-    assert seen <= set(wire.LEAVES_HOSPITAL)
+    assert seen <= set(LEAVES_HOSPITAL)
     assert arrays - parameters == ({COUNT_NAME} if adaptive else set())
     assert "arrays" not in seen  # only their sum reached the server
 
 
 def test_a_reply_with_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shorter = {key: value for key, value in wire.LEAVES_HOSPITAL.items() if key != "num-scrubbed"}
+    shorter = {key: value for key, value in LEAVES_HOSPITAL.items() if key != "num-scrubbed"}
     monkeypatch.setattr(wire, "LEAVES_HOSPITAL", shorter)
     with pytest.raises(Exception, match="num-scrubbed must not leave a hospital"):
         run(settings("record", "central"), out=tmp_path / "run")

@@ -10,8 +10,8 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedMedian, FedProx, FedYogi, Strategy
 from toy_hospital import ENGINES, NODE_IDS, federation, initial_arrays, make_app, messages
 
-from wardround.arrays import mean
 from wardround.errors import CohortError, ConfigError, ProtocolError, WardroundError
+from wardround.exact_sums import mean
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 from wardround.wire import array_record, arrays_of

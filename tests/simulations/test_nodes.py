@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
 
-from wardround.arrays import mean
+import wardround
+from wardround.exact_sums import mean
 from wardround.simulations.flower_internals import give_id, take_identity
 from wardround.simulations.nodes import Node, NodeRunner, share_out
 from wardround.wire import array_record
@@ -146,7 +147,8 @@ NodeRunner(lambda: app, federation()[:1], {}, num_threads=3).run([m for m in sen
 print(os.environ["OMP_NUM_THREADS"], "MKL_NUM_THREADS" in os.environ)
 """
     environment = {key: value for key, value in os.environ.items() if key != "MKL_NUM_THREADS"}
-    environment |= {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parent)}
+    places = (Path(__file__).parent, Path(wardround.__file__).parents[1])  # of this file, and of the package under test
+    environment |= {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, places))}
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )

@@ -15,6 +15,7 @@ from own_strategies import Counting, CountingSums
 from wardround import wire
 from wardround.clients.secagg import SecAggMod
 from wardround.errors import ConfigError, ProtocolError
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.secagg import Roster, Site, new_site_key, simulated_roster, simulated_site, write_roster
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
@@ -201,7 +202,7 @@ def test_the_server_gets_uniform_words_and_no_metric() -> None:
         assert abs(high - 2500).max() < 6 * 2500**0.5
     for content in grid.contents:
         for record in content.values():
-            assert isinstance(record, ArrayRecord) or set(record) <= set(wire.LEAVES_HOSPITAL)
+            assert isinstance(record, ArrayRecord) or set(record) <= set(LEAVES_HOSPITAL)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from wardround import wire
 from wardround.clients.assignments import check_assignment
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
+from wardround.clients.held_model import fresh_copy
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.secagg import SecAggMod, site_from_context, weight_in_metrics
 from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -23,6 +24,7 @@ from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
 from wardround.identity import source_of
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model
 from wardround.privacy.schedules import schedule_of
 from wardround.secagg import Site, simulated_site
@@ -104,7 +106,7 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
         return schedule_of(config, int(weight_in_metrics(message, reply))).weight
 
     # What may leave was picked by `execution_reply`.
-    return [SecAggMod(site_of, weight_of=weight_of, keep_metrics=wire.LEAVES_HOSPITAL)]
+    return [SecAggMod(site_of, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
 
 
 def _is_real(context: Context) -> bool:
@@ -158,9 +160,15 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
         seed=config.federation.seed,
         private=config.privacy.placement != "none",
     )
+    # What a module's own way of being copied makes of it is what is checked.
+    model = fresh_copy(model)
     mode = check_training(config, federation, model)
     source = source_of(config, is_real=is_real)
-    return LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=mode is not None)
+    protects = mode is not None
+    trainer = LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=protects)
+    if protects:
+        trainer.mode_for(federation.input_shape)  # refuses now what it would refuse once it is charged
+    return trainer
 
 
 def _hospital(federation: Federation, context: Context) -> HospitalData:

@@ -40,6 +40,7 @@ def check_training(config: Config, federation: Federation, model: nn.Module) -> 
     if config.privacy.placement == "none":
         return None
     check_unwatched()
+    _check_precision(model)
     with torch.random.fork_rng(devices=[]), quiet_hooks():
         torch.manual_seed(0)
         features, labels = _extremes(federation)
@@ -56,6 +57,16 @@ def check_training(config: Config, federation: Federation, model: nn.Module) -> 
             )
         _compare(mode.name, _probe(model), features, labels, loss)
     return mode
+
+
+def _check_precision(model: nn.Module) -> None:
+    """Refuse what the proof of the clipped sum is not of (see `clipped_sums`)."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            raise ConfigError(
+                f"the model's parameter {name} is {str(parameter.dtype).removeprefix('torch.')} and must be float32, "
+                "for which clipping is proved: call .float() on the model in its factory ([model] name)"
+            )
 
 
 def _extremes(federation: Federation) -> tuple[Tensor, Tensor]:

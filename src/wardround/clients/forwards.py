@@ -72,6 +72,8 @@ _GLOBAL_HOOKS = (
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
+_PLAIN_ATTRIBUTES = vars(nn.Module())
+_SCALARS = (bool, int, float, str, type(None))
 _NUM_PROBES = 7
 
 
@@ -88,7 +90,7 @@ def unknown_because(model: nn.Module, record_shape: tuple[int, ...], *, ghost: b
         ghost: also refuse what makes the norms of ghost clipping inexact.
     """
     seen: set[int] = set()
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in _every_part(model):
         where = f"{name or 'the model'} ({type(module).__name__})"
         if reason := _unlisted(module):
             return f"{where} {reason}"
@@ -121,8 +123,17 @@ def check_unwatched() -> None:
         )
 
 
+def _every_part(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the module and all parts that it will call: from where it looks them up, and not by asking it."""
+    yield name, module
+    for key, part in module._modules.items():
+        if part is not None:
+            yield from _every_part(part, f"{name}.{key}" if name else key)
+
+
 def _unlisted(module: nn.Module) -> str | None:
-    if type(module) not in _KNOWN or not type(module._modules) is type(module._parameters) is dict:
+    # By identity: a class can be equal to any other that it likes.
+    if not any(type(module) is kind for kind in _KNOWN):
         return "is not on the list of layers that are known to keep records apart"
     if overridden := sorted(set(vars(module)) & set(dir(type(module)))):
         return f"has {overridden[0]} replaced on the instance"
@@ -133,9 +144,21 @@ def _unlisted(module: nn.Module) -> str | None:
     for setting, value in vars(module).items():
         if setting in _SETTINGS and value != _SETTINGS[setting]:
             return f"has {setting} = {value!r}"
-        if not setting.startswith("_") and type(value) not in (bool, int, float, str, tuple, type(None)):
+        if not _is_plain(setting, value):
             return f"has an object for {setting}"
     return None
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Return whether an attribute is what torch puts there, or numbers and texts: nothing with code of its own.
+
+    A copy of a module is made by what its attributes say (`__deepcopy__`, or an object that has one).
+    """
+    if name in ("_parameters", "_modules"):
+        return type(value) is dict
+    if name in _PLAIN_ATTRIBUTES and name != "training":
+        return type(value) is type(_PLAIN_ATTRIBUTES[name]) and value == _PLAIN_ATTRIBUTES[name]
+    return type(value) in _SCALARS or (type(value) in (tuple, list) and all(type(part) in _SCALARS for part in value))
 
 
 def _odd_parameter(parameter: nn.Parameter, used_before: bool) -> str | None:
@@ -143,6 +166,8 @@ def _odd_parameter(parameter: nn.Parameter, used_before: bool) -> str | None:
         return "is used twice"
     if type(parameter) is not nn.Parameter or parameter.layout != torch.strided or not parameter.is_leaf:
         return "is no plain parameter"
+    if any(name.startswith("__") for name in vars(parameter)):
+        return "says how it is copied"
     if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
         return "has hooks"
     return None
@@ -152,8 +177,13 @@ def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str |
     """Follow the shapes of a batch through a model of listed layers, without numbers, and check each layer's."""
     found: list[str] = []
     handles = []
+    shapes: dict[int, torch.Size] = {}
 
     def look(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        shapes[id(module)] = output.shape
+        if isinstance(module, ResidualBlock) and shapes[id(module.body)] != shapes[id(module.shortcut)]:
+            # They would be spread over each other's dimensions, the records' among them.
+            found.append("a ResidualBlock adds outputs of different shapes")
         found.extend(f"a {type(module).__name__} {reason}" for reason in _misuses(module, given[0], output, ghost))
 
     try:

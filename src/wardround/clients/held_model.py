@@ -67,7 +67,8 @@ class HeldModel:
             ConfigError: not as the settings ask.
         """
         if record_shape not in self._modes:
-            self._modes[record_shape] = choose_mode(self._asked, self._pristine, record_shape)
+            # Of the very module that is trained, not of one that it was copied from.
+            self._modes[record_shape] = choose_mode(self._asked, self.now, record_shape)
         return self._modes[record_shape]
 
     def begin(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, *, whole_batches: bool) -> None:

@@ -74,6 +74,8 @@ def _check_operation(node: Node, *, writes: bool) -> None:
         raise refused(f"it draws with {name}, whose number of draws may depend on a record")
     if writes and name.startswith(("as_strided", "_reshape_alias")):
         raise refused("it reads memory by strides, past what belongs to the record (as_strided, or a write to a part)")
+    if name.startswith(("resize", "set_")):
+        raise refused(f"it takes other memory than its tensors have, which may hold another record ({name})")
     if name.startswith(("empty", "new_empty")) and operation._schema.name not in _EMPTY:
         raise refused(f"it reads memory that was not written to ({name})")
 

@@ -18,9 +18,9 @@ from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from wardround import wire
-from wardround.arrays import check_alike
 from wardround.errors import ConfigError, ProtocolError, UpdateError
-from wardround.secagg import Site, Terms, digest_of, hospital, read_site
+from wardround.exact_sums import check_alike
+from wardround.secagg import Site, Terms, hospital, read_site, sent_digest
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
@@ -135,7 +135,7 @@ class SecAggMod:
     ) -> Message:
         name, record = _one_array_record(message.content)
         sent = wire.arrays_of(record)
-        told = digest_of(sent, wire.told_to_all(message))
+        told = sent_digest(sent, wire.told_to_all(message))
         memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
         # Before training: these masks are for this message alone, whatever becomes of it.
         site.claim(terms.session, "mask")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wardround.streams import array_digest
+from wardround.digests import array_digest
 
 __all__ = ["HospitalTensors"]
 

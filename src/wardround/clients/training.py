@@ -1,17 +1,12 @@
 """Local training of one hospital for one round, as assigned, and what was really executed.
 
-One `LocalTrainer` serves every hospital of a process: one model, whose parameters are overwritten at the start of a
-round. A model whose forward is its own is run as a program of one record, which its code is no part of; where no
-record is protected, as a fresh copy of what it was before any data. What is left out on purpose: any accounting (the
-server charges the assignment before it is sent) and any state kept between rounds (the local optimizer starts afresh,
-so that a resumed run goes on as an uninterrupted one).
+One `LocalTrainer` serves every hospital of a process; how its model carries nothing from one to the next is told in
+`held_model`. What is left out on purpose: any accounting (the server charges the assignment before it is sent), and any
+state kept between rounds (the local optimizer starts afresh, so that a resumed run goes on as an uninterrupted one).
 """
 
-import json
-import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import torch
@@ -24,8 +19,9 @@ from wardround.clients.held_model import HeldModel
 from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode
 from wardround.clients.programs import RecordProgram
+from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
-from wardround.clients.updates import masked_sum, release_update
+from wardround.clients.updates import noisy_residues, release_update
 from wardround.config import TrainingConfig
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
@@ -33,7 +29,7 @@ from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment, Execution, check_execution
-from wardround.streams import Draw, Key, Source, array_digest
+from wardround.streams import Draw, Key, Source
 
 _Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
 
@@ -46,10 +42,10 @@ class LocalTrainer:
     def __init__(
         self, model: nn.Module, training: TrainingConfig, *, task: str, source: Source, protects_records: bool = True
     ) -> None:
-        """Keep the model and the settings.
+        """Copy the model and keep the settings.
 
         Args:
-            model: fit for per-record gradients; its parameters are overwritten by every training.
+            model: as it was built; it is copied, and stays as it is.
             training: optimizer, learning rate, mode, device.
             task: classification (cross-entropy) or regression (squared error).
             source: of what a release draws: batches, noise, rounding and a model's own dropout.
@@ -60,9 +56,8 @@ class LocalTrainer:
         """
         self.device = resolve_device(training.device)
         self._training = training
-        self._source = source
+        self._keys = ReleaseKeys(source, self.device)
         self._loss = loss_per_record(task)
-        self._hashed: tuple[Any, bytes, Any] | None = None
         self._held = HeldModel(
             model,
             device=self.device,
@@ -111,7 +106,7 @@ class LocalTrainer:
         started = time.perf_counter()
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        key = self._key(arrays, tensors, assignment, proximal_mu)
+        key = self._keys.key(arrays, tensors, assignment, proximal_mu)
         self._held.begin(arrays, tensors, whole_batches=self._is_plain(assignment))
         sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -184,7 +179,7 @@ class LocalTrainer:
         sums = {name: tensor.cpu().numpy() for name, tensor in zip(names, optimizer.gradient_sum, strict=True)}
         if isinstance(optimizer, RoundedSum):
             noise = key.generator(Draw.NOISE)
-            sums, drawn = masked_sum(optimizer.integer_sum, sums, assignment, noise)
+            sums, drawn = noisy_residues(optimizer.integer_sum, sums, assignment, noise)
             counts |= drawn
         return sums, counts
 
@@ -283,41 +278,12 @@ class LocalTrainer:
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - start, alpha=proximal_mu)
 
-    def _model_digest(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment) -> bytes:
-        """Return the digest of the model, taken once a round where hospitals are given the same read-only memory."""
-        memory = [(name, array.__array_interface__, array.dtype.str) for name, array in sorted(arrays.items())]
-        where = (assignment.round_number, assignment.attempt, memory)
-        if self._hashed is None or self._hashed[0] != where or any(a.flags.writeable for a in arrays.values()):
-            # The arrays are kept with it: their memory can't become another model's.
-            self._hashed = (where, array_digest(arrays), dict(arrays))
-        return self._hashed[1]
-
-    def _key(
-        self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
-    ) -> Key:
-        """Return the key of what is about to be released, over everything that it will be a function of."""
-        told = [asdict(assignment), proximal_mu, *_processor(self.device)]
-        return self._source.key(
-            self._model_digest(arrays, assignment),
-            tensors.train_digest,
-            json.dumps(told, sort_keys=True).encode(),
-            round_number=assignment.round_number,
-            attempt=assignment.attempt,
-            hospital_id=assignment.hospital_id,
-        )
-
 
 def resolve_device(name: str) -> torch.device:
     """Return the torch device for cpu, cuda or auto (cuda where there is one)."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def _processor(device: torch.device) -> list[Any]:
-    """Return what picks the kernels, whose sums differ in their last bits."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return [device.type, name, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
 
 
 def _mean_loss(losses: list[Tensor]) -> float:

@@ -16,7 +16,7 @@ from wardround.privacy.integers import round_within, skellam_share, to_residues
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
 
-__all__ = ["masked_sum", "release_update"]
+__all__ = ["noisy_residues", "release_update"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -54,7 +54,7 @@ def release_update(
         flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)
         steps = flat * (assignment.contribution * assignment.scaled_norm / sensitivity)
         bound = norm_bound_squared(assignment.scaled_norm, assignment.dimension)
-        arrays, drawn = masked_sum(round_within(steps, bound, rounding)[0], clipped, assignment, noise)
+        arrays, drawn = noisy_residues(round_within(steps, bound, rounding)[0], clipped, assignment, noise)
         return arrays, counts | drawn
     stddev = assignment.noise_multiplier * sensitivity
     noisy = {
@@ -66,7 +66,7 @@ def release_update(
     return noisy, counts | {"num_noise_draws": 1, "noise_multiplier": stddev / sensitivity}
 
 
-def masked_sum(
+def noisy_residues(
     integers: NDArray[np.int64], like: Mapping[str, NDArray[Any]], assignment: Assignment, noise: np.random.Generator
 ) -> tuple[Arrays, dict[str, Any]]:
     """Return the integers with the hospital's share of the noise as residues, and the noise multiplier it drew for.

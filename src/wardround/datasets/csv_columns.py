@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import DataError
-from wardround.rounds import shown_count
+from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
     import pandas as pd

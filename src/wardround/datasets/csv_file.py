@@ -17,7 +17,7 @@ from wardround.datasets.csv_columns import feature_columns, hospital_ids, patien
 from wardround.datasets.csv_target import read_target
 from wardround.datasets.records import REGRESSION, Dataset
 from wardround.errors import ConfigError, DataError
-from wardround.rounds import shown_count
+from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
     import pandas as pd

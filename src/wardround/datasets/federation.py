@@ -17,7 +17,7 @@ from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Fede
 from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.errors import ConfigError
-from wardround.rounds import shown_count, shown_total
+from wardround.small_counts import shown_count, shown_total
 from wardround.streams import SetUp, stream
 
 __all__ = ["build_federation", "load_federation"]

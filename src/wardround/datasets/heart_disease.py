@@ -10,7 +10,7 @@ from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.errors import DataError
-from wardround.rounds import shown_count
+from wardround.small_counts import shown_count
 
 __all__ = ["fetch_heart_disease", "load_heart_disease"]
 

@@ -24,6 +24,7 @@ from wardround.privacy.accounting import (
 from wardround.privacy.attackers import Attacker, attacker_of
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Ledger
+from wardround.privacy.mechanisms import READERS
 from wardround.privacy.phases import Kind, Phase, merged, phase_of, step_rdp
 
 __all__ = ["Account", "Headline", "account_from_ledger", "open_account"]
@@ -187,6 +188,10 @@ class Account:
             total=overlap_epsilon(phases, common, patient_overlap),
             target_delta=common,
         )
+
+    def epsilons_by_reader(self, patient_overlap: int) -> dict[str, float]:
+        """Return the headline's total against each reader; inf against one who sees all without noise."""
+        return {reader: self.against(reader).headline(patient_overlap).total for reader in READERS}
 
     def attacker(self, patient_overlap: int) -> Attacker:
         """Return what an attacker can reach at most against a patient in up to `patient_overlap` hospitals (>= 1)."""

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from wardround.errors import ConfigError
+from wardround.small_counts import FEWEST_SHOWN
 
 __all__ = ["LARGEST_HOSPITAL_DELTA", "check_target_delta", "delta_warning", "names_text"]
 
@@ -12,7 +13,6 @@ LARGEST_HOSPITAL_DELTA = 0.01
 """Most that delta may be where a hospital is the unit: by itself it lets an attacker find one in a hundred for sure."""
 
 _UNITS_PER_FAILURE = 10
-_FEWEST_SHOWN = 10
 
 
 def check_target_delta(
@@ -69,7 +69,7 @@ def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, 
         num_units: training records by hospital_id; for unit "hospital" the number of hospitals.
         unit: what is protected, "record" or "hospital".
     """
-    counted = {name: max(_FEWEST_SHOWN, number) if unit == "record" else number for name, number in num_units.items()}
+    counted = {name: max(FEWEST_SHOWN, number) if unit == "record" else number for name, number in num_units.items()}
     worst = max(counted, key=lambda name: deltas[name] * counted[name])
     if deltas[worst] * counted[worst] * _UNITS_PER_FAILURE <= 1 + 1e-9:
         return ""

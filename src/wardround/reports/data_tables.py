@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wardround.reports.numbers import number_text
-from wardround.rounds import shown_count, shown_share, shown_total
+from wardround.small_counts import shown_count, shown_share, shown_total
 
 if TYPE_CHECKING:
     import pandas as pd

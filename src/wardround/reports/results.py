@@ -8,7 +8,7 @@ from typing import Any
 from wardround.privacy.cell_words import CellWords
 from wardround.privacy.mechanisms import MECHANISMS, READERS
 from wardround.reports.files import read_number
-from wardround.rounds import shown_total
+from wardround.small_counts import shown_total
 
 __all__ = ["HospitalResult", "RunResult"]
 

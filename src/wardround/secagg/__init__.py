@@ -15,17 +15,17 @@ from wardround.secagg.sites import (
     simulated_site,
     write_roster,
 )
-from wardround.secagg.terms import Shape, Terms, digest_of, shape_of
+from wardround.secagg.terms import Shape, Terms, sent_digest, shape_of
 
 __all__ = [
     "Roster",
     "Shape",
     "Site",
     "Terms",
-    "digest_of",
     "new_site_key",
     "read_roster",
     "read_site",
+    "sent_digest",
     "shape_of",
     "simulated_roster",
     "simulated_site",

@@ -136,7 +136,7 @@ def mask(
         terms: of the round.
         memory: of the stage before.
         request: from the server.
-        model_digest: `terms.digest_of` the parameters and settings that this hospital was sent.
+        model_digest: `terms.sent_digest` the parameters and settings that this hospital was sent.
 
     Raises:
         ProtocolError: others may have been sent another model, too few share secrets, or a share does not open.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg.keys import KEY_BYTES, transcript
 
-__all__ = ["LARGEST", "PAYLOADS", "SMALLEST", "Shape", "Terms", "digest_of", "shape_of"]
+__all__ = ["LARGEST", "PAYLOADS", "SMALLEST", "Shape", "Terms", "sent_digest", "shape_of"]
 
 PAYLOADS = ("parameters", "values", "residues")
 """What hospitals sum: the difference of their parameters to those they were sent, weighted; weighted values as they
@@ -38,7 +38,7 @@ class Terms:
         payload: one of `PAYLOADS`.
         max_update: largest magnitude of a coordinate before weighting (1e-30 to 1e30); 0.0 for residues.
         max_weight: largest weight (1e-30 to 1e30); 0.0 for residues.
-        model_digest: `digest_of` the parameters and settings that everyone works from, 32 bytes. A server that sent
+        model_digest: `sent_digest` the parameters and settings that everyone works from, 32 bytes. A server that sent
             others to one hospital could tell its vector from the rest of the sum (Pasquini et al. 2022, eprint
             2021/1617).
     """
@@ -106,7 +106,7 @@ class Shape:
         return self.num_members - self.quorum
 
 
-def digest_of(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, object]) -> bytes:
+def sent_digest(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, object]) -> bytes:
     """Return a hash of what everyone in a round is sent, 32 bytes.
 
     Args:

@@ -15,10 +15,11 @@ from wardround.config import config_from_dict
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile, shown_count
+from wardround.rounds import HospitalProfile
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
+from wardround.small_counts import shown_count
 
 __all__ = ["Books", "agree", "books_of"]
 

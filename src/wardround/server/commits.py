@@ -14,8 +14,8 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from wardround.arrays import bits_digest
 from wardround.config import config_to_toml
+from wardround.digests import array_digest
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation, Execution
@@ -150,7 +150,7 @@ def commit(
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
     # Made of the arrays, not of the file: model.safetensors is held to it, too.
-    record["model"] = bits_digest(state.arrays)
+    record["model"] = array_digest(state.arrays).hex()
     record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
     ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
     folder.drop_checkpoints_before(state.round_number - 1)

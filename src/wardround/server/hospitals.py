@@ -15,8 +15,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from wardround import arrays as exact
-from wardround import wire
+from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
 from wardround.server.cohort_grid import CohortGrid
@@ -63,7 +62,7 @@ class HospitalLink:
         *,
         silent: frozenset[str],
         min_survivors: int,
-        release: Callable[[exact.FixedSum, Sequence[Assignment]], Released],
+        release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], Released],
         secure: SecureSum | None = None,
     ) -> TrainedRound:
         """Send the assignments, check what was executed, and let the strategy make the next model.
@@ -125,7 +124,7 @@ class HospitalLink:
         messages: Sequence[Message],
         by_node: Mapping[int, Assignment],
         min_survivors: int,
-        release: Callable[[exact.FixedSum, Sequence[Assignment]], Released],
+        release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], Released],
         secure: SecureSum | None,
     ) -> tuple[list[Message], Released | None]:
         """Return the replies without arrays, and what was released of their exact sum."""
@@ -244,7 +243,7 @@ def _once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) -
 
 def _in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
     """Server optimizers compute in float64; the model keeps its own dtypes."""
-    exact.check_alike(arrays, like)
+    exact_sums.check_alike(arrays, like)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise UpdateError(

@@ -212,7 +212,7 @@ def _next_round(
             # With secure aggregation the silent vanish at one of its stages.
             silent=silent if secure is None else frozenset(),
             min_survivors=config.aggregation.min_survivors,
-            release=lambda total, answered: release(total, answered=answered),
+            release=release,
             secure=secure and secure(assignments, run_id=state.run_id, silent=silent),
         )
     executions = trained.executions

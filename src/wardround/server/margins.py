@@ -1,15 +1,15 @@
 """How far rounding can carry neighbours' sums apart before the server adds its noise, so that the noise covers it.
 
-Only the central cells round before the noise: contributions go onto the grid of the exact sum (`wardround.arrays`) and,
-with secure aggregation, onto the quantiser's first. Local noise is in what is rounded, which makes the rounding
+Only the central cells round before the noise: contributions go onto the grid of the exact sum (`exact_sums`) and, with
+secure aggregation, onto the quantiser's first. Local noise is in what is rounded, which makes the rounding
 post-processing; distributed noise is added to whole numbers whose norm was checked.
 """
 
 import math
 from collections.abc import Sequence
 
-from wardround.arrays import FRACTION_BITS
 from wardround.errors import ConfigError
+from wardround.exact_sums import FRACTION_BITS
 from wardround.limits import LARGEST_CLIP
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser

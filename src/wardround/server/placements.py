@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.deltas import check_target_delta, delta_warning
+from wardround.privacy.deltas import delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
 from wardround.secagg import shape_of
 from wardround.server.cohorts import cohort_size, draw_cohort
-from wardround.server.planning import calibrated, release_in
+from wardround.server.planning import calibrated, release_in, target_deltas_in
 from wardround.server.plans import FederationPlan, HospitalPlan
 
 __all__ = ["compare_placements", "plan_notes", "stddev_on_average"]
@@ -150,19 +150,15 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
 
 def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
     """Return the hospitals as they would take part in a cell, in the order of their sample rates."""
+    profiles = [hospital.profile for hospital in plan.hospitals]
     release = release_in(
         cell,
-        [hospital.profile for hospital in plan.hospitals],
+        profiles,
         dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.unit == "hospital"),
         num_shares=num_shares,
         most_replies=cohort_size,
     )
-    if cell.unit == "hospital":
-        number = dict.fromkeys(plan.names, len(plan.hospitals))
-        deltas = check_target_delta(plan.config.privacy.target_delta, number, unit="hospital")
-    else:
-        sizes = {hospital.profile.hospital_id: hospital.profile.num_train for hospital in plan.hospitals}
-        deltas = check_target_delta(plan.config.privacy.target_delta, sizes)
+    deltas = target_deltas_in(cell, plan.config, profiles)
     hospitals = (
         replace(
             hospital,

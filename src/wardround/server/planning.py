@@ -28,6 +28,7 @@ __all__ = [
     "common_noise",
     "plan_federation",
     "release_in",
+    "target_deltas_in",
 ]
 
 _EACH_OF_SEVERAL = 3e-4
@@ -67,7 +68,7 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
             f"min-survivors = {config.aggregation.min_survivors} must be <= {size}, the hospitals in a round "
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
-    deltas = _target_deltas(config, profiles)
+    deltas = target_deltas_in(mechanism_in(config), config, profiles)
     joined = rounds_joined(config, names)
     release = release_in(
         mechanism_in(config),
@@ -142,8 +143,17 @@ def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -
     return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
 
 
-def _target_deltas(config: Config, profiles: Sequence[HospitalProfile]) -> dict[str, float]:
-    cell = mechanism_in(config)
+def target_deltas_in(cell: Mechanism | None, config: Config, profiles: Sequence[HospitalProfile]) -> dict[str, float]:
+    """Return every hospital's delta in a cell, which need not be the settings' own.
+
+    Args:
+        cell: None without privacy.
+        config: all settings.
+        profiles: of all hospitals.
+
+    Raises:
+        ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
+    """
     if cell is not None and cell.unit == "hospital":
         units = {profile.hospital_id: len(profiles) for profile in profiles}
         return check_target_delta(config.privacy.target_delta, units, unit="hospital")

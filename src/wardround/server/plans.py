@@ -10,9 +10,10 @@ from typing import Any
 from wardround.config import Config
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
-from wardround.privacy.mechanisms import READERS, Mechanism, mechanism_of
+from wardround.privacy.mechanisms import Mechanism, mechanism_of
 from wardround.privacy.phases import Phase, Release
-from wardround.rounds import HospitalProfile, shown_count, shown_rate
+from wardround.rounds import HospitalProfile
+from wardround.small_counts import shown_count, shown_rate
 
 __all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
 
@@ -111,8 +112,7 @@ class FederationPlan:
     @property
     def reader_epsilons(self) -> dict[str, float]:
         """The same epsilon against the server, another hospital, and whoever receives the model."""
-        account, overlap = self.account, self.config.privacy.patient_overlap
-        return {reader: account.against(reader).headline(overlap).total for reader in READERS}
+        return self.account.epsilons_by_reader(self.config.privacy.patient_overlap)
 
     @property
     def attacker(self) -> Attacker:

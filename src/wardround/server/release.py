@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround import arrays as exact
+from wardround import exact_sums
+from wardround.digests import array_digest
 from wardround.privacy.clipping import COUNT_NAME, quantile_of
 from wardround.privacy.integers import from_residues
 from wardround.rounds import Assignment
-from wardround.streams import Draw, Source, array_digest
+from wardround.streams import Draw, Source
 
 __all__ = ["Released", "noise_stddev", "release_sum"]
 
@@ -40,10 +41,10 @@ class Released:
 
 def release_sum(
     arrays: Arrays,
-    total: exact.FixedSum,
-    assignments: Sequence[Assignment],
+    total: exact_sums.FixedSum,
     answered: Sequence[Assignment],
     *,
+    assignments: Sequence[Assignment],
     learning_rate: float,
     source: Source,
     rounding: float = 0.0,
@@ -54,18 +55,18 @@ def release_sum(
         arrays: the current model.
         total: exact sum over those who answered: of parameters, clipped gradient sums or clipped updates times their
             weights, or of residues, as the cell says.
-        assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
         answered: of those in the sum, at least one, in name order.
+        assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
         learning_rate: of the server's step on a gradient sum.
         source: of the server's noise; drawn from by central cells alone, once a coordinate.
         rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).
     """
     first = answered[0]
     if first.max_grad_norm is None or first.placement == "local":
-        return Released(arrays=exact.mean(total, sum(a.weight for a in answered), arrays))
+        return Released(arrays=exact_sums.mean(total, sum(a.weight for a in answered), arrays))
     like = _like(arrays, first)
     if first.placement == "distributed":
-        exact.check_alike(total, like)
+        exact_sums.check_alike(total, like)
         step = float(first.sensitivity or 0.0) / first.scaled_norm
         summed: Sums = {name: from_residues(total[name]) * step for name in like}
     else:
@@ -125,12 +126,12 @@ def _like(arrays: Arrays, assignment: Assignment) -> dict[str, NDArray[np.float6
     return like | ({COUNT_NAME: np.zeros(())} if assignment.adaptive_clipping else {})
 
 
-def _float_sum(total: exact.FixedSum, answered: Sequence[Assignment], like: Sums) -> Sums:
+def _float_sum(total: exact_sums.FixedSum, answered: Sequence[Assignment], like: Sums) -> Sums:
     """Return the sum of shares times contributions, in the terms of `_share`."""
     weight = sum(assignment.weight for assignment in answered)
     # Weights of gradient sums are all the same and only keep the exact sum in range.
     factor = float(len(answered)) if answered[0].unit == "record" else weight
-    return {name: array * factor for name, array in exact.mean(total, weight, like).items()}
+    return {name: array * factor for name, array in exact_sums.mean(total, weight, like).items()}
 
 
 def _with_noise(summed: Sums, stddev: float, noise: np.random.Generator) -> Sums:

@@ -7,11 +7,11 @@ from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
 from wardround.privacy.mechanisms import READERS
 from wardround.privacy.phases import dp_event
-from wardround.rounds import shown_count, shown_share
 from wardround.server.placements import plan_notes
 from wardround.server.plans import FederationPlan
+from wardround.small_counts import shown_count, shown_share
 
-__all__ = ["attacker_figures", "build_summary", "dp_events", "reader_epsilons"]
+__all__ = ["attacker_figures", "build_summary", "dp_events"]
 
 
 def build_summary(
@@ -39,6 +39,14 @@ def build_summary(
     scores = {"r2": last["accuracy"]} if regression else {"accuracy": last["accuracy"], "auc": last["auc"]}
     headline = account.headline(config.privacy.patient_overlap)
     deltas = {hospital.profile.hospital_id: hospital.target_delta for hospital in plan.hospitals}
+    left_out = _left_out(records)
+    num_lost = sum(bool(record["abandoned"]) + record["attempt"] - 1 for record in records)
+    sent = fields_sent(
+        protocol=config.aggregation.protocol,
+        task=str(facts.get("task")),
+        # Who fails says why; where that may have been so, it is listed.
+        failed=bool(left_out) or num_lost > 0 or closing["status"] == "interrupted",
+    )
     return {
         "dataset": config.federation.dataset,
         "num_hospitals": len(plan.hospitals),
@@ -58,7 +66,7 @@ def build_summary(
             "hospitals": headline.hospitals,
             # Of max and total: the hospitals' smallest.
             "target_delta": headline.target_delta,
-            "readers": reader_epsilons(account, config.privacy.patient_overlap),
+            "readers": account.epsilons_by_reader(config.privacy.patient_overlap),
         },
         **attacker_figures(account, config.privacy.patient_overlap),
         "accountant": "rdp" if cell and cell.placement == "distributed" else "pld",
@@ -76,9 +84,9 @@ def build_summary(
         "min_survivors": config.aggregation.min_survivors,
         "max_colluding": config.aggregation.max_colluding,
         "model": config.model.name,
-        "left_out": _left_out(records),
+        "left_out": left_out,
         # Rounds that were abandoned, and attempts that were interrupted: both are charged.
-        "num_rounds_lost": sum(bool(record.get("abandoned")) + record.get("attempt", 1) - 1 for record in records),
+        "num_rounds_lost": num_lost,
         "hospitals": [
             {
                 "hospital": hospital.profile.hospital_id,
@@ -88,18 +96,13 @@ def build_summary(
             }
             for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
         ],
-        "leaves_hospital": fields_sent(protocol=config.aggregation.protocol, task=str(facts.get("task"))),
+        "leaves_hospital": sent,
         "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
         # Kept elsewhere, it shows whether the whole ledger was rewritten.
         "ledger_head": {"count": head[0], "digest": head[1]},
         **facts,
         "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records)],
     }
-
-
-def reader_epsilons(account: Account, patient_overlap: int) -> dict[str, float]:
-    """Return the epsilon of the whole federation against each reader; inf against one who sees all without noise."""
-    return {reader: account.against(reader).headline(patient_overlap).total for reader in READERS}
 
 
 def attacker_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
@@ -140,7 +143,7 @@ def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
 def _forgotten(record: Mapping[str, Any]) -> list[str]:
     return [
         f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
-        for name in record.get("strategy_forgets", ())
+        for name in record["strategy_forgets"]
     ]
 
 
@@ -173,7 +176,7 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
                 sentences.append(sentence)
         for name, count in record["num_scrubbed"].items():
             scrubbed[name] = scrubbed.get(name, 0) + count
-        if reason := record.get("abandoned"):
+        if reason := record["abandoned"]:
             number = record["round_row"]["round"]
             sentences.append(f"round {number} was charged but left the model as it was: {reason}")
             continue

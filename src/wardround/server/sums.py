@@ -12,12 +12,11 @@ from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from wardround import arrays as exact
-from wardround import wire
+from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
-from wardround.secagg import Roster, Terms, digest_of
+from wardround.secagg import Roster, Terms, sent_digest
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.secagg.records import STAGES
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
@@ -31,7 +30,7 @@ _MOST_REASONS = 3
 class SummingGrid(Protocol):
     """A grid whose workers add up the weighted arrays themselves."""
 
-    def send_and_sum(self, messages: Sequence[Message]) -> tuple[list[Message], exact.FixedSum]:
+    def send_and_sum(self, messages: Sequence[Message]) -> tuple[list[Message], exact_sums.FixedSum]:
         """Return the replies without arrays, and the exact sum of their weighted arrays."""
         ...
 
@@ -84,7 +83,7 @@ class SecureSum:
 
 def add_up(
     grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], secure: SecureSum | None
-) -> tuple[list[Message], exact.FixedSum]:
+) -> tuple[list[Message], exact_sums.FixedSum]:
     """Send the training messages; return the replies without arrays, and the exact sum that `release_sum` takes.
 
     Args:
@@ -107,7 +106,7 @@ def add_up(
 
 def _add_up_securely(
     grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], secure: SecureSum
-) -> tuple[list[Message], exact.FixedSum]:
+) -> tuple[list[Message], exact_sums.FixedSum]:
     refusals: list[str] = []
 
     def send(stage: str, messages: list[Message]) -> list[Message]:
@@ -123,7 +122,7 @@ def _add_up_securely(
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
     # Of one message: a hospital that is sent something else refuses.
-    terms = secure.terms(digest_of(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
+    terms = secure.terms(sent_digest(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
     try:
         opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
         asked = [
@@ -158,8 +157,8 @@ def _weighted_sum(
     weights: Mapping[int, float],
     shares: Mapping[int, float],
     before: Mapping[str, NDArray[Any]] | None,
-) -> exact.FixedSum:
-    """Return the sum of shares times numbers, as `arrays.accumulate` would have made it.
+) -> exact_sums.FixedSum:
+    """Return the sum of shares times numbers, as `exact_sums.accumulate` would have made it.
 
     Args:
         vector: unmasked residues, the weight last.
@@ -177,7 +176,7 @@ def _weighted_sum(
     summed = split_like(values * (assigned / sum(known)), like)
     if before is not None:
         summed = {name: part + assigned * before[name].astype(np.float64) for name, part in summed.items()}
-    return exact.fixed_sum(summed)
+    return exact_sums.fixed_sum(summed)
 
 
 def _check_weight(weight: float, known: Sequence[float], quantiser: Quantiser) -> None:
@@ -214,15 +213,15 @@ def _ask_for_sum(messages: Sequence[Message], by_node: Mapping[int, Assignment],
 
 def _sum_over(
     grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], *, masked: bool = False
-) -> tuple[list[Message], exact.FixedSum]:
+) -> tuple[list[Message], exact_sums.FixedSum]:
     if isinstance(grid, SummingGrid):
         return grid.send_and_sum(messages)
-    replies, total = list(grid.send_and_receive(messages)), exact.FixedSum()
+    replies, total = list(grid.send_and_receive(messages)), exact_sums.FixedSum()
     for reply in replies:
         if not reply.has_error():
             assignment = by_node[reply.metadata.src_node_id]
             if masked or assignment.placement == "distributed":
-                exact.accumulate_residues(total, wire.arrays_in(reply))
+                exact_sums.accumulate_residues(total, wire.arrays_in(reply))
             else:
-                exact.accumulate(total, wire.arrays_in(reply), assignment.weight)
+                exact_sums.accumulate(total, wire.arrays_in(reply), assignment.weight)
     return replies, total

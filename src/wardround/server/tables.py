@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wardround.privacy.account import Account
-from wardround.rounds import Assignment, Evaluation, Execution, shown_count
+from wardround.rounds import Assignment, Evaluation, Execution
 from wardround.server.plans import FederationPlan
+from wardround.small_counts import shown_count
 
 __all__ = ["hospital_rows", "mean_over_tests", "round_row"]
 

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wardround.arrays import bits_digest
 from wardround.config import Config
+from wardround.digests import array_digest
 from wardround.errors import ProtocolError, WardroundError
 from wardround.identity import decisive, settings_digest
 from wardround.json_text import json_text
@@ -223,7 +223,7 @@ def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
     rounds = {len(books.records) - 1}
     if closing is not None and not books.is_closed:
         rounds.add(books.round_at(closing))
-    if bits_digest(arrays) in {books.records[number]["model"] for number in rounds}:
+    if array_digest(arrays).hex() in {books.records[number]["model"] for number in rounds}:
         return []
     return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from wardround.arrays import FixedSum
 from wardround.errors import CohortError, ProtocolError, WardroundError
+from wardround.exact_sums import FixedSum
 from wardround.simulations.flower_internals import Run, check_flower_version, empty_run, give_id, take_identity
 from wardround.simulations.nodes import Node
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from wardround.arrays import FixedSum
+from wardround.exact_sums import FixedSum
 from wardround.simulations.envelopes import pack, unpack
 from wardround.simulations.grid import SimulatedGrid, check_deadline
 from wardround.simulations.nodes import Node, NodeRunner, Scalar

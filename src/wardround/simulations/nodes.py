@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from wardround.arrays import FixedSum, accumulate, accumulate_residues, check_alike
 from wardround.errors import UpdateError
+from wardround.exact_sums import FixedSum, accumulate, accumulate_residues, check_alike
 from wardround.simulations.envelopes import ndarrays_of, own_copy
 from wardround.simulations.flower_internals import APP_RAISED, RUN_ID, take_identity
 from wardround.wire import CONFIG, SUM_RESIDUES

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wardround import arrays as exact
-from wardround.clients.updates import masked_sum, release_update
+from wardround import exact_sums
+from wardround.clients.updates import noisy_residues, release_update
 from wardround.config import Config, config_from_dict, config_to_toml
+from wardround.digests import array_digest, digest_of
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.planning import assign_round, plan_federation
 from wardround.server.release import release_sum
-from wardround.streams import Draw, SeededSource, Source, array_digest, digest_of
+from wardround.streams import Draw, SeededSource, Source
 
 __all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
 
@@ -95,15 +96,15 @@ def draw_average(
     # The round's number picks the streams: another one for every n, so that the measurements are independent.
     assignments = assign_round(plan, plan.names, num_hospitals, noise)
     zeros = {"parameters": np.zeros(num_coordinates, np.float64)}
-    total: exact.FixedSum = {}
+    total: exact_sums.FixedSum = {}
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
         sent = _sent(assignment, zeros, source)
         if assignment.placement == "distributed":
-            exact.accumulate_residues(total, sent)
+            exact_sums.accumulate_residues(total, sent)
         else:
-            exact.accumulate(total, sent, assignment.weight)
-    released = release_sum(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
+            exact_sums.accumulate(total, sent, assignment.weight)
+    released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
     return average * -_RECORDS if mechanism_of(unit, placement).sends_sum else average
@@ -121,7 +122,7 @@ def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source
         return zeros
     if assignment.placement == "distributed":
         nothing = np.zeros(zeros["parameters"].size, np.int64)
-        return masked_sum(nothing, zeros, assignment, noise)[0]
+        return noisy_residues(nothing, zeros, assignment, noise)[0]
     stddev = assignment.noise_multiplier * float(assignment.max_grad_norm or 0.0)
     (drawn,) = GaussianNoise(noise, torch.device("cpu")).noise_for([torch.from_numpy(zeros["parameters"])], stddev)
     return {"parameters": drawn.numpy()}

@@ -17,8 +17,8 @@ from typing import Any, Self
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from wardround.arrays import FixedSum, merge
 from wardround.errors import WardroundError
+from wardround.exact_sums import FixedSum, merge
 from wardround.simulations.cluster import Cluster, Seat, join_cluster
 from wardround.simulations.envelopes import Envelope, pack
 from wardround.simulations.grid import SimulatedGrid, check_deadline, some

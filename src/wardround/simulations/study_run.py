@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from wardround.privacy.mechanisms import mechanism_of
-from wardround.rounds import shown_count
 from wardround.server.run_folder import RunFolder
 from wardround.server.tables import mean_over_tests
 from wardround.simulations.baselines import Baseline, evaluate_baseline
 from wardround.simulations.runs import resume, run
 from wardround.simulations.study import StudyRun
+from wardround.small_counts import shown_count
 
 __all__ = ["HOSPITAL_COLUMNS", "RESULT_COLUMNS", "finish_run", "read_result"]
 

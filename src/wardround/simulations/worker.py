@@ -8,7 +8,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message, RecordDict
 
-from wardround.arrays import FixedSum
+from wardround.exact_sums import FixedSum
 from wardround.simulations.envelopes import Envelope, unpack
 from wardround.simulations.nodes import Node, NodeRunner, Scalar
 

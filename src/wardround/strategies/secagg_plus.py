@@ -22,9 +22,9 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import wire
-from wardround.arrays import check_alike
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
-from wardround.secagg import Roster, Terms, digest_of
+from wardround.exact_sums import check_alike
+from wardround.secagg import Roster, Terms, sent_digest
 from wardround.secagg.quantisation import quantiser_for, split_like
 from wardround.secagg.terms import LARGEST, SMALLEST
 from wardround.strategies.by_name import needs_only_sum
@@ -103,7 +103,7 @@ class SecAggPlus(Strategy):
             max_update=self._max_update,
             max_weight=self._max_weight,
             # Of one message: a hospital that is sent something else refuses.
-            model_digest=digest_of(self._before, wire.told_to_all(messages[0])),
+            model_digest=sent_digest(self._before, wire.told_to_all(messages[0])),
         )
         try:
             self._opened = open_round(self._send, [m.metadata.dst_node_id for m in messages], terms, self._roster)

@@ -1,26 +1,18 @@
-"""Settings: frozen records with every range checked once, read from and written to TOML.
+"""The sections of the settings: frozen records with every range checked once, however they are made.
 
-The sections and keys are those of the docs/config.md, in kebab-case. What a data set contains is not known here:
-checks that need it (delta against a hospital's size, more hospitals than rows) are made where the data is loaded.
+Sections and keys are those of docs/config.md. What a data set contains is not known here: checks that need it (delta
+against a hospital's size, more hospitals than rows) are made where the data is loaded. Left out on purpose: files.
 """
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, get_type_hints
-
-import tomli_w
+from dataclasses import dataclass, field
 
 from wardround.cells import check_cell, check_protocol
 from wardround.errors import ConfigError
 from wardround.limits import (
-    EXCLUSIVE,
     LARGEST_CLIP,
     SMALLEST_CLIP,
     check_exclusive,
     check_section,
-    did_you_mean,
     kebab,
     setting,
 )
@@ -33,10 +25,6 @@ __all__ = [
     "PrivacyConfig",
     "SimulationConfig",
     "TrainingConfig",
-    "config_from_dict",
-    "config_to_toml",
-    "load_config",
-    "read_toml",
 ]
 
 
@@ -240,100 +228,3 @@ class Config:
 
     def __post_init__(self) -> None:
         check_cell(self.privacy, self.training, self.aggregation)
-
-
-def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Return the settings of a TOML file with `section.key=value` overrides applied, all checked.
-
-    Args:
-        path: the TOML file; None starts from the defaults.
-        overrides: `section.key=value` texts, the value as TOML writes it; a bare word is read as text. An override
-            replaces a setting of the file that it excludes (target-epsilon one of noise-multiplier, for example).
-
-    Raises:
-        ConfigError: the file is missing or broken, or a key or value is wrong.
-    """
-    tables: dict[str, Any] = {} if path is None else read_toml(Path(path))
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and key):
-            raise ConfigError(f'--set {text} must be section.key=value, for example "training.num-rounds=20"')
-        table = tables.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"[{section}] must be a table, not {table!r}")
-        for pair in EXCLUSIVE:
-            if (section, key) in {(pair[0], pair[1]), (pair[0], pair[2])}:
-                # The override is the later word, so its counterpart in the file gives way.
-                table.pop(pair[2] if key == pair[1] else pair[1], None)
-        table[key] = _toml_value(value.strip())
-    return config_from_dict(tables)
-
-
-def config_from_dict(tables: Mapping[str, Any]) -> Config:
-    """Return the checked settings of nested kebab-case tables.
-
-    >>> config_from_dict({"training": {"num-rounds": 3}}).training.num_rounds
-    3
-
-    Raises:
-        ConfigError: an unknown section or key (with its nearest neighbour), or a value out of range.
-    """
-    sections: dict[str, Any] = {}
-    classes = get_type_hints(Config)
-    for name, table in tables.items():
-        if name not in classes:
-            raise ConfigError(f"unknown section [{name}]{did_you_mean(name, classes)}")
-        if not isinstance(table, Mapping):
-            raise ConfigError(f"[{name}] must be a table, not {table!r}")
-        known = {kebab(item.name): item.name for item in fields(classes[name])}
-        for key in table:
-            if key not in known:
-                raise ConfigError(f"unknown key {key} in [{name}]{did_you_mean(key, known)}")
-        sections[name] = classes[name](**{known[key]: _frozen(value) for key, value in table.items()})
-    return Config(**sections)
-
-
-def config_to_toml(config: Config) -> str:
-    """Return the settings as TOML that `load_config` reads back to an equal record."""
-    return tomli_w.dumps(
-        {
-            section: {
-                kebab(key): list(value) if isinstance(value, tuple) else value
-                for key, value in table.items()
-                if value is not None
-            }
-            for section, table in asdict(config).items()
-        }
-    )
-
-
-def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
-    """Return the tables of a TOML file.
-
-    Args:
-        path: the file.
-        examples: where there are more of its kind, for whoever mistyped the path.
-
-    Raises:
-        ConfigError: the file is missing, unreadable or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}: check the path (examples are in {examples})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wardround.arrays import LARGEST_VALUE, FixedSum, accumulate, check_alike, mean, merge
 from wardround.errors import UpdateError
+from wardround.exact_sums import LARGEST_VALUE, FixedSum, accumulate, check_alike, mean, merge
 
 
 def draw_updates(seed: int, num: int, scale: float = 3.0, dtype: str = "float32") -> list[dict[str, np.ndarray]]:

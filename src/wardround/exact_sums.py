@@ -19,8 +19,6 @@ Residues modulo 2**32 are summed as they are, without weights: up to 2**31 of th
 Left out on purpose: quantisation and masks (`privacy.integers`), and any meaning of the weights.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -36,7 +34,6 @@ __all__ = [
     "Shaped",
     "accumulate",
     "accumulate_residues",
-    "bits_digest",
     "check_alike",
     "fixed_sum",
     "mean",
@@ -192,20 +189,6 @@ def check_alike(arrays: Mapping[str, Shaped], like: Mapping[str, Shaped]) -> Non
             raise UpdateError(f"parameter {name} is not in the model: send back the parameters that were received")
         if array.shape != like[name].shape:
             raise UpdateError(f"parameter {name} has shape {array.shape}, which must be {like[name].shape}")
-
-
-def bits_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return the sha256 hex digest of names, dtypes, shapes and every bit of the arrays, whatever order they are in.
-
-    >>> bits_digest({"bias": np.zeros(2)}) == bits_digest({"bias": -np.zeros(2)})
-    False
-    """
-    total = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        # The line says how many bytes follow, so that no two sets of arrays make the same stream.
-        total.update(json.dumps([name, array.dtype.str, array.shape]).encode() + b"\n")
-        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return total.hexdigest()
 
 
 def _check_values(name: str, array: NDArray[Any]) -> None:

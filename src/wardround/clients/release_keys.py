@@ -1,0 +1,66 @@
+"""The keys of a hospital's releases, over everything that a release is a function of.
+
+What is left out on purpose: settings, code and versions, which are in the source (see `identity`).
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from wardround.clients.tensors import HospitalTensors
+from wardround.digests import array_digest
+from wardround.rounds import Assignment
+from wardround.streams import Key, Source
+
+__all__ = ["ReleaseKeys"]
+
+
+class ReleaseKeys:
+    """Makes the keys of one hospital after the other; a model that they share is hashed once a round."""
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        """Make keys from a source, for releases that are computed on a device."""
+        self._source = source
+        self._device = device
+        self._hashed: tuple[Any, bytes, Any] | None = None
+
+    def key(
+        self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
+    ) -> Key:
+        """Return the key of what is about to be released.
+
+        Args:
+            arrays: the parameters that the hospital received.
+            tensors: its records.
+            assignment: what it is asked to do.
+            proximal_mu: strength of FedProx' pull (>= 0).
+        """
+        told = [asdict(assignment), proximal_mu, *_processor(self._device)]
+        return self._source.key(
+            self._model_digest(arrays, assignment),
+            tensors.train_digest,
+            json.dumps(told, sort_keys=True).encode(),
+            round_number=assignment.round_number,
+            attempt=assignment.attempt,
+            hospital_id=assignment.hospital_id,
+        )
+
+    def _model_digest(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment) -> bytes:
+        """Return the digest of the model, taken once a round where hospitals are given the same read-only memory."""
+        memory = [(name, array.__array_interface__, array.dtype.str) for name, array in sorted(arrays.items())]
+        where = (assignment.round_number, assignment.attempt, memory)
+        if self._hashed is None or self._hashed[0] != where or any(a.flags.writeable for a in arrays.values()):
+            # The arrays are kept with it: their memory can't become another model's.
+            self._hashed = (where, array_digest(arrays), dict(arrays))
+        return self._hashed[1]
+
+
+def _processor(device: torch.device) -> list[Any]:
+    """Return what picks the kernels, whose sums differ in their last bits."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return [device.type, name, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
