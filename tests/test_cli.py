@@ -228,7 +228,9 @@ def test_a_damaged_download_is_refused(wardround: Callable[..., Result], tmp_pat
 
 
 def test_a_model_that_fails_in_training(wardround: Callable[..., Result], tmp_path: Path) -> None:
-    result = wardround("run", *_FAST, "--set", "model.name=users_models:fails_late", "--out", "run")
+    result = wardround(
+        "run", *_FAST, "--set", "model.name=users_models:fails_late", "--set", "privacy.placement=none", "--out", "run"
+    )
     assert result.code == 1
     assert "hospital hospital-01 failed: RuntimeError: forward went wrong (committed rounds are kept" in " ".join(
         result.err.split()

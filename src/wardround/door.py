@@ -22,13 +22,16 @@ def run(
     progress: "Callable[[RoundRow], None] | None" = None,
     say: Callable[[str], None] | None = None,
 ) -> "Run":
-    """Run a federation from round 0, write its page and return it.
+    """Run a federation from round 0, write its page and return the run.
 
     Args:
         config: all settings.
         out: a new or empty folder; None makes runs/<name>-<time>.
         progress: called after every committed round.
         say: called with a few words whenever something that takes a while begins.
+
+    Returns:
+        The run: its folder, its summary (epsilon, scores) and its tables as data frames.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.

@@ -1,6 +1,6 @@
 """Counts of people as others may read them: none below ten, and nothing that such a count follows from.
 
-What is left out on purpose: the ledger and the tables by hospital, which are the researcher's own.
+What is left out on purpose: the ledger, which is charged at the true rates and is the researcher's own.
 """
 
 from collections.abc import Iterable

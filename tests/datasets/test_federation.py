@@ -97,12 +97,12 @@ def test_a_hospital_with_one_class_is_kept_and_named() -> None:
     assert "only one class at uniform: AUC undefined there" in federation.notes
 
 
-def test_a_class_missing_from_the_test_rows_is_named() -> None:
+def test_a_class_missing_from_the_test_rows_is_said_without_the_hospital() -> None:
     labels = (np.arange(120) == 5).astype(np.int64)
     federation = build_federation(
         _dataset(hospitals=np.array(["rare"] * 120), labels=labels), FederationConfig(test_fraction=0.1)
     )
-    assert "only one class among the test rows of rare: AUC undefined there" in federation.notes
+    assert "only one class among the test rows of a hospital: AUC undefined there" in federation.notes
 
 
 def test_official_test_rows_stay_test_rows_and_who_has_only_those_is_left_out() -> None:

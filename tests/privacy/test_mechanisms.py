@@ -20,7 +20,7 @@ from wardround.privacy.accounting import (
 from wardround.privacy.calibration import calibrate_noise_multiplier
 from wardround.privacy.entries import entry_for
 from wardround.privacy.ledger import open_ledger
-from wardround.privacy.mechanisms import MECHANISMS, READERS, RELATIONS, mechanism_of
+from wardround.privacy.mechanisms import MECHANISMS, READERS, RELATIONS, hidden_words, mechanism_of
 from wardround.privacy.phases import Phase, Release, dp_event
 from wardround.privacy.skellam import skellam_rdp
 from wardround.rounds import Assignment
@@ -75,10 +75,13 @@ def test_relations_and_sensitivities():
 def test_every_relation_has_one_clause_that_says_what_is_hidden_and_what_is_public():
     assert {cell.relation for cell in MECHANISMS.values()} == set(RELATIONS)
     for cell in MECHANISMS.values():
-        assert cell.relation_words == RELATIONS[cell.relation]
-        assert cell.relation_words.startswith("whether ") and cell.relation_words.endswith("public")
-    assert mechanism_of("record", "local").relation_words == (
+        hidden = hidden_words(cell.relation, cell.unit)
+        assert hidden.startswith("whether ") and hidden.endswith("public") and "patient" not in hidden
+    assert hidden_words("zero-out-one-record", "patient") == (
         "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
+    )
+    assert hidden_words("zero-out-one-record", "record") == (
+        "whether a record of yours was used or replaced by an empty one; that the hospital has n records is public"
     )
 
 

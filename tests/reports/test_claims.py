@@ -15,6 +15,7 @@ from wardround.privacy.cell_words import cell_words
 from wardround.privacy.mechanisms import MECHANISMS, READERS
 from wardround.reports import print_summary, write_report
 from wardround.reports.folder import read_run
+from wardround.reports.numbers import epsilon_text
 from wardround.reports.words import headline, privacy_sentence
 
 WriteRun = Callable[..., Path]
@@ -71,9 +72,10 @@ def test_a_delta_that_is_not_recorded_is_not_chosen(write_run: WriteRun) -> None
         ({"noise": "system"}, "whoever knows the seed can take it out", False),
         ({"protocol": "secure-sum"}, "is acted out by the simulation", True),
         ({"protocol": "secagg+"}, "is acted out by the simulation", False),
-        ({"record_is": "row"}, "a patient with several rows is protected less", True),
-        ({"record_is": "patient"}, "a patient with several rows is protected less", False),
+        ({"record_is": "row"}, "A patient with several rows is protected less", True),
+        ({"record_is": "patient"}, "A patient with several rows is protected less", False),
         ({"num_rounds_lost": 2}, "are 2 rounds whose result the model does not have", True),
+        ({"num_rounds_lost": 1}, "is 1 round whose result the model does not have", True),
         ({"num_rounds_lost": 0}, "whose result the model does not have", False),
         ({"status": "stopped-at-budget"}, "The run stopped at its budget", True),
         ({"status": "interrupted"}, "a round under way is charged, and not in this figure", True),
@@ -97,6 +99,23 @@ def test_the_unit_is_the_patient_where_it_is(write_run: WriteRun, record_is: str
     assert f"Training {'patients' if record_is == 'patient' else 'records'}" in text_of(write_report(folder))
 
 
+@pytest.mark.parametrize(
+    ("record_is", "hidden"),
+    [("patient", "the hospital has n patients is public"), ("row", "the hospital has n records is public")],
+)
+def test_what_is_public_is_counted_in_the_unit(write_run: WriteRun, record_is: str, hidden: str) -> None:
+    folder = write_run(record_is=record_is)
+    assert hidden in printed(folder) and hidden in text_of(write_report(folder))
+
+
+def test_an_epsilon_that_was_higher_while_training_is_explained_where_it_is_seen(write_run: WriteRun) -> None:
+    folder = write_run(epsilon={"max": 1.2, "total": 1.2})
+    live = read_run(folder).rounds[-1]["epsilon_total"]
+    assert live > 1.2
+    assert f"end at {epsilon_text(live)}, a looser bound of the same (Renyi)" in printed(folder)
+    assert "looser" not in printed(change(folder, epsilon={"max": live, "total": live}))
+
+
 def test_attackers_are_quoted_for_every_reader(write_run: WriteRun) -> None:
     readers = {"server": ATTACKER, "hospital": ATTACKER | {"coin_toss_accuracy": 0.7041}, "recipient": ATTACKER}
     folder = write_run(attacker=ATTACKER, attackers=readers, gdp_mu=1.0477)
@@ -105,6 +124,30 @@ def test_attackers_are_quoted_for_every_reader(write_run: WriteRun) -> None:
     assert "70.5 %" in text and text.count("69.2 %") == 2
     assert "Gaussian-DP mu 1.05, error of the fit 0.003" in text
     assert "guesses right at most 692 times in 1000" in printed(folder)
+
+
+def test_an_unfinished_run_says_what_is_hidden_and_which_caveat_is_not_known_yet(write_run: WriteRun) -> None:
+    folder = write_run(has_summary=False)
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace('dataset = "heart-disease"', 'dataset = "csv"'))
+    said = printed(folder)
+    assert "whether a record of yours was used or replaced by an empty one" in said
+    assert "which the figure does not cover, is recorded when the run ends" in said
+
+
+def test_a_bound_that_bounds_nothing_says_so(write_run: WriteRun) -> None:
+    said = printed(write_run(attacker=ATTACKER | {"coin_toss_accuracy": 0.99999}))
+    assert "may guess right every time: nothing is promised" in said and "1000 times" not in said
+
+
+def test_no_figure_claims_to_hold_for_a_reader_who_does_better(write_run: WriteRun) -> None:
+    readers = {"server": ATTACKER, "hospital": ATTACKER | {"coin_toss_accuracy": 0.7041}, "recipient": ATTACKER}
+    folder = write_run(attacker=ATTACKER, attackers=readers)
+    total = read_run(folder).epsilon_total
+    change(folder, epsilon={"readers": {"server": total, "hospital": total + 1, "recipient": total}})
+    assert "692 times in 1000 (blind guessing: 500); other hospitals: at most 705." in printed(folder)
+    text = text_of(write_report(folder))
+    assert "every attacker that this epsilon holds against" in text and "every attacker, whatever" not in text
 
 
 def test_no_figure_of_an_attacker_is_derived_from_epsilon(write_run: WriteRun) -> None:

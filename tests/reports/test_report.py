@@ -25,7 +25,7 @@ def text_of(page: Path) -> str:
     [
         (
             {},
-            ["Epsilon is at most", "whether your record was used or replaced by an empty one", "noise already inside"],
+            ["Epsilon is at most", "whether a record of yours was used or replaced", "noise already inside"],
         ),
         ({"placement": "none"}, ["Trained without privacy", "epsilon is infinite for every reader"]),
         (

@@ -18,7 +18,9 @@ from wardround.datasets import describe, load_federation
 from wardround.reports import print_plan, write_report
 from wardround.reports.data_tables import print_description, shown_description
 from wardround.reports.folder import read_run
+from wardround.server.placements import plan_notes
 from wardround.server.planning import plan_federation
+from wardround.server.verify import verify_run
 from wardround.simulations.runs import run
 from wardround.small_counts import shown_rate, shown_share, shown_total
 
@@ -73,7 +75,11 @@ def test_sums_rates_and_shares() -> None:
 
 def test_a_plan_hides_the_rate_that_is_a_batch_divided_by_the_size() -> None:
     config = small_config(training={"sample-rate": None, "batch-size": 4})
-    rows = plan_federation(config, profiles_of([100, 8])).rows()
+    plan = plan_federation(config, profiles_of([100, 8]))
+    rows = plan.rows()
+    # The same epsilon can't be shown without it, so that is said, and of nobody by name.
+    (note,) = (note for note in plan_notes(plan) if "batch-size" in note)
+    assert "sample-rate" in note and plan.names[1] not in note
     assert [(row["num_examples"], row["sample_rate"]) for row in rows] == [(100, 0.04), ("<10", None)]
     console = Console(file=io.StringIO(), width=100)
     print_plan(rows, console)
@@ -102,6 +108,23 @@ def test_a_run_writes_no_count_below_ten_into_its_summary(tmp_path: Path) -> Non
     assert summary["excluded"] == ["d has <10 patients, fewer than min-patients = 5"]
     assert not any(re.search(r"\b212\b|\b208\b", sentence) for sentence in summary["notes"])
     assert summary["own_statistics"] is True and summary["record_is"] == "row"
+
+
+def test_tables_hold_no_score_or_rate_that_tells_a_count_below_ten(tmp_path: Path) -> None:
+    federation = _table(tmp_path, {"a": 140, "b": 60, "c": 8})
+    training = {"num-rounds": 1, "sample-rate": None, "batch-size": 4}
+    finished = run(small_config(federation=federation, training=training), out=tmp_path / "run")
+    last = finished.hospitals.set_index("hospital")[-3:]
+    assert last.loc["a", ["loss", "accuracy", "sample_rate"]].notna().all()
+    assert last.loc["c", ["loss", "accuracy", "auc", "sample_rate"]].isna().all()
+    assert verify_run(finished.folder)[0] == []
+
+
+def test_a_rate_that_the_settings_give_to_all_is_shown() -> None:
+    config = small_config(training={"sample-rate": 0.25})
+    plan = plan_federation(config, profiles_of([100, 8]))
+    assert [row["sample_rate"] for row in plan.rows()] == [0.25, 0.25]
+    assert not any("batch-size" in note for note in plan_notes(plan))
 
 
 def test_a_description_hides_counts_shares_and_what_they_follow_from(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from wardround.errors import ProtocolError
-from wardround.privacy.mechanisms import RELATIONS
+from wardround.privacy.mechanisms import hidden_words
 from wardround.reports import StudyProgress, print_study, write_study_report
 from wardround.reports.study_figures import charts_of_hospitals, charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
@@ -178,7 +178,7 @@ def test_readers_and_terms_are_those_of_the_runs(study):
     assert rows["record, distributed noise"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
-    assert dict(terms)["What is hidden"] == RELATIONS["zero-out-one-record"]
+    assert dict(terms)["What is hidden"] == hidden_words("zero-out-one-record", "record")
     assert dict(terms)["Delta"] == "1e-5 (1 in 100,000)"
 
 

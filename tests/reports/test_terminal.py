@@ -70,6 +70,14 @@ def test_the_plan_has_the_largest_epsilon_first() -> None:
     assert "epsilon is infinite" in shown(where)
 
 
+def test_before_the_first_round_no_bound_is_claimed_that_the_next_line_takes_back() -> None:
+    where = console()
+    with Progress(console=where) as progress:
+        progress.update(0, 1, 0.5, "auc", 0.8, 0.0)
+        progress.update(1, 1, 0.5, "auc", 0.8, math.inf)
+    assert "nothing spent yet" in shown(where) and "<=" not in shown(where) and "no privacy" in shown(where)
+
+
 def test_a_terminal_gets_a_bar_and_a_file_gets_lines_now_and_then() -> None:
     bar = console(terminal=True)
     with Progress(console=bar) as progress:

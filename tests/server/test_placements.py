@@ -91,8 +91,8 @@ def test_plan_prints_and_writes_it() -> None:
     arguments = ["plan", "--set", "simulation.engine=inline", "--target-epsilon", "3"]
     text = runner.invoke(app, arguments)
     assert text.exit_code == 0, text.output
-    assert "At epsilon 3.00 for patients' records" in text.output and "whole hospitals" in text.output
-    assert "Epsilon against each reader: server" in text.output
+    assert "At epsilon 3.00 for records" in text.output and "whole hospitals" in text.output
+    assert "against each reader: the server that runs the training 3.00" in " ".join(text.output.split())
     told = json.loads(runner.invoke(app, [*arguments, "--json"]).output)
     assert [row["placement"] for row in told["placements"]["hospital"]] == ["local", "distributed", "central"]
     assert set(told["epsilon"]["readers"]) == {"server", "hospital", "recipient"}

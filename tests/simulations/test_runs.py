@@ -289,7 +289,7 @@ def test_a_hospital_with_one_patient_is_left_out_by_name(tmp_path: Path) -> None
 
 
 def test_a_hospital_with_one_class_takes_part_and_is_named(tmp_path: Path) -> None:
-    rows = ["site,age,sick", *(f"{'ab'[i % 2]},{20 + i},{int(i > 20)}" for i in range(40))]
+    rows = ["site,age,sick", *(f"{'ab'[i % 2]},{20 + i},{int(i % 4 > 1)}" for i in range(200))]
     rows += [f"well,{30 + i},0" for i in range(10)]
     config = small_config(federation=_write_table(tmp_path / "t.csv", rows), training={"num-rounds": 1})
     finished = run(config, out=tmp_path / "run")

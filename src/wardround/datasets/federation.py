@@ -231,6 +231,8 @@ def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[
         named = [item.hospital_id for item in one_class]
         notes.append(f"only one class at {_listed(named)}: AUC undefined there")
     if one_test_class:
-        named = [item.hospital_id for item in one_test_class]
-        notes.append(f"only one class among the test rows of {_listed(named)}: AUC undefined there")
+        # By name it would say of everyone there, who may be few, which class is missing.
+        number = len(one_test_class)
+        where = "a hospital" if number == 1 else f"{number} hospitals"
+        notes.append(f"only one class among the test rows of {where}: AUC undefined there")
     return notes

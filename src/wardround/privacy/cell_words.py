@@ -1,7 +1,7 @@
 """A cell in plain words: the one source of what pages, tables and terminals say of unit, trust and readers.
 
-What the relation hides is said by `mechanisms.RELATIONS`. What is left out on purpose: numbers, which are quoted from a
-run's summary.
+What the relation hides is said by `mechanisms.hidden_words`. What is left out on purpose: numbers, which are quoted
+from a run's summary.
 """
 
 from collections.abc import Mapping

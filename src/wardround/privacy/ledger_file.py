@@ -159,7 +159,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         raise ProtocolError(
             f"{path} is a ledger of form {version}, and this version reads form {_VERSION}, which states the "
             "neighbouring relation zero-out-one-record and holds all that a run's files say: make the run anew from "
-            "its config.toml"
+            "its config.toml; what the old one spent on the data comes on top"
         )
     if version != _VERSION:
         raise ProtocolError(f"{path} is no ledger of this version of wardround: name another file")

@@ -12,17 +12,17 @@ from types import MappingProxyType
 from wardround.errors import ConfigError
 from wardround.privacy.clipping import JOINT_NORM
 
-__all__ = ["MECHANISMS", "READERS", "RELATIONS", "Mechanism", "mechanism_of"]
+__all__ = ["MECHANISMS", "READERS", "RELATIONS", "Mechanism", "hidden_words", "mechanism_of"]
 
 READERS = ("server", "hospital", "recipient")
 """Who may look: the server, another hospital of the federation, whoever receives the model."""
 
 _ZERO_OUT_RECORD, _ZERO_OUT_HOSPITAL, _REPLACE = "zero-out-one-record", "zero-out-one-hospital", "replace-one-update"
 
-RELATIONS: Mapping[str, str] = MappingProxyType(
+_HIDDEN: Mapping[str, str] = MappingProxyType(
     {
         _ZERO_OUT_RECORD: (
-            "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
+            "whether {one} was used or replaced by an empty one; that the hospital has n {many} is public"
         ),
         _ZERO_OUT_HOSPITAL: (
             "whether a hospital's contribution was used or replaced by zero; that the hospital took part, and its "
@@ -34,8 +34,8 @@ RELATIONS: Mapping[str, str] = MappingProxyType(
         ),
     }
 )
-"""What each relation hides and what it does not, in a clause for people that follows "epsilon bounds what anyone can
-tell of" and the like: the one source of the words of every page."""
+RELATIONS = tuple(_HIDDEN)
+"""Which data are neighbours, by the names that ledgers and summaries have."""
 
 _BILL = "the bill"
 _OTHER_SHARES = "the bill with the reader's own share of the noise taken out"
@@ -65,11 +65,6 @@ class Mechanism:
     released: str
     noise: str
     learns: Mapping[str, str]
-
-    @property
-    def relation_words(self) -> str:
-        """What the relation hides and what it does not, in a clause for people."""
-        return RELATIONS[self.relation]
 
     @property
     def shares_noise(self) -> bool:
@@ -164,6 +159,20 @@ MECHANISMS: Mapping[tuple[str, str], Mechanism] = MappingProxyType(
     }
 )
 """Every cell there is, by unit and placement."""
+
+
+def hidden_words(relation: str, unit: str) -> str:
+    """Return what a relation hides and what it does not: the one source of the words of every page.
+
+    Args:
+        relation: one of RELATIONS; anything else is handed back as it is.
+        unit: the noun of what is protected: a record that is a row is not a patient.
+
+    >>> hidden_words("zero-out-one-record", "patient")
+    'whether your record was used or replaced by an empty one; that the hospital has n patients is public'
+    """
+    one, many = ("your record", "patients") if unit == "patient" else ("a record of yours", "records")
+    return _HIDDEN.get(relation, relation).format(one=one, many=many)
 
 
 def mechanism_of(unit: str, placement: str) -> Mechanism:

@@ -205,7 +205,7 @@ def _release_of(entry: Entry) -> Release:
 
 def _without(over: tuple[str, ...], *, stop: bool, budget_epsilon: float) -> Decision:
     if stop:
-        reason = f"the next round would take {names_text(over)} beyond epsilon {budget_epsilon:g}: stopped"
+        reason = f"the next round would take {names_text(over)} beyond epsilon {budget_epsilon:g}"
         return Decision(stop=True, dropped=over, reason=reason)
     return Decision(dropped=over, reason=_dropping(over, budget_epsilon))
 

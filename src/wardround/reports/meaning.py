@@ -10,7 +10,7 @@ from typing import Any
 
 from wardround.reports.files import read_number
 
-__all__ = ["ATTACK_FIGURES", "attack_sentences", "coin_toss", "meaning"]
+__all__ = ["ATTACK_FIGURES", "attack_sentences", "coin_toss", "meaning", "right_of_1000"]
 
 ATTACK_FIGURES = ("coin_toss_accuracy", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 """The figures of an attacker in summary.json that sentences are made of."""
@@ -39,7 +39,7 @@ def attack_sentences(attacker: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     shares = [read_number(attacker.get(key)) for key in ATTACK_FIGURES]
     if any(math.isnan(share) for share in shares):
         return ()
-    found, found_strictly = (_of_1000(share) for share in shares[1:])
+    found, found_strictly = (right_of_1000(share) for share in shares[1:])
     computed = (
         "They are computed from Renyi divergences, which are looser than the distribution of the privacy loss: the "
         "true figures are lower."
@@ -51,7 +51,8 @@ def attack_sentences(attacker: Mapping[str, Any], unit: str) -> tuple[str, ...]:
         f"If it wrongly accuses 10 of 1000 {unit}s that were not used, it finds at most {found} of 1000 {unit}s that "
         f"were; by blind guessing it finds 10.",
         f"If it wrongly accuses 1 of 1000, it finds at most {found_strictly} of 1000; by blind guessing it finds 1.",
-        f"These figures are upper bounds for every attacker, whatever it knows and computes. {computed}",
+        "These figures are upper bounds for every attacker that this epsilon holds against, whatever else it knows "
+        f"and computes. {computed}",
     )
 
 
@@ -60,13 +61,15 @@ def coin_toss(attacker: Mapping[str, Any], unit: str) -> str:
     right = read_number(attacker.get("coin_toss_accuracy"))
     if math.isnan(right):
         return ""
-    return (
-        f"If a coin toss decides whether {_used(unit)}, an attacker who knows all other data and sees the result "
-        f"guesses right at most {_of_1000(right)} times in 1000; blind guessing is right 500 times"
-    )
+    often = right_of_1000(right)
+    guesses = f"guesses right at most {often} times in 1000 (blind guessing: 500)"
+    if often == 1000:
+        guesses = "may guess right every time: nothing is promised"
+    return f"If a coin toss decides whether {_used(unit)}, an attacker who knows all other data {guesses}"
 
 
-def _of_1000(share: float) -> int:
+def right_of_1000(share: float) -> int:
+    """Return how many of 1000 a share is, rounded up."""
     return min(1000, math.ceil(round(share * 1000, 9)))
 
 

@@ -11,7 +11,7 @@ from wardround.reports.numbers import epsilon_text, span_text
 __all__ = ["print_placements"]
 
 _COUNTED = {
-    "record": "patients' records: noise on the average gradient of a step, after the same number of steps in every row",
+    "record": "records: noise on the average gradient of a step, after the same number of steps in every row",
     "hospital": "whole hospitals: noise on the average update of one round",
 }
 

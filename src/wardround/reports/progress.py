@@ -89,7 +89,11 @@ class Progress(LiveBar):
         """
         if self._quiet:
             return
-        epsilon = "no privacy" if epsilon_max == math.inf else f"epsilon <= {epsilon_text(_known(epsilon_max))} (Renyi)"
+        epsilon = f"epsilon <= {epsilon_text(_known(epsilon_max))} (Renyi)"
+        if epsilon_max == math.inf:
+            epsilon = "no privacy"
+        elif epsilon_max == 0:
+            epsilon = "nothing spent yet"
         text = f"loss {number_text(_known(loss))}  {metric_name} {number_text(_known(metric))}  {epsilon}"
         if self._first is None:
             self._first = (round_number, self._clock())

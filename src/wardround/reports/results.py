@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.privacy.cell_words import CellWords
-from wardround.privacy.mechanisms import READERS
+from wardround.privacy.mechanisms import MECHANISMS, READERS
 from wardround.reports.files import read_number
 from wardround.small_counts import shown_total
 
@@ -156,7 +156,9 @@ class RunResult:
             self.setting("aggregation", "protocol", "plain"),
             self.setting("simulation", "noise", "seeded"),
         )
-        return {"protocol": protocol, "noise": noise, **self.facts}
+        cell = MECHANISMS.get((self.unit, self.placement))
+        relation = {"relation": cell.relation} if cell and not self.facts else {}
+        return {"dataset": self.dataset, "protocol": protocol, "noise": noise, **relation, **self.facts}
 
     def sentences(self, key: str) -> tuple[str, ...]:
         """Return a list of summary.json as sentences; empty where it is missing."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wardround.privacy.cell_words import CellWords, cell_words
-from wardround.privacy.mechanisms import READERS, RELATIONS
+from wardround.privacy.mechanisms import READERS, hidden_words
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
 from wardround.reports.study_figures import BASELINE_NAMES
 from wardround.reports.study_folder import StudyResult
@@ -129,7 +129,7 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
         one = next(iter(known.values()))
         rows = [
             ("Unit of privacy", next(iter(words.values())).protected),
-            ("What is hidden", _by_placement({p: RELATIONS.get(name, name) for p, name in relations.items()})),
+            ("What is hidden", _by_placement({p: hidden_words(relations[p], words[p].unit) for p in known})),
             ("Noise", _by_placement({placement: said.noise for placement, said in words.items()})),
             ("Clip (L2 norm)", f"{float(one['max_grad_norm']):g}" if one.get("max_grad_norm") else "not recorded"),
             ("Delta", _delta_text(one)),

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wardround.privacy.cell_words import cell_words
-from wardround.privacy.mechanisms import RELATIONS
+from wardround.privacy.cell_words import READER_NAMES, cell_words
+from wardround.privacy.mechanisms import hidden_words
 from wardround.reports.files import read_number
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
 from wardround.reports.results import HospitalResult, RunResult
-from wardround.reports.words import privacy_sentence, quality_sentence, status_sentence
+from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
 
 __all__ = ["print_plan", "print_summary"]
 
@@ -90,12 +90,14 @@ def print_plan(rows: Any, console: Console, *, terms: Mapping[str, Any] | None =
     delta = f", at delta {delta_text(float(spent['target_delta']), words=False)}" if spent else ""
     _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds{delta}.")
     if spent:
-        against = (f"{reader} {epsilon_text(read_number(value))}" for reader, value in spent["readers"].items())
+        against = (
+            f"{READER_NAMES[name]} {epsilon_text(read_number(value))}" for name, value in spent["readers"].items()
+        )
         _say(console, f"Epsilon against each reader: {', '.join(against)}.")
     if total == math.inf:
         _say(console, "Without noise there is no privacy: epsilon is infinite.")
     elif terms and words:
-        _say(console, f"Protected is {words.protected}. Hidden is {RELATIONS[terms['relation']]}.")
+        _say(console, f"Protected is {words.protected}. Hidden is {hidden_words(terms['relation'], words.unit)}.")
         _say(console, f"{coin_toss(terms['attacker'], words.unit)}.")
 
 
@@ -140,7 +142,7 @@ def _total_cells(run: RunResult) -> list[str]:
 
 
 def _sentences(run: RunResult, folder: Path, console: Console) -> None:
-    for sentence in (status_sentence(run), privacy_sentence(run), quality_sentence(run)):
+    for sentence in (status_sentence(run), privacy_sentence(run), live_sentence(run), quality_sentence(run)):
         if sentence:
             _say(console, sentence)
     for sentence in run.sentences("model_changes"):

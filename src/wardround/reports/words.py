@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wardround.privacy.cell_words import READER_NAMES
-from wardround.privacy.mechanisms import RELATIONS
-from wardround.reports.meaning import coin_toss
+from wardround.privacy.mechanisms import hidden_words
+from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
 
@@ -19,6 +19,7 @@ __all__ = [
     "assumptions",
     "caveats",
     "headline",
+    "live_sentence",
     "method",
     "privacy_sentence",
     "quality_sentence",
@@ -35,8 +36,7 @@ OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does n
 
 def relation_text(run: RunResult) -> str:
     """Return what the neighbouring relation hides: empty where the run did not say."""
-    stated = str(run.facts.get("relation", ""))
-    return RELATIONS.get(stated, stated)
+    return hidden_words(str(run.stated.get("relation", "")), run.words.unit)
 
 
 def headline(run: RunResult) -> tuple[str, str]:
@@ -77,7 +77,12 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     """
     lines = []
     if unit == "record":
-        lines.append("A record is a row: a patient with several rows is protected less.")
+        lines.append("A patient with several rows is protected less.")
+    if facts.get("own_statistics") is None and facts.get("dataset") == "csv":
+        lines.append(
+            "Whether hospitals standardised features by means and deviations of their own records, which the figure "
+            "does not cover, is recorded when the run ends."
+        )
     if facts.get("own_statistics"):
         lines.append(
             "Not covered are the means and deviations by which each hospital standardised its features: they are of "
@@ -85,8 +90,8 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
         )
     if facts.get("noise") != "system":
         lines.append(
-            "The noise follows from the seed of a simulation: whoever knows the seed can take it out. The figure is "
-            "what the same settings spend with noise from the operating system."
+            "The noise comes from a simulation's seed: whoever knows the seed can take it out. The figure holds with "
+            "noise from the operating system."
         )
     if facts.get("protocol") == "secure-sum":
         lines.append(
@@ -99,7 +104,10 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
         lines.append("The run is not finished: a round under way is charged, and not in this figure.")
     lost = int(facts.get("num_rounds_lost", 0))
     if lost:
-        lines.append(f"Charged, and so counted, are {count_text(lost, 'round')} whose result the model does not have.")
+        verb = "is" if lost == 1 else "are"
+        lines.append(
+            f"Charged, and so counted, {verb} {count_text(lost, 'round')} whose result the model does not have."
+        )
     return tuple(lines)
 
 
@@ -128,18 +136,39 @@ def privacy_sentence(run: RunResult) -> str:
     weaker = {name: f" (epsilon <= {epsilon_text(run.readers[name])})" for name in _weaker_readers(run)}
     covered = [name for name, value in run.readers.items() if math.isfinite(value)]
     uncovered = [names[name] for name, value in run.readers.items() if math.isinf(value)]
-    from_whom = f", from {', '.join(names[name] + weaker.get(name, '') for name in covered)}" if covered else ""
-    but = f"{',' if covered else ', and'} but not from {', '.join(uncovered)}" if uncovered else ""
+    from_whom = f", from {_listed([names[name] + weaker.get(name, '') for name in covered])}" if covered else ""
+    but = f"{',' if covered else ', and'} but not from {_listed(uncovered)}" if uncovered else ""
     hidden = relation_text(run)
     toss = coin_toss(run.attacker, run.words.unit)
     lines = [
         f"Protected: {run.words.protected} at epsilon <= {epsilon_text(run.epsilon_total)} and delta "
         f"{delta_text(run.target_delta, words=False)}{from_whom}{but}.",
         f"Hidden is {hidden}." if hidden else "",
-        f"{toss}." if toss else "",
+        f"{'; '.join([toss, *_better_guesses(run, names)])}." if toss else "",
         *caveats(run.stated, run.words.unit),
     ]
     return " ".join(line for line in lines if line)
+
+
+def live_sentence(run: RunResult) -> str:
+    """Return why the progress line and the tables by round end at another epsilon; empty where they do not."""
+    live = run.rounds[-1].get("epsilon_total", math.nan) if run.rounds else math.nan
+    if not run.epsilon_total < live < math.inf or epsilon_text(live) == epsilon_text(run.epsilon_total):
+        return ""
+    return (
+        f"The progress line, rounds.csv and hospitals.csv end at {epsilon_text(live)}, a looser bound of the same "
+        "(Renyi)."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _better_guesses(run: RunResult, names: Mapping[str, str]) -> list[str]:
+    """Return how often those readers guess right whom a larger epsilon holds against."""
+    known = {name: run.guesses[name] for name in _weaker_readers(run)}
+    return [f"{names[name]}: at most {right_of_1000(share)}" for name, share in known.items() if share == share]
 
 
 def reader_lines(run: RunResult) -> tuple[tuple[str, str, float, float], ...]:
@@ -205,7 +234,8 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
         f"Epsilon is about one {run.words.unit}. It does not stop anyone from learning what is true of patients in "
         "general, and it does not cover choices made by looking at these data before the run, such as learning rates.",
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "
-        "are not covered by epsilon. Counts of fewer than ten people are not shown, nor what they follow from.",
+        "are not covered by epsilon. Counts of fewer than ten people are not shown, nor scores of fewer than ten test "
+        "records; the scores of a small hospital can still tell how many of its test records have the rarer answer.",
     )
 
 

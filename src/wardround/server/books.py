@@ -210,7 +210,7 @@ def _compared(
             "completed": int(name in released),
             "num_examples": shown_count(hospital.profile.num_train),
             "num_steps": entry.num_steps if entry else 0,
-            "sample_rate": entry.sample_rate if entry else None,
+            "sample_rate": plan.rate_to_show(entry.sample_rate, hospital.profile.num_train) if entry else None,
             "noise_multiplier": entry.noise_multiplier if entry else None,
             "epsilon": epsilons[name],
         }

@@ -44,7 +44,7 @@ def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, targ
         return sized
     reason = (
         f"round {round_number} was charged and interrupted, and what is left of epsilon {target_epsilon:g} allows the "
-        f"rounds left only with more than {_MOST_GROWTH:g} times the noise: stopped"
+        f"rounds left only with more than {_MOST_GROWTH:g} times the noise"
     )
     return replace(state, stopped=reason)
 

@@ -58,6 +58,11 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         )
     if cell is None:
         return tuple(notes)
+    if any(plan.rate_to_show(h.sample_rate, h.profile.num_train) is None for h in plan.hospitals):
+        notes.append(
+            "batch-size divided by a hospital's size is its sample rate, and its epsilon tells that rate: so "
+            "hospitals of fewer than ten records show how many they have. With [training] sample-rate all have the same"
+        )
     sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
     units = sizes if cell.unit == "record" else dict.fromkeys(sizes, len(sizes))
     if warning := delta_warning(plan.target_deltas, units, unit=cell.unit):

@@ -78,13 +78,17 @@ class FederationPlan:
         """The hospitals' names, sorted."""
         return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
 
+    def rate_to_show(self, rate: float, num_train: int) -> float | None:
+        """Return a hospital's sample rate; None where it is a batch divided by a size that is not shown."""
+        return rate if self.config.training.sample_rate is not None else shown_rate(rate, num_train)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per hospital: what it would pay after all rounds."""
         return [
             {
                 "hospital": hospital.profile.hospital_id,
                 "num_examples": shown_count(hospital.profile.num_train),
-                "sample_rate": shown_rate(hospital.sample_rate, hospital.profile.num_train),
+                "sample_rate": self.rate_to_show(hospital.sample_rate, hospital.profile.num_train),
                 "num_steps": hospital.num_steps,
                 "num_rounds": hospital.num_rounds,
                 "noise_multiplier": hospital.noise_multiplier,

@@ -42,13 +42,18 @@ def hospital_rows(
     executions: Mapping[str, Execution],
     evaluations: Mapping[str, Evaluation],
 ) -> list[dict[str, Any]]:
-    """Return one row of hospitals.csv per hospital; num_steps are those charged, answered or not."""
+    """Return one row of hospitals.csv per hospital; num_steps are those charged, answered or not.
+
+    A score of fewer than ten test records, or a rate that tells fewer than ten training records, is not in it.
+    """
     assigned = {assignment.hospital_id: assignment for assignment in assignments}
     epsilons = account.epsilons()
     rows = []
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
         assignment, evaluation = assigned.get(name), evaluations.get(name)
+        if isinstance(shown_count(hospital.profile.num_test), str):
+            evaluation = None
         rows.append(
             {
                 "round": round_number,
@@ -57,7 +62,9 @@ def hospital_rows(
                 "completed": int(name in executions),
                 "num_examples": shown_count(hospital.profile.num_train),
                 "num_steps": assignment.billed_steps if assignment else 0,
-                "sample_rate": assignment.billed_rate if assignment else None,
+                "sample_rate": plan.rate_to_show(assignment.billed_rate, hospital.profile.num_train)
+                if assignment
+                else None,
                 "noise_multiplier": assignment.noise_multiplier if assignment else None,
                 "epsilon": epsilons[name],
                 "loss": evaluation.loss if evaluation else None,

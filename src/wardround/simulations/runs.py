@@ -117,8 +117,10 @@ def resume(
     federation = load_federation(config.federation)
     arrays, facts = first_model(config, federation)
     # A finished run only has its files written anew: no reason to start Ray.
-    engine = "inline" if _is_finished(folder, config) else config.simulation.engine
-    return _federate(config, federation, folder, arrays, facts, progress, say, engine=engine)
+    is_finished = _is_finished(folder, config)
+    engine = "inline" if is_finished else config.simulation.engine
+    begins = "writing the files of the finished run anew" if is_finished else "going on after the last committed round"
+    return _federate(config, federation, folder, arrays, facts, progress, say, begins=begins, engine=engine)
 
 
 @contextmanager
@@ -169,13 +171,14 @@ def _federate(
     progress: Callable[[RoundRow], None] | None,
     say: Callable[[str], None],
     *,
+    begins: str = "testing the model before round 1",
     engine: str | None = None,
     early: EarlyStart | None = None,
 ) -> Run:
     simulation = replace(config.simulation, engine=engine or config.simulation.engine)
     say(f"starting {len(federation.hospitals)} hospitals on the engine {simulation.engine}")
     with open_grid(replace(config, simulation=simulation), federation, early) as grid:
-        say("testing the model before round 1")
+        say(begins)
         summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
     return Run(folder.path, summary)
 
