@@ -80,7 +80,7 @@ def gaussian_epsilon(mu: float, target_delta: float) -> float:
     """Return the smallest epsilon at which delta is at most target_delta, to 1e-10, rounded up.
 
     >>> round(gaussian_epsilon(1.0, 1e-5), 4)
-    4.3768
+    4.3772
 
     Args:
         mu: distance in standard deviations (>= 0); inf is no privacy.
