@@ -6,9 +6,8 @@ from flwr.app import Context, RecordDict
 from small_runs import small_config
 
 import wardround
-from wardround.clients.app import make_client_app
+from wardround.clients.app import app as client_app
 from wardround.config import config_to_toml
-from wardround.datasets import load_federation
 from wardround.flower import app
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
@@ -26,15 +25,17 @@ def test_a_run_from_python_has_its_page_and_says_in_one_line_what_it_was(tmp_pat
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-def test_a_run_under_flower_has_its_page(tmp_path: Path) -> None:
+def test_a_run_under_flower_has_its_page_and_the_bits_of_any_other(tmp_path: Path) -> None:
     config = small_config(training={"num-rounds": 1})
     (tmp_path / "c.toml").write_text(config_to_toml(config))
-    federation = load_federation(config.federation)
     nodes = [
         Node(node_id=index + 1, node_config={"partition-id": index, "num-partitions": 3}, load=1.0)
         for index in range(3)
     ]
-    grid = InlineGrid(lambda: make_client_app(config, federation), nodes, {})
     settings = {"config": str(tmp_path / "c.toml"), "out": str(tmp_path / "run"), "num-nodes": 3}
+    # Flower gives an app as many threads as it likes.
+    grid = InlineGrid(lambda: client_app, nodes, settings, num_threads=2)
     app(grid, Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=settings))
     assert "Epsilon is at most" in (tmp_path / "run" / "report.html").read_text()
+    elsewhere = wardround.run(config, out=tmp_path / "elsewhere").folder
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (elsewhere / "model.safetensors").read_bytes()
