@@ -7,16 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from small_runs import draw_in_common, small_config
+from central_steps import sums_of, trainer_for
+from small_runs import draw_in_common
 from torch import nn
 from torch.nn import functional
 
-from wardround.clients.app import build_trainer
-from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.datasets import Federation, HospitalData
+from wardround.clients.training import LocalTrainer
 from wardround.errors import WardroundError
 from wardround.models import parameters_of
-from wardround.rounds import Assignment
 
 RECORDS, FEATURES = 8, 6
 MODES = ("auto", "per-record", "hooks", "ew", "functorch", "ghost")
@@ -230,45 +228,14 @@ def __getattr__(name: str):
 KNOWN = ("batch_norm_1d", "lazy", "alpha_dropout", "one_storage", "expanded", "tiny")
 CASES = [(name, mode) for name in ZOO for mode in (MODES if name in KNOWN else MODES[:1])]
 FEATURES_OF_ALL = torch.randn((RECORDS, FEATURES), generator=torch.Generator().manual_seed(1))
-LABELS = torch.arange(RECORDS) % 2
 
 
 def trainer_of(name: str, mode: str) -> LocalTrainer:
-    arrays = {"features": FEATURES_OF_ALL.numpy(), "labels": LABELS.numpy()}
-    records = {f"{part}_{key}": array for part in ("train", "test") for key, array in arrays.items()}
-    federation = Federation(
-        dataset_name="made up",
-        task="classification",
-        class_names=("a", "b"),
-        feature_names=(),
-        input_shape=(FEATURES,),
-        hospitals=(HospitalData(hospital_id="north", fingerprint="0" * 64, **records),),
-        excluded=(),
-        notes=(),
-        partition="natural",
-    )
-    config = small_config(
-        model={"name": f"{__name__}:zoo_{name}"},
-        training={"grad-sample-mode": mode, "local-steps": 1, "sample-rate": 1.0},
-        privacy={"placement": "central"},
-    )
-    return build_trainer(config, federation)
+    return trainer_for(f"{__name__}:zoo_{name}", FEATURES_OF_ALL, mode)
 
 
 def summed(trainer: LocalTrainer, start: dict, features: torch.Tensor, round_number: int = 1) -> np.ndarray:
-    assignment = Assignment(
-        hospital_id="north",
-        round_number=round_number,
-        sample_rate=1.0,
-        expected_batch_size=1.0,
-        num_steps=1,
-        noise_multiplier=0.0,
-        max_grad_norm=1.0,
-        weight=1.0,
-        placement="central",
-    )
-    tensors = HospitalTensors(train_features=features, train_labels=LABELS, test_features=features, test_labels=LABELS)
-    sums, _ = trainer.train(start, tensors, assignment)
+    sums = sums_of(trainer, start, features, round_number)
     return np.concatenate([array.ravel() for array in sums.values()])
 
 

@@ -5,15 +5,12 @@ import inspect
 
 import pytest
 import torch
-from small_runs import draw_in_common, small_config
+from central_steps import sums_of, trainer_for
+from small_runs import draw_in_common
 from torch import nn
 
-from wardround.clients.app import build_trainer
-from wardround.clients.training import HospitalTensors
-from wardround.datasets import Federation, HospitalData
 from wardround.errors import ConfigError
 from wardround.models import ResidualBlock, parameters_of
-from wardround.rounds import Assignment
 
 RECORDS = 9
 
@@ -162,39 +159,10 @@ def __getattr__(name):
     return built(globals()[name.removeprefix("built_")])
 
 
-def tensors_of(features):
-    labels = torch.arange(RECORDS) % 2
-    return HospitalTensors(train_features=features, train_labels=labels, test_features=features, test_labels=labels)
-
-
 def trainer_of(make, mode="auto"):
     shape = (1, 2, 3) if make is spread_sum else (6,)
     features = torch.randn((RECORDS, *shape), generator=torch.Generator().manual_seed(1))
-    hospital = HospitalData(
-        hospital_id="north",
-        train_features=features.numpy(),
-        train_labels=(torch.arange(RECORDS) % 2).numpy(),
-        test_features=features.numpy(),
-        test_labels=(torch.arange(RECORDS) % 2).numpy(),
-        fingerprint="0" * 64,
-    )
-    federation = Federation(
-        dataset_name="made up",
-        task="classification",
-        class_names=("a", "b"),
-        feature_names=(),
-        input_shape=shape,
-        hospitals=(hospital,),
-        excluded=(),
-        notes=(),
-        partition="natural",
-    )
-    config = small_config(
-        model={"name": f"{__name__}:built_{make.__name__}"},
-        training={"grad-sample-mode": mode, "local-steps": 1, "sample-rate": 1.0},
-        privacy={"placement": "central"},
-    )
-    return build_trainer(config, federation), features
+    return trainer_for(f"{__name__}:built_{make.__name__}", features, mode), features
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
@@ -206,22 +174,11 @@ def test_what_is_trained_keeps_records_apart_or_is_refused_before_training(make,
     except ConfigError:
         return
     start = parameters_of(trainer.model)
-    assignment = Assignment(
-        hospital_id="north",
-        round_number=1,
-        sample_rate=1.0,
-        expected_batch_size=1.0,
-        num_steps=1,
-        noise_multiplier=0.0,
-        max_grad_norm=1.0,
-        weight=1.0,
-        placement="central",
-    )
 
     def sum_of(value):
         changed = features.clone()
         changed[4] = value
-        return trainer.train(start, tensors_of(changed), assignment)[0]
+        return sums_of(trainer, start, changed)
 
     empty = sum_of(torch.nan)
     for value in (30.0, -1e8):

@@ -1,0 +1,60 @@
+"""One step without noise of a model in a record x central run, for tests of what one record can do to its sum."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from small_runs import small_config
+
+from wardround.clients.app import build_trainer
+from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround.datasets import Federation, HospitalData
+from wardround.rounds import Assignment
+
+
+def labels_of(features: torch.Tensor) -> torch.Tensor:
+    return torch.arange(len(features)) % 2
+
+
+def trainer_for(model: str, features: torch.Tensor, mode: str) -> LocalTrainer:
+    """Return what trains a "module:factory" on these records, as an app would build it."""
+    arrays = {"features": features.numpy(), "labels": labels_of(features).numpy()}
+    records = {f"{part}_{key}": array for part in ("train", "test") for key, array in arrays.items()}
+    federation = Federation(
+        dataset_name="made up",
+        task="classification",
+        class_names=("a", "b"),
+        feature_names=(),
+        input_shape=tuple(features.shape[1:]),
+        hospitals=(HospitalData(hospital_id="north", fingerprint="0" * 64, **records),),
+        excluded=(),
+        notes=(),
+        partition="natural",
+    )
+    config = small_config(
+        model={"name": model},
+        training={"grad-sample-mode": mode, "local-steps": 1, "sample-rate": 1.0},
+        privacy={"placement": "central"},
+    )
+    return build_trainer(config, federation)
+
+
+def sums_of(
+    trainer: LocalTrainer, start: Mapping[str, NDArray[Any]], features: torch.Tensor, round_number: int = 1
+) -> dict[str, NDArray[Any]]:
+    """Return the clipped sum of all records' gradients by parameter, for a clip of 1."""
+    assignment = Assignment(
+        hospital_id="north",
+        round_number=round_number,
+        sample_rate=1.0,
+        expected_batch_size=1.0,
+        num_steps=1,
+        noise_multiplier=0.0,
+        max_grad_norm=1.0,
+        weight=1.0,
+        placement="central",
+    )
+    labels = labels_of(features)
+    tensors = HospitalTensors(train_features=features, train_labels=labels, test_features=features, test_labels=labels)
+    return trainer.train(start, tensors, assignment)[0]
