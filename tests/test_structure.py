@@ -15,7 +15,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "errors", "json_text", "leaves", "small_counts"},
-    {"cells", "exact_sums", "limits", "rounds", "streams"},
+    {"cells", "exact_sums", "limits", "npy_bytes", "rounds", "streams", "typed_records"},
     {"config"},
     {"identity", "parameter_counts"},
     {"wire"},
