@@ -47,7 +47,7 @@ def test_names_that_do_harm_somewhere_are_refused(name: str, words: str) -> None
     assert str(caught.value).isascii() and str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("label", ["lactate (mmol/l)", "<10", "+", "age=60", "sex male", "≥ 3 × ULN"])
+@pytest.mark.parametrize("label", ["lactate (mmol/l)", "<10", "+", "age=60", "sex male", "≥ 3 ULN"])
 def test_labels_are_whatever_can_be_read(label: str) -> None:
     check_label(label, "level")
 

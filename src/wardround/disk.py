@@ -8,9 +8,10 @@ what a file means.
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
-__all__ = ["MOST_TEXT_BYTES", "file_bytes", "file_text", "make_private_folder", "open_private"]
+__all__ = ["MOST_TEXT_BYTES", "file_bytes", "file_text", "make_private_folder", "open_private", "open_regular"]
 
 MOST_TEXT_BYTES = 2**26
 """Of settings, tables and summaries: 64 MiB."""
@@ -46,17 +47,31 @@ def file_bytes(path: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: there is none, it can't be read, it is a folder, a pipe or a device, or it is too large.
     """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise OSError(errno.EFBIG, f"its {size:,} bytes are more than {most_bytes:,}", str(path))
+        return file.read(most_bytes)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Return a regular file, links followed, open to be read.
+
+    Raises:
+        OSError: there is none, it can't be read, or it is a folder, a pipe or a device.
+    """
     # A pipe that nobody writes to would keep a reader waiting for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is a pipe or a device, and not a file", str(path))
-        if status.st_size > most_bytes:
-            raise OSError(errno.EFBIG, f"its {status.st_size:,} bytes are more than {most_bytes:,}", str(path))
-        return file.read(most_bytes)
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:

@@ -42,7 +42,7 @@ def check_name(name: str, what: str, *, error: type[WardroundError] = DataError)
     for character in name:
         if unicodedata.category(character)[0] not in _LETTERS and character not in _BETWEEN:
             raise error(
-                f"{what} {shown_name(name)} has {ascii(character)}, and may have letters, digits, spaces and "
+                f"{what} {shown_name(name)} has {character!a}, and may have letters, digits, spaces and "
                 f"{' '.join(_BETWEEN.strip())} only: rename it"
             )
     if name[-1] == " ":
@@ -50,13 +50,13 @@ def check_name(name: str, what: str, *, error: type[WardroundError] = DataError)
 
 
 def check_label(label: str, what: str, *, error: type[WardroundError] = DataError) -> None:
-    """Refuse a label that is empty, very long, or has characters that can't be seen.
+    r"""Refuse a label that is empty, very long, or has characters that can't be seen.
 
     >>> check_label("lactate (mmol/l)", "column")
-    >>> check_label("age\\u202e", "column")
+    >>> check_label("age\u202e", "column")
     Traceback (most recent call last):
     ...
-    wardround.errors.DataError: column 'age\\u202e' has '\\u202e', which can't be seen: rename it
+    wardround.errors.DataError: column 'age\u202e' has '\u202e', which can't be seen: rename it
 
     Args:
         label: a column, a level, a class or a unit.
@@ -70,7 +70,7 @@ def check_label(label: str, what: str, *, error: type[WardroundError] = DataErro
         raise error(f"{what} {shown_name(label)} must have 1 to {MOST_LABEL_CHARACTERS} characters: rename it")
     for character in label:
         if unicodedata.category(character) in _UNSEEN:
-            raise error(f"{what} {shown_name(label)} has {ascii(character)}, which can't be seen: rename it")
+            raise error(f"{what} {shown_name(label)} has {character!a}, which can't be seen: rename it")
 
 
 def shown_name(name: object) -> str:

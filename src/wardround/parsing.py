@@ -13,26 +13,43 @@ from wardround.errors import WardroundError
 
 __all__ = ["from_json", "from_toml", "sound"]
 
-_DEFECTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What Python raises about a value that is not of the form it is read as."""
+_DEFECTS = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+"""What Python raises about a file that can't be read and a value that is not of the form it is read as."""
 
 
 @contextmanager
-def sound(error: type[WardroundError], sentence: str) -> Iterator[None]:
-    """Turn every way in which a value may not be of the form it is read as into one error of ours.
+def sound(error: type[WardroundError], failure: str, step: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn every way in which something may not be readable, or not of the form it is read as, into an error of ours.
+
+    >>> with sound(WardroundError, "can't read the roster", "write it anew"):
+    ...     {}["sites"]
+    Traceback (most recent call last):
+    ...
+    wardround.errors.WardroundError: can't read the roster (it lacks sites): write it anew
 
     Args:
         error: what is raised instead.
-        sentence: what was read, and what to do; what was wrong stands in the `{}` of it.
+        failure: what failed, for the message.
+        step: what to do.
+        more: errors of a library that mean the same.
 
     Raises:
         WardroundError: of the given kind; one that is raised inside comes through as it is.
     """
     try:
         yield
-    except _DEFECTS as defect:
-        what = f"it lacks {defect}" if isinstance(defect, KeyError) else str(defect) or type(defect).__name__
-        raise error(sentence.format(what[:300])) from None
+    except Exception as defect:
+        if not isinstance(defect, (*_DEFECTS, *more)):
+            raise
+        raise error(f"{failure} ({_in_words(defect)}): {step}") from None
+
+
+def _in_words(defect: Exception) -> str:
+    if isinstance(defect, KeyError) and defect.args:
+        return f"it lacks {defect.args[0]}"
+    if isinstance(defect, RecursionError):
+        return "it is nested too deeply"
+    return (str(defect) or type(defect).__name__)[:300]
 
 
 def from_json(text: str | bytes, *, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
