@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from wardround.disk import file_bytes, file_text, make_private_folder, open_private
-from wardround.errors import ConfigError, ProtocolError
+from wardround.errors import ConfigError, ProtocolError, Refusal
 from wardround.names import check_name
 from wardround.parsing import from_json, sound
 from wardround.secagg.keys import KEY_BYTES, transcript, verify_key
@@ -113,7 +113,8 @@ class Site:
         """Mark a stage of a session as answered, for good.
 
         Raises:
-            ProtocolError: it was answered before, or the mark can't be written.
+            Refusal: it was answered before.
+            ProtocolError: the mark can't be written.
         """
         if self.claims is None:
             return
@@ -122,7 +123,7 @@ class Site:
             make_private_folder(self.claims)
             os.close(open_private(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            raise ProtocolError(f'{self.name} refuses: stage "{stage}" of this round was answered before') from None
+            raise Refusal(f'{self.name} refuses: stage "{stage}" of this round was answered before') from None
         except OSError as error:
             raise ProtocolError(f"{self.name} can't note what it answers in {self.claims}: {error.strerror}") from None
 
