@@ -122,7 +122,7 @@ def test_rosters_that_can_not_be_read(files, old, new, words):
 
 
 def test_a_missing_roster_or_one_that_is_no_text(files):
-    with pytest.raises(ConfigError, match=r"can't read the roster .*none.json: .*; write it with write_roster"):
+    with pytest.raises(ConfigError, match=r"can't read the roster .*none.json .*: write it with write_roster"):
         read_site("north", files / "north.pem", files / "none.json")
     (files / "binary.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"can't read the roster .*binary.json"):

@@ -2,7 +2,8 @@
 
 Whoever only looks gets a copy in memory, made in one read transaction: what it sees is of one moment, a run that
 writes is not kept waiting, and the file stays as it is even where a killed writer left a journal to roll back. The file
-and its journal, which SQLite gives the file's mode, are their owner's alone. What is left out on purpose: what the rows mean (see `ledger`).
+and its journal, which SQLite gives the file's mode, are their owner's alone. What is left out on purpose: what the rows
+mean (see `ledger`).
 """
 
 import os
@@ -54,6 +55,9 @@ _NEXT_STEPS = {
     "not a database": "restore the file from a backup",
     "malformed": "restore the file from a backup",
     "disk I/O": "check the disk, then restore the file from a backup",
+    "Permission denied": "check the permissions of the file and its folder",
+    "No space left": "free some disk space, then resume",
+    "No such file": "check that its folder exists and can be written to",
     "unable to open": "check that its folder exists and can be written to",
 }
 
@@ -154,8 +158,8 @@ def _check_file(path: Path) -> None:
         raise ProtocolError(f"ledger {path} is {kind}, and not a file: restore it from a backup")
     if status.st_size > _MOST_BYTES:
         raise ProtocolError(
-            f"ledger {path} has {status.st_size:,} bytes, and a ledger has {_MOST_BYTES:,} at the most: restore it from "
-            "a backup"
+            f"ledger {path} has {status.st_size:,} bytes, and a ledger has {_MOST_BYTES:,} at the most: restore it "
+            "from a backup"
         )
 
 

@@ -64,8 +64,8 @@ def _packed_attributes(
 
 def _put_back(strategy: Strategy, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     for name, value in values.items():
-        if name not in vars(strategy):
-            raise ValueError(f"{type(strategy).__name__} has no {name}")
+        if not name.isidentifier() or name.startswith("__") or callable(getattr(type(strategy), name, None)):
+            raise ValueError(f"{name!r} is nothing that is kept")
         if isinstance(value, dict) and "strategy" in value:
             _put_back(getattr(strategy, name), value["strategy"], arrays)
         else:
