@@ -16,7 +16,7 @@ from wardround.parsing import from_json, from_toml, sound
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile
+from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
@@ -129,7 +129,8 @@ def books_of(rows: Sequence[Row]) -> Books | None:
             HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
             for profile in records[0]["profiles"]
         ]
-        plan = plan_federation(config, profiles, records[0]["num_parameters"])
+        measures = {name: ProfileMeasures(**measured) for name, measured in records[0]["measures"].items()}
+        plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures)
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 
@@ -148,7 +149,7 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
     cell, privacy = plan.mechanism, plan.config.privacy
     planned: dict[str, Any] = {
-        "fingerprint": hospital.profile.fingerprint,
+        "fingerprint": plan.fingerprints[entry.hospital_id],
         "mechanism": cell.name if cell else "none",
         "sample_rate": hospital.release.sample_rate,
         "num_steps": hospital.billed_steps,
