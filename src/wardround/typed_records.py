@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from wardround.errors import ProtocolError
 
-__all__ = ["LONGEST_TEXT", "MOST_BYTES", "MOST_ITEMS", "read_record", "record_values"]
+__all__ = ["LONGEST_TEXT", "MOST_BYTES", "MOST_ITEMS", "keys_of", "read_record", "record_values"]
 
 _Record = TypeVar("_Record")
 MOST_ITEMS = 65_536
@@ -25,6 +25,11 @@ MOST_BYTES = 1_000
 _ANY_FLOAT = frozenset({"loss", "accuracy", "auc", "majority_accuracy"})
 """Scores, which may be undefined or infinite; every other number must be finite."""
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", bytes: "bytes"}
+
+
+def keys_of(kind: Any) -> tuple[str, ...]:
+    """Return the keys that a kind of record has as plain values."""
+    return tuple(map(_kebab, _hints(kind)))
 
 
 def record_values(record: Any) -> dict[str, Any]:
