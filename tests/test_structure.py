@@ -17,7 +17,7 @@ LAYERS = [
     {"digests", "errors", "json_text", "leaves", "small_counts"},
     {"cells", "exact_sums", "limits", "rounds", "streams"},
     {"config"},
-    {"identity", "parameter_counts"},
+    {"cohorts", "identity", "parameter_counts"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},

@@ -21,15 +21,16 @@ from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
+from wardround.privacy.contributions import mechanism_in
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
 from wardround.server.budget import entries_of, within_budget
-from wardround.server.cohorts import draw_dropouts
+from wardround.server.dropouts import draw_dropouts
 from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
 from wardround.server.margins import rounding_distance
 from wardround.server.planning import assign_round, plan_federation
-from wardround.server.plans import FederationPlan, mechanism_in
+from wardround.server.plans import FederationPlan
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_untouched

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 from wardround.secagg import Roster
-from wardround.server.cohorts import draw_drop_stage
+from wardround.server.dropouts import draw_drop_stage
 from wardround.server.margins import update_bound
 from wardround.server.plans import FederationPlan, mechanism_in
 from wardround.server.sums import SecureSum
