@@ -36,14 +36,15 @@ def write_sites(folder: Path, case: Case) -> None:
 
 def wardround_app(case: Case, folder: Path) -> ClientApp:
     """Return the client of our SecAgg+: key and roster are read from files at every message, as on a SuperNode."""
-    from wardround.clients.secagg import SecAggMod
+    from wardround.clients.secagg import SecAggMod, agreed_terms
     from wardround.secagg import Site, read_site
 
     def site_of(context: Context) -> Site:
         name = f"client-{context.node_config['partition-id']}"
         return read_site(name, folder / name, folder / "roster.json")
 
-    mods = [partial(vanish, gone_sometime, case), forget, SecAggMod(site_of)]
+    check_terms = agreed_terms(max_update=MAX_UPDATE, max_weight=MAX_WEIGHT)
+    mods = [partial(vanish, gone_sometime, case), forget, SecAggMod(site_of, check_terms=check_terms)]
     return plain_app(case, folder, mods)
 
 
@@ -116,7 +117,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
 
 def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, str]) -> Any:
     """Return what our round loop hands to `add_up`."""
-    from wardround.secagg import read_roster
+    from wardround.secagg import read_roster, stated_digest
     from wardround.server.sums import SecureSum
 
     return SecureSum(
@@ -125,6 +126,8 @@ def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, 
         round_number=round_number,
         payload="parameters",
         max_update=MAX_UPDATE,
+        max_weight=MAX_WEIGHT,
+        settings_digest=stated_digest(b""),
         weights={number + 1: float(num_examples(number)) for number in range(case.num_clients)},
         drops=drops,
         errors_are_drops=True,

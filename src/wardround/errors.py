@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ProtocolError",
+    "Refusal",
     "UpdateError",
     "WardroundError",
 ]
@@ -47,3 +48,11 @@ class UpdateError(WardroundError):
 
 class ProtocolError(WardroundError):
     """A message, a ledger or a run folder is not what the other side agreed to."""
+
+
+class Refusal(ProtocolError):
+    """A site refuses what it is asked; the text may leave the site.
+
+    Raised only from what the server sent, the site's settings, its roster and its public number of records: never from
+    the data, which the text of any other error at a site may quote.
+    """

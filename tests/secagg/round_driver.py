@@ -3,13 +3,14 @@
 import numpy as np
 from scipy import stats
 
-from wardround.secagg import Terms, hospital, sent_digest, server, simulated_site
+from wardround.secagg import Terms, hospital, sent_digest, server, simulated_site, stated_digest
 from wardround.secagg.masks import add_masks
 from wardround.secagg.members import members_of
 from wardround.secagg.records import STAGES
 from wardround.secagg.shamir import combine
 
 MODEL = sent_digest({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.1})
+SETTINGS = stated_digest(b"version 1")
 
 
 def terms_of(min_survivors=2, max_colluding=0, **changes):
@@ -23,6 +24,7 @@ def terms_of(min_survivors=2, max_colluding=0, **changes):
         "max_update": 1.0,
         "max_weight": 1.0,
         "model_digest": MODEL,
+        "settings_digest": SETTINGS,
     }
     return Terms(**{**values, **changes})
 

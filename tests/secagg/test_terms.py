@@ -32,6 +32,7 @@ SHAPES = [
         ("max_weight", float("inf"), "max_weight must be >= 1e-30 and <= 1e30, not inf"),
         ("max_weight", -1.0, "max_weight must be >= 1e-30 and <= 1e30, not -1.0"),
         ("model_digest", b"short", "model_digest must have 32 bytes, not b'short'"),
+        ("settings_digest", b"", "settings_digest must have 32 bytes, not b''"),
     ],
 )
 def test_terms_out_of_range_are_refused(field, value, rule):
@@ -55,6 +56,7 @@ def test_residues_need_no_ranges():
         {"max_update": math.nextafter(1.0, 2.0)},
         {"max_weight": 2.0},
         {"model_digest": bytes(32)},
+        {"settings_digest": bytes(32)},
         {"federation": "simulatedr", "run_id": "un"},
     ],
     ids=str,

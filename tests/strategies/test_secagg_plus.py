@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian
 from own_strategies import Counting, CountingSums
 
 from wardround import wire
-from wardround.clients.secagg import SecAggMod
+from wardround.clients.secagg import SecAggMod, agreed_terms
 from wardround.errors import ConfigError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.secagg import Roster, Site, new_site_key, simulated_roster, simulated_site, write_roster
@@ -24,6 +24,8 @@ from wardround.strategies import SecAggPlus
 STAGES = ("advertise", "share", "mask", "confirm", "unmask")
 NAMES = tuple(f"site-{index}" for index in range(6))
 SURVIVORS = {"min_survivors": 4, "max_colluding": 0}
+BOUNDS = {"max_update": 8.0, "max_weight": 16.0}
+AGREED = agreed_terms(**BOUNDS)
 ROSTER = simulated_roster(1, NAMES, **SURVIVORS)
 NODES = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1, "fraction_evaluate": 0.0}
 MODEL = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array(-1.5), "count": np.array([7])}
@@ -51,8 +53,9 @@ class Failing:
         return call_next(message, context)
 
 
-def make_app(drops: Mapping[int, str] | None = None) -> ClientApp:
-    app = ClientApp(mods=[Failing(drops or {}), SecAggMod(site_of)])
+def make_app(drops: Mapping[int, str] | None = None, **agreed: Any) -> ClientApp:
+    check_terms = agreed_terms(**{**BOUNDS, **agreed})
+    app = ClientApp(mods=[Failing(drops or {}), SecAggMod(site_of, check_terms=check_terms)])
 
     @app.train("zero")
     @app.train()
@@ -83,7 +86,7 @@ def grid_of(make: Callable[[], ClientApp], num_nodes: int = len(NAMES)) -> Watch
 
 
 def secagg(strategy: Any = None, **options: Any) -> SecAggPlus:
-    options = {"max_update": 8.0, "max_weight": 16.0} | options
+    options = BOUNDS | options
     return SecAggPlus(strategy or FedAvg(**NODES), ROSTER, **options)
 
 
@@ -119,7 +122,7 @@ def test_the_wrapped_strategy_sees_one_reply_with_the_mean_and_the_weight() -> N
 
 
 def test_an_app_may_train_in_the_memory_that_it_was_given() -> None:
-    app = ClientApp(mods=[SecAggMod(site_of)])
+    app = ClientApp(mods=[SecAggMod(site_of, check_terms=AGREED)])
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -213,13 +216,13 @@ def refusals(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
 
 def test_an_update_that_does_not_fit_is_refused_without_saying_how_large_it_is(refusals: Any) -> None:
     strategy = secagg(max_update=0.5)
-    assert one_round(strategy, grid_of(make_app)) == (None, None)
+    assert one_round(strategy, grid_of(lambda: make_app(max_update=0.5))) == (None, None)
     assert "larger than 0.5 in magnitude (max-update)" in refusals()
     assert "2.75" not in refusals()
 
 
 def test_a_weight_that_does_not_fit_is_refused(refusals: Any) -> None:
-    assert one_round(secagg(max_weight=5.0), grid_of(make_app)) == (None, None)
+    assert one_round(secagg(max_weight=5.0), grid_of(lambda: make_app(max_weight=5.0))) == (None, None)
     assert "must be >= 0 and <= 5" in refusals()
 
 
@@ -270,7 +273,7 @@ class Sites:
 
     def grid(self, fails: str = "") -> Watched:
         """Return a grid whose nodes have forgotten what they answered before; one may fail in training."""
-        app = ClientApp(mods=[SecAggMod()])
+        app = ClientApp(mods=[SecAggMod(check_terms=AGREED)])
 
         @app.train()
         def train(message: Message, context: Context) -> Message:
@@ -323,7 +326,7 @@ def test_a_site_answers_a_stage_once_even_if_its_memory_is_put_back(
 
 
 def test_a_plain_training_message_gets_nothing() -> None:
-    app = ClientApp(mods=[SecAggMod(site_of)])
+    app = ClientApp(mods=[SecAggMod(site_of, check_terms=AGREED)])
     app.train()(lambda message, context: pytest.fail("it trained"))
     grid = grid_of(lambda: app)
     content = RecordDict({"arrays": wire.array_record(MODEL), "config": ConfigRecord()})
@@ -353,7 +356,7 @@ def test_an_impostor_is_left_out(refusals: Any) -> None:
         return simulated_site(2, NAMES[0], NAMES, **SURVIVORS)
 
     def make() -> ClientApp:
-        real, fake, app = make_app(), ClientApp(mods=[SecAggMod(impostor_site)]), ClientApp()
+        real, fake, app = make_app(), ClientApp(mods=[SecAggMod(impostor_site, check_terms=AGREED)]), ClientApp()
         fake.train()(lambda message, context: pytest.fail("it trained"))
         app.train()(lambda m, c: (fake if c.node_config["partition-id"] == 5 else real)(m, c))
         return app
@@ -377,6 +380,24 @@ def test_strategies_that_may_want_single_updates_are_refused(strategy: Any) -> N
         SecAggPlus(strategy, ROSTER, max_update=1.0, max_weight=1.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_update": 4.0}, "max_update = 4.0 was proposed, and 8.0 was agreed on"),
+        ({"max_weight": 15.0}, "max_weight = 15.0 was proposed, and 16.0 was agreed on"),
+        ({"settings": b"version 2"}, "the server's settings have another digest"),
+    ],
+)
+def test_a_hospital_takes_bounds_and_settings_from_its_own_side(
+    options: dict[str, Any], reason: str, refusals: Any
+) -> None:
+    """A server that chose them would learn the largest coordinate and the weight by bisection."""
+    assert one_round(secagg(**options), grid_of(make_app)) == (None, None)
+    assert refusals().count(reason) == len(NAMES)
+    arrays, _ = one_round(secagg(**options), grid_of(lambda: make_app(**options)))
+    check_mean(arrays, [0, 1, 2, 3, 4, 5])
+
+
 @pytest.mark.parametrize("options", [{"max_update": 0.0}, {"max_weight": float("inf")}, {"max_update": float("nan")}])
 def test_bounds_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="must be >= 1e-30 and <= 1e30"):
@@ -385,7 +406,7 @@ def test_bounds_out_of_range(options: dict[str, float]) -> None:
 
 def test_without_weights_that_count_the_round_is_abandoned(refusals: Any) -> None:
     def weightless() -> ClientApp:
-        app = ClientApp(mods=[SecAggMod(site_of, weight_of=lambda message, reply: 0.0)])
+        app = ClientApp(mods=[SecAggMod(site_of, check_terms=AGREED, weight_of=lambda message, reply: 0.0)])
         app.train()(lambda m, c: Message(RecordDict({"arrays": wire.array_record(wire.arrays_in(m))}), reply_to=m))
         return app
 

@@ -4,10 +4,10 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from least_squares.data import load_data, train_step
-from least_squares.sites import site_of
-from wardround.clients.secagg import SecAggMod
+from least_squares.sites import AGREED, site_of
+from wardround.clients.secagg import SecAggMod, agreed_terms
 
-app = ClientApp(mods=[SecAggMod(site_of)])
+app = ClientApp(mods=[SecAggMod(site_of, check_terms=agreed_terms(**AGREED))])
 
 
 @app.train()

@@ -8,8 +8,8 @@ from flwr.app import Array, ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from least_squares.data import MOST_EXAMPLES, NUM_FEATURES
-from least_squares.sites import roster_of
+from least_squares.data import NUM_FEATURES
+from least_squares.sites import AGREED, roster_of
 from wardround.strategies import SecAggPlus
 
 app = ServerApp()
@@ -21,7 +21,7 @@ def main(grid: Grid, context: Context) -> None:
     num_nodes = int(context.run_config["num-nodes"])
     roster = roster_of(str(context.run_config["roster"]), num_nodes)
     averaging = FedAvg(fraction_evaluate=0.0, min_train_nodes=num_nodes, min_available_nodes=num_nodes)
-    strategy = SecAggPlus(averaging, roster, max_update=2.0, max_weight=MOST_EXAMPLES)
+    strategy = SecAggPlus(averaging, roster, **AGREED)
     initial = ArrayRecord({"weights": Array(np.zeros(NUM_FEATURES, np.float32))})
     result = strategy.start(grid=grid, initial_arrays=initial, num_rounds=int(context.run_config["num-rounds"]))
     weights = result.arrays["weights"].numpy().tolist()

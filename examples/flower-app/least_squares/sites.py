@@ -1,13 +1,17 @@
-"""Who the hospitals are: on SuperNodes from files, in Flower's simulation from a seed that everyone knows."""
+"""What all agreed on, and who they are: on SuperNodes from files, in Flower's simulation from a seed that all know."""
 
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 
+from least_squares.data import MOST_EXAMPLES
 from wardround.clients.secagg import site_from_context
 from wardround.secagg import Roster, Site, read_roster, simulated_roster, simulated_site
 
 SEED = 1
+AGREED: dict[str, Any] = {"max_update": 2.0, "max_weight": MOST_EXAMPLES, "settings": b"least squares 1.0.0"}
+"""What server and hospitals state alike; a hospital refuses a server that proposes anything else."""
 
 
 def site_of(context: Context) -> Site:

@@ -22,12 +22,12 @@ from wardround.clients.secagg import SecAggMod, site_from_context, weight_in_met
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
-from wardround.errors import CohortError, ProtocolError
-from wardround.identity import source_of
+from wardround.errors import CohortError, ProtocolError, Refusal
+from wardround.identity import settings_digest, source_of
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model
 from wardround.privacy.schedules import schedule_of
-from wardround.secagg import Site, simulated_site
+from wardround.secagg import Site, Terms, simulated_site
 
 __all__ = ["app", "build_trainer", "hospital_tensors", "make_client_app"]
 
@@ -101,12 +101,18 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
             max_colluding=config.aggregation.max_colluding,
         )
 
+    agreed = bytes.fromhex(settings_digest(config))
+
+    def check_terms(terms: Terms, message: Message | None) -> None:
+        if terms.settings_digest != agreed:
+            raise Refusal("the server's settings are not this hospital's: give both the same settings")
+
     def weight_of(message: Message, reply: Message) -> float:
         # By the hospital's own settings and records, not by what a server says.
         return schedule_of(config, int(weight_in_metrics(message, reply))).weight
 
     # What may leave was picked by `execution_reply`.
-    return [SecAggMod(site_of, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
+    return [SecAggMod(site_of, check_terms=check_terms, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
 
 
 def _is_real(context: Context) -> bool:

@@ -1,6 +1,6 @@
 """The hospital's half of secure aggregation, as a Flower mod: attach it, and only masked sums leave.
 
-    app = ClientApp(mods=[SecAggMod()])
+    app = ClientApp(mods=[SecAggMod(check_terms=agreed_terms(max_update=8.0, max_weight=5_000, settings=b"version 1"))])
 
 A training message without the protocol's part is refused, so that a server which leaves it out gets nothing. Of the
 metrics of training nothing is sent but what `keep_metrics` names; the number of examples travels masked. What is left
@@ -18,20 +18,23 @@ from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from wardround import wire
-from wardround.errors import ConfigError, ProtocolError, UpdateError
+from wardround.errors import ConfigError, ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import check_alike
-from wardround.secagg import Site, Terms, hospital, read_site, sent_digest
+from wardround.secagg import Site, Terms, hospital, read_site, sent_digest, stated_digest
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
 from wardround.secagg.quantisation import flattened, quantiser_for, split_like
 from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
 
-__all__ = ["SecAggMod", "site_from_context", "weight_in_metrics"]
+__all__ = ["CheckTerms", "SecAggMod", "agreed_terms", "site_from_context", "weight_in_metrics"]
 
 _log = logging.getLogger(__name__)
 _MEMORY, _TERMS, _ROUNDS = "secagg-memory", "secagg-terms", "secagg-rounds"
 _MOST_RUNS = 64
+CheckTerms = Callable[[Terms, Message | None], None]
+"""Raises `Refusal` where the terms that a server proposes are not those that this hospital agreed to. It is given no
+message when keys are advertised, and the training message before it is trained on."""
 _ANSWERS: Mapping[str, tuple[Callable[..., tuple[Memory, Any]], type]] = {
     "share": (hospital.share, ShareRequest),
     "confirm": (hospital.confirm, ConfirmRequest),
@@ -68,6 +71,35 @@ def weight_in_metrics(message: Message, reply: Message) -> float:
     raise UpdateError(f"the app's reply has no {wire.NUM_EXAMPLES} to weight it with: add it to its metrics")
 
 
+def agreed_terms(*, max_update: float, max_weight: float, settings: bytes = b"") -> CheckTerms:
+    """Return what holds a server to the bounds and settings that an app's own side states.
+
+    A server that could choose them would learn from refusals how large an update or a weight is.
+
+    Args:
+        max_update: as `SecAggPlus` has it.
+        max_weight: as `SecAggPlus` has it.
+        settings: as `SecAggPlus` has them, such as the version of the app; they never travel, their hash does.
+    """
+    agreed = {
+        "payload": "parameters",
+        "max_update": float(max_update),
+        "max_weight": float(max_weight),
+        "settings_digest": stated_digest(settings),
+    }
+
+    def check_terms(terms: Terms, message: Message | None) -> None:
+        for name, own in agreed.items():
+            asked = getattr(terms, name)
+            if asked != own:
+                told = f"{name} = {asked} was proposed, and {own} was agreed on"
+                if isinstance(own, bytes):
+                    told = "the server's settings have another digest than this hospital's"
+                raise Refusal(f"the terms are refused: {told}; both sides must state the same (agreed_terms)")
+
+    return check_terms
+
+
 class SecAggMod:
     """A Flower mod that answers the protocol's stages and masks what training returns; other messages pass."""
 
@@ -75,6 +107,7 @@ class SecAggMod:
         self,
         site_of: Callable[[Context], Site] = site_from_context,
         *,
+        check_terms: CheckTerms,
         weight_of: Callable[[Message, Message], float] = weight_in_metrics,
         keep_metrics: Collection[str] = (),
     ) -> None:
@@ -82,41 +115,44 @@ class SecAggMod:
 
         Args:
             site_of: returns this hospital's site; called at every message.
+            check_terms: refuses terms that this hospital did not agree to; `agreed_terms` makes one.
             weight_of: returns the weight, given the message and the app's reply to it.
             keep_metrics: names of metrics that may leave the hospital in clear; none by default.
         """
-        self._site_of, self._weight_of = site_of, weight_of
+        self._site_of, self._check_terms, self._weight_of = site_of, check_terms, weight_of
         self._keep_metrics = frozenset(keep_metrics)
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         """Answer a stage of the protocol, or train and return the masked vector.
 
         Raises:
-            ProtocolError: the message is not as agreed; nothing is sent.
+            Refusal: the message is not as agreed; nothing is sent.
+            ProtocolError: the message can't be read; nothing is sent.
             UpdateError: an update can't be masked without loss.
         """
         if message.metadata.message_type.partition(".")[0] != "train":
             return call_next(message, context)
         request = message.content.get(wire.SECAGG)
         if not isinstance(request, ConfigRecord):
-            raise ProtocolError(
+            raise Refusal(
                 "a training message without secure aggregation is refused, as this hospital sends masked vectors only: "
                 "wrap the server's strategy in SecAggPlus"
             )
         site, stage = self._site_of(context), str(request.get("stage"))
         if stage == "advertise":
             terms = wire.read_record(Terms, request)
+            self._check_terms(terms, None)
             # Whatever else the terms say: one answer a round and run.
             site.claim(transcript(terms.run_id.encode(), str(terms.round_number).encode()), stage)
             return _advertised(site, terms, message, context)
         if _MEMORY not in context.state:
-            raise ProtocolError(f"{site.name} has no part in a round: ask it to advertise keys first")
+            raise Refusal(f"{site.name} has no part in a round: ask it to advertise keys first")
         terms = wire.read_record(Terms, _values(context, _TERMS))
         memory = wire.read_record(Memory, _values(context, _MEMORY))
         if stage == "mask":
             return self._masked(site, terms, memory, request, message, context, call_next)
         if stage not in _ANSWERS:
-            raise ProtocolError(f'"{stage}" is no stage of secure aggregation: both sides need the same version')
+            raise Refusal(f'"{stage[:40]}" is no stage of secure aggregation: both sides need the same version')
         answer, kind = _ANSWERS[stage]
         memory, reply = answer(site, terms, memory, wire.read_record(kind, request))
         site.claim(terms.session, stage)
@@ -137,6 +173,7 @@ class SecAggMod:
         sent = wire.arrays_of(record)
         told = sent_digest(sent, wire.told_to_all(message))
         memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
+        self._check_terms(terms, message)
         # Before training: these masks are for this message alone, whatever becomes of it.
         site.claim(terms.session, "mask")
         _remember(context, memory)

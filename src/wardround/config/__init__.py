@@ -1,5 +1,6 @@
 """Settings: one frozen record for each section, and TOML in and out."""
 
+from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
     Config,
@@ -13,14 +14,17 @@ from wardround.config.toml_files import config_from_dict, config_to_toml, load_c
 
 __all__ = [
     "AggregationConfig",
+    "Column",
     "Config",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",
+    "Schema",
     "SimulationConfig",
     "TrainingConfig",
     "config_from_dict",
     "config_to_toml",
     "load_config",
     "read_toml",
+    "schema_from_table",
 ]

@@ -7,6 +7,7 @@ against a hospital's size, more hospitals than rows) are made where the data is 
 from dataclasses import dataclass, field
 
 from wardround.cells import check_cell, check_protocol
+from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
 from wardround.limits import (
     LARGEST_CLIP,
@@ -34,6 +35,8 @@ class FederationConfig:
 
     `partition` None means natural where the data names its hospitals, iid otherwise. `class_weights` keeps that
     share of each class's rows, in class order. `dirichlet_alpha` shapes both dirichlet and quantity partitions.
+    `max_records` is public: no hospital has more training records. A `schema` says what a table may hold (a mapping is
+    read as TOML's); without `path` it is of tables that the hospitals have themselves.
     """
 
     dataset: str = "breast-cancer"
@@ -51,14 +54,21 @@ class FederationConfig:
     hospital_column: str | None = None
     patient_column: str | None = None
     task: str | None = setting(None, choices=("classification", "regression"))
+    max_records: int | None = setting(None, least=1, most=2**40)
+    schema: Schema | None = None
 
     def __post_init__(self) -> None:
+        if self.schema is not None and not isinstance(self.schema, Schema):
+            object.__setattr__(self, "schema", schema_from_table(self.schema))
         check_section("federation", self)
-        csv_keys = ("path", "target", "hospital_column", "patient_column", "task")
+        csv_keys = ("path", "target", "hospital_column", "patient_column", "task", "schema")
         if self.dataset == "csv":
-            for key in ("path", "target"):
+            for key in ("target",) if self.schema is not None else ("path", "target"):
                 if getattr(self, key) is None:
                     raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
+            if self.schema is not None and self.target is not None:
+                identifiers = {kebab(key): getattr(self, key) for key in ("hospital_column", "patient_column")}
+                check_schema_use(self.schema, self.target, self.task, identifiers)
         else:
             for key in csv_keys:
                 if getattr(self, key) is not None:

@@ -5,12 +5,13 @@ Left out on purpose: what a value may be, which the sections check.
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import tomli_w
 
+from wardround.config.schemas import Schema
 from wardround.config.sections import Config
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, did_you_mean, kebab
@@ -72,16 +73,7 @@ def config_from_dict(tables: Mapping[str, Any]) -> Config:
 
 def config_to_toml(config: Config) -> str:
     """Return the settings as TOML that `load_config` reads back to an equal record."""
-    return tomli_w.dumps(
-        {
-            section: {
-                kebab(key): list(value) if isinstance(value, tuple) else value
-                for key, value in table.items()
-                if value is not None
-            }
-            for section, table in asdict(config).items()
-        }
-    )
+    return tomli_w.dumps({item.name: _table(getattr(config, item.name)) for item in fields(config)})
 
 
 def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
@@ -102,6 +94,17 @@ def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def _table(section: Any) -> dict[str, Any]:
+    values = {kebab(item.name): getattr(section, item.name) for item in fields(section)}
+    return {key: _written(value) for key, value in values.items() if value is not None}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Schema):
+        return value.as_table()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _toml_value(text: str) -> Any:

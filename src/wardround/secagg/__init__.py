@@ -15,7 +15,7 @@ from wardround.secagg.sites import (
     simulated_site,
     write_roster,
 )
-from wardround.secagg.terms import Shape, Terms, sent_digest, shape_of
+from wardround.secagg.terms import Shape, Terms, sent_digest, shape_of, stated_digest
 
 __all__ = [
     "Roster",
@@ -29,5 +29,6 @@ __all__ = [
     "shape_of",
     "simulated_roster",
     "simulated_site",
+    "stated_digest",
     "write_roster",
 ]

@@ -7,7 +7,7 @@ stage is answered once. What is left out on purpose: training, transport, and wh
 import os
 from dataclasses import dataclass, replace
 
-from wardround.errors import ProtocolError
+from wardround.errors import ProtocolError, Refusal
 from wardround.secagg.keys import is_signed, new_private_key, public_key, seal, sign, unseal
 from wardround.secagg.members import Members, advertised_text, members_of
 from wardround.secagg.records import (
@@ -269,5 +269,5 @@ def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session:
         )
 
 
-def _refusal(site: Site, reason: str) -> ProtocolError:
-    return ProtocolError(f"{site.name} refuses, and sends nothing: {reason}")
+def _refusal(site: Site, reason: str) -> Refusal:
+    return Refusal(f"{site.name} refuses, and sends nothing: {reason}")

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from wardround.errors import ConfigError, ProtocolError
+from wardround.errors import ConfigError, ProtocolError, Refusal
 from wardround.secagg.keys import KEY_BYTES, transcript, verify_key
 
 __all__ = [
@@ -104,7 +104,8 @@ class Site:
         """Mark a stage of a session as answered, for good.
 
         Raises:
-            ProtocolError: it was answered before, or the mark can't be written.
+            Refusal: it was answered before.
+            ProtocolError: the mark can't be written.
         """
         if self.claims is None:
             return
@@ -113,7 +114,7 @@ class Site:
             self.claims.mkdir(mode=0o700, exist_ok=True)
             os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
-            raise ProtocolError(f'{self.name} refuses: stage "{stage}" of this round was answered before') from None
+            raise Refusal(f'{self.name} refuses: stage "{stage}" of this round was answered before') from None
         except OSError as error:
             raise ProtocolError(f"{self.name} can't note what it answers in {self.claims}: {error.strerror}") from None
 

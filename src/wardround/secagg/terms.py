@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg.keys import KEY_BYTES, transcript
 
-__all__ = ["LARGEST", "PAYLOADS", "SMALLEST", "Shape", "Terms", "sent_digest", "shape_of"]
+__all__ = ["LARGEST", "PAYLOADS", "SMALLEST", "Shape", "Terms", "sent_digest", "shape_of", "stated_digest"]
 
 PAYLOADS = ("parameters", "values", "residues")
 """What hospitals sum: the difference of their parameters to those they were sent, weighted; weighted values as they
@@ -41,6 +41,7 @@ class Terms:
         model_digest: `sent_digest` the parameters and settings that everyone works from, 32 bytes. A server that sent
             others to one hospital could tell its vector from the rest of the sum (Pasquini et al. 2022, eprint
             2021/1617).
+        settings_digest: hash of the settings that all agreed on, 32 bytes; a hospital whose own have another refuses.
     """
 
     federation: str
@@ -52,6 +53,7 @@ class Terms:
     max_update: float
     max_weight: float
     model_digest: bytes
+    settings_digest: bytes
 
     def __post_init__(self) -> None:
         weighted = self.payload != "residues"
@@ -63,6 +65,7 @@ class Terms:
             "max_update must be >= 1e-30 and <= 1e30": not weighted or SMALLEST <= self.max_update <= LARGEST,
             "max_weight must be >= 1e-30 and <= 1e30": not weighted or SMALLEST <= self.max_weight <= LARGEST,
             f"model_digest must have {KEY_BYTES} bytes": len(self.model_digest) == KEY_BYTES,
+            f"settings_digest must have {KEY_BYTES} bytes": len(self.settings_digest) == KEY_BYTES,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -81,6 +84,7 @@ class Terms:
             self.max_update.hex().encode(),
             self.max_weight.hex().encode(),
             self.model_digest,
+            self.settings_digest,
         )
 
 
@@ -125,6 +129,15 @@ def sent_digest(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, objec
     ]
     told = [transcript(name.encode(), repr(value).encode()) for name, value in sorted(settings.items())]
     return transcript(b"model", transcript(*parts), transcript(*told))
+
+
+def stated_digest(settings: bytes) -> bytes:
+    """Return the `Terms.settings_digest` of settings that both sides state as bytes, 32 bytes.
+
+    Args:
+        settings: whatever both sides must have alike, such as the version of an app and its learning rate.
+    """
+    return transcript(b"settings", settings)
 
 
 def shape_of(num_members: int, min_survivors: int, max_colluding: int) -> Shape:

@@ -7,6 +7,7 @@ on purpose: the protocol (see `wardround.secagg`).
 
 from collections.abc import Mapping, Sequence
 
+from wardround.identity import settings_digest
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 from wardround.secagg import Roster
@@ -42,15 +43,16 @@ def secure_sum_for(
     first, cell = assignments[0], mechanism_in(plan.config)
     payload = "parameters" if cell is None else {"distributed": "residues", "central": "values"}.get(cell.placement)
     num_train = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
+    weights = {node_of[a.hospital_id]: schedule_of(plan.config, num_train[a.hospital_id]).weight for a in assignments}
     return SecureSum(
         roster=roster,
         run_id=run_id,
         round_number=first.round_number,
         payload=payload or "parameters",
         max_update=update_bound(plan, assignments),
-        weights={
-            node_of[a.hospital_id]: schedule_of(plan.config, num_train[a.hospital_id]).weight for a in assignments
-        },
+        max_weight=max(weights.values()),
+        settings_digest=bytes.fromhex(settings_digest(plan.config)),
+        weights=weights,
         drops={node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent},
         errors_are_drops=real_sites,
     )

@@ -45,6 +45,8 @@ class SecureSum:
         round_number: from 1.
         payload: what is summed, as in the terms.
         max_update: largest magnitude of a number before weighting (> 0).
+        max_weight: largest weight of any hospital (> 0).
+        settings_digest: of the settings that all agreed on, 32 bytes.
         weights: by node id, what each hospital's vector must weigh, of the whole cohort.
         drops: by node id, the stage at which a simulated hospital vanishes.
         errors_are_drops: whether a hospital that fails or refuses is left out of the round. Simulated hospitals fail
@@ -56,6 +58,8 @@ class SecureSum:
     round_number: int
     payload: str
     max_update: float
+    max_weight: float
+    settings_digest: bytes
     weights: Mapping[int, float]
     drops: Mapping[int, str]
     errors_are_drops: bool
@@ -71,8 +75,9 @@ class SecureSum:
             max_colluding=self.roster.max_colluding,
             payload=self.payload,
             max_update=self.max_update if weighted else 0.0,
-            max_weight=max(self.weights.values()) if weighted else 0.0,
+            max_weight=self.max_weight if weighted else 0.0,
             model_digest=model_digest,
+            settings_digest=self.settings_digest,
         )
 
     def present(self, stage: str, messages: Iterable[Message]) -> list[Message]:

@@ -3,8 +3,9 @@
     strategy = SecAggPlus(FedAvg(), roster, max_update=8.0, max_weight=5_000)
     strategy.start(grid, initial_arrays, num_rounds=10)
 
-Every hospital's ClientApp has `clients.secagg.SecAggMod`. The wrapped strategy sees one reply, the weighted mean. What
-is left out on purpose: noise; differential privacy is what hospitals add before their vectors are masked.
+Every hospital's ClientApp has `clients.secagg.SecAggMod`, which holds the server to bounds and settings that the app
+states itself. The wrapped strategy sees one reply, the weighted mean. What is left out on purpose: noise; differential
+privacy is what hospitals add before their vectors are masked. And evaluation, which passes through as it is.
 
 Source: Bonawitz et al. 2017, "Practical secure aggregation for privacy-preserving machine learning"; Bell et al. 2020,
 "Secure single-server aggregation with (poly)logarithmic overhead".
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from wardround import wire
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
 from wardround.exact_sums import check_alike
-from wardround.secagg import Roster, Terms, sent_digest
+from wardround.secagg import Roster, Terms, sent_digest, stated_digest
 from wardround.secagg.quantisation import quantiser_for, split_like
 from wardround.secagg.terms import LARGEST, SMALLEST
 from wardround.strategies.by_name import needs_only_sum
@@ -46,6 +47,7 @@ class SecAggPlus(Strategy):
         *,
         max_update: float,
         max_weight: float,
+        settings: bytes = b"",
         timeout_seconds: float | None = 3600.0,
     ) -> None:
         """Wrap a strategy.
@@ -58,6 +60,7 @@ class SecAggPlus(Strategy):
                 max_weight (`secagg.quantisation` has the general bound).
             max_weight: largest number of examples of any hospital (1e-30 to 1e30); the closer to the truth, the
                 finer the sum.
+            settings: what else both sides must have alike, such as the version of the app; only its hash is sent.
             timeout_seconds: to wait for the replies to one stage; training has Flower's own. None waits for ever.
 
         Raises:
@@ -74,6 +77,7 @@ class SecAggPlus(Strategy):
                 raise ConfigError(f"{name} = {value} must be >= 1e-30 and <= 1e30")
         self._strategy, self._roster = strategy, roster
         self._max_update, self._max_weight = float(max_update), float(max_weight)
+        self._settings_digest = stated_digest(settings)
         self._timeout_seconds = timeout_seconds
         self._run_id = uuid.uuid4().hex
         self._grid: Grid | None = None
@@ -104,6 +108,7 @@ class SecAggPlus(Strategy):
             max_weight=self._max_weight,
             # Of one message: a hospital that is sent something else refuses.
             model_digest=sent_digest(self._before, wire.told_to_all(messages[0])),
+            settings_digest=self._settings_digest,
         )
         try:
             self._opened = open_round(self._send, [m.metadata.dst_node_id for m in messages], terms, self._roster)
