@@ -10,7 +10,15 @@ from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 
-__all__ = ["assignment_for", "largest_weight", "mechanism_in", "most_contributions", "payload_of", "release_of", "update_bound"]
+__all__ = [
+    "assignment_for",
+    "largest_weight",
+    "mechanism_in",
+    "most_contributions",
+    "payload_of",
+    "release_of",
+    "update_bound",
+]
 
 _DEVIATIONS = 16.0
 _FLOAT32_SLACK = 1 + 2.0**-16

@@ -54,8 +54,8 @@ def plan_federation(
             hospitals' own.
 
     Raises:
-        ConfigError: a hospital has more than max-records, delta is too large for a hospital, a cohort can't have min-survivors members, or the clip is too
-            small for so many parameters.
+        ConfigError: a hospital has more than max-records, delta is too large for one, a cohort can't have
+            min-survivors members, or the clip is too small for so many parameters.
         CohortError: there is no hospital, or two share a name.
     """
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
