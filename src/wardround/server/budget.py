@@ -6,10 +6,10 @@ The decision itself is `privacy.policy`'s. What is left out on purpose: charging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from wardround.cohorts import draw_cohort, rounds_joined
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.policy import RemainingPlan, decide
 from wardround.rounds import Assignment
-from wardround.cohorts import draw_cohort, rounds_joined
 from wardround.server.commits import RoundState
 from wardround.server.planning import assign_round, common_noise
 from wardround.server.plans import FederationPlan

@@ -25,8 +25,8 @@ from wardround.privacy.contributions import mechanism_in
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
 from wardround.server.budget import entries_of, within_budget
-from wardround.server.dropouts import draw_dropouts
 from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
+from wardround.server.dropouts import draw_dropouts
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
 from wardround.server.margins import rounding_distance
 from wardround.server.planning import assign_round, plan_federation

@@ -8,13 +8,13 @@ post-processing; distributed noise is added to whole numbers whose norm was chec
 import math
 from collections.abc import Sequence
 
+from wardround.cohorts import cohort_size
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS
 from wardround.limits import LARGEST_CLIP
 from wardround.privacy import contributions
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
-from wardround.cohorts import cohort_size
 from wardround.server.plans import FederationPlan
 
 __all__ = ["check_clip", "rounding_distance", "update_bound"]

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wardround.cohorts import cohort_size, draw_cohort
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.deltas import delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
 from wardround.secagg import shape_of
-from wardround.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in, target_deltas_in
 from wardround.server.plans import FederationPlan, HospitalPlan
 

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+from wardround.cohorts import cohort_size, rounds_joined
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
-from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.contributions import assignment_for, mechanism_in, most_contributions, release_of
+from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment, HospitalProfile
-from wardround.cohorts import cohort_size, rounds_joined
 from wardround.server.margins import check_clip
 from wardround.server.plans import FederationPlan, HospitalPlan
 
