@@ -129,7 +129,8 @@ def books_of(rows: Sequence[Row]) -> Books | None:
             HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
             for profile in records[0]["profiles"]
         ]
-        plan = plan_federation(config, profiles, records[0]["num_parameters"])
+        drawn_from = tuple(records[0]["drawn_from"])
+        plan = plan_federation(config, profiles, records[0]["num_parameters"], drawn_from=drawn_from)
     except (ValueError, TypeError, KeyError) as error:
         raise ProtocolError(
             f"the rounds in the ledger are not as they were committed ({type(error).__name__}: {error}): restore it "

@@ -80,6 +80,7 @@ def _opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
         "config": config_to_toml(plan.config),
         "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
         "num_parameters": plan.num_parameters,
+        "drawn_from": list(plan.drawn_from),
         "packages": folder.versions(),
     }
 

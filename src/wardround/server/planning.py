@@ -73,6 +73,8 @@ def plan_federation(
         )
     _check_most_records(config, profiles)
     drawn_from = tuple(sorted(drawn_from or names))
+    if strangers := sorted(set(names) - set(drawn_from)):
+        raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
     size = cohort_size(len(drawn_from), config.training.fraction_train)
     if config.aggregation.min_survivors > size:
         raise ConfigError(
