@@ -16,7 +16,7 @@ from wardround.errors import ProtocolError
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile
+from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
@@ -129,9 +129,10 @@ def books_of(rows: Sequence[Row]) -> Books | None:
             HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
             for profile in records[0]["profiles"]
         ]
+        measures = {name: ProfileMeasures(**measured) for name, measured in records[0]["measures"].items()}
         drawn_from = tuple(records[0]["drawn_from"])
-        plan = plan_federation(config, profiles, records[0]["num_parameters"], drawn_from=drawn_from)
-    except (ValueError, TypeError, KeyError) as error:
+        plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures, drawn_from=drawn_from)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProtocolError(
             f"the rounds in the ledger are not as they were committed ({type(error).__name__}: {error}): restore it "
             "from a backup"
@@ -154,7 +155,7 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
     cell, privacy = plan.mechanism, plan.config.privacy
     planned: dict[str, Any] = {
-        "fingerprint": hospital.profile.fingerprint,
+        "fingerprint": plan.fingerprints[entry.hospital_id],
         "mechanism": cell.name if cell else "none",
         "sample_rate": hospital.release.sample_rate,
         "num_steps": hospital.billed_steps,

@@ -19,7 +19,7 @@ from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
-from wardround.rounds import Assignment, HospitalProfile
+from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.margins import check_clip
 from wardround.server.plans import FederationPlan, HospitalPlan
 
@@ -41,6 +41,7 @@ def plan_federation(
     profiles: Iterable[HospitalProfile],
     num_parameters: int = 0,
     *,
+    measures: Mapping[str, ProfileMeasures] | None = None,
     drawn_from: Sequence[str] = (),
 ) -> FederationPlan:
     """Return the plan of a run.
@@ -50,6 +51,7 @@ def plan_federation(
         profiles: of all hospitals.
         num_parameters: of the model; needed with placement "distributed", where rounding them has a cost, and to
             tell whether a clip is too small with "central".
+        measures: by hospital, of those that measured anything; no number of the plan depends on them.
         drawn_from: names that cohorts are drawn from, such as a roster's, whoever of them is there; empty for the
             hospitals' own.
 
@@ -97,7 +99,11 @@ def plan_federation(
         config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
     )
     check_clip(plan)
-    return replace(plan, hospitals=tuple(_with_noise(config, hospitals)))
+    measured = [
+        replace(hospital, measures=(measures or {}).get(hospital.profile.hospital_id))
+        for hospital in _with_noise(config, hospitals)
+    ]
+    return replace(plan, hospitals=tuple(measured))
 
 
 def assign_round(
