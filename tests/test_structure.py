@@ -18,7 +18,7 @@ LAYERS = [
     {"names", "parsing"},
     {"cells", "exact_sums", "limits", "npy_bytes", "rounds", "streams", "typed_records"},
     {"config"},
-    {"identity", "parameter_counts"},
+    {"cohorts", "identity", "parameter_counts"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},
