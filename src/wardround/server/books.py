@@ -16,8 +16,7 @@ from wardround.errors import ProtocolError
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile, ProfileMeasures
-from wardround.server.planning import plan_federation
+from wardround.server.beginnings import plan_in
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
 from wardround.small_counts import shown_count
@@ -125,12 +124,7 @@ def books_of(rows: Sequence[Row]) -> Books | None:
     try:
         records = [json.loads(text) for text in texts]
         config = config_from_dict(tomllib.loads(records[0]["config"]))
-        profiles = [
-            HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
-            for profile in records[0]["profiles"]
-        ]
-        measures = {name: ProfileMeasures(**measured) for name, measured in records[0]["measures"].items()}
-        plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures)
+        plan = plan_in(config, records[0])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProtocolError(
             f"the rounds in the ledger are not as they were committed ({type(error).__name__}: {error}): restore it "
