@@ -9,6 +9,7 @@ Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledge
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
+from wardround.names import check_name
 
 __all__ = [
     "Assignment",
@@ -45,6 +46,9 @@ class HospitalProfile:
     hospitals_per_patient: int = 1
     record_is: str = "row"
     own_statistics: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.hospital_id, "hospital", error=ProtocolError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,13 @@ are held to this (see `verify`).
 
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
+from wardround.parsing import from_json, from_toml, sound
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
@@ -121,15 +121,9 @@ def books_of(rows: Sequence[Row]) -> Books | None:
     texts = [str(row.content) for row in rows if row.kind == "round"]
     if not texts:
         return None
-    try:
-        records = [json.loads(text) for text in texts]
-        config = config_from_dict(tomllib.loads(records[0]["config"]))
-        plan = plan_in(config, records[0])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ProtocolError(
-            f"the rounds in the ledger are not as they were committed ({type(error).__name__}: {error}): restore it "
-            "from a backup"
-        ) from error
+    with sound(ProtocolError, "the rounds in the ledger are not as they were committed", "restore it from a backup"):
+        records = [from_json(text) for text in texts]
+        plan = plan_in(config_from_dict(from_toml(records[0]["config"])), records[0])
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 
