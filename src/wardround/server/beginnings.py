@@ -5,13 +5,13 @@ there, and what a site is charged rests on the size that it stated. What is left
 data are still the same (see `sameness`).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from wardround.config import Config, config_to_toml
 from wardround.errors import CohortError
+from wardround.parsing import from_json
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.server.hospitals import HospitalLink
@@ -67,7 +67,7 @@ def plan_of_run(
     rounds = ledger.rounds()
     if not link.are_sites or not rounds:
         return plan_federation(config, link.profiles, num_parameters, measures=link.measures), {}
-    plan = plan_in(config, json.loads(rounds[0][1]))
+    plan = plan_in(config, from_json(rounds[0][1]))
     now = {profile.hospital_id: profile for profile in link.profiles}
     left = {}
     for hospital in plan.hospitals:
