@@ -29,6 +29,7 @@ def opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
         "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
         "measures": {h.profile.hospital_id: asdict(h.measures) for h in plan.hospitals if h.measures is not None},
         "num_parameters": plan.num_parameters,
+        "drawn_from": list(plan.drawn_from),
         "packages": folder.versions(),
     }
 
@@ -43,11 +44,12 @@ def plan_in(config: Config, record: Mapping[str, Any]) -> FederationPlan:
         HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])}) for profile in record["profiles"]
     ]
     measures = {name: ProfileMeasures(**measured) for name, measured in record["measures"].items()}
-    return plan_federation(config, profiles, record["num_parameters"], measures=measures)
+    drawn_from = tuple(record["drawn_from"])
+    return plan_federation(config, profiles, record["num_parameters"], measures=measures, drawn_from=drawn_from)
 
 
 def plan_of_run(
-    config: Config, link: HospitalLink, ledger: Ledger, num_parameters: int
+    config: Config, link: HospitalLink, ledger: Ledger, num_parameters: int, drawn_from: tuple[str, ...]
 ) -> tuple[FederationPlan, dict[str, str]]:
     """Return the plan of a run that begins or is taken up again, and who is left out of it from now on, and why.
 
@@ -56,6 +58,7 @@ def plan_of_run(
         link: to the hospitals that are there now.
         ledger: of the run; empty where it begins.
         num_parameters: of the model.
+        drawn_from: names over which cohorts are drawn; () for those of the hospitals that are there.
 
     Returns:
         The plan; and by hospital what the summary says of who is left out: of a run between real sites that is taken
@@ -66,7 +69,8 @@ def plan_of_run(
     """
     rounds = ledger.rounds()
     if not link.are_sites or not rounds:
-        return plan_federation(config, link.profiles, num_parameters, measures=link.measures), {}
+        profiles, measures = link.profiles, link.measures
+        return plan_federation(config, profiles, num_parameters, measures=measures, drawn_from=drawn_from), {}
     plan = plan_in(config, from_json(rounds[0][1]))
     now = {profile.hospital_id: profile for profile in link.profiles}
     left = {}
