@@ -80,9 +80,6 @@ def profiles_of(sizes: Sequence[int], digits: int = 3) -> list[HospitalProfile]:
         HospitalProfile(
             hospital_id=f"hospital-{index:0{digits}d}",
             num_train=size,
-            num_test=5,
-            fingerprint="0" * 64,
-            majority_accuracy=0.5,
             task="classification",
             input_shape=(30,),
             num_outputs=2,

@@ -1,16 +1,22 @@
 """What is said to leave a hospital is what did: in every protocol and task, no more and no less."""
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
-from flwr.app import ArrayRecord
-from small_runs import small_config
+from flwr.app import ArrayRecord, Message, RecordDict
+from small_runs import profiles_of, small_config
 
-from wardround.leaves import GROUNDS, LEAVES_HOSPITAL, SENTENCES
+from wardround import wire
+from wardround.errors import ProtocolError
+from wardround.leaves import GROUNDS, LEAVES_HOSPITAL, PUBLIC, SENTENCES, SIMULATION_ONLY
+from wardround.rounds import Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.runs import run
 
+SENT_BY_REAL_SITES = (HospitalProfile, Execution)
+MEASURED_IN_SIMULATION = (ProfileMeasures, TrainingMeasures, Evaluation)
 _SECURE = {"protocol": "secagg+", "min-survivors": 3}
 
 
@@ -41,6 +47,55 @@ def test_the_summary_lists_the_fields_that_were_sent(
     assert missing == set()
     assert ("sealing-key" in listed) == ("sealing-key" in sent) == bool(aggregation)
     assert ("auc" in listed) == (dataset == "breast-cancer")
+
+
+def _keys(*kinds: Any) -> set[str]:
+    return {item.name.replace("_", "-") for kind in kinds for item in fields(kind)}
+
+
+def test_what_a_real_site_sends_has_no_field_of_simulation() -> None:
+    assert {LEAVES_HOSPITAL[key] for key in _keys(*SENT_BY_REAL_SITES)} == {PUBLIC}
+
+
+def test_what_is_measured_has_the_fields_of_simulation_and_no_other() -> None:
+    measured = {key for key, ground in LEAVES_HOSPITAL.items() if ground == SIMULATION_ONLY}
+    # Whose score it is, is known from who replies; the text of an error is no field of a record.
+    assert _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} == measured - {"error"}
+    assert not _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} & _keys(*SENT_BY_REAL_SITES)
+
+
+def test_what_makes_a_real_sites_reply_takes_no_measures() -> None:
+    for made, told in ((wire.profile_reply, HospitalProfile), (wire.execution_reply, Execution)):
+        taken = get_type_hints(made)
+        assert told in taken.values() and not set(taken.values()) & set(MEASURED_IN_SIMULATION)
+
+
+def test_a_record_with_more_fields_sends_no_more_in_a_real_sites_reply() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Telling(HospitalProfile):
+        loss: float
+        patient: str
+
+    (profile,) = profiles_of([100])
+    message = Message(RecordDict(), dst_node_id=1, message_type="query.profile")
+    values = {item.name: getattr(profile, item.name) for item in fields(profile)}
+    reply = wire.profile_reply(Telling(**values, loss=0.5, patient="north"), message)
+    assert set(reply.content[wire.PROFILE]) == _keys(HospitalProfile)
+    assert wire.read_profile_measures(reply) is None
+
+
+def test_measures_with_a_field_that_is_not_on_the_list_are_refused() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Telling(TrainingMeasures):
+        patient: str
+
+    measures = Telling(num_examples=1, num_empty_batches=0, num_scrubbed=0, loss=0.5, seconds=1.0, patient="Ada")
+    execution = Execution(
+        hospital_id="north", round_number=1, sample_rate=0.5, num_steps=1, num_noise_draws=1, noise_multiplier=1.0
+    )
+    message = Message(RecordDict(), dst_node_id=1, message_type="train")
+    with pytest.raises(ProtocolError, match="patient must not leave a hospital"):
+        wire.simulated_execution_reply(execution, measures, {}, message)
 
 
 def test_every_field_has_grounds_with_a_meaning_and_a_sentence_of_its_own() -> None:

@@ -14,7 +14,8 @@ import wardround
 SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
-    {"digests", "errors", "json_text", "leaves", "small_counts"},
+    {"digests", "disk", "errors", "json_text", "leaves", "small_counts"},
+    {"names", "parsing"},
     {"cells", "exact_sums", "limits", "rounds", "streams"},
     {"config"},
     {"identity", "parameter_counts"},

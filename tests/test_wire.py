@@ -93,8 +93,12 @@ def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:
     profile = wire.read_profile(replies["query.profile"])
     assert profile.hospital_id == "hospital-01"
     assert profile.input_shape == (30,)
+    measures = wire.read_profile_measures(replies["query.profile"])
+    assert measures is not None and len(measures.fingerprint) == 64
     execution = wire.read_execution(replies["train"], "hospital-01")
     assert (execution.round_number, execution.num_steps, execution.num_noise_draws) == (3, 2, 2)
+    trained = wire.read_training_measures(replies["train"])
+    assert trained is not None and trained.num_examples == profile.num_train
     evaluation = wire.read_evaluation(replies["evaluate"], "hospital-01")
     assert 0 <= evaluation.auc <= 1 and math.isfinite(evaluation.loss)
 
@@ -118,6 +122,8 @@ def test_assignments_come_back_as_they_were(assignment: Assignment) -> None:
         ({"assignment": MetricRecord({"num-steps": 3})}, wire.assignment_of, "carries no assignment"),
         ({"assignment": ConfigRecord({"num-steps": 3})}, wire.assignment_of, "lacks hospital_id, round_number"),
         ({"profile": ConfigRecord({"num-train": 3})}, wire.read_profile, "HospitalProfile message lacks hospital_id"),
+        ({"profile": ConfigRecord({"num-test": 3})}, wire.read_profile_measures, "ProfileMeasures message lacks fing"),
+        ({"metrics": MetricRecord({"loss": 3.0})}, wire.read_training_measures, "TrainingMeasures message lacks num_e"),
         ({}, wire.read_profile, "carries no profile"),
         ({}, lambda m: wire.read_execution(m, "a"), "carries no metrics"),
         ({}, lambda m: wire.read_evaluation(m, "a"), "carries no metrics"),

@@ -1,32 +1,34 @@
 """The records that travel through a round, from what is asked of a hospital to what came of it.
 
+What a real site sends and what is measured for research are different records: the fields of `HospitalProfile` and
+`Execution` are public, those of `ProfileMeasures`, `TrainingMeasures` and `Evaluation` are of simulated hospitals only,
+and a real site's reply is made of the first two (see `wire`).
 Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledger in `privacy`.
 """
 
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
+from wardround.names import check_name
 
 __all__ = [
     "Assignment",
     "Evaluation",
     "Execution",
     "HospitalProfile",
+    "ProfileMeasures",
+    "TrainingMeasures",
     "check_execution",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalProfile:
-    """What the server knows of a hospital before the first round; public by decision unless it says otherwise.
+    """What the server knows of any hospital before the first round: all of it public by decision.
 
     Attributes:
         hospital_id: name, unique in the federation.
         num_train: training records (>= 1).
-        num_test: test records (>= 0).
-        fingerprint: sha256 hex digest of the training data, which ties ledger entries to it. Simulation only.
-        majority_accuracy: accuracy on the test records of always answering the training majority class, in [0, 1];
-            for regression the r2 of always answering the training mean. Simulation only.
         task: classification or regression.
         input_shape: shape of one record's features, (d,) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
@@ -38,15 +40,31 @@ class HospitalProfile:
 
     hospital_id: str
     num_train: int
-    num_test: int
-    fingerprint: str
-    majority_accuracy: float
     task: str
     input_shape: tuple[int, ...]
     num_outputs: int
     hospitals_per_patient: int = 1
     record_is: str = "row"
     own_statistics: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.hospital_id, "hospital", error=ProtocolError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileMeasures:
+    """What is measured of a simulated hospital before the first round; no real site sends it.
+
+    Attributes:
+        num_test: test records (>= 0).
+        fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
+        majority_accuracy: accuracy on the test records of always answering the training majority class, in [0, 1];
+            for regression the r2 of always answering the training mean; nan without test records.
+    """
+
+    num_test: int
+    fingerprint: str
+    majority_accuracy: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +135,8 @@ class Assignment:
 class Execution:
     """What one hospital really did in one round, counted by the sampler, the noise source and the optimizer.
 
+    Every value is that of the assignment, or the reply is refused: it tells nothing of the data.
+
     Attributes:
         hospital_id: who.
         round_number: from 1.
@@ -125,12 +145,6 @@ class Execution:
         num_noise_draws: how often it drew noise (see `Assignment.num_noise_draws`).
         noise_multiplier: stddev of the noise drawn / sensitivity, of all shares together where it drew one of several;
             0 where it draws none.
-        num_examples: training records the hospital holds.
-        num_empty_batches: steps whose Poisson batch was empty.
-        num_scrubbed: records whose gradient was not finite and was left out, summed over steps; where hospitals are
-            the unit, 1 if the update was not finite and a zero update was sent instead. Simulation only.
-        loss: mean training loss per sampled record over the round, nan where none was sampled. Simulation only.
-        seconds: wall time of the local training.
     """
 
     hospital_id: str
@@ -139,6 +153,21 @@ class Execution:
     num_steps: int
     num_noise_draws: int
     noise_multiplier: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingMeasures:
+    """What is measured of a simulated hospital's training in one round; no real site sends it.
+
+    Attributes:
+        num_examples: training records it holds, by which strategies that see single replies weight them.
+        num_empty_batches: steps whose Poisson batch was empty.
+        num_scrubbed: records whose gradient was not finite and was left out, summed over steps; where hospitals are
+            the unit, 1 if the update was not finite and a zero update was sent instead.
+        loss: mean training loss per sampled record over the round, nan where none was sampled.
+        seconds: wall time of the local training.
+    """
+
     num_examples: int
     num_empty_batches: int
     num_scrubbed: int
@@ -148,7 +177,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """How the model does on one hospital's test records. Simulation only.
+    """How the model does on a simulated hospital's test records; no real site sends it.
 
     Attributes:
         hospital_id: who.

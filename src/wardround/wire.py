@@ -17,7 +17,7 @@ from numpy.lib import format as npy_format
 
 from wardround.errors import ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
-from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile
+from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
 
 __all__ = [
     "ARRAYS",
@@ -44,9 +44,13 @@ __all__ = [
     "read_evaluation",
     "read_execution",
     "read_profile",
-    "profile_reply",
+    "read_profile_measures",
     "read_record",
+    "read_training_measures",
+    "profile_reply",
     "record_values",
+    "simulated_execution_reply",
+    "simulated_profile_reply",
     "told_to_all",
     "with_assignment",
 ]
@@ -197,8 +201,14 @@ def told_to_all(message: Message) -> dict[str, Any]:
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:
-    """Return the reply to `query.profile`."""
-    return Message(RecordDict({PROFILE: ConfigRecord(leaving(profile))}), reply_to=message)
+    """Return a real site's reply to `query.profile`."""
+    return Message(RecordDict({PROFILE: ConfigRecord(_public(HospitalProfile, profile))}), reply_to=message)
+
+
+def simulated_profile_reply(profile: HospitalProfile, measures: ProfileMeasures, message: Message) -> Message:
+    """Return a simulated hospital's reply to `query.profile`."""
+    values = _public(HospitalProfile, profile) | leaving(measures)
+    return Message(RecordDict({PROFILE: ConfigRecord(values)}), reply_to=message)
 
 
 def read_profile(reply: Message) -> HospitalProfile:
@@ -210,12 +220,25 @@ def read_profile(reply: Message) -> HospitalProfile:
     return read_record(HospitalProfile, _part(reply, PROFILE))
 
 
+def read_profile_measures(reply: Message) -> ProfileMeasures | None:
+    """Return what is measured of a simulated hospital; None where the reply carries nothing of it, as a real site's.
+
+    Raises:
+        ProtocolError: it carries a part.
+    """
+    return _read_measures(ProfileMeasures, _part(reply, PROFILE))
+
+
 def execution_reply(execution: Execution, arrays: Mapping[str, NDArray], message: Message) -> Message:
-    """Return the reply to `train`: the new parameters and what was done to get them."""
-    return Message(
-        RecordDict({ARRAYS: array_record(arrays), METRICS: _metrics(execution)}),
-        reply_to=message,
-    )
+    """Return a real site's reply to `train`: the new parameters and what was done to get them."""
+    return _trained_reply(_public(Execution, execution), arrays, message)
+
+
+def simulated_execution_reply(
+    execution: Execution, measures: TrainingMeasures, arrays: Mapping[str, NDArray], message: Message
+) -> Message:
+    """Return a simulated hospital's reply to `train`."""
+    return _trained_reply(_public(Execution, execution) | leaving(measures), arrays, message)
 
 
 def read_execution(reply: Message, hospital_id: str) -> Execution:
@@ -227,9 +250,18 @@ def read_execution(reply: Message, hospital_id: str) -> Execution:
     return read_record(Execution, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
+def read_training_measures(reply: Message) -> TrainingMeasures | None:
+    """Return what is measured of a simulated hospital's training; None where the reply carries nothing of it.
+
+    Raises:
+        ProtocolError: it carries a part.
+    """
+    return _read_measures(TrainingMeasures, _part(reply, METRICS))
+
+
 def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
-    """Return the reply to `evaluate`."""
-    return Message(RecordDict({METRICS: _metrics(evaluation)}), reply_to=message)
+    """Return a simulated hospital's reply to `evaluate`; real sites have none."""
+    return Message(RecordDict({METRICS: _metrics(leaving(evaluation))}), reply_to=message)
 
 
 def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
@@ -279,8 +311,23 @@ def leaving(record: Any) -> dict[str, Any]:
     return values
 
 
-def _metrics(record: Execution | Evaluation) -> MetricRecord:
-    return MetricRecord({key: value for key, value in leaving(record).items() if key != "hospital-id"})
+def _public(kind: type[HospitalProfile | Execution], record: HospitalProfile | Execution) -> dict[str, Any]:
+    """Return the values of a kind that a real site sends: of its own fields, whatever else the record has."""
+    values = {item.name: getattr(record, item.name) for item in fields(kind)}
+    return leaving(kind(**values))
+
+
+def _trained_reply(values: Mapping[str, Any], arrays: Mapping[str, NDArray], message: Message) -> Message:
+    return Message(RecordDict({ARRAYS: array_record(arrays), METRICS: _metrics(values)}), reply_to=message)
+
+
+def _metrics(values: Mapping[str, Any]) -> MetricRecord:
+    return MetricRecord({key: value for key, value in values.items() if key != "hospital-id"})
+
+
+def _read_measures(kind: type[_Record], values: Mapping[str, Any]) -> _Record | None:
+    is_measured = any(_kebab(item.name) in values for item in fields(kind))  # type: ignore[arg-type]
+    return read_record(kind, values) if is_measured else None
 
 
 def _part(reply: Message, name: str) -> Mapping[str, Any]:

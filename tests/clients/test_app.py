@@ -14,7 +14,7 @@ from small_runs import small_config
 
 from wardround import wire
 from wardround.clients.app import make_client_app
-from wardround.clients.profiles import hospital_profile
+from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.secagg import SecAggMod
 from wardround.config import Config
 from wardround.datasets import load_federation
@@ -80,16 +80,18 @@ def test_a_profile_says_what_the_hospital_holds(ask: Callable[..., Message]) -> 
     for index, hospital in enumerate(_FEDERATION.hospitals):
         profile = wire.read_profile(ask("query.profile", index + 1, None))
         assert profile == hospital_profile(hospital, _FEDERATION)
+        measures = wire.read_profile_measures(ask("query.profile", index + 1, None))
+        assert measures is not None and measures.num_test == len(hospital.test_labels)
         majority = np.bincount(hospital.train_labels).argmax()
-        assert profile.majority_accuracy == float((hospital.test_labels == majority).mean())
-        assert profile.fingerprint == hospital.fingerprint
+        assert measures.majority_accuracy == float((hospital.test_labels == majority).mean())
+        assert measures.fingerprint == hospital.fingerprint
 
 
 def test_regression_baseline_is_the_r2_of_the_mean() -> None:
     config = small_config(federation={"dataset": "synthetic-regression", "num-hospitals": 200})
     federation = load_federation(config.federation)
     profile = hospital_profile(federation.hospitals[0], federation)
-    assert -0.2 < profile.majority_accuracy <= 0.0
+    assert -0.2 < profile_measures(federation.hospitals[0], federation.task).majority_accuracy <= 0.0
     assert (profile.task, profile.num_outputs) == ("regression", 1)
 
 

@@ -84,7 +84,7 @@ def test_the_central_sum_is_the_numpy_loops_without_noise(mode):
     features, labels = data()
     local, task = trainer(mode), assignment("central")
     before = parameters_of(local.model)
-    arrays, execution = local.train(before, tensors(features, labels), task)
+    arrays, execution, _ = local.train(before, tensors(features, labels), task)
     np.testing.assert_allclose(flat(arrays), reference(features, labels, task), atol=2e-5)
     assert (execution.num_steps, execution.num_noise_draws, execution.noise_multiplier) == (1, 0, 0.0)
     for name, array in parameters_of(local.model).items():
@@ -95,7 +95,7 @@ def test_the_central_sum_is_the_numpy_loops_without_noise(mode):
 def test_the_distributed_sum_is_the_same_within_a_step_a_record(mode):
     features, labels = data()
     local, task = trainer(mode), assignment("distributed")
-    arrays, execution = local.train(parameters_of(local.model), tensors(features, labels), task)
+    arrays, execution, _ = local.train(parameters_of(local.model), tensors(features, labels), task)
     integers = from_residues(flat(arrays).astype(np.int64))
     batch = int((CommonStreams(7).drawn(Draw.SAMPLING).random(NUM_RECORDS) < 0.4).sum())
     error = integers * (CLIP / STEPS) - reference(features, labels, task)
@@ -113,10 +113,10 @@ def test_zeroing_out_a_record_moves_the_float_sum_by_at_most_the_clip(seed, scal
     task = assignment("central", sample_rate=1.0, expected_batch_size=12.0)
     local = trainer()
     start = parameters_of(local.model)
-    used, _ = local.train(start, tensors(features, labels), task)
+    used, *_ = local.train(start, tensors(features, labels), task)
     emptied = features.copy()
     emptied[-1] = np.nan
-    empty, _ = local.train(start, tensors(emptied, labels), task)
+    empty, *_ = local.train(start, tensors(emptied, labels), task)
     assert np.linalg.norm(flat(used) - flat(empty)) <= CLIP
 
 
@@ -135,9 +135,9 @@ def test_a_record_among_sixty_thousand_moves_the_sum_by_no_more_than_the_clip(mo
     broken[31_337] = torch.nan
     sums = []
     for rows in (features, broken):
-        arrays, execution = local.train(start, tensors_like(rows, labels), task)
+        arrays, _, measures = local.train(start, tensors_like(rows, labels), task)
         sums.append(flat(arrays))
-    assert execution.num_scrubbed == 1
+    assert measures.num_scrubbed == 1
     moved = np.linalg.norm(sums[0] - sums[1])
     assert CLIP * (1 - 1e-5) * min(1.0, scale) < moved <= CLIP
 
@@ -155,7 +155,7 @@ def test_zeroing_out_a_record_moves_the_integer_sum_by_at_most_the_bound(seed, s
     features, labels = data(seed, 1)
     task = assignment("distributed", sample_rate=1.0, expected_batch_size=1.0)
     local = trainer()
-    arrays, _ = local.train(parameters_of(local.model), tensors(features * np.float32(scale), labels), task)
+    arrays, *_ = local.train(parameters_of(local.model), tensors(features * np.float32(scale), labels), task)
     moved = from_residues(flat(arrays).astype(np.int64))
     assert (moved**2).sum() <= norm_bound_squared(STEPS, DIMENSION)
     assert moved.any() or scale > 1  # far away, a record that is on the right side has no gradient at all
@@ -168,8 +168,8 @@ def test_records_without_finite_gradients_count_as_zero():
     for placement in ("central", "distributed"):
         task = assignment(placement, sample_rate=1.0, expected_batch_size=float(NUM_RECORDS))
         local = trainer()
-        arrays, execution = local.train(parameters_of(local.model), tensors(broken, labels), task)
-        assert execution.num_scrubbed == 2
+        arrays, _, measures = local.train(parameters_of(local.model), tensors(broken, labels), task)
+        assert measures.num_scrubbed == 2
         kept = np.delete(np.arange(NUM_RECORDS), [2, 5])
         values = flat(arrays).astype(float)
         if placement == "distributed":
@@ -185,9 +185,9 @@ def test_a_patients_rows_are_one_gradient(seed):
     task = assignment("distributed", sample_rate=1.0, expected_batch_size=1.0)
     local = trainer()
     patient = tensors(features, labels, np.zeros(8, np.int64))
-    arrays, execution = local.train(parameters_of(local.model), patient, task)
+    arrays, _, measures = local.train(parameters_of(local.model), patient, task)
     moved = from_residues(flat(arrays).astype(np.int64))
-    assert execution.num_examples == 1
+    assert measures.num_examples == 1
     assert 0 < (moved**2).sum() <= norm_bound_squared(STEPS, DIMENSION)
 
 
@@ -196,10 +196,10 @@ def test_an_empty_batch_is_a_zero_sum(placement):
     features, labels = data()
     task = assignment(placement, sample_rate=1e-9, expected_batch_size=4e-8)
     local = trainer()
-    arrays, execution = local.train(parameters_of(local.model), tensors(features, labels), task)
+    arrays, _, measures = local.train(parameters_of(local.model), tensors(features, labels), task)
     assert not flat(arrays).any()
-    assert execution.num_empty_batches == 1
-    noisy, _ = local.train(
+    assert measures.num_empty_batches == 1
+    noisy, *_ = local.train(
         parameters_of(local.model), tensors(features, labels), dataclasses.replace(task, noise_multiplier=2.0)
     )
     assert flat(noisy).any() == (placement == "distributed")
@@ -213,7 +213,7 @@ def test_a_large_batch_is_worked_off_in_parts(monkeypatch):
         monkeypatch.setattr("wardround.clients.clipped_sums._BLOCK_FLOATS", block)
         monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 7 * DIMENSION if block < 100 else 2**27)
         local = trainer()
-        arrays, _ = local.train(parameters_of(local.model), tensors(features, labels), task)
+        arrays, *_ = local.train(parameters_of(local.model), tensors(features, labels), task)
         sums.append(from_residues(flat(arrays).astype(np.int64)))
     assert np.abs(sums[0] - sums[1]).max() <= NUM_RECORDS
     np.testing.assert_allclose(sums[1] * (CLIP / STEPS), reference(features, labels, task), atol=0.02)

@@ -76,7 +76,7 @@ def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
 def test_every_mode_equals_the_numpy_loop(mode):
     local, data = trainer(mode), tensors()
     arrays = parameters_of(local.model)
-    got, execution = local.train(arrays, data, assignment())
+    got, execution, _ = local.train(arrays, data, assignment())
     want = reference_logistic(arrays, data, assignment())
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, atol=2e-5)
@@ -87,7 +87,7 @@ def test_without_privacy_it_is_the_same_loop_without_clip():
     local, data = trainer(), tensors()
     arrays = parameters_of(local.model)
     plain = assignment(max_grad_norm=None)
-    got, execution = local.train(arrays, data, plain)
+    got, execution, _ = local.train(arrays, data, plain)
     for name, array in reference_logistic(arrays, data, plain).items():
         np.testing.assert_allclose(got[name], array, atol=2e-5)
     assert execution.num_noise_draws == 0
@@ -110,10 +110,10 @@ def test_modes_agree_on_deeper_models(model):
 def test_chunks_of_a_batch_add_up_to_the_same_step(mode, monkeypatch):
     data, task = tensors(), assignment(noise_multiplier=1.0)
     whole = trainer(mode)
-    want, _ = whole.train(parameters_of(whole.model), data, task)
+    want, *_ = whole.train(parameters_of(whole.model), data, task)
     monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 14 * 3)  # three records at a time
     parts = trainer(mode)
-    got, execution = parts.train(parameters_of(parts.model), data, task)
+    got, execution, _ = parts.train(parameters_of(parts.model), data, task)
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, atol=1e-5)
     assert execution.num_noise_draws == task.num_steps
@@ -124,9 +124,9 @@ def test_empty_batches_are_steps_with_noise(mode):
     local, data = trainer(mode), tensors()
     task = assignment(sample_rate=1e-9, expected_batch_size=1.0, noise_multiplier=2.0, num_steps=3)
     arrays = parameters_of(local.model)
-    got, execution = local.train(arrays, data, task)
-    assert (execution.num_empty_batches, execution.num_noise_draws, execution.num_steps) == (3, 3, 3)
-    assert math.isnan(execution.loss)
+    got, execution, measures = local.train(arrays, data, task)
+    assert (measures.num_empty_batches, execution.num_noise_draws, execution.num_steps) == (3, 3, 3)
+    assert math.isnan(measures.loss)
     generator = CommonStreams(7).drawn(Draw.NOISE)
     want = {name: array.copy() for name, array in arrays.items()}
     for _ in range(3):
@@ -152,7 +152,7 @@ def test_the_noise_really_added_has_the_billed_scale(mode):
     )
     task = assignment(num_steps=1, noise_multiplier=1.5, max_grad_norm=0.8, expected_batch_size=9.0)
     arrays = parameters_of(local.model)
-    got, _ = local.train(arrays, data, task)
+    got, *_ = local.train(arrays, data, task)
     noise = (arrays["1.weight"] - got["1.weight"]).ravel() * 9.0
     scale = 1.5 * 0.8
     assert kstest(noise, "norm", args=(0, scale)).pvalue > 0.01
@@ -170,11 +170,11 @@ def test_records_that_are_not_finite_are_scrubbed_and_counted(mode):
     task = assignment(sample_rate=1.0, num_steps=2, noise_multiplier=0.3)
     local = trainer(mode)
     arrays = parameters_of(local.model)
-    got, execution = local.train(arrays, spoiled, task)
-    assert execution.num_scrubbed == 4
+    got, _, measures = local.train(arrays, spoiled, task)
+    assert measures.num_scrubbed == 4
     keep = [index for index in range(NUM_RECORDS) if index not in (3, 5)]
     without = dataclasses.replace(data, train_features=data.train_features[keep], train_labels=data.train_labels[keep])
-    want, _ = trainer(mode).train(arrays, without, task)
+    want, *_ = trainer(mode).train(arrays, without, task)
     for name, array in want.items():
         assert np.isfinite(got[name]).all()
         np.testing.assert_allclose(got[name], array, atol=1e-5)
@@ -187,8 +187,8 @@ def test_a_batch_of_nothing_but_broken_records_is_noise_alone(mode):
     local = trainer(mode)
     arrays = parameters_of(local.model)
     task = assignment(sample_rate=1.0, num_steps=2)
-    got, execution = local.train(arrays, broken, task)
-    assert execution.num_scrubbed == 2 * NUM_RECORDS
+    got, _, measures = local.train(arrays, broken, task)
+    assert measures.num_scrubbed == 2 * NUM_RECORDS
     assert all(np.array_equal(got[name], arrays[name]) for name in arrays)
 
 
@@ -207,7 +207,7 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip(mode):
                 features[10] *= scale
             part = dataclasses.replace(data, train_features=features, train_labels=data.train_labels[:count])
             task = assignment(sample_rate=1.0, num_steps=1, max_grad_norm=norm, expected_batch_size=1.0)
-            got, _ = local.train(arrays, part, task)
+            got, *_ = local.train(arrays, part, task)
             sums.append(np.concatenate([(arrays[name] - got[name]).ravel() for name in arrays]))
         assert np.linalg.norm(sums[1] - sums[0]) <= norm * (1 + 1e-4)
 
@@ -228,11 +228,11 @@ def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm, monkeypatc
     task = assignment(max_grad_norm=max_grad_norm, noise_multiplier=1.0 if max_grad_norm else 0.0)
     single = trainer(mode)
     arrays = parameters_of(single.model)
-    want, _ = single.train(arrays, data, task)
+    want, *_ = single.train(arrays, data, task)
     for floats in (14 * 4, 2**27):
         monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", floats)
-        got, execution = trainer(mode).train(arrays, repeated, task)
-        assert execution.num_examples == NUM_RECORDS
+        got, _, measures = trainer(mode).train(arrays, repeated, task)
+        assert measures.num_examples == NUM_RECORDS
         for name, array in want.items():
             np.testing.assert_allclose(got[name], array, atol=1e-5)
 
@@ -253,7 +253,7 @@ def test_what_is_folded_into_the_batch_is_clipped_with_its_record():
     data = tensors(shape=(5, NUM_FEATURES))
     task = assignment(sample_rate=1.0, num_steps=1, max_grad_norm=0.1, expected_batch_size=1.0)
     arrays = parameters_of(local.model)
-    got, _ = local.train(arrays, data, task)
+    got, *_ = local.train(arrays, data, task)
     # By hand: the mean of the patches goes through the layer, being linear.
     folded = dataclasses.replace(data, train_features=data.train_features.mean(dim=1))
     named = {"1.weight": arrays["head.weight"], "1.bias": arrays["head.bias"]}
@@ -269,7 +269,7 @@ def test_streams_differ_by_hospital_and_round_and_repeat_with_the_seed():
         task = assignment(hospital_id=key[0], round_number=key[1], noise_multiplier=1.0)
         arrays = parameters_of(local.model)
         results[key] = local.train(arrays, data, task)[0]
-        again, _ = trainer().train(arrays, data, task)
+        again, *_ = trainer().train(arrays, data, task)
         assert all(np.array_equal(results[key][name], again[name]) for name in again)
     first, *others = results.values()
     assert all(not np.array_equal(first["1.weight"], other["1.weight"]) for other in others)
@@ -293,9 +293,9 @@ def test_the_proximal_pull_is_mu_times_the_distance(max_grad_norm):
         task = dataclasses.replace(task, noise_multiplier=1.0)
     local = trainer()
     arrays = parameters_of(local.model)
-    pulled, _ = local.train(arrays, data, task, proximal_mu=0.4)
-    free, _ = trainer().train(arrays, data, dataclasses.replace(task, num_steps=1))
-    second, _ = trainer().train(arrays, data, task)
+    pulled, *_ = local.train(arrays, data, task, proximal_mu=0.4)
+    free, *_ = trainer().train(arrays, data, dataclasses.replace(task, num_steps=1))
+    second, *_ = trainer().train(arrays, data, task)
     for name in arrays:
         # After the first step the distance is that step, so the second step is pulled back by lr * mu * distance.
         want = second[name] - 0.5 * 0.4 * (free[name] - arrays[name])
@@ -310,9 +310,9 @@ def test_regression_and_optimizers_reduce_the_loss(optimizer):
     data = dataclasses.replace(data, train_labels=target)
     arrays = parameters_of(local.model)
     task = assignment(sample_rate=0.5, expected_batch_size=100.0, num_steps=60, max_grad_norm=20.0)
-    first, execution = local.train(arrays, data, task)
-    _, later = local.train(first, data, task)
-    assert later.loss < execution.loss / 2
+    first, _, measures = local.train(arrays, data, task)
+    *_, later = local.train(first, data, task)
+    assert later.loss < measures.loss / 2
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_regression_and_optimizers_reduce_the_loss(optimizer):
 def test_a_difference_between_plan_and_execution_is_an_error(changes):
     local = trainer()
     task = assignment(noise_multiplier=1.0)
-    _, execution = local.train(parameters_of(local.model), tensors(), task)
+    _, execution, _ = local.train(parameters_of(local.model), tensors(), task)
     check_execution(task, execution)
     with pytest.raises(ProtocolError, match=f"executed {next(iter(changes))} = .* was planned and charged"):
         check_execution(task, dataclasses.replace(execution, **changes))
@@ -352,7 +352,7 @@ def test_another_model_is_other_noise_whatever_memory_it_lies_in(read_only):
     def noise_on(arrays, task=task):
         for array in arrays.values():
             array.flags.writeable = not read_only
-        sent, _ = local.train(arrays, data, task)
+        sent, *_ = local.train(arrays, data, task)
         return np.concatenate([(sent[name] - arrays[name]).reshape(-1) for name in sorted(arrays)])
 
     first, again = noise_on(arrays), noise_on(arrays)

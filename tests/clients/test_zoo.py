@@ -72,8 +72,8 @@ def random_parameters(trainer):
 
 
 def sum_of(trainer, arrays, features):
-    sent, execution = trainer.train(arrays, tensors(features.clone()), assignment())
-    return np.concatenate([array.astype(float).ravel() for array in sent.values()]), execution.num_scrubbed
+    sent, _, measures = trainer.train(arrays, tensors(features.clone()), assignment())
+    return np.concatenate([array.astype(float).ravel() for array in sent.values()]), measures.num_scrubbed
 
 
 def largest_movement(factory, mode):
@@ -125,7 +125,7 @@ def after(factory, mode, *, other_hospital_first):
             trainer.train(arrays, south, assignment(hospital_id="south", round_number=round_number, placement="local"))
             evaluate(trainer.scoring_model(arrays, south), south, hospital_id="south", task="classification")
     north = tensors(probes()[1])
-    trained, _ = trainer.train(arrays, north, assignment(placement="local", num_steps=2))
+    trained, *_ = trainer.train(arrays, north, assignment(placement="local", num_steps=2))
     scores = evaluate(trainer.scoring_model(trained, north), north, hospital_id="north", task="classification")
     return trained, scores
 
@@ -172,9 +172,9 @@ def test_sound_models_train_in_every_cell_in_parts_and_on_empty_batches(name, pl
         changes |= {"scaled_norm": 900.0, "num_shares": 3, "dimension": num_parameters}
     for rate in (1.0, 1e-9):
         task = assignment(sample_rate=rate, expected_batch_size=rate * NUM_RECORDS, **changes)
-        sent, execution = trainer.train(arrays, data, task)
+        sent, _, measures = trainer.train(arrays, data, task)
         assert sent.keys() == arrays.keys()
-        assert execution.num_empty_batches == (changes["num_steps"] if rate < 1 else 0)
+        assert measures.num_empty_batches == (changes["num_steps"] if rate < 1 else 0)
 
 
 def test_random_layers_draw_anew_for_every_record_and_every_batch():
@@ -208,7 +208,7 @@ def test_by_record_is_what_opacus_computes(name, shape, mode):
             model, TrainingConfig(grad_sample_mode=each), task="classification", source=CommonStreams(7)
         )
         features = torch.randn(8, *shape, generator=torch.Generator().manual_seed(1))
-        sent, _ = trainer.train(parameters_of(trainer.model), tensors(features), assignment())
+        sent, *_ = trainer.train(parameters_of(trainer.model), tensors(features), assignment())
         sums.append(np.concatenate([array.ravel() for array in sent.values()]))
     # Float32 through twenty normalised layers; in the others the gradients are the same to 1e-5.
     np.testing.assert_allclose(sums[0], sums[1], atol=3e-4 if name == "resnet18" else 1e-5)

@@ -1,6 +1,5 @@
 """What a record's bill holds for: one record zeroed out, the number of records public; and why for nothing wider."""
 
-import dataclasses
 import hashlib
 import itertools
 
@@ -18,7 +17,6 @@ from wardround.clients.profiles import hospital_profile
 from wardround.clients.training import HospitalTensors
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
-from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import parameters_of
 from wardround.privacy.accounting import Phase, headline_epsilon
 from wardround.privacy.integers import round_within
@@ -213,7 +211,7 @@ def released_by_the_client(hospital: Hospital, num_rounds: int) -> np.ndarray:
     moves = []
     for round_number in range(1, num_rounds + 1):
         (assignment,) = assign_round(plan, ["basel"], round_number, {"basel": NOISE})
-        arrays, _ = trainer.train(start, tensors, assignment)
+        arrays, *_ = trainer.train(start, tensors, assignment)
         # Weight and bias see the same gradient: the direction is (1, 1) / sqrt(2).
         moves.append(-sum(float(array.sum()) for array in arrays.values()) / np.sqrt(2))
     return np.array(moves)
@@ -252,10 +250,7 @@ def asked_of(
             RecordDict({wire.ARRAYS: wire.array_record(start)}), dst_node_id=index + 1, message_type="train"
         )
         (reply,) = grid.send_and_receive([wire.with_assignment(message, assignment)])
-        facts = dataclasses.asdict(wire.read_execution(reply, assignment.hospital_id))
-        executed[assignment.hospital_id] = {
-            key: value for key, value in facts.items() if LEAVES_HOSPITAL[key.replace("_", "-")] != "simulation only"
-        }
+        executed[assignment.hospital_id] = wire.read_execution(reply, assignment.hospital_id)
     return {assignment.hospital_id: assignment for assignment in assignments}, executed
 
 
@@ -267,10 +262,9 @@ def test_an_empty_record_changes_nothing_that_is_public_and_a_removed_one_does(p
     whole = asked_of(federation_of(basel=hospital_of(36, 1), bern=hospital_of(50)), placement, batch)
     zeroed = asked_of(federation_of(basel=hospital_of(36, 0, 1), bern=hospital_of(50)), placement, batch)
     assert zeroed == whole
-    assigned, executed = asked_of(federation_of(basel=hospital_of(36), bern=hospital_of(50)), placement, batch)
+    assigned, _ = asked_of(federation_of(basel=hospital_of(36), bern=hospital_of(50)), placement, batch)
     changed = "sample_rate" if "batch-size" in batch else "expected_batch_size"
     assert getattr(assigned["basel"], changed) != getattr(whole[0]["basel"], changed)
-    assert executed["basel"]["num_examples"] != whole[1]["basel"]["num_examples"]
     if placement == "local":
         # The other hospital's weight, too, tells how many this one has.
         assert assigned["bern"].weight != whole[0]["bern"].weight

@@ -118,6 +118,6 @@ def test_a_page_that_can_not_be_written(write_run: WriteRun, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     folder = write_run()
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("wardround.reports.pages.open_private", full)
     with pytest.raises(WardroundError, match=r"No space left on device.*free space"):
         write_report(folder)

@@ -46,8 +46,19 @@ def test_a_key_file_is_its_owners_and_is_never_overwritten(files):
     with pytest.raises(ConfigError, match="File exists"):
         new_site_key(files / "link.pem")
     assert not (files / "elsewhere.pem").exists()
-    with pytest.raises(ConfigError, match=r"no site key was written to .*: No such file or directory"):
-        new_site_key(files / "none" / "north.pem")
+    with pytest.raises(ConfigError, match=r"no site key was written to .*: Not a directory"):
+        new_site_key(files / "north.pem" / "north.pem")
+
+
+def test_the_folder_that_is_made_for_a_key_is_its_owners(files):
+    new_site_key(files / "keys" / "north.pem")
+    site = Site(
+        name="north", signing_key=bytes(32), claims=files / "claims", roster=roster_of({"north": verify_key(bytes(32))})
+    )
+    site.claim(bytes(32), "advertise")
+    modes = [stat.S_IMODE((files / name).stat().st_mode) for name in ("keys", "keys/north.pem", "claims")]
+    assert modes == [0o700, 0o600, 0o700]
+    assert {stat.S_IMODE(mark.stat().st_mode) for mark in (files / "claims").iterdir()} == {0o600}
 
 
 def test_every_new_key_is_another(files):
@@ -82,7 +93,7 @@ def test_keys_that_can_not_be_read(files):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"federation"', '"name"', "the roster .* lacks federation: write it with write_roster"),
+        ('"federation"', '"name"', "the roster .* lacks federation\\): write it with write_roster"),
         ('"min-survivors"', '"min"', "the roster .* lacks min-survivors"),
         ('"max-colluding"', '"max"', "the roster .* lacks max-colluding"),
         ('"sites"', '"others"', "the roster .* lacks sites"),
@@ -111,7 +122,7 @@ def test_rosters_that_can_not_be_read(files, old, new, words):
 
 
 def test_a_missing_roster_or_one_that_is_no_text(files):
-    with pytest.raises(ConfigError, match=r"can't read the roster .*none.json: .*; write it with write_roster"):
+    with pytest.raises(ConfigError, match=r"can't read the roster .*none.json .*: write it with write_roster"):
         read_site("north", files / "north.pem", files / "none.json")
     (files / "binary.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"can't read the roster .*binary.json"):

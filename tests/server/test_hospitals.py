@@ -67,9 +67,9 @@ def test_one_survivor_is_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     real = LocalTrainer.train
 
     def recording(self: Any, *args: Any, **options: Any) -> Any:
-        arrays, execution = real(self, *args, **options)
+        arrays, execution, measures = real(self, *args, **options)
         results.append({key: array.copy() for key, array in arrays.items()})
-        return arrays, execution
+        return arrays, execution, measures
 
     monkeypatch.setattr(LocalTrainer, "train", recording)
     monkeypatch.setattr("wardround.server.loop.draw_dropouts", lambda *_: frozenset({"hospital-01", "hospital-03"}))
@@ -93,8 +93,8 @@ def test_an_execution_that_was_not_paid_for_is_refused(
     real = LocalTrainer.train
 
     def lying(self: Any, *args: Any, **options: Any) -> Any:
-        arrays, execution = real(self, *args, **options)
-        return arrays, replace(execution, **changes[what])
+        arrays, execution, measures = real(self, *args, **options)
+        return arrays, replace(execution, **changes[what]), measures
 
     monkeypatch.setattr(LocalTrainer, "train", lying)
     field = next(iter(changes[what]))
@@ -128,7 +128,8 @@ def test_everybody_is_known_by_name() -> None:
         link = connect(grid)
     assert link.node_of == {"hospital-01": 1, "hospital-02": 2, "hospital-03": 3}
     assert [profile.hospital_id for profile in link.profiles] == list(link.node_of)
-    assert all(math.isfinite(profile.majority_accuracy) for profile in link.profiles)
+    assert list(link.measures) == list(link.node_of)
+    assert all(math.isfinite(measures.majority_accuracy) for measures in link.measures.values())
 
 
 def test_two_nodes_of_one_hospital_are_refused() -> None:

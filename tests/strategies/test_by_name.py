@@ -49,9 +49,9 @@ def test_fedavg_is_the_weighted_mean_of_the_hospitals(tmp_path: Path, monkeypatc
     real = LocalTrainer.train
 
     def recording(self: Any, arrays: Any, tensors: HospitalTensors, assignment: Assignment, **options: Any) -> Any:
-        result, execution = real(self, arrays, tensors, assignment, **options)
-        trained.append((execution.num_examples, {key: array.copy() for key, array in result.items()}))
-        return result, execution
+        result, execution, measures = real(self, arrays, tensors, assignment, **options)
+        trained.append((measures.num_examples, {key: array.copy() for key, array in result.items()}))
+        return result, execution, measures
 
     monkeypatch.setattr(LocalTrainer, "train", recording)
     folder = _run(tmp_path, "fedavg", num_rounds=1)

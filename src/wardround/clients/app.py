@@ -17,7 +17,7 @@ from wardround.clients.assignments import check_assignment
 from wardround.clients.checks import check_training
 from wardround.clients.evaluation import evaluate
 from wardround.clients.held_model import fresh_copy
-from wardround.clients.profiles import hospital_profile
+from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.secagg import SecAggMod, site_from_context, weight_in_metrics
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
@@ -55,7 +55,9 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     @client_app.query("profile")
     def profile(message: Message, context: Context) -> Message:
-        return wire.profile_reply(hospital_profile(_hospital(federation, context), federation), message)
+        hospital = _hospital(federation, context)
+        measures = profile_measures(hospital, federation.task)
+        return wire.simulated_profile_reply(hospital_profile(hospital, federation), measures, message)
 
     @client_app.train()
     def train(message: Message, context: Context) -> Message:
@@ -64,13 +66,13 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
         _check_site(config, context)
         check_assignment(assignment, config, hospital.hospital_id, hospital.num_records)
         trainer = trainer_at(context)
-        arrays, execution = trainer.train(
+        arrays, execution, measures = trainer.train(
             wire.arrays_in(message),
             tensors_of(hospital, trainer.device),
             assignment,
             proximal_mu=_proximal_mu(message),
         )
-        return wire.execution_reply(execution, arrays, message)
+        return wire.simulated_execution_reply(execution, measures, arrays, message)
 
     @client_app.evaluate()
     def evaluate_model(message: Message, context: Context) -> Message:
@@ -111,7 +113,7 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
         # By the hospital's own settings and records, not by what a server says.
         return schedule_of(config, int(weight_in_metrics(message, reply))).weight
 
-    # What may leave was picked by `execution_reply`.
+    # What may leave was picked by `simulated_execution_reply`.
     return [SecAggMod(site_of, check_terms=check_terms, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
 
 

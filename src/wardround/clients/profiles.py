@@ -3,28 +3,16 @@
 import numpy as np
 
 from wardround.datasets import Federation, HospitalData
-from wardround.rounds import HospitalProfile
+from wardround.rounds import HospitalProfile, ProfileMeasures
 
-__all__ = ["hospital_profile"]
+__all__ = ["hospital_profile", "profile_measures"]
 
 
 def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
-    """Return what the server is told of a hospital before the first round."""
-    train, test = hospital.train_labels, hospital.test_labels
-    if len(test) == 0:
-        baseline = float("nan")
-    elif federation.task == "classification":
-        baseline = float(np.mean(test == np.bincount(train).argmax()))
-    else:
-        spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
-        error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
-        baseline = 1.0 - error / spread if spread > 0 else float("nan")
+    """Return what the server is told of any hospital before the first round."""
     return HospitalProfile(
         hospital_id=hospital.hospital_id,
         num_train=hospital.num_records,
-        num_test=len(test),
-        fingerprint=hospital.fingerprint,
-        majority_accuracy=baseline,
         task=federation.task,
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,
@@ -32,3 +20,17 @@ def hospital_profile(hospital: HospitalData, federation: Federation) -> Hospital
         record_is=federation.record_is,
         own_statistics=federation.own_statistics,
     )
+
+
+def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
+    """Return what is measured of a simulated hospital before the first round."""
+    train, test = hospital.train_labels, hospital.test_labels
+    if len(test) == 0:
+        baseline = float("nan")
+    elif task == "classification":
+        baseline = float(np.mean(test == np.bincount(train).argmax()))
+    else:
+        spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
+        error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
+        baseline = 1.0 - error / spread if spread > 0 else float("nan")
+    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_accuracy=baseline)

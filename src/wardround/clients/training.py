@@ -28,7 +28,7 @@ from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.privacy.skellam import norm_bound_squared
-from wardround.rounds import Assignment, Execution, check_execution
+from wardround.rounds import Assignment, Execution, TrainingMeasures, check_execution
 from wardround.streams import Draw, Key, Source
 
 _Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
@@ -94,8 +94,8 @@ class LocalTrainer:
         assignment: Assignment,
         *,
         proximal_mu: float = 0.0,
-    ) -> tuple[dict[str, NDArray[Any]], Execution]:
-        """Return what the hospital sends, as its cell says, and the count of what was executed.
+    ) -> tuple[dict[str, NDArray[Any]], Execution, TrainingMeasures]:
+        """Return what the hospital sends, as its cell says, the count of what was executed, and what was measured.
 
         The parameters after the assigned steps, where noise is local or there is none; see `privacy.mechanisms`.
 
@@ -117,13 +117,16 @@ class LocalTrainer:
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,
             sample_rate=sampler.sample_rate,
+            **{name: counts.pop(name) for name in ("num_steps", "num_noise_draws", "noise_multiplier")},
+        )
+        check_execution(assignment, execution)
+        measures = TrainingMeasures(
             num_examples=tensors.num_records,
             num_empty_batches=sampler.num_empty,
             seconds=time.perf_counter() - started,
             **counts,
         )
-        check_execution(assignment, execution)
-        return sent, execution
+        return sent, execution, measures
 
     def _work(
         self,

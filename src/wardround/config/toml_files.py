@@ -3,7 +3,6 @@
 Left out on purpose: what a value may be, which the sections check.
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -13,10 +12,15 @@ import tomli_w
 
 from wardround.config.schemas import Schema
 from wardround.config.sections import Config
+from wardround.disk import file_text
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, did_you_mean, kebab
+from wardround.parsing import from_toml
 
 __all__ = ["config_from_dict", "config_to_toml", "load_config", "read_toml"]
+
+_MOST_BYTES = 2**20
+"""Of a settings file."""
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -87,12 +91,12 @@ def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
         ConfigError: the file is missing, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return from_toml(file_text(path, _MOST_BYTES))
     except FileNotFoundError:
         raise ConfigError(f"no file {path}: check the path (examples are in {examples})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -109,8 +113,8 @@ def _written(value: Any) -> Any:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return from_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

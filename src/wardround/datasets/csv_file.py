@@ -102,7 +102,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
         raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
     if table.empty:
         raise DataError(f"{path} has a header but no row: it needs one line per record")
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    table.columns = pd.Index([" ".join(str(name).split()) for name in table.columns])
     if not table.columns.is_unique:
         twice = ", ".join(table.columns[table.columns.duplicated()])
         raise DataError(f"{path} names a column twice: {twice}. Give every column a name of its own")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.names import check_label, check_name
+
 __all__ = ["CLASSIFICATION", "REGRESSION", "Dataset", "Federation", "HospitalData"]
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
@@ -48,6 +50,9 @@ class Dataset:
     row_is_patient: bool = False
 
     def __post_init__(self) -> None:
+        for what, labels in (("class", self.class_names), ("column", self.feature_names)):
+            for label in labels:
+                check_label(label, what)
         _freeze_arrays(self)
 
 
@@ -80,6 +85,7 @@ class HospitalData:
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 
     def __post_init__(self) -> None:
+        check_name(self.hospital_id, "hospital")
         _freeze_arrays(self)
 
 

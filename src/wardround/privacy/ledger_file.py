@@ -1,18 +1,22 @@
 """The SQLite file of a ledger: its tables, how it is opened, and whether it still has the form it was made with.
 
 Whoever only looks gets a copy in memory, made in one read transaction: what it sees is of one moment, a run that
-writes is not kept waiting, and the file stays as it is even where a killed writer left a journal to roll back. What is
-left out on purpose: what the rows mean (see `ledger`).
+writes is not kept waiting, and the file stays as it is even where a killed writer left a journal to roll back. The file
+and its journal, which SQLite gives the file's mode, are their owner's alone. What is left out on purpose: what the rows
+mean (see `ledger`).
 """
 
+import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from wardround.disk import open_private
 from wardround.errors import ProtocolError
 from wardround.privacy.chain import GENESIS
 from wardround.privacy.entries import Entry
@@ -20,6 +24,8 @@ from wardround.privacy.entries import Entry
 __all__ = ["COLUMNS", "ENTRY_COLUMNS", "OUTCOME_COLUMNS", "explained", "open_copy", "open_file", "schema_findings"]
 
 _VERSION = 4
+_MOST_BYTES = 2**31
+"""Of a ledger that is looked at: 2 GiB, some six million charges."""
 _TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
 ENTRY_COLUMNS = tuple(item.name for item in fields(Entry))
 COLUMNS = ("sequence", "state", *ENTRY_COLUMNS, "time", "digest")
@@ -49,6 +55,9 @@ _NEXT_STEPS = {
     "not a database": "restore the file from a backup",
     "malformed": "restore the file from a backup",
     "disk I/O": "check the disk, then restore the file from a backup",
+    "Permission denied": "check the permissions of the file and its folder",
+    "No space left": "free some disk space, then resume",
+    "No such file": "check that its folder exists and can be written to",
     "unable to open": "check that its folder exists and can be written to",
 }
 
@@ -59,8 +68,11 @@ def open_file(path: Path) -> sqlite3.Connection:
     Raises:
         ProtocolError: not a ledger, damaged, or a disk that is full or refuses.
     """
+    if path.exists():
+        _check_file(path)
     with explained(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rwc", uri=True, isolation_level=None)
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
         try:
             # EXTRA also syncs the folder: after a power cut a finished charge can't come undone.
             connection.execute("PRAGMA synchronous = EXTRA")
@@ -82,8 +94,7 @@ def open_copy(path: Path) -> sqlite3.Connection:
     Raises:
         ProtocolError: there is no such ledger, or it is damaged.
     """
-    if not path.is_file():
-        raise ProtocolError(f"no ledger {path}: name the folder of a run that was started")
+    _check_file(path)
     with explained(path):
         connection = sqlite3.connect(":memory:", isolation_level=None)
         try:
@@ -120,14 +131,36 @@ def schema_findings(connection: sqlite3.Connection) -> list[str]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with the file and the next step."""
+    """Turn the errors of SQLite and of the disk into ours, with the file and the next step."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError, OverflowError) as error:
         steps = [step for part, step in _NEXT_STEPS.items() if part in str(error)]
         raise ProtocolError(
             f"ledger {path}: {error}: {steps[0] if steps else 'check the file and the disk'}"
         ) from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file that a copy of fits into memory.
+
+    Raises:
+        ProtocolError: saying what it is instead.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ProtocolError(f"no ledger {path}: name the folder of a run that was started") from None
+    except OSError as error:
+        raise ProtocolError(f"ledger {path} can't be looked at ({error.strerror}): name another file") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise ProtocolError(f"ledger {path} is {kind}, and not a file: restore it from a backup")
+    if status.st_size > _MOST_BYTES:
+        raise ProtocolError(
+            f"ledger {path} has {status.st_size:,} bytes, and a ledger has {_MOST_BYTES:,} at the most: restore it "
+            "from a backup"
+        )
 
 
 def _copy(path: Path, into: sqlite3.Connection, *, mode: str) -> None:
@@ -136,10 +169,21 @@ def _copy(path: Path, into: sqlite3.Connection, *, mode: str) -> None:
 
 
 def _copy_rolled_back(path: Path, into: sqlite3.Connection) -> None:
-    """Copy a ledger whose writer was killed: its journal is rolled back beside the copy, as the next writer would."""
+    """Copy a ledger whose writer was killed: its journal is rolled back beside the copy, as the next writer would.
+
+    Raises:
+        ProtocolError: the journal can't be read; without it nobody knows what the ledger held last.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for name in (path.name, f"{path.name}-journal"):
-            shutil.copyfile(path.with_name(name), Path(folder) / name)
+            try:
+                shutil.copyfile(path.with_name(name), Path(folder) / name)
+            except OSError as error:
+                raise ProtocolError(
+                    f"ledger {path}: its last writer was killed in the middle of a charge, and what is to be taken "
+                    f"back stands in {name}, which can't be read ({error.strerror}): make it readable, or let "
+                    "wardround resume take it back"
+                ) from None
         _copy(Path(folder) / path.name, into, mode="rw")
 
 

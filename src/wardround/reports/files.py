@@ -5,17 +5,19 @@ Left out on purpose: what the columns and keys mean (`folder` knows).
 
 import csv
 import io
-import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wardround.disk import file_text
 from wardround.errors import ProtocolError
+from wardround.parsing import from_json, from_toml, sound
 
 __all__ = ["NOT_KNOWN", "read_json", "read_number", "read_numbers", "read_rows", "read_text", "read_toml"]
 
 NOT_KNOWN = float("nan")
+_MOST_BYTES = 2**30
+"""Of a table: a line for each round and hospital."""
 
 
 def read_text(path: Path) -> str | None:
@@ -25,8 +27,7 @@ def read_text(path: Path) -> str | None:
         ProtocolError: it is there and cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
+        return file_text(path, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -39,10 +40,8 @@ def read_toml(path: Path, text: str) -> dict[str, dict[str, Any]]:
     Raises:
         ProtocolError: the text is not TOML.
     """
-    try:
-        tables = tomllib.loads(text.replace("\r\n", "\n"))
-    except tomllib.TOMLDecodeError as error:
-        raise ProtocolError(f"{path} is not valid TOML ({error}): restore the file that the run wrote") from None
+    with sound(ProtocolError, f"{path} is not valid TOML", "restore the file that the run wrote"):
+        tables = from_toml(text)
     return {section: table for section, table in tables.items() if isinstance(table, dict)}
 
 
@@ -55,10 +54,8 @@ def read_json(path: Path) -> dict[str, Any]:
     text = read_text(path)
     if text is None:
         return {}
-    try:
-        facts = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ProtocolError(f"{path} is not valid JSON ({error}): run `wardround resume {path.parent}`") from None
+    with sound(ProtocolError, f"{path} is not valid JSON", f"run `wardround resume {path.parent}`"):
+        facts = from_json(text)
     if not isinstance(facts, dict):
         raise ProtocolError(f"{path} must hold a table, not a {type(facts).__name__}: restore the file")
     return {key: value for key, value in facts.items() if value is not None}

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from wardround.disk import open_private
 from wardround.errors import WardroundError
 from wardround.reports.numbers import count_text, epsilon_text, number_text
 
@@ -27,7 +28,8 @@ def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filte
     path = folder / "report.html"
     unfinished = path.with_name("report.html.part")
     try:
-        unfinished.write_text(page, encoding="utf-8")
+        with open(unfinished, "w", encoding="utf-8", opener=open_private) as file:
+            file.write(page)
         unfinished.replace(path)  # whoever reloads the page sees the old one or the new one
     except OSError as error:
         raise WardroundError(f"cannot write {path}: {error}; free space there, or make it writable") from None

@@ -21,7 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from wardround.disk import file_bytes, file_text, make_private_folder, open_private
 from wardround.errors import ConfigError, ProtocolError, Refusal
+from wardround.names import check_name
+from wardround.parsing import from_json, sound
 from wardround.secagg.keys import KEY_BYTES, transcript, verify_key
 
 __all__ = [
@@ -34,6 +37,9 @@ __all__ = [
     "simulated_site",
     "write_roster",
 ]
+
+
+_MOST_KEY_BYTES, _MOST_ROSTER_BYTES = 2**16, 2**24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,9 @@ class Roster:
                 f"max-colluding = {self.max_colluding} must be >= 0 and <= {self.min_survivors - 2}, so that at least "
                 "two honest hospitals are in every sum ([aggregation] max-colluding): lower it, or raise min-survivors"
             )
+        check_name(self.federation, "federation", error=ConfigError)
+        for name in self.verify_keys:
+            check_name(name, "site", error=ConfigError)
         wrong = [name for name, key in self.verify_keys.items() if len(key) != KEY_BYTES]
         if wrong or len(set(self.verify_keys.values())) < len(self.verify_keys):
             raise ConfigError(
@@ -111,8 +120,8 @@ class Site:
             return
         mark = self.claims / f"{session.hex()}-{stage}"
         try:
-            self.claims.mkdir(mode=0o700, exist_ok=True)
-            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            make_private_folder(self.claims)
+            os.close(open_private(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             raise Refusal(f'{self.name} refuses: stage "{stage}" of this round was answered before') from None
         except OSError as error:
@@ -126,7 +135,8 @@ def new_site_key(path: Path) -> bytes:
     """Write a new Ed25519 signing key, readable by its owner alone, and return its public half for the roster.
 
     Args:
-        path: of a file that does not exist; PEM (PKCS #8), not encrypted.
+        path: of a file that does not exist; PEM (PKCS #8), not encrypted. Where its folder does not exist, one is made
+            that only its owner may enter.
 
     Raises:
         ConfigError: the file exists or can't be written.
@@ -134,7 +144,9 @@ def new_site_key(path: Path) -> bytes:
     key = Ed25519PrivateKey.generate()
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+        if not path.parent.exists():
+            make_private_folder(path.parent)
+        with open(path, "xb", opener=open_private) as file:
             file.write(text)
     except OSError as error:
         raise ConfigError(f"no site key was written to {path}: {error.strerror}; choose another path") from None
@@ -167,7 +179,7 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
         ConfigError: a file is missing or broken, or the key is not the roster's.
     """
     try:
-        key = load_pem_private_key(key_path.read_bytes(), password=None)
+        key = load_pem_private_key(file_bytes(key_path, _MOST_KEY_BYTES), password=None)
     except (OSError, ValueError, TypeError, InternalError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
     if not isinstance(key, Ed25519PrivateKey):
@@ -211,18 +223,14 @@ def read_roster(path: Path) -> Roster:
     Raises:
         ConfigError: the file is missing or broken.
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+    with sound(ConfigError, f"can't read the roster {path}", "write it with write_roster"):
+        table = from_json(file_text(path, _MOST_ROSTER_BYTES))
         return Roster(
             federation=str(table["federation"]),
             verify_keys={name: bytes.fromhex(key) for name, key in table["sites"].items()},
             min_survivors=operator.index(table["min-survivors"]),
             max_colluding=operator.index(table["max-colluding"]),
         )
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"can't read the roster {path}: {error}; write it with write_roster") from None
-    except KeyError as error:
-        raise ConfigError(f"the roster {path} lacks {error.args[0]}: write it with write_roster") from None
 
 
 def _simulated_key(seed: int, name: str) -> bytes:

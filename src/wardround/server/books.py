@@ -6,17 +6,17 @@ are held to this (see `verify`).
 
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
+from wardround.parsing import from_json, from_toml, sound
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile
+from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
@@ -122,19 +122,15 @@ def books_of(rows: Sequence[Row]) -> Books | None:
     texts = [str(row.content) for row in rows if row.kind == "round"]
     if not texts:
         return None
-    try:
-        records = [json.loads(text) for text in texts]
-        config = config_from_dict(tomllib.loads(records[0]["config"]))
+    with sound(ProtocolError, "the rounds in the ledger are not as they were committed", "restore it from a backup"):
+        records = [from_json(text) for text in texts]
+        config = config_from_dict(from_toml(records[0]["config"]))
         profiles = [
             HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
             for profile in records[0]["profiles"]
         ]
-        plan = plan_federation(config, profiles, records[0]["num_parameters"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ProtocolError(
-            f"the rounds in the ledger are not as they were committed ({type(error).__name__}: {error}): restore it "
-            "from a backup"
-        ) from error
+        measures = {name: ProfileMeasures(**measured) for name, measured in records[0]["measures"].items()}
+        plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures)
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 
@@ -153,7 +149,7 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
     cell, privacy = plan.mechanism, plan.config.privacy
     planned: dict[str, Any] = {
-        "fingerprint": hospital.profile.fingerprint,
+        "fingerprint": plan.fingerprints[entry.hospital_id],
         "mechanism": cell.name if cell else "none",
         "sample_rate": hospital.release.sample_rate,
         "num_steps": hospital.billed_steps,

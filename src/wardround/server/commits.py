@@ -18,8 +18,8 @@ from wardround.config import config_to_toml
 from wardround.digests import array_digest
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.ledger import Ledger
-from wardround.rounds import Assignment, Evaluation, Execution
-from wardround.server.hospitals import HospitalLink
+from wardround.rounds import Assignment, Evaluation
+from wardround.server.hospitals import HospitalLink, TrainedRound
 from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_same_run, identity_of
@@ -69,7 +69,8 @@ def begin(
         stopped="",
     )
     evaluations = link.evaluate(strategy, initial, 0)
-    what = record_of(plan, state, (), {}, evaluations, time.perf_counter() - started)
+    untrained = TrainedRound(arrays=None, executions={})
+    what = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started)
     commit(ledger, folder, strategy, state, _opening_of(plan, folder) | identity_of(plan) | what, [])
     return state
 
@@ -79,6 +80,7 @@ def _opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
     return {
         "config": config_to_toml(plan.config),
         "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
+        "measures": {h.profile.hospital_id: asdict(h.measures) for h in plan.hospitals if h.measures is not None},
         "num_parameters": plan.num_parameters,
         "packages": folder.versions(),
     }
@@ -115,13 +117,12 @@ def record_of(
     plan: FederationPlan,
     state: RoundState,
     assignments: Sequence[Assignment],
-    executions: Mapping[str, Execution],
+    trained: TrainedRound,
     evaluations: Mapping[str, Evaluation],
     seconds: float,
-    abandoned: str = "",
 ) -> dict[str, Any]:
     """Return what is kept of a round beside model and ledger, as JSON can hold it."""
-    what = (plan, state.account, state.round_number, assignments, executions, evaluations)
+    what = (plan, state.account, state.round_number, assignments, trained.executions, evaluations)
     return {
         "run_id": state.run_id,
         "attempt": state.attempt,
@@ -132,8 +133,8 @@ def record_of(
         "left": dict(state.left),
         "other_versions": list(state.other_versions),
         "target_deltas": plan.target_deltas,
-        "abandoned": abandoned,
-        "num_scrubbed": {name: e.num_scrubbed for name, e in executions.items() if e.num_scrubbed},
+        "abandoned": trained.abandoned,
+        "num_scrubbed": {name: m.num_scrubbed for name, m in trained.measures.items() if m.num_scrubbed},
     }
 
 

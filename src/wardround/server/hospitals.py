@@ -6,7 +6,7 @@ left out on purpose: planning and accounting (see `planning`, `loop`).
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
-from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, check_execution
+from wardround.rounds import (
+    Assignment,
+    Evaluation,
+    Execution,
+    HospitalProfile,
+    ProfileMeasures,
+    TrainingMeasures,
+    check_execution,
+)
 from wardround.server.cohort_grid import CohortGrid
 from wardround.server.release import Released
 from wardround.server.sums import SecureSum, add_up
@@ -35,24 +43,27 @@ class TrainedRound:
     Attributes:
         arrays: the next model, by the strategy; None where fewer than min-survivors hospitals completed.
         executions: by hospital, of those who completed.
+        measures: by hospital, of those who measured anything: simulated ones.
         quantile: see `release.Released`.
         abandoned: why the model stays as it is; "" where it doesn't.
     """
 
     arrays: Arrays | None
     executions: Mapping[str, Execution]
+    measures: Mapping[str, TrainingMeasures] = field(default_factory=dict)
     quantile: float | None = None
     abandoned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalLink:
-    """A grid with the hospitals' names; made by `connect`."""
+    """A grid with the hospitals' names; made by `connect`. Real sites measure nothing."""
 
     grid: Grid
     node_of: Mapping[str, int]
     name_of: Mapping[int, str]
     profiles: tuple[HospitalProfile, ...]
+    measures: Mapping[str, ProfileMeasures] = field(default_factory=dict)
 
     def train(
         self,
@@ -104,10 +115,12 @@ class HospitalLink:
         else:
             replies = self._answered(self.grid.send_and_receive(messages))
             next_arrays = self._aggregated(strategy, arrays, round_number, replies, min_survivors)
-        executions = self._executions(replies, by_node)
+        executions, measures = self._executions(replies, by_node), self._measures(replies)
         if len(executions) < min_survivors:
-            return replace(_abandoned(len(executions), assignments, min_survivors), executions=executions)
-        return TrainedRound(arrays=next_arrays, executions=executions, quantile=quantile)
+            return replace(
+                _abandoned(len(executions), assignments, min_survivors), executions=executions, measures=measures
+            )
+        return TrainedRound(arrays=next_arrays, executions=executions, measures=measures, quantile=quantile)
 
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
         """Return every hospital's evaluation of the model."""
@@ -155,6 +168,10 @@ class HospitalLink:
             executions[assignment.hospital_id] = execution
         return dict(sorted(executions.items()))
 
+    def _measures(self, replies: Iterable[Message]) -> dict[str, TrainingMeasures]:
+        measures = {self._name_of(reply): wire.read_training_measures(reply) for reply in replies}
+        return {name: measured for name, measured in sorted(measures.items()) if measured is not None}
+
     def _answered(self, replies: Iterable[Message]) -> list[Message]:
         replies = sorted(replies, key=self._name_of)
         for reply in replies:
@@ -194,6 +211,7 @@ def connect(grid: Grid) -> HospitalLink:
     messages = [Message(RecordDict(), dst_node_id=node_id, message_type="query.profile") for node_id in node_ids]
     node_of: dict[str, int] = {}
     profiles = []
+    measures = {}
     for reply in grid.send_and_receive(messages):
         if reply.has_error():
             raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
@@ -202,11 +220,14 @@ def connect(grid: Grid) -> HospitalLink:
             raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
         node_of[profile.hospital_id] = reply.metadata.src_node_id
         profiles.append(profile)
+        if (measured := wire.read_profile_measures(reply)) is not None:
+            measures[profile.hospital_id] = measured
     return HospitalLink(
         grid=grid,
         node_of=node_of,
         name_of={node_id: name for name, node_id in node_of.items()},
         profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id)),
+        measures=measures,
     )
 
 

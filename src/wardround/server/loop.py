@@ -89,7 +89,8 @@ def federate(
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
     link = connect(grid)
-    plan = plan_federation(config, link.profiles, sum(array.size for array in initial.values()))
+    num_parameters = sum(array.size for array in initial.values())
+    plan = plan_federation(config, link.profiles, num_parameters, measures=link.measures)
     strategy = strategy_of(config)
     secure = _secure(plan, link, roster)
     source = source_of(config, is_real=roster is not None)
@@ -168,7 +169,10 @@ def _give_up_interrupted(
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)
     evaluations = link.evaluate(strategy, state.arrays, round_number)
     reason = "the run was interrupted in it, and sites do not redo a round"
-    record = record_of(plan, state, assignments, {}, evaluations, time.perf_counter() - started, reason)
+    seconds = time.perf_counter() - started
+    record = record_of(
+        plan, state, assignments, TrainedRound(arrays=None, executions={}, abandoned=reason), evaluations, seconds
+    )
     commit(ledger, folder, strategy, state, record, [])
     return replace(state, attempt=1)
 
@@ -215,7 +219,6 @@ def _next_round(
             release=release,
             secure=secure and secure(assignments, run_id=state.run_id, silent=silent),
         )
-    executions = trained.executions
     arrays = state.arrays if trained.arrays is None else trained.arrays
     # 5. Evaluate at every hospital.
     evaluations = link.evaluate(strategy, arrays, round_number)
@@ -223,8 +226,8 @@ def _next_round(
     max_grad_norm = _next_clip(config, state.max_grad_norm, trained.quantile)
     state = replace(state, round_number=round_number, arrays=arrays, account=account, max_grad_norm=max_grad_norm)
     seconds = time.perf_counter() - started
-    record = record_of(plan, state, assignments, executions, evaluations, seconds, trained.abandoned)
-    released = [entry.charge_id for entry in entries if entry.hospital_id in executions]
+    record = record_of(plan, state, assignments, trained, evaluations, seconds)
+    released = [entry.charge_id for entry in entries if entry.hospital_id in trained.executions]
     commit(ledger, folder, strategy, state, record, released)
     return replace(state, attempt=1), record
 

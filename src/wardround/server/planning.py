@@ -17,7 +17,7 @@ from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
-from wardround.rounds import Assignment, HospitalProfile
+from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.cohorts import cohort_size, rounds_joined
 from wardround.server.margins import check_clip
 from wardround.server.plans import FederationPlan, HospitalPlan, mechanism_in
@@ -35,7 +35,13 @@ _EACH_OF_SEVERAL = 3e-4
 """How closely the epsilon of each hospital is found where a patient may be in several, relative."""
 
 
-def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_parameters: int = 0) -> FederationPlan:
+def plan_federation(
+    config: Config,
+    profiles: Iterable[HospitalProfile],
+    num_parameters: int = 0,
+    *,
+    measures: Mapping[str, ProfileMeasures] | None = None,
+) -> FederationPlan:
     """Return the plan of a run.
 
     Args:
@@ -43,6 +49,7 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
         profiles: of all hospitals.
         num_parameters: of the model; needed with placement "distributed", where rounding them has a cost, and to
             tell whether a clip is too small with "central".
+        measures: by hospital, of those that measured anything; no number of the plan depends on them.
 
     Raises:
         ConfigError: delta is too large for a hospital, a cohort can't have min-survivors members, or the clip is too
@@ -79,7 +86,11 @@ def plan_federation(config: Config, profiles: Iterable[HospitalProfile], num_par
     )
     hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]
     check_clip(FederationPlan(config=config, hospitals=tuple(hospitals), num_parameters=num_parameters))
-    return FederationPlan(config=config, hospitals=tuple(_with_noise(config, hospitals)), num_parameters=num_parameters)
+    measured = [
+        replace(hospital, measures=(measures or {}).get(hospital.profile.hospital_id))
+        for hospital in _with_noise(config, hospitals)
+    ]
+    return FederationPlan(config=config, hospitals=tuple(measured), num_parameters=num_parameters)
 
 
 def assign_round(

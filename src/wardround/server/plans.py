@@ -12,7 +12,7 @@ from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
 from wardround.privacy.mechanisms import Mechanism, mechanism_of
 from wardround.privacy.phases import Phase, Release
-from wardround.rounds import HospitalProfile
+from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.small_counts import shown_count, shown_rate
 
 __all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
@@ -32,6 +32,7 @@ class HospitalPlan:
         release: what it releases in a billed step.
         noise_multiplier: noise stddev / sensitivity; 0.0 without privacy.
         epsilon: after all rounds, as it will be reported; inf without noise.
+        measures: what was measured of it; None of a real site, which measures nothing for others.
     """
 
     profile: HospitalProfile
@@ -43,6 +44,7 @@ class HospitalPlan:
     release: Release
     noise_multiplier: float
     epsilon: float
+    measures: ProfileMeasures | None = None
 
     @property
     def billed_steps(self) -> int:
@@ -153,8 +155,11 @@ class FederationPlan:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """The digest of each hospital's training data."""
-        return {hospital.profile.hospital_id: hospital.profile.fingerprint for hospital in self.hospitals}
+        """The digest of each hospital's training data; "" of a real site, which does not tell it."""
+        return {
+            hospital.profile.hospital_id: hospital.measures.fingerprint if hospital.measures else ""
+            for hospital in self.hospitals
+        }
 
     @property
     def target_deltas(self) -> dict[str, float]:

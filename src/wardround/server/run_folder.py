@@ -19,14 +19,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from wardround.config import Config, config_to_toml, load_config
+from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.json_text import json_text
+from wardround.parsing import from_json, sound
+from wardround.server.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
 
 __all__ = [
     "HOSPITAL_COLUMNS",
@@ -105,7 +105,7 @@ class RunFolder:
             ProtocolError: it can't be read.
         """
         try:
-            return (self.path / "versions.txt").read_text(encoding="utf-8").splitlines()
+            return file_text(self.path / "versions.txt").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
 
@@ -122,7 +122,7 @@ class RunFolder:
         """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
         name = _checkpoint_name(round_number)
         # The format sorts its arrays; strategies go by the order they were given.
-        data = save(_in_row_order(arrays), metadata={"values": values, "order": json.dumps(list(arrays))})
+        data = tensor_bytes(arrays, {"values": values, "order": json.dumps(list(arrays))})
         self._write_bytes(name, data)
         return name, hashlib.sha256(data).hexdigest()
 
@@ -133,15 +133,15 @@ class RunFolder:
             ProtocolError: the file is missing or not the one that was committed.
         """
         try:
-            data = (self.path / name).read_bytes()
+            data = file_bytes(self.path / name, MOST_TENSOR_BYTES)
         except OSError as error:
             raise ProtocolError(f"checkpoint {self.path / name} can't be read ({error}): the run can't go on") from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ProtocolError(f"checkpoint {self.path / name} is not the one that was committed: it was changed")
-        header_bytes = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + header_bytes])["__metadata__"]
-        arrays = load(data)
-        return {key: arrays[key] for key in json.loads(metadata["order"])}, metadata["values"]
+        what, step = f"checkpoint {self.path / name}", "restore the run from a backup"
+        arrays, metadata = read_tensors(data, what, step)
+        with sound(ProtocolError, f"{what} can't be read", step):
+            return {key: arrays[key] for key in from_json(metadata["order"])}, metadata["values"]
 
     def checkpoint_rounds(self) -> list[int]:
         """Return the rounds that have a checkpoint, ascending."""
@@ -151,7 +151,8 @@ class RunFolder:
     def checkpoint_digest(self, round_number: int) -> str | None:
         """Return the sha256 of a round's checkpoint file; None where there is none, "" where it can't be read."""
         try:
-            return hashlib.sha256((self.path / _checkpoint_name(round_number)).read_bytes()).hexdigest()
+            with open_regular(self.path / _checkpoint_name(round_number)) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return None
         except OSError:
@@ -165,7 +166,7 @@ class RunFolder:
 
     def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write model.safetensors: the parameters by name."""
-        self._write_bytes("model.safetensors", save(_in_row_order(arrays)))
+        self._write_bytes("model.safetensors", tensor_bytes(arrays))
 
     def read_model(self) -> dict[str, NDArray[Any]] | None:
         """Return the parameters in model.safetensors; None where there is no such file.
@@ -174,12 +175,12 @@ class RunFolder:
             ProtocolError: it is something else.
         """
         try:
-            arrays: dict[str, NDArray[Any]] = load((self.path / "model.safetensors").read_bytes())
+            data = file_bytes(self.path / "model.safetensors", MOST_TENSOR_BYTES)
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise ProtocolError(f"model.safetensors can't be read ({error})") from None
-        return arrays
+        except OSError as error:
+            raise ProtocolError(f"model.safetensors can't be read ({error}): wardround resume writes it anew") from None
+        return read_tensors(data, "model.safetensors", "wardround resume writes it anew")[0]
 
     def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
@@ -194,7 +195,7 @@ class RunFolder:
         )
         for name, columns, rows in parts:
             try:
-                with (self.path / name).open("a", encoding="utf-8", newline="") as file:
+                with open(self.path / name, "a", encoding="utf-8", newline="", opener=open_private) as file:
                     file.write(_table(columns, rows, header=False))
             except OSError as error:
                 raise self._unwritable(self.path / name, error) from error
@@ -207,8 +208,8 @@ class RunFolder:
         path = self.path / name
         partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            make_private_folder(path.parent)
+            with open(partial, "wb", opener=open_private) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -235,7 +236,7 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(f"--out {path} must be a new or empty folder: name another, or resume that run")
-        path.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path)
     except OSError as error:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
     folder = RunFolder(path)
@@ -276,11 +277,6 @@ def default_run_path(config: Config, now: datetime | None = None) -> Path:
 
 def _installed() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in _PACKAGES)
-
-
-def _in_row_order(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return arrays in C order: safetensors writes the memory of any other as if it were in that order."""
-    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
 def _checkpoint_name(round_number: int) -> str:

@@ -15,6 +15,8 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import wire
+from wardround.errors import ProtocolError
+from wardround.parsing import from_json, sound
 
 __all__ = ["read_strategy_state", "restore_strategy_state"]
 
@@ -29,8 +31,15 @@ def read_strategy_state(strategy: Strategy) -> tuple[dict[str, NDArray[Any]], st
 
 
 def restore_strategy_state(strategy: Strategy, arrays: Mapping[str, NDArray[Any]], values: str) -> None:
-    """Put back what `read_strategy_state` returned, in place."""
-    _put_back(strategy, json.loads(values), arrays)
+    """Put back what `read_strategy_state` returned, in place.
+
+    Raises:
+        ProtocolError: it is not what this strategy keeps.
+    """
+    with sound(
+        ProtocolError, "what the strategy keeps between rounds can't be read", "use the strategy it was kept by"
+    ):
+        _put_back(strategy, from_json(values), arrays)
 
 
 def _packed_attributes(
@@ -55,6 +64,8 @@ def _packed_attributes(
 
 def _put_back(strategy: Strategy, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     for name, value in values.items():
+        if not name.isidentifier() or name.startswith("__") or callable(getattr(type(strategy), name, None)):
+            raise ValueError(f"{name!r} is nothing that is kept")
         if isinstance(value, dict) and "strategy" in value:
             _put_back(getattr(strategy, name), value["strategy"], arrays)
         else:

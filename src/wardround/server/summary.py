@@ -91,7 +91,7 @@ def build_summary(
             {
                 "hospital": hospital.profile.hospital_id,
                 "num_train": shown_count(hospital.profile.num_train),
-                "num_test": shown_count(hospital.profile.num_test),
+                "num_test": None if hospital.measures is None else shown_count(hospital.measures.num_test),
                 "majority_accuracy": majority,
             }
             for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
@@ -133,12 +133,12 @@ def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
 
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
     """
-    profiles = [hospital.profile for hospital in plan.hospitals]
-    shares: list[float | None] = [profile.majority_accuracy for profile in profiles]
+    measures = [hospital.measures for hospital in plan.hospitals if hospital.measures is not None]
+    shares: list[float | None] = [measured.majority_accuracy for measured in measures]
     if not regression:
-        shares = [shown_share(profile.majority_accuracy, profile.num_test) for profile in profiles if profile.num_test]
-    is_hidden = None in shares or any(isinstance(shown_count(profile.num_test), str) for profile in profiles)
-    return [None if is_hidden else profile.majority_accuracy for profile in profiles]
+        shares = [shown_share(m.majority_accuracy, m.num_test) for m in measures if m.num_test]
+    is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
+    return [None if is_hidden or h.measures is None else h.measures.majority_accuracy for h in plan.hospitals]
 
 
 def _forgotten(record: Mapping[str, Any]) -> list[str]:
@@ -161,9 +161,9 @@ def _resumed(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _mean_over_tests(plan: FederationPlan) -> float:
     """Return the baseline's score, averaged over hospitals by their test records, as accuracy is."""
-    profiles = [hospital.profile for hospital in plan.hospitals if hospital.profile.num_test]
-    num_test = sum(profile.num_test for profile in profiles)
-    return sum(p.num_test * p.majority_accuracy for p in profiles) / num_test if num_test else float("nan")
+    measures = [hospital.measures for hospital in plan.hospitals if hospital.measures and hospital.measures.num_test]
+    num_test = sum(measured.num_test for measured in measures)
+    return sum(m.num_test * m.majority_accuracy for m in measures) / num_test if num_test else float("nan")
 
 
 def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -52,7 +52,7 @@ def hospital_rows(
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
         assignment, evaluation = assigned.get(name), evaluations.get(name)
-        if isinstance(shown_count(hospital.profile.num_test), str):
+        if hospital.measures is None or isinstance(shown_count(hospital.measures.num_test), str):
             evaluation = None
         rows.append(
             {

@@ -16,10 +16,12 @@ from typing import Any
 
 from wardround.config import Config
 from wardround.digests import array_digest
+from wardround.disk import file_text
 from wardround.errors import ProtocolError, WardroundError
 from wardround.identity import decisive, settings_digest
 from wardround.json_text import json_text
 from wardround.limits import kebab
+from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.books import Books, agree, books_of
 from wardround.server.run_folder import RunFolder, open_run_folder, table_texts
@@ -121,7 +123,7 @@ def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahe
     """
     header, *rows = list(csv.reader(io.StringIO(wanted)))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = file_text(path, 2**30)
         there = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1] if is_open else text)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return [f"{path.name} can't be read ({error}): wardround resume writes it anew"]
@@ -192,10 +194,10 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
     if books is None or closing is None:
         return ["summary.json is there, and the run never came to an end that it could tell of"] * path.exists()
     try:
-        written = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
+        written = from_json(file_text(path), pairs=_each_key_once)
     except FileNotFoundError:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
     return _differences("summary.json", written, json.loads(json_text(books.summary(closing))))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wardround.clients.app import hospital_tensors
 from wardround.clients.evaluation import evaluate
-from wardround.clients.profiles import hospital_profile
+from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import Federation, HospitalData, load_federation
@@ -92,7 +92,7 @@ def _train(
     noise = {profile.hospital_id: 0.0}
     for round_number in range(1, config.training.num_rounds + 1):
         (assignment,) = assign_round(plan, [profile.hospital_id], round_number, noise)
-        arrays, _ = trainer.train(arrays, tensors, assignment)
+        arrays, *_ = trainer.train(arrays, tensors, assignment)
     return arrays
 
 
@@ -112,9 +112,6 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
     profile = HospitalProfile(
         hospital_id="pooled",
         num_train=pooled.num_records,
-        num_test=0,
-        fingerprint="",
-        majority_accuracy=float("nan"),
         task=profiles[0].task,
         input_shape=profiles[0].input_shape,
         num_outputs=profiles[0].num_outputs,
@@ -136,7 +133,7 @@ def _majority(hospital: HospitalData, federation: Federation) -> Evaluation:
         hospital_id=hospital.hospital_id,
         num_examples=len(test),
         loss=float("nan"),
-        accuracy=hospital_profile(hospital, federation).majority_accuracy,
+        accuracy=profile_measures(hospital, federation.task).majority_accuracy,
         auc=0.5 if both else float("nan"),  # one answer for all: every pair is a tie
     )
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from wardround.config import config_to_toml
+from wardround.disk import file_text, make_private_folder
 from wardround.errors import ConfigError, WardroundError
+from wardround.parsing import from_json
 from wardround.server.run_folder import RunFolder
 from wardround.simulations.noise_on_average import NOISE_COLUMNS, measure_noise
 from wardround.simulations.start import start_ray
@@ -170,9 +172,11 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
     path = folder / "study.json"
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = from_json(file_text(path))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} can't be read ({error}): restore it, or name a new folder with --out") from None
+        if not isinstance(found, dict):
+            raise ConfigError(f"{path} is no study's: restore it, or name a new folder with --out")
         if found.get("runs") != wanted["runs"]:
             raise ConfigError(f"--out {folder} holds another study (its settings differ): name a new folder")
         if found.get("versions") != wanted["versions"]:
@@ -184,7 +188,7 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"--out {folder} must be a new or empty folder, or that of the same study: name another")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
     RunFolder(folder).write_text(path.name, json.dumps(wanted, indent=1) + "\n")

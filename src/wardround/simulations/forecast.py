@@ -1,6 +1,6 @@
 """Who would pay what, before any training; imported without torch, Flower, Opacus or Ray, which take seconds."""
 
-from wardround.clients.profiles import hospital_profile
+from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.parameter_counts import count_parameters
@@ -25,7 +25,8 @@ def plan(config: Config) -> FederationPlan:
 def plan_of(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
     """Return the plan of a loaded federation, whose model has so many trainable parameters."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
-    return plan_federation(config, profiles, num_parameters)
+    measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
+    return plan_federation(config, profiles, num_parameters, measures=measures)
 
 
 def _num_parameters(config: Config, federation: Federation) -> int:

@@ -147,9 +147,6 @@ def _profile(index: int) -> HospitalProfile:
     return HospitalProfile(
         hospital_id=f"hospital-{index:03d}",
         num_train=_RECORDS,
-        num_test=0,
-        fingerprint="",
-        majority_accuracy=float("nan"),
         task="classification",
         input_shape=(1,),
         num_outputs=2,

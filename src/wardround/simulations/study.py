@@ -13,6 +13,7 @@ from typing import Any
 from wardround.config import Config, PrivacyConfig, config_from_dict, read_toml
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, check_section, did_you_mean, kebab, setting
+from wardround.names import check_name
 
 __all__ = ["BASELINES", "Study", "StudyRun", "load_study"]
 
@@ -47,6 +48,7 @@ class Study:
 
     def __post_init__(self) -> None:
         check_section("study", self)
+        check_name(self.name, "study", error=ConfigError)
         if not self.units:
             object.__setattr__(self, "units", (self.base.privacy.unit,))
         if not self.seeds:

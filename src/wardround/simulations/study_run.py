@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wardround.disk import file_text
+from wardround.parsing import from_json
 from wardround.privacy.mechanisms import mechanism_of
 from wardround.server.run_folder import RunFolder
 from wardround.server.tables import mean_over_tests
@@ -41,7 +43,7 @@ _RESULT = "result.json"
 def read_result(folder: Path) -> dict[str, Any] | None:
     """Return the rows of a run that is done, {"row": ..., "hospitals": [...]}; None before."""
     try:
-        result = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+        result = from_json(file_text(folder / _RESULT))
     except (OSError, ValueError):
         return None  # made again, from the run's own files where these are whole
     return result if isinstance(result, dict) and {"row", "hospitals"} <= result.keys() else None

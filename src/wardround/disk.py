@@ -1,0 +1,84 @@
+"""Files as everything here makes and reads them: what is written is its owner's alone, what is read is of bounded size.
+
+A run folder tells of patients and a key lets others speak for a site, so that neither depends on the umask. Whoever
+names a path may name a pipe, a device or a file larger than memory: none of these is read. What is left out on purpose:
+what a file means.
+"""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+__all__ = ["MOST_TEXT_BYTES", "file_bytes", "file_text", "make_private_folder", "open_private", "open_regular"]
+
+MOST_TEXT_BYTES = 2**26
+"""Of settings, tables and summaries: 64 MiB."""
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, or make one that is there so; folders above it are made as usual.
+
+    Raises:
+        OSError: it can't be made, or something else is there.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """Return a descriptor of a file that only its owner may read and write, whatever the umask; for `open`'s opener."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != 0o600:
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def file_bytes(path: Path, most_bytes: int) -> bytes:
+    """Return what is in a regular file, links followed; its size is looked at before memory is asked for.
+
+    Args:
+        path: of the file.
+        most_bytes: a larger file is refused.
+
+    Raises:
+        OSError: there is none, it can't be read, it is a folder, a pipe or a device, or it is too large.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise OSError(errno.EFBIG, f"its {size:,} bytes are more than {most_bytes:,}", str(path))
+        return file.read(most_bytes)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Return a regular file, links followed, open to be read.
+
+    Raises:
+        OSError: there is none, it can't be read, or it is a folder, a pipe or a device.
+    """
+    # A pipe that nobody writes to would keep a reader waiting for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, and not a file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
+    """Return the UTF-8 text of a regular file, line ends as they are.
+
+    Raises:
+        OSError: as `file_bytes`.
+        UnicodeDecodeError: it is no UTF-8 text.
+    """
+    return file_bytes(path, most_bytes).decode("utf-8")

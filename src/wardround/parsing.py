@@ -1,0 +1,82 @@
+"""Texts that others wrote, parsed: whatever a parser trips over is one kind of error, which its caller turns into ours.
+
+What is left out on purpose: files (see `disk`) and what a text means.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from wardround.errors import WardroundError
+
+__all__ = ["from_json", "from_toml", "sound"]
+
+_DEFECTS = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+"""What Python raises about a file that can't be read and a value that is not of the form it is read as."""
+
+
+@contextmanager
+def sound(error: type[WardroundError], failure: str, step: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn every way in which something may not be readable, or not of the form it is read as, into an error of ours.
+
+    >>> with sound(WardroundError, "can't read the roster", "write it anew"):
+    ...     {}["sites"]
+    Traceback (most recent call last):
+    ...
+    wardround.errors.WardroundError: can't read the roster (it lacks sites): write it anew
+
+    Args:
+        error: what is raised instead.
+        failure: what failed, for the message.
+        step: what to do.
+        more: errors of a library that mean the same.
+
+    Raises:
+        WardroundError: of the given kind; one that is raised inside comes through as it is.
+    """
+    try:
+        yield
+    except Exception as defect:
+        if not isinstance(defect, (*_DEFECTS, *more)):
+            raise
+        raise error(f"{failure} ({_in_words(defect)}): {step}") from None
+
+
+def _in_words(defect: Exception) -> str:
+    if isinstance(defect, KeyError) and defect.args:
+        return f"it lacks {defect.args[0]}"
+    if isinstance(defect, RecursionError):
+        return "it is nested too deeply"
+    return (str(defect) or type(defect).__name__)[:300]
+
+
+def from_json(text: str | bytes, *, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: as UTF-8 where it is bytes.
+        pairs: makes an object of its keys and values; a dict by default.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def from_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"it is no TOML ({error})") from None
