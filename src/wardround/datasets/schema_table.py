@@ -114,7 +114,7 @@ def _read(
     identifiers: Mapping[str, str],
 ) -> tuple[NDArray[np.float64], dict[str, list[str]], list[str]]:
     """Return cells as numbers (n, columns), the texts of identifiers by key, and the names of columns not read."""
-    _, header = next(rows, (0, []))
+    header = [" ".join(name.split()) for name in next(rows, (0, list[str]()))[1]]
     wanted = {column.name: f"[federation.schema] {column.name}" for column in schema.columns}
     wanted |= {name: f"[federation] {key}" for key, name in identifiers.items()}
     _check_header(header, wanted, path)
