@@ -130,7 +130,8 @@ def books_of(rows: Sequence[Row]) -> Books | None:
             for profile in records[0]["profiles"]
         ]
         measures = {name: ProfileMeasures(**measured) for name, measured in records[0]["measures"].items()}
-        plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures)
+        drawn_from = tuple(records[0]["drawn_from"])
+        plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures, drawn_from=drawn_from)
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 

@@ -82,6 +82,7 @@ def _opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
         "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
         "measures": {h.profile.hospital_id: asdict(h.measures) for h in plan.hospitals if h.measures is not None},
         "num_parameters": plan.num_parameters,
+        "drawn_from": list(plan.drawn_from),
         "packages": folder.versions(),
     }
 

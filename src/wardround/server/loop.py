@@ -21,15 +21,16 @@ from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
+from wardround.privacy.contributions import mechanism_in
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
 from wardround.server.budget import entries_of, within_budget
-from wardround.server.cohorts import draw_dropouts
 from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
+from wardround.server.dropouts import draw_dropouts
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
 from wardround.server.margins import rounding_distance
 from wardround.server.planning import assign_round, plan_federation
-from wardround.server.plans import FederationPlan, mechanism_in
+from wardround.server.plans import FederationPlan
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_untouched
@@ -90,7 +91,8 @@ def federate(
     """
     link = connect(grid)
     num_parameters = sum(array.size for array in initial.values())
-    plan = plan_federation(config, link.profiles, num_parameters, measures=link.measures)
+    drawn_from = tuple(roster.verify_keys) if roster is not None else ()
+    plan = plan_federation(config, link.profiles, num_parameters, measures=link.measures, drawn_from=drawn_from)
     strategy = strategy_of(config)
     secure = _secure(plan, link, roster)
     source = source_of(config, is_real=roster is not None)
@@ -146,8 +148,6 @@ def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> 
                 f"{name.replace('_', '-')} = {value} must be the {getattr(roster, name)} of the roster that the sites "
                 "agreed on ([aggregation]): set that, or agree on a new roster"
             )
-    if roster is not None and (strangers := set(plan.names) - set(roster.verify_keys)):
-        raise ConfigError(f"hospital {min(strangers)} is not in the roster: agree on a new one, or stop its node")
     known = roster or simulated_roster(plan.config.federation.seed, plan.names, **numbers)
     return partial(secure_sum_for, plan, roster=known, real_sites=roster is not None, node_of=link.node_of)
 
