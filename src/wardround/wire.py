@@ -28,6 +28,8 @@ __all__ = [
     "PROFILE",
     "PROXIMAL_MU",
     "SECAGG",
+    "SETTINGS",
+    "SETTINGS_DIGEST",
     "SUM_OF_WEIGHTS",
     "SUM_RESIDUES",
     "SUM_WEIGHT",
@@ -47,6 +49,7 @@ __all__ = [
     "read_profile_measures",
     "read_record",
     "read_training_measures",
+    "profile_query",
     "profile_reply",
     "record_values",
     "simulated_execution_reply",
@@ -64,6 +67,8 @@ ASSIGNMENT = "assignment"
 PROFILE = "profile"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
+SETTINGS, SETTINGS_DIGEST = "settings", "settings-digest"
+"""What the server of real sites says of its settings when it asks who they are."""
 SUM_WEIGHT = "sum-weight"
 SUM_RESIDUES = "sum-residues"
 SUM_OF_WEIGHTS = "sum-of-weights"
@@ -198,6 +203,18 @@ def told_to_all(message: Message) -> dict[str, Any]:
         own = _OWN_PART | ({"noise-multiplier"} if assignment.placement == "local" else set())
         told |= {key: value for key, value in record_values(assignment).items() if key not in own}
     return told
+
+
+def profile_query(node_id: int, settings: str = "", digest: bytes = b"") -> Message:
+    """Return the question who a node is.
+
+    Args:
+        node_id: whom it goes to.
+        settings: of the server of real sites (`identity.agreed_text`), so that a site can name what differs in its log.
+        digest: of them (`identity.agreed_digest`), which a site holds its own to.
+    """
+    told = ConfigRecord({SETTINGS: settings, SETTINGS_DIGEST: digest})
+    return Message(RecordDict({CONFIG: told}), dst_node_id=node_id, message_type="query.profile")
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:

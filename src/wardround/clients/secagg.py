@@ -27,7 +27,7 @@ from wardround.secagg.masks import add_masks
 from wardround.secagg.quantisation import flattened, quantiser_for, split_like
 from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
 
-__all__ = ["CheckTerms", "SecAggMod", "agreed_terms", "site_from_context", "weight_in_metrics"]
+__all__ = ["CheckTerms", "SecAggMod", "agreed_terms", "site_from_context", "terms_in", "weight_in_metrics"]
 
 _log = logging.getLogger(__name__)
 _MEMORY, _TERMS, _ROUNDS = "secagg-memory", "secagg-terms", "secagg-rounds"
@@ -100,6 +100,17 @@ def agreed_terms(*, max_update: float, max_weight: float, settings: bytes = b"")
     return check_terms
 
 
+def terms_in(context: Context) -> Terms:
+    """Return the terms of the round that a hospital is in, for its app while it trains.
+
+    Raises:
+        Refusal: it has advertised no keys.
+    """
+    if _TERMS not in context.state:
+        raise Refusal("there is no round under way: ask this hospital to advertise keys first")
+    return wire.read_record(Terms, _values(context, _TERMS))
+
+
 class SecAggMod:
     """A Flower mod that answers the protocol's stages and masks what training returns; other messages pass."""
 
@@ -147,7 +158,7 @@ class SecAggMod:
             return _advertised(site, terms, message, context)
         if _MEMORY not in context.state:
             raise Refusal(f"{site.name} has no part in a round: ask it to advertise keys first")
-        terms = wire.read_record(Terms, _values(context, _TERMS))
+        terms = terms_in(context)
         memory = wire.read_record(Memory, _values(context, _MEMORY))
         if stage == "mask":
             return self._masked(site, terms, memory, request, message, context, call_next)
@@ -202,10 +213,13 @@ def _trained(site: Site, message: Message, context: Context, call_next: ClientAp
     """Return the app's reply; of a real site's failure nothing is told that could quote its data.
 
     Raises:
+        Refusal: the app refuses, for a reason that may leave.
         UpdateError: the app of a real site failed; what it said is in the site's own log.
     """
     try:
         reply = call_next(message, context)
+    except Refusal:
+        raise
     except Exception:
         if not site.is_real:
             raise
