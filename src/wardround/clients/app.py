@@ -118,7 +118,11 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
         return schedule_of(config, int(weight_in_metrics(message, reply))).weight
 
     # What may leave was picked by `simulated_execution_reply`.
-    return [SecAggMod(site_of, check_terms=check_terms, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
+    return [
+        SecAggMod(
+            site_of, check_terms=check_terms, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL, has_assignment=True
+        )
+    ]
 
 
 def _proximal_mu(message: Message) -> float:
