@@ -106,7 +106,7 @@ def _name(number: int) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with open(path, "x", encoding="utf-8", opener=open_private) as file:  # noqa: PTH123
+    with open(path, "x", encoding="utf-8", opener=open_private) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

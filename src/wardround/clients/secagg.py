@@ -24,7 +24,7 @@ from wardround.secagg import Site, Terms, hospital, read_site, sent_digest, stat
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
-from wardround.secagg.quantisation import flattened, quantiser_for, split_like
+from wardround.secagg.quantisation import flattened, quantiser_for, saturated, split_like
 from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
 
 __all__ = ["CheckTerms", "SecAggMod", "agreed_terms", "site_from_context", "terms_in", "weight_in_metrics"]
@@ -198,7 +198,7 @@ class SecAggMod:
         sent.pop(wire.SUM_OF_WEIGHTS, None)
         message.content = content
         reply = _trained(site, message, context, call_next)
-        vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
+        vector, like = _vector(site, terms, len(memory.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
         vector.flags.writeable = False  # so that nobody has to copy it before it is sent
         metrics = {
@@ -261,9 +261,12 @@ def _reply(message: Message, record: Any) -> Message:
 
 
 def _vector(
-    terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
+    site: Site, terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
 ) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
-    """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`."""
+    """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`.
+
+    A real site holds what it sends to the bound, where a simulated hospital refuses: a refusal would tell the server.
+    """
     arrays = wire.arrays_of(wire.one_array_record(reply.content)[1])
     check_alike(arrays, sent)
     like = {name: sent[name] for name in wire.masked_order(sent)}
@@ -273,5 +276,13 @@ def _vector(
             raise UpdateError("residues must be uint32: both sides need the same version")
         return values.astype(np.uint32), like  # a copy, as masks are added in place
     before = flattened(like) if terms.payload == "parameters" else None
+    if site.is_real:
+        values, num_beyond = saturated(values, terms.max_update, before)
+        before = None
+        if num_beyond:
+            _log.warning(
+                "%d of the %d numbers that %s sends were beyond max-update = %g and are held to it",
+                *(num_beyond, len(values), site.name, terms.max_update),
+            )
     residues = quantiser_for(terms, num_members).residues(values, weight, before)
     return residues, like | {wire.SUM_OF_WEIGHTS: np.zeros(())}

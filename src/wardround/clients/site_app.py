@@ -110,7 +110,13 @@ def make_site_app(file: SiteFile) -> ClientApp:
     def weight_of(message: Message, reply: Message) -> float:
         return schedule_of(config, the_part().num_train).weight
 
-    mod = SecAggMod(lambda context: site, check_terms=check_terms, weight_of=weight_of, keep_metrics=_PUBLIC_FIELDS)
+    mod = SecAggMod(
+        lambda context: site,
+        check_terms=check_terms,
+        weight_of=weight_of,
+        keep_metrics=_PUBLIC_FIELDS,
+        has_assignment=True,
+    )
     client_app = ClientApp(mods=[mod])
 
     @client_app.query("profile")
@@ -159,7 +165,7 @@ def _check_told(message: Message, trainer: LocalTrainer, proximal_mu: float) -> 
         raise Refusal(f"the model is not the one that this site's settings name: {error}") from None
     asked = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0)
     if asked != proximal_mu:
-        raise Refusal(f"proximal-mu = {asked} is asked for, and this site's settings say {proximal_mu}")
+        raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {proximal_mu}")
 
 
 def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[Phase]:

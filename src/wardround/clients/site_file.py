@@ -97,13 +97,13 @@ def _own_part(tables: dict[str, Any], path: Path) -> dict[str, Any]:
             raise ConfigError(f'{key} is missing ([site] {key}): add {key} = "..." to {path}')
     runs = own.get("runs", 1)
     if isinstance(runs, bool) or not isinstance(runs, int) or not 1 <= runs <= _MOST_RUNS:
-        raise ConfigError(f"runs = {runs!r} must be a whole number >= 1 and <= {_MOST_RUNS:,} ([site] runs): correct it")
+        raise ConfigError(f"runs = {runs!r} must be a whole number from 1 to {_MOST_RUNS:,} ([site] runs): correct it")
     if "simulation" in tables:
         raise ConfigError(f"[simulation] has no meaning at a real site: remove it from {path}")
     federation = tables.get("federation")
     for key in ("path", "data-dir"):
         if isinstance(federation, Mapping) and key in federation:
-            raise ConfigError(f"{key} has no meaning at a real site ([federation] {key}): name its table in [site] data")
+            raise ConfigError(f"{key} has no meaning at a real site ([federation] {key}): name a table in [site] data")
     return dict(own)
 
 
@@ -120,6 +120,6 @@ def _contradictions(config: Config, site: Site, own: Mapping[str, Any], code: Pa
         yield f'model name = "{config.model.name}": there is no {module} in {code} ([site] code)'
     if colon and code is None:
         yield (
-            f'model name = "{config.model.name}" is code, which a site takes from a folder of its own alone: name it in '
-            "[site] code"
+            f'model name = "{config.model.name}" is code, which a site takes from a folder of its own alone: '
+            "name that in [site] code"
         )

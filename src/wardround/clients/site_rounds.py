@@ -121,8 +121,8 @@ def check_history(
         raise Refusal(f"round {round_number} of this run was released before: rounds are not redone")
     if any(release.data != data for release in in_run):
         raise DataError(
-            f"the training data are not those that run {run_id} began with, which its epsilon is for: put them back, or "
-            "begin a new run ([site] data)"
+            f"the training data are not those that run {run_id} began with, which its epsilon is for: put them back, "
+            "or begin a new run ([site] data)"
         )
     return in_run
 
