@@ -13,7 +13,7 @@ _AGREED = ("task", "input_shape", "num_outputs", "own_statistics")
 
 
 def agreed_profile(config: Config) -> HospitalProfile:
-    """Return the profile of a site with one record, as the schema has it; it has no name.
+    """Return the profile of a site with one record, as the schema has it, whatever its name.
 
     Raises:
         ConfigError: there is no schema.
@@ -22,7 +22,7 @@ def agreed_profile(config: Config) -> HospitalProfile:
     if schema is None or target is None:
         raise ConfigError("real sites need a [federation.schema] and a target ([federation] schema): state them")
     return HospitalProfile(
-        hospital_id="",
+        hospital_id="any site",
         num_train=1,
         task=schema.task(target),
         input_shape=schema.input_shape(target),
