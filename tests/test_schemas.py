@@ -18,6 +18,8 @@ TABLE = {
     "stage": {"levels": ["I", "II"], "missing": True},
 }
 
+HUGE = int("f" * 5_000, 16)  # Python does not write it in decimal digits
+
 
 def federation(**keys):
     return {"federation": {"dataset": "csv", "target": "died", "schema": TABLE, **keys}}
@@ -146,7 +148,7 @@ def replaced(**columns):
         (replaced(sex={"levels": "ab"}), "levels = 'ab' must be a list of texts"),
         (replaced(sex={"levels": ["a"]}), "levels must be 2 to 1,000 texts, not 1"),
         (replaced(sex={"levels": [str(number) for number in range(1001)]}), "not 1001"),
-        (replaced(sex={"levels": [0, 1]}), r'a level = 0 must be a text .*: write it in quotes, as in "0"'),
+        (replaced(sex={"levels": [0, 1]}), r"a level = 0 must be a text .*: write it in quotes"),
         (replaced(sex={"levels": ["a", "a"]}), "levels name 'a' twice"),
         (replaced(sex={"levels": ["a", " b"]}), "without blanks at its ends"),
         (replaced(sex={"levels": ["a", ""]}), "must be 1 to 200"),
@@ -171,6 +173,21 @@ def replaced(**columns):
 )
 def test_each_wrong_schema_is_refused_by_the_key_and_with_the_next_step(schema, message):
     with pytest.raises(ConfigError, match=message):
+        config_from_dict(federation(schema=schema))
+
+
+@pytest.mark.parametrize("place", ["schema", "column", "levels", "level", "range", "end", "missing"])
+def test_a_number_too_long_to_be_written_is_refused_all_the_same(place):
+    schema = {
+        "schema": HUGE,
+        "column": replaced(age=HUGE),
+        "levels": replaced(sex={"levels": HUGE}),
+        "level": replaced(sex={"levels": [HUGE, "a"]}),
+        "range": replaced(age={"range": HUGE}),
+        "end": replaced(age={"range": [0, HUGE]}),
+        "missing": replaced(age={"range": [0, 1], "missing": HUGE}),
+    }[place]
+    with pytest.raises(ConfigError, match="too long to show"):
         config_from_dict(federation(schema=schema))
 
 
