@@ -90,8 +90,8 @@ def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) 
     sent |= {key for reply in replies.values() for key in reply.content}
     protocol = (Advertisement, Shares, Confirmation, UnmaskShares)
     sent |= {item.name.replace("_", "-") for kind in protocol for item in fields(kind)}
-    # An error is a reply of Flower's own kind; the tests of failing hospitals see its text.
-    assert set(LEAVES_HOSPITAL) - {"error"} <= sent
+    # Errors and refusals are replies of Flower's own kind; the tests of failing hospitals see their text.
+    assert set(LEAVES_HOSPITAL) - {"error", "refusal"} <= sent
 
 
 def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
 from wardround.limits import did_you_mean
+from wardround.names import MOST_LABEL_CHARACTERS, shown_name
 
 __all__ = ["Column", "Schema", "check_schema_use", "schema_from_table"]
 
 _CLASSIFICATION, _REGRESSION = "classification", "regression"
-_MOST_LEVELS, _MOST_FEATURES, _LONGEST_TEXT = 1_000, 100_000, 200
+_MOST_LEVELS, _MOST_FEATURES = 1_000, 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +55,9 @@ class Column:
         if self.unit is not None:
             _check_text("unit", self.unit, place)
             if self.range is None:
-                raise ConfigError(f"unit = {self.unit!r} goes with a range {place}: remove it")
+                raise ConfigError(f"unit = {shown_name(self.unit)} goes with a range {place}: remove it")
         if not isinstance(self.missing, bool):
-            raise ConfigError(f"missing = {self.missing!r} must be true or false {place}")
+            raise ConfigError(f"missing = {shown_name(self.missing)} must be true or false {place}")
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ class Schema:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.columns, tuple) and all(isinstance(column, Column) for column in self.columns)):
-            raise ConfigError(f"columns = {self.columns!r} must be a tuple of Column records ([federation.schema])")
+            raise ConfigError(f"columns = {shown_name(self.columns)} must be Column records ([federation.schema])")
         if len(self.columns) < 2:
             raise ConfigError(
                 f"[federation.schema] names {len(self.columns)} columns and needs a target and at least one feature: "
@@ -99,6 +100,11 @@ class Schema:
                         "of the columns or levels"
                     )
                 made[name] = column.name
+                if len(name) > MOST_LABEL_CHARACTERS:
+                    raise ConfigError(
+                        f"{name[:40]!r}... is made of column {column.name} and has {len(name)} characters, more than "
+                        f"{MOST_LABEL_CHARACTERS} ([federation.schema]): shorten the column's name or its levels"
+                    )
 
     @property
     def digest(self) -> bytes:
@@ -154,8 +160,8 @@ def schema_from_table(table: Any) -> Schema:
     """
     if not isinstance(table, Mapping):
         raise ConfigError(
-            f"schema = {table!r} must be a table ([federation] schema): write [federation.schema] and below it a line "
-            "for each column, as in age = { range = [18, 110] }"
+            f"schema = {shown_name(table)} must be a table ([federation] schema): write [federation.schema] and below "
+            "it a line for each column, as in age = { range = [18, 110] }"
         )
     return Schema(columns=tuple(_column_from_table(name, value) for name, value in table.items()))
 
@@ -192,15 +198,17 @@ def check_schema_use(schema: Schema, target: str, task: str | None, identifiers:
 
 
 def _column_from_table(name: str, table: Any) -> Column:
+    _check_text("a column's name", name, "[federation.schema]")
     if not isinstance(table, Mapping):
         raise ConfigError(
-            f"{name} = {table!r} must be a table ([federation.schema] {name}): write levels = [...] or range = [...] "
-            "in braces"
+            f"{name} = {shown_name(table)} must be a table ([federation.schema] {name}): write levels = [...] or "
+            "range = [...] in braces"
         )
     known = [item.name for item in fields(Column) if item.name != "name"]
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown key {key} in [federation.schema] {name}{did_you_mean(key, known)}")
+            near = did_you_mean(str(key), known)
+            raise ConfigError(f"unknown key {shown_name(key)} in [federation.schema] {name}{near}")
     given: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in table.items()}
     return Column(name=name, **given)
 
@@ -225,17 +233,17 @@ def _column_digest(column: Column) -> bytes:
 
 def _check_text(what: str, text: Any, place: str) -> None:
     if not isinstance(text, str):
-        raise ConfigError(f'{what} = {text!r} must be a text {place}: write it in quotes, as in "{text}"')
-    if not text or text != text.strip() or not text.isprintable() or len(text) > _LONGEST_TEXT:
+        raise ConfigError(f"{what} = {shown_name(text)} must be a text {place}: write it in quotes")
+    if not 1 <= len(text) <= MOST_LABEL_CHARACTERS or text != " ".join(text.split()) or not text.isprintable():
         raise ConfigError(
-            f"{what} = {text[:_LONGEST_TEXT]!r} must be 1 to {_LONGEST_TEXT} characters that can be seen, without "
-            f"blanks at its ends {place}"
+            f"{what} = {shown_name(text)} must be 1 to {MOST_LABEL_CHARACTERS} characters that can be seen, without "
+            f"blanks at its ends and two in a row {place}"
         )
 
 
 def _check_levels(levels: Any, place: str) -> None:
     if not isinstance(levels, tuple):
-        raise ConfigError(f"levels = {levels!r} must be a list of texts {place}")
+        raise ConfigError(f"levels = {shown_name(levels)} must be a list of texts {place}")
     for level in levels:
         _check_text("a level", level, place)
     if not 2 <= len(levels) <= _MOST_LEVELS:
@@ -250,14 +258,14 @@ def _check_levels(levels: Any, place: str) -> None:
 def _checked_range(given: Any, place: str) -> tuple[float, float]:
     is_pair = isinstance(given, tuple) and len(given) == 2
     if not is_pair or any(isinstance(end, bool) or not isinstance(end, int | float) for end in given):
-        raise ConfigError(f"range = {given!r} must be two numbers {place}: write range = [lowest, highest]")
+        raise ConfigError(f"range = {shown_name(given)} must be two numbers {place}: write range = [lowest, highest]")
     try:
         low, high = (float(end) + 0.0 for end in given)  # -0.0 is 0.0
     except OverflowError:
         low = high = math.inf
     if not (low < high and math.isfinite(low) and math.isfinite(high - low)):
         raise ConfigError(
-            f"range = [{given[0]}, {given[1]}] must be finite numbers, the lowest first, less than 1.8e308 apart "
+            f"range = {shown_name(list(given))} must be finite numbers, the lowest first, less than 1.8e308 apart "
             f"{place}"
         )
     return low, high

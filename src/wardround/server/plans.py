@@ -175,6 +175,11 @@ class FederationPlan:
         return "patient" if is_patient else "row"
 
     @property
+    def is_measured(self) -> bool:
+        """Whether loss and scores are measured: at simulated hospitals, and never at real sites."""
+        return any(hospital.measures is not None for hospital in self.hospitals)
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """The digest of each hospital's training data; "" of a real site, which does not tell it."""
         return {
