@@ -110,6 +110,11 @@ class RunResult:
         return len({hospital.target_delta for hospital in self.hospitals}) > 1
 
     @property
+    def is_measured(self) -> bool:
+        """Whether loss and scores were measured at all; real sites measure none for others."""
+        return self.facts.get("measured", True) is not False
+
+    @property
     def has_baselines(self) -> bool:
         """Whether the score of the most frequent class is known of any hospital."""
         return any(hospital.majority_accuracy == hospital.majority_accuracy for hospital in self.hospitals)
