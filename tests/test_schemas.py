@@ -2,6 +2,7 @@
 
 import itertools
 import tomllib
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_a_schema_needs_no_file_as_every_site_has_its_own():
 
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(
-    lambda t: t == " ".join(t.split()) and t.isprintable()
+    lambda t: t == " ".join(unicodedata.normalize("NFC", t).split()) and t.isprintable()
 )
 numbers = st.floats(-1e300, 1e300)
 kinds = st.one_of(
@@ -114,6 +115,18 @@ def test_no_two_schemas_have_one_digest():
 def test_zero_has_one_spelling():
     plus, minus = (schema_from_table({**TABLE, "age": {"range": [zero, 1]}}) for zero in (0.0, -0.0))
     assert plus.digest == minus.digest
+
+
+def test_accents_are_the_same_however_they_were_typed():
+    one, other = (
+        schema_from_table(
+            {form("größe"): {"range": [0, 1], "unit": form("Ångström")}, "x": {"levels": ["a", form("é")]}}
+        )
+        for form in (lambda text: unicodedata.normalize("NFC", text), lambda text: unicodedata.normalize("NFD", text))
+    )
+    assert one == other and one.digest == other.digest
+    with pytest.raises(ConfigError, match="levels name 'é' twice"):
+        schema_from_table({**TABLE, "sex": {"levels": ["e\u0301", "\xe9"]}})
 
 
 def replaced(**columns):

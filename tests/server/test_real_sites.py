@@ -12,6 +12,7 @@ from small_runs import charges_of, rows_of
 
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL, SIMULATION_ONLY, fields_sent
+from wardround.privacy.ledger import open_ledger
 from wardround.server.hospitals import connect
 from wardround.server.loop import RoundRow
 from wardround.server.verify import verify_run
@@ -60,6 +61,15 @@ def test_the_summary_lists_what_the_sites_sent_and_nothing_of_simulation(finishe
     assert SIMULATION_ONLY not in listed.values()
     # Parameters' own names are no fields; who sent a metric is known from the reply.
     assert sent & set(LEAVES_HOSPITAL) == set(listed) - {"arrays"}
+
+
+def test_what_a_site_measured_unasked_is_nowhere_in_the_run(tmp_path: Path) -> None:
+    summary = run_between_sites(tmp_path / "run", is_telling=True)
+    assert summary["measured"] is False and fingerprints_in(tmp_path / "run") == {""}
+    assert {row[name] for row in rows_of(tmp_path / "run" / "hospitals.csv") for name in SCORES} == {""}
+    with open_ledger(tmp_path / "run" / "ledger.sqlite", read_only=True) as ledger:
+        committed = "".join(text for _, text in ledger.rounds())
+    assert '"measures": {}' in committed and "majority_accuracy" not in committed and "num_test" not in committed
 
 
 def test_the_ledger_does_not_know_the_data_and_is_in_order(finished: Any) -> None:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from unicodedata import normalize
 
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
@@ -41,7 +42,7 @@ class Column:
     missing: bool = False
 
     def __post_init__(self) -> None:
-        _check_text("a column's name", self.name, "[federation.schema]")
+        object.__setattr__(self, "name", _checked_text("a column's name", self.name, "[federation.schema]"))
         place = f"([federation.schema] {self.name})"
         if (self.levels is None) == (self.range is None):
             raise ConfigError(
@@ -49,11 +50,11 @@ class Column:
                 "range = [lowest, highest] for numbers"
             )
         if self.levels is not None:
-            _check_levels(self.levels, place)
+            object.__setattr__(self, "levels", _checked_levels(self.levels, place))
         if self.range is not None:
             object.__setattr__(self, "range", _checked_range(self.range, place))
         if self.unit is not None:
-            _check_text("unit", self.unit, place)
+            object.__setattr__(self, "unit", _checked_text("unit", self.unit, place))
             if self.range is None:
                 raise ConfigError(f"unit = {shown_name(self.unit)} goes with a range {place}: remove it")
         if not isinstance(self.missing, bool):
@@ -198,7 +199,7 @@ def check_schema_use(schema: Schema, target: str, task: str | None, identifiers:
 
 
 def _column_from_table(name: str, table: Any) -> Column:
-    _check_text("a column's name", name, "[federation.schema]")
+    name = _checked_text("a column's name", name, "[federation.schema]")
     if not isinstance(table, Mapping):
         raise ConfigError(
             f"{name} = {shown_name(table)} must be a table ([federation.schema] {name}): write levels = [...] or "
@@ -231,21 +232,24 @@ def _column_digest(column: Column) -> bytes:
     return digest_of(column.name.encode(), kind, b"missing" if column.missing else b"")
 
 
-def _check_text(what: str, text: Any, place: str) -> None:
+def _checked_text(what: str, text: Any, place: str) -> str:
+    """Return the text with accents as cells are read with (Unicode's NFC)."""
     if not isinstance(text, str):
         raise ConfigError(f"{what} = {shown_name(text)} must be a text {place}: write it in quotes")
-    if not 1 <= len(text) <= MOST_LABEL_CHARACTERS or text != " ".join(text.split()) or not text.isprintable():
+    composed = normalize("NFC", text) if len(text) <= MOST_LABEL_CHARACTERS else text
+    is_short = 1 <= len(composed) <= MOST_LABEL_CHARACTERS
+    if not (is_short and composed == " ".join(composed.split()) and composed.isprintable()):
         raise ConfigError(
             f"{what} = {shown_name(text)} must be 1 to {MOST_LABEL_CHARACTERS} characters that can be seen, without "
             f"blanks at its ends and two in a row {place}"
         )
+    return composed
 
 
-def _check_levels(levels: Any, place: str) -> None:
-    if not isinstance(levels, tuple):
-        raise ConfigError(f"levels = {shown_name(levels)} must be a list of texts {place}")
-    for level in levels:
-        _check_text("a level", level, place)
+def _checked_levels(given: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(given, tuple):
+        raise ConfigError(f"levels = {shown_name(given)} must be a list of texts {place}")
+    levels = tuple(_checked_text("a level", level, place) for level in given)
     if not 2 <= len(levels) <= _MOST_LEVELS:
         raise ConfigError(
             f"levels must be 2 to {_MOST_LEVELS:,} texts, not {len(levels)} {place}: a column that never varies is "
@@ -253,6 +257,7 @@ def _check_levels(levels: Any, place: str) -> None:
         )
     if twice := [level for number, level in enumerate(levels) if level in levels[:number]]:
         raise ConfigError(f"levels name {twice[0]!r} twice {place}: name each once")
+    return levels
 
 
 def _checked_range(given: Any, place: str) -> tuple[float, float]:
