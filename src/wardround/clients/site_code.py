@@ -35,8 +35,7 @@ def site_code(config: Config, folder: Path | None) -> Iterator[None]:
         return
     names = list(code_digests([module], folder=folder))
     for name in names:
-        if name in sys.modules and not _lies_in(folder, name):
-            del sys.modules[name]
+        sys.modules.pop(name, None)  # loaded from elsewhere, or from these files as they were before
     before = sys.path[:]
     installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     sys.path[:] = [
