@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from planned_parts import CELLS, SIZES, asked_by, config_of, part_of
 from small_runs import profiles_of
 
 from wardround.clients.assignments import check_assignment
