@@ -164,3 +164,19 @@ def test_the_order_of_hospitals_does_not_change_a_bit(data):
     for row in data.draw(st.permutations(rows)):
         back += row
     assert there.tobytes() == back.tobytes()
+
+
+@given(
+    values=arrays(np.float32, 20, elements=st.floats(width=32)),
+    before=arrays(np.float32, 20, elements=st.floats(width=32)),
+    bound=st.floats(1e-30, 1e30),
+)
+def test_what_is_held_to_the_bound_is_always_taken(values: np.ndarray, before: np.ndarray, bound: float) -> None:
+    """Whatever a site's update is, infinite and no number included; what was within the bound stays as it is."""
+    held, num_beyond = saturated(values, bound, before)
+    Quantiser(num_members=3, max_update=bound, max_weight=2.0).residues(held, 2.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = values.astype(np.float64) - before
+        within = np.abs(moved) <= bound
+    np.testing.assert_array_equal(held[within], moved[within])
+    assert num_beyond == np.count_nonzero(~within)
