@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from wardround.config import config_to_toml
 from wardround.digests import array_digest
+from wardround.errors import ProtocolError
+from wardround.parsing import sound
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation
@@ -86,6 +88,7 @@ def _opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
     }
 
 
+@sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
 def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> RoundState | None:
     """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
     rounds = ledger.rounds()
