@@ -16,9 +16,9 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "disk", "errors", "json_text", "leaves", "small_counts"},
     {"names", "parsing"},
-    {"cells", "exact_sums", "limits", "rounds", "streams"},
+    {"cells", "exact_sums", "limits", "npy_bytes", "rounds", "streams", "typed_records"},
     {"config"},
-    {"identity", "parameter_counts"},
+    {"cohorts", "identity", "parameter_counts"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},

@@ -2,12 +2,16 @@
 
 import math
 import pickle
+import tracemalloc
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_runs import small_config
 
 from wardround import wire
@@ -20,6 +24,7 @@ from wardround.rounds import Assignment
 from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
+from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
 
 _ASSIGNMENT = Assignment(
     hospital_id="hospital-01",
@@ -85,8 +90,8 @@ def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) 
     sent |= {key for reply in replies.values() for key in reply.content}
     protocol = (Advertisement, Shares, Confirmation, UnmaskShares)
     sent |= {item.name.replace("_", "-") for kind in protocol for item in fields(kind)}
-    # An error is a reply of Flower's own kind; the tests of failing hospitals see its text.
-    assert set(LEAVES_HOSPITAL) - {"error"} <= sent
+    # Errors and refusals are replies of Flower's own kind; the tests of failing hospitals see their text.
+    assert set(LEAVES_HOSPITAL) - {"error", "refusal"} <= sent
 
 
 def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:
@@ -175,6 +180,69 @@ def test_arrays_are_read_as_flower_reads_them_without_a_copy(array: Any) -> None
     assert np.shares_memory(read["lazy"], array) == bool(array.size)
 
 
-def test_arrays_that_flower_cannot_read_are_refused_as_it_does() -> None:
-    with pytest.raises(TypeError, match="Unsupported serialization type"):
-        wire.arrays_of(ArrayRecord({"a": Array("float32", (1,), "other", b"")}))
+def _npy(array: Any) -> bytes:
+    return Array(np.asarray(array)).data
+
+
+GOOD = _npy(np.arange(6, dtype=np.float32).reshape(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "stype", "data"),
+    [
+        ("float32", (1,), "pickle", GOOD),
+        ("float32", (2, 3), "numpy.ndarray", b""),
+        ("float32", (2, 3), "numpy.ndarray", GOOD[:-1]),
+        ("float32", (2, 3), "numpy.ndarray", GOOD + b"\0"),
+        ("float32", (2, 3), "numpy.ndarray", GOOD.replace(b"(2, 3)", b"(2, 4)")),
+        ("float32", (3, 2), "numpy.ndarray", GOOD),
+        ("float32", (2, True), "numpy.ndarray", GOOD),
+        ("float64", (2, 3), "numpy.ndarray", GOOD),
+        ("float32", (2, 3), "numpy.ndarray", b"\x93NUMPY\x02\x00" + GOOD[8:]),
+        ("float32", (2, 3), "numpy.ndarray", GOOD.replace(b"\x76\x00", b"\x77\x00")),
+        ("object", (1,), "numpy.ndarray", GOOD.replace(b"<f4", b"|O ")),
+        ("complex64", (2,), "numpy.ndarray", _npy(np.zeros(2, np.complex64))),
+        ("<U3", (1,), "numpy.ndarray", _npy(np.array(["abc"]))),
+        ("bool", (2,), "numpy.ndarray", _npy(np.array([True, False]))[:-2] + b"\2\0"),
+        # 32 GiB that are not there, and shapes that NumPy has not.
+        ("float32", (2**33,), "numpy.ndarray", GOOD.replace(b"(2, 3), } ", b"(8589934592,), }")),
+        ("float32", (2**70, 0), "numpy.ndarray", GOOD[:-24].replace(b"(2, 3), }" + b" " * 16, b"(%d, 0), }" % 2**70)),
+        ("float32", (-1, 6), "numpy.ndarray", GOOD.replace(b"(2, 3), } ", b"(-1, 6), }")),
+    ],
+)
+def test_arrays_that_are_not_what_they_say_are_refused_before_memory_is_asked_for(
+    dtype: str, shape: Any, stype: str, data: bytes
+) -> None:
+    tracemalloc.start()
+    with pytest.raises(ProtocolError, match="an array is refused"):
+        wire.arrays_of(ArrayRecord({"a": Array(dtype, shape, stype, data)}))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100_000
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=8), st.integers(0, len(GOOD)), st.integers(0, 4))
+def test_whatever_bytes_come_an_array_is_read_or_refused(patch: bytes, place: int, cut: int) -> None:
+    data = GOOD[:place] + patch + GOOD[place + cut :]
+    with suppress(ProtocolError):
+        (array,) = wire.arrays_of(ArrayRecord({"a": Array("float32", (2, 3), "numpy.ndarray", data)})).values()
+        assert array.shape == (2, 3) and array.dtype == np.float32
+
+
+def test_the_number_and_the_names_of_arrays_are_bounded() -> None:
+    with pytest.raises(ProtocolError, match=r"65537 arrays are refused: at most 65536"):
+        wire.arrays_of(wire.array_record({str(number): np.zeros(1) for number in range(MOST_ITEMS + 1)}))
+    with pytest.raises(ProtocolError, match="names of at most 1000 characters"):
+        wire.arrays_of(wire.array_record({"a" * (LONGEST_TEXT + 1): np.zeros(1)}))
+
+
+def test_a_reply_that_is_an_error_is_no_content() -> None:
+    message = Message(RecordDict(), dst_node_id=1, message_type="train")
+    message.metadata.__dict__["_message_id"] = "1"
+    reply = Message(Error(code=1, reason="gone"), reply_to=message)
+    for read in (wire.arrays_in, wire.config_in, wire.assignment_of, wire.read_profile):
+        with pytest.raises(ProtocolError, match="carries an error"):
+            read(reply)
+    with pytest.raises(ProtocolError, match="carries an error"):
+        wire.read_execution(reply, "a")

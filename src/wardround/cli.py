@@ -154,6 +154,7 @@ def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
 
     with open_ledger(open_run_folder(run_dir).ledger, read_only=True) as ledger:
         entries = ledger.to_frame()
+    entries["fingerprint"] = entries["fingerprint"].replace("", "not told")  # by real sites
     if as_json:
         typer.echo(json_text(entries.to_dict("records")))
     else:

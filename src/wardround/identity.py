@@ -1,17 +1,20 @@
 """What makes two jobs the same job: a digest of the settings, the code and the versions.
 
-Streams of seeded noise hang on it, so that two jobs which differ in anything have independent noise. What is left out
-on purpose: data, models and processors, which are added where they are used; and modules that code imports by a
-computed name, so that what a ledger charges never rests on these digests (a redone round is a charge of its own).
+Streams of seeded noise hang on it, so that two jobs which differ in anything have independent noise. Another digest is
+of what a server and real sites must have in common (`agreed_digest`). What is left out on purpose: data, models and
+processors, which are added where they are used; and modules that code imports by a computed name, so that what a ledger
+charges never rests on these digests (a redone round is a charge of its own).
 """
 
 import ast
+import difflib
 import hashlib
 import importlib.util
 import json
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -23,7 +26,20 @@ from wardround.config import Config, SimulationConfig, config_to_toml
 from wardround.digests import digest_of
 from wardround.streams import SeededSource, Source, SystemSource
 
-__all__ = ["code_digests", "decisive", "job_digest", "settings_digest", "source_of"]
+__all__ = [
+    "agreed_digest",
+    "agreed_text",
+    "code_digests",
+    "decisive",
+    "differing_lines",
+    "job_digest",
+    "settings_digest",
+    "source_of",
+]
+
+_OWN_KEYS = (("simulation", ""), ("federation", "path"), ("federation", "data-dir"))
+"""Settings that server and sites need not have in common: a section, or one key of it."""
+_MOST_LINES, _LONGEST_LINE = 40, 200
 
 _DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
 """The packages that decide the bits of a model."""
@@ -53,6 +69,67 @@ def settings_digest(config: Config) -> str:
     return hashlib.sha256(config_to_toml(decisive(config)).encode()).hexdigest()
 
 
+def agreed_text(config: Config, *, code: Path | None = None) -> str:
+    """Return what a server and its sites must have in common, a line for each setting, always written the same way.
+
+    These are all settings except for [simulation] and where the data lie, and the digest of every file that the model's
+    factory is made of. Two texts are equal only where all of it is: names of columns and hospitals are quoted, so that
+    no name can pass for a line.
+
+    Args:
+        config: all settings.
+        code: the folder that the model's factory is taken from; None is wherever Python finds it.
+    """
+    tables = tomllib.loads(config_to_toml(config))
+    for section, key in _OWN_KEYS:
+        if key:
+            tables[section].pop(key, None)
+        else:
+            tables.pop(section, None)
+    lines = [line for section, table in tables.items() for line in _lines(section, table, quoted=False)]
+    module, colon, _ = config.model.name.partition(":")
+    found = code_digests([module], folder=code) if colon else {}
+    return "".join(
+        f"{line}\n" for line in [*lines, *(f"code {json.dumps(name)} = {sha}" for name, sha in found.items())]
+    )
+
+
+def agreed_digest(config: Config, *, code: Path | None = None) -> bytes:
+    """Return the digest of what a server and its sites must have in common (see `agreed_text`), 32 bytes."""
+    return digest_of(b"agreed settings", agreed_text(config, code=code).encode())
+
+
+def differing_lines(own: str, other: str) -> tuple[str, ...]:
+    """Return what tells two agreed texts apart, for a site's own log: "own: ..." and "server: ..." lines.
+
+    >>> differing_lines("training.num-rounds = 3", "training.num-rounds = 4")
+    ('own: training.num-rounds = 3', 'server: training.num-rounds = 4')
+
+    Args:
+        own: the site's.
+        other: the server's, whatever it is: what can't be seen is escaped, and long ones are cut.
+    """
+    both = (own.splitlines(), other[: 4 * max(len(own), 10_000)].splitlines())
+    marks = {"-": "own", "+": "server"}
+    lines = list(difflib.unified_diff(*both, n=0, lineterm=""))[2:]
+    told = [f"{marks[line[0]]}: {_seen(line[1:])}" for line in lines if line[0] in marks]
+    return (*told[:_MOST_LINES], *(["and more"] if len(told) > _MOST_LINES else []))
+
+
+def _seen(line: str) -> str:
+    line = line[:_LONGEST_LINE]
+    return line if line.isprintable() else ascii(line)
+
+
+def _lines(name: str, table: Mapping[str, Any], *, quoted: bool) -> Iterator[str]:
+    for key, value in table.items():
+        whole = f"{name}.{json.dumps(key) if quoted else key}"
+        if isinstance(value, Mapping) and value:
+            yield from _lines(whole, value, quoted=True)
+        else:
+            yield f"{whole} = {json.dumps(value)}"
+
+
 def decisive(config: Config) -> Config:
     """Return the settings without those that can't change a bit: where the data is, and the engine."""
     simulation = config.simulation
@@ -76,7 +153,7 @@ def job_digest(config: Config) -> bytes:
     return digest_of(settings_digest(settings).encode(), told.encode())
 
 
-def code_digests(module_names: Iterable[str]) -> dict[str, str]:
+def code_digests(module_names: Iterable[str], *, folder: Path | None = None) -> dict[str, str]:
     """Return the sha256 of the files of modules and of all that they import, by module name.
 
     Modules of the standard library, of wardround and of other installed packages have versions, and are not among them;
@@ -84,6 +161,7 @@ def code_digests(module_names: Iterable[str]) -> dict[str, str]:
 
     Args:
         module_names: where to begin, such as the "package.module" of a factory; one that isn't there is left out.
+        folder: the one place where modules are looked for, loaded or not; None is wherever Python finds them.
     """
     found: dict[str, str] = {}
     waiting = [part for name in module_names for part in _with_parents(name)]
@@ -92,21 +170,35 @@ def code_digests(module_names: Iterable[str]) -> dict[str, str]:
         name = waiting.pop()
         if name in found or name.partition(".")[0] in sys.stdlib_module_names | {"wardround"}:
             continue
-        spec = _spec_of(name)
+        spec = _spec_of(name) if folder is None else _spec_in(folder, name)
         path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
         if spec is None or path is None or not path.is_file():
             continue
-        if _is_installed(path) and name.partition(".")[0] not in named:
+        if folder is None and _is_installed(path) and name.partition(".")[0] not in named:
             continue
         data = path.read_bytes()
-        if (kept := _hashed.get(name)) is None or kept[0] is not spec:
-            kept = (spec, hashlib.sha256(data).hexdigest())
-        if name in sys.modules:
-            _hashed[name] = kept
-        found[name] = kept[1]
+        found[name] = hashlib.sha256(data).hexdigest() if folder is not None else _as_loaded(name, spec, data)
         if path.suffix == ".py":
             waiting += _imported(data, spec.parent or "")
     return dict(sorted(found.items()))
+
+
+def _as_loaded(name: str, spec: ModuleSpec, data: bytes) -> str:
+    if (kept := _hashed.get(name)) is None or kept[0] is not spec:
+        kept = (spec, hashlib.sha256(data).hexdigest())
+    if name in sys.modules:
+        _hashed[name] = kept
+    return kept[1]
+
+
+def _spec_in(folder: Path, name: str) -> ModuleSpec | None:
+    """Return where a module is in a folder, whatever else is loaded or on Python's path."""
+    parent = name.rpartition(".")[0]
+    places: Iterable[str] | None = [str(folder)]
+    if parent:
+        package = _spec_in(folder, parent)
+        places = package.submodule_search_locations if package is not None else None
+    return PathFinder.find_spec(name, list(places)) if places is not None else None
 
 
 def _imported(source: bytes, package: str) -> Iterator[str]:

@@ -23,7 +23,8 @@ GROUNDS: Mapping[str, str] = MappingProxyType(
     {
         CHARGED: "carries noise, or noise is added to its sum; its cost is in the epsilon above",
         PUBLIC: "taken to be public; epsilon does not cover it",
-        SIMULATION_ONLY: "measured for research on data that the researcher holds; epsilon does not cover it",
+        SIMULATION_ONLY: "measured for research on data that the researcher holds; epsilon does not cover it, and no "
+        "real site sends it",
         INDEPENDENT: "keys and shares of secure aggregation, drawn at random; they tell nothing of the data",
     }
 )
@@ -55,6 +56,7 @@ _FIELDS = (
     ("majority-accuracy", SIMULATION_ONLY, "the score of always giving its most frequent answer"),
     ("seconds", SIMULATION_ONLY, "how long it trained"),
     ("error", SIMULATION_ONLY, "the text of an error, where one stopped it"),
+    ("refusal", PUBLIC, "why it refuses, from its settings and what it was asked, or that its own log says why"),
     ("name", PUBLIC, "the hospital's name, beside its keys"),
     ("sealing-key", INDEPENDENT, "a public key, by which others send it sealed shares"),
     ("masking-key", INDEPENDENT, "a public key, from which it and others agree on masks"),
@@ -68,6 +70,7 @@ _FIELDS = (
     ("key-shares", INDEPENDENT, "its shares of those keys"),
 )
 _SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
+_SIMULATED = frozenset(name for name, ground, _ in _FIELDS if ground == SIMULATION_ONLY)
 
 LEAVES_HOSPITAL: Mapping[str, str] = MappingProxyType({name: ground for name, ground, _ in _FIELDS})
 """Everything a reply may carry, and on what grounds: charged to the ledger, public by decision (stated in
@@ -79,18 +82,22 @@ SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sen
 """The same fields in words for people."""
 
 
-def fields_sent(*, protocol: str, task: str, failed: bool) -> dict[str, str]:
+def fields_sent(*, protocol: str, task: str, failed: bool, are_sites: bool = False) -> dict[str, str]:
     """Return the fields that a run's replies carried, with their grounds.
 
     Args:
         protocol: "plain", "secure-sum" or "secagg+"; keys and shares travel with the last alone.
         task: "classification" or "regression", which has no AUC.
         failed: whether a hospital may have reported an error.
+        are_sites: whether the hospitals are real sites, which send nothing that is for simulation only.
 
     >>> "sealing-key" in fields_sent(protocol="plain", task="regression", failed=False)
+    False
+    >>> "loss" in fields_sent(protocol="secagg+", task="regression", failed=False, are_sites=True)
     False
     """
     left_out = set() if protocol == "secagg+" else set(_SECURE_SUM)
     left_out |= {"auc"} if task == "regression" else set()
-    left_out |= set() if failed else {"error"}
+    left_out |= set() if failed else {"error", "refusal"}
+    left_out |= _SIMULATED if are_sites else {"refusal"}
     return {name: ground for name, ground in LEAVES_HOSPITAL.items() if name not in left_out}

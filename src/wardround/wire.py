@@ -4,20 +4,19 @@ What may leave a hospital, and why, is in `leaves`. What is left out on purpose:
 engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from io import BytesIO
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.typing import NDArray
-from numpy.lib import format as npy_format
 
-from wardround.errors import ProtocolError
+from wardround.errors import ProtocolError, UpdateError
 from wardround.leaves import LEAVES_HOSPITAL
+from wardround.npy_bytes import array_from_bytes
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
+from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS, keys_of, read_record, record_values
 
 __all__ = [
     "ARRAYS",
@@ -41,6 +40,7 @@ __all__ = [
     "execution_reply",
     "leaving",
     "masked_order",
+    "one_array_record",
     "read_evaluation",
     "read_execution",
     "read_profile",
@@ -56,7 +56,6 @@ __all__ = [
 ]
 
 _Record = TypeVar("_Record")
-
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
@@ -118,7 +117,7 @@ def arrays_in(message: Message) -> dict[str, NDArray]:
     Raises:
         ProtocolError: it carries none.
     """
-    record = message.content.get(ARRAYS)
+    record = _content(message).get(ARRAYS)
     if not isinstance(record, ArrayRecord):
         raise ProtocolError("the message carries no arrays: both sides need the same version")
     return arrays_of(record)
@@ -126,12 +125,33 @@ def arrays_in(message: Message) -> dict[str, NDArray]:
 
 def config_in(message: Message) -> ConfigRecord:
     """Return the settings that a strategy sent along; empty where it sent none."""
-    record = message.content.get(CONFIG)
+    record = _content(message).get(CONFIG)
     return ConfigRecord(dict(record)) if isinstance(record, ConfigRecord) else ConfigRecord()
 
 
+def one_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
+    """Return the one record of arrays that a message has, and its name, whatever a user's strategy calls it.
+
+    Raises:
+        UpdateError: there are none, or several.
+    """
+    found = [(name, record) for name, record in content.items() if isinstance(record, ArrayRecord)]
+    if len(found) != 1:
+        raise UpdateError(f"{len(found)} ArrayRecords in a message, which must be 1 to be summed")
+    return found[0]
+
+
 def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:
-    """Return the named arrays of a record to read from, not copied; Flower's own `Array.numpy` copies its bytes."""
+    """Return the named arrays of a record to read from, not copied; Flower's own `Array.numpy` copies its bytes.
+
+    Raises:
+        ProtocolError: an array is not what it says, there are more than `MOST_ITEMS`, or a name is longer than
+            `LONGEST_TEXT`.
+    """
+    if len(record) > MOST_ITEMS or any(len(name) > LONGEST_TEXT for name in record):
+        raise ProtocolError(
+            f"{len(record)} arrays are refused: at most {MOST_ITEMS}, with names of at most {LONGEST_TEXT} characters"
+        )
     return {name: _view(array) for name, array in record.items()}
 
 
@@ -141,15 +161,8 @@ def _view(array: Array) -> NDArray:
         shared.flags.writeable = False  # others may read the same memory
         return shared
     if array.stype != "numpy.ndarray":
-        return array.numpy()
-    stream = BytesIO(array.data)
-    if npy_format.read_magic(stream) != (1, 0):
-        return array.numpy()
-    shape, is_fortran, dtype = npy_format.read_array_header_1_0(stream)
-    if dtype.hasobject:
-        return array.numpy()
-    values = np.frombuffer(array.data, dtype, math.prod(shape), offset=stream.tell())
-    return values.reshape(shape, order="F" if is_fortran else "C")
+        raise ProtocolError(f'an array is refused: it is serialised as "{array.stype[:40]}", not as numpy.ndarray')
+    return array_from_bytes(array.data, array.dtype, array.shape)
 
 
 def masked_order(names: Iterable[str]) -> list[str]:
@@ -178,26 +191,43 @@ def assignment_of(message: Message) -> Assignment:
     Raises:
         ProtocolError: the message carries none, or an incomplete one.
     """
-    record = message.content.get(ASSIGNMENT)
+    record = _content(message).get(ASSIGNMENT)
     if not isinstance(record, ConfigRecord):
         raise ProtocolError("the training message carries no assignment: send it with wardround's server")
-    return read_record(Assignment, {"max-grad-norm": None, "sensitivity": None, **record})
+    return read_record(Assignment, record)
 
 
-def told_to_all(message: Message) -> dict[str, Any]:
-    """Return what a training message tells every hospital of a round alike, apart from parameters.
+def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any, ...]:
+    """Return all that a training message tells, in its order, for `secagg.sent_digest`.
 
-    A server that told one hospital another learning rate or clip could tell its update from the sum of all.
+    A server that told one hospital another learning rate, clip or order of parameters than the others could tell its
+    update from the sum of all. So every name, kind, value and array counts, and the order of them: an app may train on
+    its first array, whatever its name.
+
+    Args:
+        message: with its arrays.
+        has_assignment: whether the app is ours, whose messages have an assignment of which a part is each hospital's
+            own. That part is left out here, and the hospital holds it to its own settings and records.
     """
-    told: dict[str, Any] = {"message-type": message.metadata.message_type}
-    for name, record in message.content.items():
-        if name not in (SECAGG, ASSIGNMENT) and not isinstance(record, ArrayRecord):
-            told |= {f"{name}/{key}": value for key, value in record.items()}
-    if ASSIGNMENT in message.content:
-        assignment = assignment_of(message)
-        own = _OWN_PART | ({"noise-multiplier"} if assignment.placement == "local" else set())
-        told |= {key: value for key, value in record_values(assignment).items() if key not in own}
-    return told
+    own: frozenset[str] = frozenset()
+    if has_assignment:
+        is_local = assignment_of(message).placement == "local"
+        own = _OWN_PART | ({"noise-multiplier"} if is_local else frozenset())
+    records = tuple(
+        (name, *_told(record, own if name == ASSIGNMENT else frozenset()))
+        for name, record in message.content.items()
+        if name != SECAGG
+    )
+    return message.metadata.message_type, message.metadata.group_id, records
+
+
+def _told(record: Any, own: frozenset[str]) -> Iterator[Any]:
+    """Yield a record's kind, and its names and values without a hospital's own part."""
+    if isinstance(record, ArrayRecord):
+        yield from ("arrays", tuple(arrays_of(record).items()))
+    else:
+        kind = "config" if isinstance(record, ConfigRecord) else "metrics"
+        yield from (kind, tuple((key, value) for key, value in record.items() if key not in own))
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:
@@ -273,31 +303,6 @@ def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
     return read_record(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
-def record_values(record: Any) -> dict[str, Any]:
-    """Return a record's values by key, as a Flower record takes them; None is left out."""
-    return {
-        _kebab(item.name): list(value) if isinstance(value, tuple) else value
-        for item in fields(record)
-        if (value := getattr(record, item.name)) is not None
-    }
-
-
-def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
-    """Return the record that `record_values` made the values of; what does not belong to it is ignored.
-
-    Raises:
-        ProtocolError: a value is missing.
-    """
-    wanted = [item.name for item in fields(kind)]  # type: ignore[arg-type]
-    missing = [name for name in wanted if _kebab(name) not in values]
-    if missing:
-        raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
-    # Flower has lists where our frozen records have tuples.
-    read: dict[str, Any] = {name: values[_kebab(name)] for name in wanted}
-    read |= {name: tuple(value) for name, value in read.items() if isinstance(value, list)}
-    return kind(**read)
-
-
 def leaving(record: Any) -> dict[str, Any]:
     """Return the values of a record that a hospital sends, refusing one that is not on the list of what may leave it.
 
@@ -326,16 +331,17 @@ def _metrics(values: Mapping[str, Any]) -> MetricRecord:
 
 
 def _read_measures(kind: type[_Record], values: Mapping[str, Any]) -> _Record | None:
-    is_measured = any(_kebab(item.name) in values for item in fields(kind))  # type: ignore[arg-type]
-    return read_record(kind, values) if is_measured else None
+    return read_record(kind, values) if any(key in values for key in keys_of(kind)) else None
+
+
+def _content(message: Message) -> RecordDict:
+    if not message.has_content():
+        raise ProtocolError("the message carries an error, and nothing else")
+    return message.content
 
 
 def _part(reply: Message, name: str) -> Mapping[str, Any]:
-    record = reply.content.get(name)
+    record = _content(reply).get(name)
     if not isinstance(record, ConfigRecord | MetricRecord):
         raise ProtocolError(f"the reply carries no {name}: both sides need the same version")
     return record
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")

@@ -143,7 +143,7 @@ def test_the_proximal_pull_arrives(arrays: dict[str, Any]) -> None:
         ("train", {"assignment": _assignment(max_grad_norm=None)}, "max_grad_norm = None"),
         ("train", {"assignment": _assignment(placement="central")}, "placement = central"),
         ("train", {"assignment": _assignment(noise_multiplier=0.99)}, "noise_multiplier must be >= 1.0 and finite"),
-        ("train", {"assignment": _assignment(noise_multiplier=math.inf)}, "noise_multiplier must be >= 1.0 and finite"),
+        ("train", {"assignment": _assignment(noise_multiplier=math.inf)}, "noise-multiplier = inf must be finite"),
         ("train", {"assignment": _assignment(attempt=0)}, "attempt must be >= 1, not 0"),
         ("train", {"assignment": _assignment(1)}, "hospital-02"),
     ],

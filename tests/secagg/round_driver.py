@@ -9,7 +9,7 @@ from wardround.secagg.members import members_of
 from wardround.secagg.records import STAGES
 from wardround.secagg.shamir import combine
 
-MODEL = sent_digest({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.1})
+MODEL = sent_digest((("weight", np.zeros(3, np.float32)), ("learning-rate", 0.1)))
 SETTINGS = stated_digest(b"version 1")
 
 

@@ -318,8 +318,8 @@ def test_terms_can_not_be_swapped_for_others_after_keys_were_advertised(stage):
 
 def test_a_victim_that_is_sent_another_model_is_not_masked_together_with_the_others():
     """Were all others to return zeros, as a model with dead units makes them, the sum would be the victim's update."""
-    dead = sent_digest({"weight": np.full(3, -1e9, np.float32)}, {"learning-rate": 0.1})
-    still = sent_digest({"weight": np.zeros(3, np.float32)}, {"learning-rate": 0.0})
+    dead = sent_digest((("weight", np.full(3, -1e9, np.float32)), ("learning-rate", 0.1)))
+    still = sent_digest((("weight", np.zeros(3, np.float32)), ("learning-rate", 0.0)))
     round_ = Round(4, 3).play("share")
     request = server.mask_requests(round_.members, round_.shares)["h00"]
     for other in (dead, still):

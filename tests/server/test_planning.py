@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from small_runs import profiles_of, small_config
 
+from wardround.cohorts import draw_cohort, rounds_joined
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon, rdp_epsilon
 from wardround.rounds import HospitalProfile
-from wardround.server.cohorts import draw_cohort, draw_dropouts, rounds_joined
+from wardround.server.dropouts import draw_dropouts
 from wardround.server.planning import (
     assign_round,
     plan_federation,

@@ -417,3 +417,34 @@ def test_without_weights_that_count_the_round_is_abandoned(refusals: Any) -> Non
 def test_it_must_be_configured_before_it_sends() -> None:
     with pytest.raises(ProtocolError, match="call configure_train first"):
         secagg()._send("confirm", [])
+
+
+def test_parameters_in_another_order_for_the_others_are_refused(refusals: Any) -> None:
+    """Two biases of one shape: exchanged, they silence the first layer of whoever takes parameters as they come."""
+    width = 3
+    model = {
+        "first": np.ones((width, width)),
+        "first-bias": np.zeros(width),
+        "second": np.ones((width, width)),
+        "second-bias": np.full(width, -1e9),
+    }
+    app = ClientApp(mods=[SecAggMod(site_of, check_terms=AGREED)])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        first, first_bias, second, second_bias = wire.arrays_in(message).values()
+        record = np.arange(1.0, width + 1) / 4
+        alive = record @ first + first_bias > 0
+        moved = first + np.outer(record, second.sum(axis=1) * alive)
+        trained = dict(zip(model, (moved, first_bias, second, second_bias), strict=True))
+        metrics = MetricRecord({"num-examples": 10})
+        return Message(RecordDict({"arrays": wire.array_record(trained), "metrics": metrics}), reply_to=message)
+
+    strategy, grid = secagg(), grid_of(lambda: app)
+    messages = list(strategy.configure_train(1, wire.array_record(model), ConfigRecord(), grid))
+    exchanged = {name: model[name] for name in ("first", "second-bias", "second", "first-bias")}
+    for message in messages:
+        if message.metadata.dst_node_id != 2:
+            message.content = RecordDict({**message.content, wire.ARRAYS: wire.array_record(exchanged)})
+    assert strategy.aggregate_train(1, grid.send_and_receive(messages)) == (None, None)
+    assert refusals().count("are not those that the terms name") == len(NAMES) - 1

@@ -23,7 +23,7 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError, Refusal
-from wardround.identity import settings_digest, source_of
+from wardround.identity import agreed_digest, source_of
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model
 from wardround.privacy.schedules import schedule_of
@@ -103,7 +103,7 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
             max_colluding=config.aggregation.max_colluding,
         )
 
-    agreed = bytes.fromhex(settings_digest(config))
+    agreed = agreed_digest(config)
 
     def check_terms(terms: Terms, message: Message | None) -> None:
         if terms.settings_digest != agreed:
@@ -114,7 +114,11 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
         return schedule_of(config, int(weight_in_metrics(message, reply))).weight
 
     # What may leave was picked by `simulated_execution_reply`.
-    return [SecAggMod(site_of, check_terms=check_terms, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL)]
+    return [
+        SecAggMod(
+            site_of, check_terms=check_terms, weight_of=weight_of, keep_metrics=LEAVES_HOSPITAL, has_assignment=True
+        )
+    ]
 
 
 def _is_real(context: Context) -> bool:

@@ -110,6 +110,7 @@ class SecAggMod:
         check_terms: CheckTerms,
         weight_of: Callable[[Message, Message], float] = weight_in_metrics,
         keep_metrics: Collection[str] = (),
+        has_assignment: bool = False,
     ) -> None:
         """Prepare the mod.
 
@@ -118,9 +119,11 @@ class SecAggMod:
             check_terms: refuses terms that this hospital did not agree to; `agreed_terms` makes one.
             weight_of: returns the weight, given the message and the app's reply to it.
             keep_metrics: names of metrics that may leave the hospital in clear; none by default.
+            has_assignment: whether messages carry an assignment, as those of wardround's own server do, of which the
+                app itself holds each hospital's own part to its settings (`wire.told_to_all`).
         """
         self._site_of, self._check_terms, self._weight_of = site_of, check_terms, weight_of
-        self._keep_metrics = frozenset(keep_metrics)
+        self._keep_metrics, self._has_assignment = frozenset(keep_metrics), has_assignment
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         """Answer a stage of the protocol, or train and return the masked vector.
@@ -169,9 +172,9 @@ class SecAggMod:
         context: Context,
         call_next: ClientAppCallable,
     ) -> Message:
-        name, record = _one_array_record(message.content)
+        name, record = wire.one_array_record(message.content)
         sent = wire.arrays_of(record)
-        told = sent_digest(sent, wire.told_to_all(message))
+        told = sent_digest(wire.told_to_all(message, has_assignment=self._has_assignment))
         memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
         self._check_terms(terms, message)
         # Before training: these masks are for this message alone, whatever becomes of it.
@@ -243,18 +246,11 @@ def _reply(message: Message, record: Any) -> Message:
     return Message(RecordDict({wire.SECAGG: ConfigRecord(wire.leaving(record))}), reply_to=message)
 
 
-def _one_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
-    found = [(name, record) for name, record in content.items() if isinstance(record, ArrayRecord)]
-    if len(found) != 1:
-        raise UpdateError(f"{len(found)} ArrayRecords in a message, which must be 1 to be summed")
-    return found[0]
-
-
 def _vector(
     terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
 ) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
     """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`."""
-    arrays = wire.arrays_of(_one_array_record(reply.content)[1])
+    arrays = wire.arrays_of(wire.one_array_record(reply.content)[1])
     check_alike(arrays, sent)
     like = {name: sent[name] for name in wire.masked_order(sent)}
     values = flattened({name: arrays[name] for name in like})

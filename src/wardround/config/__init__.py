@@ -1,5 +1,6 @@
 """Settings: one frozen record for each section, and TOML in and out."""
 
+from wardround.config.agreements import check_agreement
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "Schema",
     "SimulationConfig",
     "TrainingConfig",
+    "check_agreement",
     "config_from_dict",
     "config_to_toml",
     "load_config",

@@ -14,11 +14,12 @@ from typing import Any
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
 from wardround.limits import did_you_mean
+from wardround.names import MOST_LABEL_CHARACTERS, shown_name
 
 __all__ = ["Column", "Schema", "check_schema_use", "schema_from_table"]
 
 _CLASSIFICATION, _REGRESSION = "classification", "regression"
-_MOST_LEVELS, _MOST_FEATURES, _LONGEST_TEXT = 1_000, 100_000, 200
+_MOST_LEVELS, _MOST_FEATURES = 1_000, 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,11 @@ class Schema:
                         "of the columns or levels"
                     )
                 made[name] = column.name
+                if len(name) > MOST_LABEL_CHARACTERS:
+                    raise ConfigError(
+                        f"{name[:40]!r}... is made of column {column.name} and has {len(name)} characters, more than "
+                        f"{MOST_LABEL_CHARACTERS} ([federation.schema]): shorten the column's name or its levels"
+                    )
 
     @property
     def digest(self) -> bytes:
@@ -226,10 +232,10 @@ def _column_digest(column: Column) -> bytes:
 def _check_text(what: str, text: Any, place: str) -> None:
     if not isinstance(text, str):
         raise ConfigError(f'{what} = {text!r} must be a text {place}: write it in quotes, as in "{text}"')
-    if not text or text != text.strip() or not text.isprintable() or len(text) > _LONGEST_TEXT:
+    if not 1 <= len(text) <= MOST_LABEL_CHARACTERS or text != " ".join(text.split()) or not text.isprintable():
         raise ConfigError(
-            f"{what} = {text[:_LONGEST_TEXT]!r} must be 1 to {_LONGEST_TEXT} characters that can be seen, without "
-            f"blanks at its ends {place}"
+            f"{what} = {shown_name(text)} must be 1 to {MOST_LABEL_CHARACTERS} characters that can be seen, without "
+            f"blanks at its ends and two in a row {place}"
         )
 
 

@@ -1,6 +1,7 @@
 """The feature, hospital and patient columns of a user's CSV file."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from wardround.small_counts import shown_count
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["feature_columns", "hospital_ids", "patient_ids"]
+__all__ = ["feature_columns", "hospital_ids", "patient_ids", "plain_hospital_ids"]
 
 _MAX_LEVELS = 100
 _MISSING_LEVEL = "(missing)"
@@ -76,20 +77,34 @@ def hospital_ids(column: "pd.Series[Any]", path: Path) -> NDArray[np.str_]:
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    is_number = is_numeric_dtype(column) and not is_bool_dtype(column)
-    value_of: dict[str, Any] = {}
-    for value in column.unique():
-        text = str(value).removesuffix(".0") if is_number else str(value)
+    are_numbers = is_numeric_dtype(column) and not is_bool_dtype(column)
+    texts = [str(value).removesuffix(".0") if are_numbers else str(value) for value in column]
+    return plain_hospital_ids(texts, path, are_numbers=are_numbers)
+
+
+def plain_hospital_ids(texts: Sequence[str], path: Path, *, are_numbers: bool) -> NDArray[np.str_]:
+    """Return a plain id per text: `hospital-007` for "007" where they are numbers, `st-mary` for "St. Mary".
+
+    Args:
+        texts: the hospital of each row.
+        path: the file, for messages.
+        are_numbers: whether hospitals are numbered.
+
+    Raises:
+        DataError: two spellings become the same id, so that it is unclear whether they are one hospital.
+    """
+    text_of: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
         plain = re.sub(r"[^\w]+", "-", text.strip().lower()).strip("-")
-        name = f"hospital-{plain}" if is_number or not plain else plain
-        if name in value_of:
+        name = f"hospital-{plain}" if are_numbers or not plain else plain
+        if name in text_of:
             raise DataError(
-                f"{path}: hospitals {str(value_of[name])!r} and {str(value)!r} both become {name}: spell them alike if "
+                f"{path}: hospitals {text_of[name]!r} and {text!r} both become {name}: spell them alike if "
                 "they are one, or rename one of them"
             )
-        value_of[name] = value
-    name_of = {value: name for name, value in value_of.items()}
-    return np.array([name_of[value] for value in column], dtype=np.str_)
+        text_of[name] = text
+    name_of = {text: name for name, text in text_of.items()}
+    return np.array([name_of[text] for text in texts], dtype=np.str_)
 
 
 def patient_ids(column: "pd.Series[Any]") -> tuple[NDArray[np.str_], list[str]]:

@@ -48,7 +48,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         config: partition, sizes, exclusions and seed.
 
     Raises:
-        ConfigError: a setting does not fit the data, or leaves no hospital.
+        ConfigError: a setting does not fit the data, leaves no hospital, or one has more than max_records.
     """
     rows, thinning_notes = _thin_classes(dataset, config)
     partition = _resolve_partition(dataset, config)
@@ -65,6 +65,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         raise _nobody_left(dataset, parts, config)
     overlap = _max_hospitals_per_patient(dataset, kept)
     hospitals = tuple(make_hospital(dataset, name, *halves) for name, halves in kept.items())
+    _check_max_records(hospitals, config)
     notes = [
         *dataset.notes,
         *thinning_notes,
@@ -85,6 +86,15 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
         own_statistics=bool(dataset.local_columns),
     )
+
+
+def _check_max_records(hospitals: tuple[HospitalData, ...], config: FederationConfig) -> None:
+    largest = max(hospitals, key=lambda hospital: hospital.num_records)
+    if config.max_records is not None and largest.num_records > config.max_records:
+        raise ConfigError(
+            f"max-records = {config.max_records} must be >= {largest.num_records}, the training records of "
+            f"{largest.hospital_id} ([federation] max-records): raise it"
+        )
 
 
 def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> ConfigError:
@@ -202,6 +212,9 @@ def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tupl
         )
     if dataset.is_test is not None:
         notes.append("test rows are the official ones of each hospital; test-fraction is not used")
+    else:
+        by = "the seed and the classes" if dataset.task == CLASSIFICATION else "the seed"
+        notes.append(f"which rows are training and which test follows from {by}, and is taken to be public")
     if dataset.task == REGRESSION and partition in ("dirichlet", "shards"):
         notes.append(f"partition {partition} sees the ten quantile bins of the target as classes")
     if overlap > 1:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.datasets.records import Dataset, HospitalData
+from wardround.datasets.site_keys import keyed_fingerprint
 from wardround.datasets.splits import first_rows
 
 __all__ = ["make_hospital"]
@@ -15,7 +16,9 @@ __all__ = ["make_hospital"]
 _CLIP = 5.0
 
 
-def make_hospital(dataset: Dataset, name: str, train: NDArray[np.int64], test: NDArray[np.int64]) -> HospitalData:
+def make_hospital(
+    dataset: Dataset, name: str, train: NDArray[np.int64], test: NDArray[np.int64], *, key: bytes | None = None
+) -> HospitalData:
     """Return one hospital's arrays, its local columns standardised by its own training rows.
 
     Args:
@@ -23,19 +26,21 @@ def make_hospital(dataset: Dataset, name: str, train: NDArray[np.int64], test: N
         name: the hospital's id.
         train: row numbers, at least one.
         test: row numbers.
+        key: of a real site, for a fingerprint that nobody else can compute; None for a plain digest, in simulation.
     """
     train, owners = _by_owner(dataset, train)
     features = {"train": dataset.features[train], "test": dataset.features[test]}
     if dataset.local_columns:
         features = _standardised(features["train"], features["test"], dataset.local_columns)
     labels = dataset.labels[train]
+    told = (features["train"], labels, *(() if owners is None else (owners,)))
     return HospitalData(
         hospital_id=name,
         train_features=features["train"],
         train_labels=labels,
         test_features=features["test"],
         test_labels=dataset.labels[test],
-        fingerprint=_fingerprint((features["train"], labels, *(() if owners is None else (owners,)))),
+        fingerprint=_fingerprint(told) if key is None else keyed_fingerprint(key, told),
         train_owners=owners,
     )
 

@@ -66,7 +66,7 @@ class HospitalData:
         train_labels: int64 or float32 (num_train,).
         test_features: float32 (num_test, ...), possibly no row.
         test_labels: int64 or float32 (num_test,).
-        fingerprint: sha256 hex digest of the training arrays.
+        fingerprint: sha256 hex digest of the training arrays; at a real site their HMAC under its key.
         train_owners: int64 (num_train,), ascending from 0: the patient of each training row, where some patient has
             several; None where every row is a patient of its own.
     """

@@ -18,10 +18,15 @@ from wardround.datasets.ist import fetch_ist, load_ist
 from wardround.datasets.medmnist import MEDMNIST, fetch_medmnist, load_medmnist
 from wardround.datasets.mnist import fetch_mnist, load_mnist
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset
+from wardround.datasets.schema_table import load_schema_table
 from wardround.datasets.synthetic_regression import load_synthetic_regression
 from wardround.errors import ConfigError
 
 __all__ = ["SOURCES", "CatalogueEntry", "Source", "catalogue", "fetch", "load_dataset"]
+
+
+def _load_own_table(config: FederationConfig) -> Dataset:
+    return load_csv(config) if config.schema is None else load_schema_table(config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +118,10 @@ SOURCES: Mapping[str, Source] = {
         load=load_synthetic_regression,
     ),
     "csv": Source(
-        sentence="your own file: [federation] path, target, hospital-column, patient-column, task",
+        sentence="your own file: [federation] path, target, hospital-column, patient-column, task, schema",
         task=None,
         num_rows=None,
-        load=load_csv,
+        load=_load_own_table,
     ),
 }
 

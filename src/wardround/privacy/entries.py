@@ -18,7 +18,7 @@ class Entry:
 
     Attributes:
         charge_id: "run/round/attempt/hospital", unique for a release.
-        fingerprint: sha256 hex digest of the training data.
+        fingerprint: sha256 hex digest of the training data; "" of a real site, which does not tell it.
         hospital_id: whose records.
         run_id: which job.
         round_number: from 1.

@@ -5,12 +5,11 @@ is the same for all who share masks, as every key covers it. The size each compu
 """
 
 import math
-from collections.abc import Mapping
+import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg.keys import KEY_BYTES, transcript
@@ -38,8 +37,8 @@ class Terms:
         payload: one of `PAYLOADS`.
         max_update: largest magnitude of a coordinate before weighting (1e-30 to 1e30); 0.0 for residues.
         max_weight: largest weight (1e-30 to 1e30); 0.0 for residues.
-        model_digest: `sent_digest` the parameters and settings that everyone works from, 32 bytes. A server that sent
-            others to one hospital could tell its vector from the rest of the sum (Pasquini et al. 2022, eprint
+        model_digest: `sent_digest` of the parameters and settings that everyone works from, 32 bytes. A server that
+            sent others to one hospital could tell its vector from the rest of the sum (Pasquini et al. 2022, eprint
             2021/1617).
         settings_digest: hash of the settings that all agreed on, 32 bytes; a hospital whose own have another refuses.
     """
@@ -110,25 +109,46 @@ class Shape:
         return self.num_members - self.quorum
 
 
-def sent_digest(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, object]) -> bytes:
-    """Return a hash of what everyone in a round is sent, 32 bytes.
+def sent_digest(told: Any) -> bytes:
+    """Return a hash of what everyone in a round is sent, 32 bytes; no two different things have the same.
+
+    Injective by construction, up to collisions of SHA-256: everything begins with the letter of its type, numbers and
+    text have one form each (fractional ones their bits, so that -0.0 is not 0.0), and what is made of parts is the
+    hash of all parts in their order, each with its length in front. Arrays are hashed where they are.
+
+    >>> sent_digest(("rate", 1)) == sent_digest(("rate", True))
+    False
 
     Args:
-        arrays: the parameters by name; dtypes and shapes count, the order does not.
-        settings: what is the same for all and sways what comes back, such as a learning rate; text, numbers, bytes, or
-            lists of them.
+        told: text, bytes, booleans, whole and fractional numbers, arrays of real numbers, or lists and tuples of all
+            these.
+
+    Raises:
+        ProtocolError: it has anything else in it.
     """
-    parts = [
-        transcript(
-            name.encode(),
-            array.dtype.str.encode(),
-            repr(array.shape).encode(),
-            np.ascontiguousarray(array).reshape(-1).view(np.uint8).data,
-        )
-        for name, array in sorted(arrays.items())
-    ]
-    told = [transcript(name.encode(), repr(value).encode()) for name, value in sorted(settings.items())]
-    return transcript(b"model", transcript(*parts), transcript(*told))
+    return transcript(b"told", _encoded(told))
+
+
+def _encoded(value: Any) -> bytes:
+    match value:
+        case bool():
+            return b"b1" if value else b"b0"
+        case int():
+            return b"i" + hex(value).encode()
+        case float():
+            return b"f" + struct.pack(">d", value)
+        case str():
+            return b"s" + value.encode(errors="surrogatepass")
+        case bytes():
+            return b"y" + value
+        case list():
+            return b"l" + transcript(*map(_encoded, value))
+        case tuple():
+            return b"t" + transcript(*map(_encoded, value))
+        case np.ndarray() if value.dtype.kind in "biufc":
+            words = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+            return b"a" + transcript(value.dtype.str.encode(), repr(value.shape).encode(), words)
+    raise ProtocolError(f"a {type(value).__name__} can't be told to all hospitals: send numbers, text, bytes and lists")
 
 
 def stated_digest(settings: bytes) -> bytes:

@@ -59,9 +59,9 @@ def serve(grid: Grid, context: Context) -> Path:
     if num_nodes < 1:
         raise ConfigError("num-nodes must be the number of hospitals (--run-config): the server waits for all of them")
     _wait_for_nodes(grid, num_nodes)
-    arrays, facts = initial_model(config, connect(grid).profiles[0])
-    folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
+    arrays, facts = initial_model(config, connect(grid, are_sites=roster is not None).profiles[0])
+    folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
     summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"}, roster=roster)
     print(
         f"{folder.path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}"

@@ -16,8 +16,7 @@ from wardround.parsing import from_json, from_toml, sound
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id
 from wardround.privacy.ledger import Row
-from wardround.rounds import HospitalProfile, ProfileMeasures
-from wardround.server.planning import plan_federation
+from wardround.server.beginnings import plan_in
 from wardround.server.plans import FederationPlan, HospitalPlan
 from wardround.server.summary import build_summary
 from wardround.small_counts import shown_count
@@ -131,13 +130,7 @@ def books_of(rows: Sequence[Row]) -> Books | None:
     if not texts:
         return None
     records = [from_json(text) for text in texts]
-    config = config_from_dict(from_toml(records[0]["config"]))
-    profiles = [
-        HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])})
-        for profile in records[0]["profiles"]
-    ]
-    measures = {name: ProfileMeasures(**measured) for name, measured in records[0]["measures"].items()}
-    plan = plan_federation(config, profiles, records[0]["num_parameters"], measures=measures)
+    plan = plan_in(config_from_dict(from_toml(records[0]["config"])), records[0])
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 

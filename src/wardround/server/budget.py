@@ -6,10 +6,10 @@ The decision itself is `privacy.policy`'s. What is left out on purpose: charging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from wardround.cohorts import draw_cohort, rounds_joined
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.policy import RemainingPlan, decide
 from wardround.rounds import Assignment
-from wardround.server.cohorts import draw_cohort, rounds_joined
 from wardround.server.commits import RoundState
 from wardround.server.planning import assign_round, common_noise
 from wardround.server.plans import FederationPlan
@@ -70,12 +70,13 @@ def _decided(
 
 
 def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tuple[Assignment, ...]:
-    cohort = [name for name in draw_cohort(plan.config, plan.names, round_number) if name not in state.left]
+    left = set(plan.names) - set(state.left)
+    cohort = [name for name in draw_cohort(plan.config, plan.drawn_from, round_number) if name in left]
     return assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm, state.attempt)
 
 
 def _rounds_left(plan: FederationPlan, state: RoundState, round_number: int) -> dict[str, RemainingPlan]:
-    joined = rounds_joined(plan.config, plan.names, first_round=round_number)
+    joined = rounds_joined(plan.config, plan.drawn_from, first_round=round_number)
     return {
         hospital.profile.hospital_id: RemainingPlan(
             noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],

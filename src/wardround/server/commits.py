@@ -8,19 +8,19 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from wardround.config import config_to_toml
 from wardround.digests import array_digest
 from wardround.errors import ProtocolError
 from wardround.parsing import sound
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation
+from wardround.server.beginnings import opening_of
 from wardround.server.hospitals import HospitalLink, TrainedRound
 from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
@@ -73,19 +73,8 @@ def begin(
     evaluations = link.evaluate(strategy, initial, 0)
     untrained = TrainedRound(arrays=None, executions={})
     what = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started)
-    commit(ledger, folder, strategy, state, _opening_of(plan, folder) | identity_of(plan) | what, [])
+    commit(ledger, folder, strategy, state, opening_of(plan, folder) | identity_of(plan) | what, [])
     return state
-
-
-def _opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
-    """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`)."""
-    return {
-        "config": config_to_toml(plan.config),
-        "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
-        "measures": {h.profile.hospital_id: asdict(h.measures) for h in plan.hospitals if h.measures is not None},
-        "num_parameters": plan.num_parameters,
-        "packages": folder.versions(),
-    }
 
 
 @sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")

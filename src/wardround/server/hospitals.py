@@ -57,13 +57,23 @@ class TrainedRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalLink:
-    """A grid with the hospitals' names; made by `connect`. Real sites measure nothing."""
+    """A grid with the hospitals' names; made by `connect`.
+
+    Attributes:
+        grid: where they are.
+        node_of: node ids by hospital.
+        name_of: hospitals by node id.
+        profiles: what each says of itself, in name order.
+        measures: what was measured of simulated hospitals, by name.
+        are_sites: whether they are sites of their own, which measure nothing for others.
+    """
 
     grid: Grid
     node_of: Mapping[str, int]
     name_of: Mapping[int, str]
     profiles: tuple[HospitalProfile, ...]
     measures: Mapping[str, ProfileMeasures] = field(default_factory=dict)
+    are_sites: bool = False
 
     def train(
         self,
@@ -123,7 +133,9 @@ class HospitalLink:
         return TrainedRound(arrays=next_arrays, executions=executions, measures=measures, quantile=quantile)
 
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
-        """Return every hospital's evaluation of the model."""
+        """Return every simulated hospital's evaluation of the model; real sites are not asked, and send none."""
+        if self.are_sites:
+            return {}
         grid = CohortGrid(self.grid, sorted(self.node_of.values()))
         with _blaming(strategy):
             messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
@@ -169,6 +181,8 @@ class HospitalLink:
         return dict(sorted(executions.items()))
 
     def _measures(self, replies: Iterable[Message]) -> dict[str, TrainingMeasures]:
+        if self.are_sites:
+            return {}
         measures = {self._name_of(reply): wire.read_training_measures(reply) for reply in replies}
         return {name: measured for name, measured in sorted(measures.items()) if measured is not None}
 
@@ -198,11 +212,16 @@ def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivo
     return TrainedRound(arrays=None, executions={}, abandoned=reason)
 
 
-def connect(grid: Grid) -> HospitalLink:
+def connect(grid: Grid, *, are_sites: bool = False) -> HospitalLink:
     """Ask every node of the grid who it is.
+
+    Args:
+        grid: any Flower grid.
+        are_sites: whether the nodes are sites of their own, with keys in a roster; else they simulate hospitals.
 
     Raises:
         CohortError: no node is there, or two are the same hospital.
+        ProtocolError: a reply is none, or a simulated hospital measured nothing.
         WardroundError: a node could not answer.
     """
     node_ids = sorted(grid.get_node_ids())
@@ -220,15 +239,26 @@ def connect(grid: Grid) -> HospitalLink:
             raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
         node_of[profile.hospital_id] = reply.metadata.src_node_id
         profiles.append(profile)
-        if (measured := wire.read_profile_measures(reply)) is not None:
-            measures[profile.hospital_id] = measured
+        if not are_sites:
+            measures[profile.hospital_id] = _measured(profile, reply)
     return HospitalLink(
         grid=grid,
         node_of=node_of,
         name_of={node_id: name for name, node_id in node_of.items()},
         profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id)),
         measures=measures,
+        are_sites=are_sites,
     )
+
+
+def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
+    measures = wire.read_profile_measures(reply)
+    if measures is None:
+        raise ProtocolError(
+            f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: give "
+            "it theirs (roster, in the run config), or start the node without anything of a site to simulate it"
+        )
+    return measures
 
 
 @contextmanager

@@ -21,15 +21,17 @@ from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
+from wardround.privacy.contributions import mechanism_in
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
+from wardround.server.beginnings import plan_of_run
 from wardround.server.budget import entries_of, within_budget
-from wardround.server.cohorts import draw_dropouts
 from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
+from wardround.server.dropouts import draw_dropouts
 from wardround.server.hospitals import HospitalLink, TrainedRound, connect
 from wardround.server.margins import rounding_distance
-from wardround.server.planning import assign_round, plan_federation
-from wardround.server.plans import FederationPlan, mechanism_in
+from wardround.server.planning import assign_round
+from wardround.server.plans import FederationPlan
 from wardround.server.release import release_sum
 from wardround.server.run_folder import RunFolder
 from wardround.server.sameness import check_untouched
@@ -50,7 +52,7 @@ class RoundRow:
     Attributes:
         round_number: 0 is before training.
         num_rounds: planned.
-        loss: mean test loss.
+        loss: mean test loss; None, as the metric is, where nothing is measured: between real sites.
         metric_name: auc where it is defined, accuracy elsewhere; r2 for regression.
         metric: its value, averaged over hospitals by test records.
         epsilon_max: largest epsilon any hospital has spent so far.
@@ -58,9 +60,9 @@ class RoundRow:
 
     round_number: int
     num_rounds: int
-    loss: float
+    loss: float | None
     metric_name: str
-    metric: float
+    metric: float | None
     epsilon_max: float
 
 
@@ -88,16 +90,18 @@ def federate(
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    link = connect(grid)
-    num_parameters = sum(array.size for array in initial.values())
-    plan = plan_federation(config, link.profiles, num_parameters, measures=link.measures)
+    link = connect(grid, are_sites=roster is not None)
     strategy = strategy_of(config)
-    secure = _secure(plan, link, roster)
-    source = source_of(config, is_real=roster is not None)
+    source = source_of(config, is_real=link.are_sites)
     facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
+        num_parameters = sum(array.size for array in initial.values())
+        drawn_from = tuple(roster.verify_keys) if roster is not None else ()
+        plan, left = plan_of_run(config, link, ledger, num_parameters, drawn_from)
+        secure = _secure(plan, link, roster)
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
+        state = replace(state, left={**left, **state.left})
         if roster is not None:
             state = _give_up_interrupted(plan, ledger, folder, link, strategy, state)
         records = [json.loads(text) for _, text in ledger.rounds()]
@@ -146,8 +150,6 @@ def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> 
                 f"{name.replace('_', '-')} = {value} must be the {getattr(roster, name)} of the roster that the sites "
                 "agreed on ([aggregation]): set that, or agree on a new roster"
             )
-    if roster is not None and (strangers := set(plan.names) - set(roster.verify_keys)):
-        raise ConfigError(f"hospital {min(strangers)} is not in the roster: agree on a new one, or stop its node")
     known = roster or simulated_roster(plan.config.federation.seed, plan.names, **numbers)
     return partial(secure_sum_for, plan, roster=known, real_sites=roster is not None, node_of=link.node_of)
 
@@ -244,7 +246,7 @@ def _tell(
 ) -> None:
     if progress is not None:
         row = record["round_row"]
-        name = "r2" if task == "regression" else "auc" if row["auc"] == row["auc"] else "accuracy"
+        name = "r2" if task == "regression" else "auc" if row["auc"] == row["auc"] is not None else "accuracy"
         progress(
             RoundRow(
                 round_number=row["round"],

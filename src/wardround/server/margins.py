@@ -8,18 +8,17 @@ post-processing; distributed noise is added to whole numbers whose norm was chec
 import math
 from collections.abc import Sequence
 
+from wardround.cohorts import cohort_size
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS
 from wardround.limits import LARGEST_CLIP
+from wardround.privacy import contributions
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
-from wardround.server.cohorts import cohort_size
 from wardround.server.plans import FederationPlan
 
 __all__ = ["check_clip", "rounding_distance", "update_bound"]
 
-_DEVIATIONS = 16.0
-_FLOAT32_SLACK = 1 + 2.0**-16
 _GRID = 2.0**-FRACTION_BITS
 _QUANTISER_SLACK = 1 + 2.0**-20
 """Products of up to 2^31 in double precision are off by 2^-22 before they are rounded to a whole number."""
@@ -40,7 +39,7 @@ def check_clip(plan: FederationPlan) -> None:
     cell, privacy = plan.mechanism, plan.config.privacy
     if cell is None or cell.placement != "central":
         return
-    num_members = cohort_size(len(plan.names), plan.config.training.fraction_train)
+    num_members = cohort_size(len(plan.drawn_from), plan.config.training.fraction_train)
     least = math.sqrt(_dimension(plan)) * _GRID * num_members / _MOST_ROUNDING
     if privacy.max_grad_norm < least:
         raise ConfigError(
@@ -51,20 +50,13 @@ def check_clip(plan: FederationPlan) -> None:
 
 
 def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
-    """Return the largest magnitude that a coordinate of what a hospital sends can have.
-
-    A sum of clipped gradients is at most max_grad_norm for each of the hospital's records; a clipped update at most
-    its sensitivity, and with local noise 16 standard deviations more. Local training has [aggregation] max-update.
-    """
-    first = assignments[0]
-    if first.max_grad_norm is None or (first.unit, first.placement) == ("record", "local"):
-        return plan.config.aggregation.max_update
-    largest = max(float(a.sensitivity or a.max_grad_norm or 0.0) for a in assignments)
-    if first.unit == "record":
-        largest *= max(_records(plan, assignments))
-    elif first.placement == "local":
-        largest *= 1 + _DEVIATIONS * max(a.noise_multiplier for a in assignments)
-    return largest * _FLOAT32_SLACK
+    """Return the largest magnitude that a coordinate of what a hospital of the round sends can have."""
+    return contributions.update_bound(
+        plan.config,
+        most_records=plan.most_records(assignment.hospital_id for assignment in assignments),
+        sensitivity=max(float(a.sensitivity or a.max_grad_norm or 0.0) for a in assignments),
+        noise_multiplier=max(assignment.noise_multiplier for assignment in assignments),
+    )
 
 
 def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
@@ -79,8 +71,9 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     - *Exact sum.* Neighbours differ in one contribution, each coordinate of which is rounded by u / 2 at the most on
       either side (or, after secure aggregation, in their whole sums, rounded once): sqrt(d) u. A gradient sum is added
       with weight 1 / n and multiplied by n afterwards, so that there u = n 2^-40, and else 2^-40.
-    - *Secure aggregation.* The quantiser takes |x| <= R at the largest weight W of the cohort to Q levels, so s = R W /
-      Q, Q being smallest with the whole cohort as members. A record moves the sum from one rounded vector to another,
+    - *Secure aggregation.* The quantiser takes |x| <= R at the largest weight W that is agreed on (of the cohort, or
+      [federation] max-records in its units) to Q levels, so s = R W / Q, Q being smallest with the whole cohort as
+      members. A record moves the sum from one rounded vector to another,
       sqrt(d) s; a hospital that is zeroed out contributes exact zeros, so that one side is rounded, sqrt(d) s / 2.
     - *Double precision* adds 2^-49 of the longest sum there can be.
 
@@ -92,7 +85,8 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     is_record, sensitivity = first.unit == "record", float(first.sensitivity or first.max_grad_norm)
     step = _GRID * (len(assignments) if is_record else 1.0)
     if plan.config.aggregation.protocol == "secagg+":
-        largest = 1.0 if is_record else max(assignment.weight for assignment in assignments)
+        most_records = plan.most_records(assignment.hospital_id for assignment in assignments)
+        largest = 1.0 if is_record else most_records / sum(_records(plan, assignments))
         levels = Quantiser(num_members=len(assignments), max_update=1.0, max_weight=1.0).levels
         sides = 1.0 if is_record else 0.5
         step += sides * update_bound(plan, assignments) * largest / levels * _QUANTISER_SLACK

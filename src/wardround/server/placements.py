@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wardround.cohorts import cohort_size, draw_cohort
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.deltas import delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
 from wardround.secagg import shape_of
-from wardround.server.cohorts import cohort_size, draw_cohort
 from wardround.server.planning import calibrated, release_in, target_deltas_in
 from wardround.server.plans import FederationPlan, HospitalPlan
 
@@ -50,7 +50,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     cell, aggregation = plan.mechanism, plan.config.aggregation
     notes = []
     if aggregation.protocol == "secagg+":
-        size = cohort_size(len(plan.names), plan.config.training.fraction_train)
+        size = cohort_size(len(plan.drawn_from), plan.config.training.fraction_train)
         shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)
         notes.append(
             f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
@@ -98,7 +98,7 @@ def stddev_on_average(
         noise_multipliers: by hospital.
         num_shares: replies guaranteed, with placement "distributed".
     """
-    cohort = set(draw_cohort(plan.config, plan.names, 1))
+    cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
     hospitals = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in cohort]
     privacy = plan.config.privacy
     sensitivity = cell.sensitivity(
@@ -131,7 +131,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
     if plan.config.privacy.patient_overlap > 1 and cell.unit == "record" and cell.shares_noise:
         reason = "no bound for a patient in several hospitals, whose gradients would share one noise"
         return row | {"reason": reason}
-    cohort_size = len(draw_cohort(plan.config, plan.names, 1))
+    cohort_size = len(draw_cohort(plan.config, plan.drawn_from, 1))
     num_shares = cohort_size
     if plan.config.aggregation.protocol != "plain":
         num_shares = plan.config.aggregation.honest_survivors
@@ -153,12 +153,14 @@ def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort
     profiles = [hospital.profile for hospital in plan.hospitals]
     release = release_in(
         cell,
+        plan.config,
         profiles,
+        num_hospitals=len(plan.drawn_from),
         dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.unit == "hospital"),
         num_shares=num_shares,
         most_replies=cohort_size,
     )
-    deltas = target_deltas_in(cell, plan.config, profiles)
+    deltas = target_deltas_in(cell, plan.config, profiles, len(plan.drawn_from))
     hospitals = (
         replace(
             hospital,

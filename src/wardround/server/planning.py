@@ -9,18 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+from wardround.cohorts import cohort_size, rounds_joined
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
+from wardround.privacy.contributions import assignment_for, mechanism_in, most_contributions, release_of
 from wardround.privacy.deltas import check_target_delta
 from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
-from wardround.server.cohorts import cohort_size, rounds_joined
 from wardround.server.margins import check_clip
-from wardround.server.plans import FederationPlan, HospitalPlan, mechanism_in
+from wardround.server.plans import FederationPlan, HospitalPlan
 
 __all__ = [
     "assign_round",
@@ -41,6 +42,7 @@ def plan_federation(
     num_parameters: int = 0,
     *,
     measures: Mapping[str, ProfileMeasures] | None = None,
+    drawn_from: Sequence[str] = (),
 ) -> FederationPlan:
     """Return the plan of a run.
 
@@ -50,10 +52,12 @@ def plan_federation(
         num_parameters: of the model; needed with placement "distributed", where rounding them has a cost, and to
             tell whether a clip is too small with "central".
         measures: by hospital, of those that measured anything; no number of the plan depends on them.
+        drawn_from: names that cohorts are drawn from, such as a roster's, whoever of them is there; empty for the
+            hospitals' own.
 
     Raises:
-        ConfigError: delta is too large for a hospital, a cohort can't have min-survivors members, or the clip is too
-            small for so many parameters.
+        ConfigError: a hospital has more than max-records, delta is too large for one, a cohort can't have
+            min-survivors members, or the clip is too small for so many parameters.
         CohortError: there is no hospital, or two share a name.
     """
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
@@ -69,28 +73,37 @@ def plan_federation(
             f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
             f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
         )
-    size = cohort_size(len(names), config.training.fraction_train)
+    _check_most_records(config, profiles)
+    drawn_from = tuple(sorted(drawn_from or names))
+    if strangers := sorted(set(names) - set(drawn_from)):
+        raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
+    size = cohort_size(len(drawn_from), config.training.fraction_train)
     if config.aggregation.min_survivors > size:
         raise ConfigError(
             f"min-survivors = {config.aggregation.min_survivors} must be <= {size}, the hospitals in a round "
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
-    deltas = target_deltas_in(mechanism_in(config), config, profiles)
-    joined = rounds_joined(config, names)
+    deltas = target_deltas_in(mechanism_in(config), config, profiles, len(drawn_from))
+    joined = rounds_joined(config, drawn_from)
     release = release_in(
         mechanism_in(config),
+        config,
         profiles,
+        num_hospitals=len(drawn_from),
         dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
         num_shares=config.aggregation.honest_survivors,
         most_replies=size,
     )
     hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]
-    check_clip(FederationPlan(config=config, hospitals=tuple(hospitals), num_parameters=num_parameters))
+    plan = FederationPlan(
+        config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
+    )
+    check_clip(plan)
     measured = [
         replace(hospital, measures=(measures or {}).get(hospital.profile.hospital_id))
         for hospital in _with_noise(config, hospitals)
     ]
-    return FederationPlan(config=config, hospitals=tuple(measured), num_parameters=num_parameters)
+    return replace(plan, hospitals=tuple(measured))
 
 
 def assign_round(
@@ -112,39 +125,24 @@ def assign_round(
         attempt: at the round, from 1.
     """
     chosen = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in set(cohort)]
-    cell, privacy = plan.mechanism, plan.config.privacy
-    max_grad_norm = privacy.max_grad_norm if max_grad_norm is None else max_grad_norm
+    cell = plan.mechanism
     total = sum(hospital.profile.num_train for hospital in chosen)
-    largest = max((hospital.profile.num_train for hospital in chosen), default=1)
-    assignments = []
-    for hospital in chosen:
-        name, noise_multiplier = hospital.profile.hospital_id, noise_multipliers[hospital.profile.hospital_id]
-        assignment = Assignment(
-            hospital_id=name,
+    most_records = plan.most_records(hospital.profile.hospital_id for hospital in chosen)
+    return tuple(
+        assignment_for(
+            plan.config,
+            hospital.release,
+            hospital_id=hospital.profile.hospital_id,
+            num_train=hospital.profile.num_train,
             round_number=round_number,
-            sample_rate=hospital.sample_rate,
-            expected_batch_size=hospital.expected_batch_size,
-            num_steps=hospital.num_steps,
-            noise_multiplier=noise_multiplier,
-            max_grad_norm=max_grad_norm if cell else None,
+            noise_multiplier=noise_multipliers[hospital.profile.hospital_id],
             weight=1 / len(chosen) if cell and cell.sends_sum else hospital.profile.num_train / total,
+            contribution=hospital.profile.num_train / most_records,
+            max_grad_norm=max_grad_norm,
             attempt=attempt,
         )
-        if cell:
-            phase = hospital.release.phase(noise_multiplier, 1)
-            assignment = replace(
-                assignment,
-                unit=cell.unit,
-                placement=cell.placement,
-                sensitivity=cell.sensitivity(max_grad_norm, adaptive_clipping=privacy.adaptive_clipping),
-                scaled_norm=phase.scaled_norm,
-                num_shares=phase.num_shares,
-                dimension=phase.dimension,
-                contribution=hospital.profile.num_train / largest if cell.name == "skellam" else 1.0,
-                adaptive_clipping=privacy.adaptive_clipping,
-            )
-        assignments.append(assignment)
-    return tuple(assignments)
+        for hospital in chosen
+    )
 
 
 def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -> dict[str, float]:
@@ -154,27 +152,32 @@ def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -
     return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
 
 
-def target_deltas_in(cell: Mechanism | None, config: Config, profiles: Sequence[HospitalProfile]) -> dict[str, float]:
+def target_deltas_in(
+    cell: Mechanism | None, config: Config, profiles: Sequence[HospitalProfile], num_hospitals: int
+) -> dict[str, float]:
     """Return every hospital's delta in a cell, which need not be the settings' own.
 
     Args:
         cell: None without privacy.
         config: all settings.
         profiles: of all hospitals.
+        num_hospitals: that cohorts are drawn from.
 
     Raises:
         ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
     """
     if cell is not None and cell.unit == "hospital":
-        units = {profile.hospital_id: len(profiles) for profile in profiles}
+        units = {profile.hospital_id: num_hospitals for profile in profiles}
         return check_target_delta(config.privacy.target_delta, units, unit="hospital")
     return check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
 
 
 def release_in(
     cell: Mechanism | None,
+    config: Config,
     profiles: Sequence[HospitalProfile],
     *,
+    num_hospitals: int,
     dimension: int,
     num_shares: int,
     most_replies: int,
@@ -183,26 +186,33 @@ def release_in(
 
     Args:
         cell: None without privacy.
+        config: all settings.
         profiles: of all hospitals.
+        num_hospitals: that cohorts are drawn from.
         dimension: coordinates of what is released.
         num_shares: replies guaranteed.
         most_replies: hospitals in a round.
     """
-    if cell is None:
-        return Release(sample_rate=1.0)
-    release = Release(sample_rate=1.0, unit=cell.unit, relation=cell.relation, placement=cell.placement)
-    if cell.placement != "distributed":
-        return release
-    if dimension < 1:
+    if cell is not None and cell.placement == "distributed" and dimension < 1:
         raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
-    num_vectors = len(profiles) if cell.unit == "hospital" else sum(profile.num_train for profile in profiles)
-    return replace(
-        release,
+    num_train = [profile.num_train for profile in profiles]
+    return release_of(
+        cell,
         dimension=dimension,
         num_shares=num_shares,
-        most_contributions=num_vectors,
-        most_shares=most_replies,
+        most_contributions=most_contributions(cell, config, num_hospitals, sum(num_train)),
+        most_replies=most_replies,
     )
+
+
+def _check_most_records(config: Config, profiles: Sequence[HospitalProfile]) -> None:
+    most = config.federation.max_records
+    for profile in profiles:
+        if most is not None and profile.num_train > most:
+            raise ConfigError(
+                f"hospital {profile.hospital_id} has {profile.num_train} training records, and max-records = {most} is "
+                "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
+            )
 
 
 def _plan_hospital(

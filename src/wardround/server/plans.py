@@ -4,18 +4,20 @@ How a plan is made is in `planning`.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import Config
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
-from wardround.privacy.mechanisms import Mechanism, mechanism_of
+from wardround.privacy.contributions import mechanism_in
+from wardround.privacy.mechanisms import Mechanism
 from wardround.privacy.phases import Phase, Release
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.small_counts import shown_count, shown_rate
 
-__all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf", "mechanism_in"]
+__all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +66,19 @@ class HospitalPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederationPlan:
-    """The settings and every hospital's part, in name order; num_parameters is the model's."""
+    """The settings and every hospital's part, in name order.
+
+    Attributes:
+        config: all settings.
+        hospitals: those that are there.
+        num_parameters: the model's.
+        drawn_from: names that cohorts are drawn from, sorted: the hospitals', or a roster's.
+    """
 
     config: Config
     hospitals: tuple[HospitalPlan, ...]
     num_parameters: int
+    drawn_from: tuple[str, ...]
 
     @property
     def mechanism(self) -> Mechanism | None:
@@ -79,6 +89,17 @@ class FederationPlan:
     def names(self) -> tuple[str, ...]:
         """The hospitals' names, sorted."""
         return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
+
+    def most_records(self, names: Iterable[str]) -> int:
+        """Return the training records that any of the hospitals has at most; [federation] max-records where it is set.
+
+        Args:
+            names: of hospitals.
+        """
+        if self.config.federation.max_records is not None:
+            return self.config.federation.max_records
+        chosen = set(names)
+        return max((h.profile.num_train for h in self.hospitals if h.profile.hospital_id in chosen), default=1)
 
     def rate_to_show(self, rate: float, num_train: int) -> float | None:
         """Return a hospital's sample rate; None where it is a batch divided by a size that is not shown."""
@@ -154,6 +175,11 @@ class FederationPlan:
         return "patient" if is_patient else "row"
 
     @property
+    def is_measured(self) -> bool:
+        """Whether loss and scores are measured: at simulated hospitals, and never at real sites."""
+        return any(hospital.measures is not None for hospital in self.hospitals)
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """The digest of each hospital's training data; "" of a real site, which does not tell it."""
         return {
@@ -165,12 +191,6 @@ class FederationPlan:
     def target_deltas(self) -> dict[str, float]:
         """Each hospital's delta."""
         return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
-
-
-def mechanism_in(config: Config) -> Mechanism | None:
-    """Return the cell that the settings name; None without privacy."""
-    privacy = config.privacy
-    return None if privacy.placement == "none" else mechanism_of(privacy.unit, privacy.placement)
 
 
 def finite_or_inf(epsilon: float) -> float | str:

@@ -7,13 +7,14 @@ on purpose: the protocol (see `wardround.secagg`).
 
 from collections.abc import Mapping, Sequence
 
-from wardround.identity import settings_digest
+from wardround.identity import agreed_digest
+from wardround.privacy.contributions import largest_weight, payload_of
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 from wardround.secagg import Roster
-from wardround.server.cohorts import draw_drop_stage
+from wardround.server.dropouts import draw_drop_stage
 from wardround.server.margins import update_bound
-from wardround.server.plans import FederationPlan, mechanism_in
+from wardround.server.plans import FederationPlan
 from wardround.server.sums import SecureSum
 
 __all__ = ["secure_sum_for"]
@@ -40,18 +41,17 @@ def secure_sum_for(
         node_of: node ids by hospital.
         silent: simulated hospitals that vanish in the round, each at a stage drawn for it.
     """
-    first, cell = assignments[0], mechanism_in(plan.config)
-    payload = "parameters" if cell is None else {"distributed": "residues", "central": "values"}.get(cell.placement)
+    first = assignments[0]
     num_train = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
     weights = {node_of[a.hospital_id]: schedule_of(plan.config, num_train[a.hospital_id]).weight for a in assignments}
     return SecureSum(
         roster=roster,
         run_id=run_id,
         round_number=first.round_number,
-        payload=payload or "parameters",
+        payload=payload_of(plan.config),
         max_update=update_bound(plan, assignments),
-        max_weight=max(weights.values()),
-        settings_digest=bytes.fromhex(settings_digest(plan.config)),
+        max_weight=largest_weight(plan.config, plan.most_records(a.hospital_id for a in assignments)),
+        settings_digest=agreed_digest(plan.config),
         weights=weights,
         drops={node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent},
         errors_are_drops=real_sites,

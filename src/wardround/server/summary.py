@@ -46,6 +46,7 @@ def build_summary(
         task=str(facts.get("task")),
         # Who fails says why; where that may have been so, it is listed.
         failed=bool(left_out) or num_lost > 0 or closing["status"] == "interrupted",
+        are_sites=not plan.is_measured,
     )
     summary = {
         "dataset": config.federation.dataset,
@@ -74,9 +75,10 @@ def build_summary(
         "patient_overlap": config.privacy.patient_overlap,
         "noise_multiplier": records[-1]["noise_multipliers"],
         "max_grad_norm": records[-1]["max_grad_norm"] if cell else None,
+        "measured": plan.is_measured,
         "loss": last["loss"],
         **scores,
-        "majority_r2" if regression else "majority_accuracy": _mean_over_tests(plan),
+        "majority_r2" if regression else "majority_accuracy": _mean_over_tests(plan) if plan.is_measured else None,
         "seconds": sum(record["round_row"]["seconds"] for record in records),
         "seed": config.federation.seed,
         "strategy": config.aggregation.strategy,

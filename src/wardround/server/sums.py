@@ -127,7 +127,7 @@ def _add_up_securely(
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
     # Of one message: a hospital that is sent something else refuses.
-    terms = secure.terms(sent_digest(wire.arrays_in(messages[0]), wire.told_to_all(messages[0])))
+    terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
     try:
         opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
         asked = [

@@ -1,6 +1,8 @@
 """The rows of rounds.csv and hospitals.csv, made from what was planned, executed and evaluated."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from wardround.privacy.account import Account
@@ -9,6 +11,10 @@ from wardround.server.plans import FederationPlan
 from wardround.small_counts import shown_count
 
 __all__ = ["hospital_rows", "mean_over_tests", "round_row"]
+
+_SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
+    {name: attrgetter(name) for name in ("loss", "accuracy", "auc")}
+)
 
 
 def round_row(
@@ -20,14 +26,16 @@ def round_row(
     evaluations: Mapping[str, Evaluation],
     seconds: float,
 ) -> dict[str, Any]:
-    """Return one row of rounds.csv; scores are means over hospitals weighted by their test records."""
+    """Return one row of rounds.csv; scores are means over hospitals weighted by their test records.
+
+    They are None where nothing is measured.
+    """
+    scores = {name: mean_over_tests(evaluations, score) for name, score in _SCORES.items()}
     return {
         "round": round_number,
         "num_selected": len(assignments),
         "num_completed": len(executions),
-        "loss": mean_over_tests(evaluations, lambda evaluation: evaluation.loss),
-        "accuracy": mean_over_tests(evaluations, lambda evaluation: evaluation.accuracy),
-        "auc": mean_over_tests(evaluations, lambda evaluation: evaluation.auc),
+        **(scores if plan.is_measured else dict.fromkeys(scores)),
         "epsilon_max": account.epsilon_max(),
         "epsilon_total": account.epsilon_total(plan.config.privacy.patient_overlap),
         "seconds": round(seconds, 4),

@@ -93,10 +93,11 @@ class SecAggPlus(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return the wrapped strategy's messages to those hospitals that have exchanged keys and shares."""
-        self._grid, self._opened, self._before = grid, None, wire.arrays_of(arrays)
+        self._grid, self._opened = grid, None
         messages = list(self._strategy.configure_train(server_round, arrays, config, grid))
         if not messages:
             return []
+        self._before = wire.arrays_of(wire.one_array_record(messages[0].content)[1])
         terms = Terms(
             federation=self._roster.federation,
             run_id=self._run_id,
@@ -107,7 +108,7 @@ class SecAggPlus(Strategy):
             max_update=self._max_update,
             max_weight=self._max_weight,
             # Of one message: a hospital that is sent something else refuses.
-            model_digest=sent_digest(self._before, wire.told_to_all(messages[0])),
+            model_digest=sent_digest(wire.told_to_all(messages[0])),
             settings_digest=self._settings_digest,
         )
         try:

@@ -1,15 +1,16 @@
-"""Who is drawn for a round and who will not answer: by name, from seeded streams, the same whatever happened before.
+"""Who is drawn for a round: by name, from a seeded stream, the same whatever happened before.
 
-What is left out on purpose: who is still within the budget (see `loop`).
+Server and hospital both draw, so that a hospital can refuse a round that it was not drawn for. Real sites are drawn
+from the names of their roster, whoever of them is there. What is left out on purpose: who will not answer in a
+simulation (see `server.dropouts`), and who is still within the budget (see `server.budget`).
 """
 
 from collections.abc import Sequence
 
 from wardround.config import Config
-from wardround.secagg.records import STAGES
 from wardround.streams import SetUp, stream
 
-__all__ = ["cohort_size", "draw_cohort", "draw_drop_stage", "draw_dropouts", "rounds_joined"]
+__all__ = ["cohort_size", "draw_cohort", "rounds_joined"]
 
 
 def cohort_size(num_hospitals: int, fraction_train: float) -> int:
@@ -36,19 +37,3 @@ def rounds_joined(config: Config, names: Sequence[str], *, first_round: int = 1)
         for name in draw_cohort(config, names, round_number):
             joined[name] += 1
     return joined
-
-
-def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> frozenset[str]:
-    """Return the hospitals of the cohort that will not answer in this round (simulation)."""
-    rate = config.simulation.dropout_rate
-    seed = config.federation.seed
-    return frozenset(
-        name for name in cohort if rate and stream(seed, SetUp.DROPOUT, round_number, name).random() < rate
-    )
-
-
-def draw_drop_stage(config: Config, name: str, round_number: int) -> str:
-    """Return the stage of secure aggregation at which a hospital that drops out of a round does so (simulation)."""
-    generator = stream(config.federation.seed, SetUp.DROPOUT, round_number, name)
-    generator.random()  # whether it drops out at all: see `draw_dropouts`
-    return STAGES[int(generator.integers(len(STAGES)))]

@@ -1,0 +1,66 @@
+"""What the settings of a federation of real sites must be; the server and every site check them alike.
+
+What is left out on purpose: a site's own file (see `clients.site_file`), and whether server and sites have the same
+settings (see `identity.agreed_digest`).
+"""
+
+from collections.abc import Iterator
+
+from wardround.config.sections import Config
+from wardround.errors import ConfigError
+
+__all__ = ["check_agreement"]
+
+
+def check_agreement(config: Config) -> None:
+    """Refuse settings that real sites can't have.
+
+    Raises:
+        ConfigError: the first setting that they can't have, why, and what to set instead.
+    """
+    for message in _refused(config):
+        raise ConfigError(message)
+
+
+def _refused(config: Config) -> Iterator[str]:
+    federation, aggregation = config.federation, config.aggregation
+    if aggregation.protocol != "secagg+":
+        yield (
+            f'protocol = "{aggregation.protocol}" would show a real site\'s update to the server ([aggregation] '
+            'protocol): set "secagg+"'
+        )
+    if federation.dataset != "csv" or federation.schema is None:
+        yield (
+            f'dataset = "{federation.dataset}" must be "csv" with a [federation.schema] for real sites ([federation] '
+            "dataset): state the columns, levels and public ranges that every site's table has"
+        )
+    if federation.max_records is None:
+        yield (
+            "max-records is missing, and real sites need it ([federation] max-records): set the most training records "
+            "that any of them has; it is public, and bounds what each sends"
+        )
+    if federation.hospital_column is not None:
+        yield (
+            f'hospital-column = "{federation.hospital_column}" has no meaning where every site has a table of its own '
+            "([federation] hospital-column): remove it"
+        )
+    if federation.class_weights is not None:
+        yield (
+            "class-weights leaves rows out by their class, which a real site's number of records would tell "
+            "([federation] class-weights): remove it"
+        )
+    if federation.partition not in (None, "natural"):
+        yield (
+            f'partition = "{federation.partition}" is of simulated hospitals ([federation] partition): remove it, or '
+            'set "natural"'
+        )
+    if not isinstance(config.privacy.target_delta, float):
+        yield (
+            "target-delta must be one number for real sites, at which each of them bounds what it spends ([privacy] "
+            "target-delta): set the smallest"
+        )
+    if config.simulation.dropout_rate:
+        yield (
+            f"dropout-rate = {config.simulation.dropout_rate} is of simulated hospitals ([simulation] dropout-rate): "
+            "remove it"
+        )

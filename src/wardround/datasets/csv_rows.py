@@ -1,0 +1,71 @@
+"""The rows of a CSV file as texts, taken line by line, so that no file can ask for more memory than a line's.
+
+A line has at most 1,048,576 characters, a cell 131,072 (as the standard library has it), and a file 10,000,000 lines.
+What is left out on purpose: what the cells mean.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from wardround.errors import DataError
+
+__all__ = ["open_rows"]
+
+_SEPARATORS = ",;\t"
+_LONGEST_LINE, _MOST_LINES = 2**20, 10_000_000
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """Open a file and give its rows: the number of each one's last line, and its cells without blanks around them.
+
+    Empty lines are no rows. Separators are comma, semicolon or tab, whichever the first line has most of.
+
+    Args:
+        path: UTF-8 text, packed by gzip where it ends in ".gz".
+
+    Raises:
+        DataError: in opening or while rows are taken: the file can't be read, is no such text, or is too large.
+    """
+    try:
+        with _opened(path) as file:
+            yield _rows(file, path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8") from None
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
+
+
+def _opened(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _rows(file: IO[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each row's last line and its cells without blanks around them; empty lines are no rows."""
+    lines = _lines(file, path)
+    header = next(lines, "")
+    separator = max(_SEPARATORS, key=header.count)
+    reader = csv.reader(chain([header], lines), delimiter=separator, strict=True, skipinitialspace=True)
+    for cells in reader:
+        if cells:
+            yield reader.line_num, [cell.strip() for cell in cells]
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[str]:
+    for number in range(1, _MOST_LINES + 2):
+        line = file.readline(_LONGEST_LINE + 1)
+        if not line:
+            return
+        if len(line) > _LONGEST_LINE:
+            raise DataError(f"{path}, line {number} has more than {_LONGEST_LINE:,} characters: check what file it is")
+        yield line
+    raise DataError(f"{path} has more than {_MOST_LINES:,} lines: no site's table is read beyond them")

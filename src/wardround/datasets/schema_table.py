@@ -1,0 +1,259 @@
+"""A table read by its schema, every cell as text first, so that nothing is guessed and nothing learned from it.
+
+A cell that does not fit is refused by its column and the line of the file; what it holds is not repeated. Columns
+that the schema does not name are not read. A hospital's or patient's name has at most 200 characters, and a table
+makes at most 2^30 values of features (4 GiB). What is left out on purpose: rows are never dropped, and empty cells
+never filled from other rows.
+"""
+
+import math
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.config import Column, FederationConfig, Schema
+from wardround.datasets.csv_columns import plain_hospital_ids
+from wardround.datasets.csv_rows import open_rows
+from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.errors import ConfigError, DataError
+from wardround.limits import did_you_mean
+from wardround.small_counts import shown_count
+
+__all__ = ["SchemaTable", "load_schema_table", "read_schema_table"]
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_LONGEST_NAME, _MOST_VALUES = 200, 2**30
+_MOST_NAMES, _MOST_COMPARED, _LONGEST_HINT = 10, 1_000, 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SchemaTable:
+    """A table that fits its schema.
+
+    Attributes:
+        dataset: its rows; features, classes and scales are the schema's.
+        cells: float64 (n, columns of the schema), the number or the index of the level that each cell holds, nan where
+            it is empty.
+    """
+
+    dataset: Dataset
+    cells: NDArray[np.float64]
+
+
+def load_schema_table(config: FederationConfig) -> Dataset:
+    """Return the rows of the file at `config.path`, which must fit `config.schema`.
+
+    Args:
+        config: schema, path, target, hospital_column and patient_column are used.
+
+    Raises:
+        ConfigError: no schema or path is set, or there is no such file.
+        DataError: the file can't be read, or does not fit the schema: the column is named.
+    """
+    if config.path is None:
+        raise ConfigError('a simulation with dataset = "csv" needs [federation] path: add path = "..."')
+    path = Path(config.path).expanduser()
+    return read_schema_table(path, config, config.hospital_column, place="[federation] path").dataset
+
+
+def read_schema_table(path: Path, config: FederationConfig, hospital_column: str | None, *, place: str) -> SchemaTable:
+    """Return the rows of a file that must fit `config.schema`.
+
+    Args:
+        path: CSV in UTF-8, packed by gzip where it ends in ".gz"; comma, semicolon or tab between cells.
+        config: schema, target and patient_column are used.
+        hospital_column: names each row's hospital; None where all rows are of one.
+        place: the setting that names the path, for messages.
+
+    Raises:
+        ConfigError: no schema is set, or there is no such file.
+        DataError: the file can't be read, or does not fit the schema: the column is named.
+    """
+    schema, target = config.schema, config.target
+    if schema is None or target is None:
+        raise ConfigError("a table is read by [federation.schema] and [federation] target: add both")
+    if not path.is_file():
+        raise ConfigError(f"no file {path}: check {place}")
+    names = {"hospital-column": hospital_column, "patient-column": config.patient_column}
+    identifiers = {key: name for key, name in names.items() if name is not None}
+    if len(set(identifiers.values())) < len(identifiers):
+        raise ConfigError(f"hospital-column and patient-column are both {hospital_column!r}: name two columns")
+    with open_rows(path) as rows:
+        cells, texts, unread = _read(rows, path, schema, target, identifiers)
+    column = schema.column(target)
+    values = cells[:, schema.columns.index(column)]
+    patients, patient_notes = _patients(texts.get("patient-column"))
+    hospitals = texts.get("hospital-column")
+    dataset = Dataset(
+        name="csv",
+        task=schema.task(target),
+        features=_features(schema, target, cells),
+        labels=values.astype(np.int64)
+        if schema.task(target) == CLASSIFICATION
+        else _scaled(column, values).astype(np.float32),
+        class_names=schema.class_names(target),
+        feature_names=schema.feature_names(target),
+        hospitals=None if hospitals is None else _hospitals(hospitals, path),
+        patients=patients,
+        notes=(f"source: {path.name}", *_notes(schema, column, unread), *patient_notes),
+    )
+    return SchemaTable(dataset=dataset, cells=cells)
+
+
+def _read(
+    rows: Iterator[tuple[int, list[str]]],
+    path: Path,
+    schema: Schema,
+    target: str,
+    identifiers: Mapping[str, str],
+) -> tuple[NDArray[np.float64], dict[str, list[str]], list[str]]:
+    """Return cells as numbers (n, columns), the texts of identifiers by key, and the names of columns not read."""
+    header = [" ".join(name.split()) for name in next(rows, (0, list[str]()))[1]]
+    wanted = {column.name: f"[federation.schema] {column.name}" for column in schema.columns}
+    wanted |= {name: f"[federation] {key}" for key, name in identifiers.items()}
+    _check_header(header, wanted, path)
+    place_of = {name: place for place, name in enumerate(header)}
+    columns = [(column, place_of[column.name], _reader_of(column)) for column in schema.columns]
+    places = {key: place_of[name] for key, name in identifiers.items()}
+    cells, texts = array("d"), {key: list[str]() for key in identifiers}
+    width = max(len(columns), *schema.input_shape(target))
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        if len(row) != len(header):
+            raise DataError(
+                f"{where} has {len(row)} cells and the header {len(header)} names: quote cells with separators"
+            )
+        if (len(cells) // len(columns) + 1) * width > _MOST_VALUES:
+            raise DataError(f"{where}: the table makes more than 2^30 values of features: name fewer columns or levels")
+        for column, place, read in columns:
+            if (value := read(row[place])) is None:
+                raise DataError(f"{where}: {_misfit(column, row[place])}")
+            cells.append(value)
+        for key, place in places.items():
+            texts[key].append(_identifier(row[place], key, header[place], where))
+    if not cells:
+        raise DataError(f"{path} has a header but no row: it needs one line per record")
+    return np.frombuffer(cells).reshape(-1, len(columns)), texts, [name for name in header if name not in wanted]
+
+
+def _check_header(header: Sequence[str], wanted: Mapping[str, str], path: Path) -> None:
+    if not header:
+        raise DataError(f"{path} is empty: it needs a header line and one line per record")
+    number_of = Counter(header)
+    for name, place in wanted.items():
+        if name not in number_of:
+            known = [other for other in header[:_MOST_COMPARED] if other]
+            alike = [other for other in known if other.casefold() == name.casefold()]
+            near = f": did you mean {alike[0]}?" if alike else did_you_mean(name, known)
+            raise DataError(f"{path} needs a column {name!r}, spelled so ({place}){near[:_LONGEST_HINT]}")
+    if twice := [name for name, number in number_of.items() if name and number > 1]:
+        raise DataError(f"{path} names column {twice[0]!r} twice: give every column a name of its own")
+
+
+def _reader_of(column: Column) -> Callable[[str], float | None]:
+    """Return what makes a number of a cell: nan where it may be empty and is, None where it does not fit."""
+    empty = math.nan if column.missing else None
+    if column.range is None:
+        codes = {level: float(code) for code, level in enumerate(column.levels or ())}
+        return lambda text: codes.get(text) if text else empty
+    low, high = column.range
+
+    def number(text: str) -> float | None:
+        if not text:
+            return empty
+        value = float(text) + 0.0 if _NUMBER.fullmatch(text) else math.nan  # -0.0 is 0.0
+        return value if low <= value <= high else None
+
+    return number
+
+
+def _misfit(column: Column, text: str) -> str:
+    """Return why a cell does not fit, without what it holds: a column that slipped may hold a name."""
+    name, next_step = column.name, "correct the cell, or agree on another schema ([federation.schema])"
+    if not text:
+        return f"{name} is empty, which it may not be: fill the cell, or agree on missing = true ([federation.schema])"
+    if column.range is None:
+        levels = column.levels or ()
+        alike = [level for level in levels if level.casefold() == text.casefold()]
+        shown = ", ".join(levels[:_MOST_NAMES]) + (", ..." if len(levels) > _MOST_NAMES else "")
+        hint = f" (it differs from {alike[0]!r} by capitals alone)" if alike else ""
+        return f"{name} holds a text that is none of its levels{hint}; they are {shown}: {next_step}"
+    if not _NUMBER.fullmatch(text):
+        return (
+            f"{name} holds something that is no number: write digits with a decimal point and nothing else, or leave "
+            "the cell empty where the schema says missing = true"
+        )
+    unit = f" {column.unit}" if column.unit else ""
+    return f"{name} is outside its range, {column.range[0]:g} to {column.range[1]:g}{unit}: {next_step}"
+
+
+def _identifier(text: str, key: str, name: str, where: str) -> str:
+    if key == "hospital-column" and not text:
+        raise DataError(f"{where}: {name} names no hospital: fill the cell ([federation] hospital-column)")
+    if len(text) > _LONGEST_NAME:
+        raise DataError(
+            f"{where}: {name} has more than {_LONGEST_NAME} characters, which is no name ([federation] {key})"
+        )
+    return text
+
+
+def _hospitals(texts: list[str], path: Path) -> NDArray[np.str_]:
+    are_numbers = all(text.isascii() and text.isdigit() for text in set(texts))
+    return plain_hospital_ids(texts, path, are_numbers=are_numbers)
+
+
+def _patients(texts: list[str] | None) -> tuple[NDArray[np.str_] | None, list[str]]:
+    """Return a patient per row, and sentences; a row that names none is a patient of its own."""
+    if texts is None:
+        return None, []
+    notes = ["training and test rows are disjoint by patient"]
+    if nameless := texts.count(""):
+        notes.append(f"{shown_count(nameless)} rows name no patient: each counts as a patient of its own")
+    names = [f"id {text}" if text else f"row {number}" for number, text in enumerate(texts)]
+    return np.array(names, dtype=np.str_), notes
+
+
+def _features(schema: Schema, target: str, cells: NDArray[np.float64]) -> NDArray[np.float32]:
+    features = np.zeros((len(cells), *schema.input_shape(target)), dtype=np.float32)
+    place = 0
+    for number, column in enumerate(schema.columns):
+        if column.name == target:
+            continue
+        values = cells[:, number]
+        if column.levels is None:
+            scaled = _scaled(column, values)
+            features[:, place] = np.where(np.isnan(scaled), 0.0, scaled)
+        else:
+            for code in range(len(column.levels)):
+                features[:, place + code] = values == code
+        place += len(column.feature_names)
+        if column.missing:
+            features[:, place - 1] = np.isnan(values)
+    return features
+
+
+def _scaled(column: Column, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = column.range or (0.0, 1.0)
+    return (values - low) / (high - low) * 2.0 - 1.0
+
+
+def _notes(schema: Schema, target: Column, unread: Sequence[str]) -> list[str]:
+    notes = [
+        "normalisation: numbers are scaled from the range of the schema to [-1, 1]; the schema is public, and nothing "
+        "of a row is used for another"
+    ]
+    if target.range is not None:
+        notes.append(f"the target {target.name} is scaled to [-1, 1] in the same way, and so are its losses")
+    if any(column.missing for column in schema.columns):
+        notes.append("an empty cell becomes 0 in its column's features, and a feature of its own says so")
+    if named := [name[:_LONGEST_NAME] for name in unread if name]:
+        shown = ", ".join(map(repr, named[:_MOST_NAMES]))
+        more = f" and {len(named) - _MOST_NAMES} more" if len(named) > _MOST_NAMES else ""
+        notes.append(f"columns that the schema does not name, which were not read: {shown}{more}")
+    return notes
