@@ -30,7 +30,7 @@ LAYERS = [
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
-    "flwr": ("wire", "strategies", "clients.app", "clients.secagg", "server", "simulations"),
+    "flwr": ("wire", "strategies", "clients.app", "clients.secagg", "clients.site_app", "server", "simulations"),
     "opacus": ("clients.gradients",),
     "ray": ("simulations",),
 }

@@ -27,6 +27,8 @@ __all__ = [
     "PROFILE",
     "PROXIMAL_MU",
     "SECAGG",
+    "SETTINGS",
+    "SETTINGS_DIGEST",
     "SUM_OF_WEIGHTS",
     "SUM_RESIDUES",
     "SUM_WEIGHT",
@@ -47,6 +49,7 @@ __all__ = [
     "read_profile_measures",
     "read_record",
     "read_training_measures",
+    "profile_query",
     "profile_reply",
     "record_values",
     "simulated_execution_reply",
@@ -63,6 +66,8 @@ ASSIGNMENT = "assignment"
 PROFILE = "profile"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
+SETTINGS, SETTINGS_DIGEST = "settings", "settings-digest"
+"""What the server of real sites says of its settings when it asks who they are."""
 SUM_WEIGHT = "sum-weight"
 SUM_RESIDUES = "sum-residues"
 SUM_OF_WEIGHTS = "sum-of-weights"
@@ -228,6 +233,18 @@ def _told(record: Any, own: frozenset[str]) -> Iterator[Any]:
     else:
         kind = "config" if isinstance(record, ConfigRecord) else "metrics"
         yield from (kind, tuple((key, value) for key, value in record.items() if key not in own))
+
+
+def profile_query(node_id: int, settings: str = "", digest: bytes = b"") -> Message:
+    """Return the question who a node is.
+
+    Args:
+        node_id: whom it goes to.
+        settings: of the server of real sites (`identity.agreed_text`), so that a site can name what differs in its log.
+        digest: of them (`identity.agreed_digest`), which a site holds its own to.
+    """
+    told = ConfigRecord({SETTINGS: settings, SETTINGS_DIGEST: digest})
+    return Message(RecordDict({CONFIG: told}), dst_node_id=node_id, message_type="query.profile")
 
 
 def profile_reply(profile: HospitalProfile, message: Message) -> Message:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from small_runs import small_config
 
-from wardround.clients.app import build_trainer
+from wardround.clients.trainers import build_trainer
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.datasets import Federation, HospitalData
 from wardround.rounds import Assignment

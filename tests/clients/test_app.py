@@ -1,33 +1,26 @@
 """The ClientApp around training: who a hospital is, what it sends, what it refuses."""
 
-import copy
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from scipy.stats import kstest
 from small_runs import small_config
 
 from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.clients.secagg import SecAggMod
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
-from wardround.secagg import Roster, new_site_key, write_roster
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
-from wardround.streams import Draw, SeededSource, SystemKey
 
 _CONFIG = small_config()
 _FEDERATION = load_federation(_CONFIG.federation)
-_SECURE = {"protocol": "secure-sum", "min-survivors": 2}
 
 
 def asking(config: Config = _CONFIG, **node_config: str) -> Callable[..., Message]:
@@ -142,7 +135,7 @@ def test_the_proximal_pull_arrives(arrays: dict[str, Any]) -> None:
         ("train", {"assignment": _assignment(max_grad_norm=1e-9)}, "max_grad_norm = 1e-09"),
         ("train", {"assignment": _assignment(max_grad_norm=None)}, "max_grad_norm = None"),
         ("train", {"assignment": _assignment(placement="central")}, "placement = central"),
-        ("train", {"assignment": _assignment(noise_multiplier=0.99)}, "noise_multiplier must be >= 1.0 and finite"),
+        ("train", {"assignment": _assignment(noise_multiplier=0.99)}, "noise_multiplier must be >= 1.0 and <= 1e+07"),
         ("train", {"assignment": _assignment(noise_multiplier=math.inf)}, "noise-multiplier = inf must be finite"),
         ("train", {"assignment": _assignment(attempt=0)}, "attempt must be >= 1, not 0"),
         ("train", {"assignment": _assignment(1)}, "hospital-02"),
@@ -160,75 +153,3 @@ def test_noise_cannot_be_left_out_where_epsilon_is_the_target(arrays: dict[str, 
     ask = asking(small_config(privacy={"noise-multiplier": None, "target-epsilon": 2.0}))
     reply = ask("train", 1, arrays, _assignment(noise_multiplier=0.0))
     assert "noise_multiplier must be > 0 with a target epsilon" in reply.error.reason
-
-
-@pytest.fixture
-def real_site(tmp_path: Path) -> dict[str, str]:
-    """Node config of a site with a key and a roster."""
-    names = [hospital.hospital_id for hospital in _FEDERATION.hospitals]
-    keys = {name: new_site_key(tmp_path / f"{name}.key") for name in names}
-    write_roster(tmp_path / "roster.json", Roster(federation="three", verify_keys=keys, min_survivors=2))
-    paths = {"site-key": str(tmp_path / f"{names[0]}.key"), "roster": str(tmp_path / "roster.json")}
-    return {"hospital": names[0], **paths}
-
-
-def test_a_site_with_a_key_sends_nothing_unmasked(arrays: dict[str, Any], real_site: dict[str, str]) -> None:
-    reply = asking(**real_site)("train", 1, arrays, _assignment())
-    assert 'protocol = "plain" would send this site\'s update unmasked' in reply.error.reason
-
-
-@pytest.mark.parametrize("noise_multipliers", [(40.0, 40.0), (40.0, 80.0)])
-def test_runs_in_one_process_of_a_site_share_no_noise(
-    noise_multipliers: tuple[float, float], real_site: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wardround.clients.app._check_site", lambda *given: None)
-    config = small_config(model={"name": "mlp"}, training={"local-steps": 1, "sample-rate": 1.0})
-    model, _ = build_model(config.model, input_shape=(30,), num_outputs=2, seed=1)
-    num_train = _FEDERATION.hospitals[0].num_records
-    full = {"sample_rate": 1.0, "expected_batch_size": float(num_train), "num_steps": 1}
-
-    def difference(ask: Callable[..., Message], *noises: float) -> Any:
-        replies = [ask("train", 1, parameters_of(model), _assignment(noise_multiplier=z, **full)) for z in noises]
-        one, other = (wire.arrays_in(reply) for reply in replies)
-        return np.concatenate([(one[name] - other[name]).reshape(-1) for name in one])
-
-    # All is the same, the round and the run included: two runs of a server that picks them so.
-    stddev = 0.5 / num_train * math.hypot(*noise_multipliers)
-    values = difference(asking(config, **real_site), *noise_multipliers)
-    assert kstest(values / stddev, "norm").pvalue > 1e-6
-    for wrong in (2 / 3, 3 / 2):
-        assert kstest(values / (stddev * wrong), "norm").pvalue < 1e-8
-    # Simulated hospitals repeat themselves, and only themselves.
-    same = difference(asking(config), *noise_multipliers)
-    assert (np.abs(same).max() == 0) == (len(set(noise_multipliers)) == 1)
-
-
-def test_a_sites_batches_and_rounding_are_its_own_too(
-    arrays: dict[str, Any], real_site: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wardround.clients.app._check_site", lambda *given: None)
-    drawn: dict[Draw, set[float]] = {draw: set() for draw in Draw}
-    real = SystemKey.generator
-
-    def watching(self: SystemKey, draw: Draw) -> np.random.Generator:
-        generator = real(self, draw)
-        drawn[draw].add(float(copy.deepcopy(generator).random()))
-        return generator
-
-    monkeypatch.setattr(SystemKey, "generator", watching)
-    monkeypatch.setattr(SeededSource, "key", None)
-    config = small_config(privacy={"unit": "hospital", "placement": "distributed"}, aggregation=_SECURE)
-    shares = {"scaled_norm": 1000.0, "num_shares": 2, "dimension": 62, "contribution": 1.0}
-    asked = _assignment(unit="hospital", placement="distributed", sensitivity=1.0, **shares)
-    for _ in range(3):
-        assert not asking(config, **real_site)("train", 1, arrays, asked).has_error()
-    assert {draw: len(values) for draw, values in drawn.items()} == dict.fromkeys(Draw, 3)
-
-
-def test_a_site_counts_on_as_many_honest_ones_as_its_roster(
-    arrays: dict[str, Any], real_site: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SecAggMod, "__call__", lambda self, message, context, call_next: call_next(message, context))
-    config = small_config(aggregation={"protocol": "secagg+", "min-survivors": 3})
-    reply = asking(config, **real_site)("train", 1, arrays, _assignment())
-    assert "min-survivors - max-colluding = 3 must be the roster's 2" in reply.error.reason

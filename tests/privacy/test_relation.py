@@ -12,8 +12,9 @@ from scipy import stats
 from small_runs import small_config
 
 from wardround import wire
-from wardround.clients.app import build_trainer, make_client_app
+from wardround.clients.app import make_client_app
 from wardround.clients.profiles import hospital_profile
+from wardround.clients.trainers import build_trainer
 from wardround.clients.training import HospitalTensors
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData

@@ -1,85 +1,140 @@
 """What a hospital refuses to do: anything but what its own settings say.
 
 A server that clipped or sampled one hospital otherwise than the rest could tell its update from their sum; one that
-asked for less noise would get less than was charged. What is left out on purpose: refusing a model.
+asked for less noise would get less than was charged. So the whole assignment is computed from the hospital's own
+settings and public numbers, and each field of the server's is compared with it. What is left out on purpose: what a
+real site has spent (see `site_rounds`), and refusing a model.
 """
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, fields
 
+from wardround.cohorts import cohort_size, draw_cohort
 from wardround.config import Config
-from wardround.errors import ProtocolError
-from wardround.privacy.mechanisms import mechanism_of
+from wardround.errors import ConfigError, Refusal
+from wardround.limits import LARGEST_CLIP, SMALLEST_CLIP
+from wardround.privacy.contributions import assignment_for, mechanism_in, most_contributions, release_of
+from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 
-__all__ = ["check_assignment"]
+__all__ = ["Part", "check_assignment"]
+
+_LARGEST_NOISE = 1e7
 
 
-def check_assignment(assignment: Assignment, config: Config, hospital_id: str, num_train: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A hospital's part in the rounds, as it computes it for itself.
+
+    Attributes:
+        config: its own settings.
+        hospital_id: who it is.
+        num_train: its training records (>= 1).
+        names: that cohorts are drawn from: of its roster, or of all simulated hospitals.
+        num_parameters: of its own model (>= 1).
+        num_records: training records of all hospitals, where [federation] max-records does not bound them.
+    """
+
+    config: Config
+    hospital_id: str
+    num_train: int
+    names: tuple[str, ...]
+    num_parameters: int
+    num_records: int = 0
+
+    @property
+    def release(self) -> Release:
+        """What it releases in a billed step."""
+        config, cell = self.config, mechanism_in(self.config)
+        return release_of(
+            cell,
+            sample_rate=schedule_of(config, self.num_train).sample_rate,
+            dimension=self.num_parameters + int(config.privacy.adaptive_clipping),
+            num_shares=config.aggregation.honest_survivors,
+            most_contributions=most_contributions(cell, config, len(self.names), self.num_records),
+            most_replies=cohort_size(len(self.names), config.training.fraction_train),
+        )
+
+    def takes_part_in(self, round_number: int) -> bool:
+        """Return whether there is such a round, and the hospital is drawn for it."""
+        is_planned = 1 <= round_number <= self.config.training.num_rounds
+        return is_planned and self.hospital_id in draw_cohort(self.config, self.names, round_number)
+
+
+def check_assignment(assignment: Assignment, part: Part) -> None:
     """Refuse another hospital's assignment, which would draw that one's noise, and one that is not as the settings say.
 
     Args:
         assignment: from the server.
-        config: the hospital's own settings.
-        hospital_id: who it is.
-        num_train: its training records.
+        part: what the hospital knows by itself.
 
     Raises:
-        ProtocolError: naming the value that is wrong.
+        Refusal: naming the value that is wrong.
     """
-    if assignment.hospital_id != hospital_id:
-        raise ProtocolError(f"the assignment is hospital {assignment.hospital_id}'s, and this is {hospital_id}")
-    for name, value in _wanted(assignment, config, num_train).items():
-        asked = getattr(assignment, name)
-        if not (math.isclose(asked, value) if isinstance(asked, float) and value is not None else asked == value):
-            raise ProtocolError(
-                f"the assignment's {name} = {asked}, and this hospital's settings say {value}: nothing was trained"
-            )
-    for rule in _broken_rules(assignment, config):
+    if assignment.hospital_id != part.hospital_id:
+        raise Refusal(f"the assignment is hospital {assignment.hospital_id}'s, and this is {part.hospital_id}")
+    for rule in _broken_rules(assignment, part):
         name = rule.split(" ", 1)[0]
-        raise ProtocolError(f"the assignment's {rule}, not {getattr(assignment, name)}: nothing was trained")
+        raise Refusal(f"the assignment's {rule}, not {getattr(assignment, name)}: nothing was trained")
+    own = _own_assignment(assignment, part)
+    for item in fields(Assignment):
+        asked, value = getattr(assignment, item.name), getattr(own, item.name)
+        if item.name == "sensitivity" and asked is None:
+            asked = assignment.max_grad_norm
+        if not _same(asked, value):
+            raise Refusal(
+                f"the assignment's {item.name} = {asked}, and this hospital's settings say {value}: nothing was trained"
+            )
 
 
-def _wanted(assignment: Assignment, config: Config, num_train: int) -> dict[str, Any]:
-    """Return the values that the settings fix."""
-    schedule, privacy = schedule_of(config, num_train), config.privacy
-    wanted: dict[str, Any] = {
-        "sample_rate": schedule.sample_rate,
-        "expected_batch_size": schedule.expected_batch_size,
-        "num_steps": schedule.num_steps,
-    }
-    if privacy.placement == "none":
-        return wanted | {"max_grad_norm": None, "noise_multiplier": 0.0}
-    cell = mechanism_of(privacy.unit, privacy.placement)
-    clip = privacy.max_grad_norm
-    wanted |= {"unit": privacy.unit, "placement": privacy.placement, "adaptive_clipping": privacy.adaptive_clipping}
-    if privacy.adaptive_clipping and assignment.max_grad_norm is not None:
-        clip = assignment.max_grad_norm  # it follows the quantile; the noise follows it
-    wanted["max_grad_norm"] = clip
-    sensitivity = cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
-    if assignment.sensitivity is not None or sensitivity != clip:
-        wanted["sensitivity"] = sensitivity
-    if privacy.placement == "distributed":
-        wanted["num_shares"] = config.aggregation.honest_survivors
-    return wanted
+def _own_assignment(asked: Assignment, part: Part) -> Assignment:
+    """Return the assignment that the hospital's own settings make, where the server decides some of the noise alone."""
+    config, most_records = part.config, part.config.federation.max_records
+    try:
+        return assignment_for(
+            config,
+            part.release,
+            hospital_id=part.hospital_id,
+            num_train=part.num_train,
+            round_number=asked.round_number,
+            noise_multiplier=asked.noise_multiplier if config.privacy.placement != "none" else 0.0,
+            weight=asked.weight,
+            # Without max-records it hangs on the sizes of the others in the round.
+            contribution=asked.contribution if most_records is None else part.num_train / most_records,
+            # It follows the quantile, and the noise follows it.
+            max_grad_norm=asked.max_grad_norm if config.privacy.adaptive_clipping else None,
+            attempt=asked.attempt,
+        )
+    except ConfigError as error:
+        raise Refusal(f"the assignment can't be carried out: {error}") from None
 
 
-def _broken_rules(assignment: Assignment, config: Config) -> Iterator[str]:
-    privacy, clip = config.privacy, assignment.max_grad_norm
+def _broken_rules(assignment: Assignment, part: Part) -> Iterator[str]:
+    privacy = part.config.privacy
+    if not part.takes_part_in(assignment.round_number):
+        yield (
+            f"round_number must be one of 1 to {part.config.training.num_rounds} that {part.hospital_id} is drawn for"
+        )
     if assignment.attempt < 1:
         yield "attempt must be >= 1"
-    if clip is not None and not 0 < clip < math.inf:
-        yield "max_grad_norm must be > 0 and finite"
+    if not 0 < assignment.weight <= 1:
+        yield "weight must be in (0, 1]"
+    if not 0 < assignment.contribution <= 1:
+        yield "contribution must be in (0, 1]"
     # Re-planning at the budget raises the noise; a target epsilon sets one for each hospital.
     least = privacy.noise_multiplier or 0.0
-    if not least <= assignment.noise_multiplier < math.inf:
-        yield f"noise_multiplier must be >= {least} and finite"
-    if privacy.placement != "none" and privacy.target_epsilon is not None and assignment.noise_multiplier == 0:
+    if not least <= assignment.noise_multiplier <= _LARGEST_NOISE:
+        yield f"noise_multiplier must be >= {least} and <= {_LARGEST_NOISE:g}"
+    if privacy.target_epsilon is not None and assignment.noise_multiplier == 0:
         yield "noise_multiplier must be > 0 with a target epsilon"
-    if privacy.placement == "distributed":
-        if not 0 < assignment.contribution <= 1:
-            yield "contribution must be in (0, 1]"
-        if not assignment.scaled_norm > 0:
-            yield "scaled_norm must be > 0"
+    clip = assignment.max_grad_norm
+    if privacy.adaptive_clipping and not (clip is not None and SMALLEST_CLIP <= clip <= LARGEST_CLIP):
+        yield f"max_grad_norm must be >= {SMALLEST_CLIP:g} and <= {LARGEST_CLIP:g}"
+
+
+def _same(asked: object, own: object) -> bool:
+    if isinstance(asked, float) and isinstance(own, float):
+        return math.isclose(asked, own, rel_tol=1e-9)
+    return asked == own

@@ -24,10 +24,10 @@ from wardround.secagg import Site, Terms, hospital, read_site, sent_digest, stat
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
-from wardround.secagg.quantisation import flattened, quantiser_for, split_like
+from wardround.secagg.quantisation import flattened, quantiser_for, saturated, split_like
 from wardround.secagg.records import ConfirmRequest, MaskRequest, ShareRequest, UnmaskRequest
 
-__all__ = ["CheckTerms", "SecAggMod", "agreed_terms", "site_from_context", "weight_in_metrics"]
+__all__ = ["CheckTerms", "SecAggMod", "agreed_terms", "site_from_context", "terms_in", "weight_in_metrics"]
 
 _log = logging.getLogger(__name__)
 _MEMORY, _TERMS, _ROUNDS = "secagg-memory", "secagg-terms", "secagg-rounds"
@@ -100,6 +100,17 @@ def agreed_terms(*, max_update: float, max_weight: float, settings: bytes = b"")
     return check_terms
 
 
+def terms_in(context: Context) -> Terms:
+    """Return the terms of the round that a hospital is in, for its app while it trains.
+
+    Raises:
+        Refusal: it has advertised no keys.
+    """
+    if _TERMS not in context.state:
+        raise Refusal("there is no round under way: ask this hospital to advertise keys first")
+    return wire.read_record(Terms, _values(context, _TERMS))
+
+
 class SecAggMod:
     """A Flower mod that answers the protocol's stages and masks what training returns; other messages pass."""
 
@@ -150,7 +161,7 @@ class SecAggMod:
             return _advertised(site, terms, message, context)
         if _MEMORY not in context.state:
             raise Refusal(f"{site.name} has no part in a round: ask it to advertise keys first")
-        terms = wire.read_record(Terms, _values(context, _TERMS))
+        terms = terms_in(context)
         memory = wire.read_record(Memory, _values(context, _MEMORY))
         if stage == "mask":
             return self._masked(site, terms, memory, request, message, context, call_next)
@@ -187,7 +198,7 @@ class SecAggMod:
         sent.pop(wire.SUM_OF_WEIGHTS, None)
         message.content = content
         reply = _trained(site, message, context, call_next)
-        vector, like = _vector(terms, len(memory.names), sent, reply, self._weight_of(message, reply))
+        vector, like = _vector(site, terms, len(memory.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
         vector.flags.writeable = False  # so that nobody has to copy it before it is sent
         metrics = {
@@ -205,10 +216,13 @@ def _trained(site: Site, message: Message, context: Context, call_next: ClientAp
     """Return the app's reply; of a real site's failure nothing is told that could quote its data.
 
     Raises:
+        Refusal: the app refuses, for a reason that may leave.
         UpdateError: the app of a real site failed; what it said is in the site's own log.
     """
     try:
         reply = call_next(message, context)
+    except Refusal:
+        raise
     except Exception:
         if not site.is_real:
             raise
@@ -247,9 +261,12 @@ def _reply(message: Message, record: Any) -> Message:
 
 
 def _vector(
-    terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
+    site: Site, terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
 ) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
-    """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`."""
+    """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`.
+
+    A real site holds what it sends to the bound, where a simulated hospital refuses: a refusal would tell the server.
+    """
     arrays = wire.arrays_of(wire.one_array_record(reply.content)[1])
     check_alike(arrays, sent)
     like = {name: sent[name] for name in wire.masked_order(sent)}
@@ -259,5 +276,13 @@ def _vector(
             raise UpdateError("residues must be uint32: both sides need the same version")
         return values.astype(np.uint32), like  # a copy, as masks are added in place
     before = flattened(like) if terms.payload == "parameters" else None
+    if site.is_real:
+        values, num_beyond = saturated(values, terms.max_update, before)
+        before = None
+        if num_beyond:
+            _log.warning(
+                "%d of the %d numbers that %s sends were beyond max-update = %g and are held to it",
+                *(num_beyond, len(values), site.name, terms.max_update),
+            )
     residues = quantiser_for(terms, num_members).residues(values, weight, before)
     return residues, like | {wire.SUM_OF_WEIGHTS: np.zeros(())}

@@ -71,6 +71,11 @@ class LocalTrainer:
         """The module whose parameters are trained."""
         return self._held.now
 
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self._parameters())
+
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.
 

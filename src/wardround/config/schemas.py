@@ -198,6 +198,7 @@ def check_schema_use(schema: Schema, target: str, task: str | None, identifiers:
 
 
 def _column_from_table(name: str, table: Any) -> Column:
+    _check_text("a column's name", name, "[federation.schema]")
     if not isinstance(table, Mapping):
         raise ConfigError(
             f"{name} = {table!r} must be a table ([federation.schema] {name}): write levels = [...] or range = [...] "
@@ -206,7 +207,8 @@ def _column_from_table(name: str, table: Any) -> Column:
     known = [item.name for item in fields(Column) if item.name != "name"]
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown key {key} in [federation.schema] {name}{did_you_mean(key, known)}")
+            near = did_you_mean(str(key), known)
+            raise ConfigError(f"unknown key {shown_name(key)} in [federation.schema] {name}{near}")
     given: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in table.items()}
     return Column(name=name, **given)
 

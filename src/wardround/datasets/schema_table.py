@@ -23,6 +23,7 @@ from wardround.datasets.csv_rows import open_rows
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.errors import ConfigError, DataError
 from wardround.limits import did_you_mean
+from wardround.names import shown_name
 from wardround.small_counts import shown_count
 
 __all__ = ["SchemaTable", "load_schema_table", "read_schema_table"]
@@ -148,12 +149,12 @@ def _check_header(header: Sequence[str], wanted: Mapping[str, str], path: Path) 
     number_of = Counter(header)
     for name, place in wanted.items():
         if name not in number_of:
-            known = [other for other in header[:_MOST_COMPARED] if other]
+            known = [other for other in header[:_MOST_COMPARED] if other and other.isprintable()]
             alike = [other for other in known if other.casefold() == name.casefold()]
             near = f": did you mean {alike[0]}?" if alike else did_you_mean(name, known)
             raise DataError(f"{path} needs a column {name!r}, spelled so ({place}){near[:_LONGEST_HINT]}")
     if twice := [name for name, number in number_of.items() if name and number > 1]:
-        raise DataError(f"{path} names column {twice[0]!r} twice: give every column a name of its own")
+        raise DataError(f"{path} names column {shown_name(twice[0])} twice: give every column a name of its own")
 
 
 def _reader_of(column: Column) -> Callable[[str], float | None]:
@@ -252,8 +253,8 @@ def _notes(schema: Schema, target: Column, unread: Sequence[str]) -> list[str]:
         notes.append(f"the target {target.name} is scaled to [-1, 1] in the same way, and so are its losses")
     if any(column.missing for column in schema.columns):
         notes.append("an empty cell becomes 0 in its column's features, and a feature of its own says so")
-    if named := [name[:_LONGEST_NAME] for name in unread if name]:
-        shown = ", ".join(map(repr, named[:_MOST_NAMES]))
+    if named := [shown_name(name) for name in unread if name]:
+        shown = ", ".join(named[:_MOST_NAMES])
         more = f" and {len(named) - _MOST_NAMES} more" if len(named) > _MOST_NAMES else ""
         notes.append(f"columns that the schema does not name, which were not read: {shown}{more}")
     return notes

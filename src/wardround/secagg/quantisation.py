@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from wardround.errors import UpdateError
 from wardround.secagg.terms import Terms
 
-__all__ = ["Quantiser", "flattened", "quantiser_for", "split_like"]
+__all__ = ["Quantiser", "flattened", "quantiser_for", "saturated", "split_like"]
 
 _BLOCK = 65_536
 
@@ -109,6 +109,31 @@ def quantiser_for(terms: Terms, num_members: int) -> Quantiser:
         num_members: of the round.
     """
     return Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
+
+
+def saturated(
+    values: NDArray[Any], max_update: float, before: NDArray[Any] | None = None
+) -> tuple[NDArray[np.float64], int]:
+    """Return the values, or their difference to what was before, within the bound, and how many were beyond it.
+
+    What is not a number becomes 0. It looks at nothing but what is about to be sent, so that noise which is in it keeps
+    its guarantee (post-processing), and no refusal tells that an update was too large.
+
+    >>> saturated(np.array([0.5, -3.0, np.nan]), 1.0)
+    (array([ 0.5, -1. ,  0. ]), 2)
+
+    Args:
+        values: real numbers of any type, shape (dimension,).
+        max_update: largest magnitude (> 0).
+        before: what to subtract first, same shape; None subtracts nothing.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = np.subtract(values, 0.0 if before is None else before, dtype=np.float64)
+        num_beyond = int(np.count_nonzero(~(np.abs(moved) <= max_update)))
+    if num_beyond:
+        np.nan_to_num(moved, copy=False, nan=0.0, posinf=max_update, neginf=-max_update)
+        np.clip(moved, -max_update, max_update, out=moved)
+    return moved, num_beyond
 
 
 def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.clients.modes import choose_mode
-from wardround.config import Config, load_config
+from wardround.config import Config, check_agreement, load_config
 from wardround.errors import CohortError, ConfigError
 from wardround.models import build_model, parameters_of
 from wardround.rounds import HospitalProfile
@@ -24,6 +24,7 @@ from wardround.secagg import read_roster
 from wardround.server.hospitals import connect
 from wardround.server.loop import federate
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.site_profiles import agreed_profile
 
 __all__ = ["initial_model", "make_server_app", "serve"]
 
@@ -45,8 +46,8 @@ def serve(grid: Grid, context: Context) -> Path:
     """Run or resume the federation that the run config describes, and return its folder.
 
     Raises:
-        ConfigError: a setting is wrong, or placement is "distributed" without secure aggregation: replies reach this
-            server one by one here.
+        ConfigError: a setting is wrong, or none that real sites can have, or placement is "distributed" without secure
+            aggregation: replies reach this server one by one here.
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = load_config(settings["config"] or None, shlex.split(settings["set"]))
@@ -58,9 +59,13 @@ def serve(grid: Grid, context: Context) -> Path:
     num_nodes = int(context.run_config.get("num-nodes", 0))
     if num_nodes < 1:
         raise ConfigError("num-nodes must be the number of hospitals (--run-config): the server waits for all of them")
-    _wait_for_nodes(grid, num_nodes)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
-    arrays, facts = initial_model(config, connect(grid, are_sites=roster is not None).profiles[0])
+    if roster is not None:
+        check_agreement(config)
+    _wait_for_nodes(grid, num_nodes)
+    # Of real sites all agreed on the schema, and no site's word makes the model.
+    profile = connect(grid).profiles[0] if roster is None else agreed_profile(config)
+    arrays, facts = initial_model(config, profile)
     folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
     summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"}, roster=roster)
     print(

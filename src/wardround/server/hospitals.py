@@ -16,7 +16,9 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
+from wardround.config import Config
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
+from wardround.identity import agreed_digest, agreed_text
 from wardround.rounds import (
     Assignment,
     Evaluation,
@@ -28,6 +30,7 @@ from wardround.rounds import (
 )
 from wardround.server.cohort_grid import CohortGrid
 from wardround.server.release import Released
+from wardround.server.site_profiles import check_site_profile
 from wardround.server.sums import SecureSum, add_up
 from wardround.strategies import needs_only_sum
 
@@ -212,12 +215,13 @@ def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivo
     return TrainedRound(arrays=None, executions={}, abandoned=reason)
 
 
-def connect(grid: Grid, *, are_sites: bool = False) -> HospitalLink:
+def connect(grid: Grid, *, are_sites: bool = False, settings: Config | None = None) -> HospitalLink:
     """Ask every node of the grid who it is.
 
     Args:
         grid: any Flower grid.
         are_sites: whether the nodes are sites of their own, with keys in a roster; else they simulate hospitals.
+        settings: the server's, which real sites hold their own to, and whose schema their profiles are held to.
 
     Raises:
         CohortError: no node is there, or two are the same hospital.
@@ -227,7 +231,8 @@ def connect(grid: Grid, *, are_sites: bool = False) -> HospitalLink:
     node_ids = sorted(grid.get_node_ids())
     if not node_ids:
         raise CohortError("no hospital is connected: start the nodes first")
-    messages = [Message(RecordDict(), dst_node_id=node_id, message_type="query.profile") for node_id in node_ids]
+    told = (agreed_text(settings), agreed_digest(settings)) if are_sites and settings is not None else ()
+    messages = [wire.profile_query(node_id, *told) for node_id in node_ids]
     node_of: dict[str, int] = {}
     profiles = []
     measures = {}
@@ -235,6 +240,8 @@ def connect(grid: Grid, *, are_sites: bool = False) -> HospitalLink:
         if reply.has_error():
             raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
         profile = wire.read_profile(reply)
+        if are_sites and settings is not None and settings.federation.schema is not None:
+            check_site_profile(settings, profile)
         if profile.hospital_id in node_of:
             raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
         node_of[profile.hospital_id] = reply.metadata.src_node_id

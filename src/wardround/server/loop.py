@@ -90,7 +90,7 @@ def federate(
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    link = connect(grid, are_sites=roster is not None)
+    link = connect(grid, are_sites=roster is not None, settings=config)
     strategy = strategy_of(config)
     source = source_of(config, is_real=link.are_sites)
     facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wardround.clients.app import hospital_tensors
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
+from wardround.clients.trainers import hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import Federation, HospitalData, load_federation

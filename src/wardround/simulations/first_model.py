@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from wardround.clients.app import build_trainer
 from wardround.clients.profiles import hospital_profile
+from wardround.clients.trainers import build_trainer
 from wardround.clients.training import resolve_device
 from wardround.config import Config
 from wardround.datasets import Federation

@@ -1,0 +1,185 @@
+"""What a real site holds the terms of a round and its own spending to: all computed from its own settings.
+
+The server's word counts for nothing here but the noise multiplier, which must cost no more than was agreed, and the
+clip of adaptive clipping. What is left out on purpose: the roster's numbers and the protocol's stages (see `secagg`).
+"""
+
+import math
+from collections.abc import Sequence
+
+from wardround.clients.assignments import Part, check_assignment
+from wardround.clients.released import Released
+from wardround.cohorts import rounds_joined
+from wardround.config import Config
+from wardround.errors import DataError, Refusal
+from wardround.privacy.accounting import Phase, headline_epsilon, rdp_epsilon
+from wardround.privacy.contributions import largest_weight, mechanism_in, payload_of, update_bound
+from wardround.rounds import Assignment
+from wardround.secagg import Terms
+
+__all__ = ["check_history", "check_round", "check_spending", "check_sum", "phase_in"]
+
+
+def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None:
+    """Refuse a round that a site is not drawn for, and an assignment that is not as its own settings have it.
+
+    Args:
+        part: of the site.
+        terms: checked by `check_sum`.
+        assignment: what the site is asked to do; None before it is asked.
+
+    Raises:
+        Refusal: naming the value that is wrong; it depends on no record.
+    """
+    if not part.takes_part_in(terms.round_number):
+        raise Refusal(
+            f"round_number = {terms.round_number} must be one of 1 to {part.config.training.num_rounds} that "
+            f"{part.hospital_id} is drawn for"
+        )
+    if assignment is None:
+        return
+    for name, own in (("round_number", terms.round_number), ("attempt", 1)):
+        if getattr(assignment, name) != own:
+            raise Refusal(f"the assignment's {name} = {getattr(assignment, name)} must be {own}: nothing was trained")
+    check_assignment(assignment, part)
+
+
+def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, agreed: bytes) -> None:
+    """Refuse a secure sum of other settings, payload or bounds than the hospital's own.
+
+    Bounds that hang on the sizes of other hospitals are held where [federation] max-records is set, by which a hospital
+    knows them: always between real sites.
+
+    Args:
+        config: the hospital's own settings.
+        terms: that the server proposes.
+        assignment: what the hospital is asked to do; None before it is asked.
+        agreed: digest of the settings (`identity.agreed_digest`).
+
+    Raises:
+        Refusal: naming the value that is wrong; it depends on no record.
+    """
+    if terms.settings_digest != agreed:
+        raise Refusal("the server's settings are not this hospital's: give both the same settings")
+    most_records, payload = config.federation.max_records, payload_of(config)
+    wanted: dict[str, object] = {"payload": payload}
+    if payload == "residues":
+        wanted |= {"max_update": 0.0, "max_weight": 0.0}
+    elif most_records is not None:
+        wanted["max_weight"] = largest_weight(config, most_records)
+        bound = _own_bound(config, most_records, assignment)
+        if bound is not None and (config.privacy.unit, config.privacy.placement) == ("hospital", "local"):
+            # The bound of the sum is that of the largest noise in it, and this update has its noise already.
+            bound = max(bound, terms.max_update)
+        if bound is not None:
+            wanted["max_update"] = bound
+    for name, own in wanted.items():
+        asked = getattr(terms, name)
+        same = math.isclose(asked, own, rel_tol=1e-9) if isinstance(own, float) else asked == own
+        if not same:
+            raise Refusal(f"the terms' {name} = {asked}, and this hospital's settings say {own}: nothing is sent")
+
+
+def _own_bound(config: Config, most_records: int, assignment: Assignment | None) -> float | None:
+    """Return the bound of what is sent; None where it hangs on a clip that is not known yet."""
+    privacy, cell = config.privacy, mechanism_in(config)
+    if assignment is None and privacy.adaptive_clipping:
+        return None
+    clip = privacy.max_grad_norm
+    noise_multiplier = privacy.noise_multiplier or 0.0
+    if assignment is not None:
+        noise_multiplier = assignment.noise_multiplier
+        clip = float(assignment.max_grad_norm or 0.0) if privacy.adaptive_clipping else clip
+    sensitivity = clip if cell is None else cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
+    return update_bound(config, most_records=most_records, sensitivity=sensitivity, noise_multiplier=noise_multiplier)
+
+
+def check_history(
+    run_id: str, round_number: int, *, settings: str, data: str, runs: int, before: Sequence[Released]
+) -> tuple[Released, ...]:
+    """Return what was released in the run so far, refusing another run than the site answers, and a round done twice.
+
+    Args:
+        run_id: that the server names.
+        round_number: of the run.
+        settings: hex digest of the agreed settings.
+        data: keyed digest of the training data.
+        runs: that the site answers with these settings, in all.
+        before: all that the site released.
+
+    Raises:
+        Refusal: the run or the round is refused.
+        DataError: the data are not those that the run began with.
+    """
+    known = list(dict.fromkeys(release.run_id for release in before if release.settings == settings))
+    if run_id not in known and len(known) >= runs:
+        raise Refusal(
+            f"this site has answered {len(known)} runs of these settings, and runs = {runs} is the most ([site] runs)"
+        )
+    in_run = tuple(release for release in before if (release.settings, release.run_id) == (settings, run_id))
+    if any(release.round_number == round_number for release in in_run):
+        raise Refusal(f"round {round_number} of this run was released before: rounds are not redone")
+    if any(release.data != data for release in in_run):
+        raise DataError(
+            f"the training data are not those that run {run_id} began with, which its epsilon is for: put them back, "
+            "or begin a new run ([site] data)"
+        )
+    return in_run
+
+
+def phase_in(part: Part, assignment: Assignment) -> Phase | None:
+    """Return what a release costs; None without privacy.
+
+    Args:
+        part: of the site.
+        assignment: checked by `check_assignment`.
+    """
+    if part.config.privacy.placement == "none":
+        return None
+    return part.release.phase(assignment.noise_multiplier, assignment.billed_steps)
+
+
+def check_spending(part: Part, assignment: Assignment, spent: Sequence[Phase]) -> None:
+    """Refuse a release that the settings can't afford.
+
+    A target is held over all rounds that are left, as if each had the noise of this one: so much less noise in one
+    round that the target is missed later is refused at once. A budget is held with this round. Both by the accountant
+    of the headline (`accounting.headline_epsilon`).
+
+    Args:
+        part: of the site.
+        assignment: checked by `check_assignment`.
+        spent: on earlier releases of the run.
+
+    Raises:
+        Refusal: naming the epsilon and what it may be.
+    """
+    config, privacy = part.config, part.config.privacy
+    if privacy.placement == "none":
+        return
+    release, noise_multiplier = part.release, assignment.noise_multiplier
+    left = rounds_joined(config, part.names, first_round=assignment.round_number)[part.hospital_id]
+    for name, most, num_rounds in (
+        ("target-epsilon", privacy.target_epsilon, left),
+        ("budget-epsilon", privacy.budget_epsilon, 1),
+    ):
+        planned = release.phase(noise_multiplier, assignment.billed_steps * num_rounds)
+        epsilon = _epsilon_beyond([*spent, planned], _own_delta(part), most)
+        if most is not None and epsilon > most:
+            raise Refusal(
+                f"noise_multiplier = {noise_multiplier} in round {assignment.round_number} would take this site to "
+                f"epsilon {epsilon:.4g}, and {name} = {most:g} ([privacy] {name}): nothing was trained"
+            )
+
+
+def _own_delta(part: Part) -> float:
+    delta = part.config.privacy.target_delta
+    return delta if isinstance(delta, float) else min(delta.values())
+
+
+def _epsilon_beyond(phases: Sequence[Phase], target_delta: float, most: float | None) -> float:
+    """Return the headline epsilon, or an upper bound of it that is small enough."""
+    if most is None:
+        return 0.0
+    by_rdp = rdp_epsilon(phases, target_delta)
+    return by_rdp if by_rdp <= most else headline_epsilon(phases, target_delta)
