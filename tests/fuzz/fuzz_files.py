@@ -16,10 +16,15 @@ from fuzz_mutations import mutated_bytes, mutated_text, mutated_toml, mutated_va
 from fuzz_run import Reader, Ways
 from small_runs import small_config
 
+from wardround.clients.released import Released, note_release, read_releases
+from wardround.clients.site_file import read_site_file
 from wardround.config import FederationConfig, config_to_toml, load_config
 from wardround.datasets import load_federation
+from wardround.datasets.site_table import load_site_table
 from wardround.errors import WardroundError
+from wardround.privacy.accounting import rdp_epsilon
 from wardround.privacy.ledger import open_ledger
+from wardround.privacy.phases import Phase
 from wardround.reports.folder import read_run
 from wardround.reports.study_folder import read_study
 from wardround.secagg import Roster, new_site_key, read_site, write_roster
@@ -98,11 +103,11 @@ OVERRIDES = (
         "privacy.target-delta={a = 1e-5}",
         "simulation.engine=inline",
         "aggregation.eta=0.1",
-        "federation.schema={a={levels=['x','y']}}",
+        "federation.schema={a={levels=['x']}}",
     ),
 )
 TABLE = "".join(
-    f"{index % 3},{20 + index},{index / 7:.3f},{'f' if index % 2 else 'm'},{'' if index % 11 == 0 else index},p{index // 2},"
+    f"{index % 3},{20 + index},{index / 7:.3f},{'f' if index % 2 else 'm'},{index or ''},p{index // 2},"
     f"{'yes' if index % 4 == 0 else 'no'}\n"
     for index in range(60)
 )
@@ -166,6 +171,60 @@ def _site_key(folder: Path) -> Ways:
     return data, lambda random: mutated_bytes(random, data), read
 
 
+SITE = (
+    """
+[site]
+hospital = "north"
+key = "north.key"
+roster = "roster.json"
+data = "patients.csv"
+runs = 2
+"""
+    + SCHEMA
+    + """
+[training]
+num-rounds = 4
+sample-rate = 0.1
+local-steps = 1
+[privacy]
+unit = "record"
+placement = "distributed"
+noise-multiplier = 1.0
+target-delta = 1e-5
+[aggregation]
+protocol = "secagg+"
+min-survivors = 2
+"""
+)
+
+
+def _site_file(folder: Path) -> Ways:
+    keys = {name: new_site_key(folder / f"{name}.key") for name in ("north", "south", "west")}
+    write_roster(folder / "roster.json", Roster(federation="trial", verify_keys=keys, min_survivors=2))
+    return _text_file("site.toml", SITE, mutated_toml, read_site_file)(folder)
+
+
+def _released(folder: Path) -> Ways:
+    """The files that say what a site has released, and what that costs."""
+    phase = Phase(noise_multiplier=1.0, sample_rate=0.1, num_steps=2)
+    released = Released(run_id="run", round_number=1, settings="0" * 64, data="1" * 64, phase=phase)
+    note_release(folder / "notes", released, lambda before: None)
+    (path,) = (folder / "notes").iterdir()
+    text = path.read_text()
+
+    def draw(random: Random) -> bytes:
+        if random.random() < 0.3:
+            return mutated_text(random, text)
+        return json.dumps(mutated_value(random, json.loads(text)), default=str).encode()
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        phases = [release.phase for release in read_releases(folder / "notes") if release.phase is not None]
+        rdp_epsilon(phases, 1e-5)
+
+    return text.encode(), draw, read
+
+
 def _csv(folder: Path) -> Ways:
     text = "hospital,age,lactate (mmol/l),sex,days,patient,died\n" + TABLE
     config = FederationConfig(
@@ -180,6 +239,22 @@ def _csv(folder: Path) -> Ways:
     def read(data: bytes) -> object:
         (folder / "table.csv").write_bytes(data)
         return load_federation(config)
+
+    return text.encode(), lambda random: mutated_text(random, text), read
+
+
+def _schema_table(folder: Path) -> Ways:
+    """A site's own table under the schema that all agreed on."""
+    text = "age,lactate,sex,patient,died\n" + "".join(
+        f"{20 + index},{index % 30 or ''},{'fe' * (index % 2)}male,p{index // 2},{'yes' if index % 4 else 'no'}\n"
+        for index in range(60)
+    )
+    (folder / "site.toml").write_text(SCHEMA)
+    config, path = load_config(folder / "site.toml").federation, folder / "patients.csv"
+
+    def read(data: bytes) -> object:
+        path.write_bytes(data)
+        return load_site_table(config, path=path, hospital_id="north", key=bytes(32))
 
     return text.encode(), lambda random: mutated_text(random, text), read
 
@@ -408,28 +483,57 @@ def _folder_files(folder: Path) -> Ways:
     return ("versions.txt", good["versions.txt"]), draw, read
 
 
+_LABELS = {
+    "placement": "local",
+    "unit": "record",
+    "noise_multiplier": "1.0",
+    "target_epsilon": "",
+    "seed": "1",
+    "baseline": "",
+    "run": "record-local-noise-1-seed-1",
+    "relation": "zero-out-one-record",
+    "accuracy": "0.9",
+    "auc": "0.95",
+}
+_RESULT = _LABELS | {
+    **dict.fromkeys((f"epsilon_{name}" for name in ("max", "total", "server", "hospital", "recipient")), "2.5"),
+    "seconds": "1.5",
+    "status": "done",
+    "num_rounds": "3",
+    "task": "classification",
+    "target_delta": "1e-05",
+}
+_HOSPITAL = _LABELS | {"hospital": "north", "num_examples": "100", "epsilon": "2.5", "num_test": "25"}
+_NOISE = {"unit": "record", "placement": "local", "num_hospitals": "2", "num_coordinates": "100"} | dict.fromkeys(
+    ("noise_multiplier", "max_grad_norm", "stddev_measured", "stddev_theory"), "0.5"
+)
+_VARIED = {
+    "units": ["record"],
+    "placements": ["local"],
+    "noise_multipliers": [1.0],
+    "target_epsilons": [],
+    "baselines": [],
+}
+
+
+def _csv_of(row: dict[str, str]) -> str:
+    return f"{','.join(row)}\n{','.join(row.values())}\n"
+
+
 _STUDY_FILES = {
-    "study.json": {
-        "name": "a",
-        "seeds": [1],
-        "units": ["record"],
-        "placements": ["local"],
-        "noise_multipliers": [1.0],
-        "target_epsilons": [],
-        "baselines": [],
-        "runs": {"majority-seed-1": "", "record-local-noise-1-seed-1": ""},
-        "versions": {},
-    },
-    "results.csv": "placement,unit,noise_multiplier,target_epsilon,seed,baseline,epsilon_max,epsilon_total,accuracy,auc,seconds,run,status,num_rounds,task,epsilon_server,epsilon_hospital,epsilon_recipient,relation,target_delta,gdp_mu\nlocal,record,1.0,,1,,2.5,2.5,0.9,0.95,1.5,record-local-noise-1-seed-1,done,3,classification,inf,2.5,2.5,zero-out-one-record,1e-05,0.4\n",
-    "hospitals.csv": "placement,unit,noise_multiplier,target_epsilon,seed,baseline,hospital,num_examples,epsilon,accuracy,auc,run,num_test,relation\nlocal,record,1.0,,1,,north,100,2.5,0.9,0.95,record-local-noise-1-seed-1,25,zero-out-one-record\n",
-    "failures.csv": "run,reason\nmajority-seed-1,no\n",
-    "noise_on_average.csv": "unit,placement,num_hospitals,noise_multiplier,max_grad_norm,num_coordinates,stddev_measured,stddev_theory\nrecord,local,2,1.0,1.0,100,0.5,0.5\n",
-    "result.json": {"row": {"run": "a"}, "hospitals": []},
+    "study.json": json.dumps(
+        {"name": "a", "seeds": [1], **_VARIED, "runs": {_LABELS["run"]: "", "majority-seed-1": ""}}
+    ),
+    "results.csv": _csv_of(_RESULT),
+    "hospitals.csv": _csv_of(_HOSPITAL),
+    "failures.csv": _csv_of({"run": "majority-seed-1", "reason": "no"}),
+    "noise_on_average.csv": _csv_of(_NOISE),
+    "result.json": json.dumps({"row": {"run": "a"}, "hospitals": []}),
 }
 
 
 def _study_files(folder: Path) -> Ways:
-    good = {name: (text if isinstance(text, str) else json.dumps(text)) for name, text in _STUDY_FILES.items()}
+    good = _STUDY_FILES
     for name, text in good.items():
         (folder / name).write_text(text)
 
@@ -474,12 +578,15 @@ FILE_READERS: Iterable[Reader] = (
     Reader(name="overrides (--set)", most_bytes=4 * MEBI, prepare=_overrides),
     Reader(name="roster (JSON)", most_bytes=2 * MEBI, prepare=_roster),
     Reader(name="site key (PEM)", most_bytes=2 * MEBI, prepare=_site_key),
+    Reader(name="file of a site (TOML)", most_bytes=4 * MEBI, prepare=_site_file),
+    Reader(name="what a site released (JSON)", most_bytes=32 * MEBI, prepare=_released),
     Reader(name="table of a user (CSV)", most_bytes=16 * MEBI, prepare=_csv, share=0.5),
+    Reader(name="table of a site (CSV)", most_bytes=4 * MEBI, prepare=_schema_table),
     Reader(name="study (TOML)", most_bytes=4 * MEBI, prepare=_study),
     Reader(name="checkpoint, digest known", most_bytes=2 * MEBI, prepare=_checkpoint),
     Reader(name="state of a strategy", most_bytes=2 * MEBI, prepare=_strategy_state),
     Reader(name="ledger (SQLite)", most_bytes=16 * MEBI, prepare=_ledger, share=0.5),
-    Reader(name="rounds in the ledger", most_bytes=8 * MEBI, prepare=_books, share=0.5),
-    Reader(name="files of a run", most_bytes=16 * MEBI, prepare=_folder_files, share=0.2),
+    Reader(name="rounds in the ledger", most_bytes=8 * MEBI, prepare=_books, share=0.3),
+    Reader(name="files of a run", most_bytes=16 * MEBI, prepare=_folder_files, share=0.12),
     Reader(name="files of a study", most_bytes=4 * MEBI, prepare=_study_files),
 )

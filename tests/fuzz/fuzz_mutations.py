@@ -206,7 +206,7 @@ def _near(random: Random, value: Any) -> Any:
     if isinstance(value, int):
         return random.choice((value + 1, value - 1, -value, value * 2**20, float(value), str(value)))
     if isinstance(value, float):
-        return random.choice((value * 2, -value, value * 1e300, 1 / value if value else 1.0, round(value)))
+        return random.choice((value * 2, -value, value * 1e300, 1 / value if value else 1.0, value // 1))
     return mutated_bytes(random, str(value).encode()).decode(errors="ignore")
 
 

@@ -4,7 +4,6 @@ python tests/fuzz/fuzz_run.py [--cases 10000] [--reader NAME] [--write]
 """
 
 import argparse
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -15,10 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
-
-if __name__ == "__main__":
-    _TESTS = Path(__file__).resolve().parents[1]
-    sys.path[:0] = [str(_TESTS / "secagg"), str(_TESTS)]
 
 from wardround.errors import WardroundError
 
@@ -114,7 +109,10 @@ def main() -> None:
         path.write_text(head + mark + _HEADER + "".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
-_HEADER = "| reader | cases | refused | accepted | other errors | most memory (MiB) | bound (MiB) |\n|---|--:|--:|--:|--:|--:|--:|\n"
+_HEADER = (
+    "| reader | cases | refused | accepted | other errors | most memory (MiB) | bound (MiB) |\n"
+    "|---|--:|--:|--:|--:|--:|--:|\n"
+)
 
 
 def _row(reader: Reader, num_cases: int, outcome: Outcome) -> str:
