@@ -75,5 +75,8 @@ def check_label(label: str, what: str, *, error: type[WardroundError] = DataErro
 
 def shown_name(name: object) -> str:
     """Return whatever stands for a name as ASCII that is safe to print, shortened."""
-    text = ascii(name)
+    try:
+        text = ascii(name)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        return f"of kind {type(name).__name__} and too long to show"
     return text if len(text) <= MOST_NAME_CHARACTERS else f"{text[:40]}... ({len(text)} characters)"

@@ -112,6 +112,15 @@ def test_identifiers_are_texts_whatever_they_look_like(tmp_path: Path) -> None:
     assert "<10 rows name no patient: each counts as a patient of its own" in dataset.notes
 
 
+def test_patients_are_the_same_however_their_accents_were_typed_and_may_differ_by_capitals(tmp_path: Path) -> None:
+    rows = [(letter, "no,20,male,,\n") for letter in ("\xe9", "e\u0301", "\xc9")]
+    text = "p,died,age,sex,lactate,stage\n" + "".join(f"Ren{letter},{rest}" for letter, rest in rows)
+    dataset = load(tmp_path, text, patient_column="p")
+    assert dataset.patients is not None
+    assert dataset.patients.tolist() == ["id Ren\xe9", "id Ren\xe9", "id Ren\xc9"]
+    assert "names of patients that differ by capitals alone are taken for different patients" in dataset.notes
+
+
 def test_hospitals_named_by_words_are_plain_and_one_with_two_spellings_is_refused(tmp_path: Path) -> None:
     text = "h,died,age,sex,lactate,stage\nSt. Mary,no,20,male,,\n{},no,20,male,,\n"
     assert load(tmp_path, text.format("NA"), hospital_column="h").hospitals.tolist() == ["st-mary", "na"]

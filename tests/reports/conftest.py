@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from wardround.leaves import fields_sent
+
 HEART = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 30}
 MAJORITY = {"Cleveland": 0.54, "Hungary": 0.64, "Long Beach VA": 0.75, "Switzerland": 0.93}
 ROUND_COLUMNS = [
@@ -22,7 +24,7 @@ HOSPITAL_COLUMNS = [
 
 LEAVES = {
     "arrays": "charged",
-    "num-examples": "public by decision",
+    "num-train": "public by decision",
     "noise-multiplier": "public by decision",
     "loss": "simulation only",
     "accuracy": "simulation only",
@@ -69,9 +71,10 @@ def write_run_folder(
     task: str = "classification",
     has_summary: bool = True,
     missed: tuple[str, int] | None = None,
+    is_measured: bool = True,
     **facts: Any,
 ) -> Path:
-    """Write a run folder; facts replace keys of summary.json, None removes one."""
+    """Write a run folder; facts replace keys of summary.json, None removes one. Real sites measure nothing."""
     hospitals = HEART if hospitals is None else hospitals
     is_regression = task == "regression"
     dataset = "synthetic-regression" if is_regression else "heart-disease"
@@ -106,13 +109,31 @@ def write_run_folder(
                 auc,
             )
             by_hospital.append(dict(zip(HOSPITAL_COLUMNS, values, strict=True)))
+    for row in () if is_measured else (*by_round, *by_hospital):
+        row |= dict.fromkeys(("loss", "accuracy", "auc"), math.nan)
     write_table(folder / "rounds.csv", ROUND_COLUMNS, by_round)
     write_table(folder / "hospitals.csv", HOSPITAL_COLUMNS, by_hospital)
     if has_summary:
         summary = summary_of(by_round[-1], hospitals, num_rounds, placement, dataset, is_regression)
         summary = {key: value for key, value in (summary | facts).items() if value is not None}
+        summary |= {} if is_measured else not_measured(summary)
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder
+
+
+def not_measured(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a summary that are others in a run between real sites."""
+    names = ("loss", "accuracy", "auc", "r2", "majority_accuracy", "majority_r2")
+    hospitals = [item | {"num_test": None, "majority_accuracy": None} for item in summary["hospitals"]]
+    return {
+        "measured": False,
+        "task": "regression" if "r2" in summary else "classification",
+        "protocol": "secagg+",
+        "noise": "system",
+        **{name: None for name in names if name in summary},
+        "hospitals": hospitals,
+        "leaves_hospital": fields_sent(protocol="secagg+", task="classification", failed=False, are_sites=True),
+    }
 
 
 def summary_of(

@@ -70,7 +70,7 @@ def test_one_hospital_without_noise_takes_the_guarantee_away(write_run: WriteRun
 def test_everything_that_leaves_is_listed_under_its_ground(write_run: WriteRun) -> None:
     text = text_of(write_report(write_run()))
     assert "charged It sends the model after local steps. carries noise" in text
-    assert "It sends how many records a reply is about. It sends how strong the noise was. taken to be public" in text
+    assert "It sends how many records it trains on. It sends how strong the noise was. taken to be public" in text
     assert re.search(r"simulation only It sends the loss .* measured for research", text)
     bare = text_of(write_report(write_run("bare", placement="none")))
     assert "no noise It sends the model after local training. not protected" in bare

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from unicodedata import normalize
 
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
@@ -41,7 +42,7 @@ class Column:
     missing: bool = False
 
     def __post_init__(self) -> None:
-        _check_text("a column's name", self.name, "[federation.schema]")
+        object.__setattr__(self, "name", _checked_text("a column's name", self.name, "[federation.schema]"))
         place = f"([federation.schema] {self.name})"
         if (self.levels is None) == (self.range is None):
             raise ConfigError(
@@ -49,15 +50,15 @@ class Column:
                 "range = [lowest, highest] for numbers"
             )
         if self.levels is not None:
-            _check_levels(self.levels, place)
+            object.__setattr__(self, "levels", _checked_levels(self.levels, place))
         if self.range is not None:
             object.__setattr__(self, "range", _checked_range(self.range, place))
         if self.unit is not None:
-            _check_text("unit", self.unit, place)
+            object.__setattr__(self, "unit", _checked_text("unit", self.unit, place))
             if self.range is None:
-                raise ConfigError(f"unit = {self.unit!r} goes with a range {place}: remove it")
+                raise ConfigError(f"unit = {shown_name(self.unit)} goes with a range {place}: remove it")
         if not isinstance(self.missing, bool):
-            raise ConfigError(f"missing = {self.missing!r} must be true or false {place}")
+            raise ConfigError(f"missing = {shown_name(self.missing)} must be true or false {place}")
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -78,7 +79,7 @@ class Schema:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.columns, tuple) and all(isinstance(column, Column) for column in self.columns)):
-            raise ConfigError(f"columns = {self.columns!r} must be a tuple of Column records ([federation.schema])")
+            raise ConfigError(f"columns = {shown_name(self.columns)} must be Column records ([federation.schema])")
         if len(self.columns) < 2:
             raise ConfigError(
                 f"[federation.schema] names {len(self.columns)} columns and needs a target and at least one feature: "
@@ -160,8 +161,8 @@ def schema_from_table(table: Any) -> Schema:
     """
     if not isinstance(table, Mapping):
         raise ConfigError(
-            f"schema = {table!r} must be a table ([federation] schema): write [federation.schema] and below it a line "
-            "for each column, as in age = { range = [18, 110] }"
+            f"schema = {shown_name(table)} must be a table ([federation] schema): write [federation.schema] and below "
+            "it a line for each column, as in age = { range = [18, 110] }"
         )
     return Schema(columns=tuple(_column_from_table(name, value) for name, value in table.items()))
 
@@ -198,11 +199,11 @@ def check_schema_use(schema: Schema, target: str, task: str | None, identifiers:
 
 
 def _column_from_table(name: str, table: Any) -> Column:
-    _check_text("a column's name", name, "[federation.schema]")
+    name = _checked_text("a column's name", name, "[federation.schema]")
     if not isinstance(table, Mapping):
         raise ConfigError(
-            f"{name} = {table!r} must be a table ([federation.schema] {name}): write levels = [...] or range = [...] "
-            "in braces"
+            f"{name} = {shown_name(table)} must be a table ([federation.schema] {name}): write levels = [...] or "
+            "range = [...] in braces"
         )
     known = [item.name for item in fields(Column) if item.name != "name"]
     for key in table:
@@ -231,21 +232,24 @@ def _column_digest(column: Column) -> bytes:
     return digest_of(column.name.encode(), kind, b"missing" if column.missing else b"")
 
 
-def _check_text(what: str, text: Any, place: str) -> None:
+def _checked_text(what: str, text: Any, place: str) -> str:
+    """Return the text with accents as cells are read with (Unicode's NFC)."""
     if not isinstance(text, str):
-        raise ConfigError(f'{what} = {text!r} must be a text {place}: write it in quotes, as in "{text}"')
-    if not 1 <= len(text) <= MOST_LABEL_CHARACTERS or text != " ".join(text.split()) or not text.isprintable():
+        raise ConfigError(f"{what} = {shown_name(text)} must be a text {place}: write it in quotes")
+    composed = normalize("NFC", text) if len(text) <= MOST_LABEL_CHARACTERS else text
+    is_short = 1 <= len(composed) <= MOST_LABEL_CHARACTERS
+    if not (is_short and composed == " ".join(composed.split()) and composed.isprintable()):
         raise ConfigError(
             f"{what} = {shown_name(text)} must be 1 to {MOST_LABEL_CHARACTERS} characters that can be seen, without "
             f"blanks at its ends and two in a row {place}"
         )
+    return composed
 
 
-def _check_levels(levels: Any, place: str) -> None:
-    if not isinstance(levels, tuple):
-        raise ConfigError(f"levels = {levels!r} must be a list of texts {place}")
-    for level in levels:
-        _check_text("a level", level, place)
+def _checked_levels(given: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(given, tuple):
+        raise ConfigError(f"levels = {shown_name(given)} must be a list of texts {place}")
+    levels = tuple(_checked_text("a level", level, place) for level in given)
     if not 2 <= len(levels) <= _MOST_LEVELS:
         raise ConfigError(
             f"levels must be 2 to {_MOST_LEVELS:,} texts, not {len(levels)} {place}: a column that never varies is "
@@ -253,19 +257,20 @@ def _check_levels(levels: Any, place: str) -> None:
         )
     if twice := [level for number, level in enumerate(levels) if level in levels[:number]]:
         raise ConfigError(f"levels name {twice[0]!r} twice {place}: name each once")
+    return levels
 
 
 def _checked_range(given: Any, place: str) -> tuple[float, float]:
     is_pair = isinstance(given, tuple) and len(given) == 2
     if not is_pair or any(isinstance(end, bool) or not isinstance(end, int | float) for end in given):
-        raise ConfigError(f"range = {given!r} must be two numbers {place}: write range = [lowest, highest]")
+        raise ConfigError(f"range = {shown_name(given)} must be two numbers {place}: write range = [lowest, highest]")
     try:
         low, high = (float(end) + 0.0 for end in given)  # -0.0 is 0.0
     except OverflowError:
         low = high = math.inf
     if not (low < high and math.isfinite(low) and math.isfinite(high - low)):
         raise ConfigError(
-            f"range = [{given[0]}, {given[1]}] must be finite numbers, the lowest first, less than 1.8e308 apart "
+            f"range = {shown_name(list(given))} must be finite numbers, the lowest first, less than 1.8e308 apart "
             f"{place}"
         )
     return low, high

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO
+from unicodedata import normalize
 
 from wardround.disk import open_regular
 from wardround.errors import DataError
@@ -20,14 +21,15 @@ from wardround.errors import DataError
 __all__ = ["open_rows"]
 
 _SEPARATORS = ",;\t"
-_LONGEST_LINE, _MOST_LINES = 2**20, 10_000_000
+_LONGEST_LINE, _LONGEST_COMPOSED, _MOST_LINES = 2**20, 1_000, 10_000_000
 
 
 @contextmanager
 def open_rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
     """Open a file and give its rows: the number of each one's last line, and its cells without blanks around them.
 
-    Empty lines are no rows. Separators are comma, semicolon or tab, whichever the first line has most of.
+    An accent is the same whether it was typed with its letter or after it (Unicode's NFC). Empty lines are no rows.
+    Separators are comma, semicolon or tab, whichever the first line has most of.
 
     Args:
         path: UTF-8 text, packed by gzip where it ends in ".gz".
@@ -55,14 +57,19 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _rows(file: IO[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each row's last line and its cells without blanks around them; empty lines are no rows."""
     lines = _lines(file, path)
     header = next(lines, "")
     separator = max(_SEPARATORS, key=header.count)
     reader = csv.reader(chain([header], lines), delimiter=separator, strict=True, skipinitialspace=True)
     for cells in reader:
         if cells:
-            yield reader.line_num, [cell.strip() for cell in cells]
+            yield reader.line_num, [_plain(cell) for cell in cells]
+
+
+def _plain(cell: str) -> str:
+    # Longer ones are neither a level nor a name, and to sort their accents could take long.
+    is_composed = cell.isascii() or len(cell) > _LONGEST_COMPOSED
+    return cell.strip() if is_composed else normalize("NFC", cell).strip()
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[str]:

@@ -216,6 +216,9 @@ def _patients(texts: list[str] | None) -> tuple[NDArray[np.str_] | None, list[st
     notes = ["training and test rows are disjoint by patient"]
     if nameless := texts.count(""):
         notes.append(f"{shown_count(nameless)} rows name no patient: each counts as a patient of its own")
+    different = set(texts)
+    if len({text.casefold() for text in different}) < len(different):
+        notes.append("names of patients that differ by capitals alone are taken for different patients")
     names = [f"id {text}" if text else f"row {number}" for number, text in enumerate(texts)]
     return np.array(names, dtype=np.str_), notes
 

@@ -23,7 +23,7 @@ from wardround.privacy.entries import Entry
 
 __all__ = ["COLUMNS", "ENTRY_COLUMNS", "OUTCOME_COLUMNS", "explained", "open_copy", "open_file", "schema_findings"]
 
-_VERSION = 4
+_VERSION = 5
 _MOST_BYTES = 2**31
 """Of a ledger that is looked at: 2 GiB, some six million charges."""
 _TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
@@ -202,8 +202,9 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     if 0 < version < _VERSION:
         raise ProtocolError(
             f"{path} is a ledger of form {version}, and this version reads form {_VERSION}, which states the "
-            "neighbouring relation zero-out-one-record and holds all that a run's files say: make the run anew from "
-            "its config.toml; what the old one spent on the data comes on top"
+            "neighbouring relation zero-out-one-record, holds all that a run's files say, and keeps what hospitals say "
+            "of themselves apart from what is measured of them: make the run anew from its config.toml; what the old "
+            "one spent on the data comes on top"
         )
     if version != _VERSION:
         raise ProtocolError(f"{path} is no ledger of this version of wardround: name another file")

@@ -62,7 +62,8 @@ def _run(
     privacy = config.get("privacy", {})
     placement = str(facts.get("placement", privacy.get("placement", "local")))
     data = config.get("federation", {})
-    is_regression = "r2" in facts or "regression" in (data.get("task"), str(data.get("dataset")).partition("-")[2])
+    tasks = (facts.get("task"), data.get("task"), str(data.get("dataset")).partition("-")[2])
+    is_regression = "r2" in facts or "regression" in tasks
     deltas = facts.get("target_delta", privacy.get("target-delta", NOT_KNOWN))
     hospitals = _hospitals(folder, facts, placement, deltas)
     epsilon = facts.get("epsilon") or {}

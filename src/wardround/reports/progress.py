@@ -82,9 +82,9 @@ class Progress(LiveBar):
         Args:
             round_number: from 0, which is before training.
             num_rounds: rounds planned.
-            loss: mean test loss; None or nan where not known.
+            loss: mean test loss; nan where not known, None where it is not measured.
             metric_name: accuracy, auc or r2.
-            metric: its value; None or nan where not known.
+            metric: its value; nan where not known, None where it is not measured.
             epsilon_max: largest epsilon of a hospital so far; inf without privacy.
         """
         if self._quiet:
@@ -94,7 +94,9 @@ class Progress(LiveBar):
             epsilon = "no privacy"
         elif epsilon_max == 0:
             epsilon = "nothing spent yet"
-        text = f"loss {number_text(_known(loss))}  {metric_name} {number_text(_known(metric))}  {epsilon}"
+        text = f"loss {_measured(loss)}  {metric_name} {_measured(metric)}  {epsilon}"
+        if loss is None and metric is None:
+            text = f"loss and {metric_name} not measured  {epsilon}"
         if self._first is None:
             self._first = (round_number, self._clock())
         if self._bar is None:
@@ -121,6 +123,10 @@ class Progress(LiveBar):
         seconds = (now - first_seconds) / (round_number - first_round) * (num_rounds - round_number)
         minutes, seconds = divmod(round(seconds), 60)
         return f"  {minutes}:{seconds:02d} left"
+
+
+def _measured(value: float | None) -> str:
+    return "not measured" if value is None else number_text(value)
 
 
 def _known(value: float | None) -> float:

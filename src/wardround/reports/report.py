@@ -63,6 +63,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),
         "leaves": _leaves(run),
+        "not_measured": words.NOT_MEASURED,
         "assumptions": words.assumptions(run),
         "method": words.method(run),
         "versions": _versions(run),
@@ -150,6 +151,8 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     if not run.is_regression:
         rows.insert(0, ("AUC", number_text(run.scores["auc"]), "guessing: 0.500"))
     rows.append(("Loss", number_text(run.scores["loss"]), ""))
+    if not run.is_measured:
+        rows = [(name, "not measured", "") for name, _, _ in rows]
     budget = run.setting("privacy", "budget-epsilon", None)
     compare = "without noise there is no bound" if math.isinf(run.epsilon_max) else ""
     rows.append(("Largest epsilon of a hospital", epsilon_text(run.epsilon_max), compare))

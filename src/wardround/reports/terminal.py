@@ -38,9 +38,7 @@ def print_summary(run_folder: Path, console: Console) -> None:
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
     columns = ["patients" if run.words.unit == "patient" else "records", "rounds", "noise", "sample\nrate"]
     columns += ["delta", "epsilon"] if run.has_own_deltas else ["epsilon"]
-    columns += ["r2"] if run.is_regression else ["accuracy", "AUC"]
-    if run.has_baselines:
-        columns.append("mean\nalone" if run.is_regression else "majority\nclass")
+    columns += _score_columns(run)
     table = _table(columns, console.width)
     for hospital in shown:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
@@ -120,9 +118,7 @@ def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
         span_text(*hospital.sample_rate),
         *([delta_text(hospital.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(hospital.epsilon),
-        number_text(hospital.accuracy),
-        *([] if run.is_regression else [number_text(hospital.auc)]),
-        *([number_text(hospital.majority_accuracy)] if run.has_baselines else []),
+        *_score_cells(run, hospital.accuracy, hospital.auc, hospital.majority_accuracy),
     ]
 
 
@@ -135,9 +131,24 @@ def _total_cells(run: RunResult) -> list[str]:
         "",
         *([delta_text(run.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(run.epsilon_total),
-        number_text(run.scores["accuracy"]),
-        *([] if run.is_regression else [number_text(run.scores["auc"])]),
-        *([number_text(run.scores["majority_accuracy"])] if run.has_baselines else []),
+        *_score_cells(run, *(run.scores[key] for key in ("accuracy", "auc", "majority_accuracy"))),
+    ]
+
+
+def _score_columns(run: RunResult) -> list[str]:
+    names = ["r2"] if run.is_regression else ["accuracy", "AUC"]
+    if run.has_baselines:
+        names.append("mean\nalone" if run.is_regression else "majority\nclass")
+    return names if run.is_measured else ["test\nscores"]
+
+
+def _score_cells(run: RunResult, accuracy: float, auc: float, majority: float) -> list[str]:
+    if not run.is_measured:
+        return ["not measured"]
+    return [
+        number_text(accuracy),
+        *([] if run.is_regression else [number_text(auc)]),
+        *([number_text(majority)] if run.has_baselines else []),
     ]
 
 

@@ -15,6 +15,7 @@ from wardround.reports.numbers import count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
 
 __all__ = [
+    "NOT_MEASURED",
     "OTHER_RUNS",
     "assumptions",
     "caveats",
@@ -31,6 +32,10 @@ __all__ = [
 _NO_PRIVACY = "Trained without privacy"
 _NO_GUARANTEE = "No privacy guarantee: epsilon is infinite"
 _NOT_RECORDED = "The run folder does not say how much epsilon was spent, so nothing is claimed."
+NOT_MEASURED = (
+    "Loss, accuracy, AUC and all else of the hospitals' test records are not measured: no real site sends it, since "
+    "epsilon does not cover it."
+)
 OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does not add them."
 
 
@@ -181,6 +186,8 @@ def reader_lines(run: RunResult) -> tuple[tuple[str, str, float, float], ...]:
 
 def quality_sentence(run: RunResult) -> str:
     """Return how good the model is against answering without looking; empty where the run did not say."""
+    if not run.is_measured:
+        return NOT_MEASURED
     score, baseline, auc = run.scores["accuracy"], run.scores["majority_accuracy"], run.scores["auc"]
     if math.isnan(score):
         return ""
@@ -233,9 +240,21 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
         f"The figure is for this run alone. {OTHER_RUNS}",
         f"Epsilon is about one {run.words.unit}. It does not stop anyone from learning what is true of patients in "
         "general, and it does not cover choices made by looking at these data before the run, such as learning rates.",
+        _uncovered(run),
+    )
+
+
+def _uncovered(run: RunResult) -> str:
+    """Return what on the page epsilon does not cover."""
+    if not run.is_measured:
+        return (
+            "How many records each hospital trains on is public by decision, and not covered by epsilon; fewer than "
+            "ten are not shown. No score, loss or count of test records is on this page: no real site sends them."
+        )
+    return (
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "
         "are not covered by epsilon. Counts of fewer than ten people are not shown, nor scores of fewer than ten test "
-        "records; the scores of a small hospital can still tell how many of its test records have the rarer answer.",
+        "records; the scores of a small hospital can still tell how many of its test records have the rarer answer."
     )
 
 

@@ -1,0 +1,132 @@
+"""Runs of the server's loop between hospitals that answer as real sites do, in one process."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from small_runs import small_config
+
+from wardround import wire
+from wardround.clients.app import make_client_app
+from wardround.config import Config
+from wardround.datasets import Federation, load_federation
+from wardround.privacy.ledger import open_ledger
+from wardround.secagg import simulated_roster
+from wardround.server.app import initial_model
+from wardround.server.hospitals import connect
+from wardround.server.loop import RoundRow, federate
+from wardround.server.run_folder import RunFolder, create_run_folder, open_run_folder
+from wardround.simulations.inline import InlineGrid
+from wardround.simulations.nodes import Node
+
+NAMES = ("hospital-01", "hospital-02", "hospital-03", "hospital-04")
+
+
+def site_config(**sections: dict[str, Any]) -> Config:
+    """Return settings of a small federation of four sites."""
+    whole: dict[str, dict[str, Any]] = {
+        "federation": {"num-hospitals": 4},
+        "training": {"num-rounds": 2},
+        "privacy": {"target-delta": 1e-4},
+        "aggregation": {"protocol": "secagg+", "min-survivors": 3},
+    }
+    return small_config(**{name: whole.get(name, {}) | sections.get(name, {}) for name in whole | sections})
+
+
+def answering_as_sites(
+    config: Config, federation: Federation, asked: list[str], sent: set[str], grown: Collection[str]
+) -> Callable[[], ClientApp]:
+    """Return what makes an app whose replies hold what a real site's hold.
+
+    Args:
+        config: all settings.
+        federation: the hospitals.
+        asked: gets the type of every message that arrives.
+        sent: gets the key of every value that is sent.
+        grown: hospitals that say they have one record more.
+    """
+    simulated = make_client_app(config, federation)
+
+    def answer(message: Message, context: Context) -> Message:
+        asked.append(message.metadata.message_type)
+        reply = simulated(message, context)
+        if message.metadata.message_type == "query.profile":
+            profile = wire.read_profile(reply)
+            num_train = profile.num_train + int(profile.hospital_id in grown)
+            reply = wire.profile_reply(replace(profile, num_train=num_train), message)
+        elif wire.METRICS in reply.content:
+            execution = wire.read_execution(reply, wire.assignment_of(message).hospital_id)
+            reply = wire.execution_reply(execution, wire.arrays_in(reply), message)
+        for record in reply.content.values():
+            sent.update(record)
+        return reply
+
+    app = ClientApp()
+    app.query("profile")(answer)
+    app.train()(answer)
+    app.evaluate()(answer)
+    for stage in ("advertise", "share", "mask", "confirm", "unmask"):
+        app.train(stage)(answer)
+    return lambda: app
+
+
+def run_between_sites(
+    path: Path,
+    config: Config | None = None,
+    *,
+    absent: Collection[str] = (),
+    grown: Collection[str] = (),
+    num_rounds: int | None = None,
+    asked: list[str] | None = None,
+    sent: set[str] | None = None,
+    progress: Callable[[RoundRow], None] | None = None,
+    is_telling: bool = False,
+) -> dict[str, Any]:
+    """Return the summary of a run between four sites, begun or taken up again in its folder.
+
+    Args:
+        path: of the run.
+        config: see `site_config`; for a run that is taken up again it must be the one it began with.
+        absent: sites whose nodes are not there.
+        grown: see `answering_as_sites`.
+        num_rounds: rounds after which the run is interrupted, as by Ctrl-C; None goes to the end.
+        asked: see `answering_as_sites`.
+        sent: see `answering_as_sites`.
+        progress: called after every committed round.
+        is_telling: whether the sites send all that simulated hospitals send, unasked.
+    """
+    config = config or site_config()
+    federation = load_federation(config.federation)
+    nodes = [
+        Node(node_id=index + 1, node_config={"partition-id": index})
+        for index, name in enumerate(NAMES)
+        if name not in absent
+    ]
+    make_app = answering_as_sites(
+        config, federation, [] if asked is None else asked, set() if sent is None else sent, grown
+    )
+    if is_telling:
+        make_app = partial(make_client_app, config, federation)
+    grid = InlineGrid(make_app, nodes, {})
+    numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
+    roster = simulated_roster(config.federation.seed, NAMES, **numbers)
+    arrays, facts = initial_model(config, connect(grid, are_sites=True).profiles[0])
+    folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
+
+    def watch(row: RoundRow) -> None:
+        if progress is not None:
+            progress(row)
+        if row.round_number == num_rounds:
+            raise KeyboardInterrupt
+
+    return federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"}, progress=watch, roster=roster)
+
+
+def fingerprints_in(folder: Path) -> set[str]:
+    """Return what the ledger of a run says of its hospitals' data."""
+    with open_ledger(RunFolder(folder).ledger, read_only=True) as ledger:
+        return set(ledger.to_frame()["fingerprint"])
