@@ -16,6 +16,7 @@ from wardround.privacy.ledger import open_ledger
 from wardround.server.hospitals import connect
 from wardround.server.loop import RoundRow
 from wardround.server.verify import verify_run
+from wardround.simulations.runs import resume
 
 SCORES = ("loss", "accuracy", "auc")
 
@@ -145,6 +146,14 @@ def test_too_few_sites_are_not_charged_for_rounds_that_can_not_be(tmp_path: Path
     with pytest.raises(CohortError, match=message):
         run_between_sites(tmp_path / "run", config, absent={NAMES[0], NAMES[1]})
     assert charges_of(tmp_path / "run", "planned") == before
+
+
+def test_a_simulation_does_not_take_up_a_run_between_sites(tmp_path: Path) -> None:
+    _interrupted(tmp_path / "run", 1)
+    before = charges_of(tmp_path / "run", "planned")
+    with pytest.raises(ConfigError, match="is a run between real sites, and here is none of them: start the server"):
+        resume(tmp_path / "run")
+    assert charges_of(tmp_path / "run", "planned") == before and verify_run(tmp_path / "run")[0] == []
 
 
 def test_other_settings_are_another_run(tmp_path: Path) -> None:
