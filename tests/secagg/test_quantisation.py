@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from wardround.errors import UpdateError
-from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.secagg.quantisation import Quantiser, flattened, saturated, split_like
 
 DOUBLE_PRECISION = 1 + Fraction(1, 100_000)  # the part that the module's text allows for
 
