@@ -5,13 +5,17 @@ export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: run test check lint types format lock clean
+.PHONY: run test fuzz check lint types format lock clean
 
 run: .venv/installed
 	$(BIN)/wardround run
 
 test: .venv/installed-dev
 	$(BIN)/pytest
+
+# Ten thousand broken inputs for every reader; the table goes into tests/fuzz/README.md.
+fuzz: .venv/installed-dev
+	PYTHONPATH=tests:tests/secagg $(BIN)/python tests/fuzz/fuzz_run.py --write
 
 check: lint types test
 

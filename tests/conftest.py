@@ -14,3 +14,12 @@ def real_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f"no real data at {_SHARED}: set WARDROUND_DATA")
     return _SHARED
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the ten thousand cases a reader where no expression of markers names them."""
+    if "fuzz" in str(config.getoption("-m")):
+        return
+    many = [item for item in items if item.get_closest_marker("fuzz")]
+    config.hook.pytest_deselected(items=many)
+    items[:] = [item for item in items if item not in many]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def run_between_sites(
     asked: list[str] | None = None,
     sent: set[str] | None = None,
     progress: Callable[[RoundRow], None] | None = None,
+    is_telling: bool = False,
 ) -> dict[str, Any]:
     """Return the summary of a run between four sites, begun or taken up again in its folder.
 
@@ -95,6 +97,7 @@ def run_between_sites(
         asked: see `answering_as_sites`.
         sent: see `answering_as_sites`.
         progress: called after every committed round.
+        is_telling: whether the sites send all that simulated hospitals send, unasked.
     """
     config = config or site_config()
     federation = load_federation(config.federation)
@@ -106,6 +109,8 @@ def run_between_sites(
     make_app = answering_as_sites(
         config, federation, [] if asked is None else asked, set() if sent is None else sent, grown
     )
+    if is_telling:
+        make_app = partial(make_client_app, config, federation)
     grid = InlineGrid(make_app, nodes, {})
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
     roster = simulated_roster(config.federation.seed, NAMES, **numbers)

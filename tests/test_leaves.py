@@ -1,5 +1,6 @@
 """What is said to leave a hospital is what did: in every protocol and task, no more and no less."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,12 +11,14 @@ from small_runs import profiles_of, small_config
 
 from wardround import wire
 from wardround.errors import ProtocolError
-from wardround.leaves import GROUNDS, LEAVES_HOSPITAL, PUBLIC, SENTENCES, SIMULATION_ONLY
+from wardround.leaves import GROUNDS, INDEPENDENT, LEAVES_HOSPITAL, PUBLIC, SENTENCES, SIMULATION_ONLY, fields_sent
 from wardround.rounds import Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
+from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.runs import run
 
 SENT_BY_REAL_SITES = (HospitalProfile, Execution)
+STAGES_OF_REAL_SITES = (Advertisement, Shares, Confirmation, UnmaskShares)
 MEASURED_IN_SIMULATION = (ProfileMeasures, TrainingMeasures, Evaluation)
 _SECURE = {"protocol": "secagg+", "min-survivors": 3}
 
@@ -55,6 +58,7 @@ def _keys(*kinds: Any) -> set[str]:
 
 def test_what_a_real_site_sends_has_no_field_of_simulation() -> None:
     assert {LEAVES_HOSPITAL[key] for key in _keys(*SENT_BY_REAL_SITES)} == {PUBLIC}
+    assert {LEAVES_HOSPITAL[key] for key in _keys(*STAGES_OF_REAL_SITES)} == {PUBLIC, INDEPENDENT}
 
 
 def test_what_is_measured_has_the_fields_of_simulation_and_no_other() -> None:
@@ -62,6 +66,17 @@ def test_what_is_measured_has_the_fields_of_simulation_and_no_other() -> None:
     # Whose score it is, is known from who replies; the text of an error is no field of a record.
     assert _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} == measured - {"error"}
     assert not _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} & _keys(*SENT_BY_REAL_SITES)
+
+
+def test_the_documents_list_what_a_real_site_sends_and_no_more() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    section = text.split("## What a real site sends")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    told = {key for row in rows for key in re.findall(r"`([a-z-]+)`", row.split(" | ")[1])}
+    listed = fields_sent(protocol="secagg+", task="classification", failed=True, are_sites=True)
+    assert told == set(listed)
+    # What its replies are made of is all that is listed.
+    assert _keys(*SENT_BY_REAL_SITES, *STAGES_OF_REAL_SITES) | {"arrays", "refusal"} == set(listed)
 
 
 def test_what_makes_a_real_sites_reply_takes_no_measures() -> None:

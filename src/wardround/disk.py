@@ -51,7 +51,7 @@ def file_bytes(path: Path, most_bytes: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > most_bytes:
             raise OSError(errno.EFBIG, f"its {size:,} bytes are more than {most_bytes:,}", str(path))
-        return file.read(most_bytes)
+        return file.read(size)  # asked for what is there: a reader takes room for all it is asked for
 
 
 def open_regular(path: Path) -> BufferedReader:

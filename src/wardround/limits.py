@@ -4,6 +4,7 @@ A message has the name, the value, the allowed range and, where one is near, the
 """
 
 import difflib
+import math
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields
@@ -100,11 +101,19 @@ def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
         elif get_origin(option) is dict and isinstance(value, dict):
             return {key: _checked_type(section, name, part, get_args(option)[1]) for key, part in value.items()}
         elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            return _as_float(value)
         elif isinstance(option, type) and isinstance(value, option) and isinstance(value, bool) == (option is bool):
             return value
     wanted = " or ".join(_WORDS.get(option, str(option)) for option in options if option is not type(None))
     raise ConfigError(f"{kebab(name)} = {value!r} must be {wanted} ([{section}] {kebab(name)})")
+
+
+def _as_float(value: float) -> float:
+    """Return a number as float, infinite where it is a whole one that no float can be."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 _WORDS: dict[Any, str] = {

@@ -41,7 +41,7 @@ def sound(error: type[WardroundError], failure: str, step: str, *more: type[Exce
     except Exception as defect:
         if not isinstance(defect, (*_DEFECTS, *more)):
             raise
-        raise error(f"{failure} ({_in_words(defect)}): {step}") from None
+        raise error(f"{failure} ({_in_words(defect)}): {step}") from defect
 
 
 def _in_words(defect: Exception) -> str:
@@ -72,11 +72,19 @@ def from_toml(text: str) -> dict[str, Any]:
     """Return the tables of a TOML text.
 
     Raises:
-        ValueError: it is none, or is nested too deeply.
+        ValueError: it is none, is nested too deeply, or has a whole number of more than 64 bits, as TOML does not.
     """
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
+        _check_numbers(tables)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError(f"it is no TOML ({error})") from None
+    return tables
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"a whole number of {value.bit_length()} bits must have 64 at the most")
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_numbers(part)

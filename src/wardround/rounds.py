@@ -6,6 +6,7 @@ and a real site's reply is made of the first two (see `wire`).
 Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledger in `privacy`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
@@ -20,6 +21,9 @@ __all__ = [
     "TrainingMeasures",
     "check_execution",
 ]
+
+_MOST_RECORDS = 2**40
+"""As [federation] max-records has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,17 @@ class HospitalProfile:
 
     def __post_init__(self) -> None:
         check_name(self.hospital_id, "hospital", error=ProtocolError)
+        _hold(
+            self,
+            {
+                f"num_train must be >= 1 and <= {_MOST_RECORDS}": 1 <= self.num_train <= _MOST_RECORDS,
+                "task must be classification or regression": self.task in ("classification", "regression"),
+                "input_shape must be numbers >= 1": bool(self.input_shape) and min(self.input_shape) >= 1,
+                "num_outputs must be >= 1": self.num_outputs >= 1,
+                "hospitals_per_patient must be >= 1": self.hospitals_per_patient >= 1,
+                "record_is must be row or patient": self.record_is in ("row", "patient"),
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +80,10 @@ class ProfileMeasures:
     num_test: int
     fingerprint: str
     majority_accuracy: float
+
+    def __post_init__(self) -> None:
+        rule = f"num_test must be >= 0 and <= {_MOST_RECORDS}"
+        _hold(self, {rule: 0 <= self.num_test <= _MOST_RECORDS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +211,18 @@ class Evaluation:
     loss: float
     accuracy: float
     auc: float
+
+    def __post_init__(self) -> None:
+        rule = f"num_examples must be >= 0 and <= {_MOST_RECORDS}"
+        _hold(self, {rule: 0 <= self.num_examples <= _MOST_RECORDS})
+
+
+def _hold(record: object, rules: Mapping[str, bool]) -> None:
+    """Refuse a record that breaks a rule; each begins with the name of the field that it is about."""
+    for rule, holds in rules.items():
+        if not holds:
+            value = getattr(record, rule.split(" ", 1)[0])
+            raise ProtocolError(f"the {type(record).__name__} message is refused: {rule}, not {value}")
 
 
 def check_execution(assignment: Assignment, execution: Execution) -> None:

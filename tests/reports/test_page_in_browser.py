@@ -24,6 +24,7 @@ PAGES: dict[str, dict[str, Any]] = {
     "no-privacy": {"placement": "none"},
     "interrupted": {"has_summary": False},
     "sites": {"is_measured": False},
+    "sites-interrupted": {"is_measured": False, "has_summary": False},
     "sites-regression": {"is_measured": False, "task": "regression", "hospitals": MANY, "num_rounds": 5},
     "long-names": {
         "hospitals": {"St. Bartholomew's and the Royal London Hospital, Ward 17, East Wing": 90, "x" * 90: 50}

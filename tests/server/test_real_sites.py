@@ -12,9 +12,11 @@ from small_runs import charges_of, rows_of
 
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL, SIMULATION_ONLY, fields_sent
+from wardround.privacy.ledger import open_ledger
 from wardround.server.hospitals import connect
 from wardround.server.loop import RoundRow
 from wardround.server.verify import verify_run
+from wardround.simulations.runs import resume
 
 SCORES = ("loss", "accuracy", "auc")
 
@@ -60,6 +62,15 @@ def test_the_summary_lists_what_the_sites_sent_and_nothing_of_simulation(finishe
     assert SIMULATION_ONLY not in listed.values()
     # Parameters' own names are no fields; who sent a metric is known from the reply.
     assert sent & set(LEAVES_HOSPITAL) == set(listed) - {"arrays"}
+
+
+def test_what_a_site_measured_unasked_is_nowhere_in_the_run(tmp_path: Path) -> None:
+    summary = run_between_sites(tmp_path / "run", is_telling=True)
+    assert summary["measured"] is False and fingerprints_in(tmp_path / "run") == {""}
+    assert {row[name] for row in rows_of(tmp_path / "run" / "hospitals.csv") for name in SCORES} == {""}
+    with open_ledger(tmp_path / "run" / "ledger.sqlite", read_only=True) as ledger:
+        committed = "".join(text for _, text in ledger.rounds())
+    assert '"measures": {}' in committed and "majority_accuracy" not in committed and "num_test" not in committed
 
 
 def test_the_ledger_does_not_know_the_data_and_is_in_order(finished: Any) -> None:
@@ -135,6 +146,14 @@ def test_too_few_sites_are_not_charged_for_rounds_that_can_not_be(tmp_path: Path
     with pytest.raises(CohortError, match=message):
         run_between_sites(tmp_path / "run", config, absent={NAMES[0], NAMES[1]})
     assert charges_of(tmp_path / "run", "planned") == before
+
+
+def test_a_simulation_does_not_take_up_a_run_between_sites(tmp_path: Path) -> None:
+    _interrupted(tmp_path / "run", 1)
+    before = charges_of(tmp_path / "run", "planned")
+    with pytest.raises(ConfigError, match="is a run between real sites, and here is none of them: start the server"):
+        resume(tmp_path / "run")
+    assert charges_of(tmp_path / "run", "planned") == before and verify_run(tmp_path / "run")[0] == []
 
 
 def test_other_settings_are_another_run(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ released (see `site_rounds`), and whoever deletes the last files, who can do any
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from wardround.disk import file_text, make_private_folder, open_private
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.parsing import from_json, sound
 from wardround.privacy.phases import Phase
+from wardround.typed_records import read_record
 
 __all__ = ["Released", "note_release", "read_releases"]
 
@@ -120,12 +122,16 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _phase(values: Mapping[str, Any]) -> Phase:
+    return read_record(Phase, {key.replace("_", "-"): value for key, value in values.items()})
+
+
 def _read(path: Path) -> Released:
     step = "restore it from a backup, as what was released is not known without it"
-    with sound(ProtocolError, f"can't read what was released from {path}", step):
+    with sound(ProtocolError, f"can't read what was released from {path}", step, ConfigError):
         table = from_json(file_text(path, _MOST_BYTES))
         phase = table.pop("phase")
-        released = Released(**table, phase=None if phase is None else Phase(**phase))
+        released = Released(**table, phase=None if phase is None else _phase(phase))
         texts = (released.run_id, released.settings, released.data)
         if type(released.round_number) is not int or any(not isinstance(text, str) for text in texts):
             raise TypeError("a value has another type")

@@ -7,6 +7,7 @@ free text are refused rather than guessed at.
 import gzip
 import warnings
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from wardround.config import FederationConfig
 from wardround.datasets.csv_columns import feature_columns, hospital_ids, patient_ids
 from wardround.datasets.csv_target import read_target
 from wardround.datasets.records import REGRESSION, Dataset
+from wardround.disk import open_regular
 from wardround.errors import ConfigError, DataError
 from wardround.small_counts import shown_count
 
@@ -76,7 +78,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else nullcontext(raw) as file:
             header = file.readline().decode("utf-8-sig")
         separator = max(_SEPARATORS, key=header.count)
         with warnings.catch_warnings():

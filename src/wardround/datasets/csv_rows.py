@@ -9,12 +9,13 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO
 from unicodedata import normalize
 
+from wardround.disk import open_regular
 from wardround.errors import DataError
 
 __all__ = ["open_rows"]
@@ -45,10 +46,14 @@ def open_rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
         raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
 
 
-def _opened(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    with (
+        open_regular(path) as raw,
+        gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
+    ):
+        yield text
 
 
 def _rows(file: IO[str], path: Path) -> Iterator[tuple[int, list[str]]]:

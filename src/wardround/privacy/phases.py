@@ -27,6 +27,10 @@ KIND_FIELDS = (
 )
 
 
+_MOST_STEPS = 2**53
+"""Beyond them a float can't count."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """Steps of one kind on one hospital's data.
@@ -55,8 +59,10 @@ class Phase:
 
     def __post_init__(self) -> None:
         check_rate_and_noise(self.noise_multiplier, self.sample_rate)
-        if self.num_steps < 0:
-            raise ConfigError(f"num-steps = {self.num_steps} must be >= 0: count the steps that were taken")
+        if not 0 <= self.num_steps <= _MOST_STEPS:
+            raise ConfigError(
+                f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_STEPS}: count the steps that were taken"
+            )
 
     @property
     def kind(self) -> Kind:

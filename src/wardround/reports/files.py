@@ -5,7 +5,8 @@ Left out on purpose: what the columns and keys mean (`folder` knows).
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ from wardround.disk import file_text
 from wardround.errors import ProtocolError
 from wardround.parsing import from_json, from_toml, sound
 
-__all__ = ["NOT_KNOWN", "read_json", "read_number", "read_numbers", "read_rows", "read_text", "read_toml"]
+__all__ = ["NOT_KNOWN", "as_written", "read_json", "read_number", "read_numbers", "read_rows", "read_text", "read_toml"]
 
 NOT_KNOWN = float("nan")
 _MOST_BYTES = 2**30
 """Of a table: a line for each round and hospital."""
+
+
+def as_written(folder: Path) -> AbstractContextManager[None]:
+    """Turn whatever the files of a folder trip up, once each is read, into an error that names the folder.
+
+    Raises:
+        ProtocolError: a value in a file, or a column, is not what a run or a study writes.
+    """
+    step = "restore the files that were written, or write them anew with the command that did"
+    return sound(ProtocolError, f"the files in {folder} do not fit together", step, csv.Error)
 
 
 def read_text(path: Path) -> str | None:
@@ -72,13 +83,18 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return []
     rows = []
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
-    for row in reader:
+    for row in _lines(reader, path):
         if None in row or None in row.values() or "round" not in row:
             raise ProtocolError(
                 f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
             )
         rows.append(row)
     return rows
+
+
+def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
+    with sound(ProtocolError, f"{path} is no table", "restore the file", csv.Error):
+        yield from reader
 
 
 def read_numbers(row: Mapping[str, str], path: Path) -> dict[str, float]:

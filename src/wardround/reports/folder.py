@@ -11,7 +11,16 @@ from typing import Any
 from wardround.errors import ProtocolError
 from wardround.privacy.cell_words import cell_words
 from wardround.privacy.mechanisms import READERS
-from wardround.reports.files import NOT_KNOWN, read_json, read_number, read_numbers, read_rows, read_text, read_toml
+from wardround.reports.files import (
+    NOT_KNOWN,
+    as_written,
+    read_json,
+    read_number,
+    read_numbers,
+    read_rows,
+    read_text,
+    read_toml,
+)
 from wardround.reports.numbers import number_text
 from wardround.reports.results import HospitalResult, RunResult
 
@@ -39,7 +48,8 @@ def read_run(run_folder: Path) -> RunResult:
         raise ProtocolError(f"{folder} holds no finished round yet: run `wardround resume {folder}` first")
     config = read_toml(folder / "config.toml", config_text)
     rounds = tuple(sorted((read_numbers(row, folder / "rounds.csv") for row in rows), key=lambda row: row["round"]))
-    return _run(folder, config_text, config, facts, rounds)
+    with as_written(folder):
+        return _run(folder, config_text, config, facts, rounds)
 
 
 def _run(

@@ -11,7 +11,7 @@ from typing import Any
 from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
 from wardround.reports.figures import panels_by_hospital, panels_by_round
-from wardround.reports.files import read_text
+from wardround.reports.files import as_written, read_text
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, percent_text, span_text
@@ -35,10 +35,12 @@ def write_report(run_folder: Path) -> Path:
         WardroundError: the page cannot be written.
     """
     run = read_run(Path(run_folder))
+    with as_written(run.folder):
+        contents = _contents(run)
     return write_page(
         Path(run_folder),
         "page.html",
-        _contents(run),
+        contents,
         span=lambda pair: span_text(*pair),
         delta=delta_text,
         percent=percent_text,

@@ -1,5 +1,6 @@
 """A run as its folder tells it, in frozen records; numbers that the folder does not hold are nan."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,9 @@ class RunResult:
     @property
     def is_measured(self) -> bool:
         """Whether loss and scores were measured at all; real sites measure none for others."""
-        return self.facts.get("measured", True) is not False
+        # Until a run ends, its tables tell.
+        so_far = not self.rounds or any(row.get("loss", math.nan) == row.get("loss", math.nan) for row in self.rounds)
+        return bool(self.facts.get("measured", bool(self.facts) or so_far))
 
     @property
     def has_baselines(self) -> bool:

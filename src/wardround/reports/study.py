@@ -8,6 +8,7 @@ from typing import Any
 
 from wardround.reports import study_words as words
 from wardround.reports.figures import Key, Panel
+from wardround.reports.files import as_written
 from wardround.reports.meaning import meaning
 from wardround.reports.pages import write_page
 from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
@@ -29,11 +30,13 @@ def write_study_report(folder: Path) -> Path:
         WardroundError: the page cannot be written.
     """
     study = read_study(Path(folder))
-    charts = charts_of_utility(study), charts_of_noise(study), charts_of_hospitals(study)
+    with as_written(study.folder):
+        charts = charts_of_utility(study), charts_of_noise(study), charts_of_hospitals(study)
+        contents = _contents(study, *charts)
     together = [chart for part in charts for chart in part]
     if together:
         write_comparison(together, study.folder)
-    return write_page(study.folder, "study.html", _contents(study, *charts), spread=spread_text)
+    return write_page(study.folder, "study.html", contents, spread=spread_text)
 
 
 def _contents(

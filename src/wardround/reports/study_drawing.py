@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wardround.disk import open_private
 from wardround.errors import WardroundError
 from wardround.reports.drawing import MUTED, SERIES_COLOURS, SETTINGS, svg_element, widened, within_shares
 
@@ -137,7 +138,8 @@ def write_comparison(charts: Sequence[Chart], folder: Path) -> tuple[Path, Path]
         paths = folder / "comparison.svg", folder / "comparison.png"
         try:
             for path, metadata in zip(paths, (_NO_DATE, {"Software": None}), strict=True):
-                figure.savefig(path, metadata=metadata, dpi=150, facecolor="white")
+                with open(path, "wb", opener=open_private) as file:
+                    figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=150, facecolor="white")
         except OSError as error:
             raise WardroundError(f"cannot write {folder}: {error}; free space there, or make it writable") from None
     return paths

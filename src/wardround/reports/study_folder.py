@@ -12,7 +12,7 @@ from typing import Any
 
 from wardround.errors import ProtocolError
 from wardround.privacy.mechanisms import READERS
-from wardround.reports.files import read_json, read_number, read_text
+from wardround.reports.files import as_written, read_json, read_number, read_text
 from wardround.reports.meaning import ATTACK_FIGURES
 from wardround.reports.numbers import number_text
 
@@ -153,7 +153,19 @@ def read_study(folder: Path) -> StudyResult:
     facts = read_json(folder / "study.json")
     if "runs" not in facts:
         raise ProtocolError(f"{folder} is not a study's folder (no study.json in it): check the path")
+    with as_written(folder):
+        return _study(folder, facts)
+
+
+def _study(folder: Path, facts: Mapping[str, Any]) -> StudyResult:
+    for key in ("units", "placements", "noise_multipliers", "target_epsilons", "seeds", "baselines"):
+        if not isinstance(facts[key], list):
+            raise ValueError(f"{key} in study.json is no list")
+    if not (isinstance(facts["runs"], dict) and isinstance(facts["name"], str)):
+        raise ValueError("runs or name in study.json is of another form")
     rows = tuple(_row(cells, folder) for cells in _table(folder / "results.csv"))
+    if strangers := [row.run for row in rows if row.run not in facts["runs"]]:
+        raise ValueError(f"results.csv has the run {strangers[0]!r}, which is none of study.json")
     hospitals: dict[str, tuple[StudyHospital, ...]] = {}
     for cells in _table(folder / "hospitals.csv"):
         hospitals[cells["run"]] = (*hospitals.get(cells["run"], ()), _hospital(cells, folder))

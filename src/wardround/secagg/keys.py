@@ -20,6 +20,7 @@ from wardround.errors import ProtocolError
 
 __all__ = [
     "KEY_BYTES",
+    "SEALED_EXTRA_BYTES",
     "agree",
     "derive",
     "is_signed",
@@ -34,7 +35,9 @@ __all__ = [
 
 KEY_BYTES = 32
 _LABEL = b"wardround secagg 1"
-_NONCE_BYTES = 12
+_NONCE_BYTES, _TAG_BYTES = 12, 16
+SEALED_EXTRA_BYTES = _NONCE_BYTES + _TAG_BYTES
+"""How much longer a sealed text is than the text."""
 
 
 def transcript(*parts: bytes | memoryview) -> bytes:

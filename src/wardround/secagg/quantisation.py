@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.errors import UpdateError
+from wardround.errors import CohortError, UpdateError
 from wardround.secagg.terms import Terms
 
 __all__ = ["Quantiser", "flattened", "quantiser_for", "saturated", "split_like"]
@@ -99,6 +99,57 @@ class Quantiser:
         signed = total.view(np.int32)
         values = signed[:-1].astype(np.float64) * (self.max_update * self.max_weight / self.levels)
         return values, float(signed[-1]) * self.max_weight / self.levels
+
+    def mean(self, total: NDArray[np.uint32], num_summed: int) -> tuple[NDArray[np.float64], float]:
+        """Return the weighted mean of the values, shape (dimension,), and the sum of the weights.
+
+        One hospital alone can shift the sums of weights and values, as nobody sees what it adds; a mean of values that
+        are all within max_update is within it, too, and weights are of at most so many hospitals.
+
+        Args:
+            total: as `sums` has it.
+            num_summed: hospitals in the sum (1 to num_members).
+
+        Raises:
+            CohortError: the weights sum to 0.
+            UpdateError: the weights or the mean are not what so many hospitals can have.
+        """
+        values, weight = self.sums(total)
+        slack = num_summed * self.max_weight / (2 * self.levels)
+        if abs(weight) <= slack:
+            raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
+        if not 0 < weight <= num_summed * self.max_weight + slack:
+            raise UpdateError(
+                f"the weights in the sum add up to {weight:g}, and must to 0 to {num_summed * self.max_weight:g} for "
+                f"{num_summed} hospitals: one of them sent something else than its vector, and nobody can tell which"
+            )
+        return self.mean_of(values, weight, num_summed), weight
+
+    def mean_of(self, values: NDArray[np.float64], weight: float, num_summed: int) -> NDArray[np.float64]:
+        """Return a weighted sum, divided in place by the sum of the weights, within max_update.
+
+        Args:
+            values: as `sums` returns them, shape (dimension,).
+            weight: sum of the weights (> 0).
+            num_summed: hospitals in the sum (1 to num_members).
+
+        Raises:
+            UpdateError: the mean is larger than the rounding of so many hospitals' numbers can make it.
+        """
+        # In place: a pass over a new array of this size takes twice as long.
+        values /= weight
+        largest = max(values.max(initial=0.0), -values.min(initial=0.0))
+        if not largest <= self.max_update:
+            # The bound of the mean's error, which is far below 0.01 where weights are near max_weight.
+            slack = min(0.01, 2 * num_summed * self.max_weight / (self.levels * weight))
+            if not largest <= self.max_update * (1 + slack):
+                raise UpdateError(
+                    f"a coordinate of the mean is {largest:g} in magnitude, and must be <= max-update = "
+                    f"{self.max_update:g}: one of {num_summed} hospitals sent something else than its vector, and "
+                    "nobody can tell which"
+                )
+            np.clip(values, -self.max_update, self.max_update, out=values)
+        return values
 
 
 def quantiser_for(terms: Terms, num_members: int) -> Quantiser:

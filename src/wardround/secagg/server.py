@@ -5,6 +5,7 @@ What is left out on purpose: transport, and when to give up waiting.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from wardround.secagg.records import (
     UnmaskShares,
     paired,
 )
-from wardround.secagg.shamir import combine
+from wardround.secagg.shamir import combine_checked
 
 __all__ = ["confirm_request", "mask_requests", "share_request", "take_off_masks", "unmask_request"]
 
@@ -50,14 +51,13 @@ def mask_requests(members: Members, shares: Mapping[str, Shares]) -> dict[str, M
 
     Raises:
         CohortError: too few replied.
-        ProtocolError: a hospital's shares are not for its neighbours.
+        ProtocolError: a hospital's shares are not for its neighbours (see `faults`).
     """
     _check_enough(members, shares, "shared their secrets")
-    sealed = {}
-    for name, reply in shares.items():
-        sealed[name] = paired(reply.receivers, reply.sealed, "sealed shares")
+    sealed = {name: paired(reply.receivers, reply.sealed, "sealed shares") for name, reply in shares.items()}
+    for name in shares:
         if frozenset(sealed[name]) != members.neighbours(name):
-            raise ProtocolError(f"{name} sealed shares for others than its neighbours: the round is abandoned")
+            raise ProtocolError(f"{name} sealed shares for others than its neighbours: leave it out")
     requests = {}
     for name in sorted(shares):
         senders = tuple(sorted(members.neighbours(name) & shares.keys()))
@@ -113,67 +113,108 @@ def take_off_masks(
     request: UnmaskRequest,
     commitments: Mapping[str, bytes],
     replies: Mapping[str, UnmaskShares],
-) -> None:
+) -> dict[str, str]:
     """Turn the sum of the masked vectors into the sum of the vectors, in place.
+
+    Shares that are wrong are found by what they must give: a seed its commitment, a masking key its public half. As
+    long as enough are right, the sum is finished without the others.
 
     Args:
         total: uint32, shape (dimension,), sum modulo 2^32 over the active.
         members: of the round.
         request: that was sent.
         commitments: to the seeds, by name, of all who shared secrets.
-        replies: by name.
+        replies: by name, without faults.
+
+    Returns:
+        By hospital, a sentence on the wrong shares that it sent; whoever dealt it one may have dealt a wrong one.
 
     Raises:
         CohortError: too few replied.
-        ProtocolError: the shares of a hospital's secret do not give it; the total is as it was.
+        ProtocolError: too few shares of a hospital's secret are right; the total is as it was.
     """
     _check_enough(members, replies, "helped to unmask")
+    seeds = {name: partial(_is_committed, members, name, commitments[name]) for name in request.active}
+    keys = {name: partial(_is_key_of, members.masking_keys[name]) for name in request.dropped}
     seed_shares = _by_owner(members, replies, lambda reply: (reply.seeds_of, reply.seed_shares))
     key_shares = _by_owner(members, replies, lambda reply: (reply.keys_of, reply.key_shares))
+    found_seeds, wrong = _secrets(members, "seed", seeds, seed_shares, frozenset())
+    found_keys, more = _secrets(members, "masking key", keys, key_shares, frozenset(holder for holder, _ in wrong))
     masks: list[tuple[bytes, bool]] = []
-    for name in request.active:
-        seed = _secret(members, name, seed_shares)
-        if members.commitment(seed, name) != commitments[name]:
-            raise _wrong(name, "seed")
+    for name, seed in found_seeds.items():
         key, added = members.own_mask(seed, name)
         masks.append((key, not added))
-    for name in request.dropped:
-        masking_key = _secret(members, name, key_shares)
-        if public_key(masking_key) != members.masking_keys[name]:
-            raise _wrong(name, "masking key")
+    for name, masking_key in found_keys.items():
         # What it would have put into its own vector cancels what its neighbours put into theirs.
         partners = sorted(members.neighbours(name) & frozenset(request.active))
         masks += [members.pairwise_mask(masking_key, name, other) for other in partners]
     add_masks(total, masks)
+    return _blamed([*wrong, *more])
 
 
 def _by_owner(
     members: Members,
     replies: Mapping[str, UnmaskShares],
     listed: Callable[[UnmaskShares], tuple[tuple[str, ...], tuple[bytes, ...]]],
-) -> dict[str, dict[int, bytes]]:
-    """Return, by the hospital whose secret it is, the shares at their points; those of strangers are left out."""
-    shares: dict[str, dict[int, bytes]] = {}
+) -> dict[str, dict[str, bytes]]:
+    """Return, by the hospital whose secret it is, the shares by who holds them; those of strangers are left out."""
+    shares: dict[str, dict[str, bytes]] = {}
     for holder, reply in sorted(replies.items()):
-        neighbours, point = members.neighbours(holder), members.point(holder)
+        neighbours = members.neighbours(holder)
         for owner, value in paired(*listed(reply), "shares").items():
             if owner in neighbours:
-                shares.setdefault(owner, {})[point] = value
+                shares.setdefault(owner, {})[holder] = value
     return shares
 
 
-def _secret(members: Members, name: str, shares: Mapping[str, Mapping[int, bytes]]) -> bytes:
-    try:
-        return combine(shares.get(name, {}), members.shape.threshold)
-    except ProtocolError as error:
-        raise ProtocolError(f"the sum stays masked, as a secret of {name} can't be had: {error}") from None
+def _secrets(
+    members: Members,
+    what: str,
+    is_secret: Mapping[str, Callable[[bytes], bool]],
+    shares: Mapping[str, Mapping[str, bytes]],
+    suspects: frozenset[str],
+) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
+    """Return the secrets by owner, and the pairs of who sent a wrong share and whose secret it is of.
+
+    Args:
+        members: of the round.
+        what: the secrets are.
+        is_secret: by owner, whether bytes are its secret.
+        shares: by owner and holder.
+        suspects: holders who sent wrong shares already, whose others are taken last.
+    """
+    secrets, wrong = {}, []
+    for owner, check in is_secret.items():
+        held = shares.get(owner, {})
+        holders = sorted(held, key=lambda holder: (holder in suspects, members.point(holder)))
+        points = {members.point(holder): held[holder] for holder in holders}
+        try:
+            secrets[owner], odd = combine_checked(points, members.shape.threshold, check)
+        except ProtocolError as error:
+            raise ProtocolError(f"the sum stays masked, as the {what} of {owner} can't be had: {error}") from None
+        found = [(holder, owner) for holder in holders if members.point(holder) in odd]
+        suspects |= {holder for holder, _ in found}
+        wrong += found
+    return secrets, wrong
 
 
-def _wrong(name: str, what: str) -> ProtocolError:
-    return ProtocolError(
-        f"the sum stays masked: the shares of {name}'s {what} do not give it, so that {name} or one of its neighbours "
-        "sent wrong ones"
-    )
+def _is_committed(members: Members, name: str, commitment: bytes, seed: bytes) -> bool:
+    return members.commitment(seed, name) == commitment
+
+
+def _is_key_of(masking_key: bytes, private_key: bytes) -> bool:
+    return public_key(private_key) == masking_key
+
+
+def _blamed(wrong: Sequence[tuple[str, str]]) -> dict[str, str]:
+    owners: dict[str, list[str]] = {}
+    for holder, owner in wrong:
+        owners.setdefault(holder, []).append(owner)
+    return {
+        holder: f"{holder} sent a wrong share of what {' and '.join(dealers)} dealt it: {holder} is at fault, or "
+        f"{' and '.join(dealers)}; the sum was finished without"
+        for holder, dealers in owners.items()
+    }
 
 
 def _check_enough(members: Members, names: Mapping[str, object] | Sequence[str], what: str) -> None:

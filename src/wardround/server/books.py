@@ -27,6 +27,11 @@ _TOLERANCE = 1e-9
 """Relative: what other versions and processors may make of the same sum."""
 
 
+_as_committed = sound(
+    ProtocolError, "the rounds in the ledger are not as they were committed", "restore it from a backup"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Books:
     """The rows of one run's ledger, read.
@@ -65,6 +70,7 @@ class Books:
         """Return the last round that was committed when the run ended so."""
         return sum(row.kind == "round" for row in self.rows[: closing.sequence]) - 1
 
+    @_as_committed
     def summary(self, closing: Row) -> dict[str, Any]:
         """Return what summary.json must hold since the run ended so."""
         rows = self.rows[: closing.sequence]
@@ -76,6 +82,7 @@ class Books:
             head=(closing.sequence, closing.digest),
         )
 
+    @_as_committed
     def findings(self) -> list[str]:
         """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
         if found := list(self._charge_findings()):
@@ -109,6 +116,7 @@ class Books:
                 )
 
 
+@_as_committed
 def books_of(rows: Sequence[Row]) -> Books | None:
     """Return the run that a ledger's rows tell of; None where round 0 is not committed yet.
 
@@ -121,9 +129,8 @@ def books_of(rows: Sequence[Row]) -> Books | None:
     texts = [str(row.content) for row in rows if row.kind == "round"]
     if not texts:
         return None
-    with sound(ProtocolError, "the rounds in the ledger are not as they were committed", "restore it from a backup"):
-        records = [from_json(text) for text in texts]
-        plan = plan_in(config_from_dict(from_toml(records[0]["config"])), records[0])
+    records = [from_json(text) for text in texts]
+    plan = plan_in(config_from_dict(from_toml(records[0]["config"])), records[0])
     return Books(rows=tuple(rows), plan=plan, records=tuple(records))
 
 

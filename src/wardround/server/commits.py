@@ -15,6 +15,8 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround.digests import array_digest
+from wardround.errors import ProtocolError
+from wardround.parsing import sound
 from wardround.privacy.account import Account, account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation
@@ -75,6 +77,7 @@ def begin(
     return state
 
 
+@sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
 def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> RoundState | None:
     """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
     rounds = ledger.rounds()

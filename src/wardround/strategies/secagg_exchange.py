@@ -1,7 +1,8 @@
 """Secure aggregation over Flower messages, from the server's side: two waves before training, two after.
 
-Used by the `SecAggPlus` strategy and by the round loop alike. A hospital that fails or refuses at a stage is a drop,
-and its reason is logged. What is left out on purpose: the training wave itself, which is the caller's.
+Used by the `SecAggPlus` strategy and by the round loop alike. A hospital that fails, refuses or sends what
+can't be used at a stage is a drop, and its reason is logged. What is left out on purpose: the training wave itself,
+which is the caller's.
 """
 
 import logging
@@ -15,15 +16,16 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.errors import ProtocolError
-from wardround.secagg import Roster, Terms, server
-from wardround.secagg.keys import is_signed
-from wardround.secagg.members import Members, advertised_text, members_of
+from wardround.secagg import Roster, Terms, faults, server
+from wardround.secagg.members import Members, members_of
 from wardround.secagg.records import Advertisement, Confirmation, MaskRequest, Shares, UnmaskShares
+from wardround.strategies.replies import answers_by_node, fault_of
 
 __all__ = ["OpenRound", "Send", "ask_masked", "close_round", "open_round"]
 
 _log = logging.getLogger(__name__)
 _Reply = TypeVar("_Reply")
+_Who = TypeVar("_Who", int, str)
 Send = Callable[[str, list[Message]], Iterable[Message]]
 """Sends the messages of a stage, which is named first, and returns the replies that came."""
 
@@ -34,18 +36,22 @@ class OpenRound:
 
     Attributes:
         members: everyone who advertised.
+        roster: of the federation.
         node_of: node id by name, of the members.
         commitments: to the seeds, by name, of those who shared secrets.
         requests: by node id, what goes along with the training message of those who shared secrets.
     """
 
     members: Members
+    roster: Roster
     node_of: Mapping[str, int]
     commitments: Mapping[str, bytes]
     requests: Mapping[int, MaskRequest]
 
 
-def open_round(send: Send, node_ids: Sequence[int], terms: Terms, roster: Roster) -> OpenRound:
+def open_round(
+    send: Send, node_ids: Sequence[int], terms: Terms, roster: Roster, drops: dict[int, str] | None = None
+) -> OpenRound:
     """Let the nodes advertise keys and share secrets.
 
     Args:
@@ -53,27 +59,27 @@ def open_round(send: Send, node_ids: Sequence[int], terms: Terms, roster: Roster
         node_ids: of the cohort.
         terms: of the round.
         roster: of the federation; hospitals check against their own copies.
+        drops: gets by node id why one is left out.
 
     Raises:
         CohortError: too few take part.
     """
+    drops = {} if drops is None else drops
     told = {node_id: {"stage": "advertise", **wire.record_values(terms)} for node_id in node_ids}
-    ads: dict[str, Advertisement] = {}
-    node_of: dict[str, int] = {}
-    for node_id, ad in _ask(send, "advertise", told, Advertisement).items():
-        text = advertised_text(terms.session, ad.name, ad.sealing_key, ad.masking_key)
-        if ad.name in ads or not is_signed(roster.verify_keys.get(ad.name, b""), ad.signature, text):
-            _log.warning("node %d is left out: it is not who it says, hospital %s of the roster", node_id, ad.name)
-            continue
-        ads[ad.name], node_of[ad.name] = ad, node_id
+    ads = _ask(send, "advertise", told, Advertisement, drops)
+    _leave_out(ads, faults.faults_in_advertisements(terms, roster, ads), "advertise", drops)
+    name_of = {node_id: ad.name for node_id, ad in ads.items()}
+    node_of = {name: node_id for node_id, name in name_of.items()}
     members = members_of(terms, tuple(ads.values()))
     request = wire.record_values(server.share_request(members, list(ads.values())))
-    told = {node_id: {"stage": "share", **request} for node_id in node_of.values()}
-    name_of = {node_id: name for name, node_id in node_of.items()}
-    shares = {name_of[node_id]: reply for node_id, reply in _ask(send, "share", told, Shares).items()}
+    told = {node_id: {"stage": "share", **request} for node_id in ads}
+    replies = _ask(send, "share", told, Shares, drops)
+    shares = {name_of[node_id]: reply for node_id, reply in replies.items()}
+    _leave_out(shares, faults.faults_in_shares(members, shares), "share", drops, node_of)
     requests = server.mask_requests(members, shares)
     return OpenRound(
         members=members,
+        roster=roster,
         node_of=node_of,
         commitments={name: reply.commitment for name, reply in shares.items()},
         requests={node_of[name]: masked for name, masked in requests.items()},
@@ -89,7 +95,13 @@ def ask_masked(opened: OpenRound, message: Message) -> Message:
     return message
 
 
-def close_round(send: Send, opened: OpenRound, active: Iterable[int], total: NDArray[np.uint32]) -> None:
+def close_round(
+    send: Send,
+    opened: OpenRound,
+    active: Iterable[int],
+    total: NDArray[np.uint32],
+    drops: dict[int, str] | None = None,
+) -> None:
     """Turn the sum of masked vectors into the sum of vectors, in place.
 
     Args:
@@ -97,43 +109,72 @@ def close_round(send: Send, opened: OpenRound, active: Iterable[int], total: NDA
         opened: the round.
         active: node ids of those whose masked vectors are in the total.
         total: uint32, shape (dimension,), sum modulo 2^32.
+        drops: gets by node id why one does not help to unmask, or did not help rightly.
 
     Raises:
         CohortError: too few are left to take the masks off; the total is as it was.
-        ProtocolError: a hospital sent wrong shares; the total is as it was.
+        ProtocolError: a secret can't be had, as shares of it are wrong; the total is as it was.
     """
+    drops = {} if drops is None else drops
     members, node_of = opened.members, opened.node_of
     name_of = {node_id: name for name, node_id in node_of.items()}
     names = [name_of[node_id] for node_id in active]
     lists = server.confirm_request(members, list(opened.commitments), names)
     told = {node_of[name]: {"stage": "confirm", **wire.record_values(lists)} for name in lists.active}
-    confirmations = {name_of[node]: reply for node, reply in _ask(send, "confirm", told, Confirmation).items()}
+    confirmations = {name_of[node]: it for node, it in _ask(send, "confirm", told, Confirmation, drops).items()}
+    unsigned = faults.faults_in_confirmations(members, opened.roster, lists, confirmations)
+    _leave_out(confirmations, unsigned, "confirm", drops, node_of)
     request = server.unmask_request(members, lists, confirmations)
     told = {node_of[name]: {"stage": "unmask", **wire.record_values(request)} for name in confirmations}
-    replies = {name_of[node]: reply for node, reply in _ask(send, "unmask", told, UnmaskShares).items()}
-    server.take_off_masks(total, members, request, opened.commitments, replies)
+    replies = {name_of[node]: it for node, it in _ask(send, "unmask", told, UnmaskShares, drops).items()}
+    _leave_out(replies, faults.faults_in_unmasking(replies), "unmask", drops, node_of)
+    wrong = server.take_off_masks(total, members, request, opened.commitments, replies)
+    for name, reason in wrong.items():
+        _log.warning('of round %d, stage "unmask": %s', members.terms.round_number, reason)
+        drops[node_of[name]] = reason
 
 
-def _ask(send: Send, stage: str, told: Mapping[int, Mapping[str, Any]], kind: type[_Reply]) -> dict[int, _Reply]:
+def _ask(
+    send: Send, stage: str, told: Mapping[int, Mapping[str, Any]], kind: type[_Reply], drops: dict[int, str]
+) -> dict[int, _Reply]:
     """Return the replies by node id, without those that failed, in the order of node ids."""
     messages = [
         Message(RecordDict({wire.SECAGG: ConfigRecord(dict(values))}), dst_node_id=node_id, message_type="train")
         for node_id, values in sorted(told.items())
     ]
+    sent = list(send(stage, messages))  # which gives the messages their ids
+    answers, strange = answers_by_node(messages, sent)
+    for sentence in strange:
+        _log.warning('stage "%s": %s', stage, sentence)
     replies: dict[int, _Reply] = {}
-    sent = list(send(stage, messages))
-    asked = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
-    for reply in sent:
-        # Flower answers for a node that is gone, under an id of its own.
-        node_id = asked.get(reply.metadata.reply_to_message_id, reply.metadata.src_node_id)
-        if reply.has_error():
-            _log.warning('node %d drops out at stage "%s": %s', node_id, stage, reply.error.reason)
-            continue
-        try:
-            replies[node_id] = wire.read_record(kind, _secagg_part(reply))
-        except ProtocolError as error:
-            _log.warning('node %d drops out at stage "%s": %s', node_id, stage, error)
-    return dict(sorted(replies.items()))
+    failed: dict[int, str] = {}
+    for node_id in sorted(told):
+        reply = answers.get(node_id)
+        fault = fault_of(reply)
+        if reply is not None and not fault:
+            try:
+                replies[node_id] = wire.read_record(kind, _secagg_part(reply))
+            except ProtocolError as error:
+                fault = str(error)
+        if fault:
+            failed[node_id] = fault
+    _leave_out(replies, failed, stage, drops)
+    return replies
+
+
+def _leave_out(
+    replies: dict[_Who, Any],
+    found: Mapping[_Who, str],
+    stage: str,
+    drops: dict[int, str],
+    node_of: Mapping[_Who, int] | None = None,
+) -> None:
+    """Drop the replies in which there is a fault, and say so."""
+    for who, fault in found.items():
+        replies.pop(who, None)
+        node_id = node_of[who] if node_of is not None else who
+        drops[int(node_id)] = f'stage "{stage}": {fault}'
+        _log.warning('node %d drops out at stage "%s": %s', node_id, stage, fault)
 
 
 def _secagg_part(reply: Message) -> Mapping[str, Any]:

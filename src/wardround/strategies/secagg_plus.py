@@ -29,6 +29,7 @@ from wardround.secagg import Roster, Terms, sent_digest, stated_digest
 from wardround.secagg.quantisation import quantiser_for, split_like
 from wardround.secagg.terms import LARGEST, SMALLEST
 from wardround.strategies.by_name import needs_only_sum
+from wardround.strategies.replies import answers_by_node, fault_of, with_time_limit
 from wardround.strategies.secagg_exchange import OpenRound, ask_masked, close_round, open_round
 
 __all__ = ["SecAggPlus"]
@@ -82,6 +83,7 @@ class SecAggPlus(Strategy):
         self._run_id = uuid.uuid4().hex
         self._grid: Grid | None = None
         self._opened: OpenRound | None = None
+        self._asked: list[Message] = []
         self._before: Arrays = {}
 
     def summary(self) -> None:
@@ -117,7 +119,8 @@ class SecAggPlus(Strategy):
             _log.warning("round %d is abandoned: %s", server_round, error)
             return []
         opened = self._opened
-        return [ask_masked(opened, message) for message in messages if message.metadata.dst_node_id in opened.requests]
+        self._asked = [ask_masked(opened, m) for m in messages if m.metadata.dst_node_id in opened.requests]
+        return self._asked
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -126,23 +129,24 @@ class SecAggPlus(Strategy):
         opened, self._opened = self._opened, None
         if opened is None:
             return None, None
+        answers, strange = answers_by_node(self._asked, replies)
+        for sentence in strange:
+            _log.warning("in training: %s", sentence)
         answered: dict[int, Message] = {}
         total = np.zeros(sum(array.size for array in self._before.values()) + 1, np.uint32)
-        for reply in replies:
-            node_id = reply.metadata.src_node_id
+        for node_id in sorted(opened.requests):
             try:
-                arrays = self._masked(reply)
+                arrays = self._masked(answers.get(node_id))
             except (ProtocolError, UpdateError) as error:
                 _log.warning("node %d drops out in training: %s", node_id, error)
                 continue
-            if node_id in opened.requests and node_id not in answered:
-                for name, part in split_like(total, self._like()).items():
-                    np.add(part, arrays[name], out=part)
-                answered[node_id] = reply
+            for name, part in split_like(total, self._like()).items():
+                np.add(part, arrays[name], out=part)
+            answered[node_id] = answers[node_id]
         try:
             close_round(self._send, opened, answered, total)
-            mean, weight = self._mean(opened, total)
-        except (CohortError, ProtocolError) as error:
+            mean, weight = self._mean(opened, total, len(answered))
+        except (CohortError, ProtocolError, UpdateError) as error:
             _log.warning("round %d is abandoned: %s", server_round, error)
             return None, None
         one = answered[min(answered)]
@@ -163,9 +167,7 @@ class SecAggPlus(Strategy):
     def _send(self, stage: str, messages: list[Message]) -> Iterable[Message]:
         if self._grid is None:
             raise ProtocolError(f'stage "{stage}" has no grid to be sent over: call configure_train first')
-        for message in messages:
-            # A message that was given up waiting for must not be answered later.
-            message.metadata.ttl = self._timeout_seconds or message.metadata.ttl
+        messages = with_time_limit(messages, self._timeout_seconds)
         return self._grid.send_and_receive(messages, timeout=self._timeout_seconds) if messages else []
 
     def _like(self) -> Arrays:
@@ -173,22 +175,18 @@ class SecAggPlus(Strategy):
         arrays = self._before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
         return {name: arrays[name] for name in wire.masked_order(arrays)}
 
-    def _masked(self, reply: Message) -> Arrays:
-        if reply.has_error():
-            raise ProtocolError(reply.error.reason)
+    def _masked(self, reply: Message | None) -> Arrays:
+        if reply is None or reply.has_error():
+            raise ProtocolError(fault_of(reply))
         arrays = wire.arrays_in(reply)
         check_alike(arrays, self._like())
         if any(array.dtype != np.uint32 for array in arrays.values()):
             raise ProtocolError("its reply is not masked: attach SecAggMod to its ClientApp")
         return arrays
 
-    def _mean(self, opened: OpenRound, total: NDArray[np.uint32]) -> tuple[Arrays, float]:
+    def _mean(self, opened: OpenRound, total: NDArray[np.uint32], num_active: int) -> tuple[Arrays, float]:
         """Return the mean of the parameters, each in its own dtype, and the sum of the weights."""
-        summed, weight = quantiser_for(opened.members.terms, opened.members.shape.num_members).sums(total)
-        if weight <= 0:
-            raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
-        # In place: a pass over a new array of this size takes twice as long.
-        summed /= weight
+        summed, weight = quantiser_for(opened.members.terms, opened.members.shape.num_members).mean(total, num_active)
         moved = split_like(summed, {name: self._before[name] for name in wire.masked_order(self._before)})
         for name, part in moved.items():
             part += self._before[name]

@@ -1,0 +1,56 @@
+"""Which replies answer which messages: one from every node that was asked, and nothing that nobody asked for.
+
+What is left out on purpose: what a reply says.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from flwr.app import Message
+
+__all__ = ["NO_REPLY", "answers_by_node", "fault_of", "with_time_limit"]
+
+NO_REPLY = "no reply came in time"
+
+
+def answers_by_node(messages: Sequence[Message], replies: Iterable[Message]) -> tuple[dict[int, Message], list[str]]:
+    """Return the reply to each message by node, and a sentence on every reply that is none.
+
+    A node's second reply does not count, nor one to a message of another node or round. Flower answers for a node that
+    is gone under an id of its own, so that an error goes by the message that it is about.
+
+    Args:
+        messages: that were sent, one a node; Flower gives them their ids when it sends them.
+        replies: in any order, failed ones as well.
+    """
+    asked = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
+    answers: dict[int, Message] = {}
+    strange = []
+    for reply in replies:
+        sender, node_id = reply.metadata.src_node_id, asked.get(reply.metadata.reply_to_message_id)
+        if node_id is None or (sender != node_id and not reply.has_error()):
+            strange.append(f"node {sender} sent a reply to a message that it was not sent: it is not looked at")
+        elif node_id in answers:
+            strange.append(f"node {node_id} replied twice: the second reply is not looked at")
+        else:
+            answers[node_id] = reply
+    return dict(sorted(answers.items())), strange
+
+
+def fault_of(reply: Message | None) -> str:
+    """Return why there is nothing to read: no reply came, or an error; "" where there is."""
+    if reply is None:
+        return NO_REPLY
+    return (reply.error.reason or "an error without a reason") if reply.has_error() else ""
+
+
+def with_time_limit(messages: Iterable[Message], timeout_seconds: float | None) -> list[Message]:
+    """Return the messages, which nobody may answer once they were given up waiting for.
+
+    Args:
+        messages: changed in place.
+        timeout_seconds: that replies are waited for; None leaves them as they are.
+    """
+    messages = list(messages)
+    for message in messages:
+        message.metadata.ttl = timeout_seconds or message.metadata.ttl
+    return messages
