@@ -10,12 +10,12 @@ import os
 import socket
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from wardround.errors import WardroundError
-from wardround.simulations.ray_internals import few_processes
+from wardround.simulations.ray_internals import few_processes, of_our_own, reread_authentication
 
 __all__ = ["EarlyStart", "check_reachable", "start_ray"]
 
@@ -46,7 +46,12 @@ def start_ray(num_workers: int) -> bool:
         settings = {"enable_worker_prestart": True}
         where = {"address": "local", "num_cpus": num_workers, "_system_config": settings}
     try:
-        with nullcontext() if address else few_processes():
+        with ExitStack() as stack:
+            if address:
+                reread_authentication()
+            else:
+                stack.enter_context(few_processes())
+                stack.enter_context(of_our_own())
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
     except (OSError, RuntimeError, ValueError) as error:
         advice = "check that the cluster runs and has this Ray version" if address else "look into /tmp/ray"
