@@ -7,10 +7,12 @@ library until then.
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,11 +54,21 @@ def start_ray(num_workers: int) -> bool:
             else:
                 stack.enter_context(few_processes())
                 stack.enter_context(of_our_own())
+            stack.enter_context(_same_end())
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
     except (OSError, RuntimeError, ValueError) as error:
         advice = "check that the cluster runs and has this Ray version" if address else "look into /tmp/ray"
         raise WardroundError(f"Ray did not start (RAY_ADDRESS = {address}): {error}; {advice}") from error
     return True
+
+
+@contextmanager
+def _same_end() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, which `ray.init` takes over where it is called in the main thread."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before not in (signal.SIG_DFL, None):
+        signal.signal(signal.SIGTERM, before)
 
 
 class EarlyStart:
