@@ -1,6 +1,8 @@
 """What makes two jobs the same: settings that decide bits and the code that is reached; nothing of where they run."""
 
 import importlib
+import json
+import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -8,11 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from site_files import SETTINGS, site_config
 from small_runs import small_config
 
 from wardround.config import config_from_dict
 from wardround.errors import ConfigError
-from wardround.identity import code_digests, job_digest, settings_digest, source_of
+from wardround.identity import (
+    agreed_digest,
+    agreed_text,
+    code_digests,
+    differing_lines,
+    job_digest,
+    settings_digest,
+    source_of,
+)
 from wardround.streams import SeededSource, SystemSource
 
 _FACTORY = """
@@ -137,3 +148,89 @@ def test_noise_is_the_seeds_the_operating_systems_or_refused() -> None:
     assert source_of(small_config(simulation={"noise": "system"})) == SystemSource()
     with pytest.raises(ConfigError, match=r'noise = "sytem" must be one of seeded, system.*did you mean system\?'):
         config_from_dict({"simulation": {"noise": "sytem"}})
+
+
+def test_every_setting_but_a_simulations_is_agreed_on() -> None:
+    base = agreed_digest(site_config())
+    others: dict[str, dict[str, Any]] = {
+        "federation": {"target": "sex", "max-records": 51, "test-fraction": 0.3, "seed": 8, "min-patients": 3},
+        "model": {"name": "mlp", "hidden-sizes": [65], "width": 65, "channels": [17, 32]},
+        "training": {"num-rounds": 3, "learning-rate": 1e-30, "local-steps": 3, "momentum": 0.1, "device": "auto"},
+        "privacy": {"noise-multiplier": 1.01, "max-grad-norm": 1.01, "target-delta": 1e-4, "placement": "central"},
+        "aggregation": {"min-survivors": 3, "max-update": 63.0, "strategy": "fedavgm", "server-learning-rate": 0.9},
+    }
+    for section, table in others.items():
+        for key, value in table.items():
+            sections = {section: {key: value}}
+            if value == "central":
+                sections["training"] = {"local-steps": None}
+            assert agreed_digest(site_config(**sections)) != base, key
+    for own in ({"path": "elsewhere.csv"}, {"data-dir": "elsewhere"}):
+        assert agreed_digest(site_config(federation=own)) == base
+    assert agreed_digest(site_config(simulation={"engine": "inline", "num-workers": 3})) == base
+
+
+def test_every_part_of_a_schema_is_agreed_on_its_order_included() -> None:
+    schema = SETTINGS["federation"]["schema"]
+    base = agreed_digest(site_config())
+    for changed in (
+        {"died": schema["died"], "sex": schema["sex"], "age": schema["age"]},
+        schema | {"age": {"range": [18, 111], "unit": "years"}},
+        schema | {"age": {"range": [18, 110], "unit": "months"}},
+        schema | {"age": {"range": [18, 110]}},
+        schema | {"age": {"range": [18, 110], "unit": "years", "missing": True}},
+        schema | {"died": {"levels": ["yes", "no"]}},
+        schema | {"sex": {"levels": ["male", "female"]}},
+    ):
+        assert agreed_digest(site_config(federation={"schema": changed})) != base, changed
+
+
+def test_no_name_of_a_column_passes_for_a_line_or_another_setting() -> None:
+    """Names are quoted: a text has one way to be read back, line by line."""
+    levels = {"levels": ["no", "yes"]}
+    odd = ["x = 1", 'a"b', "c.levels", "training.num-rounds = 9", "ü"]
+    for name in odd:
+        text = agreed_text(site_config(federation={"schema": {"died": levels, name: levels}}))
+        assert len(text.splitlines()) == len(agreed_text(site_config()).splitlines()) - 2
+        assert text.isascii() and f'federation.schema.{json.dumps(name)}."levels" = ' in text
+    digests = {
+        agreed_digest(site_config(federation={"schema": {"died": levels, one: levels, other: levels}}))
+        for one in odd
+        for other in odd
+        if one != other
+    }
+    assert len(digests) == len(odd) * (len(odd) - 1)
+
+
+def test_the_models_own_code_is_agreed_on_wherever_it_lies(package: Path, tmp_path: Path) -> None:
+    config = site_config(model={"name": "own_package.models:build"})
+    code = tmp_path / "elsewhere"
+    shutil.copytree(package, code / "own_package")
+    shutil.copy(package.parent / "own_neighbour.py", code)
+    assert agreed_text(config) == agreed_text(config, code=code)
+    assert 'code "own_neighbour" = ' in agreed_text(config)
+    for name in ("models.py", "layers.py", "../own_neighbour.py"):
+        path = code / "own_package" / name
+        before = path.read_text()
+        path.write_text(before + "\n# edited\n")
+        assert agreed_digest(config, code=code) != agreed_digest(config)
+        path.write_text(before)
+    # What is loaded or on Python's path counts for nothing where a folder is named.
+    assert "code" not in agreed_text(config, code=tmp_path / "empty")
+
+
+def test_differing_settings_are_named_for_the_log_whatever_a_server_says() -> None:
+    own = agreed_text(site_config())
+    other = agreed_text(site_config(training={"num-rounds": 3}, aggregation={"max-update": 1.0}))
+    assert differing_lines(own, own) == ()
+    assert sorted(differing_lines(own, other)) == [
+        "own: aggregation.max-update = 64.0",
+        "own: training.num-rounds = 2",
+        "server: aggregation.max-update = 1.0",
+        "server: training.num-rounds = 3",
+    ]
+    hostile = differing_lines(own, "\x1b[2J\r\n" * 10_000 + "x" * 10_000_000)
+    assert len(hostile) <= 41
+    assert all(line.isprintable() and len(line) < 1000 for line in hostile)
+    reordered = "\n".join(reversed(own.splitlines()))
+    assert differing_lines(own, reordered)

@@ -1,5 +1,6 @@
 """What is said to leave a hospital is what did: in every protocol and task, no more and no less."""
 
+import ast
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_what_makes_a_real_sites_reply_takes_no_measures() -> None:
     for made, told in ((wire.profile_reply, HospitalProfile), (wire.execution_reply, Execution)):
         taken = get_type_hints(made)
         assert told in taken.values() and not set(taken.values()) & set(MEASURED_IN_SIMULATION)
+
+
+def test_the_modules_of_a_real_site_make_no_reply_of_a_simulated_one() -> None:
+    made = {}
+    for path in (Path(wire.__file__).parent / "clients").glob("site_*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        made[path.name] = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert {"profile_reply", "execution_reply"} <= made["site_app.py"]
+    for names in made.values():
+        assert not names & {"simulated_profile_reply", "simulated_execution_reply", "evaluation_reply"}
 
 
 def test_a_record_with_more_fields_sends_no_more_in_a_real_sites_reply() -> None:

@@ -46,7 +46,7 @@ _FIELDS = (
     ("num-noise-draws", PUBLIC, "how often it added noise"),
     ("noise-multiplier", PUBLIC, "how strong the noise was"),
     ("num-test", SIMULATION_ONLY, "how many records it tests on"),
-    ("num-examples", SIMULATION_ONLY, "how many records what it measured is about"),
+    ("num-examples", SIMULATION_ONLY, "how many records its measurements are of"),
     ("fingerprint", SIMULATION_ONLY, "a digest that shows whether its training records are the same as before"),
     ("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),
     ("num-scrubbed", SIMULATION_ONLY, "how many gradients were left out because they were not finite"),

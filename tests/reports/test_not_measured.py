@@ -46,7 +46,10 @@ def test_the_page_says_that_nothing_is_measured_and_why(write_run: WriteRun, tas
 
 
 def test_while_the_run_goes_on_the_tables_tell_that_nothing_is_measured(write_run: WriteRun) -> None:
-    assert NOT_MEASURED in text_of(write_report(write_run("sites", is_measured=False, has_summary=False)))
+    text = text_of(write_report(write_run("sites", is_measured=False, has_summary=False)))
+    assert NOT_MEASURED in text
+    # No simulation can go on with it.
+    assert "wardround resume" not in text and "the server app goes on" in text
     assert NOT_MEASURED not in text_of(write_report(write_run("simulated", has_summary=False)))
     # A summary of before there was a word for it is of a run that measured.
     assert NOT_MEASURED not in text_of(write_report(write_run("older", measured=None)))

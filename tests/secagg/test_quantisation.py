@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from wardround.errors import UpdateError
-from wardround.secagg.quantisation import Quantiser, flattened, split_like
+from wardround.secagg.quantisation import Quantiser, flattened, saturated, split_like
 
 DOUBLE_PRECISION = 1 + Fraction(1, 100_000)  # the part that the module's text allows for
 
@@ -164,3 +165,19 @@ def test_the_order_of_hospitals_does_not_change_a_bit(data):
     for row in data.draw(st.permutations(rows)):
         back += row
     assert there.tobytes() == back.tobytes()
+
+
+@given(
+    values=arrays(np.float32, 20, elements=st.floats(width=32)),
+    before=arrays(np.float32, 20, elements=st.floats(width=32)),
+    bound=st.floats(1e-30, 1e30),
+)
+def test_what_is_held_to_the_bound_is_always_taken(values: np.ndarray, before: np.ndarray, bound: float) -> None:
+    """Whatever a site's update is, infinite and no number included; what was within the bound stays as it is."""
+    held, num_beyond = saturated(values, bound, before)
+    Quantiser(num_members=3, max_update=bound, max_weight=2.0).residues(held, 2.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = values.astype(np.float64) - before
+        within = np.abs(moved) <= bound
+    np.testing.assert_array_equal(held[within], moved[within])
+    assert num_beyond == np.count_nonzero(~within)

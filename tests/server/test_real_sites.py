@@ -1,5 +1,7 @@
 """A run between hospitals that answer as real sites do: nothing is measured, and the files say so and agree."""
 
+import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -9,13 +11,16 @@ import pytest
 from safetensors.numpy import load_file
 from site_runs import NAMES, fingerprints_in, run_between_sites, site_config
 from small_runs import charges_of, rows_of
+from typer.testing import CliRunner
 
+from wardround.cli import app
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL, SIMULATION_ONLY, fields_sent
 from wardround.privacy.ledger import open_ledger
 from wardround.server.hospitals import connect
 from wardround.server.loop import RoundRow
 from wardround.server.verify import verify_run
+from wardround.simulations.runs import resume
 
 SCORES = ("loss", "accuracy", "auc")
 
@@ -76,6 +81,13 @@ def test_the_ledger_does_not_know_the_data_and_is_in_order(finished: Any) -> Non
     folder = finished[0]
     assert fingerprints_in(folder) == {""}
     assert verify_run(folder)[0] == []
+
+
+def test_the_ledger_is_shown_as_not_told(finished: Any) -> None:
+    shown = [CliRunner().invoke(app, ["ledger", "show", str(finished[0]), *json_]) for json_ in ([], ["--json"])]
+    entries = list(csv.DictReader(io.StringIO(shown[0].stdout)))
+    assert {entry["fingerprint"] for entry in entries} == {"not told"} and len(entries) > 8
+    assert {entry["fingerprint"] for entry in json.loads(shown[1].stdout)} == {"not told"}
 
 
 def test_a_score_that_is_put_into_the_summary_is_found(tmp_path: Path) -> None:
@@ -145,6 +157,14 @@ def test_too_few_sites_are_not_charged_for_rounds_that_can_not_be(tmp_path: Path
     with pytest.raises(CohortError, match=message):
         run_between_sites(tmp_path / "run", config, absent={NAMES[0], NAMES[1]})
     assert charges_of(tmp_path / "run", "planned") == before
+
+
+def test_a_simulation_does_not_take_up_a_run_between_sites(tmp_path: Path) -> None:
+    _interrupted(tmp_path / "run", 1)
+    before = charges_of(tmp_path / "run", "planned")
+    with pytest.raises(ConfigError, match="is a run between real sites, and here is none of them: start the server"):
+        resume(tmp_path / "run")
+    assert charges_of(tmp_path / "run", "planned") == before and verify_run(tmp_path / "run")[0] == []
 
 
 def test_other_settings_are_another_run(tmp_path: Path) -> None:

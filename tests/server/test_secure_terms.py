@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from safetensors.numpy import load_file
+from site_runs import run_between_sites
 from small_runs import charges_of, draw_in_common, interrupted_before_charging, results_of, rows_of, small_config
 
 from wardround import wire
@@ -239,7 +240,6 @@ def test_a_site_that_fails_at_a_stage_is_left_out_of_the_round(
 
 def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who answers may be others the second time: two sums, charged once, whose difference is one site's."""
-    with_sites(monkeypatch)
     real = HospitalLink.evaluate
 
     def failing(self: HospitalLink, strategy: Any, arrays: Any, round_number: int) -> Any:
@@ -249,7 +249,7 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch, pytest.raises(WardroundError, match="a node is gone"):
         patch.setattr(HospitalLink, "evaluate", failing)
-        run(settings("hospital", "distributed"), out=tmp_path / "run")
+        run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
     asked: list[int] = []
     patched = sums.add_up
     monkeypatch.setattr(
@@ -258,15 +258,15 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             asked.append(secure.round_number) or patched(grid, messages, by_node, secure)
         ),
     )
-    result = resume(tmp_path / "run")
+    summary = run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
     assert asked == [2]
-    assert result.summary["noise"] == "system"
-    (sentence,) = result.summary["left_out"]
+    assert summary["noise"] == "system"
+    (sentence,) = summary["left_out"]
     assert "round 1 was charged but left the model as it was: the run was interrupted in it" in sentence
-    rows = rows_of(result.folder / "rounds.csv")
+    rows = rows_of(tmp_path / "run" / "rounds.csv")
     assert [row["num_completed"] for row in rows] == ["0", "0", "4"]
     assert 0 < float(rows[1]["epsilon_max"]) < float(rows[2]["epsilon_max"])
-    assert verify_run(result.folder)[0] == []
+    assert verify_run(tmp_path / "run")[0] == []
 
 
 def test_why_hospitals_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.disk import file_text, make_private_folder, open_private
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.parsing import from_json, sound
 from wardround.privacy.phases import Phase
 from wardround.typed_records import read_record
@@ -128,7 +128,7 @@ def _phase(values: Mapping[str, Any]) -> Phase:
 
 def _read(path: Path) -> Released:
     step = "restore it from a backup, as what was released is not known without it"
-    with sound(ProtocolError, f"can't read what was released from {path}", step):
+    with sound(ProtocolError, f"can't read what was released from {path}", step, ConfigError):
         table = from_json(file_text(path, _MOST_BYTES))
         phase = table.pop("phase")
         released = Released(**table, phase=None if phase is None else _phase(phase))

@@ -1,7 +1,8 @@
 """A site's own code: the model's factory and what it imports are taken from one folder, and from nowhere else.
 
-Whatever an app's bundle puts on Python's path, a module of the same name there is not the one that is imported. What is
-left out on purpose: a bundle that sets out to change modules that are loaded; whoever submits it runs code at the site.
+Whatever an app's bundle puts on Python's path or has loaded, a module of the same name there is not the one that is
+imported. What is left out on purpose: a bundle that sets out to change what is loaded, as whoever submits it runs code
+at the site; and imports by a computed name, and within functions that are called after the model is built.
 """
 
 import importlib
@@ -10,6 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from wardround.config import Config
 from wardround.errors import ConfigError
@@ -33,26 +35,37 @@ def site_code(config: Config, folder: Path | None) -> Iterator[None]:
     if folder is None or not colon:
         yield
         return
-    names = list(code_digests([module], folder=folder))
-    for name in names:
-        if name in sys.modules and not _lies_in(folder, name):
-            del sys.modules[name]
-    before = sys.path[:]
-    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    sys.path[:] = [
-        str(folder),
-        *(entry for entry in before if any(Path(entry).absolute().is_relative_to(place) for place in installed)),
-    ]
+    names, before = list(code_digests([module], folder=folder)), sys.path[:]
+    # Loaded from elsewhere, or from the folder's files as they were before.
+    others = {name: loaded for name, loaded in sys.modules.items() if not _has_a_version(name, loaded)}
+    for name in others:
+        del sys.modules[name]
+    sys.path[:] = [str(folder), *(entry for entry in before if _is_installed(entry))]
     importlib.invalidate_caches()
     try:
         yield
     finally:
         sys.path[:] = [str(folder), *(entry for entry in before if entry != str(folder))]
+        for name, loaded in others.items():
+            if name not in names:
+                sys.modules.setdefault(name, loaded)
     for name in names:
-        if name in sys.modules and not _lies_in(folder, name):
+        if name in sys.modules and not Path(_origin(sys.modules[name])).is_relative_to(folder.absolute()):
             raise ConfigError(f"module {name} was taken from elsewhere, and must lie in {folder} ([site] code)")
 
 
-def _lies_in(folder: Path, name: str) -> bool:
-    origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
-    return origin is not None and Path(origin).absolute().is_relative_to(folder.absolute())
+def _has_a_version(name: str, loaded: ModuleType) -> bool:
+    """Return whether a module is Python's, of an installed package or of this one, or is no file at all."""
+    origin = _origin(loaded)
+    return name.partition(".")[0] in ("__main__", "wardround") or not origin or _is_installed(origin)
+
+
+def _origin(loaded: ModuleType) -> str:
+    spec = getattr(loaded, "__spec__", None)
+    origin = getattr(spec, "origin", None)
+    return str(Path(origin).absolute()) if origin and getattr(spec, "has_location", False) else ""
+
+
+def _is_installed(path: str) -> bool:
+    places = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return any(Path(path).absolute().is_relative_to(place) for place in places)

@@ -11,9 +11,10 @@ from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
 from wardround.cohorts import rounds_joined
 from wardround.config import Config
-from wardround.errors import DataError, Refusal
+from wardround.errors import ConfigError, DataError, Refusal
 from wardround.privacy.accounting import Phase, headline_epsilon, rdp_epsilon
 from wardround.privacy.contributions import largest_weight, mechanism_in, payload_of, update_bound
+from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 
@@ -31,6 +32,7 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
     Raises:
         Refusal: naming the value that is wrong; it depends on no record.
     """
+    _check_delta(part)
     if not part.takes_part_in(terms.round_number):
         raise Refusal(
             f"round_number = {terms.round_number} must be one of 1 to {part.config.training.num_rounds} that "
@@ -42,6 +44,17 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
         if getattr(assignment, name) != own:
             raise Refusal(f"the assignment's {name} = {getattr(assignment, name)} must be {own}: nothing was trained")
     check_assignment(assignment, part)
+
+
+def _check_delta(part: Part) -> None:
+    privacy = part.config.privacy
+    units = len(part.names) if privacy.unit == "hospital" else part.num_train
+    if privacy.placement == "none":
+        return
+    try:
+        check_target_delta(_own_delta(part), {part.hospital_id: units}, unit=privacy.unit)
+    except ConfigError as error:
+        raise Refusal(str(error)) from None
 
 
 def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, agreed: bytes) -> None:

@@ -212,10 +212,12 @@ def status_sentence(run: RunResult) -> str:
     if run.status == "stopped-at-budget":
         reason = run.facts.get("stopped_because", "the next round would have spent more epsilon than allowed")
         return f"Stopped at the budget after {rounds}: {reason}."
+    again = f"`wardround resume {run.folder.name}` goes on"
+    if not run.is_measured:
+        again = "started again with the same folder as `out`, the server app goes on"
     return (
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here: "
-        f"`wardround ledger show {run.folder.name}` shows what was charged, `wardround resume {run.folder.name}` goes "
-        "on."
+        f"`wardround ledger show {run.folder.name}` shows what was charged, {again}."
     )
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from wardround.config import Config, config_to_toml
 from wardround.errors import CohortError
 from wardround.parsing import from_json
-from wardround.privacy.ledger import Ledger
+from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.server.hospitals import HospitalLink
 from wardround.server.planning import plan_federation
 from wardround.server.plans import FederationPlan
 from wardround.server.run_folder import RunFolder
 
-__all__ = ["opening_of", "plan_in", "plan_of_run"]
+__all__ = ["opening_of", "plan_in", "plan_of_run", "was_between_sites"]
 
 
 def opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
@@ -46,6 +46,15 @@ def plan_in(config: Config, record: Mapping[str, Any]) -> FederationPlan:
     measures = {name: ProfileMeasures(**measured) for name, measured in record["measures"].items()}
     drawn_from = tuple(record["drawn_from"])
     return plan_federation(config, profiles, record["num_parameters"], measures=measures, drawn_from=drawn_from)
+
+
+def was_between_sites(folder: RunFolder) -> bool:
+    """Return whether the hospitals of a run that was begun are real sites, of which nothing is measured."""
+    if not folder.ledger.is_file():
+        return False
+    with open_ledger(folder.ledger, read_only=True) as ledger:
+        rounds = ledger.rounds()
+    return bool(rounds) and not from_json(rounds[0][1]).get("measures", True)
 
 
 def plan_of_run(

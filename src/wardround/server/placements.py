@@ -112,6 +112,8 @@ def stddev_on_average(
         parts = [share * stddev / batch for share, stddev, batch in zip(shares, stddevs, batches, strict=True)]
         return math.hypot(*parts) / math.fsum(shares)
     largest = 1.0 if cell.sends_sum else max(shares)
+    if cell.placement == "distributed" and not cell.sends_sum:
+        largest = float(plan.most_records(cohort))  # what contributions are relative to
     surplus = len(hospitals) / num_shares if cell.placement == "distributed" else 1.0
     return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(shares)
 

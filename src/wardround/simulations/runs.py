@@ -16,7 +16,9 @@ from flwr.serverapp import Grid
 from wardround.clients.app import make_client_app
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
+from wardround.errors import ConfigError
 from wardround.privacy.ledger import open_ledger
+from wardround.server.beginnings import was_between_sites
 from wardround.server.loop import RoundRow, federate, strategy_of
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.simulations.first_model import first_model, num_workers_of
@@ -107,10 +109,15 @@ def resume(
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
 
     Raises:
-        ConfigError: there is no run in the folder.
+        ConfigError: there is no run in the folder, or it is one between real sites.
         ProtocolError: the ledger or the checkpoint was changed.
     """
     folder = open_run_folder(Path(path))
+    if was_between_sites(folder):
+        raise ConfigError(
+            f"{folder.path} is a run between real sites, and here is none of them: start the server app again with the "
+            "same config, roster and out (flwr run)"
+        )
     config = folder.config()
     say = say or _silent
     say(f"reading {config.federation.dataset}")

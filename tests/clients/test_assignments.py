@@ -1,0 +1,104 @@
+"""A hospital computes its assignment for itself, and every field of the server's must be equal to it."""
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from planned_parts import CELLS, SIZES, asked_by, config_of, part_of
+from small_runs import profiles_of
+
+from wardround.clients.assignments import check_assignment
+from wardround.errors import Refusal
+from wardround.rounds import Assignment
+
+
+@pytest.mark.parametrize("most_records", [50, None])
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
+def test_what_an_honest_server_asks_is_what_each_computes(
+    unit: str, placement: str, adaptive: bool, most_records: int | None
+) -> None:
+    config = config_of(unit, placement, adaptive, federation={"max-records": most_records})
+    for noise_multiplier, clip in ((1.0, None), (3.7, 0.37 if adaptive else None)):
+        for name, assignment in asked_by(config, noise_multiplier, clip).items():
+            check_assignment(assignment, part_of(config, name))
+
+
+def changed(value: Any) -> Any:
+    """Return another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * (1 + 1e-6) if value else 1e-6
+    return {None: 1.0, "record": "hospital", "hospital": "record", "local": "central"}.get(value, "local")
+
+
+FREE = {
+    # What the server makes of the sum, and nothing at the hospital.
+    "weight",
+    # More noise than is set costs nothing but use; less is refused below.
+    "noise_multiplier",
+    # For noise of its own after an interruption, in simulation; a real site refuses all but 1 (see `site_rounds`).
+    "attempt",
+}
+
+
+@pytest.mark.parametrize("name", sorted({item.name for item in fields(Assignment)} - FREE))
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
+def test_no_field_may_be_another_by_a_millionth(unit: str, placement: str, adaptive: bool, name: str) -> None:
+    """Except for the round, which the hospital is drawn for as well, and the clip that adaptive clipping moves."""
+    config = config_of(unit, placement, adaptive)
+    for hospital_id, assignment in asked_by(config).items():
+        if (name, adaptive) in (("max_grad_norm", True), ("round_number", adaptive)):
+            continue
+        other = replace(assignment, **{name: changed(getattr(assignment, name))})
+        if name == "hospital_id":
+            other = replace(assignment, hospital_id="somebody")
+        with pytest.raises(Refusal, match=name if name != "hospital_id" else "the assignment is hospital somebody's"):
+            check_assignment(other, part_of(config, hospital_id))
+
+
+@pytest.mark.parametrize("round_number", [-1, 0, 3, 10_001, 2**40])
+def test_a_round_that_is_not_planned_is_refused(round_number: int) -> None:
+    config = config_of("record", "local")
+    for name, assignment in asked_by(config).items():
+        with pytest.raises(Refusal, match="round_number must be one of 1 to 2"):
+            check_assignment(replace(assignment, round_number=round_number), part_of(config, name))
+
+
+def test_a_hospital_answers_in_the_rounds_that_it_is_drawn_for_and_in_no_other() -> None:
+    config = config_of("record", "local", training={"num-rounds": 200, "fraction-train": 0.34})
+    parts = [part_of(config, profile.hospital_id) for profile in profiles_of(SIZES)]
+    drawn = [[part.takes_part_in(number) for part in parts] for number in range(-5, 210)]
+    assert {sum(row) for row in drawn[6:206]} == {1}
+    assert not any(any(row) for row in drawn[:6] + drawn[206:])
+    assert all(any(column) for column in zip(*drawn, strict=True))
+
+
+@pytest.mark.parametrize("noise_multiplier", [1e-12, 1e-3, 0.999, -1.0, 0.0, math.inf, math.nan, 2e7])
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+def test_noise_that_is_less_than_set_or_no_number_is_refused(
+    unit: str, placement: str, adaptive: bool, noise_multiplier: float
+) -> None:
+    config = config_of(unit, placement, adaptive)
+    for name, assignment in asked_by(config).items():
+        with pytest.raises(Refusal, match=r"noise_multiplier must be >= 1\.0 and <= 1e\+07"):
+            check_assignment(replace(assignment, noise_multiplier=noise_multiplier), part_of(config, name))
+
+
+@pytest.mark.parametrize("scaled_norm", [1e-12, 0.01, 1.0, 1e9])
+@pytest.mark.parametrize("unit", ["record", "hospital"])
+def test_the_scale_follows_from_the_noise_and_from_nothing_a_server_says(unit: str, scaled_norm: float) -> None:
+    config = config_of(unit, "distributed")
+    for name, assignment in asked_by(config).items():
+        with pytest.raises(Refusal, match="the assignment's scaled_norm"):
+            check_assignment(replace(assignment, scaled_norm=scaled_norm), part_of(config, name))
+
+
+def test_a_sum_that_does_not_fit_is_refused() -> None:
+    assignment = asked_by(config_of("record", "distributed"))["hospital-000"]
+    crowded = config_of("record", "distributed", federation={"max-records": 10**9})
+    with pytest.raises(Refusal, match=r"can't be carried out: a sum of up to 3000000000 contributions .* 32 bits"):
+        check_assignment(assignment, part_of(crowded, "hospital-000"))
