@@ -8,6 +8,7 @@ from typing import Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
 from small_runs import small_config
 
 from wardround import wire
@@ -85,6 +86,8 @@ def run_between_sites(
     sent: set[str] | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     is_telling: bool = False,
+    make_grid: Callable[[Callable[[], ClientApp], list[Node]], Grid] | None = None,
+    timeout_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Return the summary of a run between four sites, begun or taken up again in its folder.
 
@@ -98,6 +101,8 @@ def run_between_sites(
         sent: see `answering_as_sites`.
         progress: called after every committed round.
         is_telling: whether the sites send all that simulated hospitals send, unasked.
+        timeout_seconds: that replies are waited for.
+        make_grid: makes the grid of the app and the nodes; None takes the inline engine.
     """
     config = config or site_config()
     federation = load_federation(config.federation)
@@ -111,7 +116,7 @@ def run_between_sites(
     )
     if is_telling:
         make_app = partial(make_client_app, config, federation)
-    grid = InlineGrid(make_app, nodes, {})
+    grid: Grid = InlineGrid(make_app, nodes, {}) if make_grid is None else make_grid(make_app, nodes)
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
     roster = simulated_roster(config.federation.seed, NAMES, **numbers)
     arrays, facts = initial_model(config, connect(grid, are_sites=True).profiles[0])
@@ -123,7 +128,16 @@ def run_between_sites(
         if row.round_number == num_rounds:
             raise KeyboardInterrupt
 
-    return federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"}, progress=watch, roster=roster)
+    return federate(
+        config,
+        grid,
+        folder,
+        arrays,
+        facts=facts | {"engine": "flower"},
+        progress=watch,
+        roster=roster,
+        timeout_seconds=timeout_seconds,
+    )
 
 
 def fingerprints_in(folder: Path) -> set[str]:

@@ -296,8 +296,9 @@ def test_a_simulation_with_a_schema_runs_as_a_rehearsal_of_sites(tmp_path: Path)
     finished = run(replace(config_from_dict(tables), federation=config), out=tmp_path / "run")
     assert finished.summary["num_rounds"] == 1
     assert taken in finished.summary["notes"]
-    with pytest.raises(ConfigError, match="max-records = 23 must be >= 24, the training records of h0"):
-        load_federation(replace(config, max_records=23))
+    small = replace(config, max_records=23)
+    with pytest.raises(ConfigError, match="hospital h0 has 24 training records, and max-records = 23"):
+        run(replace(config_from_dict(tables), federation=small), out=tmp_path / "too-small")
 
 
 def test_the_split_of_a_simulated_regression_does_not_look_at_targets(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_hospital_level_delta_counts_all_of_the_roster() -> None:
         ({"num_outputs": 3}, "num_outputs = 3, and the schema makes it 2"),
         ({"own_statistics": True}, "own_statistics = True"),
         ({"num_train": 51}, r"51 training records, which must be >= 1 and <= 50 \(\[federation\] max-records\)"),
-        ({"num_train": 0}, "0 training records"),
+        ({"num_train": 0}, "num_train must be >= 1"),
     ],
 )
 def test_a_site_whose_profile_is_not_the_schemas_is_refused_by_name(changes: dict[str, Any], message: str) -> None:

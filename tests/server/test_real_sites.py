@@ -153,9 +153,13 @@ def test_a_resumed_run_of_all_sites_goes_on(tmp_path: Path) -> None:
 def test_too_few_sites_are_not_charged_for_rounds_that_can_not_be(tmp_path: Path) -> None:
     config = _interrupted(tmp_path / "run", 1)
     before = charges_of(tmp_path / "run", "planned")
+    with pytest.raises(
+        CohortError, match="2 sites can take part, and min-survivors = 3 are needed: hospital-01 is left"
+    ):
+        run_between_sites(tmp_path / "run", config, absent={NAMES[0], NAMES[1]})
     message = "2 of the run's 4 sites are there as they were when it began, and min-survivors = 3 are needed"
     with pytest.raises(CohortError, match=message):
-        run_between_sites(tmp_path / "run", config, absent={NAMES[0], NAMES[1]})
+        run_between_sites(tmp_path / "run", config, grown={NAMES[0], NAMES[1]})
     assert charges_of(tmp_path / "run", "planned") == before
 
 

@@ -90,9 +90,9 @@ def test_what_is_summed_is_uniform_until_the_masks_are_off(tmp_path: Path, monke
     seen: list[np.ndarray] = []
     real = sums.close_round
 
-    def watched(send: Any, opened: Any, active: Any, total: np.ndarray) -> None:
+    def watched(send: Any, opened: Any, active: Any, total: np.ndarray, drops: Any) -> None:
         seen.append(total.copy())
-        real(send, opened, active, total)
+        real(send, opened, active, total, drops)
         seen.append(total.copy())
 
     monkeypatch.setattr(sums, "close_round", watched)
@@ -254,8 +254,8 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     patched = sums.add_up
     monkeypatch.setattr(
         "wardround.server.hospitals.add_up",
-        lambda grid, messages, by_node, secure: (
-            asked.append(secure.round_number) or patched(grid, messages, by_node, secure)
+        lambda grid, messages, by_node, secure, *rest: (
+            asked.append(secure.round_number) or patched(grid, messages, by_node, secure, *rest)
         ),
     )
     summary = run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
@@ -275,8 +275,10 @@ def test_why_hospitals_refused_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     real = app.simulated_site
     monkeypatch.setattr(app, "simulated_site", lambda *given, **options: replace(real(*given, **options), roster=other))
     result = run(settings("hospital", "distributed", training={"num-rounds": 1}), out=tmp_path / "run")
-    (sentence,) = result.summary["left_out"]
-    assert "hospital-01 refuses, and sends nothing: min_survivors = 3 was asked for, and this site's roster" in sentence
+    sentence, *each = result.summary["left_out"]
+    reason = "refuses, and sends nothing: min_survivors = 3 was asked for, and this site's roster"
+    assert f"hospital-01 {reason}" in sentence
+    assert len(each) == 4 and all(reason in told for told in each)
 
 
 def test_the_plan_says_how_many_must_stay() -> None:
@@ -301,8 +303,12 @@ def test_settings_that_are_not_the_rosters(
 
 def test_a_hospital_outside_the_roster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_sites(monkeypatch)
-    with pytest.raises(ConfigError, match="hospital hospital-05 is not in the roster"):
-        run(settings("hospital", "distributed", federation={"num-hospitals": 5}), out=tmp_path / "run")
+    result = run(settings("hospital", "distributed", federation={"num-hospitals": 5}), out=tmp_path / "run")
+    (sentence,) = result.summary["left_out"]
+    assert (
+        sentence.startswith("node 5 is left out of the run") and "hospital-05, which is not in the roster" in sentence
+    )
+    assert {name for _, name in charges_of(tmp_path / "run", "planned")} == EXACT
 
 
 def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         config: partition, sizes, exclusions and seed.
 
     Raises:
-        ConfigError: a setting does not fit the data, leaves no hospital, or one has more than max_records.
+        ConfigError: a setting does not fit the data, or leaves no hospital.
     """
     rows, thinning_notes = _thin_classes(dataset, config)
     partition = _resolve_partition(dataset, config)
@@ -65,7 +65,6 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         raise _nobody_left(dataset, parts, config)
     overlap = _max_hospitals_per_patient(dataset, kept)
     hospitals = tuple(make_hospital(dataset, name, *halves) for name, halves in kept.items())
-    _check_max_records(hospitals, config)
     notes = [
         *dataset.notes,
         *thinning_notes,
@@ -86,15 +85,6 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
         own_statistics=bool(dataset.local_columns),
     )
-
-
-def _check_max_records(hospitals: tuple[HospitalData, ...], config: FederationConfig) -> None:
-    largest = max(hospitals, key=lambda hospital: hospital.num_records)
-    if config.max_records is not None and largest.num_records > config.max_records:
-        raise ConfigError(
-            f"max-records = {config.max_records} must be >= {largest.num_records}, the training records of "
-            f"{largest.hospital_id} ([federation] max-records): raise it"
-        )
 
 
 def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> ConfigError:

@@ -1,7 +1,8 @@
 """The Flower ServerApp: the same loop under `flwr run`, on Flower's own simulation or on real SuperNodes.
 
 Settings come from the run config: `config` (a path; empty for the defaults), `set` (overrides, separated by spaces),
-`out` (the run folder; an earlier run in it is resumed), `num-nodes` (how many to wait for) and `roster` (a path: of the
+`out` (the run folder; an earlier run in it is resumed), `num-nodes` (how many to wait for), `timeout-seconds` (that a
+real site's reply is waited for; then it is left out) and `roster` (a path: of the
 sites, for secure aggregation between real ones). What is left out on purpose: starting nodes, which is Flower's affair,
 and the page, which is written by what `make_server_app` is given.
 """
@@ -29,6 +30,7 @@ from wardround.server.site_profiles import agreed_profile
 __all__ = ["initial_model", "make_server_app", "serve"]
 
 _WAIT_SECONDS, _POLL_SECONDS = 120.0, 0.5
+_REPLY_SECONDS = 3600.0
 
 
 def make_server_app(finished: Callable[[Path], object]) -> ServerApp:
@@ -62,12 +64,24 @@ def serve(grid: Grid, context: Context) -> Path:
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:
         check_agreement(config)
-    _wait_for_nodes(grid, num_nodes)
+    timeout_seconds = float(context.run_config.get("timeout-seconds", _REPLY_SECONDS))
+    if not timeout_seconds > 0:
+        raise ConfigError(f"timeout-seconds = {timeout_seconds:g} must be > 0 (--run-config): 3600 is an hour")
+    # Of real sites those who are there go on without the others.
+    _wait_for_nodes(grid, num_nodes, num_nodes if roster is None else config.aggregation.min_survivors)
     # Of real sites all agreed on the schema, and no site's word makes the model.
     profile = connect(grid).profiles[0] if roster is None else agreed_profile(config)
     arrays, facts = initial_model(config, profile)
     folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
-    summary = federate(config, grid, folder, arrays, facts=facts | {"engine": "flower"}, roster=roster)
+    summary = federate(
+        config,
+        grid,
+        folder,
+        arrays,
+        facts=facts | {"engine": "flower"},
+        roster=roster,
+        timeout_seconds=timeout_seconds,
+    )
     print(
         f"{folder.path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}"
     )
@@ -104,10 +118,12 @@ def _folder(path: Path, config: Config) -> RunFolder:
     return create_run_folder(path, config)
 
 
-def _wait_for_nodes(grid: Grid, num_nodes: int) -> None:
-    """Wait until as many nodes as wanted are connected: Flower may start the server first."""
+def _wait_for_nodes(grid: Grid, num_nodes: int, least: int) -> None:
+    """Wait until as many nodes as wanted are connected, as Flower may start the server first; then at least so many."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while (connected := len(list(grid.get_node_ids()))) < num_nodes:
         if time.monotonic() > deadline:
+            if connected >= least:
+                return
             raise CohortError(f"{connected} of {num_nodes} nodes are connected after {_WAIT_SECONDS:.0f} s: start more")
         time.sleep(_POLL_SECONDS)

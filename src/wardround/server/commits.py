@@ -75,7 +75,14 @@ def begin(
     evaluations = link.evaluate(strategy, initial, 0)
     untrained = TrainedRound(arrays=None, executions={})
     what = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started)
-    commit(ledger, folder, strategy, state, opening_of(plan, folder) | identity_of(plan) | what, [])
+    commit(
+        ledger,
+        folder,
+        strategy,
+        state,
+        opening_of(plan, folder) | identity_of(plan) | {"absent": dict(link.left_out)} | what,
+        [],
+    )
     return state
 
 
@@ -128,6 +135,7 @@ def record_of(
         "other_versions": list(state.other_versions),
         "target_deltas": plan.target_deltas,
         "abandoned": trained.abandoned,
+        "dropped": dict(trained.left_out),
         "num_scrubbed": {name: m.num_scrubbed for name, m in trained.measures.items() if m.num_scrubbed},
     }
 

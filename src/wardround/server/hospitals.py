@@ -4,20 +4,19 @@ Flower knows nodes by numbers that change from run to run; from here on everythi
 left out on purpose: planning and accounting (see `planning`, `loop`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.config import Config
-from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
+from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.identity import agreed_digest, agreed_text
 from wardround.rounds import (
     Assignment,
@@ -30,12 +29,15 @@ from wardround.rounds import (
 )
 from wardround.server.cohort_grid import CohortGrid
 from wardround.server.release import Released
-from wardround.server.site_profiles import check_site_profile
+from wardround.server.site_replies import profiles_of_sites
+from wardround.server.strategy_steps import blaming, in_dtype_of, once_each, one_reply
 from wardround.server.sums import SecureSum, add_up
 from wardround.strategies import needs_only_sum
+from wardround.strategies.replies import with_time_limit
 
 __all__ = ["HospitalLink", "TrainedRound", "connect"]
 
+_log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -49,6 +51,7 @@ class TrainedRound:
         measures: by hospital, of those who measured anything: simulated ones.
         quantile: see `release.Released`.
         abandoned: why the model stays as it is; "" where it doesn't.
+        left_out: by real site, why it is not in the round, or did not help to its end.
     """
 
     arrays: Arrays | None
@@ -56,6 +59,7 @@ class TrainedRound:
     measures: Mapping[str, TrainingMeasures] = field(default_factory=dict)
     quantile: float | None = None
     abandoned: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,10 @@ class HospitalLink:
         name_of: hospitals by node id.
         profiles: what each says of itself, in name order.
         measures: what was measured of simulated hospitals, by name.
-        are_sites: whether they are sites of their own, which measure nothing for others.
+        are_sites: whether they are sites of their own, which measure nothing for others, and of which one that fails is
+            left out.
+        left_out: by site or node, why it is not in the run.
+        timeout_seconds: that a site's reply is waited for; None waits for ever, as for simulated hospitals.
     """
 
     grid: Grid
@@ -77,6 +84,8 @@ class HospitalLink:
     profiles: tuple[HospitalProfile, ...]
     measures: Mapping[str, ProfileMeasures] = field(default_factory=dict)
     are_sites: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float | None = None
 
     def train(
         self,
@@ -102,9 +111,9 @@ class HospitalLink:
             secure: how the sum is hidden from the server; a round that can't be summed leaves the model as it is.
 
         Raises:
-            WardroundError: a hospital's app failed; the message names it and gives its reason.
-            ProtocolError: a hospital executed something else than it was assigned, or the strategy asked a hospital
-                twice, or one that was not charged.
+            WardroundError: a simulated hospital's app failed; the message names it and gives its reason.
+            ProtocolError: a simulated hospital executed something else than it was assigned, or the strategy asked a
+                hospital twice, or one that was not charged.
             UpdateError: an update is not finite or does not fit.
         """
         by_node = {self.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
@@ -112,35 +121,43 @@ class HospitalLink:
             return _abandoned(len(by_node), assignments, min_survivors)
         round_number = assignments[0].round_number
         grid = CohortGrid(self.grid, sorted(by_node))
-        with _blaming(strategy):
+        with blaming(strategy):
             asked = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
-        messages = _once_each(asked, by_node)
+        messages = once_each(asked, by_node)
         quantile = None
+        drops: dict[int, str] = {}
         if needs_only_sum(strategy):
             try:
-                replies, released = self._train_for_sum(messages, by_node, min_survivors, release, secure)
+                replies, released = self._train_for_sum(messages, by_node, min_survivors, release, secure, drops)
             except CohortError as error:
-                return TrainedRound(arrays=None, executions={}, abandoned=str(error))
+                left_out = self._named(drops)
+                return TrainedRound(arrays=None, executions={}, abandoned=str(error), left_out=left_out)
             next_arrays = None
             if released is not None:
-                one = _one_reply(released, len(replies), messages[0])
+                one = one_reply(released, len(replies), messages[0])
                 next_arrays, quantile = self._aggregated(strategy, arrays, round_number, [one], 1), released.quantile
         else:
             replies = self._answered(self.grid.send_and_receive(messages))
             next_arrays = self._aggregated(strategy, arrays, round_number, replies, min_survivors)
         executions, measures = self._executions(replies, by_node), self._measures(replies)
+        done = TrainedRound(
+            arrays=next_arrays,
+            executions=executions,
+            measures=measures,
+            quantile=quantile,
+            left_out=self._named(drops),
+        )
         if len(executions) < min_survivors:
-            return replace(
-                _abandoned(len(executions), assignments, min_survivors), executions=executions, measures=measures
-            )
-        return TrainedRound(arrays=next_arrays, executions=executions, measures=measures, quantile=quantile)
+            few = _abandoned(len(executions), assignments, min_survivors)
+            return replace(done, arrays=None, quantile=None, abandoned=few.abandoned)
+        return done
 
     def evaluate(self, strategy: Strategy, arrays: Arrays, round_number: int) -> dict[str, Evaluation]:
         """Return every simulated hospital's evaluation of the model; real sites are not asked, and send none."""
         if self.are_sites:
             return {}
         grid = CohortGrid(self.grid, sorted(self.node_of.values()))
-        with _blaming(strategy):
+        with blaming(strategy):
             messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
             replies = self._answered(grid.send_and_receive(messages))
             strategy.aggregate_evaluate(round_number, replies)
@@ -154,9 +171,12 @@ class HospitalLink:
         min_survivors: int,
         release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], Released],
         secure: SecureSum | None,
+        drops: dict[int, str],
     ) -> tuple[list[Message], Released | None]:
         """Return the replies without arrays, and what was released of their exact sum."""
-        replies, total = add_up(self.grid, messages, by_node, secure) if messages else ([], {})
+        if not messages:
+            return [], None
+        replies, total = add_up(self.grid, messages, by_node, secure, drops, self.timeout_seconds)
         replies = self._answered(replies)
         if len(replies) < min_survivors:
             return replies, None
@@ -170,9 +190,9 @@ class HospitalLink:
         """Give the strategy every reply; with too few of them its memory is left as it was, too."""
         if len(replies) < min_survivors:
             return None
-        with _blaming(strategy):
+        with blaming(strategy):
             aggregated, _ = strategy.aggregate_train(round_number, replies)
-        return None if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
+        return None if aggregated is None else in_dtype_of(arrays, wire.arrays_of(aggregated))
 
     def _executions(self, replies: Iterable[Message], by_node: Mapping[int, Assignment]) -> dict[str, Execution]:
         executions = {}
@@ -199,15 +219,15 @@ class HospitalLink:
                 )
         return replies
 
+    def _named(self, drops: Mapping[int, str]) -> dict[str, str]:
+        """Return by name which real sites dropped out and why, and log it; simulated ones vanish as they were told."""
+        named = {self.name_of[node_id]: reason for node_id, reason in sorted(drops.items())} if self.are_sites else {}
+        for name, reason in named.items():
+            _log.warning("site %s drops out at %s", name, reason)
+        return named
+
     def _name_of(self, reply: Message) -> str:
         return self.name_of[reply.metadata.src_node_id]
-
-
-def _one_reply(released: Released, num_replies: int, message: Message) -> Message:
-    """Return the mean as the one reply that a strategy which needs only the sum is given."""
-    metrics = MetricRecord({wire.NUM_EXAMPLES: float(num_replies)})
-    content = RecordDict({wire.ARRAYS: wire.array_record(released.arrays), wire.METRICS: metrics})
-    return Message(content, reply_to=message)
 
 
 def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivors: int) -> TrainedRound:
@@ -215,47 +235,67 @@ def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivo
     return TrainedRound(arrays=None, executions={}, abandoned=reason)
 
 
-def connect(grid: Grid, *, are_sites: bool = False, settings: Config | None = None) -> HospitalLink:
+def connect(
+    grid: Grid,
+    *,
+    are_sites: bool = False,
+    settings: Config | None = None,
+    names: Collection[str] = (),
+    timeout_seconds: float | None = None,
+) -> HospitalLink:
     """Ask every node of the grid who it is.
 
     Args:
         grid: any Flower grid.
         are_sites: whether the nodes are sites of their own, with keys in a roster; else they simulate hospitals.
         settings: the server's, which real sites hold their own to, and whose schema their profiles are held to.
+        names: of real sites, in the roster; empty accepts any.
+        timeout_seconds: that replies of real sites are waited for; None waits for ever.
 
     Raises:
-        CohortError: no node is there, or two are the same hospital.
-        ProtocolError: a reply is none, or a simulated hospital measured nothing.
-        WardroundError: a node could not answer.
+        CohortError: no node is there, two are the same simulated hospital, or too few real sites are left.
+        ProtocolError: a simulated hospital's reply is none, or it measured nothing.
+        WardroundError: a simulated hospital could not answer.
     """
     node_ids = sorted(grid.get_node_ids())
     if not node_ids:
         raise CohortError("no hospital is connected: start the nodes first")
     told = (agreed_text(settings), agreed_digest(settings)) if are_sites and settings is not None else ()
     messages = [wire.profile_query(node_id, *told) for node_id in node_ids]
-    node_of: dict[str, int] = {}
-    profiles = []
-    measures = {}
-    for reply in grid.send_and_receive(messages):
-        if reply.has_error():
-            raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
-        profile = wire.read_profile(reply)
-        if are_sites and settings is not None and settings.federation.schema is not None:
-            check_site_profile(settings, profile)
-        if profile.hospital_id in node_of:
-            raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
-        node_of[profile.hospital_id] = reply.metadata.src_node_id
-        profiles.append(profile)
-        if not are_sites:
-            measures[profile.hospital_id] = _measured(profile, reply)
+    measures: dict[str, ProfileMeasures] = {}
+    left_out: dict[str, str] = {}
+    if are_sites:
+        replies = grid.send_and_receive(with_time_limit(messages, timeout_seconds), timeout=timeout_seconds)
+        profiles, left_out = profiles_of_sites(messages, replies, names, settings)
+        for name, reason in left_out.items():
+            _log.warning("%s %s", name, reason)
+    else:
+        profiles = _profiles_and(measures, grid.send_and_receive(messages))
+    node_of = {profile.hospital_id: node_id for node_id, profile in profiles.items()}
     return HospitalLink(
         grid=grid,
         node_of=node_of,
         name_of={node_id: name for name, node_id in node_of.items()},
-        profiles=tuple(sorted(profiles, key=lambda profile: profile.hospital_id)),
+        profiles=tuple(sorted(profiles.values(), key=lambda profile: profile.hospital_id)),
         measures=measures,
         are_sites=are_sites,
+        left_out=left_out,
+        timeout_seconds=timeout_seconds if are_sites else None,
     )
+
+
+def _profiles_and(measures: dict[str, ProfileMeasures], replies: Iterable[Message]) -> dict[int, HospitalProfile]:
+    """Return what simulated hospitals say of themselves by node, and add to the measures what they measured."""
+    profiles: dict[int, HospitalProfile] = {}
+    for reply in replies:
+        if reply.has_error():
+            raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
+        profile = wire.read_profile(reply)
+        if profile.hospital_id in measures:
+            raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
+        measures[profile.hospital_id] = _measured(profile, reply)
+        profiles[reply.metadata.src_node_id] = profile
+    return profiles
 
 
 def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
@@ -266,46 +306,3 @@ def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
             "it theirs (roster, in the run config), or start the node without anything of a site to simulate it"
         )
     return measures
-
-
-@contextmanager
-def _blaming(strategy: Strategy) -> Iterator[None]:
-    """Name the strategy where its own code fails."""
-    try:
-        yield
-    except WardroundError:
-        raise
-    except Exception as error:
-        raise WardroundError(
-            f"strategy {type(strategy).__name__} failed: {type(error).__name__}: {error}: correct it, and begin a new "
-            "run; what is committed of this one is kept"
-        ) from error
-
-
-def _once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) -> list[Message]:
-    """Return the strategy's messages with their assignments.
-
-    A hospital that trained on two models with one round's noise would release their difference without any.
-    """
-    asked: dict[int, Message] = {}
-    for message in messages:
-        node_id, message_type = message.metadata.dst_node_id, message.metadata.message_type
-        if node_id not in by_node or node_id in asked or message_type != "train":
-            raise ProtocolError(
-                f'the strategy sent node {node_id} a "{message_type}" message: configure_train must return at most '
-                f'one "train" message for each of the nodes that its grid shows ({", ".join(map(str, by_node))})'
-            )
-        asked[node_id] = wire.with_assignment(message, by_node[node_id])
-    return list(asked.values())
-
-
-def _in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
-    """Server optimizers compute in float64; the model keeps its own dtypes."""
-    exact_sums.check_alike(arrays, like)
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise UpdateError(
-                f"parameter {name} is not finite after the strategy's step: lower the learning rates, or look at the "
-                "strategy"
-            )
-    return {name: arrays[name].astype(array.dtype, copy=False) for name, array in like.items()}

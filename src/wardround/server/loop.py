@@ -75,6 +75,7 @@ def federate(
     facts: Mapping[str, Any],
     progress: Callable[[RoundRow], None] | None = None,
     roster: Roster | None = None,
+    timeout_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
@@ -86,19 +87,20 @@ def federate(
         facts: entries for the summary that only the caller knows.
         progress: called after every committed round.
         roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
+        timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
 
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    link = connect(grid, are_sites=roster is not None, settings=config)
+    names = () if roster is None else tuple(roster.verify_keys)
+    link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
     strategy = strategy_of(config)
     source = source_of(config, is_real=link.are_sites)
     facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
-        drawn_from = tuple(roster.verify_keys) if roster is not None else ()
-        plan, left = plan_of_run(config, link, ledger, num_parameters, drawn_from)
+        plan, left = plan_of_run(config, link, ledger, num_parameters, names)
         secure = _secure(plan, link, roster)
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
         state = replace(state, left={**left, **state.left})

@@ -171,12 +171,17 @@ def _mean_over_tests(plan: FederationPlan) -> float:
 def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return one sentence per hospital and reason."""
     silent: dict[str, list[int]] = {}
+    dropped: dict[str, list[tuple[int, str]]] = {}
     scrubbed: dict[str, int] = {}
     sentences: list[str] = []
     for record in records:
         for name, reason in record["left"].items():
             if (sentence := f"{name} {reason}") not in sentences:
                 sentences.append(sentence)
+        sentences += [f"{name} {reason}".strip() for name, reason in record.get("absent", {}).items()]
+        of_round = record.get("dropped", {})
+        for name, reason in of_round.items():
+            dropped.setdefault(name, []).append((record["round_row"]["round"], reason))
         for name, count in record["num_scrubbed"].items():
             scrubbed[name] = scrubbed.get(name, 0) + count
         if reason := record["abandoned"]:
@@ -184,12 +189,16 @@ def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
             sentences.append(f"round {number} was charged but left the model as it was: {reason}")
             continue
         for row in record["hospital_rows"]:
-            if row["selected"] and not row["completed"]:
+            if row["selected"] and not row["completed"] and row["hospital"] not in of_round:
                 silent.setdefault(row["hospital"], []).append(row["round"])
     for name, count in scrubbed.items():
         sentences.append(
             f"{name}: gradients or updates that were not finite counted as zero ({shown_count(count)} in all)"
         )
+    for name, reasons in dropped.items():
+        number, reason = reasons[0]
+        more = f", and in {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        sentences.append(f"{name} dropped out of round {number}{more}: {reason}")
     for name, rounds in silent.items():
         sentences.append(
             f"{name} was charged but did not answer in {len(rounds)} "

@@ -3,7 +3,8 @@
 What is left out on purpose: who is asked and with what (see `hospitals`), and what the sum is for (see `release`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,12 +14,14 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
-from wardround.errors import CohortError, ProtocolError, WardroundError
+from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, sent_digest
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.secagg.records import STAGES
+from wardround.server.site_replies import check_residues, sum_of_sites
+from wardround.strategies.replies import with_time_limit
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
 
 __all__ = ["SecureSum", "SummingGrid", "add_up"]
@@ -87,7 +90,12 @@ class SecureSum:
 
 
 def add_up(
-    grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], secure: SecureSum | None
+    grid: Grid,
+    messages: Sequence[Message],
+    by_node: Mapping[int, Assignment],
+    secure: SecureSum | None,
+    drops: dict[int, str] | None = None,
+    timeout_seconds: float | None = None,
 ) -> tuple[list[Message], exact_sums.FixedSum]:
     """Send the training messages; return the replies without arrays, and the exact sum that `release_sum` takes.
 
@@ -96,63 +104,90 @@ def add_up(
         messages: one for each hospital, with its assignment; changed in place.
         by_node: the assignments.
         secure: None lets the grid, or this function, see the replies that it adds up.
+        drops: gets by node why a real site is left out, or did not help to the end.
+        timeout_seconds: after which real sites that have not answered are left out; None waits for ever.
 
     Raises:
-        CohortError: too few hospitals are left for secure aggregation.
+        CohortError: too few hospitals are left for secure aggregation, or, of real sites, what they sent can't be
+            summed.
         ProtocolError: a hospital's secrets can't be had, or the weights in the sum are not the known ones.
         UpdateError: a number in the sum is too large.
         WardroundError: a simulated hospital failed at a stage of secure aggregation.
     """
-    if secure is not None:
-        return _add_up_securely(grid, messages, by_node, secure)
-    _ask_for_sum(messages, by_node)
-    return _sum_over(grid, messages, by_node)
+    if secure is None:
+        _ask_for_sum(messages, by_node)
+        return _sum_over(grid, messages, by_node)
+    drops = {} if drops is None else drops
+    try:
+        return _add_up_securely(grid, messages, by_node, secure, drops, timeout_seconds)
+    except CohortError as error:
+        reasons = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.drops]
+        raise CohortError("; ".join([str(error), *reasons[:_MOST_REASONS]])) from None
+    except (ProtocolError, UpdateError) as error:
+        if not secure.errors_are_drops:
+            raise
+        raise CohortError(str(error)) from None
 
 
 def _add_up_securely(
-    grid: Grid, messages: Sequence[Message], by_node: Mapping[int, Assignment], secure: SecureSum
+    grid: Grid,
+    messages: Sequence[Message],
+    by_node: Mapping[int, Assignment],
+    secure: SecureSum,
+    drops: dict[int, str],
+    timeout_seconds: float | None,
 ) -> tuple[list[Message], exact_sums.FixedSum]:
-    refusals: list[str] = []
-
     def send(stage: str, messages: list[Message]) -> list[Message]:
-        present = secure.present(stage, messages)
-        replies = list(grid.send_and_receive(present)) if present else []
-        refusals.extend(f'stage "{stage}": {reply.error.reason}' for reply in replies if reply.has_error())
-        if refusals and not secure.errors_are_drops:
-            raise WardroundError(
-                f"a hospital failed at {refusals[0]} (committed rounds are kept: mend it and resume, which charges "
-                "this round again; other settings need a new run)"
-            )
-        return replies
+        present = with_time_limit(secure.present(stage, messages), timeout_seconds)
+        return list(grid.send_and_receive(present, timeout=timeout_seconds)) if present else []
 
     _ask_for_sum(messages, by_node, masked=secure.payload)
+    before = wire.arrays_in(messages[0]) if secure.payload == "parameters" else None
     # Of one message: a hospital that is sent something else refuses.
     terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
-    try:
-        opened = open_round(send, [message.metadata.dst_node_id for message in messages], terms, secure.roster)
-        asked = [
-            ask_masked(opened, message)
-            for message in secure.present("mask", messages)
-            if message.metadata.dst_node_id in opened.requests
-        ]
+    with _loud(secure, drops):
+        opened = open_round(send, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
+    asked = [
+        ask_masked(opened, message)
+        for message in secure.present("mask", messages)
+        if message.metadata.dst_node_id in opened.requests
+    ]
+    if secure.errors_are_drops and not isinstance(grid, SummingGrid):
+        answered, total = sum_of_sites(grid, asked, by_node, timeout_seconds, drops)
+    else:
         replies, total = _sum_over(grid, asked, by_node, masked=True)
         answered = [reply for reply in replies if not reply.has_error()]
         if len(answered) < len(replies) and not secure.errors_are_drops:
             return replies, {}
-        refusals.extend(f"training: {reply.error.reason}" for reply in replies if reply.has_error())
-        active = [reply.metadata.src_node_id for reply in answered]
-        like = {name: total[name] for name in wire.masked_order(total)}
-        vector = flattened(like).astype(np.uint32)
-        close_round(send, opened, active, vector)
-    except CohortError as error:
-        raise CohortError("; ".join([str(error), *refusals[:_MOST_REASONS]])) from None
+        drops |= {r.metadata.src_node_id: f"training: {r.error.reason}" for r in replies if r.has_error()}
+    active = [reply.metadata.src_node_id for reply in answered]
+    like = {name: total[name] for name in wire.masked_order(total)}
+    vector = flattened(like).astype(np.uint32)
+    with _loud(secure, drops):
+        close_round(send, opened, active, vector, drops)
     if terms.payload == "residues":
-        return answered, {name: part.astype(np.int64) for name, part in split_like(vector, like).items()}
+        residues = {name: part.astype(np.int64) for name, part in split_like(vector, like).items()}
+        if secure.errors_are_drops:
+            check_residues(residues, [by_node[node_id] for node_id in active], secure.max_update)
+        return answered, residues
     shares = {node_id: by_node[node_id].weight for node_id in active}
-    before = wire.arrays_in(asked[0]) if terms.payload == "parameters" else None
     del like[wire.SUM_OF_WEIGHTS]
     quantiser = quantiser_for(terms, opened.members.shape.num_members)
     return answered, _weighted_sum(vector, like, quantiser, secure.weights, shares, before)
+
+
+@contextmanager
+def _loud(secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
+    """End the run where a simulated hospital failed that was not to vanish."""
+    try:
+        yield
+    finally:
+        failed = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.drops]
+        if failed and not secure.errors_are_drops:
+            raise WardroundError(
+                f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
+                "this round again; other settings need a new run)"
+            ) from None
 
 
 def _weighted_sum(
@@ -178,7 +213,9 @@ def _weighted_sum(
     _check_weight(weight, known, quantiser)
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
     assigned = sum(shares.values())
-    summed = split_like(values * (assigned / sum(known)), like)
+    mean = quantiser.mean_of(values, sum(known), len(known))
+    mean *= assigned
+    summed = split_like(mean, like)
     if before is not None:
         summed = {name: part + assigned * before[name].astype(np.float64) for name, part in summed.items()}
     return exact_sums.fixed_sum(summed)

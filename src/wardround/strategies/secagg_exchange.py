@@ -1,7 +1,7 @@
 """Secure aggregation over Flower messages, from the server's side: two waves before training, two after.
 
 Used by the `SecAggPlus` strategy and by the round loop alike. A hospital that fails, refuses or sends what
-can't be used at a stage is a drop, and its reason is logged. What is left out on purpose: the training wave itself,
+can't be used at a stage is a drop, with a reason. What is left out on purpose: the training wave itself,
 which is the caller's.
 """
 
@@ -49,9 +49,7 @@ class OpenRound:
     requests: Mapping[int, MaskRequest]
 
 
-def open_round(
-    send: Send, node_ids: Sequence[int], terms: Terms, roster: Roster, drops: dict[int, str] | None = None
-) -> OpenRound:
+def open_round(send: Send, node_ids: Sequence[int], terms: Terms, roster: Roster, drops: dict[int, str]) -> OpenRound:
     """Let the nodes advertise keys and share secrets.
 
     Args:
@@ -64,7 +62,6 @@ def open_round(
     Raises:
         CohortError: too few take part.
     """
-    drops = {} if drops is None else drops
     told = {node_id: {"stage": "advertise", **wire.record_values(terms)} for node_id in node_ids}
     ads = _ask(send, "advertise", told, Advertisement, drops)
     _leave_out(ads, faults.faults_in_advertisements(terms, roster, ads), "advertise", drops)
@@ -100,7 +97,7 @@ def close_round(
     opened: OpenRound,
     active: Iterable[int],
     total: NDArray[np.uint32],
-    drops: dict[int, str] | None = None,
+    drops: dict[int, str],
 ) -> None:
     """Turn the sum of masked vectors into the sum of vectors, in place.
 
@@ -115,7 +112,6 @@ def close_round(
         CohortError: too few are left to take the masks off; the total is as it was.
         ProtocolError: a secret can't be had, as shares of it are wrong; the total is as it was.
     """
-    drops = {} if drops is None else drops
     members, node_of = opened.members, opened.node_of
     name_of = {node_id: name for name, node_id in node_of.items()}
     names = [name_of[node_id] for node_id in active]
@@ -129,9 +125,7 @@ def close_round(
     replies = {name_of[node]: it for node, it in _ask(send, "unmask", told, UnmaskShares, drops).items()}
     _leave_out(replies, faults.faults_in_unmasking(replies), "unmask", drops, node_of)
     wrong = server.take_off_masks(total, members, request, opened.commitments, replies)
-    for name, reason in wrong.items():
-        _log.warning('of round %d, stage "unmask": %s', members.terms.round_number, reason)
-        drops[node_of[name]] = reason
+    drops |= {node_of[name]: f'stage "unmask": {reason}' for name, reason in wrong.items()}
 
 
 def _ask(
@@ -169,12 +163,11 @@ def _leave_out(
     drops: dict[int, str],
     node_of: Mapping[_Who, int] | None = None,
 ) -> None:
-    """Drop the replies in which there is a fault, and say so."""
+    """Drop the replies in which there is a fault."""
     for who, fault in found.items():
         replies.pop(who, None)
         node_id = node_of[who] if node_of is not None else who
         drops[int(node_id)] = f'stage "{stage}": {fault}'
-        _log.warning('node %d drops out at stage "%s": %s', node_id, stage, fault)
 
 
 def _secagg_part(reply: Message) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ Source: Bonawitz et al. 2017, "Practical secure aggregation for privacy-preservi
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,12 +113,15 @@ class SecAggPlus(Strategy):
             model_digest=sent_digest(wire.told_to_all(messages[0])),
             settings_digest=self._settings_digest,
         )
+        drops: dict[int, str] = {}
+        node_ids = [message.metadata.dst_node_id for message in messages]
         try:
-            self._opened = open_round(self._send, [m.metadata.dst_node_id for m in messages], terms, self._roster)
+            opened = self._opened = open_round(self._send, node_ids, terms, self._roster, drops)
         except (CohortError, ProtocolError) as error:
             _log.warning("round %d is abandoned: %s", server_round, error)
             return []
-        opened = self._opened
+        finally:
+            _say(drops)
         self._asked = [ask_masked(opened, m) for m in messages if m.metadata.dst_node_id in opened.requests]
         return self._asked
 
@@ -143,12 +146,15 @@ class SecAggPlus(Strategy):
             for name, part in split_like(total, self._like()).items():
                 np.add(part, arrays[name], out=part)
             answered[node_id] = answers[node_id]
+        drops: dict[int, str] = {}
         try:
-            close_round(self._send, opened, answered, total)
+            close_round(self._send, opened, answered, total, drops)
             mean, weight = self._mean(opened, total, len(answered))
         except (CohortError, ProtocolError, UpdateError) as error:
             _log.warning("round %d is abandoned: %s", server_round, error)
             return None, None
+        finally:
+            _say(drops)
         one = answered[min(answered)]
         key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
         one.content = RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: MetricRecord({key: weight})})
@@ -193,3 +199,8 @@ class SecAggPlus(Strategy):
             if not np.issubdtype(self._before[name].dtype, np.floating):
                 np.rint(part, out=part)
         return {name: moved[name].astype(before.dtype) for name, before in self._before.items()}, weight
+
+
+def _say(drops: Mapping[int, str]) -> None:
+    for node_id, reason in sorted(drops.items()):
+        _log.warning("node %d drops out at %s", node_id, reason)
