@@ -92,7 +92,7 @@ def plan_of_run(
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
         if name not in now:
-            left[name] = "did not answer when the run was taken up again, and is left out from there on"
+            left[name] = "did not say that it is there when the run was taken up again, and is left out from there on"
         elif now[name] != hospital.profile:
             left[name] = "says other things of itself than when the run began, and is left out from there on"
     remaining, least = len(plan.hospitals) - len(left), config.aggregation.min_survivors
