@@ -268,6 +268,25 @@ def test_ctrl_c_says_how_to_go_on(wardround: Callable[..., Result], tmp_path: Pa
     assert wardround("ledger", "verify", "run").code == 0
 
 
+def test_sigterm_is_as_ctrl_c_with_the_exit_code_of_its_own(wardround: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "stop-at").write_text("3 SIGTERM")
+    strategy = ("--set", "aggregation.strategy=users_strategies:strategy")
+    result = wardround("run", *_FAST, *strategy, "--out", "run")
+    assert result.code == 143
+    assert "interrupted: every committed round is kept; go on with: wardround resume run" in result.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
+    assert wardround("resume", "run").code == 0
+    assert wardround("ledger", "verify", "run").code == 0
+
+
+def test_an_error_moves_no_cursor(wardround: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[training]\n"num\\u001b[2Jrounds\\u202e" = 3\n')
+    result = wardround("run", "a.toml")
+    assert result.code == 2
+    assert "unknown key num\\x1b[2Jrounds\\u202e in [training]" in result.err
+    assert "\x1b[2J" not in result.err and "\u202e" not in result.err
+
+
 @pytest.mark.slow
 def test_a_process_killed_in_a_round_pays_for_it_twice(wardround: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "stop-at").write_text("7 SIGKILL")

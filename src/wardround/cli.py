@@ -2,10 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -224,15 +226,27 @@ def data_fetch(
         typer.echo(path)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which a job scheduler sends: everything that Ctrl-C does, and the exit code that it waits for."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # who asks twice is not kept waiting
+    raise _Terminated
+
+
 def main() -> None:
     """Run the command line and end the process with the documented exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.path.insert(0, str(Path.cwd()))  # so that "package.module:factory" finds a user's own modules
     try:
         _run_app()
     except WardroundError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 1)
+    except KeyboardInterrupt as stop:
+        _fail("interrupted", _code_of(stop))
     except OSError as error:
         if error.errno == errno.EPIPE:
             # The reader of our output went away (for example `| head`): nothing is wrong.
@@ -251,8 +265,25 @@ def _run_app() -> None:
         app(standalone_mode=True)
     except SystemExit as error:
         if error.code == 130:  # what typer makes of Ctrl-C
-            raise KeyboardInterrupt from None
+            raise _first(error) from None
         raise
+
+
+def _first(error: BaseException) -> KeyboardInterrupt:
+    """Return the interruption that others were raised about."""
+    while error.__context__ is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
+
+
+def _code_of(stop: KeyboardInterrupt) -> int:
+    return getattr(stop, "exit_code", 1)
+
+
+def _interrupted(stop: KeyboardInterrupt, message: str) -> WardroundError:
+    error = WardroundError(f"interrupted{message}")
+    error.exit_code = _code_of(stop)
+    return error
 
 
 def _settings(config: Path | None, overrides: list[str] | None, engine: str | None) -> Config:
@@ -280,23 +311,23 @@ def _progress(
 def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if (folder / "ledger.sqlite").is_file():
-            raise WardroundError(
-                f"interrupted: every committed round is kept; go on with: wardround resume {folder} (a round that was "
-                "under way is charged again)"
+            raise _interrupted(
+                stop,
+                f": every committed round is kept; go on with: wardround resume {folder} (a round that was under way "
+                "is charged again)",
             ) from None
-        raise WardroundError("interrupted before the run began: nothing was trained or charged") from None
+        raise _interrupted(stop, " before the run began: nothing was trained or charged") from None
 
 
 @contextmanager
 def _resumable_study(study: Path, folder: Path) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        raise WardroundError(
-            f"interrupted: what is done is kept; go on with: wardround compare {study} --out {folder}"
-        ) from None
+    except KeyboardInterrupt as stop:
+        message = f": what is done is kept; go on with: wardround compare {study} --out {folder}"
+        raise _interrupted(stop, message) from None
 
 
 def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
@@ -322,5 +353,7 @@ def _console() -> "Console":
 
 def _fail(message: str, exit_code: int) -> None:
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(message, err=True)
+    # A file or another's message may be quoted, and a terminal does what control characters say.
+    shown = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in message)
+    typer.echo("".join(shown), err=True)
     sys.exit(exit_code)

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.reports import write_report
 from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.verify import verify_run
 from wardround.simulations.runs import resume, run
 
 
@@ -94,7 +97,7 @@ def test_half_a_folder_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RunFolder, "write_tables", killed)
         create_run_folder(tmp_path / "run", small_config())
-    with pytest.raises(ConfigError, match="is not a run folder"):
+    with pytest.raises(ConfigError, match=r"is not a run folder yet: .* nothing was trained or charged; delete"):
         open_run_folder(tmp_path / "run")
 
 
@@ -159,6 +162,37 @@ def test_a_run_killed_before_its_first_commit_can_be_resumed(tmp_path: Path) -> 
     resumed, whole = resume(folder.path), run(config, out=tmp_path / "whole")
     models = [(item.folder / "model.safetensors").read_bytes() for item in (resumed, whole)]
     assert models[0] == models[1]
+
+
+def test_a_run_killed_before_its_versions_were_written_begins_with_those_of_now(tmp_path: Path) -> None:
+    folder = create_run_folder(tmp_path / "killed", small_config(training={"num-rounds": 2}))
+    versions = folder.versions()
+    (folder.path / "versions.txt").unlink()
+    resume(folder.path)
+    assert folder.versions() == versions
+    assert verify_run(folder.path)[0] == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o177])
+def test_all_that_a_run_writes_is_its_owners_alone(umask: int, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o755)
+    before = os.umask(umask)
+    try:
+        folder = run(small_config(training={"num-rounds": 2}), out=tmp_path / "run").folder
+        write_report(folder)
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(folder).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+    assert stat.S_IMODE(folder.stat().st_mode) == modes.pop("checkpoints") == 0o700
+    assert set(modes) >= {
+        "ledger.sqlite",
+        "model.safetensors",
+        "rounds.csv",
+        "report.html",
+        "config.toml",
+        "summary.json",
+    }
+    assert set(modes.values()) == {0o600}
 
 
 def test_a_run_whose_ledger_was_taken_away_is_none(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def begin(
 ) -> RoundState:
     """Commit round 0: the initial model, evaluated everywhere."""
     started = time.perf_counter()
+    # With what is installed now the run begins, whenever its folder was made.
+    folder.write_versions()
     state = RoundState(
         run_id=uuid.uuid4().hex[:12],
         round_number=0,

@@ -109,6 +109,10 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
 
+    def write_versions(self) -> None:
+        """Write versions.txt anew: the lines "package version" of what is installed, for a run that begins."""
+        self.write_text("versions.txt", "".join(f"{line}\n" for line in _installed()))
+
     def other_versions(self) -> tuple[str, ...]:
         """Return the lines "package version" of packages that are not what they were when the run began."""
         begun = self.versions()
@@ -240,7 +244,7 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     except OSError as error:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
     folder = RunFolder(path)
-    folder.write_text("versions.txt", "".join(f"{line}\n" for line in _installed()))
+    folder.write_versions()
     folder.write_tables([])
     # Last, as it makes the folder one of a run: nobody takes up half a one.
     folder.write_text("config.toml", config_to_toml(config))
@@ -255,7 +259,12 @@ def open_run_folder(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     # A run that was killed before its first commit has neither ledger nor checkpoints; it begins at round 0.
-    if not (path / "config.toml").is_file() or not (folder.ledger.is_file() or folder.is_untouched()):
+    if (path / "versions.txt").is_file() and not (path / "config.toml").exists() and folder.is_untouched():
+        raise ConfigError(
+            f"{path} is not a run folder yet: its run was killed before it began, and nothing was trained or charged; "
+            "delete the folder and begin anew"
+        )
+    if not (path / "config.toml").is_file() or not (folder.ledger.exists() or folder.is_untouched()):
         raise ConfigError(f"{path} is not a run folder (no config.toml and ledger.sqlite in it): check the path")
     return folder
 

@@ -56,7 +56,7 @@ def verify_run(path: Path) -> tuple[list[str], str]:
 
 def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
     books = None
-    if folder.ledger.is_file():
+    if folder.ledger.exists():
         with open_ledger(folder.ledger, read_only=True) as ledger:
             # What the rows say proves nothing once they are changed, so that nothing is recomputed from them.
             if findings := ledger.verify():

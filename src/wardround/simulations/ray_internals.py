@@ -1,17 +1,20 @@
-"""The only file that touches Ray's insides: which processes `ray.init` starts.
+"""The only file that touches Ray's insides: which processes `ray.init` starts, and who may join them.
 
 Beside what runs tasks, Ray starts an autoscaler, a process that reads log files and the server of its dashboard's
 interface, whatever `ray.init` is told, and waits for the last. A Ray that lives as long as one simulation on one
-machine needs none of them, and each costs .7 to .9 s of processor time just when the workers start. Read from ray 2.55
-and held by tests/simulations/test_cluster.py.
+machine needs none of them, and each costs .7 to .9 s of processor time just when the workers start. It also listens on
+an address that others reach, and whoever connects runs code, unless it is started with a token. Read from ray 2.55 and
+held by tests/simulations/test_cluster.py and test_ray_token.py.
 """
 
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-__all__ = ["few_processes"]
+__all__ = ["few_processes", "of_our_own", "reread_authentication"]
 
 
 @contextmanager
@@ -26,6 +29,40 @@ def few_processes() -> Iterator[None]:
         yield
     finally:
         parameter.RayParams, node.Node.start_api_server = settings, start_api_server
+
+
+@contextmanager
+def of_our_own() -> Iterator[None]:
+    """Let `ray.init` start a Ray that nobody else joins and that ends with this process, while this is entered.
+
+    Who joins it must have a token of 256 random bits, which the processes that are started have in their environment
+    and this one in memory; it is in no argument, log or file, and in this process's own environment only while Ray
+    starts. A RAY_AUTH_MODE that is set is the user's, and stays. When the driver is killed, Ray's agents outlive it for
+    as long as they try to reach what died with it: on one machine, where a connection only breaks with the process
+    behind it, seconds are enough.
+    """
+    own = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+    if "RAY_AUTH_MODE" not in os.environ:
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        reread_authentication()
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+def reread_authentication() -> None:
+    """Let Ray take its token, or none, from the environment as it is now: it keeps that of the Ray before."""
+    from ray import _raylet
+
+    insides: Any = _raylet
+    insides.AuthenticationTokenLoader.instance().reset_cache()
+    insides.Config.initialize("")
 
 
 def _nothing(node: Any, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:

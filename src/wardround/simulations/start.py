@@ -7,15 +7,17 @@ library until then.
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from wardround.errors import WardroundError
-from wardround.simulations.ray_internals import few_processes
+from wardround.simulations.ray_internals import few_processes, of_our_own, reread_authentication
 
 __all__ = ["EarlyStart", "check_reachable", "start_ray"]
 
@@ -46,12 +48,27 @@ def start_ray(num_workers: int) -> bool:
         settings = {"enable_worker_prestart": True}
         where = {"address": "local", "num_cpus": num_workers, "_system_config": settings}
     try:
-        with nullcontext() if address else few_processes():
+        with ExitStack() as stack:
+            if address:
+                reread_authentication()
+            else:
+                stack.enter_context(few_processes())
+                stack.enter_context(of_our_own())
+            stack.enter_context(_same_end())
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
     except (OSError, RuntimeError, ValueError) as error:
         advice = "check that the cluster runs and has this Ray version" if address else "look into /tmp/ray"
         raise WardroundError(f"Ray did not start (RAY_ADDRESS = {address}): {error}; {advice}") from error
     return True
+
+
+@contextmanager
+def _same_end() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, which `ray.init` takes over where it is called in the main thread."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before not in (signal.SIG_DFL, None):
+        signal.signal(signal.SIGTERM, before)
 
 
 class EarlyStart:
