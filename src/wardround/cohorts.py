@@ -6,6 +6,7 @@ simulation (see `server.dropouts`), and who is still within the budget (see `ser
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from wardround.config import Config
 from wardround.streams import SetUp, stream
@@ -21,9 +22,14 @@ def cohort_size(num_hospitals: int, fraction_train: float) -> int:
 def draw_cohort(config: Config, names: Sequence[str], round_number: int) -> tuple[str, ...]:
     """Return the names drawn for a round, sorted; the same for the same seed, whatever happened before."""
     size = cohort_size(len(names), config.training.fraction_train)
+    return _drawn(config.federation.seed, tuple(names), size, round_number if size < len(names) else 0)
+
+
+@lru_cache(maxsize=64)  # each hospital of a round asks whether it was drawn
+def _drawn(seed: int, names: tuple[str, ...], size: int, round_number: int) -> tuple[str, ...]:
     if size == len(names):
         return tuple(sorted(names))
-    drawn = stream(config.federation.seed, SetUp.COHORT, round_number, "").choice(len(names), size=size, replace=False)
+    drawn = stream(seed, SetUp.COHORT, round_number, "").choice(len(names), size=size, replace=False)
     return tuple(sorted(sorted(names)[index] for index in drawn))
 
 

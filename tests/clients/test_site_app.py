@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp.strategy import FedAvg
 from planned_parts import CELLS, config_of
 from site_files import SETTINGS, site_config, tables_of, write_patients, write_sites, write_toml
 
@@ -110,6 +111,32 @@ def test_a_target_is_met_by_the_servers_own_plan(unit: str, placement: str, tmp_
     folder = served(tmp_path, config, write_sites(tmp_path, tables_from(config)))
     assert completed(folder) == [3, 3, 3]
     assert json.loads((folder / "summary.json").read_text())["epsilon"]["max"] <= 2.0
+
+
+@pytest.mark.parametrize(
+    "aggregation", [{"strategy": "fedprox", "proximal-mu": 0.1}, {"strategy": "fedadam", "eta": 0.1}]
+)
+def test_strategies_that_tell_sites_something_or_nothing(aggregation: dict[str, Any], tmp_path: Path) -> None:
+    """FedProx' pull is the site's own setting, and what the server asks for must be that."""
+    tables = tables_of(aggregation=aggregation)
+    folder = served(tmp_path, site_config(aggregation=aggregation), write_sites(tmp_path, tables))
+    assert completed(folder) == [3, 3]
+
+
+def test_a_pull_that_the_settings_do_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the largest one, all sites would send the model back as it is, but for one that is told nothing."""
+    real = FedAvg.configure_train
+
+    def pulling(self: FedAvg, number: int, arrays: Any, config: ConfigRecord, grid: Any) -> Any:
+        return real(self, number, arrays, ConfigRecord({**config, wire.PROXIMAL_MU: 1e9}), grid)
+
+    monkeypatch.setattr(FedAvg, "configure_train", pulling)
+    folder = served(tmp_path, site_config(), write_sites(tmp_path))
+    assert completed(folder) == [0, 0]
+    assert (
+        "proximal-mu = 1000000000.0 is asked for, and this site's settings say 0.0"
+        in (folder / "summary.json").read_text()
+    )
 
 
 def test_an_absent_site_is_left_out_and_cohorts_stay_those_of_the_roster(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_hospital_level_delta_counts_all_of_the_roster() -> None:
         ({"input_shape": (4,)}, r"input_shape = \(4,\), and the schema makes it \(3,\)"),
         ({"num_outputs": 3}, "num_outputs = 3, and the schema makes it 2"),
         ({"own_statistics": True}, "own_statistics = True"),
-        ({"num_train": 51}, r"51 training records, which must be >= 1 and <= 50 \(\[federation\] max-records\)"),
+        ({"num_train": 51}, r"51 training records, which must be <= 50 \(\[federation\] max-records\)"),
         ({"num_train": 0}, "num_train must be >= 1"),
     ],
 )

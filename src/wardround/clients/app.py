@@ -40,6 +40,8 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
     """
     client_app = ClientApp(mods=_mods(config, federation))
     kept: dict[str, HospitalTensors] = {}
+    names = tuple(hospital.hospital_id for hospital in federation.hospitals)
+    num_records = sum(hospital.num_records for hospital in federation.hospitals)
 
     @cache
     def the_trainer() -> LocalTrainer:
@@ -61,7 +63,15 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
         hospital = _hospital(federation, context)
         assignment = wire.assignment_of(message)
         trainer = the_trainer()
-        check_assignment(assignment, _part_of(hospital, config, federation, trainer.num_parameters))
+        part = Part(
+            config=config,
+            hospital_id=hospital.hospital_id,
+            num_train=hospital.num_records,
+            names=names,
+            num_parameters=trainer.num_parameters,
+            num_records=num_records,
+        )
+        check_assignment(assignment, part)
         arrays, execution, measures = trainer.train(
             wire.arrays_in(message),
             tensors_of(hospital, trainer.device),
@@ -80,17 +90,6 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
         return wire.evaluation_reply(evaluation, message)
 
     return client_app
-
-
-def _part_of(hospital: HospitalData, config: Config, federation: Federation, num_parameters: int) -> Part:
-    return Part(
-        config=config,
-        hospital_id=hospital.hospital_id,
-        num_train=hospital.num_records,
-        names=tuple(each.hospital_id for each in federation.hospitals),
-        num_parameters=num_parameters,
-        num_records=sum(each.num_records for each in federation.hospitals),
-    )
 
 
 def _mods(config: Config, federation: Federation) -> list[Mod]:

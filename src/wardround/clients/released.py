@@ -80,7 +80,9 @@ def note_release(folder: Path, released: Released, check: Callable[[Sequence[Rel
     """
     draft = folder / f"draft-{secrets.token_hex(8)}"
     try:
-        make_private_folder(folder)
+        if not folder.is_dir():
+            make_private_folder(folder)
+            _sync(folder.parent)
         _write(draft, json.dumps(asdict(released), sort_keys=True))
         while not _is_linked(draft, folder, check):
             pass

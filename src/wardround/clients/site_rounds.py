@@ -157,7 +157,8 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[Phase]) -
 
     A target is held over all rounds that are left, as if each had the noise of this one: so much less noise in one
     round that the target is missed later is refused at once. A budget is held with this round. Both by the accountant
-    of the headline (`accounting.headline_epsilon`).
+    of the headline (`accounting.headline_epsilon`). What a patient pays at other hospitals ([privacy] patient-overlap)
+    a site can't know, and the server keeps.
 
     Args:
         part: of the site.

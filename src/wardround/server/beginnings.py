@@ -1,8 +1,8 @@
 """What a run began with: its settings and what its hospitals said of themselves, kept with round 0 in the ledger.
 
-The plan of a run between real sites is made of that for as long as it lasts: cohorts are drawn over the names that were
-there, and what a site is charged rests on the size that it stated. What is left out on purpose: whether settings and
-data are still the same (see `sameness`).
+The plan of a run between real sites is made of that for as long as it lasts: cohorts are drawn over the names that
+the roster had then, and what a site is charged rests on the size that it stated. What is left out on purpose: whether
+settings and data are still the same (see `sameness`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from wardround.config import Config, config_to_toml
-from wardround.errors import CohortError
+from wardround.errors import CohortError, ConfigError
 from wardround.parsing import from_json
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.rounds import HospitalProfile, ProfileMeasures
@@ -74,6 +74,7 @@ def plan_of_run(
         up again, those who are not there, or are not what they were.
 
     Raises:
+        ConfigError: the roster has other names than when the run began.
         CohortError: fewer real sites are left than a round needs.
     """
     rounds = ledger.rounds()
@@ -81,12 +82,17 @@ def plan_of_run(
         profiles, measures = link.profiles, link.measures
         return plan_federation(config, profiles, num_parameters, measures=measures, drawn_from=drawn_from), {}
     plan = plan_in(config, from_json(rounds[0][1]))
+    if changed := sorted(set(plan.drawn_from) ^ set(drawn_from)):
+        raise ConfigError(
+            f"the roster had {len(plan.drawn_from)} names when the run began, and differs in {', '.join(changed[:3])}: "
+            "cohorts would be others than its sites draw; put it back, or begin a new run"
+        )
     now = {profile.hospital_id: profile for profile in link.profiles}
     left = {}
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
         if name not in now:
-            left[name] = "did not answer when the run was taken up again, and is left out from there on"
+            left[name] = "did not say that it is there when the run was taken up again, and is left out from there on"
         elif now[name] != hospital.profile:
             left[name] = "says other things of itself than when the run began, and is left out from there on"
     remaining, least = len(plan.hospitals) - len(left), config.aggregation.min_survivors

@@ -1,8 +1,8 @@
 """What is summed by secure aggregation in a round of the loop.
 
 Where a clip bounds what is sent, the bound of the sum follows from it (see `margins`); a noise beyond 16 standard
-deviations, which one draw in 10^50 has, is refused by the hospital like any number that does not fit. What is left out
-on purpose: the protocol (see `wardround.secagg`).
+deviations, which one draw in 10^50 has, is held to it by a real site and refused by a simulated hospital, like any
+number that does not fit. What is left out on purpose: the protocol (see `wardround.secagg`).
 """
 
 from collections.abc import Mapping, Sequence

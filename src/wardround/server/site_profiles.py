@@ -44,9 +44,9 @@ def check_site_profile(config: Config, profile: HospitalProfile) -> None:
                 f"site {profile.hospital_id} says {name} = {told}, and the schema makes it {own}: its software or its "
                 "schema is another ([federation.schema])"
             )
-    most = config.federation.max_records or profile.num_train
-    if not 1 <= profile.num_train <= most:
+    most = config.federation.max_records
+    if most is not None and profile.num_train > most:
         raise ProtocolError(
-            f"site {profile.hospital_id} says that it has {profile.num_train} training records, which must be >= 1 and "
-            f"<= {most} ([federation] max-records): agree on more, or let it give fewer"
+            f"site {profile.hospital_id} says that it has {profile.num_train} training records, which must be <= "
+            f"{most} ([federation] max-records): agree on more, or let it give fewer"
         )
