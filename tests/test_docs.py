@@ -67,12 +67,33 @@ def test_every_claim_about_privacy_names_the_tests_that_hold_it():
         assert held_by.count("`") == 2 * (len(files) + len(re.findall(r"`test_\w+`", held_by))), row
 
 
-def test_every_line_of_the_threat_model_names_a_test_that_exists():
-    text = (ROOT / "docs" / "security.md").read_text()
-    rows = [line for line in text.split("## Threats")[1].split("## ")[0].splitlines() if line.startswith("| ")][1:]
+def _rows_with_tests(path: Path) -> list[str]:
+    """Return the rows of every table whose last column names tests."""
+    rows, names_tests = [], False
+    lines = path.read_text().splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("| ") and not before.startswith("|"):
+            names_tests = line.strip(" |").split(" | ")[-1] in ("held by", "test")
+        elif line.startswith("| ") and names_tests:
+            rows.append(line)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("page", "least"), [("docs/security.md", 35), ("tests/attacks/README.md", 20)], ids=["security", "attacks"]
+)
+def test_every_line_of_the_threat_model_names_a_test_that_exists(page, least):
+    rows = _rows_with_tests(ROOT / page)
     there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests_in(path)}
-    assert len(rows) > 10
+    assert len(rows) >= least
     for row in rows:
-        named = re.findall(r"`(test_\w+)`", row)
-        assert named, row
+        held_by = row.strip(" |").split(" | ")[-1]
+        named = re.findall(r"`(test_\w+)`", held_by)
+        assert named or held_by == "the same", row
         assert set(named) <= there, set(named) - there
+
+
+def test_every_attack_is_in_the_list_of_attacks():
+    listed = set(re.findall(r"`(test_\w+)`", (ROOT / "tests" / "attacks" / "README.md").read_text()))
+    there = {name for path in (ROOT / "tests" / "attacks").glob("test_*.py") for name in _tests_in(path)}
+    assert there <= listed, there - listed

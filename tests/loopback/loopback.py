@@ -45,7 +45,7 @@ class FinishedRun:
 
     Attributes:
         status: as `flwr ls` says, such as "finished:completed".
-        out: what the ServerApp wrote as JSON to the file that its run config names `out`; None if it wrote nothing.
+        out: what the ServerApp wrote as JSON to the file that its run config names `out`; None if it wrote no file.
         log: what `flwr log` has of it.
     """
 
@@ -70,10 +70,15 @@ class LoopbackFederation:
     def run(self, app: Path, *, deadline_seconds: float, **run_config: str | int | float) -> FinishedRun:
         """Submit an app, wait for its end, and return how it ended and what its ServerApp wrote.
 
+        Args:
+            app: its folder.
+            deadline_seconds: for the whole run.
+            run_config: for the app; `out` is a new file unless it says otherwise.
+
         Raises:
             TimeoutError: the run did not end in time.
         """
-        out = self.folder / f"out-{time.monotonic_ns()}.json"
+        out = Path(str(run_config.get("out", self.folder / f"out-{time.monotonic_ns()}.json")))
         # JSON strings and numbers are TOML's.
         config = " ".join(f"{name}={json.dumps(value)}" for name, value in {**run_config, "out": str(out)}.items())
         options = ["--run-config", config, "--format", "json"]
@@ -86,13 +91,15 @@ class LoopbackFederation:
         return FinishedRun(
             run_id=int(run_id),
             status=run["status"],
-            out=json.loads(out.read_text()) if out.exists() else None,
+            out=json.loads(out.read_text()) if out.is_file() else None,
             log=log,
         )
 
 
 @contextmanager
-def loopback_federation(folder: Path, node_configs: Sequence[Mapping[str, str]]) -> Iterator[LoopbackFederation]:
+def loopback_federation(
+    folder: Path, node_configs: Sequence[Mapping[str, str]], *, database: Path | None = None
+) -> Iterator[LoopbackFederation]:
     """Start a SuperLink and a SuperNode for every node config, and end them on the way out.
 
     Connections are encrypted, and every SuperNode has to prove a registered key.
@@ -100,10 +107,12 @@ def loopback_federation(folder: Path, node_configs: Sequence[Mapping[str, str]])
     Args:
         folder: for everything that is written.
         node_configs: what each ClientApp reads from `context.node_config`.
+        database: where the SuperLink keeps its state; None is its memory.
     """
     security = secure(folder, len(node_configs))
+    kept = [] if database is None else ["--database", str(database)]
     with ExitStack() as stack:
-        address = stack.enter_context(superlink(folder, security, []))
+        address = stack.enter_context(superlink(folder, security, kept))
         for number, config in enumerate(node_configs):
             flwr(folder, "supernode", "register", f"{security.node_keys[number]}.pub", "loopback")
             options = supernode_options(address, config, security.node_keys[number], security)
