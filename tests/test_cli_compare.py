@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -84,6 +85,10 @@ def check_finished(study, arguments):
     """A finished study has its files, is not run again, and its page can be built anew."""
     names = {path.name for path in (study / "out").iterdir()}
     assert names >= {"results.csv", "hospitals.csv", "comparison.svg", "comparison.png", "report.html", "study.json"}
+    # What a study holds is its owner's alone.
+    places = list((study / "out").rglob("*"))
+    assert {stat.S_IMODE(place.stat().st_mode) for place in places if place.is_file()} == {0o600}
+    assert {stat.S_IMODE(place.stat().st_mode) for place in [study / "out", *places] if place.is_dir()} == {0o700}
     # All is done: nothing runs, no Ray starts, and the summary is the tables'.
     before = results(study / "out")
     done = command(*arguments, "--json")

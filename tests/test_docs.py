@@ -48,6 +48,17 @@ def test_decisions_are_numbered_without_gaps():
         assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Price")), page.name
 
 
+def test_every_line_on_hosts_names_tests_that_exist():
+    text = (ROOT / "docs" / "hosts.md").read_text().split("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests_in(path)}
+    assert len(rows) >= 8
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= there, set(named) - there
+
+
 def _tests_in(path: Path) -> set[str]:
     return set(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
 

@@ -6,11 +6,14 @@ python tests/fuzz/fuzz_run.py [--cases 10000] [--reader NAME] [--write]
 import argparse
 import tempfile
 import time
+import traceback
 import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -78,35 +81,38 @@ def fuzz(reader: Reader, num_cases: int, folder: Path, seed: int = 1) -> Outcome
 
 
 def main() -> None:
-    """Fuzz and print the table; with --write also into README.md beside this file."""
+    """Fuzz, a process for each processor, and print the table; with --write also into README.md beside this file."""
     from fuzz_readers import READERS
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--reader", default="")
+    parser.add_argument("--reader", default="", help="those whose name begins so")
     parser.add_argument("--show", action="store_true", help="where other errors come from")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
+    names = [reader.name for reader in READERS if reader.name.startswith(options.reader)]
     rows = []
-    for reader in READERS:
-        if not reader.name.startswith(options.reader):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = fuzz(reader, options.cases, Path(folder))
-        rows.append(_row(reader, options.cases, outcome))
-        print(rows[-1], f"{outcome.seconds:.0f} s", flush=True)
-        for kind, number in outcome.others.most_common():
-            print(f"    {number} x {kind}")
-            if options.show:
-                import traceback
-
-                case, error = outcome.first[kind]
-                print("    ", repr(case)[:300])
-                print("".join(traceback.format_exception(error)[-3:]))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for row, others in pool.map(_tried, names, [options.cases] * len(names), [options.show] * len(names)):
+            print(row, *others, sep="\n", flush=True)
+            rows.append(row)
     if options.write:
         path = Path(__file__).with_name("README.md")
         head, mark, _ = path.read_text(encoding="utf-8").partition("<!-- table -->\n")
         path.write_text(head + mark + _HEADER + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+
+def _tried(name: str, num_cases: int, is_shown: bool) -> tuple[str, list[str]]:
+    """Return a reader's line of the table, and what came of the cases that ended otherwise than they should."""
+    from fuzz_readers import READERS
+
+    reader = next(reader for reader in READERS if reader.name == name)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = fuzz(reader, num_cases, Path(folder))
+    others = [f"    {number} x {kind}" for kind, number in outcome.others.most_common()]
+    for case, error in outcome.first.values() if is_shown else ():
+        others += [f"    {case!r}"[:300], "".join(traceback.format_exception(error)[-3:])]
+    return _row(reader, num_cases, outcome), others
 
 
 _HEADER = (

@@ -188,6 +188,7 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"--out {folder} must be a new or empty folder, or that of the same study: name another")
+        make_private_folder(folder / "runs")
         make_private_folder(folder)
     except OSError as error:
         raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
