@@ -5,11 +5,11 @@ left out on purpose: transport (see `wire`), and whether a value makes sense, wh
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from wardround.errors import ProtocolError
 
@@ -27,20 +27,34 @@ _ANY_FLOAT = frozenset({"loss", "accuracy", "auc", "majority_accuracy"})
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", bytes: "bytes"}
 
 
+class _Field(NamedTuple):
+    """How one field of a record is read: compiled once, as rounds with many hospitals have long lists."""
+
+    name: str
+    key: str
+    kind: type
+    is_list: bool
+    may_be_none: bool
+
+
 def keys_of(kind: Any) -> tuple[str, ...]:
     """Return the keys that a kind of record has as plain values."""
-    return tuple(map(_kebab, _hints(kind)))
+    return tuple(field.key for field in _fields(kind))
 
 
 def record_values(record: Any) -> dict[str, Any]:
     """Return a record's values by key, as a Flower record takes them; None is left out."""
     kind: Any = type(record)
-    hints = _hints(kind)
-    return {
-        _kebab(item.name): _sent(hints[item.name], value)
-        for item in fields(record)
-        if (value := getattr(record, item.name)) is not None
-    }
+    values = {}
+    for field in _fields(kind):
+        value = getattr(record, field.name)
+        if value is None:
+            continue
+        if field.is_list:
+            value = [float(item) for item in value] if field.kind is float else list(value)
+        # A whole number where a record has a fractional one: the other side tells the two apart.
+        values[field.key] = float(value) if field.kind is float and not field.is_list else value
+    return values
 
 
 def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
@@ -53,69 +67,66 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     Raises:
         ProtocolError: a value is missing, or not of the type, length or range that it must be of.
     """
-    hints = _hints(cast(Any, kind))
-    missing = [name for name, hint in hints.items() if _kebab(name) not in values and not _may_be_none(hint)]
+    all_fields = _fields(cast(Any, kind))
+    missing = [field.name for field in all_fields if field.key not in values and not field.may_be_none]
     if missing:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
-    read = {}
-    for name, hint in hints.items():
-        fault, read[name] = _read(name, hint, values.get(_kebab(name)))
-        if fault:
-            raise ProtocolError(f"the {kind.__name__} message is refused: {_kebab(name)} {fault}")
+    read: dict[str, Any] = {}
+    for field in all_fields:
+        value = values.get(field.key)
+        if value is None and field.may_be_none:
+            read[field.name] = None
+            continue
+        if fault := _list_fault(field, value) if field.is_list else _fault(field, (value,)):
+            raise ProtocolError(f"the {kind.__name__} message is refused: {field.key} {fault}")
+        # Flower has lists where our frozen records have tuples.
+        read[field.name] = tuple(cast(Any, value)) if field.is_list else value
     return kind(**read)
 
 
-def _read(name: str, hint: Any, value: Any) -> tuple[str, Any]:
-    """Return what is wrong with a value, or "", and the value as the record has it."""
-    if _may_be_none(hint):
-        return ("", None) if value is None else _read(name, _without_none(hint), value)
-    if get_origin(hint) is tuple:
-        # Flower has lists where our frozen records have tuples.
-        if not isinstance(value, list | tuple):
-            return f"is a {type(value).__name__}, and must be a list", None
-        if len(value) > MOST_ITEMS:
-            return f"has {len(value)} elements, and must have <= {MOST_ITEMS}", None
-        read = [_read(name, get_args(hint)[0], item) for item in value]
-        return next((f"in its list {fault}" for fault, _ in read if fault), ""), tuple(item for _, item in read)
-    # A bool is an int to Python.
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        return f"is a {type(value).__name__}, and must be {_WORDS[hint]}", None
-    return _fault(name, value), value
+def _list_fault(field: _Field, value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return f"is a {type(value).__name__}, and must be a list"
+    if len(value) > MOST_ITEMS:
+        return f"has {len(value)} elements, and must have <= {MOST_ITEMS}"
+    fault = _fault(field, value)
+    return f"in its list {fault}" if fault else ""
 
 
-def _fault(name: str, value: Any) -> str:
-    if isinstance(value, float) and name not in _ANY_FLOAT and not math.isfinite(value):
-        return f"= {value} must be finite"
-    if isinstance(value, str):
-        if len(value) > LONGEST_TEXT:
-            return f"has {len(value)} characters, and must have <= {LONGEST_TEXT}"
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            return "must be text that has a UTF-8 form"
-    if isinstance(value, bytes) and len(value) > MOST_BYTES:
-        return f"has {len(value)} bytes, and must have <= {MOST_BYTES}"
-    return ""
+def _fault(field: _Field, items: Sequence[Any]) -> str:
+    """Return what is wrong with the first bad one of some values, or ""."""
+    for kind in dict.fromkeys(map(type, items)):
+        # A bool is an int to Python.
+        if not issubclass(kind, field.kind) or (issubclass(kind, bool) and field.kind is not bool):
+            return f"is a {kind.__name__}, and must be {_WORDS[field.kind]}"
+    if field.kind is float and field.name not in _ANY_FLOAT and not all(map(math.isfinite, items)):
+        return f"= {next(item for item in items if not math.isfinite(item))} must be finite"
+    longest = max(map(len, items), default=0) if field.kind in (str, bytes) else 0
+    if field.kind is str and longest > LONGEST_TEXT:
+        return f"has {longest} characters, and must have <= {LONGEST_TEXT}"
+    if field.kind is bytes and longest > MOST_BYTES:
+        return f"has {longest} bytes, and must have <= {MOST_BYTES}"
+    return "must be text that has a UTF-8 form" if field.kind is str and not _has_form("".join(items)) else ""
 
 
-def _sent(hint: Any, value: Any) -> Any:
-    if get_origin(hint) is tuple:
-        return [_sent(get_args(hint)[0], item) for item in value]
-    # A whole number where a record has a fractional one: the other side tells the two apart.
-    return float(value) if (_without_none(hint) if _may_be_none(hint) else hint) is float else value
+def _has_form(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)
-def _hints(kind: Any) -> dict[str, Any]:
+def _fields(kind: Any) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    return {item.name: hints[item.name] for item in fields(kind)}
+    return tuple(_field_of(item.name, hints[item.name]) for item in fields(kind))
 
 
-def _may_be_none(hint: Any) -> bool:
-    return isinstance(hint, UnionType) and NoneType in get_args(hint)
-
-
-def _without_none(hint: Any) -> Any:
-    return next(kind for kind in get_args(hint) if kind is not NoneType)
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
+def _field_of(name: str, hint: Any) -> _Field:
+    may_be_none = isinstance(hint, UnionType) and NoneType in get_args(hint)
+    if may_be_none:
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    is_list = get_origin(hint) is tuple
+    kind = get_args(hint)[0] if is_list else hint
+    return _Field(name, name.replace("_", "-"), kind, is_list, may_be_none)

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wardround.errors import UpdateError
+from wardround.errors import CohortError, UpdateError
 from wardround.secagg.quantisation import Quantiser, flattened, saturated, split_like
 
 DOUBLE_PRECISION = 1 + Fraction(1, 100_000)  # the part that the module's text allows for
@@ -181,3 +181,21 @@ def test_what_is_held_to_the_bound_is_always_taken(values: np.ndarray, before: n
         within = np.abs(moved) <= bound
     np.testing.assert_array_equal(held[within], moved[within])
     assert num_beyond == np.count_nonzero(~within)
+
+
+def test_a_mean_beyond_the_bound_is_refused_and_one_within_rounding_is_the_bound():
+    quantiser = Quantiser(num_members=4, max_update=2.0, max_weight=8.0)
+    vectors = [quantiser.residues(np.array([2.0, -2.0, 0.5]), weight) for weight in (8.0, 3.0, 0.001, 1.0)]
+    total = np.sum(vectors, axis=0, dtype=np.uint32)
+    mean, weight = quantiser.mean(total, 4)
+    np.testing.assert_allclose(mean, [2.0, -2.0, 0.5], atol=1e-6)
+    assert np.abs(mean).max() <= 2.0 and abs(weight - 12.001) < 1e-6
+    shifted = total.copy()
+    shifted[0] += np.uint32(quantiser.levels // 8)
+    with pytest.raises(UpdateError, match=r"a coordinate of the mean is 2\.1.* and must be <= max-update = 2"):
+        quantiser.mean(shifted, 4)
+    # As many weights as there are hospitals, not as there are members.
+    with pytest.raises(UpdateError, match=r"add up to 12\.0.*, and must to 0 to 8 for 1 hospitals"):
+        quantiser.mean(total, 1)
+    with pytest.raises(CohortError, match="sum to 0"):
+        quantiser.mean(total * np.uint32(0), 4)

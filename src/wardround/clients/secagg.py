@@ -276,13 +276,16 @@ def _vector(
             raise UpdateError("residues must be uint32: both sides need the same version")
         return values.astype(np.uint32), like  # a copy, as masks are added in place
     before = flattened(like) if terms.payload == "parameters" else None
-    if site.is_real:
+    quantiser = quantiser_for(terms, num_members)
+    try:
+        residues = quantiser.residues(values, weight, before)
+    except UpdateError:
+        if not site.is_real:
+            raise
         values, num_beyond = saturated(values, terms.max_update, before)
-        before = None
-        if num_beyond:
-            _log.warning(
-                "%d of the %d numbers that %s sends were beyond max-update = %g and are held to it",
-                *(num_beyond, len(values), site.name, terms.max_update),
-            )
-    residues = quantiser_for(terms, num_members).residues(values, weight, before)
+        _log.warning(
+            "%d of the %d numbers that %s sends were beyond max-update = %g and are held to it",
+            *(num_beyond, len(values), site.name, terms.max_update),
+        )
+        residues = quantiser.residues(values, weight)
     return residues, like | {wire.SUM_OF_WEIGHTS: np.zeros(())}

@@ -32,11 +32,12 @@ def faults_in_advertisements(
         advertisements: by node.
     """
     faults = {}
+    private_key = new_private_key()  # whatever it is: the unsound keys are unsound with any
     for node_id, ad in advertisements.items():
         text = advertised_text(terms.session, ad.name, ad.sealing_key, ad.masking_key)
         if not is_signed(roster.verify_keys.get(ad.name, b""), ad.signature, text):
             faults[node_id] = f"it is not who it says, hospital {ad.name} of the roster"
-        elif not all(_is_sound(key) for key in (ad.sealing_key, ad.masking_key)):
+        elif not all(_is_sound(key, private_key) for key in (ad.sealing_key, ad.masking_key)):
             faults[node_id] = f"hospital {ad.name} advertised a key with which nothing can be agreed on"
     sound = {node_id: ad for node_id, ad in advertisements.items() if node_id not in faults}
     names = Counter(ad.name for ad in sound.values())
@@ -88,10 +89,10 @@ def faults_in_unmasking(replies: Mapping[str, UnmaskShares]) -> dict[str, str]:
     return faults
 
 
-def _is_sound(key: bytes) -> bool:
+def _is_sound(key: bytes, private_key: bytes) -> bool:
     """Return whether something can be agreed on with a public key; with some, everyone agrees on nothing but zeros."""
     try:
-        agree(new_private_key(), key)
+        agree(private_key, key)
     except ProtocolError:
         return False
     return True
