@@ -5,7 +5,7 @@ What is left out on purpose: files (see `disk`) and what a text means.
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,20 +52,24 @@ def _in_words(defect: Exception) -> str:
     return (str(defect) or type(defect).__name__)[:300]
 
 
-def from_json(text: str | bytes, *, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Return the value of a JSON text.
-
-    Args:
-        text: as UTF-8 where it is bytes.
-        pairs: makes an object of its keys and values; a dict by default.
+def from_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, as UTF-8 where it is bytes.
 
     Raises:
-        ValueError: it is none, or is nested too deeply.
+        ValueError: it is none, is nested too deeply, or has a key twice, of which readers take one or the other.
     """
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        return json.loads(text, object_pairs_hook=_each_key_once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
+    return table
 
 
 def from_toml(text: str) -> dict[str, Any]:

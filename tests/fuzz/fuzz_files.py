@@ -581,7 +581,7 @@ FILE_READERS: Iterable[Reader] = (
     Reader(name="checkpoint, digest known", most_bytes=2 * MEBI, prepare=_checkpoint),
     Reader(name="state of a strategy", most_bytes=2 * MEBI, prepare=_strategy_state),
     Reader(name="ledger (SQLite)", most_bytes=16 * MEBI, prepare=_ledger, share=0.5),
-    Reader(name="rounds in the ledger", most_bytes=8 * MEBI, prepare=_books, share=0.3),
+    Reader(name="rounds in the ledger", most_bytes=16 * MEBI, prepare=_books, share=0.3),
     Reader(name="files of a run", most_bytes=16 * MEBI, prepare=_folder_files, share=0.12),
     Reader(name="files of a study", most_bytes=4 * MEBI, prepare=_study_files),
 )

@@ -110,6 +110,7 @@ def test_keys_that_can_not_be_read(files):
         ('"sites": {', '"sites": {"west": "abcd",', r"keys must be 32 bytes each and all different \(west is not\)"),
         ('"sites": {', '"sites": ', "can't read the roster"),
         ('"sites": {', '"sites": 7, "more": {', "can't read the roster"),
+        ('"min-survivors": 3', '"min-survivors": 3, "min-survivors": 2', "can't read .*min-survivors is there twice"),
     ],
 )
 def test_rosters_that_can_not_be_read(files, old, new, words):

@@ -15,6 +15,11 @@ from wardround.server.app import serve
     ("settings", "message"),
     [
         ({}, "num-nodes must be the number of hospitals"),
+        ({"num-nodes": "many"}, "num-nodes or timeout-seconds can't be read .*: give numbers"),
+        (
+            {"num-nodes": 2, "set": 'training.num-rounds="3'},
+            "the overrides .* can't be told apart .No closing quotation",
+        ),
         (
             {
                 "num-nodes": 4,

@@ -5,7 +5,6 @@ site, and answers from its own file alone (`site_app`). What is left out on purp
 charges; the hospital does as assigned, and refuses what its settings don't say.
 """
 
-import shlex
 from functools import cache, lru_cache
 
 import torch
@@ -22,7 +21,7 @@ from wardround.clients.site_app import answer_as_site
 from wardround.clients.site_rounds import check_sum
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import Config, load_config
+from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError
 from wardround.identity import agreed_digest
@@ -142,7 +141,7 @@ def _hospital(federation: Federation, context: Context) -> HospitalData:
 
 @lru_cache(maxsize=1)
 def _app_of(path: str, overrides: str) -> ClientApp:
-    config = load_config(path or None, shlex.split(overrides))
+    config = load_config(path or None, split_overrides(overrides))
     return make_client_app(config, load_federation(config.federation))
 
 

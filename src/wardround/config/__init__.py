@@ -11,7 +11,7 @@ from wardround.config.sections import (
     SimulationConfig,
     TrainingConfig,
 )
-from wardround.config.toml_files import config_from_dict, config_to_toml, load_config, read_toml
+from wardround.config.toml_files import config_from_dict, config_to_toml, load_config, read_toml, split_overrides
 
 __all__ = [
     "AggregationConfig",
@@ -28,5 +28,6 @@ __all__ = [
     "config_to_toml",
     "load_config",
     "read_toml",
+    "split_overrides",
     "schema_from_table",
 ]

@@ -3,6 +3,7 @@
 Left out on purpose: what a value may be, which the sections check.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,9 +16,9 @@ from wardround.config.sections import Config
 from wardround.disk import file_text
 from wardround.errors import ConfigError
 from wardround.limits import EXCLUSIVE, did_you_mean, kebab
-from wardround.parsing import from_toml
+from wardround.parsing import from_toml, sound
 
-__all__ = ["config_from_dict", "config_to_toml", "load_config", "read_toml"]
+__all__ = ["config_from_dict", "config_to_toml", "load_config", "read_toml", "split_overrides"]
 
 _MOST_BYTES = 2**20
 """Of a settings file."""
@@ -49,6 +50,19 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
                 table.pop(pair[2] if key == pair[1] else pair[1], None)
         table[key] = _toml_value(value.strip())
     return config_from_dict(tables)
+
+
+def split_overrides(text: str) -> list[str]:
+    """Return the overrides in a text that separates them by spaces, as a shell does.
+
+    >>> split_overrides("training.num-rounds=20 'federation.target=died early'")
+    ['training.num-rounds=20', 'federation.target=died early']
+
+    Raises:
+        ConfigError: a quotation mark has no counterpart.
+    """
+    with sound(ConfigError, f"the overrides {text[:200]!r} can't be told apart", "quote them as a shell has it"):
+        return shlex.split(text)
 
 
 def config_from_dict(tables: Mapping[str, Any]) -> Config:

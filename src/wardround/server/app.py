@@ -7,7 +7,6 @@ sites, for secure aggregation between real ones). What is left out on purpose: s
 and the page, which is written by what `make_server_app` is given.
 """
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,10 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.clients.modes import choose_mode
-from wardround.config import Config, check_agreement, load_config
+from wardround.config import Config, check_agreement, load_config, split_overrides
 from wardround.errors import CohortError, ConfigError
 from wardround.models import build_model, parameters_of
+from wardround.parsing import sound
 from wardround.rounds import HospitalProfile
 from wardround.secagg import read_roster
 from wardround.server.hospitals import connect
@@ -52,19 +52,20 @@ def serve(grid: Grid, context: Context) -> Path:
             aggregation: replies reach this server one by one here.
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
-    config = load_config(settings["config"] or None, shlex.split(settings["set"]))
+    config = load_config(settings["config"] or None, split_overrides(settings["set"]))
     if config.privacy.placement == "distributed" and config.aggregation.protocol != "secagg+":
         raise ConfigError(
             f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
             'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
         )
-    num_nodes = int(context.run_config.get("num-nodes", 0))
+    with sound(ConfigError, "num-nodes or timeout-seconds can't be read", "give numbers (--run-config)"):
+        num_nodes = int(context.run_config.get("num-nodes", 0))
+        timeout_seconds = float(context.run_config.get("timeout-seconds", _REPLY_SECONDS))
     if num_nodes < 1:
         raise ConfigError("num-nodes must be the number of hospitals (--run-config): the server waits for all of them")
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:
         check_agreement(config)
-    timeout_seconds = float(context.run_config.get("timeout-seconds", _REPLY_SECONDS))
     if not timeout_seconds > 0:
         raise ConfigError(f"timeout-seconds = {timeout_seconds:g} must be > 0 (--run-config): 3600 is an hour")
     # Of real sites those who are there go on without the others.

@@ -194,21 +194,12 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
     if books is None or closing is None:
         return ["summary.json is there, and the run never came to an end that it could tell of"] * path.exists()
     try:
-        written = from_json(file_text(path), pairs=_each_key_once)
+        written = from_json(file_text(path))
     except FileNotFoundError:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
     except (OSError, ValueError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
     return _differences("summary.json", written, json.loads(json_text(books.summary(closing))))
-
-
-def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; of two equal keys readers take one or the other, so that none may have them."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
-    return table
 
 
 def _differences(where: str, written: Any, wanted: Any) -> list[str]:
