@@ -19,6 +19,7 @@ LAYERS = [
     {"cells", "exact_sums", "limits", "npy_bytes", "rounds", "streams", "typed_records"},
     {"config"},
     {"cohorts", "identity", "parameter_counts"},
+    {"wire_arrays"},
     {"wire"},
     {"datasets", "models", "privacy", "secagg"},
     {"strategies", "clients"},
@@ -30,7 +31,16 @@ LAYERS = [
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
-    "flwr": ("wire", "strategies", "clients.app", "clients.secagg", "clients.site_app", "server", "simulations"),
+    "flwr": (
+        "wire",
+        "wire_arrays",
+        "strategies",
+        "clients.app",
+        "clients.secagg",
+        "clients.site_app",
+        "server",
+        "simulations",
+    ),
     "opacus": ("clients.gradients",),
     "ray": ("simulations",),
 }

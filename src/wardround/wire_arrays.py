@@ -1,0 +1,90 @@
+"""Named NumPy arrays as Flower's records of arrays, and back, without a copy either way.
+
+What is left out on purpose: which arrays a message has (see `wire`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.common.typing import NDArray
+
+from wardround.errors import ProtocolError, UpdateError
+from wardround.npy_bytes import array_from_bytes
+from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
+
+__all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record"]
+
+
+class LazyArray(Array):
+    """A Flower Array that keeps the ndarray and serialises it only when bytes are asked for.
+
+    Pickling sends the ndarray itself, out of band where the pickler can, so that Ray shares it without a copy.
+    """
+
+    def __init__(self, ndarray: NDArray) -> None:
+        self.__dict__["ndarray"] = ndarray
+        self.dtype = str(ndarray.dtype)
+        self.shape = tuple(ndarray.shape)
+        self.stype = "numpy.ndarray"
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The bytes that Flower's own Array would hold."""
+        return Array(np.asarray(self.__dict__["ndarray"])).data
+
+    def numpy(self) -> NDArray:
+        """Return the array itself, not a copy."""
+        return cast(NDArray, self.__dict__["ndarray"])
+
+    def deflate(self) -> bytes:
+        """Return what Flower's own Array would: SuperLink and SuperNodes refuse objects of a class they don't know."""
+        return Array.__qualname__.encode() + super().deflate().removeprefix(type(self).__qualname__.encode())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LazyArray, (self.__dict__["ndarray"],)
+
+
+def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
+    """Return named arrays as a Flower ArrayRecord, without copying or serialising them."""
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = LazyArray(np.asarray(array))
+    return record
+
+
+def one_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
+    """Return the one record of arrays that a message has, and its name, whatever a user's strategy calls it.
+
+    Raises:
+        UpdateError: there are none, or several.
+    """
+    found = [(name, record) for name, record in content.items() if isinstance(record, ArrayRecord)]
+    if len(found) != 1:
+        raise UpdateError(f"{len(found)} ArrayRecords in a message, which must be 1 to be summed")
+    return found[0]
+
+
+def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:
+    """Return the named arrays of a record to read from, not copied; Flower's own `Array.numpy` copies its bytes.
+
+    Raises:
+        ProtocolError: an array is not what it says, there are more than `MOST_ITEMS`, or a name is longer than
+            `LONGEST_TEXT`.
+    """
+    if len(record) > MOST_ITEMS or any(len(name) > LONGEST_TEXT for name in record):
+        raise ProtocolError(
+            f"{len(record)} arrays are refused: at most {MOST_ITEMS}, with names of at most {LONGEST_TEXT} characters"
+        )
+    return {name: _view(array) for name, array in record.items()}
+
+
+def _view(array: Array) -> NDArray:
+    if isinstance(array, LazyArray):
+        shared: NDArray = array.__dict__["ndarray"].view()
+        shared.flags.writeable = False  # others may read the same memory
+        return shared
+    if array.stype != "numpy.ndarray":
+        raise ProtocolError(f'an array is refused: it is serialised as "{array.stype[:40]}", not as numpy.ndarray')
+    return array_from_bytes(array.data, array.dtype, array.shape)
