@@ -1,13 +1,17 @@
 """The documents say what is there: every setting, every example, every package."""
 
 import re
+import runpy
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
-from wardround.config import Config, load_config
+from wardround.clients.site_file import read_site_file
+from wardround.config import Config, check_agreement, load_config
+from wardround.datasets import load_site_table
+from wardround.identity import agreed_digest
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +28,21 @@ def test_every_setting_is_documented_under_its_section():
 def test_every_example_is_valid_and_says_how_to_run_it(path):
     load_config(path)
     assert f"wardround run examples/{path.name}" in path.read_text()
+
+
+def test_the_sites_of_the_walkthrough_fit_the_settings_that_they_agree_on(tmp_path):
+    example = ROOT / "examples" / "sites"
+    made = runpy.run_path(str(example / "make_sites.py"))["make_sites"](tmp_path / "sites")
+    server = load_config(tmp_path / "sites" / "settings.toml")
+    check_agreement(server)
+    again = runpy.run_path(str(example / "make_sites.py"))["make_sites"](tmp_path / "again")
+    assert f"for name in {' '.join(made)}; do" in (ROOT / "docs" / "flower.md").read_text()
+    for name, path in made.items():
+        file = read_site_file(path)
+        assert (file.site.name, file.digest) == (name, agreed_digest(server))
+        table = load_site_table(file.config.federation, path=file.data, hospital_id=name, key=file.site.signing_key)
+        assert 50 < table.hospitals[0].num_records <= server.federation.max_records
+        assert file.data.read_bytes() == (again[name].parent / "patients.csv").read_bytes()
 
 
 def test_the_lock_file_is_within_the_bounds():

@@ -313,6 +313,7 @@ def make(input_shape, num_outputs):
 """
 
 
+@pytest.mark.slow
 def test_code_other_than_the_sites_own_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A factory is taken from the site's folder; the server's must be the same to the last character."""
     width = len(SCHEMA) - 1 + 2  # a text has a feature for each level, and one that may be missing another

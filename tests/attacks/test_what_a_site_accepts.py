@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import ConfigRecord, Message
 from real_sites import NAMES, VICTIM, Attack, Sites, attack, refused_by_all, settings, without_own_checks
 
+from wardround import wire
 from wardround.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.privacy.accounting import Phase, headline_epsilon
@@ -31,8 +33,13 @@ def asking(**changes: Any) -> Attack:
     return Attack(assignment=lambda assignment: replace(assignment, **changes))
 
 
-@pytest.mark.parametrize("noise_multiplier", [1e-12, 1e-3, 0.5])
-@pytest.mark.parametrize("config", [TARGET, LOCAL, DISTRIBUTED, UPDATES], ids=["target", "set", "shares", "updates"])
+@pytest.mark.parametrize(
+    ("config", "noise_multiplier"),
+    [
+        *((TARGET, noise_multiplier) for noise_multiplier in (1e-12, 1e-3, 0.5)),
+        *((config, noise_multiplier) for config in (LOCAL, DISTRIBUTED, UPDATES) for noise_multiplier in (1e-3, 0.99)),
+    ],
+)
 def test_noise_that_costs_more_than_agreed_is_refused_before_training(
     config: Config, noise_multiplier: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,12 +66,15 @@ def test_what_the_refused_noise_would_have_cost() -> None:
     assert headline_epsilon([shares], 1e-3) > 1e4
 
 
-@pytest.mark.parametrize("scaled_norm", [1e-3, 0.01, 1.0, 1e9])
+@pytest.mark.parametrize("scaled_norm", [1e-3, 0.01, 1.0])
 def test_another_scale_than_its_own_is_refused(
     scaled_norm: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = attack(Sites(tmp_path, DISTRIBUTED), monkeypatch, asking(scaled_norm=scaled_norm))
+    outcome = attack(Sites(tmp_path / "own", DISTRIBUTED), monkeypatch, asking(scaled_norm=scaled_norm))
     assert refused_by_all(outcome), outcome.failure
+    without_own_checks(monkeypatch)
+    control = attack(Sites(tmp_path / "trusting", DISTRIBUTED), monkeypatch, asking(scaled_norm=scaled_norm))
+    assert control.grid.sent("mask") == set(NAMES)
 
 
 FIELDS: list[tuple[Config, Change]] = [
@@ -87,7 +97,6 @@ FIELDS: list[tuple[Config, Change]] = [
     (LOCAL, {"placement": "central"}),
     (LOCAL, {"adaptive_clipping": True}),
     (LOCAL, {"attempt": 2}),
-    (LOCAL, {"hospital_id": VICTIM}),
     (UPDATES, {"sensitivity": 1e6}),
 ]
 
@@ -99,15 +108,31 @@ def test_an_assignment_that_is_not_the_sites_own_is_refused_in_every_field(
     config: Config, changes: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = attack(Sites(tmp_path, config), monkeypatch, asking(**changes))
-    # The one whose name all were told has what it was asked for; it is not enough for a sum.
-    assert outcome.grid.sent("mask") <= ({VICTIM} if "hospital_id" in changes else set())
+    assert refused_by_all(outcome), outcome.failure
+    # It is the value that they refuse, by its name, and not something else that is wrong with the message.
+    told = outcome.grid.errors()
+    assert all(any(name in reason for name in changes) for reason in told), told
+
+
+def test_nobody_trains_with_anothers_assignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose noise would be drawn, and which site would pay, is what the name in it says."""
+
+    def anothers(name: str, message: Message) -> None:
+        if wire.ASSIGNMENT in message.content:
+            assignment = dict(message.content[wire.ASSIGNMENT])  # type: ignore[call-overload]
+            message.content[wire.ASSIGNMENT] = ConfigRecord({**assignment, "hospital-id": VICTIM})
+
+    outcome = attack(Sites(tmp_path, LOCAL), monkeypatch, Attack(message=anothers))
     assert outcome.moved is None
+    assert outcome.grid.sent("mask") == {VICTIM}
+    refused = [reason for name in set(NAMES) - {VICTIM} for reason in outcome.grid.errors(name)]
+    assert all("the assignment is hospital north's" in reason for reason in refused)
 
 
 def test_no_field_of_an_assignment_is_left_to_the_server() -> None:
     """Its noise is bounded by what it costs; a weight says what the server makes of the sum, and sways nothing here."""
     tried = {name for _, changes in FIELDS for name in changes} | {"noise_multiplier", "round_number"}
-    assert {item.name for item in fields(Assignment)} - tried == {"weight"}
+    assert {item.name for item in fields(Assignment)} - tried == {"weight", "hospital_id"}
 
 
 @pytest.mark.parametrize("round_number", [3, 10_001, 2**40])
@@ -145,9 +170,12 @@ def test_a_site_that_lost_no_file_answers_no_round_twice(tmp_path: Path, monkeyp
 def test_another_payload_or_bound_is_refused(payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Residues taken as values would say, coordinate by coordinate, how many sites have a negative one."""
     plan = Attack(secure=lambda secure: replace(secure, payload=payload, max_update=2.0**32, max_weight=1.0))
-    outcome = attack(Sites(tmp_path, DISTRIBUTED), monkeypatch, plan)
+    outcome = attack(Sites(tmp_path / "own", DISTRIBUTED), monkeypatch, plan)
     assert refused_by_all(outcome)
     assert not outcome.grid.sent("advertise")
+    without_own_checks(monkeypatch)
+    control = attack(Sites(tmp_path / "trusting", DISTRIBUTED), monkeypatch, plan)
+    assert control.grid.sent("mask") == set(NAMES)
 
 
 @pytest.mark.parametrize("bound", ["max_update", "max_weight"])
