@@ -23,6 +23,7 @@ from wardround.clients.released import Released, note_release, read_releases
 from wardround.clients.secagg import SecAggMod, terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
+from wardround.clients.site_log import log_failure, seen
 from wardround.clients.site_rounds import check_history, check_round, check_spending, check_sum, phase_in
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import LocalTrainer
@@ -59,12 +60,13 @@ def answer_as_site(message: Message, context: Context) -> Message:
         reply = make_site_app(file)(message, context)
         if not reply.has_error():
             return reply
-        _log.error("%s could not do what it was asked: %s", name, reply.error.reason)
+        _log.error("%s could not do what it was asked: %s", name, seen(reply.error.reason))
     except Refusal as refusal:
-        _log.warning("%s refuses: %s", name, refusal)
-        raise Refusal(str(refusal)) from None
+        text = seen(str(refusal))  # it quotes the server
+        _log.warning("%s refuses: %s", name, text)
+        raise Refusal(text) from None
     except (Exception, SystemExit):  # whatever the table, a user's model or a library may raise, with a record in it
-        _log.exception("%s could not do what it was asked", name)
+        log_failure(_log, f"{name} could not do what it was asked")
     raise ProtocolError(f"{name} could not do this: its log says why")
 
 
