@@ -65,6 +65,7 @@ def test_harmful_names_are_refused_where_they_enter(name: str, enter: Callable[[
     "harmful",
     [
         {"hospital": "x" * 101},
+        {"hospital": "9" * 5001},
         {"column": "a\u202ege"},
         {"column": "x" * 201},
         {"label": "yes\u200b"},

@@ -575,7 +575,7 @@ FILE_READERS: Iterable[Reader] = (
     Reader(name="site key (PEM)", most_bytes=2 * MEBI, prepare=_site_key),
     Reader(name="file of a site (TOML)", most_bytes=4 * MEBI, prepare=_site_file),
     Reader(name="what a site released (JSON)", most_bytes=32 * MEBI, prepare=_released),
-    Reader(name="table of a user (CSV)", most_bytes=16 * MEBI, prepare=_csv, share=0.5),
+    Reader(name="table of a user (CSV)", most_bytes=32 * MEBI, prepare=_csv, share=0.5),
     Reader(name="table of a site (CSV)", most_bytes=4 * MEBI, prepare=_schema_table),
     Reader(name="study (TOML)", most_bytes=4 * MEBI, prepare=_study),
     Reader(name="checkpoint, digest known", most_bytes=2 * MEBI, prepare=_checkpoint),

@@ -53,6 +53,8 @@ class Dataset:
         for what, labels in (("class", self.class_names), ("column", self.feature_names)):
             for label in labels:
                 check_label(label, what)
+        for name in set() if self.hospitals is None else set(self.hospitals.tolist()):
+            check_name(name, "hospital")
         _freeze_arrays(self)
 
 
