@@ -15,12 +15,12 @@ from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import HospitalProfile
 from wardround.secagg import simulated_roster
 from wardround.secagg.quantisation import Quantiser
+from wardround.server.introductions import agreed_profile, check_site_profile
 from wardround.server.margins import rounding_distance, update_bound
 from wardround.server.placements import stddev_on_average
 from wardround.server.planning import assign_round, plan_federation
 from wardround.server.plans import FederationPlan
 from wardround.server.secure_terms import secure_sum_for
-from wardround.server.site_profiles import agreed_profile, check_site_profile
 from wardround.server.verify import verify_run
 from wardround.simulations.runs import run
 

@@ -18,7 +18,7 @@ from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.datasets import load_federation
 from wardround.errors import CohortError, WardroundError
-from wardround.server.hospitals import connect
+from wardround.server.introductions import connect
 from wardround.server.verify import verify_run
 from wardround.simulations.flower_internals import APP_RAISED, Run, copy_of, empty_run, give_id, take_identity
 from wardround.simulations.nodes import Node
