@@ -18,7 +18,7 @@ from wardround.datasets import Federation, load_federation
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.app import initial_model
-from wardround.server.hospitals import connect
+from wardround.server.introductions import connect
 from wardround.server.loop import RoundRow, federate
 from wardround.server.run_folder import RunFolder, create_run_folder, open_run_folder
 from wardround.simulations.inline import InlineGrid

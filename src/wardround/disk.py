@@ -11,7 +11,15 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-__all__ = ["MOST_TEXT_BYTES", "file_bytes", "file_text", "make_private_folder", "open_private", "open_regular"]
+__all__ = [
+    "MOST_TEXT_BYTES",
+    "file_bytes",
+    "file_text",
+    "make_private_folder",
+    "open_private",
+    "open_regular",
+    "sync_folder",
+]
 
 MOST_TEXT_BYTES = 2**26
 """Of settings, tables and summaries: 64 MiB."""
@@ -82,3 +90,16 @@ def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
         UnicodeDecodeError: it is no UTF-8 text.
     """
     return file_bytes(path, most_bytes).decode("utf-8")
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, without which a renamed file may be gone after a power cut.
+
+    Raises:
+        OSError: it can't be opened or written.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

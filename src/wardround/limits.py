@@ -15,6 +15,7 @@ from wardround.errors import ConfigError
 __all__ = [
     "EXCLUSIVE",
     "LARGEST_CLIP",
+    "LARGEST_NOISE",
     "SMALLEST_CLIP",
     "check_exclusive",
     "check_section",
@@ -26,6 +27,8 @@ __all__ = [
 SMALLEST_CLIP, LARGEST_CLIP = 1e-30, 1e6
 """Of max-grad-norm. What is clipped is float32, whose steps near zero, 2^-149, can take 2^40 coordinates sqrt(2^40)
 2^-150 past the clip: 1e-9 of the smallest one."""
+LARGEST_NOISE = 1e7
+"""Noise multiplier up to which one is looked for, and which a hospital accepts."""
 
 _REASONS_NOT_YET = {
     ("simulation", "engine", "stacked"): 'this version has "ray" and "inline"',

@@ -10,8 +10,9 @@ from planned_parts import CELLS, asked_by, config_of, part_of
 from site_files import site_config
 from small_runs import profiles_of
 
+from wardround.clients.assignments import check_sum
 from wardround.clients.released import Released
-from wardround.clients.site_rounds import check_history, check_round, check_spending, check_sum, phase_in
+from wardround.clients.site_rounds import check_history, check_round, check_spending, phase_in
 from wardround.config import Config
 from wardround.errors import DataError, Refusal
 from wardround.identity import agreed_digest

@@ -16,7 +16,7 @@ from wardround.datasets import load_federation
 from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.sampling import PoissonSampler
 from wardround.server.dropouts import draw_dropouts
-from wardround.server.hospitals import connect
+from wardround.server.introductions import connect
 from wardround.server.verify import verify_run
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node

@@ -15,12 +15,12 @@ from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import HospitalProfile
 from wardround.secagg import simulated_roster
 from wardround.secagg.quantisation import Quantiser
+from wardround.server.introductions import agreed_profile, check_site_profile
 from wardround.server.margins import rounding_distance, update_bound
 from wardround.server.placements import stddev_on_average
 from wardround.server.planning import assign_round, plan_federation
 from wardround.server.plans import FederationPlan
 from wardround.server.secure_terms import secure_sum_for
-from wardround.server.site_profiles import agreed_profile, check_site_profile
 from wardround.server.verify import verify_run
 from wardround.simulations.runs import run
 
@@ -90,7 +90,7 @@ def test_the_noise_covers_the_coarser_steps_of_the_agreed_bounds(unit: str) -> N
             node_of={name: number for number, name in enumerate(plan.names)},
             silent=frozenset(),
         )
-        quantiser = Quantiser(num_members=3, max_update=secure.max_update, max_weight=secure.max_weight)
+        quantiser = Quantiser(num_members=3, max_update=secure.max_update, max_weight=secure.max_weight, is_folded=True)
         # In the units of the sum: weights are shares of the cohort, and a gradient's is 1.
         share = 1.0 if unit == "record" else 1 / sum(SIZES)
         step = quantiser.max_update * quantiser.max_weight / quantiser.levels * share

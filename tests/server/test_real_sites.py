@@ -18,7 +18,7 @@ from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL, SIMULATION_ONLY, fields_sent
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
-from wardround.server.hospitals import connect
+from wardround.server.introductions import connect
 from wardround.server.loop import RoundRow
 from wardround.server.verify import verify_run
 from wardround.simulations.runs import resume

@@ -13,12 +13,11 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_assignment
+from wardround.clients.assignments import Part, check_assignment, check_sum
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.secagg import SecAggMod, weight_in_metrics
 from wardround.clients.site_app import answer_as_site
-from wardround.clients.site_rounds import check_sum
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, load_config, split_overrides

@@ -2,8 +2,8 @@
 
 A server that clipped or sampled one hospital otherwise than the rest could tell its update from their sum; one that
 asked for less noise would get less than was charged. So the whole assignment is computed from the hospital's own
-settings and public numbers, and each field of the server's is compared with it. What is left out on purpose: what a
-real site has spent (see `site_rounds`), and refusing a model.
+settings and public numbers, and each field of the server's is compared with it; so are the bounds of a secure sum.
+What is left out on purpose: what a real site has spent (see `site_rounds`), and refusing a model.
 """
 
 import math
@@ -13,15 +13,22 @@ from dataclasses import dataclass, fields
 from wardround.cohorts import cohort_size, draw_cohort
 from wardround.config import Config
 from wardround.errors import ConfigError, Refusal
-from wardround.limits import LARGEST_CLIP, SMALLEST_CLIP
-from wardround.privacy.contributions import assignment_for, mechanism_in, most_contributions, release_of
+from wardround.limits import LARGEST_CLIP, LARGEST_NOISE, SMALLEST_CLIP
+from wardround.privacy.contributions import (
+    assignment_for,
+    largest_weight,
+    mechanism_in,
+    most_contributions,
+    payload_of,
+    release_of,
+    update_bound,
+)
 from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
+from wardround.secagg import Terms
 
-__all__ = ["Part", "check_assignment"]
-
-_LARGEST_NOISE = 1e7
+__all__ = ["Part", "check_assignment", "check_sum"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +96,56 @@ def check_assignment(assignment: Assignment, part: Part) -> None:
             )
 
 
+def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, agreed: bytes) -> None:
+    """Refuse a secure sum of other settings, payload or bounds than the hospital's own.
+
+    Bounds that hang on the sizes of other hospitals are held where [federation] max-records is set, by which a hospital
+    knows them: always between real sites.
+
+    Args:
+        config: the hospital's own settings.
+        terms: that the server proposes.
+        assignment: what the hospital is asked to do; None before it is asked.
+        agreed: digest of the settings (`identity.agreed_digest`).
+
+    Raises:
+        Refusal: naming the value that is wrong; it depends on no record.
+    """
+    if terms.settings_digest != agreed:
+        raise Refusal("the server's settings are not this hospital's: give both the same settings")
+    most_records, payload = config.federation.max_records, payload_of(config)
+    wanted: dict[str, object] = {"payload": payload}
+    if payload == "residues":
+        wanted |= {"max_update": 0.0, "max_weight": 0.0}
+    elif most_records is not None:
+        wanted["max_weight"] = largest_weight(config, most_records)
+        bound = _own_bound(config, most_records, assignment)
+        if bound is not None and (config.privacy.unit, config.privacy.placement) == ("hospital", "local"):
+            # The bound of the sum is that of the largest noise in it, and this update has its noise already.
+            bound = max(bound, terms.max_update)
+        if bound is not None:
+            wanted["max_update"] = bound
+    for name, own in wanted.items():
+        asked = getattr(terms, name)
+        same = math.isclose(asked, own, rel_tol=1e-9) if isinstance(own, float) else asked == own
+        if not same:
+            raise Refusal(f"the terms' {name} = {asked}, and this hospital's settings say {own}: nothing is sent")
+
+
+def _own_bound(config: Config, most_records: int, assignment: Assignment | None) -> float | None:
+    """Return the bound of what is sent; None where it hangs on a clip that is not known yet."""
+    privacy, cell = config.privacy, mechanism_in(config)
+    if assignment is None and privacy.adaptive_clipping:
+        return None
+    clip = privacy.max_grad_norm
+    noise_multiplier = privacy.noise_multiplier or 0.0
+    if assignment is not None:
+        noise_multiplier = assignment.noise_multiplier
+        clip = float(assignment.max_grad_norm or 0.0) if privacy.adaptive_clipping else clip
+    sensitivity = clip if cell is None else cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
+    return update_bound(config, most_records=most_records, sensitivity=sensitivity, noise_multiplier=noise_multiplier)
+
+
 def _own_assignment(asked: Assignment, part: Part) -> Assignment:
     """Return the assignment that the hospital's own settings make, where the server decides some of the noise alone."""
     config, most_records = part.config, part.config.federation.max_records
@@ -125,8 +182,8 @@ def _broken_rules(assignment: Assignment, part: Part) -> Iterator[str]:
         yield "contribution must be in (0, 1]"
     # Re-planning at the budget raises the noise; a target epsilon sets one for each hospital.
     least = privacy.noise_multiplier or 0.0
-    if not least <= assignment.noise_multiplier <= _LARGEST_NOISE:
-        yield f"noise_multiplier must be >= {least} and <= {_LARGEST_NOISE:g}"
+    if not least <= assignment.noise_multiplier <= LARGEST_NOISE:
+        yield f"noise_multiplier must be >= {least} and <= {LARGEST_NOISE:g}"
     if privacy.target_epsilon is not None and assignment.noise_multiplier == 0:
         yield "noise_multiplier must be > 0 with a target epsilon"
     clip = assignment.max_grad_norm

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wardround.disk import file_text, make_private_folder, open_private
+from wardround.disk import file_text, make_private_folder, open_private, sync_folder
 from wardround.errors import ConfigError, ProtocolError
 from wardround.parsing import from_json, sound
 from wardround.privacy.phases import Phase
@@ -82,11 +82,11 @@ def note_release(folder: Path, released: Released, check: Callable[[Sequence[Rel
     try:
         if not folder.is_dir():
             make_private_folder(folder)
-            _sync(folder.parent)
+            sync_folder(folder.parent)
         _write(draft, json.dumps(asdict(released), sort_keys=True))
         while not _is_linked(draft, folder, check):
             pass
-        _sync(folder)
+        sync_folder(folder)
     except OSError as error:
         raise ProtocolError(f"can't note what is released in {folder}: {error.strerror}") from None
     finally:
@@ -114,14 +114,6 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _phase(values: Mapping[str, Any]) -> Phase:

@@ -17,14 +17,14 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from wardround import wire
-from wardround.clients.assignments import Part
+from wardround.clients.assignments import Part, check_sum
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
 from wardround.clients.secagg import SecAggMod, terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
-from wardround.clients.site_rounds import check_history, check_round, check_spending, check_sum, phase_in
+from wardround.clients.site_rounds import check_history, check_round, check_spending, phase_in
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config

@@ -1,24 +1,21 @@
-"""What a real site holds the terms of a round and its own spending to: all computed from its own settings.
+"""What a real site alone holds a round to: the rounds it is drawn for, what it did before, and what it may spend.
 
-The server's word counts for nothing here but the noise multiplier, which must cost no more than was agreed, and the
-clip of adaptive clipping. What is left out on purpose: the roster's numbers and the protocol's stages (see `secagg`).
+The server's word counts for nothing here but the noise multiplier, which must cost no more than was agreed. What is
+left out on purpose: what any hospital holds a round to (see `assignments`), and the protocol's stages (see `secagg`).
 """
 
-import math
 from collections.abc import Sequence
 
 from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
 from wardround.cohorts import rounds_joined
-from wardround.config import Config
 from wardround.errors import ConfigError, DataError, Refusal
 from wardround.privacy.accounting import Phase, headline_epsilon, rdp_epsilon
-from wardround.privacy.contributions import largest_weight, mechanism_in, payload_of, update_bound
 from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 
-__all__ = ["check_history", "check_round", "check_spending", "check_sum", "phase_in"]
+__all__ = ["check_history", "check_round", "check_spending", "phase_in"]
 
 
 def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None:
@@ -26,7 +23,7 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
 
     Args:
         part: of the site.
-        terms: checked by `check_sum`.
+        terms: checked by `assignments.check_sum`.
         assignment: what the site is asked to do; None before it is asked.
 
     Raises:
@@ -55,56 +52,6 @@ def _check_delta(part: Part) -> None:
         check_target_delta(_own_delta(part), {part.hospital_id: units}, unit=privacy.unit)
     except ConfigError as error:
         raise Refusal(str(error)) from None
-
-
-def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, agreed: bytes) -> None:
-    """Refuse a secure sum of other settings, payload or bounds than the hospital's own.
-
-    Bounds that hang on the sizes of other hospitals are held where [federation] max-records is set, by which a hospital
-    knows them: always between real sites.
-
-    Args:
-        config: the hospital's own settings.
-        terms: that the server proposes.
-        assignment: what the hospital is asked to do; None before it is asked.
-        agreed: digest of the settings (`identity.agreed_digest`).
-
-    Raises:
-        Refusal: naming the value that is wrong; it depends on no record.
-    """
-    if terms.settings_digest != agreed:
-        raise Refusal("the server's settings are not this hospital's: give both the same settings")
-    most_records, payload = config.federation.max_records, payload_of(config)
-    wanted: dict[str, object] = {"payload": payload}
-    if payload == "residues":
-        wanted |= {"max_update": 0.0, "max_weight": 0.0}
-    elif most_records is not None:
-        wanted["max_weight"] = largest_weight(config, most_records)
-        bound = _own_bound(config, most_records, assignment)
-        if bound is not None and (config.privacy.unit, config.privacy.placement) == ("hospital", "local"):
-            # The bound of the sum is that of the largest noise in it, and this update has its noise already.
-            bound = max(bound, terms.max_update)
-        if bound is not None:
-            wanted["max_update"] = bound
-    for name, own in wanted.items():
-        asked = getattr(terms, name)
-        same = math.isclose(asked, own, rel_tol=1e-9) if isinstance(own, float) else asked == own
-        if not same:
-            raise Refusal(f"the terms' {name} = {asked}, and this hospital's settings say {own}: nothing is sent")
-
-
-def _own_bound(config: Config, most_records: int, assignment: Assignment | None) -> float | None:
-    """Return the bound of what is sent; None where it hangs on a clip that is not known yet."""
-    privacy, cell = config.privacy, mechanism_in(config)
-    if assignment is None and privacy.adaptive_clipping:
-        return None
-    clip = privacy.max_grad_norm
-    noise_multiplier = privacy.noise_multiplier or 0.0
-    if assignment is not None:
-        noise_multiplier = assignment.noise_multiplier
-        clip = float(assignment.max_grad_norm or 0.0) if privacy.adaptive_clipping else clip
-    sensitivity = clip if cell is None else cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
-    return update_bound(config, most_records=most_records, sensitivity=sensitivity, noise_multiplier=noise_multiplier)
 
 
 def check_history(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from wardround.errors import BudgetError, ConfigError
+from wardround.limits import LARGEST_NOISE
 from wardround.privacy.accounting import composed_rdp, headline_epsilon, overlap_epsilon
 from wardround.privacy.phases import Phase, Release, merged, step_rdp
 from wardround.privacy.renyi import epsilon_from_rdp
@@ -19,7 +20,7 @@ __all__ = ["calibrate_noise_multiplier", "calibrate_overlap", "smallest_within"]
 _CALIBRATION = 1e-4
 # Adding the same steps up round by round rounds differently; the last round must not fail for it.
 _SAFETY = 1 - 1e-9
-_MOST_NOISE, _LEAST_CEILING = 1e7, 1e-3
+_LEAST_CEILING = 1e-3
 _MOST_TRIALS, _STRAIGHT_TRIALS = 200, 12
 _LONGEST_STEP = 3.0
 # Epsilon falls about as 1 / noise: what the search assumes before it knows, and the slopes that it believes.
@@ -124,10 +125,10 @@ def calibrate_overlap(
     def total(factor: float) -> float:
         phases = {name: list(parts) for name, parts in spent.items()}
         for name, (release, num_steps, noise) in to_come.items():
-            phases.setdefault(name, []).append(release.phase(min(noise * factor, _MOST_NOISE), num_steps))
+            phases.setdefault(name, []).append(release.phase(min(noise * factor, LARGEST_NOISE), num_steps))
         return overlap_epsilon(phases, target_delta, patient_overlap)
 
-    floor = total(_MOST_NOISE) if spent else 0.0
+    floor = total(LARGEST_NOISE) if spent else 0.0
     if floor > target_epsilon * _SAFETY:
         raise BudgetError(
             f"target-epsilon = {target_epsilon:g} can't be kept for a patient in {patient_overlap} hospitals: "
@@ -142,7 +143,7 @@ def _most_noise(release: Release) -> float:
     Raises:
         ConfigError: hardly any noise fits.
     """
-    noise_multiplier = _MOST_NOISE
+    noise_multiplier = LARGEST_NOISE
     while noise_multiplier > _LEAST_CEILING:
         try:
             release.phase(noise_multiplier, 1)

@@ -8,6 +8,7 @@ from wardround.config import Config
 from wardround.privacy.mechanisms import Mechanism, mechanism_of
 from wardround.privacy.phases import Release
 from wardround.privacy.schedules import schedule_of
+from wardround.privacy.skellam import TAIL_DEVIATIONS
 from wardround.rounds import Assignment
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "update_bound",
 ]
 
-_DEVIATIONS = 16.0
 _FLOAT32_SLACK = 1 + 2.0**-16
 
 
@@ -172,5 +172,5 @@ def update_bound(config: Config, *, most_records: int, sensitivity: float, noise
     if cell.unit == "record":
         largest *= most_records
     elif cell.placement == "local":
-        largest *= 1 + _DEVIATIONS * noise_multiplier
+        largest *= 1 + TAIL_DEVIATIONS * noise_multiplier
     return largest * _FLOAT32_SLACK

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wardround.errors import ConfigError
 from wardround.privacy.renyi import ORDERS, at_all_orders, binomial_log_moments, binomials, check_rate_and_noise
 
-__all__ = ["choose_scaled_norm", "norm_bound_squared", "skellam_rdp"]
+__all__ = ["TAIL_DEVIATIONS", "choose_scaled_norm", "norm_bound_squared", "skellam_rdp"]
 
 _INTEGER = ORDERS[np.mod(ORDERS, 1) == 0]
 # sqrt(2 ln(1 / beta)) with beta = exp(-1/2): the larger, the more roundings are accepted, and the more each costs.
@@ -23,8 +23,8 @@ _ACCEPTANCE = 1.0
 _HALF_MODULUS = 2.0**31
 _NOISE_STEPS, _MOST_NOISE_STEPS = 2.0**16, 2.0**18
 _LEAST_NOISE = 0.25
-# A sum of Poisson differences stays within 16 of its standard deviations except for one draw in 10^50.
-_TAIL_DEVIATIONS = 16.0
+TAIL_DEVIATIONS = 16.0
+"""Noise, whole numbers or real ones, stays within so many of its standard deviations but for one draw in 10^50."""
 
 
 def norm_bound_squared(scaled_norm: float, dimension: int) -> int:
@@ -67,7 +67,7 @@ def choose_scaled_norm(
     wanted = min(max(_NOISE_STEPS / least, 4 * math.sqrt(dimension)), _MOST_NOISE_STEPS / least)
     # A rounded coordinate is at most one step above the norm before rounding.
     room = _HALF_MODULUS - 1 - most_contributions
-    possible = room / (most_contributions + _TAIL_DEVIATIONS * noise_multiplier * math.sqrt(most_shares))
+    possible = room / (most_contributions + TAIL_DEVIATIONS * noise_multiplier * math.sqrt(most_shares))
     if possible < 1:
         raise ConfigError(
             f"a sum of up to {most_contributions} contributions with noise-multiplier = {noise_multiplier:g} does not "

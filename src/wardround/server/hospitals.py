@@ -1,11 +1,11 @@
-"""Talking to hospitals by name over a Flower grid: who is there, train these, evaluate all.
+"""Talking to hospitals by name over a Flower grid: train these, evaluate all.
 
-Flower knows nodes by numbers that change from run to run; from here on everything has a hospital's name. What is
-left out on purpose: planning and accounting (see `planning`, `loop`).
+Flower knows nodes by numbers that change from run to run; here everything has a hospital's name. What is left out on
+purpose: who is there (see `introductions`), planning and accounting (see `planning`, `loop`).
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
-from wardround.config import Config
-from wardround.errors import CohortError, ProtocolError, WardroundError
-from wardround.identity import agreed_digest, agreed_text
+from wardround.errors import CohortError, WardroundError
 from wardround.rounds import (
     Assignment,
     Evaluation,
@@ -29,13 +27,11 @@ from wardround.rounds import (
 )
 from wardround.server.cohort_grid import CohortGrid
 from wardround.server.release import Released
-from wardround.server.site_replies import profiles_of_sites
 from wardround.server.strategy_steps import blaming, in_dtype_of, once_each, one_reply
 from wardround.server.sums import SecureSum, add_up
 from wardround.strategies import needs_only_sum
-from wardround.strategies.replies import with_time_limit
 
-__all__ = ["HospitalLink", "TrainedRound", "connect"]
+__all__ = ["HospitalLink", "TrainedRound"]
 
 _log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
@@ -64,7 +60,7 @@ class TrainedRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalLink:
-    """A grid with the hospitals' names; made by `connect`.
+    """A grid with the hospitals' names; made by `introductions.connect`.
 
     Attributes:
         grid: where they are.
@@ -233,76 +229,3 @@ class HospitalLink:
 def _abandoned(num_answered: int, assignments: Sequence[Assignment], min_survivors: int) -> TrainedRound:
     reason = f"{num_answered} of {len(assignments)} hospitals answered, and min-survivors = {min_survivors} are needed"
     return TrainedRound(arrays=None, executions={}, abandoned=reason)
-
-
-def connect(
-    grid: Grid,
-    *,
-    are_sites: bool = False,
-    settings: Config | None = None,
-    names: Collection[str] = (),
-    timeout_seconds: float | None = None,
-) -> HospitalLink:
-    """Ask every node of the grid who it is.
-
-    Args:
-        grid: any Flower grid.
-        are_sites: whether the nodes are sites of their own, with keys in a roster; else they simulate hospitals.
-        settings: the server's, which real sites hold their own to, and whose schema their profiles are held to.
-        names: of real sites, in the roster; empty accepts any.
-        timeout_seconds: that replies of real sites are waited for; None waits for ever.
-
-    Raises:
-        CohortError: no node is there, two are the same simulated hospital, or too few real sites are left.
-        ProtocolError: a simulated hospital's reply is none, or it measured nothing.
-        WardroundError: a simulated hospital could not answer.
-    """
-    node_ids = sorted(grid.get_node_ids())
-    if not node_ids:
-        raise CohortError("no hospital is connected: start the nodes first")
-    told = (agreed_text(settings), agreed_digest(settings)) if are_sites and settings is not None else ()
-    messages = [wire.profile_query(node_id, *told) for node_id in node_ids]
-    measures: dict[str, ProfileMeasures] = {}
-    left_out: dict[str, str] = {}
-    if are_sites:
-        replies = grid.send_and_receive(with_time_limit(messages, timeout_seconds), timeout=timeout_seconds)
-        profiles, left_out = profiles_of_sites(messages, replies, names, settings)
-        for name, reason in left_out.items():
-            _log.warning("%s %s", name, reason)
-    else:
-        profiles = _profiles_and(measures, grid.send_and_receive(messages))
-    node_of = {profile.hospital_id: node_id for node_id, profile in profiles.items()}
-    return HospitalLink(
-        grid=grid,
-        node_of=node_of,
-        name_of={node_id: name for name, node_id in node_of.items()},
-        profiles=tuple(sorted(profiles.values(), key=lambda profile: profile.hospital_id)),
-        measures=measures,
-        are_sites=are_sites,
-        left_out=left_out,
-        timeout_seconds=timeout_seconds if are_sites else None,
-    )
-
-
-def _profiles_and(measures: dict[str, ProfileMeasures], replies: Iterable[Message]) -> dict[int, HospitalProfile]:
-    """Return what simulated hospitals say of themselves by node, and add to the measures what they measured."""
-    profiles: dict[int, HospitalProfile] = {}
-    for reply in replies:
-        if reply.has_error():
-            raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
-        profile = wire.read_profile(reply)
-        if profile.hospital_id in measures:
-            raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
-        measures[profile.hospital_id] = _measured(profile, reply)
-        profiles[reply.metadata.src_node_id] = profile
-    return profiles
-
-
-def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
-    measures = wire.read_profile_measures(reply)
-    if measures is None:
-        raise ProtocolError(
-            f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: give "
-            "it theirs (roster, in the run config), or start the node without anything of a site to simulate it"
-        )
-    return measures

@@ -28,7 +28,8 @@ from wardround.server.beginnings import plan_of_run
 from wardround.server.budget import entries_of, within_budget
 from wardround.server.commits import RoundState, begin, close, commit, record_of, restore
 from wardround.server.dropouts import draw_dropouts
-from wardround.server.hospitals import HospitalLink, TrainedRound, connect
+from wardround.server.hospitals import HospitalLink, TrainedRound
+from wardround.server.introductions import connect
 from wardround.server.margins import rounding_distance
 from wardround.server.planning import assign_round
 from wardround.server.plans import FederationPlan

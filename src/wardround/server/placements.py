@@ -14,8 +14,9 @@ from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.deltas import delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
 from wardround.secagg import shape_of
-from wardround.server.planning import calibrated, release_in, target_deltas_in
+from wardround.server.planning import release_in, target_deltas_in
 from wardround.server.plans import FederationPlan, HospitalPlan
+from wardround.server.target_noise import calibrated
 
 __all__ = ["compare_placements", "plan_notes", "stddev_on_average"]
 

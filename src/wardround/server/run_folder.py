@@ -3,15 +3,13 @@
 The committed rounds live in ledger.sqlite; the CSV files are views of them, written anew on resume.
 """
 
-import csv
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,30 +20,20 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wardround.config import Config, config_to_toml, load_config
-from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular
+from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, sync_folder
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.json_text import json_text
 from wardround.parsing import from_json, sound
+from wardround.server.tables import table_texts
 from wardround.server.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
 
 __all__ = [
-    "HOSPITAL_COLUMNS",
-    "ROUND_COLUMNS",
     "RunFolder",
     "create_run_folder",
     "default_run_path",
     "open_run_folder",
-    "table_texts",
 ]
 
-ROUND_COLUMNS = (
-    *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
-    *("epsilon_max", "epsilon_total", "seconds"),
-)
-HOSPITAL_COLUMNS = (
-    *("round", "hospital", "selected", "completed", "num_examples", "num_steps"),
-    *("sample_rate", "noise_multiplier", "epsilon", "loss", "accuracy", "auc"),
-)
 _LOCK_TRIES = 5
 _PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-accounting", "pandas", "scikit-learn")
 
@@ -193,14 +181,10 @@ class RunFolder:
 
     def append_tables(self, record: Mapping[str, Any]) -> None:
         """Append one committed round to rounds.csv and hospitals.csv."""
-        parts = (
-            ("rounds.csv", ROUND_COLUMNS, [record["round_row"]]),
-            ("hospitals.csv", HOSPITAL_COLUMNS, record["hospital_rows"]),
-        )
-        for name, columns, rows in parts:
+        for name, text in table_texts([record], header=False).items():
             try:
                 with open(self.path / name, "a", encoding="utf-8", newline="", opener=open_private) as file:
-                    file.write(_table(columns, rows, header=False))
+                    file.write(text)
             except OSError as error:
                 raise self._unwritable(self.path / name, error) from error
 
@@ -218,7 +202,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -269,15 +253,6 @@ def open_run_folder(path: Path) -> RunFolder:
     return folder
 
 
-def table_texts(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what rounds.csv and hospitals.csv hold of committed round records."""
-    rows = [row for record in records for row in record["hospital_rows"]]
-    return {
-        "rounds.csv": _table(ROUND_COLUMNS, [record["round_row"] for record in records]),
-        "hospitals.csv": _table(HOSPITAL_COLUMNS, rows),
-    }
-
-
 def default_run_path(config: Config, now: datetime | None = None) -> Path:
     """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
     name = config.federation.dataset.replace(":", "-")
@@ -290,22 +265,3 @@ def _installed() -> tuple[str, ...]:
 
 def _checkpoint_name(round_number: int) -> str:
     return f"checkpoints/round-{round_number:06d}.safetensors"
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable, without which a renamed file may be gone after a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool = True) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    if header:
-        writer.writeheader()
-    for row in rows:
-        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
-    return text.getvalue()

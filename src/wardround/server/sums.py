@@ -20,7 +20,7 @@ from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, sent_digest
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.secagg.records import STAGES
-from wardround.server.site_replies import check_residues, sum_of_sites
+from wardround.server.site_sums import check_residues, sum_of_sites
 from wardround.strategies.replies import with_time_limit
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
 

@@ -1,6 +1,11 @@
-"""The rows of rounds.csv and hospitals.csv, made from what was planned, executed and evaluated."""
+"""The rows of rounds.csv and hospitals.csv, made from what was planned, executed and evaluated, and their text.
 
-from collections.abc import Callable, Mapping, Sequence
+What is left out on purpose: files (see `run_folder`).
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -10,8 +15,16 @@ from wardround.rounds import Assignment, Evaluation, Execution
 from wardround.server.plans import FederationPlan
 from wardround.small_counts import shown_count
 
-__all__ = ["hospital_rows", "mean_over_tests", "round_row"]
+__all__ = ["hospital_rows", "mean_over_tests", "round_row", "table_texts"]
 
+_ROUND_COLUMNS = (
+    *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
+    *("epsilon_max", "epsilon_total", "seconds"),
+)
+_HOSPITAL_COLUMNS = (
+    *("round", "hospital", "selected", "completed", "num_examples", "num_steps"),
+    *("sample_rate", "noise_multiplier", "epsilon", "loss", "accuracy", "auc"),
+)
 _SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
     {name: attrgetter(name) for name in ("loss", "accuracy", "auc")}
 )
@@ -88,3 +101,22 @@ def mean_over_tests(evaluations: Mapping[str, Evaluation], score: Callable[[Eval
     known = [(e.num_examples, score(e)) for e in evaluations.values() if score(e) == score(e)]
     weight = sum(num for num, _ in known)
     return sum(num * value for num, value in known) / weight if weight else float("nan")
+
+
+def table_texts(records: Sequence[Mapping[str, Any]], *, header: bool = True) -> dict[str, str]:
+    """Return what rounds.csv and hospitals.csv hold of committed round records, with their first lines or without."""
+    rows = [row for record in records for row in record["hospital_rows"]]
+    return {
+        "rounds.csv": _table(_ROUND_COLUMNS, [record["round_row"] for record in records], header),
+        "hospitals.csv": _table(_HOSPITAL_COLUMNS, rows, header),
+    }
+
+
+def _table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    if header:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+    return text.getvalue()

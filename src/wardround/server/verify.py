@@ -24,7 +24,8 @@ from wardround.limits import kebab
 from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.books import Books, agree, books_of
-from wardround.server.run_folder import RunFolder, open_run_folder, table_texts
+from wardround.server.run_folder import RunFolder, open_run_folder
+from wardround.server.tables import table_texts
 
 __all__ = ["verify_run"]
 

@@ -1,11 +1,10 @@
-"""What real sites answer: read one by one, so that one that is absent, fails or sends nonsense is left out by name.
+"""The sum of what real sites send, read one by one: one that is absent, fails or sends nonsense is not in it.
 
 Simulated hospitals fail for a reason that somebody should see, and end the run (see `hospitals`). What is left out on
 purpose: the stages of secure aggregation around the training (see `wardround.strategies.secagg_exchange`).
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,57 +13,15 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
-from wardround.config import Config
-from wardround.errors import CohortError, ProtocolError, UpdateError
+from wardround.errors import ProtocolError, UpdateError
 from wardround.privacy.integers import from_residues
-from wardround.rounds import Assignment, HospitalProfile, check_execution
-from wardround.server.site_profiles import check_site_profile
+from wardround.privacy.skellam import TAIL_DEVIATIONS
+from wardround.rounds import Assignment, check_execution
 from wardround.strategies.replies import answers_by_node, fault_of, with_time_limit
 
-__all__ = ["check_residues", "profiles_of_sites", "sum_of_sites"]
+__all__ = ["check_residues", "sum_of_sites"]
 
-_DEVIATIONS = 16.0
 Arrays = Mapping[str, NDArray[Any]]
-
-
-def profiles_of_sites(
-    messages: Sequence[Message], replies: Iterable[Message], names: Collection[str], settings: Config | None
-) -> tuple[dict[int, HospitalProfile], dict[str, str]]:
-    """Return what sites say of themselves by node, and why others are left out, by name or else by node.
-
-    Args:
-        messages: that were sent.
-        replies: that came.
-        names: of all sites, in the roster; empty accepts any.
-        settings: that their profiles are held to; None holds them to none.
-
-    Raises:
-        CohortError: fewer sites are left than a round needs.
-    """
-    answers, strange = answers_by_node(messages, replies)
-    profiles: dict[int, HospitalProfile] = {}
-    left = dict.fromkeys(strange, "")
-    for message in messages:
-        node_id = message.metadata.dst_node_id
-        try:
-            profiles[node_id] = _profile(answers.get(node_id), names, settings)
-        except ProtocolError as error:
-            left[f"node {node_id}"] = f"is left out of the run, as it could not say who it is: {error}"
-    count = Counter(profile.hospital_id for profile in profiles.values())
-    for name in sorted(name for name, number in count.items() if number > 1):
-        twins = [node_id for node_id, profile in profiles.items() if profile.hospital_id == name]
-        left[name] = (
-            f"is left out of the run, as {len(twins)} nodes say that they are it ({', '.join(map(str, twins))}): start "
-            "one of them"
-        )
-        profiles = {node_id: profile for node_id, profile in profiles.items() if node_id not in twins}
-    there = {profile.hospital_id for profile in profiles.values()}
-    left |= dict.fromkeys(sorted({*names} - there - {*left}), "is left out of the run, as no node said that it is it")
-    least = settings.aggregation.min_survivors if settings is not None else 1
-    if len(profiles) < least:
-        said = "; ".join(f"{name} {reason}" for name, reason in left.items())
-        raise CohortError(f"{len(profiles)} sites can take part, and min-survivors = {least} are needed: {said}")
-    return profiles, left
 
 
 def sum_of_sites(
@@ -118,7 +75,7 @@ def check_residues(total: exact_sums.FixedSum, active: Sequence[Assignment], max
     """
     first = active[0]
     sensitivity = float(first.sensitivity or first.max_grad_norm or 0.0)
-    most = len(active) * (max_update + _DEVIATIONS * first.noise_multiplier * sensitivity)
+    most = len(active) * (max_update + TAIL_DEVIATIONS * first.noise_multiplier * sensitivity)
     # And a step for each number that was rounded.
     limit = most * first.scaled_norm / sensitivity + len(active)
     largest = max(int(np.abs(from_residues(part)).max(initial=0)) for part in total.values())
@@ -127,17 +84,6 @@ def check_residues(total: exact_sums.FixedSum, active: Sequence[Assignment], max
             f"a number of the sum is {largest} steps, and of {len(active)} hospitals must be <= {limit:.0f}: one of "
             "them sent something else than its vector, and nobody can tell which"
         )
-
-
-def _profile(reply: Message | None, names: Collection[str], settings: Config | None) -> HospitalProfile:
-    if reply is None or reply.has_error():
-        raise ProtocolError(fault_of(reply))
-    profile = wire.read_profile(reply)
-    if names and profile.hospital_id not in names:
-        raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
-    if settings is not None and settings.federation.schema is not None:
-        check_site_profile(settings, profile)
-    return profile
 
 
 def _masked(reply: Message | None, like: Arrays, assignment: Assignment) -> Arrays:
