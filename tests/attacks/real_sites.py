@@ -4,9 +4,8 @@ The sites run the app that SuperNodes run; the server is the product's own, chan
 single nodes are sent on the way (`Attack.message`), or in what it asks of everybody (`Attack.assignment` and the like).
 """
 
-import csv
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from flower_grid import FlowerGrid, stage_of
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from site_files import replaced, write_rows
 
 from wardround import wire
 from wardround.clients.app import app
@@ -55,10 +55,7 @@ SITE = (
 
 def settings(**sections: Mapping[str, Any]) -> Config:
     """Return the settings with keys replaced; a key that is None is removed."""
-    tables = {name: {**SETTINGS.get(name, {}), **sections.get(name, {})} for name in {*SETTINGS, *sections}}
-    return config_from_dict(
-        {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
-    )
+    return config_from_dict(replaced(SETTINGS, sections))
 
 
 def rows_of(name: str, num_patients: int = 48) -> list[dict[str, str]]:
@@ -77,13 +74,6 @@ def rows_of(name: str, num_patients: int = 48) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from bad_replies import BAD, BAD_LATER, HARMLESS, Spoil, addressed, arrays, cont
 from flower_grid import FlowerGrid, stage_of
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from site_runs import NAMES, run_between_sites, site_config
+from site_runs import NAMES, config_between_sites, run_between_sites
 from small_runs import charges_of, rows_of
 
 from wardround import wire
@@ -57,7 +57,7 @@ class SiteGrid(FlowerGrid):
 def spoiled(path: Path, stage: str, spoil: Spoil, cell: str = "record local", **options: Any) -> dict[str, Any]:
     """Return the summary of a run whose third site is bad at a stage."""
     steps = None if cell == "record central" else 2
-    config = site_config(training={"num-rounds": 1, "local-steps": steps}, privacy=CELLS[cell])
+    config = config_between_sites(training={"num-rounds": 1, "local-steps": steps}, privacy=CELLS[cell])
     return run_between_sites(
         path, config, make_grid=lambda make_app, nodes: SiteGrid(make_app, nodes, stage, spoil), **options
     )
@@ -213,7 +213,7 @@ def test_replies_are_waited_for_as_long_as_is_said_and_messages_live_no_longer(t
 
 def test_simulated_hospitals_are_never_left_out() -> None:
     """What a site is left out for ends a simulation, which somebody should look at."""
-    config = site_config()
+    config = config_between_sites()
     nodes = [Node(node_id=index + 1, node_config={"partition-id": index}) for index in range(4)]
     app = make_client_app(config, load_federation(config.federation))
     for how, error in (("an error", "node 3 can't say who it is"), ("a size that is text", "num-train is a str")):
