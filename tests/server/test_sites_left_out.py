@@ -10,6 +10,7 @@ from bad_replies import BAD, BAD_LATER, HARMLESS, Spoil, addressed, arrays, cont
 from flower_grid import FlowerGrid, stage_of
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from safetensors.numpy import load_file
 from site_runs import NAMES, config_between_sites, run_between_sites
 from small_runs import charges_of, rows_of
 
@@ -27,6 +28,7 @@ CELLS = {
     "record local": {"unit": "record", "placement": "local"},
     "hospital distributed": {"unit": "hospital", "placement": "distributed"},
     "record central": {"unit": "record", "placement": "central"},
+    "hospital central": {"unit": "hospital", "placement": "central", "noise-multiplier": 0.1},
 }
 
 
@@ -54,10 +56,19 @@ class SiteGrid(FlowerGrid):
         return list(self._spoil(reply)) if is_bad else [reply]
 
 
-def spoiled(path: Path, stage: str, spoil: Spoil, cell: str = "record local", **options: Any) -> dict[str, Any]:
+def spoiled(
+    path: Path,
+    stage: str,
+    spoil: Spoil,
+    cell: str = "record local",
+    federation: dict[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Return the summary of a run whose third site is bad at a stage."""
     steps = None if cell == "record central" else 2
-    config = config_between_sites(training={"num-rounds": 1, "local-steps": steps}, privacy=CELLS[cell])
+    config = config_between_sites(
+        federation=federation or {}, training={"num-rounds": 1, "local-steps": steps}, privacy=CELLS[cell]
+    )
     return run_between_sites(
         path, config, make_grid=lambda make_app, nodes: SiteGrid(make_app, nodes, stage, spoil), **options
     )
@@ -196,6 +207,27 @@ def test_a_sum_that_no_honest_sites_have_leaves_the_model_as_it_is(
     (sentence,) = summary["left_out"]
     assert sentence.startswith(f"round 1 was charged but left the model as it was: {reason}")
     assert verify_run(tmp_path / "run")[0] == []
+
+
+def moved_to(folder: Path, cell: str, steps: int) -> np.ndarray:
+    """Return the model of a round in which the third site adds so many steps to every number, and none is refused."""
+
+    def change(masked: dict[str, Any]) -> dict[str, Any]:
+        weight = {wire.SUM_OF_WEIGHTS: masked.pop(wire.SUM_OF_WEIGHTS)}
+        return {name: np.asarray(array + np.uint32(steps), np.uint32) for name, array in masked.items()} | weight
+
+    summary = spoiled(folder, "mask", arrays(change), cell, federation={"max-records": 500})
+    assert (summary["status"], summary["left_out"]) == ("done", [])
+    assert verify_run(folder)[0] == []
+    return np.concatenate([part.ravel() for part in load_file(folder / "model.safetensors").values()])
+
+
+@pytest.mark.parametrize("cell", ["record central", "hospital central"])
+def test_no_sum_is_refused_or_torn_apart_before_its_noise_is_in_it(cell: str, tmp_path: Path) -> None:
+    """By what it adds, a site would learn on which side of a number the sum of the others is, whatever the noise."""
+    honest, quarter, half = (moved_to(tmp_path / str(steps), cell, steps) for steps in (0, 2**30 - 2**20, 2**31))
+    # Half way around the circle is where a sum turned from the largest number to the least.
+    assert np.abs(half - honest).max() < 0.5 * np.abs(quarter - honest).max()
 
 
 def test_replies_are_waited_for_as_long_as_is_said_and_messages_live_no_longer(tmp_path: Path) -> None:
