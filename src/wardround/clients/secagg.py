@@ -231,7 +231,7 @@ def _trained(site: Site, message: Message, context: Context, call_next: ClientAp
     else:
         if not reply.has_error():
             return reply
-        _log.error("training failed at %s: %s", site.name, seen(reply.error.reason))
+        _log.error("training failed at %s: %s", site.name, seen(str(reply.error.reason)))
     raise UpdateError(f"training failed at {site.name}: its log says why")
 
 

@@ -60,7 +60,7 @@ def answer_as_site(message: Message, context: Context) -> Message:
         reply = make_site_app(file)(message, context)
         if not reply.has_error():
             return reply
-        _log.error("%s could not do what it was asked: %s", name, seen(reply.error.reason))
+        _log.error("%s could not do what it was asked: %s", name, seen(str(reply.error.reason)))
     except Refusal as refusal:
         text = seen(str(refusal))  # it quotes the server
         _log.warning("%s refuses: %s", name, text)
