@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+from small_runs import replaced
 
 from wardround.config import Config, config_from_dict
 from wardround.secagg import Roster, new_site_key, write_roster
@@ -33,12 +34,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def tables_of(**sections: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the tables of the sites' settings with keys replaced; a key that is None is removed."""
     return replaced(SETTINGS, sections)
-
-
-def replaced(tables: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return tables with keys replaced; a key that is None is removed."""
-    merged = {name: {**tables.get(name, {}), **sections.get(name, {})} for name in {**tables, **sections}}
-    return {name: {key: value for key, value in table.items() if value is not None} for name, table in merged.items()}
 
 
 def site_config(**sections: Mapping[str, Any]) -> Config:

@@ -15,7 +15,8 @@ import pytest
 from flower_grid import FlowerGrid, stage_of
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from site_files import replaced, write_rows
+from site_files import write_rows
+from small_runs import replaced
 
 from wardround import wire
 from wardround.clients.app import app

@@ -20,8 +20,9 @@ from wardround.server.plans import FederationPlan
 __all__ = ["check_clip", "rounding_distance", "update_bound"]
 
 _GRID = 2.0**-FRACTION_BITS
-_QUANTISER_SLACK = 1 + 2.0**-20
-"""Products of up to 2^31 in double precision are off by 2^-22 before they are rounded to a whole number."""
+_QUANTISER_SLACK = 1 + 2.0**-17
+"""Products of up to 2^30 in double precision are off by 2^-23 steps before they are rounded to a whole number; and both
+neighbours' sums, which a member can move to 2^30 steps, pass eight roundings of 2^-53 of that: 2^-19 steps in all."""
 _FLOAT64_SLACK = 2.0**-49
 """Both neighbours' sums pass at most eight roundings of 2^-53 of themselves on their way from whole numbers."""
 _MOST_ROUNDING = 0.01
