@@ -29,6 +29,10 @@ def test_settings_of_sites_pass() -> None:
         ({"federation": {"hospital-column": "site"}}, r'hospital-column = "site" has no meaning'),
         ({"federation": {"class-weights": [0.5, 1.0]}}, r"class-weights leaves rows out by their class"),
         ({"federation": {"partition": "dirichlet"}}, r'partition = "dirichlet" is of simulated hospitals'),
+        (
+            {"federation": {"patient-column": "patient"}, "training": {"grad-sample-mode": "ghost"}},
+            r'grad-sample-mode = "ghost" can\'t average the rows of one patient',
+        ),
         ({"privacy": {"target-delta": {"north": 1e-3}}}, r"target-delta must be one number for real sites"),
         ({"simulation": {"dropout-rate": 0.1}}, r"dropout-rate = 0.1 is of simulated hospitals"),
     ],

@@ -204,10 +204,9 @@ def test_a_site_is_named_by_an_absolute_path(site: str) -> None:
         ask(site, "query.profile")
 
 
-def test_a_node_that_is_told_more_than_its_partition_is_never_simulated() -> None:
-    context = Context(
-        run_id=1, node_id=1, node_config={"partition-id": 0, "hospital": "x"}, state=RecordDict(), run_config={}
-    )
+@pytest.mark.parametrize("node_config", [{"partition-id": 0, "hospital": "x"}, {"partition-id": 0}, {}], ids=str)
+def test_a_node_that_is_not_told_its_partition_alone_is_never_simulated(node_config: dict[str, Any]) -> None:
+    context = Context(run_id=1, node_id=1, node_config=node_config, state=RecordDict(), run_config={})
     with pytest.raises(Refusal, match="takes everything from a file of its own"):
         app(Message(RecordDict(), dst_node_id=1, message_type="query.profile"), context)
 

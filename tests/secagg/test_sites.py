@@ -35,6 +35,13 @@ def test_what_was_written_is_read(files):
         assert site.roster == roster_of(site.roster.verify_keys)
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_that_others_can_read_is_refused(files, mode):
+    (files / "north.pem").chmod(mode)
+    with pytest.raises(ConfigError, match=rf"mode {mode:04o} must be 0600 or less, .* chmod 600"):
+        read_site("north", files / "north.pem", files / "roster.json")
+
+
 def test_a_key_file_is_its_owners_and_is_never_overwritten(files):
     path = files / "north.pem"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,8 +1,8 @@
 """The Flower ClientApp: profile, train and evaluate, for simulated hospitals and for Flower's own engine alike.
 
-Everything a reply carries is named in `leaves.LEAVES_HOSPITAL`. A node that is told more than its partition is a real
-site, and answers from its own file alone (`site_app`). What is left out on purpose: any decision. The server plans and
-charges; the hospital does as assigned, and refuses what its settings don't say.
+Everything a reply carries is named in `leaves.LEAVES_HOSPITAL`. A node that is told anything but its partition, or
+nothing, is a real site, and answers from its own file alone (`site_app`). What is left out on purpose: any decision.
+The server plans and charges; the hospital does as assigned, and refuses what its settings don't say.
 """
 
 from functools import cache, lru_cache
@@ -150,8 +150,8 @@ app = ClientApp()
 
 
 def _forwarded(message: Message, context: Context) -> Message:
-    if not set(context.node_config) <= {"partition-id", "num-partitions"}:
-        # Told more than Flower and our engines tell simulated hospitals.
+    if set(context.node_config) != {"partition-id", "num-partitions"}:
+        # Told anything but what simulations tell their hospitals, or nothing: no server may name this node's files.
         return answer_as_site(message, context)
     # As in every other engine: the last bits of sums depend on it, and seeded noise on everything that does.
     torch.set_num_threads(1)

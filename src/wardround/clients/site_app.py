@@ -74,7 +74,7 @@ def _path_in(context: Context) -> Path:
     path = context.node_config.get("site")
     if not isinstance(path, str) or not Path(path).is_absolute():
         raise Refusal(
-            "a node that is told more than its partition is a real site, and takes everything from a file of its own: "
+            "a node that is not told its partition alone is a real site, and takes everything from a file of its own: "
             "start the SuperNode with --node-config 'site=\"/absolute/path/of/site.toml\"'"
         )
     return Path(path)

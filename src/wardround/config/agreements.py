@@ -54,6 +54,11 @@ def _refused(config: Config) -> Iterator[str]:
             f'partition = "{federation.partition}" is of simulated hospitals ([federation] partition): remove it, or '
             'set "natural"'
         )
+    if federation.patient_column is not None and config.training.grad_sample_mode == "ghost":
+        yield (
+            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and a site that fails would tell that a '
+            'patient has several ([training] grad-sample-mode): set "auto", or remove patient-column'
+        )
     if not isinstance(config.privacy.target_delta, float):
         yield (
             "target-delta must be one number for real sites, at which each of them bounds what it spends ([privacy] "

@@ -23,6 +23,7 @@ from wardround.privacy.ledger_file import (
     COLUMNS,
     ENTRY_COLUMNS,
     OUTCOME_COLUMNS,
+    check_types,
     explained,
     open_copy,
     open_file,
@@ -225,7 +226,10 @@ class Ledger:
         with explained(self.path):
             cursor = self._connection.execute(query, values)
             names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor]
+        for row in rows:
+            check_types(row, self.path)
+        return rows
 
     def _select(self, condition: str, *values: Any) -> list[dict[str, Any]]:
         return self._rows(f"SELECT {', '.join(COLUMNS)} FROM entries WHERE {condition} ORDER BY sequence", *values)

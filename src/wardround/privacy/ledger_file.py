@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +21,16 @@ from wardround.errors import ProtocolError
 from wardround.privacy.chain import GENESIS
 from wardround.privacy.entries import Entry
 
-__all__ = ["COLUMNS", "ENTRY_COLUMNS", "OUTCOME_COLUMNS", "explained", "open_copy", "open_file", "schema_findings"]
+__all__ = [
+    "COLUMNS",
+    "ENTRY_COLUMNS",
+    "OUTCOME_COLUMNS",
+    "check_types",
+    "explained",
+    "open_copy",
+    "open_file",
+    "schema_findings",
+]
 
 _VERSION = 5
 _MOST_BYTES = 2**31
@@ -32,6 +41,12 @@ COLUMNS = ("sequence", "state", *ENTRY_COLUMNS, "time", "digest")
 """Of the table of entries."""
 OUTCOME_COLUMNS = ("sequence", "run_id", "round_number", "record", "time", "digest")
 """Of the tables of rounds and of closings."""
+_VALUES = {item.name: item.type for item in fields(Entry) if isinstance(item.type, type)} | {
+    "sequence": int,
+    "count": int,
+    **dict.fromkeys(("state", "record", "time", "digest"), str),
+}
+"""What a column's values are in Python; SQLite itself keeps anything in any column."""
 _OUTCOME = (
     "(sequence INTEGER PRIMARY KEY, run_id TEXT NOT NULL, round_number INTEGER NOT NULL, record TEXT NOT NULL, "
     "time TEXT NOT NULL, digest TEXT NOT NULL)"
@@ -127,6 +142,20 @@ def schema_findings(connection: sqlite3.Connection) -> list[str]:
             if wanted[kind, name] != there[kind, name]
         ),
     ]
+
+
+def check_types(row: Mapping[str, object], path: Path) -> None:
+    """Refuse a row with a value of another type than its column has.
+
+    Raises:
+        ProtocolError: naming the row and the column.
+    """
+    for name, value in row.items():
+        if name in _VALUES and type(value) is not _VALUES[name]:
+            raise ProtocolError(
+                f"ledger {path}: {name} of row {row.get('sequence', '?')!r:.40} is no {_TYPES[_VALUES[name]]}: restore "
+                "the file from a backup"
+            )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ not from the server, so that the server can't put keys of its own between them.
 import json
 import operator
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -184,6 +185,11 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
         raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"the site key {key_path} is no Ed25519 key: make one with new_site_key")
+    if (mode := stat.S_IMODE(key_path.stat().st_mode)) & 0o077:
+        raise ConfigError(
+            f"the site key {key_path} of mode {mode:04o} must be 0600 or less, as whoever reads it can speak for the "
+            f"site: chmod 600 {key_path}, and make a new key if others may have read it"
+        )
     return Site(
         name=name,
         signing_key=key.private_bytes_raw(),
