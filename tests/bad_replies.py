@@ -13,12 +13,6 @@ Spoil = Callable[[Message], Sequence[Message]]
 """Returns what comes in the place of a reply."""
 
 
-def stage_of(message: Message) -> str:
-    """Return the stage of the secure sum that a message is of; "mask" is training."""
-    record = message.content.get(wire.SECAGG)
-    return str(record["stage"]) if isinstance(record, ConfigRecord) else message.metadata.message_type
-
-
 def values(**changes: Any) -> Spoil:
     """Return what changes the values of the protocol's record; None takes one out, a function makes another of it."""
 

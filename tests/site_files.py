@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+from small_runs import replaced
 
 from wardround.config import Config, config_from_dict
 from wardround.secagg import Roster, new_site_key, write_roster
@@ -32,8 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def tables_of(**sections: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the tables of the sites' settings with keys replaced; a key that is None is removed."""
-    tables = {name: {**SETTINGS.get(name, {}), **sections.get(name, {})} for name in {**SETTINGS, **sections}}
-    return {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+    return replaced(SETTINGS, sections)
 
 
 def site_config(**sections: Mapping[str, Any]) -> Config:
@@ -42,7 +42,7 @@ def site_config(**sections: Mapping[str, Any]) -> Config:
 
 
 def write_patients(path: Path, num_rows: int = 40, seed: int = 1, rows: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write a table of invented patients."""
+    """Write a table of patients, invented where no rows are given."""
     draws = np.random.default_rng(seed)
     rows = rows or [
         {
@@ -52,6 +52,11 @@ def write_patients(path: Path, num_rows: int = 40, seed: int = 1, rows: Sequence
         }
         for _ in range(num_rows)
     ]
+    write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as a CSV file."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -27,7 +27,7 @@ from wardround.simulations.nodes import Node
 NAMES = ("hospital-01", "hospital-02", "hospital-03", "hospital-04")
 
 
-def site_config(**sections: dict[str, Any]) -> Config:
+def config_between_sites(**sections: dict[str, Any]) -> Config:
     """Return settings of a small federation of four sites."""
     whole: dict[str, dict[str, Any]] = {
         "federation": {"num-hospitals": 4},
@@ -93,7 +93,7 @@ def run_between_sites(
 
     Args:
         path: of the run.
-        config: see `site_config`; for a run that is taken up again it must be the one it began with.
+        config: see `config_between_sites`; for a run that is taken up again it must be the one it began with.
         absent: sites whose nodes are not there.
         grown: see `answering_as_sites`.
         num_rounds: rounds after which the run is interrupted, as by Ctrl-C; None goes to the end.
@@ -104,7 +104,7 @@ def run_between_sites(
         timeout_seconds: that replies are waited for.
         make_grid: makes the grid of the app and the nodes; None takes the inline engine.
     """
-    config = config or site_config()
+    config = config or config_between_sites()
     federation = load_federation(config.federation)
     nodes = [
         Node(node_id=index + 1, node_config={"partition-id": index})

@@ -13,7 +13,7 @@ import pytest
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
 from wardround.privacy.ledger import Entry, Ledger, open_ledger
-from wardround.rounds import HospitalProfile
+from wardround.rounds import Assignment, HospitalProfile
 from wardround.streams import Draw, SeededKey
 
 _SMALL: dict[str, dict[str, Any]] = {
@@ -22,15 +22,27 @@ _SMALL: dict[str, dict[str, Any]] = {
     "privacy": {"noise-multiplier": 1.0, "target-delta": 1e-4},
     "simulation": {"engine": "inline"},
 }
+ASSIGNMENT = Assignment(
+    hospital_id="hospital-01",
+    round_number=3,
+    sample_rate=0.1,
+    expected_batch_size=15.2,
+    num_steps=2,
+    noise_multiplier=1.5,
+    max_grad_norm=1.0,
+    weight=0.25,
+)
 
 
 def small_config(**sections: Mapping[str, Any]) -> Config:
     """Return the small federation with keys replaced; a key that is None is removed."""
-    names = {*_SMALL, *sections}
-    tables = {name: {**_SMALL.get(name, {}), **sections.get(name, {})} for name in names}
-    return config_from_dict(
-        {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
-    )
+    return config_from_dict(replaced(_SMALL, sections))
+
+
+def replaced(tables: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return tables with keys replaced; a key that is None is removed."""
+    merged = {name: {**tables.get(name, {}), **sections.get(name, {})} for name in {**tables, **sections}}
+    return {name: {key: value for key, value in table.items() if value is not None} for name, table in merged.items()}
 
 
 @dataclass(frozen=True)

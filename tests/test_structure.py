@@ -15,7 +15,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "disk", "errors", "json_text", "leaves", "small_counts"},
-    {"names", "parsing"},
+    {"interruptions", "names", "parsing"},
     {"cells", "exact_sums", "limits", "npy_bytes", "rounds", "streams", "typed_records"},
     {"config"},
     {"cohorts", "identity", "parameter_counts"},

@@ -12,7 +12,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import small_config
+from small_runs import ASSIGNMENT, small_config
 
 from wardround import wire
 from wardround.clients.app import make_client_app
@@ -25,17 +25,6 @@ from wardround.secagg.records import Advertisement, Confirmation, Shares, Unmask
 from wardround.simulations.inline import InlineGrid
 from wardround.simulations.nodes import Node
 from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
-
-_ASSIGNMENT = Assignment(
-    hospital_id="hospital-01",
-    round_number=3,
-    sample_rate=0.1,
-    expected_batch_size=15.2,
-    num_steps=2,
-    noise_multiplier=1.5,
-    max_grad_norm=1.0,
-    weight=0.25,
-)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +44,7 @@ def replies() -> dict[str, Message]:
         )
         message = Message(content, dst_node_id=1, message_type=kind)
         if kind == "train":
-            wire.with_assignment(message, _ASSIGNMENT)
+            wire.with_assignment(message, ASSIGNMENT)
         (reply,), _ = grid.send_and_sum([message])
         assert not reply.has_error(), reply.error
         return reply
@@ -108,7 +97,7 @@ def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:
     assert 0 <= evaluation.auc <= 1 and math.isfinite(evaluation.loss)
 
 
-@pytest.mark.parametrize("assignment", [_ASSIGNMENT, replace(_ASSIGNMENT, max_grad_norm=None, noise_multiplier=0.0)])
+@pytest.mark.parametrize("assignment", [ASSIGNMENT, replace(ASSIGNMENT, max_grad_norm=None, noise_multiplier=0.0)])
 def test_assignments_come_back_as_they_were(assignment: Assignment) -> None:
     shared = RecordDict({wire.CONFIG: ConfigRecord({"server-round": 3})})
     messages = [Message(shared, dst_node_id=node, message_type="train") for node in (1, 2)]

@@ -2,17 +2,16 @@
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wardround.config import Config, load_config
+from wardround import interruptions
+from wardround.config import load_config
 from wardround.errors import BudgetError, WardroundError
 from wardround.json_text import json_text
 
@@ -54,7 +53,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train a model over hospitals and write a run folder."""
-    settings = _settings(config, set_, engine)
+    settings = load_config(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
     from wardround.server.run_folder import default_run_path
 
     folder = out or default_run_path(settings)
@@ -70,8 +69,7 @@ def resume(run_dir: RunDir, as_json: Json = False) -> None:
     """Go on with an interrupted run; a round that was charged and not finished is charged again."""
     from wardround.server.run_folder import open_run_folder
 
-    num_rounds = open_run_folder(run_dir).config().training.num_rounds
-    with _progress(num_rounds, run_dir, quiet=as_json) as (update, say):
+    with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
         from wardround import door
 
         finished = door.resume(run_dir, progress=update, say=say)
@@ -122,7 +120,7 @@ def compare(
 
     settings = simulations.load_study(study)
     folder = out or simulations.default_study_path(settings)
-    with _resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
+    with interruptions.resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
         done = simulations.compare(settings, folder, progress=bar.update)
     write_study_report(folder)
@@ -172,8 +170,7 @@ def ledger_verify(run_dir: RunDir, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json_text({"is_in_order": not findings, "findings": findings, "sentence": sentence}))
     else:
-        for line in findings or [sentence]:
-            typer.echo(line)
+        typer.echo("\n".join(findings or [sentence]))
     if findings:
         raise WardroundError(f"{run_dir}: {len(findings)} finding{'s' if len(findings) > 1 else ''} in the ledger")
 
@@ -226,27 +223,16 @@ def data_fetch(
         typer.echo(path)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which a job scheduler sends: everything that Ctrl-C does, and the exit code that it waits for."""
-
-    exit_code = 128 + signal.SIGTERM
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)  # who asks twice is not kept waiting
-    raise _Terminated
-
-
 def main() -> None:
     """Run the command line and end the process with the documented exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    interruptions.interrupt_on_sigterm()
     sys.path.insert(0, str(Path.cwd()))  # so that "package.module:factory" finds a user's own modules
     try:
         _run_app()
     except WardroundError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
-        _fail("interrupted", _code_of(stop))
+        _fail("interrupted", interruptions.exit_code_of(stop))
     except OSError as error:
         if error.errno == errno.EPIPE:
             # The reader of our output went away (for example `| head`): nothing is wrong.
@@ -265,30 +251,8 @@ def _run_app() -> None:
         app(standalone_mode=True)
     except SystemExit as error:
         if error.code == 130:  # what typer makes of Ctrl-C
-            raise _first(error) from None
+            raise interruptions.first_interruption(error) from None
         raise
-
-
-def _first(error: BaseException) -> KeyboardInterrupt:
-    """Return the interruption that others were raised about."""
-    while error.__context__ is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
-
-
-def _code_of(stop: KeyboardInterrupt) -> int:
-    return getattr(stop, "exit_code", 1)
-
-
-def _interrupted(stop: KeyboardInterrupt, message: str) -> WardroundError:
-    error = WardroundError(f"interrupted{message}")
-    error.exit_code = _code_of(stop)
-    return error
-
-
-def _settings(config: Path | None, overrides: list[str] | None, engine: str | None) -> Config:
-    extra = [f'simulation.engine="{engine}"'] if engine else []
-    return load_config(config, [*(overrides or []), *extra])
 
 
 @contextmanager
@@ -298,36 +262,13 @@ def _progress(
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
     from wardround.reports import Progress
 
-    with _resumable(folder), Progress(quiet=quiet) as bar:
+    with interruptions.resumable_run(folder), Progress(quiet=quiet) as bar:
 
         def update(row: "RoundRow") -> None:
             bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say
-
-
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if (folder / "ledger.sqlite").is_file():
-            raise _interrupted(
-                stop,
-                f": every committed round is kept; go on with: wardround resume {folder} (a round that was under way "
-                "is charged again)",
-            ) from None
-        raise _interrupted(stop, " before the run began: nothing was trained or charged") from None
-
-
-@contextmanager
-def _resumable_study(study: Path, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        message = f": what is done is kept; go on with: wardround compare {study} --out {folder}"
-        raise _interrupted(stop, message) from None
 
 
 def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:

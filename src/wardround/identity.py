@@ -32,13 +32,12 @@ __all__ = [
     "code_digests",
     "decisive",
     "differing_lines",
+    "is_installed",
     "job_digest",
     "settings_digest",
     "source_of",
 ]
 
-_OWN_KEYS = (("simulation", ""), ("federation", "path"), ("federation", "data-dir"))
-"""Settings that server and sites need not have in common: a section, or one key of it."""
 _MOST_LINES, _LONGEST_LINE = 40, 200
 
 _DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
@@ -81,11 +80,9 @@ def agreed_text(config: Config, *, code: Path | None = None) -> str:
         code: the folder that the model's factory is taken from; None is wherever Python finds it.
     """
     tables = tomllib.loads(config_to_toml(config))
-    for section, key in _OWN_KEYS:
-        if key:
-            tables[section].pop(key, None)
-        else:
-            tables.pop(section, None)
+    tables.pop("simulation", None)
+    for key in ("path", "data-dir"):
+        tables["federation"].pop(key, None)
     lines = [line for section, table in tables.items() for line in _lines(section, table, quoted=False)]
     module, colon, _ = config.model.name.partition(":")
     found = code_digests([module], folder=code) if colon else {}
@@ -174,7 +171,7 @@ def code_digests(module_names: Iterable[str], *, folder: Path | None = None) -> 
         path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
         if spec is None or path is None or not path.is_file():
             continue
-        if folder is None and _is_installed(path) and name.partition(".")[0] not in named:
+        if folder is None and is_installed(path) and name.partition(".")[0] not in named:
             continue
         data = path.read_bytes()
         found[name] = hashlib.sha256(data).hexdigest() if folder is not None else _as_loaded(name, spec, data)
@@ -242,7 +239,8 @@ def _spec_of(name: str) -> ModuleSpec | None:
         return None
 
 
-def _is_installed(path: Path) -> bool:
+def is_installed(path: Path) -> bool:
+    """Return whether a file or a folder is of Python or of an installed package; the path is absolute."""
     places = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     return any(path.is_relative_to(place) for place in places)
 
@@ -257,6 +255,6 @@ def _installed() -> dict[str, str]:
 def _own_code() -> str:
     """Return a digest of this package's files where it runs from a working copy, whose version says little."""
     folder = Path(__file__).parent
-    if _is_installed(folder):
+    if is_installed(folder):
         return ""
     return digest_of(*(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hex()

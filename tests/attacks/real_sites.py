@@ -4,18 +4,19 @@ The sites run the app that SuperNodes run; the server is the product's own, chan
 single nodes are sent on the way (`Attack.message`), or in what it asks of everybody (`Attack.assignment` and the like).
 """
 
-import csv
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flower_grid import FlowerGrid, stage_of
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
+from site_files import write_rows
+from small_runs import replaced
 
 from wardround import wire
 from wardround.clients.app import app
@@ -26,7 +27,6 @@ from wardround.secagg import Roster, new_site_key, write_roster
 from wardround.server.app import serve
 from wardround.server.hospitals import HospitalLink
 from wardround.server.sums import SecureSum
-from wardround.simulations.flower_internals import APP_RAISED, Run, empty_run, give_id, take_identity
 
 NAMES = ("east", "north", "south", "west")
 VICTIM = "north"
@@ -56,10 +56,7 @@ SITE = (
 
 def settings(**sections: Mapping[str, Any]) -> Config:
     """Return the settings with keys replaced; a key that is None is removed."""
-    tables = {name: {**SETTINGS.get(name, {}), **sections.get(name, {})} for name in {*SETTINGS, *sections}}
-    return config_from_dict(
-        {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
-    )
+    return config_from_dict(replaced(SETTINGS, sections))
 
 
 def rows_of(name: str, num_patients: int = 48) -> list[dict[str, str]]:
@@ -78,13 +75,6 @@ def rows_of(name: str, num_patients: int = 48) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @dataclass(frozen=True)
@@ -154,16 +144,11 @@ class Attack:
     node_config: Callable[[str], Mapping[str, Any]] | None = None
 
 
-class SitesGrid(Grid):
-    """A Flower grid as SuperNodes make one: messages are copied, and an app that raises is a reply with an error."""
+class SitesGrid(FlowerGrid):
+    """A grid on which messages are copied, and changed as an attack says."""
 
     def __init__(self, sites: Sites, attack: Attack, client_app: ClientApp = app) -> None:
-        take_identity()
-        self._attack, self._app, self._count = attack, client_app, 0
-        self._run = empty_run()
-        self.replies: list[tuple[str, str, Message]] = []
-        """Every reply with the site's name and the stage or action that was asked for."""
-        self._contexts = {
+        contexts = {
             number: Context(
                 run_id=1,
                 node_id=number,
@@ -175,26 +160,24 @@ class SitesGrid(Grid):
             )
             for number, name in enumerate(NAMES, start=1)
         }
-
-    def get_node_ids(self) -> list[int]:
-        return list(self._contexts)
+        super().__init__(client_app, contexts)
+        self._attack = attack
+        self.replies: list[tuple[str, str, Message]] = []
+        """Every reply with the site's name and the stage or action that was asked for."""
 
     def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
         return [self._answer(message) for message in messages]
 
     def _answer(self, message: Message) -> Message:
-        number = message.metadata.dst_node_id
-        self._count += 1
-        give_id(message, f"message-{self._count}")
+        name = NAMES[message.metadata.dst_node_id - 1]
+        self.number(message)
         message.content = copied(message.content)
-        self._attack.message(NAMES[number - 1], message)
+        self._attack.message(name, message)
         asked = stage_of(message)
-        try:
-            reply = self._app(message, self._contexts[number])
+        reply = self.reply_to(message)
+        if not reply.has_error():
             reply.content = copied(reply.content)
-        except Exception as error:
-            reply = Message(Error(code=APP_RAISED, reason=f"{type(error).__name__}: {error}"), reply_to=message)
-        self.replies.append((NAMES[number - 1], asked, reply))
+        self.replies.append((name, asked, reply))
         return reply
 
     def errors(self, name: str = "") -> list[str]:
@@ -204,28 +187,6 @@ class SitesGrid(Grid):
     def sent(self, asked: str = "mask") -> set[str]:
         """Return the sites that answered a stage or action."""
         return {site for site, stage, reply in self.replies if stage == asked and not reply.has_error()}
-
-    def create_message(self, *given: Any, **named: Any) -> Message:
-        return Message(*given, **named)
-
-    def push_messages(self, messages: Any) -> list[str]:
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids: Any) -> list[Message]:
-        raise NotImplementedError
-
-    def set_run(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        return self._run
-
-
-def stage_of(message: Message) -> str:
-    """Return what a message asks for: a stage of the secure sum, or an action."""
-    record = message.content.get(wire.SECAGG)
-    return str(record["stage"]) if isinstance(record, ConfigRecord) else message.metadata.message_type
 
 
 def copied(content: RecordDict) -> RecordDict:

@@ -242,11 +242,23 @@ def with_table(folder: Path, change: Callable[[list[dict[str, str]]], list[dict[
     return sites
 
 
+@pytest.fixture(scope="module")
+def usual_errors(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return what a site replies whose table has a text for a number."""
+    sites = with_table(tmp_path_factory.mktemp("usual") / "sites", BROKEN["a text for a number"])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return errors_of(sites, monkeypatch)
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_no_error_of_any_action_quotes_the_table(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: str,
+    usual_errors: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    errors = errors_of(with_table(tmp_path / "one", BROKEN[kind]), monkeypatch)
+    errors = errors_of(with_table(tmp_path / "sites", BROKEN[kind]), monkeypatch)
     assert "answered" not in errors
     for error in errors:
         assert SECRET not in error
@@ -255,18 +267,17 @@ def test_no_error_of_any_action_quotes_the_table(
     assert "DataError" in caplog.text
     assert errors[0] == CONSTANT
     # Nor do they say which kind of fault it is, or that it is this one.
-    assert errors == errors_of(with_table(tmp_path / "other", BROKEN["a text for a number"]), monkeypatch)
+    assert errors == usual_errors
     assert "patients.csv" not in "".join(errors)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\xff\xfe", b"patient,died\n", b"\x93NUMPY" + bytes(9)], ids=repr)
 def test_a_file_that_is_no_table_is_refused_in_the_same_words(
-    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes, usual_errors: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sites = with_table(tmp_path / "one", list)
+    sites = with_table(tmp_path / "sites", list)
     (sites.folder / "north" / "patients.csv").write_bytes(content)
-    others = with_table(tmp_path / "other", BROKEN["a text for a number"])
-    assert errors_of(sites, monkeypatch) == errors_of(others, monkeypatch)
+    assert errors_of(sites, monkeypatch) == usual_errors
 
 
 def test_a_model_or_a_library_that_fails_at_a_site_quotes_nothing(

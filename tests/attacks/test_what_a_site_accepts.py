@@ -66,19 +66,16 @@ def test_what_the_refused_noise_would_have_cost() -> None:
     assert headline_epsilon([shares], 1e-3) > 1e4
 
 
-@pytest.mark.parametrize("scaled_norm", [1e-3, 0.01, 1.0])
-def test_another_scale_than_its_own_is_refused(
-    scaled_norm: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome = attack(Sites(tmp_path / "own", DISTRIBUTED), monkeypatch, asking(scaled_norm=scaled_norm))
+def test_another_scale_than_its_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = attack(Sites(tmp_path / "own", DISTRIBUTED), monkeypatch, asking(scaled_norm=0.01))
     assert refused_by_all(outcome), outcome.failure
     without_own_checks(monkeypatch)
-    control = attack(Sites(tmp_path / "trusting", DISTRIBUTED), monkeypatch, asking(scaled_norm=scaled_norm))
+    control = attack(Sites(tmp_path / "trusting", DISTRIBUTED), monkeypatch, asking(scaled_norm=0.01))
     assert control.grid.sent("mask") == set(NAMES)
 
 
 FIELDS: list[tuple[Config, Change]] = [
-    *((DISTRIBUTED, {"scaled_norm": value}) for value in (0.01, 1.0)),
+    *((DISTRIBUTED, {"scaled_norm": value}) for value in (1e-3, 1.0)),
     *((DISTRIBUTED, {"dimension": value}) for value in (1, 10**9)),
     *((DISTRIBUTED, {"num_shares": value}) for value in (1, 10**6)),
     (DISTRIBUTED, {"contribution": 1e-9}),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flower_grid import stage_of
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
@@ -50,7 +51,7 @@ class TamperingGrid(InlineGrid):
                 message.content = RecordDict(dict(message.content.items()))
                 self.tamper(message, message.metadata.dst_node_id - 1)
         replies = super().send_and_receive(wave, timeout=timeout)
-        stages = {message.metadata.message_id: _stage(message) for message in wave}
+        stages = {message.metadata.message_id: stage_of(message) for message in wave}
         for reply in replies:
             if reply.metadata.src_node_id - 1 == BAD and not reply.has_error():
                 self.spoil(stages[reply.metadata.reply_to_message_id], reply)
@@ -61,11 +62,6 @@ class TamperingGrid(InlineGrid):
 
 def as_it_is(*given: Any) -> None:
     """Change nothing."""
-
-
-def _stage(message: Message) -> str:
-    record = message.content.get(wire.SECAGG)
-    return str(record["stage"]) if record is not None else "plain"  # type: ignore[index, call-overload]
 
 
 @dataclass(frozen=True)

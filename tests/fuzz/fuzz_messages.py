@@ -13,7 +13,7 @@ from fuzz_mutations import mutated_bytes, mutated_record
 from fuzz_run import Reader, Ways
 from numpy.lib import format as npy_format
 from round_driver import Round
-from small_runs import small_config
+from small_runs import ASSIGNMENT, small_config
 
 from wardround import wire
 from wardround.clients.assignments import Part, check_assignment
@@ -21,7 +21,6 @@ from wardround.config import Config
 from wardround.errors import ProtocolError
 from wardround.exact_sums import accumulate
 from wardround.rounds import (
-    Assignment,
     Evaluation,
     Execution,
     HospitalProfile,
@@ -48,16 +47,6 @@ from wardround.simulations.flower_internals import take_identity
 __all__ = ["MESSAGE_READERS"]
 
 MEBI = 2**20
-ASSIGNMENT = Assignment(
-    hospital_id="hospital-01",
-    round_number=3,
-    sample_rate=0.1,
-    expected_batch_size=15.2,
-    num_steps=2,
-    noise_multiplier=1.5,
-    max_grad_norm=1.0,
-    weight=0.25,
-)
 PROFILE = HospitalProfile(
     hospital_id="hospital-01", num_train=152, task="classification", input_shape=(30,), num_outputs=2
 )

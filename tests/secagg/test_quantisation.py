@@ -14,8 +14,8 @@ from wardround.secagg.quantisation import Quantiser, flattened, saturated, split
 DOUBLE_PRECISION = 1 + Fraction(1, 100_000)  # the part that the module's text allows for
 
 
-def quantiser_of(num_members=2, max_update=1.0, max_weight=1.0):
-    return Quantiser(num_members=num_members, max_update=max_update, max_weight=max_weight)
+def quantiser_of(num_members=2, max_update=1.0, max_weight=1.0, is_folded=False):
+    return Quantiser(num_members=num_members, max_update=max_update, max_weight=max_weight, is_folded=is_folded)
 
 
 @st.composite
@@ -199,3 +199,44 @@ def test_a_mean_beyond_the_bound_is_refused_and_one_within_rounding_is_the_bound
         quantiser.mean(total, 1)
     with pytest.raises(CohortError, match="sum to 0"):
         quantiser.mean(total * np.uint32(0), 4)
+
+
+AROUND_THE_CIRCLE = st.sampled_from([0, 2**30 - 1, 2**30, 2**31 - 1, 2**31, 3 * 2**30, 2**32 - 1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([1, 2, 7, 1000, 65_536]),
+    st.sampled_from([1e-30, 1.0, 5000.0, 1e30]),
+    st.floats(0.01, 1.0),
+    st.lists(AROUND_THE_CIRCLE | st.integers(0, 2**32 - 1), min_size=3, max_size=3),
+    st.lists(st.integers(-3, 3), min_size=3, max_size=3),
+)
+def test_whatever_a_member_adds_takes_no_two_sums_apart_that_get_their_noise_afterwards(
+    num_members, largest, share, places, apart
+):
+    """Nor is any refused: where the circle was cut open, and at the bound, one step more was another outcome."""
+    quantiser = quantiser_of(num_members, largest, 3.0, is_folded=True)
+    weight = 3.0 * num_members * share
+    step = largest * 3.0 / quantiser.levels
+    sums, means = [], []
+    for move in (0, 1):
+        total = np.array([*(p + move * a for p, a in zip(places, apart, strict=True)), 0]) % 2**32
+        sums.append(quantiser.sums(total.astype(np.uint32))[0])
+        means.append(quantiser.mean_of(sums[-1].copy(), weight, num_members))
+        assert np.abs(means[-1]).max() <= largest
+    # Double precision keeps a sum of 2^31 steps to a millionth of one.
+    most = (np.abs(apart) + 1e-5) * step
+    assert (np.abs(sums[1] - sums[0]) <= most).all()
+    assert (np.abs(means[1] - means[0]) * weight <= most).all()
+
+
+@pytest.mark.parametrize("num_members", [1, 3, 1000, 65_536])
+def test_a_folded_sum_of_honest_members_is_what_it_is_unfolded(num_members):
+    quantiser = quantiser_of(num_members, 8.0, 3.0, is_folded=True)
+    residues = quantiser.residues(np.array([8.0, -8.0, 0.5]), 3.0)
+    with np.errstate(over="ignore"):
+        sums, weight = quantiser.sums(residues * np.uint32(num_members))
+    np.testing.assert_allclose(sums, np.array([8.0, -8.0, 0.5]) * num_members * 3.0, rtol=1e-3)
+    assert weight == pytest.approx(num_members * 3.0)
+    np.testing.assert_allclose(quantiser.mean_of(sums, weight, num_members), [8.0, -8.0, 0.5], rtol=1e-3)

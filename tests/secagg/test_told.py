@@ -3,6 +3,7 @@
 import math
 import struct
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from small_runs import ASSIGNMENT
 
 from wardround import wire
 from wardround.errors import ProtocolError
-from wardround.rounds import Assignment
 from wardround.secagg import sent_digest
 from wardround.simulations.flower_internals import take_identity
 
@@ -147,21 +148,8 @@ def test_what_has_no_digest_is_refused(told):
         sent_digest(told)
 
 
-ASSIGNMENT = Assignment(
-    hospital_id="north",
-    round_number=3,
-    sample_rate=0.1,
-    expected_batch_size=15.2,
-    num_steps=2,
-    noise_multiplier=1.5,
-    max_grad_norm=1.0,
-    weight=0.25,
-    placement="central",
-)
-
-
 def assigned(message_type="train", **changes):
-    values = wire.record_values(ASSIGNMENT) | changes
+    values = wire.record_values(replace(ASSIGNMENT, placement="central")) | changes
     content = {"arrays": wire.array_record({"weight": WEIGHT}), wire.ASSIGNMENT: ConfigRecord(values)}
     return Message(RecordDict(content), dst_node_id=1, message_type=message_type)
 

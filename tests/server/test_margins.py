@@ -65,7 +65,10 @@ def in_sum(
         is_record = cohort[0].unit == "record"
         weights = {a.hospital_id: 1.0 if is_record else float(SIZES[index]) for index, a in enumerate(cohort)}
         quantiser = Quantiser(
-            num_members=num_members, max_update=update_bound(plan, cohort), max_weight=max(weights.values())
+            num_members=num_members,
+            max_update=update_bound(plan, cohort),
+            max_weight=max(weights.values()),
+            is_folded=True,
         )
         residues = np.zeros(len(next(iter(values.values()))) + 1, np.uint32)
         for a in answered:
@@ -105,7 +108,7 @@ def check(
 @pytest.mark.parametrize("early", [False, True])
 def test_a_zeroed_out_hospital_in_a_secure_sum_whoever_drops_out_and_when(gone: tuple[int, ...], early: bool) -> None:
     """Each coordinate just above half a step: with the largest gone, 20 % that its step would not account for."""
-    levels = (2**31 - 1) // 3
+    levels = (2**30 - 1) // 3
     weight = SIZES[0] if gone == (1, 2) else SIZES[1] if gone else SIZES[2]
     per_unit = weight / SIZES[2] * levels / (1 + 2.0**-16)
     dimension = min(400_000, math.floor((per_unit / 2.500001) ** 2))
@@ -124,7 +127,7 @@ def test_a_zeroed_out_hospital_in_a_secure_sum_whoever_drops_out_and_when(gone: 
 def test_a_replaced_record_in_a_secure_sum(num_members: int) -> None:
     dimension = 250_000
     plan, cohort = planned(settings("record", "central", "secagg+"), dimension)
-    step = update_bound(plan, cohort) / ((2**31 - 1) // num_members)
+    step = update_bound(plan, cohort) / ((2**30 - 1) // num_members)
     before = np.full(dimension, 0.499999 * step)
     after = before + 1 / math.sqrt(dimension)
     assert check(plan, cohort, cohort[:num_members], before, after, num_members) > 1.01
@@ -175,6 +178,14 @@ def test_a_clip_below_the_grid_is_refused_with_the_least_one(unit: str, protocol
         planned(settings(unit, "central", protocol, least * 0.999), 1_000_000)
     planned(settings(unit, "central", protocol, least * 1.001), 1_000_000)
     planned(settings(unit, "local", protocol, 1e-9), 1_000_000)
+
+
+def test_a_clip_at_which_the_records_decided_whether_their_sum_fits_is_refused_before_any_is_read() -> None:
+    """A sum of gradients of 2^22 can't be kept, and a round that failed for it would tell of a sum without noise."""
+    planned(settings("record", "central", "plain", clip=4.19), 10)  # the largest hospital has a million records
+    planned(settings("hospital", "central", "plain", clip=1e6), 10)
+    with pytest.raises(ConfigError, match=r"max-grad-norm = 4\.2 must be < 4\.19 for a hospital of 1000000 records"):
+        planned(settings("record", "central", "plain", clip=4.2), 10)
 
 
 def test_it_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:

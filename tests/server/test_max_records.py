@@ -90,7 +90,7 @@ def test_the_noise_covers_the_coarser_steps_of_the_agreed_bounds(unit: str) -> N
             node_of={name: number for number, name in enumerate(plan.names)},
             silent=frozenset(),
         )
-        quantiser = Quantiser(num_members=3, max_update=secure.max_update, max_weight=secure.max_weight)
+        quantiser = Quantiser(num_members=3, max_update=secure.max_update, max_weight=secure.max_weight, is_folded=True)
         # In the units of the sum: weights are shares of the cohort, and a gradient's is 1.
         share = 1.0 if unit == "record" else 1 / sum(SIZES)
         step = quantiser.max_update * quantiser.max_weight / quantiser.levels * share

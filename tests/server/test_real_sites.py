@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
-from site_runs import NAMES, fingerprints_in, run_between_sites, site_config
+from site_runs import NAMES, config_between_sites, fingerprints_in, run_between_sites
 from small_runs import charges_of, rows_of
 from typer.testing import CliRunner
 
@@ -55,7 +55,8 @@ def test_tables_and_summary_hold_no_score_and_no_count_of_tests(finished: Any) -
 
 def test_a_regressions_score_is_not_measured_either(tmp_path: Path) -> None:
     summary = run_between_sites(
-        tmp_path / "run", site_config(federation={"dataset": "synthetic-regression"}, privacy={"target-delta": 1e-6})
+        tmp_path / "run",
+        config_between_sites(federation={"dataset": "synthetic-regression"}, privacy={"target-delta": 1e-6}),
     )
     assert (summary["r2"], summary["majority_r2"], summary["loss"]) == (None, None, None)
     assert "accuracy" not in summary and verify_run(tmp_path / "run")[0] == []
@@ -107,7 +108,7 @@ def test_progress_hears_that_nothing_is_measured(tmp_path: Path) -> None:
 
 
 def _interrupted(path: Path, num_rounds: int, **sections: dict[str, Any]) -> Any:
-    config = site_config(training={"num-rounds": 3}, **sections)
+    config = config_between_sites(training={"num-rounds": 3}, **sections)
     with pytest.raises(KeyboardInterrupt):
         run_between_sites(path, config, num_rounds=num_rounds)
     return config
@@ -186,7 +187,7 @@ def test_a_simulation_does_not_take_up_a_run_between_sites(tmp_path: Path) -> No
 def test_other_settings_are_another_run(tmp_path: Path) -> None:
     _interrupted(tmp_path / "run", 1)
     with pytest.raises(ConfigError, match="was changed since the run began"):
-        run_between_sites(tmp_path / "run", site_config(training={"num-rounds": 3, "learning-rate": 0.25}))
+        run_between_sites(tmp_path / "run", config_between_sites(training={"num-rounds": 3, "learning-rate": 0.25}))
 
 
 def test_a_server_without_a_roster_refuses_what_real_sites_send(

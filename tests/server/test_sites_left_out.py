@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_replies import BAD, BAD_LATER, HARMLESS, Spoil, addressed, arrays, content, failed, stage_of
-from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from bad_replies import BAD, BAD_LATER, HARMLESS, Spoil, addressed, arrays, content, failed
+from flower_grid import FlowerGrid, stage_of
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
-from site_runs import NAMES, run_between_sites, site_config
+from safetensors.numpy import load_file
+from site_runs import NAMES, config_between_sites, run_between_sites
 from small_runs import charges_of, rows_of
 
 from wardround import wire
@@ -19,7 +20,7 @@ from wardround.datasets import load_federation
 from wardround.errors import CohortError, WardroundError
 from wardround.server.introductions import connect
 from wardround.server.verify import verify_run
-from wardround.simulations.flower_internals import APP_RAISED, Run, copy_of, empty_run, give_id, take_identity
+from wardround.simulations.flower_internals import copy_of
 from wardround.simulations.nodes import Node
 
 OTHERS = [name for name in NAMES if name != NAMES[2]]
@@ -27,63 +28,47 @@ CELLS = {
     "record local": {"unit": "record", "placement": "local"},
     "hospital distributed": {"unit": "hospital", "placement": "distributed"},
     "record central": {"unit": "record", "placement": "central"},
+    "hospital central": {"unit": "hospital", "placement": "central", "noise-multiplier": 0.1},
 }
 
 
-class SiteGrid(Grid):
-    """A Flower grid that sums nothing, on which the third node's replies of one stage are others."""
+class SiteGrid(FlowerGrid):
+    """A Flower grid on which the third node's replies of one stage are others."""
 
     def __init__(self, make_app: Callable[[], ClientApp], nodes: list[Node], stage: str, spoil: Spoil) -> None:
-        take_identity()
-        self._app, self._stage, self._spoil = make_app(), stage, spoil
-        self._contexts = {
-            node.node_id: Context(1, node.node_id, dict(node.node_config), RecordDict(), {}) for node in nodes
-        }
-        self._run, self._count = empty_run(), 0
+        contexts = {node.node_id: Context(1, node.node_id, dict(node.node_config), RecordDict(), {}) for node in nodes}
+        super().__init__(make_app(), contexts)
+        self._stage, self._spoil = stage, spoil
         self.timeouts: set[float | None] = set()
         self.asked: list[tuple[str, float]] = []
-
-    def get_node_ids(self) -> list[int]:
-        return list(self._contexts)
 
     def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
         self.timeouts.add(timeout)
         return [reply for message in messages for reply in self._answers(message)]
 
     def _answers(self, message: Message) -> list[Message]:
-        self._count += 1
-        give_id(message, f"message-{self._count}")
+        self.number(message)
         stage, node_id = stage_of(message), message.metadata.dst_node_id
         self.asked.append((stage, message.metadata.ttl))
         came = copy_of(message, RecordDict(dict(message.content.items())))
-        try:
-            reply = self._app(came, self._contexts[node_id])
-        except Exception as error:
-            reply = Message(Error(code=APP_RAISED, reason=f"{type(error).__name__}: {error}"), reply_to=message)
+        reply = self.reply_to(came)
         is_bad = node_id == 3 and stage == self._stage and not reply.has_error()
         return list(self._spoil(reply)) if is_bad else [reply]
 
-    def create_message(self, *given: Any, **named: Any) -> Message:
-        return Message(*given, **named)
 
-    def push_messages(self, messages: Any) -> list[str]:
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids: Any) -> list[Message]:
-        raise NotImplementedError
-
-    def set_run(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        return self._run
-
-
-def spoiled(path: Path, stage: str, spoil: Spoil, cell: str = "record local", **options: Any) -> dict[str, Any]:
+def spoiled(
+    path: Path,
+    stage: str,
+    spoil: Spoil,
+    cell: str = "record local",
+    federation: dict[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Return the summary of a run whose third site is bad at a stage."""
     steps = None if cell == "record central" else 2
-    config = site_config(training={"num-rounds": 1, "local-steps": steps}, privacy=CELLS[cell])
+    config = config_between_sites(
+        federation=federation or {}, training={"num-rounds": 1, "local-steps": steps}, privacy=CELLS[cell]
+    )
     return run_between_sites(
         path, config, make_grid=lambda make_app, nodes: SiteGrid(make_app, nodes, stage, spoil), **options
     )
@@ -224,6 +209,27 @@ def test_a_sum_that_no_honest_sites_have_leaves_the_model_as_it_is(
     assert verify_run(tmp_path / "run")[0] == []
 
 
+def moved_to(folder: Path, cell: str, steps: int) -> np.ndarray:
+    """Return the model of a round in which the third site adds so many steps to every number, and none is refused."""
+
+    def change(masked: dict[str, Any]) -> dict[str, Any]:
+        weight = {wire.SUM_OF_WEIGHTS: masked.pop(wire.SUM_OF_WEIGHTS)}
+        return {name: np.asarray(array + np.uint32(steps), np.uint32) for name, array in masked.items()} | weight
+
+    summary = spoiled(folder, "mask", arrays(change), cell, federation={"max-records": 500})
+    assert (summary["status"], summary["left_out"]) == ("done", [])
+    assert verify_run(folder)[0] == []
+    return np.concatenate([part.ravel() for part in load_file(folder / "model.safetensors").values()])
+
+
+@pytest.mark.parametrize("cell", ["record central", "hospital central"])
+def test_no_sum_is_refused_or_torn_apart_before_its_noise_is_in_it(cell: str, tmp_path: Path) -> None:
+    """By what it adds, a site would learn on which side of a number the sum of the others is, whatever the noise."""
+    honest, quarter, half = (moved_to(tmp_path / str(steps), cell, steps) for steps in (0, 2**30 - 2**20, 2**31))
+    # Half way around the circle is where a sum turned from the largest number to the least.
+    assert np.abs(half - honest).max() < 0.5 * np.abs(quarter - honest).max()
+
+
 def test_replies_are_waited_for_as_long_as_is_said_and_messages_live_no_longer(tmp_path: Path) -> None:
     grids: list[SiteGrid] = []
 
@@ -239,7 +245,7 @@ def test_replies_are_waited_for_as_long_as_is_said_and_messages_live_no_longer(t
 
 def test_simulated_hospitals_are_never_left_out() -> None:
     """What a site is left out for ends a simulation, which somebody should look at."""
-    config = site_config()
+    config = config_between_sites()
     nodes = [Node(node_id=index + 1, node_config={"partition-id": index}) for index in range(4)]
     app = make_client_app(config, load_federation(config.federation))
     for how, error in (("an error", "node 3 can't say who it is"), ("a size that is text", "num-train is a str")):

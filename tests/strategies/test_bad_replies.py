@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_replies import BAD, BAD_LATER, HARMLESS, Spoil, arrays, stage_of
+from bad_replies import BAD, BAD_LATER, HARMLESS, Spoil, arrays
+from flower_grid import stage_of
 from flwr.app import Message
 from test_secagg_plus import BOUNDS, NAMES, Watched, check_mean, grid_of, make_app, one_round, secagg
 

@@ -1,4 +1,7 @@
-"""What a hospital tells of itself before the first round; neither torch nor Flower is needed to say it."""
+"""What a hospital tells of itself before the first round; neither torch nor Flower is needed to say it.
+
+What is left out on purpose: sending it (see `wire`).
+"""
 
 import numpy as np
 

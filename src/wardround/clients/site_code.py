@@ -7,7 +7,6 @@ at the site; and imports by a computed name, and within functions that are calle
 
 import importlib
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from types import ModuleType
 
 from wardround.config import Config
 from wardround.errors import ConfigError
-from wardround.identity import code_digests
+from wardround.identity import code_digests, is_installed
 
 __all__ = ["site_code"]
 
@@ -40,7 +39,7 @@ def site_code(config: Config, folder: Path | None) -> Iterator[None]:
     others = {name: loaded for name, loaded in sys.modules.items() if not _has_a_version(name, loaded)}
     for name in others:
         del sys.modules[name]
-    sys.path[:] = [str(folder), *(entry for entry in before if _is_installed(entry))]
+    sys.path[:] = [str(folder), *(entry for entry in before if is_installed(Path(entry).absolute()))]
     importlib.invalidate_caches()
     try:
         yield
@@ -57,15 +56,10 @@ def site_code(config: Config, folder: Path | None) -> Iterator[None]:
 def _has_a_version(name: str, loaded: ModuleType) -> bool:
     """Return whether a module is Python's, of an installed package or of this one, or is no file at all."""
     origin = _origin(loaded)
-    return name.partition(".")[0] in ("__main__", "wardround") or not origin or _is_installed(origin)
+    return name.partition(".")[0] in ("__main__", "wardround") or not origin or is_installed(Path(origin))
 
 
 def _origin(loaded: ModuleType) -> str:
     spec = getattr(loaded, "__spec__", None)
     origin = getattr(spec, "origin", None)
     return str(Path(origin).absolute()) if origin and getattr(spec, "has_location", False) else ""
-
-
-def _is_installed(path: str) -> bool:
-    places = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return any(Path(path).absolute().is_relative_to(place) for place in places)

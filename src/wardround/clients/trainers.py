@@ -1,6 +1,7 @@
 """What trains a hospital, made of the settings and the data: the model, checked, and the records as tensors.
 
-Simulated hospitals and real sites build theirs here alike, except for where their random numbers come from.
+Simulated hospitals and real sites build theirs here alike, except for where their random numbers come from. What is
+left out on purpose: training itself (see `training`).
 """
 
 import torch

@@ -9,7 +9,16 @@ n W / (2 Q), so that the weighted mean, which is S / w for the two sums as `sums
 
 of the exact one, before it is rounded to the parameter's own type; double precision adds less than 1e-5 of that. With
 all weights W it is n R / (2^31 - n), which is 5e-9 R for ten hospitals; with all of them W / 100 it is 100 times that.
-What is left out on purpose: residues of integer noise, which are sums of whole numbers already (`privacy.integers`).
+
+*Sums that get their noise afterwards* (payload "values"). One member may add anything, so that the sum of the others
+lies at any place of the circle of 2^32 numbers that it chose. Noise that comes later would not hide where the circle is
+cut open, at 2^31, nor a refusal of what lies beyond a bound. So there no number is refused, and the circle is folded
+instead: Q is floor((2^30 - 1) / n), and what lies beyond 2^30 is read as far below it as it is above, back to 0 at
+2^31. Reading is then continuous around the whole circle and takes no two sums further apart than they are, nor does
+holding them to a bound: whatever a member adds, neighbours stay as close as the noise was made for.
+
+What is left out on purpose: residues of integer noise, which are sums of whole numbers already (`privacy.integers`),
+and which wrap around with the noise in them.
 """
 
 import math
@@ -36,16 +45,18 @@ class Quantiser:
         num_members: hospitals that one sum may have at most (1 to 65,536).
         max_update: largest magnitude of a number, R (> 0).
         max_weight: largest weight, W (> 0).
+        is_folded: whether the sum gets its noise afterwards.
     """
 
     num_members: int
     max_update: float
     max_weight: float
+    is_folded: bool = False
 
     @property
     def levels(self) -> int:
         """Q, the largest magnitude of one hospital's whole numbers."""
-        return (2**31 - 1) // self.num_members
+        return ((2**30 if self.is_folded else 2**31) - 1) // self.num_members
 
     def residues(self, values: NDArray[Any], weight: float, before: NDArray[Any] | None = None) -> NDArray[np.uint32]:
         """Return the weighted values and, last, the weight as residues, shape (dimension + 1,).
@@ -97,7 +108,11 @@ class Quantiser:
             total: sum of residues modulo 2^32, shape (dimension + 1,).
         """
         signed = total.view(np.int32)
-        values = signed[:-1].astype(np.float64) * (self.max_update * self.max_weight / self.levels)
+        values = signed[:-1].astype(np.float64)
+        if self.is_folded:
+            far = np.abs(values) > 2.0**30
+            values[far] = np.copysign(2.0**31, values[far]) - values[far]
+        values *= self.max_update * self.max_weight / self.levels
         return values, float(signed[-1]) * self.max_weight / self.levels
 
     def mean(self, total: NDArray[np.uint32], num_summed: int) -> tuple[NDArray[np.float64], float]:
@@ -134,7 +149,8 @@ class Quantiser:
             num_summed: hospitals in the sum (1 to num_members).
 
         Raises:
-            UpdateError: the mean is larger than the rounding of so many hospitals' numbers can make it.
+            UpdateError: the mean is larger than the rounding of so many hospitals' numbers can make it; never where it
+                is folded.
         """
         # In place: a pass over a new array of this size takes twice as long.
         values /= weight
@@ -142,7 +158,7 @@ class Quantiser:
         if not largest <= self.max_update:
             # The bound of the mean's error, which is far below 0.01 where weights are near max_weight.
             slack = min(0.01, 2 * num_summed * self.max_weight / (self.levels * weight))
-            if not largest <= self.max_update * (1 + slack):
+            if not self.is_folded and not largest <= self.max_update * (1 + slack):
                 raise UpdateError(
                     f"a coordinate of the mean is {largest:g} in magnitude, and must be <= max-update = "
                     f"{self.max_update:g}: one of {num_summed} hospitals sent something else than its vector, and "
@@ -159,7 +175,12 @@ def quantiser_for(terms: Terms, num_members: int) -> Quantiser:
         terms: of the round, whose payload is not residues.
         num_members: of the round.
     """
-    return Quantiser(num_members=num_members, max_update=terms.max_update, max_weight=terms.max_weight)
+    return Quantiser(
+        num_members=num_members,
+        max_update=terms.max_update,
+        max_weight=terms.max_weight,
+        is_folded=terms.payload == "values",
+    )
 
 
 def saturated(

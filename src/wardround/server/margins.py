@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from wardround.cohorts import cohort_size
 from wardround.errors import ConfigError
-from wardround.exact_sums import FRACTION_BITS
+from wardround.exact_sums import FRACTION_BITS, LARGEST_VALUE
 from wardround.limits import LARGEST_CLIP
 from wardround.privacy import contributions
 from wardround.rounds import Assignment
@@ -20,21 +20,27 @@ from wardround.server.plans import FederationPlan
 __all__ = ["check_clip", "rounding_distance", "update_bound"]
 
 _GRID = 2.0**-FRACTION_BITS
-_QUANTISER_SLACK = 1 + 2.0**-20
-"""Products of up to 2^31 in double precision are off by 2^-22 before they are rounded to a whole number."""
+_QUANTISER_SLACK = 1 + 2.0**-17
+"""Products of up to 2^30 in double precision are off by 2^-23 steps before they are rounded to a whole number; and both
+neighbours' sums, which a member can move to 2^30 steps, pass eight roundings of 2^-53 of that: 2^-19 steps in all."""
 _FLOAT64_SLACK = 2.0**-49
 """Both neighbours' sums pass at most eight roundings of 2^-53 of themselves on their way from whole numbers."""
 _MOST_ROUNDING = 0.01
+_FLOAT32_SLACK = 1 + 2.0**-16
+"""What is held to a bound is held to so much more of it (see `contributions.update_bound`)."""
 
 
 def check_clip(plan: FederationPlan) -> None:
-    """Refuse a clip so small that the grid of the exact sum would drown what is within it.
+    """Refuse a clip so small that the grid of the exact sum would drown what is within it, or too large for it.
 
     With d coordinates and n hospitals of average weight 1 / n, the grid takes neighbours up to sqrt(d) 2^-40 n clips of
     size 1 apart (see `rounding_distance`); the noise covers it, whatever it is, and this holds it to a hundredth.
 
+    A sum of gradients beyond 2^22 would be refused before it has any noise, by which records decided on an outcome that
+    everybody sees: so no hospital's can be.
+
     Raises:
-        ConfigError: naming the clip, the least that is allowed, and what to set.
+        ConfigError: naming the clip, what is allowed, and what to set.
     """
     cell, privacy = plan.mechanism, plan.config.privacy
     if cell is None or cell.placement != "central":
@@ -46,6 +52,13 @@ def check_clip(plan: FederationPlan) -> None:
             f"max-grad-norm = {privacy.max_grad_norm:g} must be >= {least:.3g} and <= {LARGEST_CLIP:g} for "
             f"{plan.num_parameters} parameters and {num_members} hospitals in a round ([privacy] max-grad-norm), as "
             f"sums are kept in steps of 2^-{FRACTION_BITS}: raise it"
+        )
+    most_records = plan.most_records(plan.names)
+    most = LARGEST_VALUE / most_records / _FLOAT32_SLACK
+    if cell.unit == "record" and not privacy.max_grad_norm < most:
+        raise ConfigError(
+            f"max-grad-norm = {privacy.max_grad_norm:g} must be < {most:.3g} for a hospital of {most_records} records "
+            f"([privacy] max-grad-norm), as sums are kept below {LARGEST_VALUE:.0f}: lower it"
         )
 
 
@@ -87,7 +100,7 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     if plan.config.aggregation.protocol == "secagg+":
         most_records = plan.most_records(assignment.hospital_id for assignment in assignments)
         largest = 1.0 if is_record else most_records / sum(_records(plan, assignments))
-        levels = Quantiser(num_members=len(assignments), max_update=1.0, max_weight=1.0).levels
+        levels = Quantiser(num_members=len(assignments), max_update=1.0, max_weight=1.0, is_folded=True).levels
         sides = 1.0 if is_record else 0.5
         step += sides * update_bound(plan, assignments) * largest / levels * _QUANTISER_SLACK
     longest = sensitivity * (sum(_records(plan, assignments)) if is_record else 1.0)

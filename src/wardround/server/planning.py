@@ -1,7 +1,8 @@
 """Who trains in which round, with which rate, how many steps and how much noise: all settled before any training.
 
 A plan is a pure function of the settings and the hospitals' profiles. Cohorts are drawn by name from a seeded stream,
-so they are known in advance and the noise for a target epsilon can be sized for the rounds a hospital really joins.
+so they are known in advance and the noise for a target epsilon can be sized for the rounds a hospital really joins
+(see `target_noise`). What is left out on purpose: re-planning at a budget (see `budget`).
 """
 
 import math
