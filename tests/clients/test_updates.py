@@ -140,3 +140,16 @@ def test_a_share_scaled_down_stays_within_the_bound_and_keeps_its_direction():
     integers = from_residues(flat(sent(update, task)[0]).astype(np.int64))
     wanted = flat(update) / np.linalg.norm(flat(update)) * 2000.0 * 0.25
     assert np.abs(integers - wanted).max() < 1.001
+
+
+def test_noise_is_added_before_anything_is_rounded_to_the_steps_of_large_parameters():
+    """An update of 0.51 steps in every coordinate would be rounded to one step, and twice the clip be released."""
+    step = 2.0**-6
+    before = {"w": np.full(16_000, 2.0**52 * step)}
+    after = {"w": before["w"] + step * np.where(np.arange(16_000) % 2, 1.0, -1.0)}
+    task = assignment("local", max_grad_norm=1.0, sensitivity=1.0)
+    arrays, _ = release_update(before, after, task, noise=np.random.default_rng(3), rounding=np.random.default_rng(4))
+    noise = 1.5 * np.random.default_rng(3).standard_normal(16_000)
+    clipped = (after["w"] - before["w"]) / np.linalg.norm(after["w"] - before["w"])
+    # Rounded once, what is sent is half a step at most from the sum; rounded twice it is up to a whole one.
+    assert np.abs(arrays["w"] - before["w"] - (clipped + noise)).max() <= step / 2 * 1.001

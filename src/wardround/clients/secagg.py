@@ -18,6 +18,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from wardround import wire
+from wardround.clients.site_log import log_failure, seen
 from wardround.errors import ConfigError, ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import check_alike
 from wardround.secagg import Site, Terms, hospital, read_site, sent_digest, stated_digest
@@ -226,11 +227,11 @@ def _trained(site: Site, message: Message, context: Context, call_next: ClientAp
     except Exception:
         if not site.is_real:
             raise
-        _log.exception("training failed at %s", site.name)
+        log_failure(_log, f"training failed at {site.name}")
     else:
         if not reply.has_error():
             return reply
-        _log.error("training failed at %s: %s", site.name, reply.error.reason)
+        _log.error("training failed at %s: %s", site.name, seen(str(reply.error.reason)))
     raise UpdateError(f"training failed at {site.name}: its log says why")
 
 

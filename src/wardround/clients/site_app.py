@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from wardround import wire
 from wardround.clients.assignments import Part, check_sum
@@ -21,9 +23,11 @@ from wardround.clients.released import Released, note_release, read_releases
 from wardround.clients.secagg import SecAggMod, terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
+from wardround.clients.site_log import log_failure, seen
 from wardround.clients.site_rounds import check_history, check_round, check_spending, phase_in
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import LocalTrainer
+from wardround.config import Config
 from wardround.datasets import Federation, load_site_table
 from wardround.errors import ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import check_alike
@@ -56,12 +60,13 @@ def answer_as_site(message: Message, context: Context) -> Message:
         reply = make_site_app(file)(message, context)
         if not reply.has_error():
             return reply
-        _log.error("%s could not do what it was asked: %s", name, reply.error.reason)
+        _log.error("%s could not do what it was asked: %s", name, seen(str(reply.error.reason)))
     except Refusal as refusal:
-        _log.warning("%s refuses: %s", name, refusal)
-        raise Refusal(str(refusal)) from None
+        text = seen(str(refusal))  # it quotes the server
+        _log.warning("%s refuses: %s", name, text)
+        raise Refusal(text) from None
     except (Exception, SystemExit):  # whatever the table, a user's model or a library may raise, with a record in it
-        _log.exception("%s could not do what it was asked", name)
+        log_failure(_log, f"{name} could not do what it was asked")
     raise ProtocolError(f"{name} could not do this: its log says why")
 
 
@@ -104,7 +109,7 @@ def make_site_app(file: SiteFile) -> ClientApp:
         check_round(the_part(), terms, assignment)
         spent = _spent_in_run(terms, file, table().hospitals[0].fingerprint, read_releases(file.releases))
         if message is not None and assignment is not None:
-            _check_told(message, the_trainer(), proximal_mu)
+            _check_told(message, config, the_trainer().model)
             check_spending(the_part(), assignment, spent)
 
     def weight_of(message: Message, reply: Message) -> float:
@@ -155,17 +160,20 @@ def _check_settings(message: Message, file: SiteFile) -> None:
     )
 
 
-def _check_told(message: Message, trainer: LocalTrainer, proximal_mu: float) -> None:
-    """Refuse a model of other names or shapes than the site's own, and another pull towards it."""
-    travels_along = {COUNT_NAME, wire.SUM_OF_WEIGHTS}
-    arrays = {name: array for name, array in wire.arrays_in(message).items() if name not in travels_along}
+def _check_told(message: Message, config: Config, model: nn.Module) -> None:
+    """Refuse a model of other names, shapes or types than the site's own, and another pull towards it."""
+    wanted = parameters_of(model) | ({COUNT_NAME: np.zeros(())} if config.privacy.adaptive_clipping else {})
+    arrays = {name: array for name, array in wire.arrays_in(message).items() if name != wire.SUM_OF_WEIGHTS}
     try:
-        check_alike(arrays, parameters_of(trainer.model))
+        check_alike(arrays, wanted)
+        for name, array in arrays.items():
+            if array.dtype != (own := wanted[name].dtype):
+                raise UpdateError(f"parameter {name} has numbers of type {array.dtype}, and its own {own}")
     except UpdateError as error:
         raise Refusal(f"the model is not the one that this site's settings name: {error}") from None
-    asked = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0)
-    if asked != proximal_mu:
-        raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {proximal_mu}")
+    asked, own_mu = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0), config.aggregation.proximal_mu or 0.0
+    if asked != own_mu:
+        raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {own_mu}")
 
 
 def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[Phase]:

@@ -57,8 +57,9 @@ def release_update(
         arrays, drawn = noisy_residues(round_within(steps, bound, rounding)[0], clipped, assignment, noise)
         return arrays, counts | drawn
     stddev = assignment.noise_multiplier * sensitivity
+    # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
     noisy = {
-        name: (before[name] + clipped[name] + stddev * noise.standard_normal(clipped[name].shape)).astype(
+        name: (before[name] + (clipped[name] + stddev * noise.standard_normal(clipped[name].shape))).astype(
             np.asarray(before[name]).dtype
         )
         for name in clipped
