@@ -77,5 +77,11 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    for site in make_sites(Path(sys.argv[1])).values():
+    try:
+        sites = make_sites(Path(sys.argv[1]))
+    except FileExistsError as error:
+        sys.exit(f"{error.filename} is there already: remove it, with the sites' keys and all, or name another folder")
+    except OSError as error:
+        sys.exit(f"can't make {error.filename} ({error.strerror}): name a new folder")
+    for site in sites.values():
         print(site)

@@ -297,12 +297,19 @@ def test_data_that_change_during_a_run_end_it_for_the_site_without_a_word(
     assert "the training data are not those that run" in caplog.text
 
 
-def test_a_run_more_than_agreed_is_refused_and_more_if_the_file_says_so(tmp_path: Path) -> None:
+def test_a_run_more_than_agreed_is_refused_and_more_if_the_file_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     paths = write_sites(tmp_path)
     assert completed(served(tmp_path, site_config(), paths, "first")) == [3, 3]
+    assert "not in the model" not in capsys.readouterr().out
+    capsys.readouterr()
     second = served(tmp_path, site_config(), paths, "second")
     assert completed(second) == [0, 0]
-    assert "runs = 1 is the most ([site] runs)" in (second / "summary.json").read_text()
+    assert "2 charged and not in the model, see left_out in summary.json" in capsys.readouterr().out
+    refused = json.loads((second / "summary.json").read_text())["left_out"][0]
+    reason = "runs = 1 is the most ([site] runs): the epsilons of runs add up, and whoever answers for its data"
+    assert refused.startswith("round 1 was charged but left the model as it was: ") and refused.count(reason) == 1
     for name, path in paths.items():
         site = {"hospital": name, "key": "site.key", "roster": "roster.json", "data": "patients.csv", "runs": 2}
         write_toml(path, {"site": site, **SETTINGS})

@@ -74,7 +74,8 @@ def check_history(
     known = list(dict.fromkeys(release.run_id for release in before if release.settings == settings))
     if run_id not in known and len(known) >= runs:
         raise Refusal(
-            f"this site has answered {len(known)} runs of these settings, and runs = {runs} is the most ([site] runs)"
+            f"this site has answered {len(known)} runs of these settings, and runs = {runs} is the most ([site] runs): "
+            "the epsilons of runs add up, and whoever answers for its data may raise it in site.toml"
         )
     in_run = tuple(release for release in before if (release.settings, release.run_id) == (settings, run_id))
     if any(release.round_number == round_number for release in in_run):

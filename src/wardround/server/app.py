@@ -8,7 +8,7 @@ and the page, which is written by what `make_server_app` is given.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,16 @@ def serve(grid: Grid, context: Context) -> Path:
         roster=roster,
         timeout_seconds=timeout_seconds,
     )
-    print(
-        f"{folder.path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}"
-    )
+    print(_ending(folder.path, summary))
     return folder.path
+
+
+def _ending(path: Path, summary: Mapping[str, Any]) -> str:
+    lost = summary["num_rounds_lost"]
+    but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
+    return (
+        f"{path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}{but}"
+    )
 
 
 def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,7 +21,7 @@ from wardround.secagg import Roster, Terms, sent_digest
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.secagg.records import STAGES
 from wardround.server.site_sums import check_residues, sum_of_sites
-from wardround.strategies.replies import with_time_limit
+from wardround.strategies.replies import fault_of, with_time_limit
 from wardround.strategies.secagg_exchange import ask_masked, close_round, open_round
 
 __all__ = ["SecureSum", "SummingGrid", "add_up"]
@@ -121,8 +121,8 @@ def add_up(
     try:
         return _add_up_securely(grid, messages, by_node, secure, drops, timeout_seconds)
     except CohortError as error:
-        reasons = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.drops]
-        raise CohortError("; ".join([str(error), *reasons[:_MOST_REASONS]])) from None
+        reasons = dict.fromkeys(reason for node_id, reason in sorted(drops.items()) if node_id not in secure.drops)
+        raise CohortError("; ".join([str(error), *list(reasons)[:_MOST_REASONS]])) from None
     except (ProtocolError, UpdateError) as error:
         if not secure.errors_are_drops:
             raise
@@ -159,7 +159,7 @@ def _add_up_securely(
         answered = [reply for reply in replies if not reply.has_error()]
         if len(answered) < len(replies) and not secure.errors_are_drops:
             return replies, {}
-        drops |= {r.metadata.src_node_id: f"training: {r.error.reason}" for r in replies if r.has_error()}
+        drops |= {r.metadata.src_node_id: f"training: {fault_of(r)}" for r in replies if r.has_error()}
     active = [reply.metadata.src_node_id for reply in answered]
     like = {name: total[name] for name in wire.masked_order(total)}
     vector = flattened(like).astype(np.uint32)

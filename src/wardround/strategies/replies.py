@@ -3,13 +3,18 @@
 What is left out on purpose: what a reply says.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from flwr.app import Message
 
-__all__ = ["NO_REPLY", "answers_by_node", "fault_of", "with_time_limit"]
+__all__ = ["NO_REASON", "NO_REPLY", "answers_by_node", "fault_of", "with_time_limit"]
 
 NO_REPLY = "no reply came in time"
+NO_REASON = "an error without a reason"
+_LONGEST_REASON = 1000
+# A SuperNode's: the class of what was raised, and its text.
+_AS_FLOWER_WRITES_IT = re.compile(r"<class '[\w.]+'>:<'(?P<text>.*)'>", re.DOTALL)
 
 
 def answers_by_node(messages: Sequence[Message], replies: Iterable[Message]) -> tuple[dict[int, Message], list[str]]:
@@ -37,10 +42,18 @@ def answers_by_node(messages: Sequence[Message], replies: Iterable[Message]) -> 
 
 
 def fault_of(reply: Message | None) -> str:
-    """Return why there is nothing to read: no reply came, or an error; "" where there is."""
+    """Return why there is nothing to read: no reply came, or an error; "" where there is.
+
+    What a node says of its error is anybody's text: what can't be seen is escaped, and a long one is cut.
+    """
     if reply is None:
         return NO_REPLY
-    return (reply.error.reason or "an error without a reason") if reply.has_error() else ""
+    if not reply.has_error():
+        return ""
+    reason = (reply.error.reason or "")[:_LONGEST_REASON]
+    raised = _AS_FLOWER_WRITES_IT.fullmatch(reason)
+    said = raised["text"] if raised else reason
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in said) or NO_REASON
 
 
 def with_time_limit(messages: Iterable[Message], timeout_seconds: float | None) -> list[Message]:
