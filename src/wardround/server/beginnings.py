@@ -50,7 +50,7 @@ def plan_in(config: Config, record: Mapping[str, Any]) -> FederationPlan:
 
 def was_between_sites(folder: RunFolder) -> bool:
     """Return whether the hospitals of a run that was begun are real sites, of which nothing is measured."""
-    if not folder.ledger.is_file():
+    if not folder.ledger.is_file() or not folder.ledger.stat().st_size:  # empty where a run was killed as it began
         return False
     with open_ledger(folder.ledger, read_only=True) as ledger:
         rounds = ledger.rounds()
