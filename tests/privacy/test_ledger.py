@@ -198,6 +198,31 @@ def test_tampering_is_found(tmp_path, statements, expected):
     assert any(expected in finding for finding in verified(path)), verified(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("noise_multiplier", "'much'"),
+        ("noise_multiplier", "x'00ff'"),
+        ("num_steps", "9e999"),
+        ("num_steps", "'[]'"),
+        ("round_number", "x'00'"),
+        ("hospital_id", "x'ff'"),
+    ],
+)
+def test_a_value_of_another_type_than_its_columns_is_named(tmp_path, column, value):
+    path = tmp_path / "ledger.sqlite"
+    with open_ledger(path) as ledger:
+        ledger.charge([entry()])
+    tamper(path, f"UPDATE entries SET {column} = {value}")
+    with open_ledger(path, read_only=True) as ledger:
+        assert any("row 1 was changed" in finding for finding in ledger.verify())
+        for look in (ledger.entries, ledger.phases, ledger.history, ledger.to_frame):
+            with pytest.raises(
+                ProtocolError, match=rf"{column} of (row 1|a row) is no .*: restore the file from a backup"
+            ):
+                look()
+
+
 def test_a_rewritten_digest_breaks_the_next_row():
     rows = [{"sequence": number, "value": number * 0.1} for number in range(1, 5)]
     digest = GENESIS

@@ -104,8 +104,9 @@ def test_keys_that_can_not_be_read(files):
         ('"min-survivors"', '"min"', "the roster .* lacks min-survivors"),
         ('"max-colluding"', '"max"', "the roster .* lacks max-colluding"),
         ('"sites"', '"others"', "the roster .* lacks sites"),
-        ('"min-survivors": 3', '"min-survivors": 3.9', "can't read the roster .*'float' object"),
-        ('"min-survivors": 3', '"min-survivors": "3"', "can't read the roster .*'str' object"),
+        ('"min-survivors": 3', '"min-survivors": 3.9', "can't read the roster .*3.9 is no whole number"),
+        ('"max-colluding": 1', '"max-colluding": true', "can't read the roster .*True is no whole number"),
+        ('"min-survivors": 3', '"min-survivors": "3"', "can't read the roster .*'3' is no whole number"),
         ('"min-survivors": 3', '"min-survivors": 1', "min-survivors = 1 must be >= 2 with secure aggregation"),
         (
             '"max-colluding": 1',

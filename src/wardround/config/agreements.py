@@ -56,8 +56,8 @@ def _refused(config: Config) -> Iterator[str]:
         )
     if federation.patient_column is not None and config.training.grad_sample_mode == "ghost":
         yield (
-            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and a site that fails would tell that a '
-            'patient has several ([training] grad-sample-mode): set "auto", or remove patient-column'
+            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and a site that fails would tell that '
+            'a patient has several ([training] grad-sample-mode): set "auto", or remove patient-column'
         )
     if not isinstance(config.privacy.target_delta, float):
         yield (

@@ -152,9 +152,9 @@ def check_types(row: Mapping[str, object], path: Path) -> None:
     """
     for name, value in row.items():
         if name in _VALUES and type(value) is not _VALUES[name]:
+            which = f"row {row['sequence']!r:.40}" if "sequence" in row else "a row"
             raise ProtocolError(
-                f"ledger {path}: {name} of row {row.get('sequence', '?')!r:.40} is no {_TYPES[_VALUES[name]]}: restore "
-                "the file from a backup"
+                f"ledger {path}: {name} of {which} is no {_TYPES[_VALUES[name]]}: restore the file from a backup"
             )
 
 

@@ -5,13 +5,13 @@ not from the server, so that the server can't put keys of its own between them.
 """
 
 import json
-import operator
 import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -234,9 +234,15 @@ def read_roster(path: Path) -> Roster:
         return Roster(
             federation=str(table["federation"]),
             verify_keys={name: bytes.fromhex(key) for name, key in table["sites"].items()},
-            min_survivors=operator.index(table["min-survivors"]),
-            max_colluding=operator.index(table["max-colluding"]),
+            min_survivors=_whole(table["min-survivors"]),
+            max_colluding=_whole(table["max-colluding"]),
         )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r:.40} is no whole number")
+    return value
 
 
 def _simulated_key(seed: int, name: str) -> bytes:
