@@ -163,7 +163,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn the errors of SQLite and of the disk into ours, with the file and the next step."""
     try:
         yield
-    except (sqlite3.Error, OSError, OverflowError) as error:
+    except (sqlite3.Error, OSError, OverflowError, UnicodeDecodeError) as error:
         steps = [step for part, step in _NEXT_STEPS.items() if part in str(error)]
         raise ProtocolError(
             f"ledger {path}: {error}: {steps[0] if steps else 'check the file and the disk'}"
