@@ -10,8 +10,9 @@ export RAY_USAGE_STATS_ENABLED = 0
 run: .venv/installed
 	$(BIN)/wardround run
 
+# A process a processor, a file of tests as a whole in one of them; torch must not take more than that either.
 test: .venv/installed-dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 # Ten thousand broken inputs for every reader; the table goes into tests/fuzz/README.md.
 fuzz: .venv/installed-dev

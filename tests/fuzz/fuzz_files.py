@@ -163,6 +163,7 @@ def _site_key(folder: Path) -> Ways:
     good = {name: new_site_key(folder / f"{name}.key") for name in ("north", "south")}
     write_roster(folder / "roster.json", Roster(federation="trial", verify_keys=good, min_survivors=2))
     data, path = (folder / "north.key").read_bytes(), folder / "changed.key"
+    path.touch(mode=0o600)
 
     def read(changed: bytes) -> object:
         path.write_bytes(changed)
