@@ -12,7 +12,7 @@ run: .venv/installed
 
 # A process a processor, a file of tests as a whole in one of them; torch must not take more than that either.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Ten thousand broken inputs for every reader; the table goes into tests/fuzz/README.md.
 fuzz: .venv/installed-dev
