@@ -44,8 +44,14 @@ def wardround_app(case: Case, folder: Path) -> ClientApp:
         return read_site(name, folder / name, folder / "roster.json")
 
     check_terms = agreed_terms(max_update=MAX_UPDATE, max_weight=MAX_WEIGHT)
-    mods = [partial(vanish, gone_sometime, case), forget, SecAggMod(site_of, check_terms=check_terms)]
-    return plain_app(case, folder, mods)
+    of_a_strategy = SecAggMod(site_of, check_terms=check_terms)
+    of_our_loop = SecAggMod(site_of, check_terms=check_terms, has_assignment=True)
+
+    def masked(message: Message, context: Context, call_next: Any) -> Message:
+        mod = of_our_loop if "assignment" in message.content else of_a_strategy
+        return mod(message, context, call_next)
+
+    return plain_app(case, folder, [partial(vanish, gone_sometime, case), forget, masked])
 
 
 def forget(message: Message, context: Context, call_next: Any) -> Message:
