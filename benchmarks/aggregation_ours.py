@@ -89,7 +89,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     """Return a function that sums a round as our round loop does: in the workers, where the engine has some."""
     from wardround import exact_sums, wire
     from wardround.rounds import Assignment
-    from wardround.server.sums import add_up
+    from wardround.server.round.sums import add_up
 
     model = {"weights": initial_model(case.num_parameters)}
     everybody = sum(map(num_examples, range(case.num_clients)))
@@ -124,7 +124,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
 def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, str]) -> Any:
     """Return what our round loop hands to `add_up`."""
     from wardround.secagg import read_roster, stated_digest
-    from wardround.server.sums import SecureSum
+    from wardround.server.round.sums import SecureSum
 
     return SecureSum(
         roster=read_roster(folder / "roster.json"),

@@ -112,7 +112,7 @@ def run_flower(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[str,
 
 def run_wardround(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[str, object]:
     """Measure our engine: FedAvg gets one reply, which is the sum."""
-    from wardround.simulations.start import EarlyStart
+    from wardround.simulations.engines.start import EarlyStart
 
     # As `wardround run` does: Ray starts while everything else is imported.
     early = EarlyStart(NUM_WORKERS)
@@ -120,8 +120,8 @@ def run_wardround(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[s
     from flwr.serverapp.strategy import FedAvg
 
     from wardround.exact_sums import mean
-    from wardround.simulations.nodes import SUM_WEIGHT, Node
-    from wardround.simulations.ray_grid import RayGrid
+    from wardround.simulations.engines.nodes import SUM_WEIGHT, Node
+    from wardround.simulations.engines.ray_grid import RayGrid
     from wardround.wire import array_record, arrays_of
 
     logging.getLogger("flwr").setLevel(logging.ERROR)

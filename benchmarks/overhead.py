@@ -36,10 +36,10 @@ from wardround.datasets import Federation, load_federation
 from wardround.models import build_model, parameters_of
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
-from wardround.server.loop import federate
-from wardround.server.run_folder import create_run_folder
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.server.record.run_folder import create_run_folder
+from wardround.server.round.loop import federate
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 Batches = dict[tuple[int, str], list[torch.Tensor]]
 RESULTS = Path(__file__).parent / "results" / "overhead.csv"

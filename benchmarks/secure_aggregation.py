@@ -115,7 +115,7 @@ def counted(grid: Any, protocol: Protocol, case: Case, folder: Path) -> dict[str
 
 def run_inline(protocol: str, case: Case, folder: Path) -> dict[str, Any]:
     """Measure a protocol with every client in this process."""
-    from wardround.simulations.inline import InlineGrid
+    from wardround.simulations.engines.inline import InlineGrid
 
     spent = [0.0]
 
@@ -138,7 +138,7 @@ def run_inline(protocol: str, case: Case, folder: Path) -> dict[str, Any]:
 
 def run_ray(protocol: str, case: Case, folder: Path) -> dict[str, Any]:
     """Measure a protocol on our Ray engine."""
-    from wardround.simulations.ray_grid import RayGrid
+    from wardround.simulations.engines.ray_grid import RayGrid
 
     chosen = ON_OUR_ENGINE[protocol]
     with RayGrid(partial(chosen.app, case, folder), nodes_of(case), {}, num_workers=NUM_WORKERS) as grid:
@@ -174,7 +174,7 @@ ENGINES = {INLINE: run_inline, FLOWER: run_flower, RAY: run_ray}
 
 
 def nodes_of(case: Case) -> list[Any]:
-    from wardround.simulations.nodes import Node
+    from wardround.simulations.engines.nodes import Node
 
     return [Node(node_id=number + 1, node_config={"partition-id": number}) for number in range(case.num_clients)]
 

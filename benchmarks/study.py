@@ -26,7 +26,7 @@ import torch
 import wardround
 from wardround.config import SimulationConfig, config_to_toml
 from wardround.simulations import load_study
-from wardround.simulations.study import StudyRun
+from wardround.simulations.studies.study import StudyRun
 
 STUDY = Path(__file__).parent / "study.toml"
 RESULTS = Path(__file__).parent / "results" / "study.csv"

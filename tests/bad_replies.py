@@ -7,7 +7,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from wardround import wire
-from wardround.simulations.flower_internals import copy_of
+from wardround.simulations.engines.flower_internals import copy_of
 
 Spoil = Callable[[Message], Sequence[Message]]
 """Returns what comes in the place of a reply."""

@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from wardround import wire
-from wardround.simulations.flower_internals import APP_RAISED, Run, empty_run, give_id, take_identity
+from wardround.simulations.engines.flower_internals import APP_RAISED, Run, empty_run, give_id, take_identity
 
 
 def stage_of(message: Message) -> str:

@@ -18,11 +18,11 @@ from wardround.datasets import Federation, load_federation
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.app import initial_model
-from wardround.server.introductions import connect
-from wardround.server.loop import RoundRow, federate
-from wardround.server.run_folder import RunFolder, create_run_folder, open_run_folder
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
+from wardround.server.round.introductions import connect
+from wardround.server.round.loop import RoundRow, federate
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 NAMES = ("hospital-01", "hospital-02", "hospital-03", "hospital-04")
 

@@ -62,7 +62,7 @@ class CommonStreams:
 
 def draw_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs of other settings draw the same numbers, so that what they make of them can be compared."""
-    for place in ("clients.trainers", "server.loop"):
+    for place in ("clients.trainers", "server.round.loop"):
         monkeypatch.setattr(f"wardround.{place}.source_of", lambda config, **_: CommonStreams(config.federation.seed))
 
 

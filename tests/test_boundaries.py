@@ -13,7 +13,7 @@ from wardround.datasets.records import HospitalData
 from wardround.errors import WardroundError
 from wardround.rounds import HospitalProfile
 from wardround.secagg import Roster
-from wardround.simulations.study import Study
+from wardround.simulations.studies.study import Study
 
 HARMFUL = ("=1+1", "../north", "north\x1b[2J", "north\u202eeno", "x" * 101)
 

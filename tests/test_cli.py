@@ -17,7 +17,7 @@ from small_runs import charges_of, results_of, rows_of
 from wardround.cli import main
 from wardround.datasets import SOURCES
 from wardround.privacy.ledger import Ledger
-from wardround.server.verify import verify_run
+from wardround.server.record.verify import verify_run
 
 _FAST = (
     *("--set", "simulation.engine=inline", "--set", "federation.num-hospitals=2", "--set", "training.local-steps=1"),

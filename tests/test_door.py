@@ -9,8 +9,8 @@ import wardround
 from wardround.clients.app import app as client_app
 from wardround.config import config_to_toml
 from wardround.flower import app
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 
 def test_a_run_from_python_has_its_page_and_says_in_one_line_what_it_was(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from wardround.errors import ProtocolError
 from wardround.leaves import GROUNDS, INDEPENDENT, LEAVES_HOSPITAL, PUBLIC, SENTENCES, SIMULATION_ONLY, fields_sent
 from wardround.rounds import Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
 from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
-from wardround.simulations.inline import InlineGrid
+from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.runs import run
 
 SENT_BY_REAL_SITES = (HospitalProfile, Execution)

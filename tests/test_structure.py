@@ -16,12 +16,13 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "disk", "errors", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "parsing"},
-    {"cells", "exact_sums", "limits", "npy_bytes", "rounds", "streams", "typed_records"},
+    {"exact_sums", "npy_bytes", "rounds", "streams", "typed_records"},
+    {"privacy"},
     {"config"},
-    {"cohorts", "identity", "parameter_counts"},
+    {"agreed", "identity", "parameter_counts"},
     {"wire_arrays"},
     {"wire"},
-    {"datasets", "models", "privacy", "secagg"},
+    {"datasets", "models", "secagg"},
     {"strategies", "clients"},
     {"server"},
     {"simulations"},
@@ -30,6 +31,12 @@ LAYERS = [
     {"cli"},
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+ROOMS = {
+    "server": [{"plan"}, {"record"}, {"round"}, {"app"}],
+    "simulations": [{"engines"}, {"first_model"}, {"forecast"}, {"runs"}, {"studies"}],
+}
+"""The layers within a package."""
+ROOM_OF = {package: {name: n for n, layer in enumerate(layers) for name in layer} for package, layers in ROOMS.items()}
 ALLOWED = {
     "flwr": (
         "wire",
@@ -80,6 +87,50 @@ def test_left_never_imports_right_and_siblings_not_each_other(path):
         other = parts[1]
         if other != mine:
             assert LAYER_OF[other] < LAYER_OF[mine], f"{module_of(path)} imports {name}"
+
+
+def graph():
+    """Return by module the modules of the house that it imports, as a name may be a module or something in one."""
+    names = {module_of(path) for path in FILES}
+    arrows = {}
+    for path in FILES:
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "wardround":
+                room = node.module.removeprefix("wardround").lstrip(".")
+                inside = [f"{room}.{alias.name}".lstrip(".") for alias in node.names]
+                found |= {name if name in names else room for name in inside}
+        arrows[module_of(path)] = found - {module_of(path), ""}
+    return arrows
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_have_their_order(package):
+    ranks = ROOM_OF[package]
+    for mine, others in graph().items():
+        parts = mine.split(".")
+        if parts[0] != package or len(parts) == 1:
+            continue
+        for other in others:
+            there = other.split(".")
+            if there[0] == package and len(there) > 1 and there[1] != parts[1]:
+                assert ranks[there[1]] < ranks[parts[1]], f"{mine} imports {other}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    arrows, done, path = graph(), set(), []
+
+    def visit(name):
+        assert name not in path, f"a cycle: {' -> '.join([*path[path.index(name) :], name])}"
+        if name not in done:
+            path.append(name)
+            for other in sorted(arrows[name]):
+                visit(other)
+            path.pop()
+            done.add(name)
+
+    for name in arrows:
+        visit(name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

@@ -22,8 +22,8 @@ from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
 from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
 
 

@@ -18,7 +18,7 @@ from wardround.json_text import json_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wardround.server.loop import RoundRow
+    from wardround.server.round.loop import RoundRow
 
 __all__ = ["app", "main"]
 
@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Train a model over hospitals and write a run folder."""
     settings = load_config(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
-    from wardround.server.run_folder import default_run_path
+    from wardround.server.record.run_folder import default_run_path
 
     folder = out or default_run_path(settings)
     with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
@@ -67,7 +67,7 @@ def run(
 @app.command()
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
     """Go on with an interrupted run; a round that was charged and not finished is charged again."""
-    from wardround.server.run_folder import open_run_folder
+    from wardround.server.record.run_folder import open_run_folder
 
     with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
         from wardround import door
@@ -92,7 +92,7 @@ def plan(
     settings = load_config(config, overrides)
     from wardround import simulations
     from wardround.reports import print_placements, print_plan
-    from wardround.server.placements import compare_placements, plan_notes
+    from wardround.server.plan.placements import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
     said, notes, elsewhere = planned.to_dict(), plan_notes(planned), compare_placements(planned)
@@ -139,7 +139,7 @@ def compare(
 def report(run_dir: RunDir, as_json: Json = False) -> None:
     """Build report.html again from the files of a run folder, or of a study's."""
     from wardround.reports import write_report, write_study_report
-    from wardround.server.run_folder import open_run_folder
+    from wardround.server.record.run_folder import open_run_folder
 
     is_study = (run_dir / "study.json").is_file()
     page = write_study_report(run_dir) if is_study else write_report(open_run_folder(run_dir).path)
@@ -150,7 +150,7 @@ def report(run_dir: RunDir, as_json: Json = False) -> None:
 def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
     """Print every entry of the ledger as CSV, or as JSON."""
     from wardround.privacy.ledger import open_ledger
-    from wardround.server.run_folder import open_run_folder
+    from wardround.server.record.run_folder import open_run_folder
 
     with open_ledger(open_run_folder(run_dir).ledger, read_only=True) as ledger:
         entries = ledger.to_frame()
@@ -164,7 +164,7 @@ def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
 @ledger_app.command("verify")
 def ledger_verify(run_dir: RunDir, as_json: Json = False) -> None:
     """Hold tables, summary, settings, model and checkpoints to the ledger, and the ledger to its own charges."""
-    from wardround.server.verify import verify_run
+    from wardround.server.record.verify import verify_run
 
     findings, sentence = verify_run(run_dir)
     if as_json:

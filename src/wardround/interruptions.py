@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: what the command line says to go on with, and the exit code that whoever stopped it waits for.
 
-What is left out on purpose: what a run keeps when it is stopped (see `server.loop`).
+What is left out on purpose: what a run keeps when it is stopped (see `server.round.loop`).
 """
 
 import signal

@@ -25,8 +25,8 @@ from wardround.errors import WardroundError
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, new_site_key, write_roster
 from wardround.server.app import serve
-from wardround.server.hospitals import HospitalLink
-from wardround.server.sums import SecureSum
+from wardround.server.round.hospitals import HospitalLink
+from wardround.server.round.sums import SecureSum
 
 NAMES = ("east", "north", "south", "west")
 VICTIM = "north"

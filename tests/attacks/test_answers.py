@@ -21,8 +21,8 @@ from wardround.datasets.hospital_data import make_hospital
 from wardround.errors import WardroundError
 from wardround.privacy.ledger import open_ledger
 from wardround.rounds import Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 GRADIENT_SUM = {"local-steps": None, "num-rounds": 1}
 CELLS = {

@@ -13,11 +13,11 @@ from flwr.app import ConfigRecord, Message
 from real_sites import NAMES, VICTIM, Attack, Sites, attack, refused_by_all, settings, without_own_checks
 
 from wardround import wire
-from wardround.cohorts import draw_cohort
+from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.privacy.accounting import Phase, headline_epsilon
 from wardround.rounds import Assignment
-from wardround.server.sums import SecureSum
+from wardround.server.round.sums import SecureSum
 
 ONE_ROUND = {"num-rounds": 1}
 GRADIENT_SUM = {"num-rounds": 1, "local-steps": None}
@@ -200,7 +200,7 @@ def test_a_site_that_is_not_drawn_answers_nothing(tmp_path: Path, monkeypatch: p
     config = settings(training={"num-rounds": 1, "fraction-train": 0.75})
     drawn = set(draw_cohort(config, NAMES, 1))
     assert len(drawn) == 3
-    monkeypatch.setattr("wardround.server.budget.draw_cohort", lambda *given: NAMES)
+    monkeypatch.setattr("wardround.server.plan.budget.draw_cohort", lambda *given: NAMES)
     outcome = attack(Sites(tmp_path / "own", config), monkeypatch, Attack())
     assert outcome.grid.sent("advertise") == outcome.grid.sent("mask") == drawn
     without_own_checks(monkeypatch)

@@ -18,8 +18,8 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from wardround import wire
 from wardround.clients.secagg import SecAggMod, agreed_terms
 from wardround.secagg import Roster, new_site_key, write_roster
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 from wardround.strategies import SecAggPlus
 
 NAMES = tuple(f"site-{number}" for number in range(5))

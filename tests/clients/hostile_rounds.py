@@ -15,9 +15,9 @@ from wardround.identity import agreed_digest, agreed_text
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.secagg import read_roster, sent_digest
-from wardround.server.planning import assign_round, plan_federation
-from wardround.server.secure_terms import secure_sum_for
-from wardround.simulations.flower_internals import APP_RAISED, give_id, take_identity
+from wardround.server.plan.planning import assign_round, plan_federation
+from wardround.server.round.secure_terms import secure_sum_for
+from wardround.simulations.engines.flower_internals import APP_RAISED, give_id, take_identity
 from wardround.strategies.secagg_exchange import ask_masked, open_round
 
 __all__ = ["HostileServer"]

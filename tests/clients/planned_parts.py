@@ -10,7 +10,7 @@ from wardround.clients.assignments import Part
 from wardround.config import Config
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import Assignment
-from wardround.server.planning import assign_round, plan_federation
+from wardround.server.plan.planning import assign_round, plan_federation
 
 SIZES = (20, 40, 50)
 NUM_PARAMETERS = 8

@@ -16,8 +16,8 @@ from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.models import build_model, parameters_of
 from wardround.rounds import Assignment
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 _CONFIG = small_config()
 _FEDERATION = load_federation(_CONFIG.federation)

@@ -26,10 +26,10 @@ from wardround.identity import agreed_digest, agreed_text
 from wardround.models import build_model, parameters_of
 from wardround.privacy.accounting import headline_epsilon
 from wardround.server.app import serve
-from wardround.server.verify import verify_run
-from wardround.simulations.flower_internals import take_identity
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.server.record.verify import verify_run
+from wardround.simulations.engines.flower_internals import take_identity
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 CONSTANT = "site north could not do this: its log says why"
 

@@ -13,7 +13,7 @@ from wardround.clients.app import app
 from wardround.errors import ProtocolError
 from wardround.identity import agreed_digest, agreed_text
 from wardround.secagg import Terms
-from wardround.simulations.flower_internals import take_identity
+from wardround.simulations.engines.flower_internals import take_identity
 
 FORGED = "\r\n2030-01-01 INFO site north is well\x1b[2J\u2028"
 

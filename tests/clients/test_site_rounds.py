@@ -19,8 +19,8 @@ from wardround.identity import agreed_digest
 from wardround.privacy.accounting import headline_epsilon
 from wardround.rounds import Assignment
 from wardround.secagg import Terms, simulated_roster
-from wardround.server.planning import plan_federation
-from wardround.server.secure_terms import secure_sum_for
+from wardround.server.plan.planning import plan_federation
+from wardround.server.round.secure_terms import secure_sum_for
 
 SIZES, NAME = (20, 40, 50), "hospital-001"
 

@@ -29,13 +29,13 @@ from wardround.reports.folder import read_run
 from wardround.reports.study_folder import read_study
 from wardround.secagg import Roster, new_site_key, read_site, write_roster
 from wardround.secagg.sites import read_roster
-from wardround.server.books import books_of
-from wardround.server.run_folder import RunFolder, open_run_folder
-from wardround.server.strategy_state import read_strategy_state, restore_strategy_state
-from wardround.server.verify import verify_run
+from wardround.server.record.books import books_of
+from wardround.server.record.run_folder import RunFolder, open_run_folder
+from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
+from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import run
-from wardround.simulations.study import load_study
-from wardround.simulations.study_run import read_result
+from wardround.simulations.studies.study import load_study
+from wardround.simulations.studies.study_run import read_result
 
 __all__ = ["FILE_READERS"]
 

@@ -41,8 +41,8 @@ from wardround.secagg.records import (
     UnmaskRequest,
     UnmaskShares,
 )
-from wardround.server.planning import plan_federation
-from wardround.simulations.flower_internals import take_identity
+from wardround.server.plan.planning import plan_federation
+from wardround.simulations.engines.flower_internals import take_identity
 
 __all__ = ["MESSAGE_READERS"]
 

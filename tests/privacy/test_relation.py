@@ -12,6 +12,7 @@ from scipy import stats
 from small_runs import small_config
 
 from wardround import wire
+from wardround.agreed.schedules import schedule_of
 from wardround.clients.app import make_client_app
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.trainers import build_trainer
@@ -21,12 +22,11 @@ from wardround.datasets import Federation, HospitalData
 from wardround.models import parameters_of
 from wardround.privacy.accounting import Phase, headline_epsilon
 from wardround.privacy.integers import round_within
-from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
-from wardround.server.planning import assign_round, plan_federation
-from wardround.server.plans import FederationPlan
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.server.plan.planning import assign_round, plan_federation
+from wardround.server.plan.plans import FederationPlan
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 
 NOISE, STEPS, DELTA = 2.0, 10, 1e-3
 CONFIG = small_config(

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from wardround.simulations.noise_on_average import NOISE_COLUMNS
-from wardround.simulations.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS
+from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS
+from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS
 
 SIZES = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 9}
 BASELINE_SCORES = {"majority": 0.5, "alone": 0.80, "federated": 0.85, "pooled": 0.86}

@@ -16,7 +16,7 @@ from small_runs import ASSIGNMENT
 from wardround import wire
 from wardround.errors import ProtocolError
 from wardround.secagg import sent_digest
-from wardround.simulations.flower_internals import take_identity
+from wardround.simulations.engines.flower_internals import take_identity
 
 take_identity()
 NUMBERS = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(), st.booleans())

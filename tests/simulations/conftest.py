@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from toy_hospital import ENGINES, federation, make_app
 
-from wardround.simulations.cluster import join_cluster
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
-from wardround.simulations.ray_grid import RayGrid
+from wardround.simulations.engines.cluster import join_cluster
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
+from wardround.simulations.engines.ray_grid import RayGrid
 
 
 @pytest.fixture(scope="session")

@@ -32,9 +32,9 @@ from wardround.reports import write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
 from wardround.reports.words import privacy_sentence
-from wardround.server.verify import verify_run
+from wardround.server.record.verify import verify_run
+from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.forecast import plan
-from wardround.simulations.grid import SimulatedGrid
 from wardround.simulations.runs import resume, run
 
 CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
@@ -193,7 +193,7 @@ def test_a_round_below_the_least_replies_is_abandoned_and_paid_for(
     unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = {1: frozenset({"hospital-01", "hospital-03"})}
-    monkeypatch.setattr("wardround.server.loop.draw_dropouts", lambda *given: gone.get(given[2], frozenset()))
+    monkeypatch.setattr("wardround.server.round.loop.draw_dropouts", lambda *given: gone.get(given[2], frozenset()))
     folder = run(settings(unit, placement, training={"num-rounds": 1}), out=tmp_path / "run").folder
     before, after = rows_of(folder / "rounds.csv")
     assert (after["num_selected"], after["num_completed"]) == ("3", "0")

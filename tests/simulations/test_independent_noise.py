@@ -20,10 +20,10 @@ from wardround.config import Config
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
-from wardround.server.verify import verify_run
+from wardround.server.record.verify import verify_run
 from wardround.simulations import Study
 from wardround.simulations.runs import resume, run
-from wardround.simulations.study_run import finish_run
+from wardround.simulations.studies.study_run import finish_run
 
 Sent = dict[tuple[str, int, int], NDArray[np.float64]]
 """What hospitals sent, by hospital, round and attempt."""

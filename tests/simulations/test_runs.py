@@ -22,7 +22,7 @@ from small_runs import draw_in_common, results_of, rows_of, small_config
 import wardround
 from wardround.config import Config, load_config
 from wardround.errors import ConfigError, DataError, WardroundError
-from wardround.server.verify import verify_run
+from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import resume, run
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,7 +9,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.nodes import Node
 from wardround.wire import array_record, arrays_of
 
 ENGINES = ("inline", "ray-1", "ray-2", "ray-3")

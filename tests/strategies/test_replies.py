@@ -4,7 +4,7 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from wardround.errors import Refusal
-from wardround.simulations.flower_internals import take_identity
+from wardround.simulations.engines.flower_internals import take_identity
 from wardround.strategies.replies import NO_REASON, NO_REPLY, fault_of
 
 

@@ -17,8 +17,8 @@ from wardround.clients.secagg import SecAggMod, agreed_terms
 from wardround.errors import ConfigError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.secagg import Roster, Site, new_site_key, simulated_roster, simulated_site, write_roster
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 from wardround.strategies import SecAggPlus
 
 STAGES = ("advertise", "share", "mask", "confirm", "unmask")

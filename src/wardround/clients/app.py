@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
 from wardround import wire
+from wardround.agreed.schedules import schedule_of
 from wardround.clients.assignments import Part, check_assignment, check_sum
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
@@ -25,7 +26,6 @@ from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError
 from wardround.identity import agreed_digest
 from wardround.leaves import LEAVES_HOSPITAL
-from wardround.privacy.schedules import schedule_of
 from wardround.secagg import Site, Terms, simulated_site
 
 __all__ = ["app", "make_client_app"]

@@ -10,11 +10,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from wardround.cohorts import cohort_size, draw_cohort
-from wardround.config import Config
-from wardround.errors import ConfigError, Refusal
-from wardround.limits import LARGEST_CLIP, LARGEST_NOISE, SMALLEST_CLIP
-from wardround.privacy.contributions import (
+from wardround.agreed.cohorts import cohort_size, draw_cohort
+from wardround.agreed.contributions import (
     assignment_for,
     largest_weight,
     mechanism_in,
@@ -23,8 +20,11 @@ from wardround.privacy.contributions import (
     release_of,
     update_bound,
 )
+from wardround.agreed.schedules import schedule_of
+from wardround.config import Config
+from wardround.errors import ConfigError, Refusal
 from wardround.privacy.phases import Release
-from wardround.privacy.schedules import schedule_of
+from wardround.privacy.ranges import LARGEST_CLIP, LARGEST_NOISE, SMALLEST_CLIP
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 

@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from wardround import wire
+from wardround.agreed.schedules import schedule_of
 from wardround.clients.assignments import Part, check_sum
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
@@ -36,7 +37,6 @@ from wardround.leaves import LEAVES_HOSPITAL, PUBLIC
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.phases import Phase
-from wardround.privacy.schedules import schedule_of
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 

@@ -6,9 +6,9 @@ left out on purpose: what any hospital holds a round to (see `assignments`), and
 
 from collections.abc import Sequence
 
+from wardround.agreed.cohorts import rounds_joined
 from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
-from wardround.cohorts import rounds_joined
 from wardround.errors import ConfigError, DataError, Refusal
 from wardround.privacy.accounting import Phase, headline_epsilon, rdp_epsilon
 from wardround.privacy.deltas import check_target_delta

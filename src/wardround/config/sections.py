@@ -6,17 +6,16 @@ against a hospital's size, more hospitals than rows) are made where the data is 
 
 from dataclasses import dataclass, field
 
-from wardround.cells import check_cell, check_protocol
-from wardround.config.schemas import Schema, check_schema_use, schema_from_table
-from wardround.errors import ConfigError
-from wardround.limits import (
-    LARGEST_CLIP,
-    SMALLEST_CLIP,
+from wardround.config.limits import (
     check_exclusive,
     check_section,
     kebab,
     setting,
 )
+from wardround.config.schemas import Schema, check_schema_use, schema_from_table
+from wardround.errors import ConfigError
+from wardround.privacy.cells.refusals import check_cell, check_protocol
+from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
     "AggregationConfig",

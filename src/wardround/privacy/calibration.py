@@ -1,7 +1,7 @@
 """How much noise a target takes: the least that keeps the very figures that are reported within it.
 
 What is searched is `accounting.headline_epsilon`, or `overlap_epsilon` for patients in several hospitals, at the noise
-that is returned and not at one near it. Left out on purpose: who gets the noise (see `server.planning`, `policy`).
+that is returned and not at one near it. Left out on purpose: who gets the noise (see `server.plan.planning`, `policy`).
 """
 
 import math
@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from wardround.errors import BudgetError, ConfigError
-from wardround.limits import LARGEST_NOISE
 from wardround.privacy.accounting import composed_rdp, headline_epsilon, overlap_epsilon
 from wardround.privacy.phases import Phase, Release, merged, step_rdp
+from wardround.privacy.ranges import LARGEST_NOISE
 from wardround.privacy.renyi import epsilon_from_rdp
 
 __all__ = ["calibrate_noise_multiplier", "calibrate_overlap", "smallest_within"]

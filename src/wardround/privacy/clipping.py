@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.limits import LARGEST_CLIP, SMALLEST_CLIP
+from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = ["COUNT_NAME", "JOINT_NORM", "centred_count", "clip_update", "next_clip", "quantile_of"]
 

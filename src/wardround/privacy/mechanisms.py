@@ -1,7 +1,7 @@
 """The cells of unit x placement: what each one releases, which neighbours it protects, and who learns what from it.
 
 A cell that is not in `MECHANISMS` does not exist. The proofs are in docs/privacy.md. Left out on purpose: drawing the
-noise (see `noise`, `integers`) and adding it up (`server.release`).
+noise (see `noise`, `integers`) and adding it up (`server.round.release`).
 """
 
 import math

@@ -22,9 +22,9 @@ from wardround.models import build_model, parameters_of
 from wardround.parsing import sound
 from wardround.rounds import HospitalProfile
 from wardround.secagg import read_roster
-from wardround.server.introductions import agreed_profile, connect
-from wardround.server.loop import federate
-from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.round.introductions import agreed_profile, connect
+from wardround.server.round.loop import federate
 
 __all__ = ["initial_model", "make_server_app", "serve"]
 

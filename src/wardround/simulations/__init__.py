@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wardround.simulations.comparison import Comparison, compare, default_study_path
+    from wardround.simulations.engines.inline import InlineGrid
+    from wardround.simulations.engines.nodes import Node
+    from wardround.simulations.engines.ray_grid import RayGrid
+    from wardround.simulations.engines.start import EarlyStart
     from wardround.simulations.forecast import plan
-    from wardround.simulations.inline import InlineGrid
-    from wardround.simulations.nodes import Node
-    from wardround.simulations.ray_grid import RayGrid
     from wardround.simulations.runs import Run, resume, run
-    from wardround.simulations.start import EarlyStart
-    from wardround.simulations.study import Study, load_study
+    from wardround.simulations.studies.comparison import Comparison, compare, default_study_path
+    from wardround.simulations.studies.study import Study, load_study
 
 __all__ = [
     "Comparison",
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Comparison": "comparison",
-    "EarlyStart": "start",
-    "InlineGrid": "inline",
-    "Node": "nodes",
-    "RayGrid": "ray_grid",
+    "Comparison": "studies.comparison",
+    "EarlyStart": "engines.start",
+    "InlineGrid": "engines.inline",
+    "Node": "engines.nodes",
+    "RayGrid": "engines.ray_grid",
     "Run": "runs",
-    "Study": "study",
-    "compare": "comparison",
-    "default_study_path": "comparison",
-    "load_study": "study",
+    "Study": "studies.study",
+    "compare": "studies.comparison",
+    "default_study_path": "studies.comparison",
+    "load_study": "studies.study",
     "plan": "forecast",
     "resume": "runs",
     "run": "runs",

@@ -4,8 +4,8 @@ from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.parameter_counts import count_parameters
-from wardround.server.planning import plan_federation
-from wardround.server.plans import FederationPlan
+from wardround.server.plan.planning import plan_federation
+from wardround.server.plan.plans import FederationPlan
 
 __all__ = ["plan", "plan_of"]
 

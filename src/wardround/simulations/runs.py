@@ -18,15 +18,15 @@ from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
 from wardround.privacy.ledger import open_ledger
-from wardround.server.beginnings import was_between_sites
-from wardround.server.loop import RoundRow, federate, strategy_of
-from wardround.server.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.beginnings import was_between_sites
+from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.round.loop import RoundRow, federate, strategy_of
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
+from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.start import EarlyStart
 from wardround.simulations.first_model import first_model, num_workers_of
 from wardround.simulations.forecast import plan_of
-from wardround.simulations.inline import InlineGrid
-from wardround.simulations.nodes import Node
-from wardround.simulations.ray_grid import RayGrid
-from wardround.simulations.start import EarlyStart
 
 if TYPE_CHECKING:
     import pandas

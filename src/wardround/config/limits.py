@@ -1,0 +1,152 @@
+"""The checks that every section of the settings goes through when it is built: types, limits, contradictions.
+
+A message has the name, the value, the allowed range and, where one is near, the value that was probably meant.
+"""
+
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, field, fields
+from typing import Any, get_args, get_origin, get_type_hints
+
+from wardround.errors import ConfigError
+
+__all__ = [
+    "EXCLUSIVE",
+    "check_exclusive",
+    "check_section",
+    "did_you_mean",
+    "kebab",
+    "setting",
+]
+
+_REASONS_NOT_YET = {
+    ("simulation", "engine", "stacked"): 'this version has "ray" and "inline"',
+}
+
+
+EXCLUSIVE = (
+    ("training", "local-steps", "local-epochs"),
+    ("training", "batch-size", "sample-rate"),
+    ("privacy", "noise-multiplier", "target-epsilon"),
+)
+"""(section, key, key): settings that exclude each other."""
+
+
+def setting(default: Any, **limits: Any) -> Any:
+    """Declare a setting with its limits: least, most, above, below, choices (checked when the record is built)."""
+    return field(default=default, metadata=limits)
+
+
+def kebab(name: str) -> str:
+    """Return a field's name as TOML has it.
+
+    >>> kebab("num_rounds")
+    'num-rounds'
+    """
+    return name.replace("_", "-")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message: the nearest known name, or all of them where none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
+
+
+def check_exclusive(section: str, record: Any) -> None:
+    """Refuse a section in which two settings are given that exclude each other.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    for where, first, second in EXCLUSIVE:
+        given = [key for key in (first, second) if getattr(record, key.replace("-", "_"), None) is not None]
+        if where == section and len(given) == 2:
+            raise ConfigError(f"{first} and {second} exclude each other ([{section}]): remove one of them")
+
+
+def check_section(section: str, record: Any) -> None:
+    """Check type and limits of every field of a section, in place (a whole number becomes a float where one is meant).
+
+    Raises:
+        ConfigError: naming the setting, its value and the allowed range.
+    """
+    hints = get_type_hints(type(record))
+    for item in fields(record):
+        value = _checked_type(section, item.name, getattr(record, item.name), hints[item.name])
+        object.__setattr__(record, item.name, value)
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        for part in parts:
+            if part is not None:
+                _check_limits(section, item, part)
+
+
+def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
+    """Return the value, an int made a float where a float is wanted, or raise for a wrong type."""
+    options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+    for option in options:
+        if option is type(None):
+            if value is None:
+                return value
+        elif get_origin(option) is tuple and isinstance(value, tuple):
+            return tuple(_checked_type(section, name, part, get_args(option)[0]) for part in value)
+        elif get_origin(option) is dict and isinstance(value, dict):
+            return {key: _checked_type(section, name, part, get_args(option)[1]) for key, part in value.items()}
+        elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return _as_float(value)
+        elif isinstance(option, type) and isinstance(value, option) and isinstance(value, bool) == (option is bool):
+            return value
+    wanted = " or ".join(_WORDS.get(option, str(option)) for option in options if option is not type(None))
+    raise ConfigError(f"{kebab(name)} = {value!r} must be {wanted} ([{section}] {kebab(name)})")
+
+
+def _as_float(value: float) -> float:
+    """Return a number as float, infinite where it is a whole one that no float can be."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    tuple[float, ...]: "a list of numbers",
+    tuple[int, ...]: "a list of whole numbers",
+    tuple[str, ...]: "a list of texts",
+    dict[str, float]: "a table of numbers",
+}
+
+
+def _check_limits(section: str, item: Field[Any], value: Any) -> None:
+    limits = item.metadata
+    name = kebab(item.name)
+    if isinstance(value, float) and value != value:
+        raise ConfigError(f"{name} = nan must be a number ([{section}] {name})")
+    if "choices" in limits and value not in limits["choices"]:
+        available = [choice for choice in limits["choices"] if (section, item.name, choice) not in _REASONS_NOT_YET]
+        near = difflib.get_close_matches(str(value), available, n=1, cutoff=0.5)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ConfigError(f'{name} = "{value}" must be one of {", ".join(available)} ([{section}] {name}){hint}')
+    if reason := _REASONS_NOT_YET.get((section, item.name, value)):
+        raise ConfigError(f'{name} = "{value}" is not available ([{section}] {name}): {reason}')
+    if not isinstance(value, int | float):
+        return
+    inside = (
+        value >= limits.get("least", value)
+        and value <= limits.get("most", value)
+        and ("above" not in limits or value > limits["above"])
+        and ("below" not in limits or value < limits["below"])
+        and (not isinstance(value, float) or abs(value) != float("inf"))
+    )
+    if not inside:
+        raise ConfigError(f"{name} = {value} must be {_range_text(limits)} ([{section}] {name})")
+
+
+def _range_text(limits: Mapping[str, Any]) -> str:
+    signs = {"least": ">=", "above": ">", "most": "<=", "below": "<"}
+    return " and ".join(f"{sign} {limits[key]}" for key, sign in signs.items() if key in limits) or "finite"

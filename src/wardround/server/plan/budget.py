@@ -1,0 +1,95 @@
+"""Who may still take part in a round, and with how much noise, so that nobody overspends.
+
+The decision itself is `privacy.policy`'s. What is left out on purpose: charging (see `loop`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from wardround.agreed.cohorts import draw_cohort, rounds_joined
+from wardround.privacy.entries import Entry, entry_for
+from wardround.privacy.policy import RemainingPlan, decide
+from wardround.rounds import Assignment
+from wardround.server.plan.planning import assign_round, common_noise
+from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.state import RoundState
+
+__all__ = ["entries_of", "within_budget"]
+
+_MOST_GROWTH = 2.0
+"""Beyond this an interrupted run ends where it is: noise for a sliver of epsilon would undo what was learned."""
+
+
+def within_budget(
+    plan: FederationPlan, state: RoundState, round_number: int
+) -> tuple[RoundState, tuple[Assignment, ...]]:
+    """Return the round's assignments, after dropping, re-planning or stopping as [privacy] on-budget says.
+
+    Noise that was sized for a target epsilon is sized anew where an interrupted attempt has spent a part of it.
+    """
+    privacy = plan.config.privacy
+    if privacy.target_epsilon is not None and state.attempt > 1:
+        state = _sized_anew(plan, state, round_number, privacy.target_epsilon)
+    if privacy.budget_epsilon is not None and not state.stopped:
+        state = _decided(plan, state, round_number, privacy.budget_epsilon, privacy.on_budget)
+    return state, _assigned(plan, state, round_number)
+
+
+def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, target_epsilon: float) -> RoundState:
+    """Return the state with noise for the rounds left to end within the target, or stopped where that is too much."""
+    sized = _decided(plan, state, round_number, target_epsilon, "replan")
+    left = [name for name in plan.names if name not in sized.left]
+    growth = max((sized.noise_multipliers[name] / state.noise_multipliers[name] for name in left), default=1.0)
+    if growth <= _MOST_GROWTH and len(sized.left) == len(state.left):
+        return sized
+    reason = (
+        f"round {round_number} was charged and interrupted, and what is left of epsilon {target_epsilon:g} allows the "
+        f"rounds left only with more than {_MOST_GROWTH:g} times the noise"
+    )
+    return replace(state, stopped=reason)
+
+
+def _decided(
+    plan: FederationPlan, state: RoundState, round_number: int, budget_epsilon: float, on_budget: str
+) -> RoundState:
+    cohort = _assigned(plan, state, round_number)
+    decision = decide(
+        state.account,
+        entries_of(plan, state, cohort),
+        _rounds_left(plan, state, round_number),
+        budget_epsilon,
+        on_budget,
+        plan.config.privacy.patient_overlap,
+    )
+    left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
+    noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))
+    # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
+    stopped = (decision.stop and on_budget == "stop") or len(left) == len(plan.names)
+    reason = decision.reason or "every hospital is at its budget"
+    return replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
+
+
+def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tuple[Assignment, ...]:
+    left = set(plan.names) - set(state.left)
+    cohort = [name for name in draw_cohort(plan.config, plan.drawn_from, round_number) if name in left]
+    return assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm, state.attempt)
+
+
+def _rounds_left(plan: FederationPlan, state: RoundState, round_number: int) -> dict[str, RemainingPlan]:
+    joined = rounds_joined(plan.config, plan.drawn_from, first_round=round_number)
+    return {
+        hospital.profile.hospital_id: RemainingPlan(
+            noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
+            sample_rate=hospital.release.sample_rate,
+            num_steps=hospital.billed_steps,
+            num_participations=joined[hospital.profile.hospital_id],
+            release=hospital.release,
+        )
+        for hospital in plan.hospitals
+        if hospital.profile.hospital_id not in state.left
+    }
+
+
+def entries_of(plan: FederationPlan, state: RoundState, assignments: Sequence[Assignment]) -> list[Entry]:
+    """Return what the assignments are charged as."""
+    return [entry_for(a, state.run_id, plan.fingerprints[a.hospital_id]) for a in assignments]

@@ -1,0 +1,179 @@
+"""What the other cells would do to the same federation at the same epsilon: noise multiplier and noise on the average.
+
+Nothing is trained. Records and hospitals are different units, and their epsilons different promises: the two are
+listed apart and never compared. What is left out on purpose: utility, which only training shows.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wardround.agreed.cohorts import cohort_size, draw_cohort
+from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.deltas import delta_warning
+from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
+from wardround.secagg import shape_of
+from wardround.server.plan.planning import release_in, target_deltas_in
+from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.plan.target_noise import calibrated
+
+__all__ = ["compare_placements", "plan_notes", "stddev_on_average"]
+
+
+def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
+    """Return, by unit, one row per placement: what it takes to spend the plan's epsilon there.
+
+    That epsilon is [privacy] target-epsilon, or what the planned noise multiplier spends at the worst hospital. Records
+    take the same noisy steps in every placement: rounds times local steps, at the planned sample rates; with
+    distributed and central noise each of these is a round. Hospitals release once a round. Distributed noise is shared
+    among min-survivors less max-colluding where the plan has a secure sum, else among the whole cohort.
+
+    Args:
+        plan: of any placement but "none", or nothing is compared.
+
+    Returns:
+        Rows of placement, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
+        stddev_on_average (see `stddev_on_average`), num_shares, readers ("bill" or "inf"), and reason, which says why
+        there are no figures where there are none.
+    """
+    target_epsilon = plan.config.privacy.target_epsilon or plan.epsilon_max
+    if plan.mechanism is None or not 0 < target_epsilon < math.inf:
+        return {}
+    units = dict.fromkeys(unit for unit, _ in MECHANISMS)
+    return {
+        unit: [_row(plan, cell, target_epsilon) for (of, _), cell in MECHANISMS.items() if of == unit] for unit in units
+    }
+
+
+def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
+    """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
+    cell, aggregation = plan.mechanism, plan.config.aggregation
+    notes = []
+    if aggregation.protocol == "secagg+":
+        size = cohort_size(len(plan.drawn_from), plan.config.training.fraction_train)
+        shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)
+        notes.append(
+            f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
+            "round is charged and changes nothing"
+        )
+    if cell is None:
+        return tuple(notes)
+    if any(plan.rate_to_show(h.sample_rate, h.profile.num_train) is None for h in plan.hospitals):
+        notes.append(
+            "batch-size divided by a hospital's size is its sample rate, and its epsilon tells that rate: so "
+            "hospitals of fewer than ten records show how many they have. With [training] sample-rate all have the same"
+        )
+    sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
+    units = sizes if cell.unit == "record" else dict.fromkeys(sizes, len(sizes))
+    if warning := delta_warning(plan.target_deltas, units, unit=cell.unit):
+        notes.append(warning)
+    if cell.placement == "distributed" and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
+        notes.append(
+            "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
+            "([aggregation] min-survivors) share it among them"
+        )
+    if cell.unit == "hospital":
+        noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
+        stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.honest_survivors)
+        ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
+        if ratio >= 1:
+            notes.append(
+                f"hospitals are the unit, and {len(plan.hospitals)} are few: the noise on the average update is "
+                f"{ratio:.3g} times as large as the largest update that the clip lets through, so little is learned"
+            )
+    return tuple(notes)
+
+
+def stddev_on_average(
+    plan: FederationPlan, cell: Mechanism, noise_multipliers: Mapping[str, float], num_shares: int
+) -> float:
+    """Return the stddev, in every coordinate, of the noise on what the federation averages once.
+
+    For unit "hospital" that is the average update of round 1; for unit "record" the average gradient of one step of its
+    cohort: the weighted mean of the hospitals' with local noise, the sum over the expected batch of all otherwise.
+
+    Args:
+        plan: who takes part, with which weights and batches; everyone answers.
+        cell: where the noise is added, which need not be the plan's own.
+        noise_multipliers: by hospital.
+        num_shares: replies guaranteed, with placement "distributed".
+    """
+    cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
+    hospitals = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in cohort]
+    privacy = plan.config.privacy
+    sensitivity = cell.sensitivity(
+        privacy.max_grad_norm,
+        adaptive_clipping=privacy.adaptive_clipping and cell.unit == "hospital" and cell.shares_noise,
+    )
+    stddevs = [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals]
+    shares = [h.expected_batch_size if cell.sends_sum else float(h.profile.num_train) for h in hospitals]
+    if not cell.shares_noise:
+        batches = [h.expected_batch_size if cell.unit == "record" else 1.0 for h in hospitals]
+        parts = [share * stddev / batch for share, stddev, batch in zip(shares, stddevs, batches, strict=True)]
+        return math.hypot(*parts) / math.fsum(shares)
+    largest = 1.0 if cell.sends_sum else max(shares)
+    if cell.placement == "distributed" and not cell.sends_sum:
+        largest = float(plan.most_records(cohort))  # what contributions are relative to
+    surplus = len(hospitals) / num_shares if cell.placement == "distributed" else 1.0
+    return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(shares)
+
+
+def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "placement": cell.placement,
+        "relation": cell.relation,
+        "epsilon": target_epsilon,
+        "noise_multiplier": None,
+        "stddev_on_average": None,
+        "num_shares": None,
+        "readers": {reader: _reader(cell, reader) for reader in READERS},
+        "reason": "",
+    }
+    own = plan.mechanism
+    if plan.config.privacy.patient_overlap > 1 and cell.unit == "record" and cell.shares_noise:
+        reason = "no bound for a patient in several hospitals, whose gradients would share one noise"
+        return row | {"reason": reason}
+    cohort_size = len(draw_cohort(plan.config, plan.drawn_from, 1))
+    num_shares = cohort_size
+    if plan.config.aggregation.protocol != "plain":
+        num_shares = plan.config.aggregation.honest_survivors
+    try:
+        hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
+        hospitals = plan.hospitals if own is cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+    except (BudgetError, ConfigError) as error:
+        return row | {"reason": str(error)}
+    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
+    return row | {
+        "noise_multiplier": [min(noise.values()), max(noise.values())],
+        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares),
+        "num_shares": num_shares if cell.placement == "distributed" else None,
+    }
+
+
+def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
+    """Return the hospitals as they would take part in a cell, in the order of their sample rates."""
+    profiles = [hospital.profile for hospital in plan.hospitals]
+    release = release_in(
+        cell,
+        plan.config,
+        profiles,
+        num_hospitals=len(plan.drawn_from),
+        dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.unit == "hospital"),
+        num_shares=num_shares,
+        most_replies=cohort_size,
+    )
+    deltas = target_deltas_in(cell, plan.config, profiles, len(plan.drawn_from))
+    hospitals = (
+        replace(
+            hospital,
+            target_delta=deltas[hospital.profile.hospital_id],
+            release=release if cell.unit == "hospital" else replace(release, sample_rate=hospital.sample_rate),
+        )
+        for hospital in plan.hospitals
+    )
+    return sorted(hospitals, key=lambda hospital: hospital.sample_rate)
+
+
+def _reader(cell: Mechanism, reader: str) -> str:
+    return "inf" if cell.noise_against(reader, 1.0, 2) == 0 else "bill"

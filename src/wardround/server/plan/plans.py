@@ -1,0 +1,198 @@
+"""The plan of a run as records: every hospital's part, and what the whole would cost.
+
+How a plan is made is in `planning`.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.agreed.contributions import mechanism_in
+from wardround.config import Config
+from wardround.privacy.account import Account, open_account
+from wardround.privacy.attackers import Attacker
+from wardround.privacy.mechanisms import Mechanism
+from wardround.privacy.phases import Phase, Release
+from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.small_counts import shown_count, shown_rate
+
+__all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalPlan:
+    """One hospital's part in the whole run.
+
+    Attributes:
+        profile: what is known of it.
+        target_delta: its delta, below 1 / num_train.
+        sample_rate: of every step, in (0, 1].
+        expected_batch_size: sample_rate times num_train.
+        num_steps: steps in a round it joins.
+        num_rounds: rounds it joins, of all.
+        release: what it releases in a billed step.
+        noise_multiplier: noise stddev / sensitivity; 0.0 without privacy.
+        epsilon: after all rounds, as it will be reported; inf without noise.
+        measures: what was measured of it; None of a real site, which measures nothing for others.
+    """
+
+    profile: HospitalProfile
+    target_delta: float
+    sample_rate: float
+    expected_batch_size: float
+    num_steps: int
+    num_rounds: int
+    release: Release
+    noise_multiplier: float
+    epsilon: float
+    measures: ProfileMeasures | None = None
+
+    @property
+    def billed_steps(self) -> int:
+        """Steps that are charged for a round: one where the whole update is released."""
+        return 1 if self.release.unit == "hospital" else self.num_steps
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that are charged for all rounds."""
+        return self.billed_steps * self.num_rounds
+
+    @property
+    def phase(self) -> Phase:
+        """All its steps, over all rounds."""
+        return self.release.phase(self.noise_multiplier, self.total_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationPlan:
+    """The settings and every hospital's part, in name order.
+
+    Attributes:
+        config: all settings.
+        hospitals: those that are there.
+        num_parameters: the model's.
+        drawn_from: names that cohorts are drawn from, sorted: the hospitals', or a roster's.
+    """
+
+    config: Config
+    hospitals: tuple[HospitalPlan, ...]
+    num_parameters: int
+    drawn_from: tuple[str, ...]
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """The cell of unit x placement; None without privacy."""
+        return mechanism_in(self.config)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hospitals' names, sorted."""
+        return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
+
+    def most_records(self, names: Iterable[str]) -> int:
+        """Return the training records that any of the hospitals has at most; [federation] max-records where it is set.
+
+        Args:
+            names: of hospitals.
+        """
+        if self.config.federation.max_records is not None:
+            return self.config.federation.max_records
+        chosen = set(names)
+        return max((h.profile.num_train for h in self.hospitals if h.profile.hospital_id in chosen), default=1)
+
+    def rate_to_show(self, rate: float, num_train: int) -> float | None:
+        """Return a hospital's sample rate; None where it is a batch divided by a size that is not shown."""
+        return rate if self.config.training.sample_rate is not None else shown_rate(rate, num_train)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per hospital: what it would pay after all rounds."""
+        return [
+            {
+                "hospital": hospital.profile.hospital_id,
+                "num_examples": shown_count(hospital.profile.num_train),
+                "sample_rate": self.rate_to_show(hospital.sample_rate, hospital.profile.num_train),
+                "num_steps": hospital.num_steps,
+                "num_rounds": hospital.num_rounds,
+                "noise_multiplier": hospital.noise_multiplier,
+                "target_delta": hospital.target_delta,
+                "epsilon": hospital.epsilon,
+            }
+            for hospital in self.hospitals
+        ]
+
+    @property
+    def account(self) -> Account:
+        """The account as it will be after all rounds."""
+        phases = [(hospital.profile.hospital_id, hospital.phase) for hospital in self.hospitals]
+        return open_account(self.target_deltas).projected(phases)
+
+    @property
+    def epsilon_total(self) -> float:
+        """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
+        return self.account.headline(self.config.privacy.patient_overlap).total
+
+    @property
+    def reader_epsilons(self) -> dict[str, float]:
+        """The same epsilon against the server, another hospital, and whoever receives the model."""
+        return self.account.epsilons_by_reader(self.config.privacy.patient_overlap)
+
+    @property
+    def attacker(self) -> Attacker:
+        """What an attacker can reach at most after all rounds, against the same patient."""
+        return self.account.attacker(self.config.privacy.patient_overlap)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON can hold it; infinite is "inf"."""
+        rows = [row | {"epsilon": finite_or_inf(row["epsilon"])} for row in self.rows()]
+        cell = self.mechanism
+        return {
+            "unit": self.config.privacy.unit,
+            "record_is": self.record_is,
+            "placement": self.config.privacy.placement,
+            "relation": cell.relation if cell else "none",
+            "mechanism": cell.name if cell else "none",
+            "hospitals": rows,
+            "epsilon": {
+                "max": finite_or_inf(self.epsilon_max),
+                "total": finite_or_inf(self.epsilon_total),
+                # Of max and total: the hospitals' smallest.
+                "target_delta": min(self.target_deltas.values()),
+                "readers": {reader: finite_or_inf(value) for reader, value in self.reader_epsilons.items()},
+            },
+            "attacker": self.attacker.to_dict(),
+        }
+
+    @property
+    def epsilon_max(self) -> float:
+        """Largest epsilon of a hospital after all rounds, at the common delta."""
+        return self.account.headline(1).max
+
+    @property
+    def record_is(self) -> str:
+        """What a record is: "patient" where that is known at every hospital, else "row"."""
+        is_patient = all(hospital.profile.record_is == "patient" for hospital in self.hospitals)
+        return "patient" if is_patient else "row"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether loss and scores are measured: at simulated hospitals, and never at real sites."""
+        return any(hospital.measures is not None for hospital in self.hospitals)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The digest of each hospital's training data; "" of a real site, which does not tell it."""
+        return {
+            hospital.profile.hospital_id: hospital.measures.fingerprint if hospital.measures else ""
+            for hospital in self.hospitals
+        }
+
+    @property
+    def target_deltas(self) -> dict[str, float]:
+        """Each hospital's delta."""
+        return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
+
+
+def finite_or_inf(epsilon: float) -> float | str:
+    """Return an epsilon as JSON can hold it: "inf" where it is infinite."""
+    return epsilon if math.isfinite(epsilon) else "inf"

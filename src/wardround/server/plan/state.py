@@ -1,0 +1,33 @@
+"""What a run is made of between two rounds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from wardround.privacy.account import Account
+
+__all__ = ["RoundState"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundState:
+    """Everything the next round follows from, apart from the strategy's own memory.
+
+    `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
+    `other_versions` are of packages that are not what they were when the run began.
+    """
+
+    run_id: str
+    round_number: int
+    attempt: int
+    arrays: Arrays
+    account: Account
+    noise_multipliers: Mapping[str, float]
+    max_grad_norm: float
+    left: Mapping[str, str]
+    stopped: str
+    other_versions: tuple[str, ...] = ()

@@ -1,0 +1,76 @@
+"""The least noise at each hospital for a target epsilon, over all the rounds that each joins.
+
+What is left out on purpose: noise for a budget that is left over after some rounds (see `budget`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+from wardround.privacy.accounting import overlap_epsilon
+from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
+from wardround.privacy.phases import Release
+from wardround.server.plan.plans import HospitalPlan
+
+__all__ = ["calibrated"]
+
+_EACH_OF_SEVERAL = 3e-4
+"""How closely the epsilon of each hospital is found where a patient may be in several, relative."""
+
+
+def calibrated(
+    hospitals: Sequence[HospitalPlan], target_epsilon: float, *, shared: bool, patient_overlap: int = 1
+) -> list[HospitalPlan]:
+    """Return the hospitals with the least noise that keeps each, and the total, within the target over all rounds.
+
+    The total is stated at the smallest delta, so each hospital's noise is sized for that. With patients in several
+    hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target.
+
+    Args:
+        hospitals: as planned.
+        target_epsilon: for the reported total and for every hospital.
+        shared: whether all get the same, which is then what the most exposed one needs.
+        patient_overlap: hospitals that may hold the same patient (>= 1); 1 where noise is shared.
+    """
+    common_delta = min(hospital.target_delta for hospital in hospitals)
+    guess = 1.0
+
+    @cache
+    def least_noise(epsilon: float, release: Release, total_steps: int) -> float:
+        nonlocal guess
+        if not total_steps:
+            return 1.0  # never drawn: this hospital joins no round
+        guess = calibrate_noise_multiplier(
+            epsilon, common_delta, release.sample_rate, total_steps, (), release, guess=guess
+        )
+        return guess
+
+    if shared:
+        most = max(least_noise(target_epsilon, h.release, h.total_steps) for h in _most_exposed(hospitals))
+        return [replace(hospital, noise_multiplier=most) for hospital in hospitals]
+
+    def with_each(epsilon: float) -> list[HospitalPlan]:
+        return [replace(h, noise_multiplier=least_noise(epsilon, h.release, h.total_steps)) for h in hospitals]
+
+    copies = min(patient_overlap, sum(hospital.num_rounds > 0 for hospital in hospitals))
+    if copies <= 1:
+        return with_each(target_epsilon)
+
+    def total(inverse: float) -> float:
+        phases = {hospital.profile.hospital_id: [hospital.phase] for hospital in with_each(1 / inverse)}
+        return overlap_epsilon(phases, common_delta, patient_overlap)
+
+    # Epsilon grows with about the root of what is composed.
+    return with_each(1 / smallest_within(total, target_epsilon, copies**0.55 / target_epsilon, _EACH_OF_SEVERAL))
+
+
+def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
+    """Return those that no other one exceeds in sample rate and steps at once."""
+    exposure = {(h.release.sample_rate, h.total_steps): h for h in hospitals}
+    return [
+        hospital
+        for key, hospital in exposure.items()
+        if not any(
+            other != key and all(theirs >= mine for theirs, mine in zip(other, key, strict=True)) for other in exposure
+        )
+    ]

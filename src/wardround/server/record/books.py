@@ -1,0 +1,218 @@
+"""A run as its ledger has it: plan, charges, committed rounds and how it ended, and whether these agree.
+
+Everything here is a pure function of the ledger's rows. What is left out on purpose: the files beside the ledger, which
+are held to this (see `verify`).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.config import config_from_dict
+from wardround.errors import ProtocolError
+from wardround.parsing import from_json, from_toml, sound
+from wardround.privacy.account import Account, open_account
+from wardround.privacy.entries import Entry, charge_id
+from wardround.privacy.ledger import Row
+from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.record.beginnings import plan_in
+from wardround.server.record.summary import build_summary
+from wardround.small_counts import shown_count
+
+__all__ = ["Books", "agree", "books_of"]
+
+_TOLERANCE = 1e-9
+"""Relative: what other versions and processors may make of the same sum."""
+
+
+_as_committed = sound(
+    ProtocolError, "the rounds in the ledger are not as they were committed", "restore it from a backup"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Books:
+    """The rows of one run's ledger, read.
+
+    Attributes:
+        rows: all of them, in order.
+        plan: made anew from the settings and profiles that round 0 was committed with.
+        records: of the committed rounds, round 0 first.
+    """
+
+    rows: tuple[Row, ...]
+    plan: FederationPlan
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What was charged."""
+        return _planned(self.rows)
+
+    @property
+    def account(self) -> Account:
+        """What was spent."""
+        return open_account(self.plan.target_deltas).charged(self.entries)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing was done since the run ended, for now or for good."""
+        return self.rows[-1].kind == "closing"
+
+    @property
+    def closing(self) -> Row | None:
+        """How the run ended last; None where it never did."""
+        return next((row for row in reversed(self.rows) if row.kind == "closing"), None)
+
+    def round_at(self, closing: Row) -> int:
+        """Return the last round that was committed when the run ended so."""
+        return sum(row.kind == "round" for row in self.rows[: closing.sequence]) - 1
+
+    @_as_committed
+    def summary(self, closing: Row) -> dict[str, Any]:
+        """Return what summary.json must hold since the run ended so."""
+        rows = self.rows[: closing.sequence]
+        return build_summary(
+            self.plan,
+            open_account(self.plan.target_deltas).charged(_planned(rows)),
+            self.records[: self.round_at(closing) + 1],
+            closing=json.loads(str(closing.content)),
+            head=(closing.sequence, closing.digest),
+        )
+
+    @_as_committed
+    def findings(self) -> list[str]:
+        """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
+        if found := list(self._charge_findings()):
+            return found
+        account, before, clip = open_account(self.plan.target_deltas), 0, self.plan.config.privacy.max_grad_norm
+        commits = [row.sequence for row in self.rows if row.kind == "round"]
+        for number, (record, commit) in enumerate(zip(self.records, commits, strict=True)):
+            since = self.rows[before : commit - 1]
+            account, before = account.charged(_planned(since)), commit
+            for name, written, wanted in _compared(self.plan, number, record, since, account, clip):
+                if not agree(written, wanted):
+                    found.append(f"round {number} was committed with {name} = {written}, the charges give {wanted}")
+            clip = record["max_grad_norm"]
+        return found
+
+    def _charge_findings(self) -> Iterator[str]:
+        names = {hospital.profile.hospital_id: hospital for hospital in self.plan.hospitals}
+        for entry in self.entries:
+            if entry.hospital_id not in names:
+                yield f"charge {entry.charge_id} is for no hospital of the plan"
+                continue
+            for name, value in _planned_for(self.plan, names[entry.hospital_id], entry).items():
+                if not agree(getattr(entry, name), value):
+                    yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
+            if entry.run_id != self.records[0]["run_id"]:
+                yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0]['run_id']}"
+            elif entry.charge_id != charge_id(entry.run_id, entry.round_number, entry.attempt, entry.hospital_id):
+                yield (
+                    f"charge {entry.charge_id} is named for another release than attempt {entry.attempt} at round "
+                    + (f"{entry.round_number} of {entry.hospital_id}")
+                )
+
+
+@_as_committed
+def books_of(rows: Sequence[Row]) -> Books | None:
+    """Return the run that a ledger's rows tell of; None where round 0 is not committed yet.
+
+    Args:
+        rows: all of them, in order, of a ledger that verifies.
+
+    Raises:
+        ProtocolError: a round's record is none.
+    """
+    texts = [str(row.content) for row in rows if row.kind == "round"]
+    if not texts:
+        return None
+    records = [from_json(text) for text in texts]
+    plan = plan_in(config_from_dict(from_toml(records[0]["config"])), records[0])
+    return Books(rows=tuple(rows), plan=plan, records=tuple(records))
+
+
+def agree(written: Any, recomputed: Any) -> bool:
+    """Return whether two values are the same, numbers up to the rounding of other versions and processors."""
+    if isinstance(written, float) and isinstance(recomputed, float):
+        return math.isclose(written, recomputed, rel_tol=_TOLERANCE, abs_tol=1e-15)
+    return type(written) is type(recomputed) and bool(written == recomputed)
+
+
+def _planned(rows: Sequence[Row]) -> list[Entry]:
+    return [row.content for row in rows if row.kind == "planned" and isinstance(row.content, Entry)]
+
+
+def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> dict[str, Any]:
+    """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
+    cell, privacy = plan.mechanism, plan.config.privacy
+    planned: dict[str, Any] = {
+        "fingerprint": plan.fingerprints[entry.hospital_id],
+        "mechanism": cell.name if cell else "none",
+        "sample_rate": hospital.release.sample_rate,
+        "num_steps": hospital.billed_steps,
+    }
+    if cell:
+        phase = hospital.release.phase(entry.noise_multiplier, 1)
+        planned |= {"unit": cell.unit, "placement": cell.placement, "relation": cell.relation}
+        planned |= {"reader": cell.holds_against, "scaled_norm": phase.scaled_norm}
+        planned |= {"dimension": phase.dimension, "num_shares": phase.num_shares}
+    if cell and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
+        planned["noise_multiplier"] = float(privacy.noise_multiplier)
+    return planned
+
+
+def _compared(
+    plan: FederationPlan,
+    number: int,
+    record: Mapping[str, Any],
+    since: Sequence[Row],
+    account: Account,
+    clip: float,
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value as committed, and value as plan and charges give it, of everything that follows from these.
+
+    Args:
+        plan: of the run.
+        number: of the round.
+        record: as committed.
+        since: rows after the commit before.
+        account: with their charges.
+        clip: in force in the round.
+    """
+    attempts = [entry for entry in _planned(since) if entry.round_number == number]
+    # Of a round that was interrupted and done again, the record has the last attempt; all are in the account.
+    entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record["attempt"]}
+    released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
+    row, rows = record["round_row"], {row["hospital"]: row for row in record["hospital_rows"]}
+    yield "round", row["round"], number
+    made = sorted({entry.attempt for entry in attempts})
+    yield "attempt", record["attempt"], len(made) + int(not entries)
+    yield "attempts", list(range(1, len(made) + 1)), made
+    yield "target_deltas", record["target_deltas"], plan.target_deltas
+    yield "num_selected", row["num_selected"], len(entries)
+    yield "num_completed", row["num_completed"], len(released)
+    yield "epsilon_max", row["epsilon_max"], account.epsilon_max()
+    yield "epsilon_total", row["epsilon_total"], account.epsilon_total(plan.config.privacy.patient_overlap)
+    yield "hospitals", [row["hospital"] for row in record["hospital_rows"]], list(plan.names)
+    epsilons, cell = account.epsilons(), plan.mechanism
+    for hospital in plan.hospitals:
+        name, entry = hospital.profile.hospital_id, entries.get(hospital.profile.hospital_id)
+        wanted = {
+            "round": number,
+            "selected": int(entry is not None),
+            "completed": int(name in released),
+            "num_examples": shown_count(hospital.profile.num_train),
+            "num_steps": entry.num_steps if entry else 0,
+            "sample_rate": plan.rate_to_show(entry.sample_rate, hospital.profile.num_train) if entry else None,
+            "noise_multiplier": entry.noise_multiplier if entry else None,
+            "epsilon": epsilons[name],
+        }
+        for column, value in wanted.items():
+            yield f"{column} of {name}", rows.get(name, {}).get(column), value
+        if entry and cell:
+            sensitivity = cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
+            yield f"clip of {name}", entry.sensitivity, sensitivity
+            yield f"noise of {name}", record["noise_multipliers"].get(name), entry.noise_multiplier

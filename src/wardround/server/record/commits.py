@@ -1,0 +1,136 @@
+"""What a run is made of between two rounds, and the one transaction that makes a round count.
+
+Checkpoint first, durable, then model, round and ledger together; what a resumed run needs is in that commit or follows
+from the seed. What is left out on purpose: what happens in a round (see `loop`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from wardround.digests import array_digest
+from wardround.errors import ProtocolError
+from wardround.parsing import sound
+from wardround.privacy.account import account_from_ledger
+from wardround.privacy.ledger import Ledger
+from wardround.rounds import Assignment, Evaluation
+from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.state import RoundState
+from wardround.server.record.outcomes import TrainedRound
+from wardround.server.record.run_folder import RunFolder
+from wardround.server.record.sameness import check_same_run
+from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
+from wardround.server.record.summary import build_summary
+from wardround.server.record.tables import hospital_rows, round_row
+
+__all__ = ["close", "commit", "record_of", "restore"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
+def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> RoundState | None:
+    """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
+    rounds = ledger.rounds()
+    if not rounds:
+        return None
+    check_same_run(plan, json.loads(rounds[0][1]), folder)
+    round_number, text = rounds[-1]
+    record = json.loads(text)
+    tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
+    model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
+    memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
+    restore_strategy_state(strategy, memory, values)
+    return RoundState(
+        run_id=record["run_id"],
+        round_number=round_number,
+        # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
+        attempt=ledger.num_attempts(record["run_id"], round_number + 1) + 1,
+        arrays=model,
+        account=account_from_ledger(ledger, plan.target_deltas),
+        noise_multipliers=record["noise_multipliers"],
+        max_grad_norm=record["max_grad_norm"],
+        left=record["left"],
+        stopped="",
+        other_versions=folder.other_versions(),
+    )
+
+
+def record_of(
+    plan: FederationPlan,
+    state: RoundState,
+    assignments: Sequence[Assignment],
+    trained: TrainedRound,
+    evaluations: Mapping[str, Evaluation],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return what is kept of a round beside model and ledger, as JSON can hold it."""
+    what = (plan, state.account, state.round_number, assignments, trained.executions, evaluations)
+    return {
+        "run_id": state.run_id,
+        "attempt": state.attempt,
+        "round_row": round_row(*what, seconds),
+        "hospital_rows": hospital_rows(*what),
+        "noise_multipliers": dict(state.noise_multipliers),
+        "max_grad_norm": state.max_grad_norm,
+        "left": dict(state.left),
+        "other_versions": list(state.other_versions),
+        "target_deltas": plan.target_deltas,
+        "abandoned": trained.abandoned,
+        "dropped": dict(trained.left_out),
+        "num_scrubbed": {name: m.num_scrubbed for name, m in trained.measures.items() if m.num_scrubbed},
+    }
+
+
+def commit(
+    ledger: Ledger,
+    folder: RunFolder,
+    strategy: Strategy,
+    state: RoundState,
+    record: dict[str, Any],
+    released: Sequence[str],
+) -> None:
+    """Make the round count: checkpoint first, durable, then one ledger transaction that names it."""
+    memory, values, record["strategy_forgets"] = read_strategy_state(strategy)
+    tensors = {f"model/{name}": array for name, array in state.arrays.items()}
+    tensors |= {f"strategy/{name}": array for name, array in memory.items()}
+    # Made of the arrays, not of the file: model.safetensors is held to it, too.
+    record["model"] = array_digest(state.arrays).hex()
+    record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
+    ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
+    folder.drop_checkpoints_before(state.round_number - 1)
+
+
+def close(
+    plan: FederationPlan,
+    ledger: Ledger,
+    folder: RunFolder,
+    state: RoundState,
+    *,
+    status: str,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Book how the run ended, for now or for good, and write summary.json of what the ledger then holds; return it.
+
+    Args:
+        plan: of the run.
+        ledger: of the run.
+        folder: of the run.
+        state: after the last committed round.
+        status: "done", "stopped-at-budget" or "interrupted".
+        facts: what only the starter of the run knows (task, notes, engine, ...), which the summary takes over.
+    """
+    closing = json.dumps({"status": status, "facts": dict(facts)}, sort_keys=True)
+    ledger.close_run(state.run_id, state.round_number, closing)
+    summary = build_summary(
+        plan,
+        account_from_ledger(ledger, plan.target_deltas),
+        [json.loads(text) for _, text in ledger.rounds()],
+        closing=json.loads(closing),
+        head=ledger.head,
+    )
+    folder.write_summary(summary)
+    return summary

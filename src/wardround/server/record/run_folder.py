@@ -1,0 +1,267 @@
+"""The folder of a run: settings, tables, checkpoints, model. Every file appears whole or not at all.
+
+The committed rounds live in ledger.sqlite; the CSV files are views of them, written anew on resume.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from wardround.config import Config, config_to_toml, load_config
+from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, sync_folder
+from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.json_text import json_text
+from wardround.parsing import from_json, sound
+from wardround.server.record.tables import table_texts
+from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
+
+__all__ = [
+    "RunFolder",
+    "create_run_folder",
+    "default_run_path",
+    "open_run_folder",
+]
+
+_LOCK_TRIES = 5
+_PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-accounting", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run, and how to write them."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file with charges and committed rounds."""
+        return self.path / "ledger.sqlite"
+
+    def config(self) -> Config:
+        """Return the settings the run was started with."""
+        return load_config(self.path / "config.toml")
+
+    def is_untouched(self) -> bool:
+        """Return whether no round was ever committed here, as far as files tell."""
+        return not any((self.path / "checkpoints").glob("*.safetensors"))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working on the same run.
+
+        Raises:
+            ProtocolError: another process does already.
+        """
+        with (self.path / "config.toml").open("rb") as file:
+            for tries_left in reversed(range(_LOCK_TRIES)):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not tries_left:
+                        raise ProtocolError(f"another process works on {self.path}: wait for it, or end it") from None
+                    time.sleep(0.01)  # who only looks (`is_worked_on`) has it for a moment
+            yield
+
+    def is_worked_on(self) -> bool:
+        """Return whether a process works on the run at this moment; no where the file system has no locks."""
+        with (self.path / "config.toml").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
+    def versions(self) -> list[str]:
+        """Return the lines "package version" of versions.txt.
+
+        Raises:
+            ProtocolError: it can't be read.
+        """
+        try:
+            return file_text(self.path / "versions.txt").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
+
+    def write_versions(self) -> None:
+        """Write versions.txt anew: the lines "package version" of what is installed, for a run that begins."""
+        self.write_text("versions.txt", "".join(f"{line}\n" for line in _installed()))
+
+    def other_versions(self) -> tuple[str, ...]:
+        """Return the lines "package version" of packages that are not what they were when the run began."""
+        begun = self.versions()
+        return tuple(line for line in _installed() if line not in begun)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        self._write_bytes(name, text.encode())
+
+    def write_checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]], values: str) -> tuple[str, str]:
+        """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
+        name = _checkpoint_name(round_number)
+        # The format sorts its arrays; strategies go by the order they were given.
+        data = tensor_bytes(arrays, {"values": values, "order": json.dumps(list(arrays))})
+        self._write_bytes(name, data)
+        return name, hashlib.sha256(data).hexdigest()
+
+    def read_checkpoint(self, name: str, sha256: str) -> tuple[dict[str, NDArray[Any]], str]:
+        """Return what `write_checkpoint` was given.
+
+        Raises:
+            ProtocolError: the file is missing or not the one that was committed.
+        """
+        try:
+            data = file_bytes(self.path / name, MOST_TENSOR_BYTES)
+        except OSError as error:
+            raise ProtocolError(f"checkpoint {self.path / name} can't be read ({error}): the run can't go on") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ProtocolError(f"checkpoint {self.path / name} is not the one that was committed: it was changed")
+        what, step = f"checkpoint {self.path / name}", "restore the run from a backup"
+        arrays, metadata = read_tensors(data, what, step)
+        with sound(ProtocolError, f"{what} can't be read", step):
+            return {key: arrays[key] for key in from_json(metadata["order"])}, metadata["values"]
+
+    def checkpoint_rounds(self) -> list[int]:
+        """Return the rounds that have a checkpoint, ascending."""
+        numbers = (path.stem.removeprefix("round-") for path in (self.path / "checkpoints").glob("round-*.safetensors"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def checkpoint_digest(self, round_number: int) -> str | None:
+        """Return the sha256 of a round's checkpoint file; None where there is none, "" where it can't be read."""
+        try:
+            with open_regular(self.path / _checkpoint_name(round_number)) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return ""
+
+    def drop_checkpoints_before(self, round_number: int) -> None:
+        """Delete checkpoints older than the given round's."""
+        for number in self.checkpoint_rounds():
+            if number < round_number:
+                (self.path / _checkpoint_name(number)).unlink()
+
+    def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write model.safetensors: the parameters by name."""
+        self._write_bytes("model.safetensors", tensor_bytes(arrays))
+
+    def read_model(self) -> dict[str, NDArray[Any]] | None:
+        """Return the parameters in model.safetensors; None where there is no such file.
+
+        Raises:
+            ProtocolError: it is something else.
+        """
+        try:
+            data = file_bytes(self.path / "model.safetensors", MOST_TENSOR_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ProtocolError(f"model.safetensors can't be read ({error}): wardround resume writes it anew") from None
+        return read_tensors(data, "model.safetensors", "wardround resume writes it anew")[0]
+
+    def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Write rounds.csv and hospitals.csv anew from committed round records."""
+        for name, text in table_texts(list(records)).items():
+            self.write_text(name, text)
+
+    def append_tables(self, record: Mapping[str, Any]) -> None:
+        """Append one committed round to rounds.csv and hospitals.csv."""
+        for name, text in table_texts([record], header=False).items():
+            try:
+                with open(self.path / name, "a", encoding="utf-8", newline="", opener=open_private) as file:
+                    file.write(text)
+            except OSError as error:
+                raise self._unwritable(self.path / name, error) from error
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json; infinite is written as "inf", undefined as null."""
+        self.write_text("summary.json", json_text(summary) + "\n")
+
+    def _write_bytes(self, name: str, data: bytes) -> None:
+        path = self.path / name
+        partial = path.with_name(path.name + ".partial")
+        try:
+            make_private_folder(path.parent)
+            with open(partial, "wb", opener=open_private) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise self._unwritable(path, error) from error
+
+    def _unwritable(self, path: Path, error: OSError) -> WardroundError:
+        step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
+        return WardroundError(
+            f"can't write {path}: {error.strerror}: {step}, then go on with: wardround resume {self.path}"
+        )
+
+
+def create_run_folder(path: Path, config: Config) -> RunFolder:
+    """Return a new run folder with its settings and versions in it.
+
+    Raises:
+        ConfigError: the folder exists and is not empty, or can't be made.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"--out {path} must be a new or empty folder: name another, or resume that run")
+        make_private_folder(path)
+    except OSError as error:
+        raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
+    folder = RunFolder(path)
+    folder.write_versions()
+    folder.write_tables([])
+    # Last, as it makes the folder one of a run: nobody takes up half a one.
+    folder.write_text("config.toml", config_to_toml(config))
+    return folder
+
+
+def open_run_folder(path: Path) -> RunFolder:
+    """Return the folder of an earlier run.
+
+    Raises:
+        ConfigError: there is no run in it.
+    """
+    folder = RunFolder(path)
+    # A run that was killed before its first commit has neither ledger nor checkpoints; it begins at round 0.
+    if (path / "versions.txt").is_file() and not (path / "config.toml").exists() and folder.is_untouched():
+        raise ConfigError(
+            f"{path} is not a run folder yet: its run was killed before it began, and nothing was trained or charged; "
+            "delete the folder and begin anew"
+        )
+    if not (path / "config.toml").is_file() or not (folder.ledger.exists() or folder.is_untouched()):
+        raise ConfigError(f"{path} is not a run folder (no config.toml and ledger.sqlite in it): check the path")
+    return folder
+
+
+def default_run_path(config: Config, now: datetime | None = None) -> Path:
+    """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
+    name = config.federation.dataset.replace(":", "-")
+    return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def _installed() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in _PACKAGES)
+
+
+def _checkpoint_name(round_number: int) -> str:
+    return f"checkpoints/round-{round_number:06d}.safetensors"

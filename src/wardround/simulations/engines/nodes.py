@@ -1,0 +1,223 @@
+"""Simulated hospitals inside one process: the ClientApp runs for each of them, and what may be summed is summed here.
+
+Both engines run this code, so that they cannot differ. What is left out on purpose: where the process is, and which
+hospitals it serves.
+"""
+
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from wardround.errors import UpdateError
+from wardround.exact_sums import FixedSum, accumulate, accumulate_residues, check_alike
+from wardround.simulations.engines.envelopes import ndarrays_of, own_copy
+from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
+from wardround.wire import CONFIG, SUM_RESIDUES
+
+__all__ = ["SUM_WEIGHT", "Node", "NodeRunner", "Scalar", "share_out", "torch_threads"]
+
+Scalar = str | int | float | bool
+
+SUM_WEIGHT = "sum-weight"
+"""A message with this key in its "config" record gets a reply without arrays: they go into the sum, times its value.
+
+With `wire.SUM_RESIDUES` in its place they are residues modulo 2^32, which go into the sum as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A simulated hospital as the engine sees it.
+
+    Attributes:
+        node_id: unique in the federation.
+        node_config: what the ClientApp reads from `context.node_config`.
+        load: relative cost of a message (>= 0); the largest are started first.
+    """
+
+    node_id: int
+    node_config: Mapping[str, Scalar] = field(default_factory=dict)
+    load: float = 1.0
+
+
+class NodeRunner:
+    """Runs a ClientApp for its nodes in this process, and keeps each node's Context from message to message."""
+
+    def __init__(
+        self,
+        make_app: Callable[[], ClientApp],
+        nodes: Sequence[Node],
+        run_config: Mapping[str, Scalar],
+        *,
+        num_threads: int = 1,
+        states: Mapping[int, RecordDict] | None = None,
+    ) -> None:
+        """Prepare the nodes; the app is made at the first message.
+
+        Args:
+            make_app: returns the ClientApp that all nodes share.
+            nodes: the hospitals served here.
+            run_config: what the ClientApp reads from `context.run_config`.
+            num_threads: torch threads while an app runs; the same everywhere, as results may depend on it.
+            states: the `Context.state` of nodes that ran elsewhere before.
+        """
+        take_identity()
+        self._make_app = make_app
+        self._app: ClientApp | None = None
+        self._num_threads = num_threads
+        self._loads = {node.node_id: node.load for node in nodes}
+        self._contexts = {
+            node.node_id: Context(
+                run_id=RUN_ID,
+                node_id=node.node_id,
+                node_config=dict(node.node_config),
+                state=(states or {}).get(node.node_id, RecordDict()),
+                run_config=dict(run_config),
+            )
+            for node in nodes
+        }
+        self.tracebacks: dict[int, str] = {}
+        """What the apps of the last wave raised, by node id."""
+
+    def run(self, messages: Sequence[Message], total: FixedSum | None = None) -> tuple[list[Message], FixedSum | None]:
+        """Return a reply to every message, longest node first, and the sum of the replies that were to be summed.
+
+        An app that raises, or whose arrays can't be summed, gives a reply with an Error; the others are not touched.
+
+        Args:
+            messages: to nodes of this runner.
+            total: what to add to, in place; None starts a new sum.
+
+        Raises:
+            Exception: whatever `make_app` raises, as no hospital can work without an app.
+        """
+        self.tracebacks = {}
+        total = {} if total is None else total
+        replies: list[Message] = []
+        with torch_threads(self._num_threads):
+            if self._app is None:
+                self._app = self._make_app()
+            for message in sorted(messages, key=lambda message: -self._loads[message.metadata.dst_node_id]):
+                replies.append(self._reply(self._app, message, total))
+        return replies, total or None
+
+    def states(self, node_ids: Sequence[int]) -> dict[int, RecordDict]:
+        """Return the `Context.state` of those nodes that keep something in it."""
+        return {node_id: self._contexts[node_id].state for node_id in node_ids if self._contexts[node_id].state}
+
+    def _reply(self, app: ClientApp, message: Message, total: FixedSum) -> Message:
+        node_id = message.metadata.dst_node_id
+        sent = _only_arrays(message.content)
+        weight = _sum_weight(message.content)
+        try:
+            reply = app(message, self._contexts[node_id])
+            _check_reply(reply, message)
+        # A client that calls sys.exit must not end the simulation, and in one engine only at that.
+        except (Exception, SystemExit) as error:
+            self.tracebacks[node_id] = traceback.format_exc()
+            return _error_reply(message, f"{type(error).__name__}: {error}")
+        if reply.has_error():
+            return reply
+        if weight is None:
+            _own_arrays(reply.content)
+            return reply
+        try:
+            _move_into(total, reply.content, weight, sent)
+        except UpdateError as error:
+            return _error_reply(message, f"{type(error).__name__}: node {node_id}: {error}")
+        return reply
+
+
+def share_out(nodes: Sequence[Node], num_workers: int) -> list[list[Node]]:
+    """Return the nodes of each worker, none empty, by longest processing time first.
+
+    Source: Graham 1969, "Bounds on multiprocessing timing anomalies": at most 4/3 of the shortest possible round.
+    """
+    shares: list[list[Node]] = [[] for _ in range(min(num_workers, len(nodes)))]
+    loads = [0.0] * len(shares)
+    for node in sorted(nodes, key=lambda node: (-node.load, node.node_id)):
+        # Where loads are equal (all zero, say) the emptiest worker is next.
+        index = min(range(len(shares)), key=lambda i: (loads[i], len(shares[i])))
+        shares[index].append(node)
+        loads[index] += node.load
+    return shares
+
+
+def _sum_weight(content: RecordDict) -> float | None:
+    """Return the weight in the sum, nan for residues, which have none; None where replies stay apart."""
+    config = content.get(CONFIG)
+    if not isinstance(config, ConfigRecord):
+        return None
+    if config.get(SUM_RESIDUES):
+        return math.nan
+    weight = config.get(SUM_WEIGHT)
+    return None if weight is None else float(weight)  # type: ignore[arg-type]
+
+
+def _only_arrays(content: RecordDict) -> dict[str, Array] | None:
+    records = [record for record in content.values() if isinstance(record, ArrayRecord)]
+    return dict(records[0].items()) if len(records) == 1 else None
+
+
+def _check_reply(reply: object, message: Message) -> None:
+    if not isinstance(reply, Message):
+        raise TypeError(f"the ClientApp returned {type(reply).__name__}, which must be a flwr.app.Message")
+    if reply.metadata.reply_to_message_id != message.metadata.message_id:
+        raise ValueError("the ClientApp's reply must be built with Message(content, reply_to=message)")
+
+
+def _error_reply(message: Message, reason: str) -> Message:
+    return Message(Error(code=APP_RAISED, reason=" ".join(reason.split())), reply_to=message)
+
+
+def _own_arrays(content: RecordDict) -> None:
+    """Give a reply arrays of its own: the next hospital may train the model whose memory they are."""
+    for name, record in list(content.items()):
+        if isinstance(record, ArrayRecord):
+            content[name] = own_copy(record)
+
+
+def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[str, Array] | None) -> None:
+    names = [name for name, record in content.items() if isinstance(record, ArrayRecord)]
+    if len(names) != 1:
+        raise UpdateError(f"the reply holds {len(names)} ArrayRecords, which must be 1 where replies are summed")
+    arrays = ndarrays_of(content[names[0]])  # type: ignore[arg-type]
+    if sent is not None:
+        # Against what was sent, not against the sum so far: else the first update would decide which ones are good.
+        check_alike(arrays, sent)
+    if math.isnan(weight):
+        accumulate_residues(total, arrays)
+    else:
+        accumulate(total, arrays, weight)
+    del content[names[0]]
+
+
+@contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Run with this many torch threads; a torch that is first imported inside reads them from the environment."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(num_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+        return
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    saved = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(num_threads)))
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,3 @@
+"""Many runs of one question: placements, noise levels, seeds and baselines."""
+
+__all__: list[str] = []

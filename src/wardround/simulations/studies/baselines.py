@@ -1,0 +1,149 @@
+"""What a federation with privacy is compared with: nobody's work, everybody alone, everything in one place.
+
+All three are without privacy, and exist in simulation only. The fourth baseline, the same federation without privacy,
+is an ordinary run. Training is the federation's own: the same model, steps, rate and optimizer, round by round.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wardround.clients.evaluation import evaluate
+from wardround.clients.profiles import hospital_profile, profile_measures
+from wardround.clients.trainers import hospital_tensors
+from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround.config import AggregationConfig, Config, PrivacyConfig
+from wardround.datasets import Federation, HospitalData, load_federation
+from wardround.identity import source_of
+from wardround.models import build_model, parameters_of
+from wardround.rounds import Evaluation, HospitalProfile
+from wardround.server.plan.planning import assign_round, plan_federation
+from wardround.simulations.engines.nodes import torch_threads
+
+__all__ = ["Baseline", "evaluate_baseline"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What a baseline comes to.
+
+    Attributes:
+        evaluations: of every hospital's test records, by hospital.
+        num_train: training records, by hospital.
+        task: "classification" or "regression".
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    num_train: Mapping[str, int]
+    task: str
+
+
+def evaluate_baseline(config: Config, baseline: str) -> Baseline:
+    """Return every hospital's evaluation under a baseline.
+
+    Args:
+        config: of the run, with placement "none".
+        baseline: "majority", "alone" or "pooled".
+    """
+    federation = load_federation(config.federation)
+    if baseline == "majority":
+        evaluations = {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
+    else:
+        with torch_threads(1):  # as in a federated run, where results may depend on it
+            evaluations = _trained(config, federation, baseline)
+    return Baseline(
+        evaluations=evaluations,
+        num_train={hospital.hospital_id: hospital.num_records for hospital in federation.hospitals},
+        task=federation.task,
+    )
+
+
+def _trained(config: Config, federation: Federation, baseline: str) -> dict[str, Evaluation]:
+    trainer = _trainer(config, federation)
+    tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in federation.hospitals}
+    profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
+    initial = parameters_of(trainer.model)
+    if baseline == "pooled":
+        everything, profile = _pooled(list(tensors.values()), list(profiles.values()))
+        models = dict.fromkeys(tensors, _train(config, trainer, initial, everything, profile))
+    else:
+        models = {name: _train(config, trainer, initial, tensors[name], profiles[name]) for name in tensors}
+    evaluations = {}
+    for name, arrays in models.items():
+        model = trainer.scoring_model(arrays, tensors[name])
+        evaluations[name] = evaluate(model, tensors[name], hospital_id=name, task=federation.task)
+    return evaluations
+
+
+def _train(
+    config: Config, trainer: LocalTrainer, arrays: Arrays, tensors: HospitalTensors, profile: HospitalProfile
+) -> Arrays:
+    """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round."""
+    # One trainer: no strategy of a server has a part in it, and nobody has to answer.
+    # Nor does a delta, which is checked against the number of records, have a meaning without privacy.
+    privacy = PrivacyConfig(placement="none", target_delta=0.5 / profile.num_train)
+    plan = plan_federation(replace(config, aggregation=AggregationConfig(), privacy=privacy), [profile])
+    noise = {profile.hospital_id: 0.0}
+    for round_number in range(1, config.training.num_rounds + 1):
+        (assignment,) = assign_round(plan, [profile.hospital_id], round_number, noise)
+        arrays, *_ = trainer.train(arrays, tensors, assignment)
+    return arrays
+
+
+def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> tuple[HospitalTensors, HospitalProfile]:
+    """Return all hospitals' training records as one hospital's."""
+    owners = None
+    if any(part.train_owners is not None for part in tensors):
+        starts = np.cumsum([0, *(part.num_records for part in tensors[:-1])])
+        owners = torch.cat([_owners(part) + int(start) for part, start in zip(tensors, starts, strict=True)])
+    pooled = HospitalTensors(
+        train_features=torch.cat([part.train_features for part in tensors]),
+        train_labels=torch.cat([part.train_labels for part in tensors]),
+        test_features=tensors[0].test_features[:0],
+        test_labels=tensors[0].test_labels[:0],
+        train_owners=owners,
+    )
+    profile = HospitalProfile(
+        hospital_id="pooled",
+        num_train=pooled.num_records,
+        task=profiles[0].task,
+        input_shape=profiles[0].input_shape,
+        num_outputs=profiles[0].num_outputs,
+    )
+    return pooled, profile
+
+
+def _owners(tensors: HospitalTensors) -> torch.Tensor:
+    if tensors.train_owners is not None:
+        return tensors.train_owners
+    return torch.arange(tensors.num_records, device=tensors.train_labels.device)
+
+
+def _majority(hospital: HospitalData, federation: Federation) -> Evaluation:
+    """Return the score of always giving the most frequent training class (or the training mean)."""
+    test = hospital.test_labels
+    both = federation.task == "classification" and len(np.unique(test)) > 1
+    return Evaluation(
+        hospital_id=hospital.hospital_id,
+        num_examples=len(test),
+        loss=float("nan"),
+        accuracy=profile_measures(hospital, federation.task).majority_accuracy,
+        auc=0.5 if both else float("nan"),  # one answer for all: every pair is a tie
+    )
+
+
+def _trainer(config: Config, federation: Federation) -> LocalTrainer:
+    model, _ = build_model(
+        config.model,
+        input_shape=federation.input_shape,
+        num_outputs=federation.num_classes,
+        seed=config.federation.seed,
+        private=False,
+    )
+    return LocalTrainer(model, config.training, task=federation.task, source=source_of(config), protects_records=False)

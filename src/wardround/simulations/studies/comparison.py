@@ -1,0 +1,229 @@
+"""Run a study: all its runs over one pool of Ray workers, resumable, one bad run losing none of the others.
+
+Whole runs are spread over workers, each with the inline engine: at a few seconds a run, starting Ray for each would
+cost more than the training. Results are independent of the number of workers, since every run is.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wardround.config import config_to_toml
+from wardround.disk import file_text, make_private_folder
+from wardround.errors import ConfigError, WardroundError
+from wardround.parsing import from_json
+from wardround.server.record.run_folder import RunFolder
+from wardround.simulations.engines.start import start_ray
+from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS, measure_noise
+from wardround.simulations.studies.study import Study, StudyRun
+from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
+
+__all__ = ["Comparison", "compare", "default_study_path"]
+
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A study's results, as its folder has them.
+
+    Attributes:
+        folder: with results.csv, hospitals.csv, failures.csv, noise_on_average.csv and a folder per run.
+        num_runs: of the study.
+        failures: reason by run, for those that have no row.
+    """
+
+    folder: Path
+    num_runs: int
+    failures: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints: where the tables are, and what is in results.csv."""
+        with (self.folder / "results.csv").open(encoding="utf-8", newline="") as file:
+            results = list(csv.DictReader(file))
+        return {"folder": str(self.folder), "num_runs": self.num_runs, "failures": self.failures, "results": results}
+
+
+def compare(
+    study: Study,
+    folder: Path,
+    *,
+    num_workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Comparison:
+    """Run what is left of a study and write results.csv and hospitals.csv.
+
+    Args:
+        study: what to run.
+        folder: new, empty, or of the same study before.
+        num_workers: processes (>= 1); None is [simulation] num-workers of the base, or one per processor.
+        progress: called after every run with how many are done, how many there are, and the run's name.
+
+    Raises:
+        ConfigError: a run's settings contradict each other, or the folder holds another study.
+        WardroundError: all runs failed.
+    """
+    runs = study.runs()
+    _check_folder(folder, study, runs)
+    results = {item.name: result for item in runs if (result := read_result(_place(folder, item))) is not None}
+    todo = [item for item in runs if item.name not in results]
+    failures: dict[str, str] = {}
+
+    def done(item: StudyRun, result: dict[str, Any] | None, reason: str) -> None:
+        if result is None:
+            failures[item.name] = reason
+        else:
+            results[item.name] = result
+        _write_tables(folder, runs, results, failures)
+        if progress is not None:
+            progress(len(results) + len(failures), len(runs), item.name)
+
+    _write_tables(folder, runs, results, failures)
+    if progress is not None and results:
+        progress(len(results), len(runs), "found done")
+    if study.placements:
+        measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
+        RunFolder(folder).write_text("noise_on_average.csv", _csv(NOISE_COLUMNS, measured))
+    if todo:
+        num_workers = num_workers or study.base.simulation.num_workers or os.cpu_count() or 1
+        _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
+    if not results:
+        name, reason = next(iter(failures.items()))
+        raise WardroundError(f"all {len(runs)} runs failed; {name}: {reason}")
+    return Comparison(folder=folder, num_runs=len(runs), failures=failures)
+
+
+def default_study_path(study: Study, now: datetime | None = None) -> Path:
+    """Return runs/<study>-<time>, the time in UTC, for a study without --out."""
+    return Path("runs") / f"{study.name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+class _StudyWorker:
+    """A Ray actor that does whole runs, one after the other; what was imported stays."""
+
+    def __init__(self, search_path: Sequence[str]) -> None:
+        sys.path[:] = [*search_path, *(entry for entry in sys.path if entry not in search_path)]
+
+    def finish(self, item: StudyRun, folder: Path) -> tuple[dict[str, Any] | None, str]:
+        """Return the rows, or the reason why there are none."""
+        try:
+            return finish_run(item, folder), ""
+        except WardroundError as error:
+            return None, str(error)
+        except Exception as error:
+            return None, f"unexpected {type(error).__name__}: {error}"
+
+
+def _run_all(
+    todo: Sequence[StudyRun],
+    folder: Path,
+    num_workers: int,
+    gpus_per_worker: float,
+    done: Callable[[StudyRun, dict[str, Any] | None, str], None],
+) -> None:
+    started_here = start_ray(num_workers)
+    import ray
+
+    actor_class = ray.remote(_StudyWorker).options(num_cpus=0, num_gpus=gpus_per_worker)
+    idle = [actor_class.remote(sys.path) for _ in range(num_workers)]
+    waiting, tries = list(reversed(todo)), dict.fromkeys((item.name for item in todo), 0)
+    running: dict[Any, tuple[StudyRun, Any]] = {}
+    try:
+        while waiting or running:
+            while waiting and idle:
+                item, actor = waiting.pop(), idle.pop()
+                tries[item.name] += 1
+                running[actor.finish.remote(item, _place(folder, item))] = (item, actor)
+            (reference,), _ = ray.wait(list(running), num_returns=1)
+            item, actor = running.pop(reference)
+            try:
+                result, reason = ray.get(reference)
+                idle.append(actor)
+            except ray.exceptions.RayError as error:
+                # The process died (out of memory, killed): another takes the run up after its last round.
+                idle.append(actor_class.remote(sys.path))
+                result, reason = None, f"its worker died {_TRIES} times ({error}): use fewer workers"
+                if tries[item.name] < _TRIES:
+                    waiting.append(item)
+                    continue
+            done(item, result, reason)
+    finally:
+        for actor in [*idle, *(actor for _, actor in running.values())]:
+            ray.kill(actor)
+        if started_here:
+            ray.shutdown()
+
+
+def _place(folder: Path, item: StudyRun) -> Path:
+    return folder / "runs" / item.name
+
+
+def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
+    """Refuse a folder of another study: its results would be mixed with this one's."""
+    wanted = _description(study, runs)
+    path = folder / "study.json"
+    if path.is_file():
+        try:
+            found = from_json(file_text(path))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} can't be read ({error}): restore it, or name a new folder with --out") from None
+        if not isinstance(found, dict):
+            raise ConfigError(f"{path} is no study's: restore it, or name a new folder with --out")
+        if found.get("runs") != wanted["runs"]:
+            raise ConfigError(f"--out {folder} holds another study (its settings differ): name a new folder")
+        if found.get("versions") != wanted["versions"]:
+            raise ConfigError(
+                f"--out {folder} was begun with other versions than those installed now ({found.get('versions')}): "
+                "install those, or name a new folder"
+            )
+        return
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"--out {folder} must be a new or empty folder, or that of the same study: name another")
+        make_private_folder(folder / "runs")
+        make_private_folder(folder)
+    except OSError as error:
+        raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
+    RunFolder(folder).write_text(path.name, json.dumps(wanted, indent=1) + "\n")
+
+
+def _description(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
+    """Return what study.json holds: what is varied, and every run's settings, as TOML, by its name."""
+    varied = {key: list(getattr(study, key)) for key in ("units", "placements", "noise_multipliers", "target_epsilons")}
+    return {
+        "name": study.name,
+        **varied,
+        "seeds": list(study.seeds),
+        "baselines": list(study.baselines),
+        "base": config_to_toml(study.base),
+        "versions": {name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
+        "runs": {item.name: config_to_toml(item.config) for item in runs},
+    }
+
+
+def _write_tables(
+    folder: Path, runs: Sequence[StudyRun], results: dict[str, dict[str, Any]], failures: dict[str, str]
+) -> None:
+    """Write all tables anew, in the study's order whatever the order the runs came in."""
+    done = [results[item.name] for item in runs if item.name in results]
+    lines = [line for result in done for line in result["hospitals"]]
+    failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
+    RunFolder(folder).write_text("results.csv", _csv(RESULT_COLUMNS, [result["row"] for result in done]))
+    RunFolder(folder).write_text("hospitals.csv", _csv(HOSPITAL_COLUMNS, lines))
+    RunFolder(folder).write_text("failures.csv", _csv(("run", "reason"), failed))
+
+
+def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,153 @@
+"""How much noise is left on the average of n hospitals, measured by drawing it with the mechanisms' own code.
+
+Every hospital contributes zeros, so what comes out of a round is noise alone. Placement "local" draws once at every
+hospital, "distributed" a share of integer noise at every hospital, "central" once at the server. The theory: zC/sqrt(n)
+for "local" (twice that where the unit is a hospital, whose updates are 2C apart), zC/n for the others.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wardround import exact_sums
+from wardround.clients.updates import noisy_residues, release_update
+from wardround.config import Config, config_from_dict, config_to_toml
+from wardround.digests import array_digest, digest_of
+from wardround.privacy.mechanisms import mechanism_of
+from wardround.privacy.noise import GaussianNoise
+from wardround.rounds import Assignment, HospitalProfile
+from wardround.server.plan.planning import assign_round, plan_federation
+from wardround.server.round.release import release_sum
+from wardround.streams import Draw, SeededSource, Source
+
+__all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
+
+NOISE_COLUMNS = (
+    *("unit", "placement", "num_hospitals", "noise_multiplier", "max_grad_norm", "num_coordinates"),
+    *("stddev_measured", "stddev_theory"),
+)
+NUM_HOSPITALS = (4, 10, 20, 100)
+NUM_COORDINATES = 20_000
+"""The measured standard deviation is within 2 % of the true one, except for one time in 15,000."""
+
+_RECORDS = 100
+
+
+def measure_noise(
+    units: Sequence[str], placements: Sequence[str], *, noise_multiplier: float = 1.0, max_grad_norm: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return one row of `NOISE_COLUMNS` per unit, placement and number of hospitals.
+
+    Args:
+        units: "record", "hospital".
+        placements: "local", "distributed", "central".
+        noise_multiplier: z, stddev / sensitivity (> 0).
+        max_grad_norm: C (> 0).
+    """
+    rows = []
+    for unit in units:
+        for placement in placements:
+            for num_hospitals in NUM_HOSPITALS:
+                noise = draw_average(
+                    unit, placement, num_hospitals, noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm
+                )
+                cell = mechanism_of(unit, placement)
+                on_one = noise_multiplier * cell.sensitivity(max_grad_norm)
+                values = (
+                    *(unit, placement, num_hospitals, noise_multiplier, max_grad_norm, len(noise)),
+                    *(float(noise.std()), on_one / (num_hospitals if cell.shares_noise else math.sqrt(num_hospitals))),
+                )
+                rows.append(dict(zip(NOISE_COLUMNS, values, strict=True)))
+    return rows
+
+
+def draw_average(
+    unit: str,
+    placement: str,
+    num_hospitals: int,
+    *,
+    noise_multiplier: float = 1.0,
+    max_grad_norm: float = 1.0,
+    num_coordinates: int = NUM_COORDINATES,
+    seed: int = 42,
+) -> NDArray[np.float64]:
+    """Return the average over hospitals that contribute nothing but noise: gradient sums, or updates where they are it.
+
+    Args:
+        unit: "record" or "hospital".
+        placement: "local", "distributed" or "central".
+        num_hospitals: n (>= 1), all of one size; all answer, and with "distributed" all are counted on.
+        noise_multiplier: z (> 0).
+        max_grad_norm: C (> 0).
+        num_coordinates: of the model.
+        seed: of the streams.
+
+    Returns:
+        Shape (num_coordinates,).
+    """
+    config = _config(unit, placement, num_hospitals, noise_multiplier, max_grad_norm)
+    profiles = [_profile(index) for index in range(num_hospitals)]
+    plan = plan_federation(config, profiles, num_parameters=num_coordinates)
+    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
+    # The round's number picks the streams: another one for every n, so that the measurements are independent.
+    assignments = assign_round(plan, plan.names, num_hospitals, noise)
+    zeros = {"parameters": np.zeros(num_coordinates, np.float64)}
+    total: exact_sums.FixedSum = {}
+    source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
+    for assignment in assignments:
+        sent = _sent(assignment, zeros, source)
+        if assignment.placement == "distributed":
+            exact_sums.accumulate_residues(total, sent)
+        else:
+            exact_sums.accumulate(total, sent, assignment.weight)
+    released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
+    average = np.asarray(released.arrays["parameters"], np.float64)
+    # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
+    return average * -_RECORDS if mechanism_of(unit, placement).sends_sum else average
+
+
+def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source) -> dict[str, NDArray[Any]]:
+    """Return what a hospital sends whose records have no gradient, or whose update is zero."""
+    key = source.key(
+        array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
+    )
+    noise = key.generator(Draw.NOISE)
+    if assignment.unit == "hospital":
+        return release_update(zeros, zeros, assignment, noise=noise, rounding=key.generator(Draw.ROUNDING))[0]
+    if assignment.placement == "central":
+        return zeros
+    if assignment.placement == "distributed":
+        nothing = np.zeros(zeros["parameters"].size, np.int64)
+        return noisy_residues(nothing, zeros, assignment, noise)[0]
+    stddev = assignment.noise_multiplier * float(assignment.max_grad_norm or 0.0)
+    (drawn,) = GaussianNoise(noise, torch.device("cpu")).noise_for([torch.from_numpy(zeros["parameters"])], stddev)
+    return {"parameters": drawn.numpy()}
+
+
+def _config(unit: str, placement: str, num_hospitals: int, noise_multiplier: float, max_grad_norm: float) -> Config:
+    return config_from_dict(
+        {
+            "training": {"num-rounds": 1, "local-steps": 1, "sample-rate": 1.0},
+            "privacy": {
+                "unit": unit,
+                "placement": placement,
+                "noise-multiplier": noise_multiplier,
+                "max-grad-norm": max_grad_norm,
+            },
+            "aggregation": {"protocol": "secure-sum", "min-survivors": num_hospitals},
+        }
+    )
+
+
+def _profile(index: int) -> HospitalProfile:
+    return HospitalProfile(
+        hospital_id=f"hospital-{index:03d}",
+        num_train=_RECORDS,
+        task="classification",
+        input_shape=(1,),
+        num_outputs=2,
+    )

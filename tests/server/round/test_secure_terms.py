@@ -1,0 +1,371 @@
+"""The round loop over secure aggregation: the same model as the ideal sum, whoever drops out, and a true ledger."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Message
+from safetensors.numpy import load_file
+from site_runs import run_between_sites
+from small_runs import charges_of, draw_in_common, interrupted_before_charging, results_of, rows_of, small_config
+
+from wardround import wire
+from wardround.clients import app
+from wardround.clients.secagg import SecAggMod
+from wardround.clients.training import LocalTrainer
+from wardround.config import Config
+from wardround.errors import ConfigError, ProtocolError, UpdateError, WardroundError
+from wardround.privacy.mechanisms import MECHANISMS
+from wardround.reports.folder import read_run
+from wardround.reports.words import assumptions, privacy_sentence
+from wardround.secagg import simulated_roster
+from wardround.secagg.records import STAGES
+from wardround.server.plan.margins import update_bound
+from wardround.server.plan.placements import plan_notes
+from wardround.server.record.verify import verify_run
+from wardround.server.round import sums
+from wardround.server.round.hospitals import HospitalLink
+from wardround.simulations import runs
+from wardround.simulations.forecast import plan
+from wardround.simulations.runs import resume, run
+
+CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+EXACT = {"hospital-01", "hospital-02", "hospital-03", "hospital-04"}
+
+
+def settings(unit: str, placement: str, adaptive: bool = False, **sections: dict[str, Any]) -> Config:
+    gradient = unit == "record" and placement != "local" and placement != "none"
+    whole: dict[str, dict[str, Any]] = {
+        "federation": {"num-hospitals": 4},
+        "training": {"num-rounds": 2, "local-steps": None if gradient else 2},
+        "privacy": {"unit": unit, "placement": placement, "target-delta": 1e-4},
+        "aggregation": {"protocol": "secagg+", "min-survivors": 3},
+    }
+    if adaptive:
+        whole["privacy"]["adaptive-clipping"] = True
+    if placement == "none":
+        whole["privacy"] = {"placement": "none", "noise-multiplier": None, "target-delta": None}
+    return small_config(**{name: whole.get(name, {}) | sections.get(name, {}) for name in whole | sections})
+
+
+def ideal(unit: str, placement: str, adaptive: bool = False, **sections: dict[str, Any]) -> Config:
+    protocol = {"protocol": "secure-sum", "min-survivors": 3}
+    return settings(unit, placement, adaptive, **{**sections, "aggregation": protocol})
+
+
+def lose(monkeypatch: pytest.MonkeyPatch, names: set[str], round_number: int, stage: str) -> None:
+    monkeypatch.setattr(
+        "wardround.server.round.loop.draw_dropouts", lambda *given: frozenset(names if given[2] == round_number else ())
+    )
+    monkeypatch.setattr("wardround.server.round.secure_terms.draw_drop_stage", lambda *given: stage)
+
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
+def test_every_cell_learns_what_it_learns_from_the_ideal_sum(
+    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_common(monkeypatch)
+    masked = run(settings(unit, placement, adaptive), out=tmp_path / "masked")
+    clear = run(ideal(unit, placement, adaptive), out=tmp_path / "clear")
+    ours, theirs = (load_file(each.folder / "model.safetensors") for each in (masked, clear))
+    for name, array in theirs.items():
+        if placement == "distributed":
+            np.testing.assert_array_equal(ours[name], array)
+        else:
+            np.testing.assert_allclose(ours[name], array, rtol=0, atol=2e-6)
+    assert masked.summary["epsilon"] == clear.summary["epsilon"]
+    assert masked.summary["protocol"] == "secagg+"
+    if placement != "none":
+        told, acted = " ".join(assumptions(read_run(masked.folder))), privacy_sentence(read_run(clear.folder))
+        assert "the sum over a majority" in told
+        assert "no more than 0 hospitals side with it" in told
+        assert "acted out by the simulation" in acted
+        assert verify_run(masked.folder)[0] == []
+
+
+def test_what_is_summed_is_uniform_until_the_masks_are_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+    real = sums.close_round
+
+    def watched(send: Any, opened: Any, active: Any, total: np.ndarray, drops: Any) -> None:
+        seen.append(total.copy())
+        real(send, opened, active, total, drops)
+        seen.append(total.copy())
+
+    monkeypatch.setattr(sums, "close_round", watched)
+    wide = {"name": "mlp", "hidden-sizes": [128, 64]}
+    run(settings("record", "local", model=wide, training={"num-rounds": 1}), out=tmp_path / "run")
+    masked, unmasked = seen
+    expected = len(masked) / 256
+    for words, uniform in ((masked, True), (unmasked, False)):
+        chi_square = float(((np.bincount(words >> 24, minlength=256) - expected) ** 2).sum() / expected)
+        # 255 degrees of freedom: above 400 with probability 1e-8.
+        assert (chi_square < 400) == uniform
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("placement", ["distributed", "local"])
+def test_one_drop_at_any_stage_leaves_the_exact_sum_of_the_others(
+    placement: str, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_common(monkeypatch)
+    lose(monkeypatch, {"hospital-02"}, 1, stage)
+    masked = run(settings("hospital", placement), out=tmp_path / "masked").folder
+    # Whose vector arrived is in the sum, whatever becomes of it later.
+    arrived = stage in ("confirm", "unmask")
+    lose(monkeypatch, set() if arrived else {"hospital-02"}, 1, stage)
+    clear = run(ideal("hospital", placement), out=tmp_path / "clear").folder
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (masked, clear))
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours[name], array, rtol=0, atol=0 if placement == "distributed" else 2e-6)
+    assert [row["num_completed"] for row in rows_of(masked / "rounds.csv")] == ["0", "4" if arrived else "3", "4"]
+    assert verify_run(masked)[0] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_below_the_threshold_a_round_is_abandoned_and_paid_for(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(monkeypatch, {"hospital-01", "hospital-04"}, 1, stage)
+    result = run(settings("hospital", "distributed"), out=tmp_path / "run")
+    before, after, last = rows_of(result.folder / "rounds.csv")
+    assert (after["num_selected"], after["num_completed"], last["num_completed"]) == ("4", "0", "4")
+    assert before["loss"] == after["loss"] != last["loss"]
+    assert 0 < float(after["epsilon_max"]) < float(last["epsilon_max"])
+    assert {name for _, name in charges_of(result.folder, "planned")} == EXACT
+    (sentence,) = result.summary["left_out"]
+    assert sentence.startswith("round 1 was charged but left the model as it was: 2 ")
+    assert verify_run(result.folder)[0] == []
+
+
+@pytest.mark.parametrize("placement", ["local", "distributed"])
+def test_a_resumed_run_ends_in_the_same_bits(placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch, {"hospital-03"}, 3, "mask")
+    config = settings("hospital", placement, training={"num-rounds": 3})
+    whole = run(config, out=tmp_path / "whole").folder
+    with interrupted_before_charging(monkeypatch, 2):
+        run(config, out=tmp_path / "broken")
+    assert results_of(resume(tmp_path / "broken").folder) == results_of(whole)
+
+
+def test_an_update_that_does_not_fit_stops_the_run_and_is_not_sent(tmp_path: Path) -> None:
+    small = {"aggregation": {"protocol": "secagg+", "min-survivors": 3, "max-update": 1e-6}}
+    with pytest.raises(WardroundError, match=r"hospital hospital-01 failed.*larger than 1e-06 in magnitude"):
+        run(settings("record", "local", **small), out=tmp_path / "run")
+    assert {name for _, name in charges_of(tmp_path / "run", "planned")} == EXACT
+    assert charges_of(tmp_path / "run", "released") == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        # Held to what all were told alike.
+        ({"adaptive_clipping": True}, "are not those that the terms name"),
+        ({"noise_multiplier": 1e3}, "are not those that the terms name"),
+        ({"round_number": 2}, "are not those that the terms name"),
+        # Held to the hospital's own settings.
+        ({"sample_rate": 1e-12}, "sample_rate = 1e-12"),
+        ({"expected_batch_size": 1e30}, r"expected_batch_size = 1e\+30"),
+    ],
+)
+def test_a_hospital_that_is_told_something_else_sends_nothing(
+    changed: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sums.ask_masked
+
+    def treacherous(opened: Any, message: Message) -> Message:
+        assignment = wire.assignment_of(message)
+        if assignment.hospital_id != "hospital-02":
+            message = wire.with_assignment(message, replace(assignment, **changed))
+        return real(opened, message)
+
+    monkeypatch.setattr(sums, "ask_masked", treacherous)
+    with pytest.raises(WardroundError, match=f"hospital hospital-01 failed.*{reason}"):
+        run(settings("hospital", "central"), out=tmp_path / "run")
+
+
+def test_sums_too_large_for_the_exact_sum_are_refused(tmp_path: Path) -> None:
+    huge = {"aggregation": {"protocol": "secagg+", "min-survivors": 3, "max-update": 1e12}}
+    with pytest.raises(UpdateError, match=r"must be finite and below 4194304 in magnitude"):
+        run(settings("record", "none", training={"num-rounds": 1, "learning-rate": 1e9}, **huge), out=tmp_path / "run")
+
+
+def test_a_simulated_hospital_that_fails_at_a_stage_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, "hospital-02", "share", times=1)
+    with pytest.raises(WardroundError, match=r'a hospital failed at stage "share".*ConnectionError: gone.*resume'):
+        run(settings("hospital", "distributed"), out=tmp_path / "run")
+    assert resume(tmp_path / "run").summary["status"] == "done"
+    assert len(charges_of(tmp_path / "run", "planned")) == 3 * 4
+    assert verify_run(tmp_path / "run")[0] == []
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, name: str, stage: str, times: int) -> None:
+    """Let a hospital fail at a stage, the first few times."""
+    real, left = SecAggMod.__call__, [times]
+
+    def failing(self: SecAggMod, message: Message, context: Any, call_next: Any) -> Message:
+        record = message.content.get(wire.SECAGG)
+        here = f"hospital-{int(context.node_config['partition-id']) + 1:02d}" == name
+        if record is not None and record["stage"] == stage and here and left[0]:  # type: ignore[call-overload, index]
+            left[0] -= 1
+            raise ConnectionError("gone")
+        return real(self, message, context, call_next)
+
+    monkeypatch.setattr(SecAggMod, "__call__", failing)
+
+
+def with_sites(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
+    """Run over sites with a roster, whose keys happen to be the simulated ones."""
+    real = runs.federate
+    roster = simulated_roster(7, tuple(sorted(EXACT)), **({"min_survivors": 3, "max_colluding": 0} | numbers))
+    monkeypatch.setattr(runs, "federate", lambda *given, **options: real(*given, **options, roster=roster))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_site_that_fails_at_a_stage_is_left_out_of_the_round(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_sites(monkeypatch)
+    fail(monkeypatch, "hospital-02", stage, times=1)
+    result = run(settings("hospital", "distributed"), out=tmp_path / "run")
+    completed = [row["num_completed"] for row in rows_of(result.folder / "rounds.csv")]
+    assert completed == ["0", "4" if stage in ("confirm", "unmask") else "3", "4"]
+    assert verify_run(result.folder)[0] == []
+
+
+def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers may be others the second time: two sums, charged once, whose difference is one site's."""
+    real = HospitalLink.evaluate
+
+    def failing(self: HospitalLink, strategy: Any, arrays: Any, round_number: int) -> Any:
+        if round_number == 1:
+            raise WardroundError("a node is gone")
+        return real(self, strategy, arrays, round_number)
+
+    with monkeypatch.context() as patch, pytest.raises(WardroundError, match="a node is gone"):
+        patch.setattr(HospitalLink, "evaluate", failing)
+        run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
+    asked: list[int] = []
+    patched = sums.add_up
+    monkeypatch.setattr(
+        "wardround.server.round.hospitals.add_up",
+        lambda grid, messages, by_node, secure, *rest: (
+            asked.append(secure.round_number) or patched(grid, messages, by_node, secure, *rest)
+        ),
+    )
+    summary = run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
+    assert asked == [2]
+    assert summary["noise"] == "system"
+    (sentence,) = summary["left_out"]
+    assert "round 1 was charged but left the model as it was: the run was interrupted in it" in sentence
+    rows = rows_of(tmp_path / "run" / "rounds.csv")
+    assert [row["num_completed"] for row in rows] == ["0", "0", "4"]
+    assert 0 < float(rows[1]["epsilon_max"]) < float(rows[2]["epsilon_max"])
+    assert verify_run(tmp_path / "run")[0] == []
+
+
+def test_why_hospitals_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_sites(monkeypatch)
+    other = simulated_roster(7, tuple(sorted(EXACT)), min_survivors=4, max_colluding=0)
+    real = app.simulated_site
+    monkeypatch.setattr(app, "simulated_site", lambda *given, **options: replace(real(*given, **options), roster=other))
+    result = run(settings("hospital", "distributed", training={"num-rounds": 1}), out=tmp_path / "run")
+    sentence, *each = result.summary["left_out"]
+    reason = "refuses, and sends nothing: min_survivors = 3 was asked for, and this site's roster"
+    assert f"hospital-01 {reason}" in sentence
+    assert len(each) == 4 and all(reason in told for told in each)
+
+
+def test_the_plan_says_how_many_must_stay() -> None:
+    notes = plan_notes(plan(settings("record", "local", federation={"num-hospitals": 5})))
+    assert "with secure aggregation 4 of the 5 hospitals of a round must stay to its end" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"min_survivors": 4}, r"min-survivors = 3 must be the 4 of the roster"),
+        ({"max_colluding": 1}, r"max-colluding = 0 must be the 1 of the roster"),
+    ],
+)
+def test_settings_that_are_not_the_rosters(
+    numbers: dict[str, int], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_sites(monkeypatch, **numbers)
+    with pytest.raises(ConfigError, match=message):
+        run(settings("hospital", "distributed"), out=tmp_path / "run")
+
+
+def test_a_hospital_outside_the_roster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_sites(monkeypatch)
+    result = run(settings("hospital", "distributed", federation={"num-hospitals": 5}), out=tmp_path / "run")
+    (sentence,) = result.summary["left_out"]
+    assert (
+        sentence.startswith("node 5 is left out of the run") and "hospital-05, which is not in the roster" in sentence
+    )
+    assert {name for _, name in charges_of(tmp_path / "run", "planned")} == EXACT
+
+
+def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wardround.clients.app.weight_in_metrics", lambda *given: 50.0)
+    with pytest.raises(ProtocolError, match=r"weights in the sum add up to 200, and must to 4[0-9]{2}"):
+        run(settings("record", "local"), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(("colluding", "survivors"), [(0, 3), (0, 4), (1, 4)])
+def test_honest_survivors_share_the_noise(colluding: int, survivors: int) -> None:
+    numbers = {"min-survivors": survivors, "max-colluding": colluding}
+    planned = plan(settings("hospital", "distributed", aggregation={"protocol": "secure-sum", **numbers}))
+    assert {hospital.release.num_shares for hospital in planned.hospitals} == {survivors - colluding}
+
+
+@pytest.mark.parametrize(
+    ("unit", "placement", "adaptive"),
+    [("record", "central", False), ("hospital", "local", False), ("hospital", "central", False), CELLS[-1]],
+)
+def test_clips_bound_what_is_sent(
+    unit: str, placement: str, adaptive: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bound of the sum's numbers from the clip, against the largest that is really sent."""
+    largest: list[float] = []
+    bounds: list[float] = []
+    real = LocalTrainer.train
+
+    def watched(self: Any, before: Any, *args: Any, **options: Any) -> Any:
+        result = real(self, before, *args, **options)
+        sent = result[0]
+        like = before if placement == "local" else dict.fromkeys(sent, 0.0)
+        largest.append(max(float(np.abs(np.asarray(a, np.float64) - like[name]).max()) for name, a in sent.items()))
+        return result
+
+    def noting(*given: Any) -> float:
+        bounds.append(update_bound(*given))
+        return 1e3
+
+    monkeypatch.setattr(LocalTrainer, "train", watched)
+    monkeypatch.setattr("wardround.server.round.secure_terms.update_bound", noting)
+    run(settings(unit, placement, adaptive, training={"num-rounds": 1}), out=tmp_path / "run")
+    assert len(largest) == 4
+    assert 0 < max(largest) <= bounds[0] < math.inf
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "message"),
+    [
+        ({"min-survivors": 1}, r"min-survivors = 1 must be >= 2 with protocol = \"secagg\+\""),
+        ({"min-survivors": 3, "max-colluding": 2}, r"min-survivors = 3 must be >= 4 .* max-colluding = 2"),
+        ({"protocol": "plain", "max-colluding": 1}, r"max-colluding = 1 has no meaning with protocol = \"plain\""),
+        ({"protocol": "secure-sum", "max-colluding": 3}, r"min-survivors = 3 must be >= 4 .*\"secure-sum\""),
+        ({"max-update": 0.0}, r"max-update = 0.0 must be >= 1e-30"),
+        ({"strategy": "flwr.serverapp.strategy:FedMedian"}, r"wants every hospital's update by itself"),
+    ],
+)
+def test_settings_that_contradict_the_protocol(aggregation: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        chosen = {"protocol": "secagg+", "min-survivors": 3} | aggregation
+        run(settings("record", "local", aggregation=chosen), out=tmp_path / "run")

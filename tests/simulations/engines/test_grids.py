@@ -1,0 +1,223 @@
+"""One suite for every engine: what a Flower strategy and a server see is the same, to the bit."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedMedian, FedProx, FedYogi, Strategy
+from toy_hospital import ENGINES, NODE_IDS, federation, initial_arrays, make_app, messages
+
+from wardround.errors import CohortError, ConfigError, ProtocolError, WardroundError
+from wardround.exact_sums import mean
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
+from wardround.wire import array_record, arrays_of
+
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+OpenGrid = Callable[..., Any]
+STRATEGIES: dict[str, Callable[[], Strategy]] = {
+    "fedavg": lambda: FedAvg(fraction_train=0.6),
+    "fedavgm": lambda: FedAvgM(server_learning_rate=0.5, server_momentum=0.9),
+    "fedadam": FedAdam,
+    "fedyogi": FedYogi,
+    "fedadagrad": FedAdagrad,
+    "fedprox": lambda: FedProx(proximal_mu=0.1),
+    "fedmedian": FedMedian,
+}
+WEIGHTS = {node_id: node_id / sum(NODE_IDS) for node_id in NODE_IDS}
+
+
+@pytest.fixture(params=["inline", "ray-2"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run_rounds(grid: Any, strategy: Strategy) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+    """Three rounds of a Flower strategy; Flower samples from the global stream, so that is seeded."""
+    random.seed(5)
+    result = strategy.start(grid=grid, initial_arrays=array_record(initial_arrays()), num_rounds=3, timeout=None)
+    metrics = [*result.train_metrics_clientapp.values(), *result.evaluate_metrics_clientapp.values()]
+    rows = [{key: value for key, value in row.items() if key not in ("pid", "seen")} for row in metrics]
+    return arrays_of(result.arrays), rows  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategies_give_the_same_bits_in_every_engine(grid: Any, name: str) -> None:
+    expected, expected_rows = run_rounds(InlineGrid(make_app, federation(), {}), STRATEGIES[name]())
+    arrays, rows = run_rounds(grid, STRATEGIES[name]())
+    assert rows == expected_rows
+    assert len(rows) == 6
+    assert all(np.array_equal(arrays[key], expected[key]) for key in expected)
+    assert not np.array_equal(arrays["w"], initial_arrays()["w"])
+
+
+def test_fedavg_is_the_weighted_mean(grid: Any) -> None:
+    """Against four lines of NumPy that know nothing of messages."""
+    arrays, _ = run_rounds(grid, FedAvg())
+    expected = initial_arrays()["w"].astype(np.float64)
+    for round_number in (1, 2, 3):
+        updates = [expected * 0.9 + np.sin(np.arange(4) + node_id) * round_number for node_id in NODE_IDS]
+        expected = np.average(updates, axis=0, weights=NODE_IDS)
+    assert arrays["w"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_replies_come_in_the_order_of_node_ids(grid: Any) -> None:
+    wave = messages(array_record(initial_arrays()))
+    replies = grid.send_and_receive(wave)
+    assert [reply.metadata.src_node_id for reply in replies] == sorted(NODE_IDS)
+    assert grid.get_node_ids() == sorted(NODE_IDS)
+    assert [node.node_id for node in grid.get_nodes()] == sorted(NODE_IDS)
+    ids = {message.metadata.dst_node_id: message.metadata.message_id for message in wave}
+    assert len(set(ids.values())) == len(NODE_IDS)
+    for reply in replies:
+        assert reply.metadata.reply_to_message_id == ids[reply.metadata.src_node_id]
+        assert reply.metadata.message_id not in ("", *ids.values())
+        assert reply.metadata.run_id == grid.run.run_id
+
+
+def test_sum_is_the_same_in_every_engine_and_near_the_mean_of_replies(grid: Any) -> None:
+    model = array_record(initial_arrays())
+    replies = grid.send_and_receive(messages(model))
+    summed, total = grid.send_and_sum(messages(model, WEIGHTS))
+    _, expected = InlineGrid(make_app, federation(), {}).send_and_sum(messages(model, WEIGHTS))
+    assert all(np.array_equal(total[name], expected[name]) for name in expected)
+    average = mean(total, sum(WEIGHTS.values()), {name: np.zeros(a.shape) for name, a in initial_arrays().items()})
+    for name, array in average.items():
+        terms = [
+            arrays_of(reply.content["arrays"])[name] * np.float64(WEIGHTS[reply.metadata.src_node_id])
+            for reply in replies
+        ]
+        assert np.abs(array - sum(terms)).max() <= 5 * 2.0**-41 + 4 * 2.0**-51 + 1e-15
+    assert [list(reply.content) for reply in summed] == [["metrics"]] * len(NODE_IDS)
+    assert [reply.content["metrics"]["num-examples"] for reply in summed] == sorted(NODE_IDS)
+
+
+def test_failed_hospitals_leave_the_others_alone(open_grid: OpenGrid, engine: str) -> None:
+    nodes = federation(node_3="raise", node_7="exit", node_11="nan", node_20="shape")
+    replies, total = open_grid(engine, nodes).send_and_sum(messages(array_record(initial_arrays()), WEIGHTS))
+    reasons = {reply.metadata.src_node_id: reply.error.reason for reply in replies if reply.has_error()}
+    assert reasons == {
+        3: "ValueError: no such patient",
+        7: "SystemExit: 4",
+        11: "UpdateError: node 11: parameter w holds nan, which must be finite and below 4194304 in magnitude: "
+        "lower the learning rate or normalise the inputs",
+        20: "UpdateError: node 20: parameter w has shape (2,), which must be (4,)",
+    }
+    alone = InlineGrid(make_app, [node for node in nodes if node.node_id == 5], {})
+    wave = [m for m in messages(array_record(initial_arrays()), WEIGHTS) if m.metadata.dst_node_id == 5]
+    assert all(np.array_equal(total[name], array) for name, array in alone.send_and_sum(wave)[1].items())
+
+
+def test_strategy_sees_errors_as_flowers_own_engine_shows_them(open_grid: OpenGrid, engine: str) -> None:
+    replies = open_grid(engine, federation(node_3="raise")).send_and_receive(messages(array_record(initial_arrays())))
+    arrays, metrics = FedAvg().aggregate_train(1, replies)
+    assert metrics is not None and metrics["seen"] == 1
+    assert arrays is not None and arrays["w"].shape == (4,)
+    assert [reply.has_error() for reply in replies] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nodes_keep_their_state_and_their_process(open_grid: OpenGrid, engine: str) -> None:
+    grid = open_grid(engine, federation())
+    model = array_record(initial_arrays())
+    pids = []
+    for wave in (1, 2, 3):
+        metrics = [reply.content["metrics"] for reply in grid.send_and_receive(messages(model))]
+        assert [row["seen"] for row in metrics] == [wave] * len(NODE_IDS)
+        pids.append([row["pid"] for row in metrics])
+    assert pids[0] == pids[1] == pids[2]
+    assert len(set(pids[0])) == (1 if engine == "inline" else int(engine[-1]))
+
+
+@pytest.mark.parametrize("behaviour", ["scribble", "reuse"])
+def test_hospitals_cannot_reach_each_other(open_grid: OpenGrid, engine: str, behaviour: str) -> None:
+    """One that writes over what it received, and ones that send the same memory again and again."""
+    model, values = array_record(initial_arrays()), initial_arrays()
+    honest = InlineGrid(make_app, federation(), {}).send_and_receive(messages(model))
+    nodes = federation(**{f"node_{node_id}": behaviour for node_id in NODE_IDS})
+    wave = messages(model)
+    replies = open_grid(engine, nodes).send_and_receive(wave)
+    for reply, expected in zip(replies, honest, strict=True):
+        assert np.array_equal(reply.content["arrays"]["w"].numpy(), expected.content["arrays"]["w"].numpy())
+    assert np.array_equal(model["w"].numpy(), values["w"])
+    assert all(message.content["config"]["server-round"] == 1 for message in wave)
+
+
+def test_arrays_of_a_reply_are_the_servers_own(grid: Any) -> None:
+    reply = grid.send_and_receive(messages(array_record(initial_arrays())))[0]
+    before = reply.content["arrays"]["w"].numpy()
+    reply.content["arrays"]["w"].numpy()[...] = 0
+    assert np.array_equal(reply.content["arrays"]["w"].numpy(), before)
+
+
+def test_push_and_pull(grid: Any) -> None:
+    ids = list(grid.push_messages(messages(array_record(initial_arrays()))))
+    first = grid.pull_messages(ids[:1])
+    assert [reply.metadata.reply_to_message_id for reply in first] == ids[:1]
+    assert len(grid.pull_messages(ids[1:])) == 4
+    with pytest.raises(ProtocolError, match=f"there is no reply to {ids[0]}"):
+        grid.pull_messages(ids)
+
+
+def test_create_message_and_run(grid: Any) -> None:
+    content = RecordDict({"arrays": array_record(initial_arrays()), "config": ConfigRecord({"server-round": 1})})
+    message = grid.create_message(content, "train", 5, "round-1", ttl=60.0)
+    (reply,) = grid.send_and_receive([message])
+    assert (reply.metadata.group_id, reply.metadata.src_node_id) == ("round-1", 5)
+    run = grid.run
+    grid.set_run(run)
+    assert grid.run is run
+    assert list(grid.send_and_receive([])) == []
+
+
+def test_two_messages_to_one_node_run_in_order(open_grid: OpenGrid, engine: str) -> None:
+    model = array_record(initial_arrays())
+    replies = open_grid(engine, federation()).send_and_receive(messages(model) + messages(model))
+    assert [reply.content["metrics"]["seen"] for reply in replies] == [1, 2] * len(NODE_IDS)
+
+
+def test_unknown_node_is_refused_before_anything_runs(open_grid: OpenGrid, engine: str) -> None:
+    grid = open_grid(engine, federation())
+    model = array_record(initial_arrays())
+    stray = Message(RecordDict({"arrays": model}), 4, "train")
+    with pytest.raises(CohortError, match="node 4 does not exist: this federation has nodes 3, 5, 7, 11, 20"):
+        grid.send_and_receive([*messages(model), stray])
+    assert {reply.content["metrics"]["seen"] for reply in grid.send_and_receive(messages(model))} == {1}
+
+
+def test_sum_cannot_be_lost(grid: Any) -> None:
+    with pytest.raises(ProtocolError, match="send them with send_and_sum"):
+        grid.send_and_receive(messages(array_record(initial_arrays()), WEIGHTS))
+
+
+def test_passed_timeout_is_an_error_and_not_a_smaller_cohort(open_grid: OpenGrid, engine: str) -> None:
+    grid = open_grid(engine, federation())
+    with pytest.raises(WardroundError, match=r"did not answer within the timeout"):
+        grid.send_and_receive(messages(array_record(initial_arrays())), timeout=-1.0)
+
+
+def test_what_making_the_app_raises_reaches_the_caller(open_grid: OpenGrid, engine: str) -> None:
+    def broken() -> Any:
+        raise ConfigError("the model does not exist")
+
+    with pytest.raises(ConfigError, match="the model does not exist"):
+        open_grid(engine, federation(), broken).send_and_receive(messages(array_record(initial_arrays())))
+
+
+def test_strategy_may_evaluate(grid: Any) -> None:
+    replies = grid.send_and_receive(messages(array_record(initial_arrays()), kind="evaluate"))
+    metrics = FedAvg().aggregate_evaluate(1, replies)
+    size = sum(float(np.abs(array).sum()) for array in initial_arrays().values())
+    expected = size + sum(node_id**2 for node_id in NODE_IDS) / sum(NODE_IDS)
+    assert isinstance(metrics, MetricRecord)
+    assert metrics["loss"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("nodes", [[], [Node(node_id=1), Node(node_id=1)]])
+def test_federation_needs_nodes_with_different_ids(nodes: list[Node]) -> None:
+    with pytest.raises(CohortError, match="a grid needs at least one, and an id each"):
+        InlineGrid(make_app, nodes, {})

@@ -1,0 +1,173 @@
+"""One process of hospitals: order, errors, state, sums, threads, and how hospitals are shared out."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
+
+import wardround
+from wardround.exact_sums import mean
+from wardround.simulations.engines.flower_internals import give_id, take_identity
+from wardround.simulations.engines.nodes import Node, NodeRunner, share_out
+from wardround.wire import array_record
+
+
+def sent(**options: object) -> list[Message]:
+    take_identity()
+    wave = messages(array_record(initial_arrays()), **options)  # type: ignore[arg-type]
+    return [give_id(message, f"message-{index}") for index, message in enumerate(wave)]
+
+
+def runner_of(app: ClientApp) -> NodeRunner:
+    return NodeRunner(lambda: app, federation(), {})
+
+
+def test_longest_hospital_runs_first() -> None:
+    replies, total = NodeRunner(make_app, federation(), {}).run(sent())
+    loads = {node.node_id: node.load for node in federation()}
+    order = [loads[reply.metadata.src_node_id] for reply in replies]
+    assert order == sorted(order, reverse=True)
+    assert total is None
+
+
+def test_app_is_made_once_and_reads_both_configs() -> None:
+    made, seen = [], []
+    app = ClientApp()
+
+    @app.query("who")
+    def who(message: Message, context: Context) -> Message:
+        seen.append((context.node_id, context.node_config["behaviour"], context.run_config["greeting"]))
+        return Message(RecordDict(), reply_to=message)
+
+    runner = NodeRunner(lambda: made.append(1) or app, federation(), {"greeting": "hello"})
+    for _ in range(2):
+        runner.run(sent(kind="query.who"))
+    assert len(made) == 1
+    assert sorted(set(seen)) == [(node_id, "train", "hello") for node_id in sorted(NODE_IDS)]
+
+
+def test_traceback_is_kept_until_the_next_wave() -> None:
+    runner = NodeRunner(make_app, federation(node_7="raise"), {})
+    replies, _ = runner.run(sent())
+    failed = [reply for reply in replies if reply.has_error()]
+    assert [(reply.metadata.src_node_id, reply.error.code) for reply in failed] == [(7, 2)]
+    assert failed[0].error.reason == "ValueError: no such patient"
+    assert "in _raise" in runner.tracebacks[7]
+    runner.run(sent(kind="evaluate"))
+    assert runner.tracebacks == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda message: None, "TypeError: the ClientApp returned NoneType"),
+        (lambda message: message, "ValueError: the ClientApp's reply must be built with Message"),
+    ],
+)
+def test_what_is_not_a_reply_is_an_error(answer: object, reason: str) -> None:
+    app = ClientApp()
+    app.train()(lambda message, context: answer(message))  # type: ignore[operator]
+    replies, _ = runner_of(app).run(sent())
+    assert all(reason in reply.error.reason for reply in replies)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (RecordDict(), "holds 0 ArrayRecords"),
+        (RecordDict({"a": ArrayRecord([np.ones(1)]), "b": ArrayRecord([np.ones(1)])}), "holds 2 ArrayRecords"),
+        (RecordDict({"a": ArrayRecord([np.ones(1)])}), "parameter w is missing"),
+    ],
+)
+def test_what_cannot_be_summed_is_an_error_that_names_the_node(content: RecordDict, reason: str) -> None:
+    app = ClientApp()
+    app.train()(lambda message, context: Message(content, reply_to=message))
+    replies, total = runner_of(app).run(sent(weights=dict.fromkeys(NODE_IDS, 0.2)))
+    assert total is None
+    for reply in replies:
+        assert reply.error.reason.startswith(f"UpdateError: node {reply.metadata.src_node_id}: ")
+        assert reason in reply.error.reason
+
+
+def test_message_without_arrays_may_be_answered_with_any() -> None:
+    app = ClientApp()
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        return Message(RecordDict({"sums": array_record({"count": np.asarray(context.node_id)})}), reply_to=message)
+
+    take_identity()
+    wave = [
+        give_id(Message(RecordDict({"config": ConfigRecord({"sum-weight": 0.2})}), node_id, "query"), str(node_id))
+        for node_id in NODE_IDS
+    ]
+    replies, total = runner_of(app).run(wave)
+    assert all(len(reply.content) == 0 for reply in replies)
+    assert mean(total or {}, 1.0, {"count": np.asarray(0.0)})["count"] == pytest.approx(np.mean(NODE_IDS))
+
+
+def test_number_of_threads_is_set_and_restored() -> None:
+    torch = pytest.importorskip("torch")
+    seen: list[int] = []
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        seen.append(torch.get_num_threads())
+        return Message(RecordDict(), reply_to=message)
+
+    before = torch.get_num_threads()
+    NodeRunner(lambda: app, federation(), {}, num_threads=3).run(sent())
+    assert set(seen) == {3}
+    assert torch.get_num_threads() == before
+
+
+def test_torch_that_the_app_imports_has_the_threads_too() -> None:
+    program = """
+import os
+from toy_hospital import federation
+from test_nodes import sent
+from wardround.simulations.engines.nodes import NodeRunner
+from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
+app = ClientApp()
+@app.train()
+def train(message, context):
+    print(os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"])
+    return Message(RecordDict(), reply_to=message)
+NodeRunner(lambda: app, federation()[:1], {}, num_threads=3).run([m for m in sent() if m.metadata.dst_node_id == 11])
+print(os.environ["OMP_NUM_THREADS"], "MKL_NUM_THREADS" in os.environ)
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "MKL_NUM_THREADS"}
+    places = (Path(__file__).parent, Path(wardround.__file__).parents[1])  # of this file, and of the package under test
+    environment |= {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, places))}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert result.stdout.splitlines() == ["3 3", "2 False"]
+
+
+@given(loads=st.lists(st.floats(0, 100), min_size=1, max_size=40), num_workers=st.integers(1, 8))
+@settings(max_examples=50, deadline=None)
+def test_shares_are_complete_even_and_stable(loads: list[float], num_workers: int) -> None:
+    nodes = [Node(node_id=index, load=load) for index, load in enumerate(loads)]
+    shares = share_out(nodes, num_workers)
+    assert sorted(node.node_id for share in shares for node in share) == list(range(len(nodes)))
+    assert len(shares) == min(num_workers, len(nodes))
+    assert all(shares)
+    assert shares == share_out(nodes[::-1], num_workers)
+    lower_bound = max(sum(loads) / len(shares), max(loads))
+    assert max(sum(node.load for node in share) for share in shares) <= 2 * lower_bound + 1e-9
+
+
+def test_longest_processing_time_first() -> None:
+    nodes = [Node(node_id=index, load=load) for index, load in enumerate([5, 5, 4, 4, 3, 3])]
+    assert [sum(node.load for node in share) for share in share_out(nodes, 2)] == [12, 12]

@@ -1,0 +1,106 @@
+"""Baselines against computations of their own: counting, and plain torch loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from small_runs import small_config
+
+from wardround.config import config_from_dict
+from wardround.datasets import load_federation
+from wardround.models import build_model
+from wardround.simulations.studies.baselines import evaluate_baseline
+
+CONFIG = small_config(
+    training={"num-rounds": 3, "local-steps": 2, "sample-rate": 1.0, "learning-rate": 0.3},
+    privacy={"placement": "none", "noise-multiplier": None},
+)
+FEDERATION = load_federation(CONFIG.federation)
+
+
+def features(hospital, part):
+    return torch.from_numpy(np.array(getattr(hospital, f"{part}_features"), np.float32))
+
+
+def trained(hospitals):
+    """Return a model after full-batch gradient descent on the hospitals' rows together."""
+    model, _ = build_model(
+        CONFIG.model,
+        input_shape=FEDERATION.input_shape,
+        num_outputs=FEDERATION.num_classes,
+        seed=CONFIG.federation.seed,
+        private=False,
+    )
+    x = torch.cat([features(hospital, "train") for hospital in hospitals])
+    y = torch.cat([torch.from_numpy(np.array(hospital.train_labels)).long() for hospital in hospitals])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    for _ in range(3 * 2):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model
+
+
+def scores_of(model, hospital):
+    with torch.no_grad():
+        outputs = model(features(hospital, "test")).softmax(dim=1).numpy()
+    truth = np.asarray(hospital.test_labels)
+    return float((outputs.argmax(axis=1) == truth).mean()), float(roc_auc_score(truth, outputs[:, 1]))
+
+
+@pytest.mark.parametrize("baseline", ["alone", "pooled"])
+def test_trained_baselines_are_gradient_descent_on_what_they_may_see(baseline):
+    found = evaluate_baseline(CONFIG, baseline)
+    together = trained(FEDERATION.hospitals)
+    for hospital in FEDERATION.hospitals:
+        model = together if baseline == "pooled" else trained([hospital])
+        accuracy, auc = scores_of(model, hospital)
+        evaluation = found.evaluations[hospital.hospital_id]
+        assert evaluation.accuracy == pytest.approx(accuracy, abs=1e-9)
+        assert evaluation.auc == pytest.approx(auc, abs=1e-9)
+        assert found.num_train[hospital.hospital_id] == len(hospital.train_labels)
+
+
+def test_majority_counts_training_classes_and_scores_test_records():
+    found = evaluate_baseline(CONFIG, "majority")
+    for hospital in FEDERATION.hospitals:
+        classes, counts = np.unique(hospital.train_labels, return_counts=True)
+        wanted = float((hospital.test_labels == classes[counts.argmax()]).mean())
+        evaluation = found.evaluations[hospital.hospital_id]
+        assert evaluation.accuracy == wanted
+        assert evaluation.auc == 0.5
+
+
+def test_baselines_need_nobody_else():
+    """What asks for several hospitals is for federations: one trainer alone has no cohort and no server."""
+    aggregation = replace(CONFIG.aggregation, min_survivors=3, strategy="fedadam")
+    # A delta that goes with every hospital, and not with all their records together.
+    privacy = replace(CONFIG.privacy, target_delta=1 / 200)
+    with_rules = replace(CONFIG, aggregation=aggregation, privacy=privacy)
+    assert evaluate_baseline(with_rules, "pooled") == evaluate_baseline(CONFIG, "pooled")
+
+
+def test_regression_has_r2_and_the_mean_alone_has_about_none():
+    config = config_from_dict(
+        {
+            "federation": {"dataset": "synthetic-regression", "num-hospitals": 3, "min-patients": 2},
+            "training": {"num-rounds": 1, "local-steps": 2, "sample-rate": 0.01, "learning-rate": 0.05},
+            "privacy": {"placement": "none"},
+        }
+    )
+    found = evaluate_baseline(config, "majority")
+    assert found.task == "regression"
+    for hospital in load_federation(config.federation).hospitals:
+        test = np.asarray(hospital.test_labels, np.float64)
+        error = ((test - np.mean(hospital.train_labels, dtype=np.float64)) ** 2).sum()
+        wanted = 1 - error / ((test - test.mean()) ** 2).sum()
+        assert found.evaluations[hospital.hospital_id].accuracy == pytest.approx(wanted, abs=1e-6)
+        assert -0.01 < wanted <= 0
+
+
+def test_the_caller_keeps_its_threads():
+    before = torch.get_num_threads()
+    evaluate_baseline(CONFIG, "pooled")
+    assert torch.get_num_threads() == before
