@@ -7,7 +7,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAdam
 
-sys.path.append(str(Path(__file__).parents[1] / "strategies"))
+sys.path.append(str(Path(__file__).parents[2] / "strategies"))
 from own_strategies import Remembering
 
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state

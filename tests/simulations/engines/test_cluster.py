@@ -34,7 +34,7 @@ if __name__ == "__main__":
 
 
 def start(behaviour: str = "", is_early: bool = False, **environment: str) -> "subprocess.Popen[str]":
-    search_path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    search_path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(behaviour=behaviour, is_early=is_early)],
         env={**os.environ, "PYTHONPATH": search_path, **environment},

@@ -35,7 +35,7 @@ print("joined", ray.get(ray.remote(lambda: 1).remote()))
 
 
 def search_path() -> str:
-    return os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def start(times: int = 1, **environment: str) -> "subprocess.Popen[str]":

@@ -141,7 +141,7 @@ def test_a_missing_study_says_where_studies_are(tmp_path):
         load_study(tmp_path / "none.toml")
 
 
-STUDIES = sorted((Path(__file__).parents[2] / "examples" / "studies").glob("*.toml"))
+STUDIES = sorted((Path(__file__).parents[3] / "examples" / "studies").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
@@ -151,6 +151,6 @@ def test_every_example_is_valid_and_says_how_to_run_it(path):
 
 
 def test_every_key_of_a_study_is_documented():
-    text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "studies.md").read_text()
     for name in Study.__dataclass_fields__:
         assert f"| `{name.replace('_', '-')}` |" in text
