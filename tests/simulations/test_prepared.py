@@ -1,4 +1,4 @@
-"""What is made before any training: once, the same whether the model was counted or built; refused where it can't be."""
+"""What is made before any training: once, the same if the model was counted or built; refused where it can't be."""
 
 from collections import Counter
 from dataclasses import replace
