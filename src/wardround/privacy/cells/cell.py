@@ -5,7 +5,7 @@ state that holds all that the cell is; whoever needs to know asks it for a behav
 proofs are in docs/privacy.md. What is left out on purpose: torch (see `clients.cells`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -53,6 +53,7 @@ class Cell:
         needs_secure_sum: whether the bill holds only while the sum is all that the server sees.
         payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
         accountant: by which the headline is proved, "pld" or "rdp".
+        noise_correlation: of the noise of different rounds, as [privacy] names it.
         plain_words: sentences for people (see `words`).
     """
 
@@ -70,6 +71,7 @@ class Cell:
     needs_secure_sum: ClassVar[bool] = False
     payload: ClassVar[str] = "parameters"
     accountant: ClassVar[str] = "pld"
+    noise_correlation: ClassVar[str] = "none"
     plain_words: ClassVar[PlainWords]
 
     # Which settings go with it.
@@ -95,6 +97,11 @@ class Cell:
                 f'placement = "{self.placement}" protects from the server only while the sum is all it sees ([privacy] '
                 'placement): set [aggregation] protocol = "secagg+", or "secure-sum" to simulate it as an ideal'
             )
+        if privacy.noise_correlation != self.noise_correlation:
+            yield (
+                f'noise-correlation = "{privacy.noise_correlation}" is for noise that the server adds to whole updates '
+                '([privacy] noise-correlation): set unit = "hospital" and placement = "central", or remove it'
+            )
         if privacy.patient_overlap > 1:
             yield from self._overlap(f"patient-overlap = {privacy.patient_overlap} ([privacy] patient-overlap)")
         yield from self._other_refusals(training, aggregation)
@@ -118,6 +125,14 @@ class Cell:
             "adaptive-clipping = true needs updates that are summed before anyone sees them ([privacy] "
             'adaptive-clipping): set unit = "hospital" with placement = "central" or "distributed", or remove it'
         )
+
+    def refusals_of_turns(self, rounds_apart: int) -> Iterator[str]:
+        """Yield why the cell has no proof or no use for the hospitals' turns.
+
+        Args:
+            rounds_apart: rounds from one that a hospital is drawn for to its next, at least (>= 1).
+        """
+        yield from ()
 
     # Whom it protects from whom.
 
@@ -218,6 +233,46 @@ class Cell:
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return how often the hospital draws noise in a round: once for every billed step."""
         return assignment.event.num_steps
+
+    # What the server's noise remembers of earlier rounds.
+
+    def noise_memory(
+        self,
+        memory: Mapping[str, NDArray[Any]],
+        *,
+        round_number: int,
+        attempt: int,
+        rounds_left: int,
+        scales: Sequence[float],
+    ) -> dict[str, NDArray[Any]]:
+        """Return what the noise of a round goes on from; {} where the noise of every round is drawn for itself.
+
+        Args:
+            memory: what `with_noise` returned last; {} before the first round.
+            round_number: from 1.
+            attempt: at the round, from 1.
+            rounds_left: this one and all after it (>= 1).
+            scales: stddevs of independent noise on the average, relative to each other, of this round and those after
+                it until its hospitals take part again (> 0).
+        """
+        return {}
+
+    def with_noise(
+        self,
+        summed: Mapping[str, NDArray[np.floating[Any]]],
+        stddev: float,
+        generator: np.random.Generator,
+        memory: Mapping[str, NDArray[Any]],
+    ) -> tuple[Mapping[str, NDArray[np.floating[Any]]], Mapping[str, NDArray[Any]]]:
+        """Return the round's sum with the server's noise, and what the noise of the next round goes on from.
+
+        Args:
+            summed: exact.
+            stddev: in every coordinate, of independent noise (>= 0).
+            generator: of the release.
+            memory: what `noise_memory` returned for the round.
+        """
+        return dict(summed), {}
 
     # What it costs.
 

@@ -1,7 +1,11 @@
 """What the cells share where the server adds the noise to an exact sum."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wardround.privacy.cells.cell import READERS, Cell
 from wardround.rounds import Assignment
@@ -32,3 +36,16 @@ class ServerNoise(Cell):
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0: hospitals draw none."""
         return 0
+
+    def with_noise(
+        self,
+        summed: Mapping[str, NDArray[np.floating[Any]]],
+        stddev: float,
+        generator: np.random.Generator,
+        memory: Mapping[str, NDArray[Any]],
+    ) -> tuple[Mapping[str, NDArray[np.floating[Any]]], Mapping[str, NDArray[Any]]]:
+        """Return the sum with Gaussian noise that is independent of every other round's."""
+        noisy = {
+            name: np.asarray(array + stddev * generator.standard_normal(array.shape)) for name, array in summed.items()
+        }
+        return noisy, {}

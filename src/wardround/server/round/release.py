@@ -7,7 +7,7 @@ about (see `hospitals`), and what it costs (charged before, see `loop`).
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,12 @@ class Released:
     Attributes:
         arrays: the parameters that the strategy sees as the round's one reply.
         quantile: with adaptive clipping the noisy share of updates within the clip, in [0, 1]; else None.
+        memory: what the noise of the next round goes on from.
     """
 
     arrays: Arrays
     quantile: float | None = None
+    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def release_sum(
@@ -49,6 +51,7 @@ def release_sum(
     learning_rate: float,
     source: Source,
     rounding: float = 0.0,
+    memory: Mapping[str, NDArray[Any]] | None = None,
 ) -> Released:
     """Return what the strategy may see of a round.
 
@@ -61,12 +64,14 @@ def release_sum(
         learning_rate: of the server's step on a gradient sum.
         source: of the server's noise; drawn from by central cells alone, once a coordinate.
         rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).
+        memory: what the server's noise goes on from (see `Cell.noise_memory`).
     """
     first = answered[0]
     cell = cell_named(first.event.cell)
     if not cell.shares_noise:
         return Released(arrays=exact_sums.mean(total, sum(a.weight for a in answered), arrays))
     like = _like(arrays, first)
+    kept: Mapping[str, NDArray[Any]] = {}
     if cell.needs_secure_sum:
         exact_sums.check_alike(total, like)
         step = first.distance / first.event.scaled_norm
@@ -81,19 +86,21 @@ def release_sum(
             array_digest(arrays),
             array_digest(summed),
             told.encode(),
+            *([array_digest(memory)] if memory else []),
             round_number=first.round_number,
             attempt=first.attempt,
             hospital_id="",
         )
-        summed = _with_noise(summed, noise_stddev(answered, rounding), key.generator(Draw.NOISE))
+        stddev = noise_stddev(answered, rounding)
+        summed, kept = cell.with_noise(summed, stddev, key.generator(Draw.NOISE), memory or {})
     if cell.sends_sum:
         expected = sum(a.schedule.expected_batch_size for a in assignments)
-        return Released(arrays=_moved(arrays, summed, -learning_rate / expected))
+        return Released(arrays=_moved(arrays, summed, -learning_rate / expected), memory=kept)
     mean = _moved(arrays, summed, 1 / _total_share(answered))
     if COUNT_NAME not in like:
-        return Released(arrays=mean)
+        return Released(arrays=mean, memory=kept)
     count = float(summed[COUNT_NAME]) / _total_share(assignments)
-    return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm or 0.0)))
+    return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm or 0.0)), memory=kept)
 
 
 def noise_stddev(answered: Sequence[Assignment], rounding: float = 0.0) -> float:
@@ -129,10 +136,6 @@ def _float_sum(total: exact_sums.FixedSum, answered: Sequence[Assignment], like:
     # Weights of gradient sums are all the same and only keep the exact sum in range.
     factor = float(len(answered)) if cell_named(answered[0].event.cell).sends_sum else weight
     return {name: array * factor for name, array in exact_sums.mean(total, weight, like).items()}
-
-
-def _with_noise(summed: Sums, stddev: float, noise: np.random.Generator) -> Sums:
-    return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}
 
 
 def _moved(arrays: Arrays, direction: Sums, factor: float) -> Arrays:
