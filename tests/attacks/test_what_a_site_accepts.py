@@ -17,7 +17,7 @@ from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.privacy.accounting import Phase, headline_epsilon
 from wardround.rounds import Assignment
-from wardround.server.round.sums import SecureSum
+from wardround.server.round.secure_terms import SecureSum
 
 ONE_ROUND = {"num-rounds": 1}
 GRADIENT_SUM = {"num-rounds": 1, "local-steps": None}
