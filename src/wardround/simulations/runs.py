@@ -15,19 +15,18 @@ from flwr.serverapp import Grid
 
 from wardround.clients.app import make_client_app
 from wardround.config import Config
-from wardround.datasets import Federation, load_federation
+from wardround.datasets import Federation
 from wardround.errors import ConfigError
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
-from wardround.server.round.loop import federate, strategy_of
+from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.ray_grid import RayGrid
 from wardround.simulations.engines.start import EarlyStart
-from wardround.simulations.first_model import first_model, num_workers_of
-from wardround.simulations.forecast import plan_of
+from wardround.simulations.prepared import Prepared, num_workers_of, prepare
 
 if TYPE_CHECKING:
     import pandas
@@ -87,18 +86,12 @@ def run(
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
-    # Everything that can be refused is refused before there is a folder.
-    strategy_of(config)
     say = say or _silent
     with _early_start(config) as early:
-        say(f"reading {config.federation.dataset}")
-        federation = load_federation(config.federation)
-        config = replace(config, federation=replace(config.federation, partition=federation.partition))
-        say(f"building and checking the model {config.model.name}")
-        arrays, facts = first_model(config, federation)
-        plan_of(config, federation, facts["num_parameters"])
-        folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
-        return _federate(config, federation, folder, arrays, facts, progress, say, early=early)
+        # Everything that can be refused is refused before there is a folder.
+        prepared = prepare(config, say)
+        folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
+        return _federate(prepared, folder, progress, say, early=early)
 
 
 def resume(
@@ -121,14 +114,12 @@ def resume(
         )
     config = folder.config()
     say = say or _silent
-    say(f"reading {config.federation.dataset}")
-    federation = load_federation(config.federation)
-    arrays, facts = first_model(config, federation)
+    prepared = prepare(config, say)
     # A finished run only has its files written anew: no reason to start Ray.
     is_finished = _is_finished(folder, config)
     engine = "inline" if is_finished else config.simulation.engine
     begins = "writing the files of the finished run anew" if is_finished else "going on after the last committed round"
-    return _federate(config, federation, folder, arrays, facts, progress, say, begins=begins, engine=engine)
+    return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
 
 
 @contextmanager
@@ -171,11 +162,8 @@ def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
 
 
 def _federate(
-    config: Config,
-    federation: Federation,
+    prepared: Prepared,
     folder: RunFolder,
-    arrays: dict[str, Any],
-    facts: dict[str, Any],
     progress: Callable[[RoundRow], None] | None,
     say: Callable[[str], None],
     *,
@@ -183,11 +171,21 @@ def _federate(
     engine: str | None = None,
     early: EarlyStart | None = None,
 ) -> Run:
+    config = prepared.config
     simulation = replace(config.simulation, engine=engine or config.simulation.engine)
-    say(f"starting {len(federation.hospitals)} hospitals on the engine {simulation.engine}")
-    with open_grid(replace(config, simulation=simulation), federation, early) as grid:
+    say(f"starting {len(prepared.federation.hospitals)} hospitals on the engine {simulation.engine}")
+    with open_grid(replace(config, simulation=simulation), prepared.federation, early) as grid:
         say(begins)
-        summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
+        summary = federate(
+            config,
+            grid,
+            folder,
+            prepared.initial,
+            strategy=prepared.strategy,
+            facts=prepared.facts,
+            planned=prepared.plan,
+            progress=progress,
+        )
     return Run(folder.path, summary)
 
 
