@@ -4,7 +4,6 @@
 out on purpose: engines and folders (see `runs`).
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from wardround.clients.initial_models import InitialModel
 
-__all__ = ["Prepared", "num_workers_of", "plan", "prepare"]
+__all__ = ["Prepared", "plan", "prepare"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,11 +91,6 @@ def plan(config: Config) -> FederationPlan:
     return _plan_of(config, federation, counted)
 
 
-def num_workers_of(config: Config, num_hospitals: int) -> int:
-    """Return how many Ray workers the run uses: as many as the settings say, and never more than hospitals."""
-    return min(config.simulation.num_workers or os.cpu_count() or 1, num_hospitals)
-
-
 def _plan_of(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
@@ -122,11 +116,13 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
 
 
 def _facts(config: Config, federation: Federation, model: "InitialModel") -> dict[str, Any]:
-    is_inline = config.simulation.engine == "inline"
+    from wardround.simulations.engines.opening import ENGINES
+
+    engine = ENGINES[config.simulation.engine]
     return model.facts | {
         "partition": federation.partition,
         "engine": config.simulation.engine,
-        "num_workers": 1 if is_inline else num_workers_of(config, len(federation.hospitals)),
+        "num_workers": engine.num_workers(config.simulation, len(federation.hospitals)),
         "device": _device_of(config),
         "class_names": list(federation.class_names),
         "notes": [*federation.notes, *model.changes],

@@ -3,15 +3,11 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from flwr.serverapp import Grid
 
 from wardround.clients.app import make_client_app
 from wardround.config import Config
@@ -22,11 +18,11 @@ from wardround.server.record.beginnings import was_between_sites
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
-from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
-from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.opening import ENGINES
 from wardround.simulations.engines.start import EarlyStart
-from wardround.simulations.prepared import Prepared, num_workers_of, prepare
+from wardround.simulations.prepared import Prepared, prepare
 
 if TYPE_CHECKING:
     import pandas
@@ -87,7 +83,8 @@ def run(
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
     say = say or _silent
-    with _early_start(config) as early:
+    # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
+    with ENGINES[config.simulation.engine].start_early(config.simulation) as early:
         # Everything that can be refused is refused before there is a folder.
         prepared = prepare(config, say)
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
@@ -122,9 +119,8 @@ def resume(
     return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
 
 
-@contextmanager
-def open_grid(config: Config, federation: Federation, early: EarlyStart | None = None) -> Iterator[Grid]:
-    """Open the engine of [simulation] with one node per hospital, and close it afterwards.
+def open_grid(config: Config, federation: Federation, early: EarlyStart | None = None) -> SimulatedGrid:
+    """Return the engine of [simulation] with one node per hospital; use it as a context manager.
 
     Args:
         config: all settings.
@@ -140,25 +136,7 @@ def open_grid(config: Config, federation: Federation, early: EarlyStart | None =
         for index, hospital in enumerate(federation.hospitals)
     ]
     make_app = partial(make_client_app, config, federation)
-    if config.simulation.engine == "inline":
-        yield InlineGrid(make_app, nodes, {})
-    else:
-        with RayGrid(
-            make_app,
-            nodes,
-            {},
-            num_workers=num_workers_of(config, len(nodes)),
-            gpus_per_worker=config.simulation.gpus_per_worker,
-            early=early,
-        ) as grid:
-            yield grid
-
-
-def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
-    """Start Ray in the background while the data is loaded; it takes some seconds, most of them waiting."""
-    if config.simulation.engine != "ray":
-        return nullcontext()
-    return EarlyStart(config.simulation.num_workers or os.cpu_count() or 1)
+    return ENGINES[config.simulation.engine].open(config.simulation, make_app, nodes, early)
 
 
 def _federate(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from wardround import wire
 from wardround.errors import ProtocolError, UpdateError
 from wardround.exact_sums import FixedSum, Shaped, check_alike
-from wardround.rounds import Assignment, check_execution
+from wardround.privacy.executions import check_execution
+from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
 from wardround.strategies.replies import answers_by_node, fault_of
 from wardround.strategies.secagg_exchange import OpenRound

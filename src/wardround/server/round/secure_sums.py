@@ -154,10 +154,9 @@ def _check_residues(total: exact_sums.FixedSum, active: Sequence[Assignment], ma
         UpdateError: a number is too large.
     """
     first = active[0]
-    sensitivity = float(first.sensitivity or first.max_grad_norm or 0.0)
-    most = len(active) * (max_update + TAIL_DEVIATIONS * first.noise_multiplier * sensitivity)
+    most = len(active) * (max_update + TAIL_DEVIATIONS * first.event.noise_multiplier * first.distance)
     # And a step for each number that was rounded.
-    limit = most * first.scaled_norm / sensitivity + len(active)
+    limit = most * first.event.scaled_norm / first.distance + len(active)
     largest = max(int(np.abs(from_residues(part)).max(initial=0)) for part in total.values())
     if largest > limit:
         raise UpdateError(

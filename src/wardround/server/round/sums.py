@@ -12,8 +12,10 @@ from flwr.app import ArrayRecord, Message
 
 from wardround import exact_sums, wire
 from wardround.errors import CohortError
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
-from wardround.rounds import Assignment, Execution, TrainingMeasures, check_execution
+from wardround.privacy.executions import check_execution
+from wardround.rounds import Assignment, Execution, TrainingMeasures
 from wardround.server.record.outcomes import TrainedRound
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_sums import sum_securely
@@ -92,7 +94,7 @@ def _trained(
     for reply in replies:
         if not reply.has_error():
             assignment = asked.by_node[reply.metadata.src_node_id]
-            if assignment.placement == "distributed":
+            if cell_named(assignment.event.cell).payload == "residues":
                 exact_sums.accumulate_residues(total, wire.arrays_in(reply))
             else:
                 exact_sums.accumulate(total, wire.arrays_in(reply), assignment.weight)
@@ -106,7 +108,7 @@ def _ask_for_sum(asked: Asked, secure: SecureSum | None) -> None:
         assignment = asked.by_node[message.metadata.dst_node_id]
         # The strategy shares one config between all messages; the weight is each hospital's own.
         config = wire.config_in(message)
-        if secure is not None or assignment.placement == "distributed":
+        if secure is not None or cell_named(assignment.event.cell).payload == "residues":
             config[wire.SUM_RESIDUES] = True
         else:
             config[wire.SUM_WEIGHT] = assignment.weight
