@@ -20,7 +20,8 @@ from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
 from wardround.server.round.introductions import connect
-from wardround.server.round.loop import RoundRow, federate
+from wardround.server.round.loop import federate
+from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.strategies import strategy_of
