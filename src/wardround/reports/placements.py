@@ -30,8 +30,11 @@ def print_placements(rows_by_unit: Mapping[str, Sequence[Mapping[str, Any]]], co
         table.add_column("noise added")
         for column in ("noise\nmultiplier", "stddev on\nthe average", "against\nthe server"):
             table.add_column(column, justify="right", vertical="bottom")
+        placements = [row["placement"] for row in rows]
         for row in rows:
-            table.add_row(*_cells(row))
+            where, *figures = _cells(row)
+            is_alone = placements.count(row["placement"]) == 1
+            table.add_row(where if is_alone else f"{where}, {row['mechanism']}", *figures)
         console.print(table)
         for row in rows:
             if row["reason"]:

@@ -274,6 +274,15 @@ class Cell:
         """
         return dict(summed), {}
 
+    def relative_noise(self, *, num_rounds: int, scales: Sequence[float]) -> float:
+        """Return the error of the model's sums of rounds, relative to that of independent noise, in (0, 1].
+
+        Args:
+            num_rounds: of the run (>= 1).
+            scales: see `noise_memory`, from round 1 on.
+        """
+        return 1.0
+
     # What it costs.
 
     def divergence(self, event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:

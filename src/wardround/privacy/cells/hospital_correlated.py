@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.privacy.banded import Factorisation, factorise
+from wardround.privacy.banded import Factorisation, factorise, prefix_error
 from wardround.privacy.cells.hospital_central import HospitalCentral
 from wardround.privacy.cells.server_noise import SERVER_TRUST
 from wardround.privacy.cells.words import PlainWords
@@ -22,6 +22,8 @@ from wardround.privacy.cells.words import PlainWords
 __all__ = ["HOSPITAL_CORRELATED", "HospitalCorrelated"]
 
 _NOISE = "noise/"
+_MOST_ROUNDS = 1000
+"""Whose error is computed, which takes the square of their number; it hardly falls beyond."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ class HospitalCorrelated(HospitalCentral):
         kept = {f"{_NOISE}{name}": np.concatenate([noise[None], earlier[name]])[:most] for name, noise in drawn.items()}
         rounds = np.array([first, now + 1, num_rounds], np.int64)
         return noisy, {"columns": factorisation.columns, "scales": factorisation.scales, "rounds": rounds} | kept
+
+    def relative_noise(self, *, num_rounds: int, scales: Sequence[float]) -> float:
+        """Return the error of prefix sums relative to independent noise, of the first 1000 rounds at most."""
+        return prefix_error(factorise(min(num_rounds, _MOST_ROUNDS), len(scales), tuple(scales)))
 
 
 HOSPITAL_CORRELATED = HospitalCorrelated()

@@ -11,9 +11,10 @@ from typing import Any
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.cells import CELLS, READERS, Cell
+from wardround.privacy.cells import CELLS, READERS, Cell, cell_in_words
 from wardround.privacy.deltas import delta_warning
 from wardround.secagg import shape_of
+from wardround.server.plan.noise_memory import relative_noise
 from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
@@ -33,7 +34,7 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
         plan: of any placement but "none", or nothing is compared.
 
     Returns:
-        Rows of placement, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
+        Rows of placement, mechanism, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
         stddev_on_average (see `stddev_on_average`), num_shares, readers ("bill" or "inf"), and reason, which says why
         there are no figures where there are none.
     """
@@ -42,7 +43,8 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
         return {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for cell in CELLS:
-        if cell.is_private:
+        # Settings beside unit and placement make a cell that only its own plan is compared as.
+        if cell.is_private and cell in (cell_in_words(cell.unit, cell.placement), plan.cell):
             rows.setdefault(cell.unit, []).append(_row(plan, cell, target_epsilon))
     return rows
 
@@ -73,6 +75,11 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         notes.append(
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
             "([aggregation] min-survivors) share it among them"
+        )
+    if (relative := relative_noise(plan)) < 1:
+        notes.append(
+            f"the noise of a round takes a part of earlier rounds' back: in the model it is {relative:.3g} times what "
+            "independent noise of the same epsilon would be, on average over all rounds, though larger in single rounds"
         )
     if cell.unit == "hospital":
         noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
@@ -123,6 +130,7 @@ def stddev_on_average(
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "placement": cell.placement,
+        "mechanism": cell.mechanism,
         "relation": cell.relation,
         "epsilon": target_epsilon,
         "noise_multiplier": None,
@@ -147,7 +155,8 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
     return row | {
         "noise_multiplier": [min(noise.values()), max(noise.values())],
-        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares),
+        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares)
+        * (relative_noise(plan) if own == cell else 1),
         "num_shares": num_shares if cell.placement == "distributed" else None,
     }
 

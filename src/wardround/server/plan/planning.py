@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wardround.agreed.cohorts import cohort_sizes, rounds_joined
+from wardround.agreed.cohorts import cohort_sizes, rounds_apart, rounds_joined
 from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
@@ -74,6 +74,8 @@ def plan_federation(
     drawn_from = tuple(sorted(drawn_from or names))
     if strangers := sorted(set(names) - set(drawn_from)):
         raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
+    for refusal in cell.refusals_of_turns(rounds_apart(config, len(drawn_from))):
+        raise ConfigError(refusal)
     least, most = cohort_sizes(config, len(drawn_from))
     if config.aggregation.min_survivors > least:
         raise ConfigError(
