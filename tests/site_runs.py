@@ -15,6 +15,7 @@ from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
+from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.app import initial_model
@@ -128,16 +129,17 @@ def run_between_sites(
         if row.round_number == num_rounds:
             raise KeyboardInterrupt
 
-    return federate(
+    outcome = federate(
         config,
         grid,
         folder,
         arrays,
-        facts=facts | {"engine": "flower"},
+        facts=replace(facts, engine="flower"),
         progress=watch,
         roster=roster,
         timeout_seconds=timeout_seconds,
     )
+    return json_values(outcome)
 
 
 def fingerprints_in(folder: Path) -> set[str]:

@@ -14,7 +14,7 @@ import wardround
 SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
-    {"digests", "disk", "errors", "json_text", "leaves", "small_counts"},
+    {"digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "parsing"},
     {"exact_sums", "npy_bytes", "rounds", "streams", "typed_records"},
     {"privacy"},

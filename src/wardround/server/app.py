@@ -8,7 +8,8 @@ and the page, which is written by what `make_server_app` is given.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from wardround.models import build_model, parameters_of
 from wardround.parsing import sound
 from wardround.rounds import HospitalProfile
 from wardround.secagg import read_roster
+from wardround.server.record.records import RunFacts
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.summaries import Summary
 from wardround.server.round.introductions import agreed_profile, connect
 from wardround.server.round.loop import federate
 
@@ -78,7 +81,7 @@ def serve(grid: Grid, context: Context) -> Path:
         grid,
         folder,
         arrays,
-        facts=facts | {"engine": "flower"},
+        facts=replace(facts, engine="flower"),
         roster=roster,
         timeout_seconds=timeout_seconds,
     )
@@ -86,15 +89,13 @@ def serve(grid: Grid, context: Context) -> Path:
     return folder.path
 
 
-def _ending(path: Path, summary: Mapping[str, Any]) -> str:
-    lost = summary["num_rounds_lost"]
+def _ending(path: Path, summary: Summary) -> str:
+    lost = summary.num_rounds_lost
     but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
-    return (
-        f"{path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}{but}"
-    )
+    return f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}"
 
 
-def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, Any], dict[str, Any]]:
+def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, Any], RunFacts]:
     """Return the parameters before round 1, and what the summary says of them.
 
     Raises:
@@ -109,13 +110,13 @@ def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, A
     )
     arrays = parameters_of(model)
     num_parameters = sum(array.size for array in arrays.values())
-    facts: dict[str, Any] = {"task": profile.task, "num_parameters": num_parameters}
+    facts = RunFacts(task=profile.task, num_parameters=num_parameters)
     if config.privacy.placement != "none" and config.privacy.unit == "record":
         mode = choose_mode(config.training.grad_sample_mode, model, tuple(profile.input_shape))
-        facts |= {"grad_sample_mode": mode.name, "grad_sample_reason": mode.reason}
+        facts = replace(facts, grad_sample_mode=mode.name, grad_sample_reason=mode.reason)
         if mode.name == "per-record":
             changes = (*changes, mode.reason)
-    return arrays, facts | {"notes": list(changes), "model_changes": list(changes)}
+    return arrays, replace(facts, notes=tuple(changes), model_changes=tuple(changes))
 
 
 def _folder(path: Path, config: Config) -> RunFolder:

@@ -1,6 +1,7 @@
 """The model before round 1, built and checked, and what the summary says of where it is trained."""
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.errors import ConfigError
 from wardround.server.app import initial_model
+from wardround.server.record.records import RunFacts
 
 __all__ = ["first_model", "num_workers_of"]
 
 
-def first_model(config: Config, federation: Federation) -> tuple[dict[str, Any], dict[str, Any]]:
+def first_model(config: Config, federation: Federation) -> tuple[dict[str, Any], RunFacts]:
     """Return the parameters before round 1, and what the summary says of the run's place and data.
 
     Raises:
@@ -27,15 +29,16 @@ def first_model(config: Config, federation: Federation) -> tuple[dict[str, Any],
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
     build_trainer(config, federation)  # refuses a model that can't be trusted
     arrays, facts = initial_model(config, hospital_profile(federation.hospitals[0], federation))
-    return arrays, facts | {
-        "partition": federation.partition,
-        "engine": config.simulation.engine,
-        "num_workers": 1 if config.simulation.engine == "inline" else num_workers_of(config, len(federation.hospitals)),
-        "device": device.type,
-        "class_names": list(federation.class_names),
-        "notes": [*federation.notes, *facts["notes"]],
-        "excluded": list(federation.excluded),
-    }
+    return arrays, replace(
+        facts,
+        partition=federation.partition,
+        engine=config.simulation.engine,
+        num_workers=1 if config.simulation.engine == "inline" else num_workers_of(config, len(federation.hospitals)),
+        device=device.type,
+        class_names=tuple(federation.class_names),
+        notes=(*federation.notes, *facts.notes),
+        excluded=tuple(federation.excluded),
+    )
 
 
 def num_workers_of(config: Config, num_hospitals: int) -> int:

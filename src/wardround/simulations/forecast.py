@@ -36,5 +36,5 @@ def _num_parameters(config: Config, federation: Federation) -> int:
         return counted
     from wardround.simulations.first_model import first_model
 
-    _, facts = first_model(config, federation)
-    return int(facts["num_parameters"])
+    arrays, _ = first_model(config, federation)
+    return sum(array.size for array in arrays.values())

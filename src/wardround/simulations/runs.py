@@ -17,9 +17,12 @@ from wardround.clients.app import make_client_app
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
+from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
+from wardround.server.record.records import RunFacts
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.summaries import Summary
 from wardround.server.round.loop import RoundRow, federate, strategy_of
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
@@ -36,16 +39,25 @@ __all__ = ["Run", "open_grid", "resume", "run"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A finished, stopped or interrupted run, as its folder has it."""
+    """A finished, stopped or interrupted run, as its folder has it.
+
+    Attributes:
+        folder: of the run.
+        outcome: what the run came to, as records.
+    """
 
     folder: Path
-    summary: dict[str, Any]
+    outcome: Summary
 
     def __repr__(self) -> str:
         """Return one line: where it is, how it ended and what it spent."""
-        status, spent = self.summary["status"], self.summary["epsilon"]["total"]
-        epsilon = spent if isinstance(spent, str) else f"{spent:.4g}"
-        return f"Run({str(self.folder)!r}, {status} after round {self.summary['num_rounds']}, epsilon {epsilon})"
+        ended = f"{self.outcome.status} after round {self.outcome.num_rounds}"
+        return f"Run({str(self.folder)!r}, {ended}, epsilon {self.outcome.epsilon.total:.4g})"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The outcome under the keys of summary.json; infinite and undefined numbers are floats."""
+        return json_values(self.outcome)
 
     @property
     def rounds(self) -> "pandas.DataFrame":
@@ -95,7 +107,7 @@ def run(
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
         say(f"building and checking the model {config.model.name}")
         arrays, facts = first_model(config, federation)
-        plan_of(config, federation, facts["num_parameters"])
+        plan_of(config, federation, sum(array.size for array in arrays.values()))
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
         return _federate(config, federation, folder, arrays, facts, progress, say, early=early)
 
@@ -174,7 +186,7 @@ def _federate(
     federation: Federation,
     folder: RunFolder,
     arrays: dict[str, Any],
-    facts: dict[str, Any],
+    facts: RunFacts,
     progress: Callable[[RoundRow], None] | None,
     say: Callable[[str], None],
     *,
@@ -186,8 +198,8 @@ def _federate(
     say(f"starting {len(federation.hospitals)} hospitals on the engine {simulation.engine}")
     with open_grid(replace(config, simulation=simulation), federation, early) as grid:
         say(begins)
-        summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
-    return Run(folder.path, summary)
+        outcome = federate(config, grid, folder, arrays, facts=facts, progress=progress)
+    return Run(folder.path, outcome)
 
 
 def _silent(_: str) -> None:

@@ -6,9 +6,8 @@ A round that was charged and not committed is done again as a charge of its own,
 What is left out on purpose: how messages travel (any Flower grid will do) and the report page.
 """
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,10 +29,13 @@ from wardround.server.plan.margins import rounding_distance
 from wardround.server.plan.planning import assign_round
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
+from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import close, commit, record_of, restore
 from wardround.server.record.outcomes import TrainedRound
+from wardround.server.record.records import RoundRecord, RunFacts
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
+from wardround.server.record.summaries import Summary
 from wardround.server.round.beginning import begin, plan_of_run
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.introductions import connect
@@ -75,11 +77,11 @@ def federate(
     folder: RunFolder,
     initial: Arrays,
     *,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     progress: Callable[[RoundRow], None] | None = None,
     roster: Roster | None = None,
     timeout_seconds: float | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
     Args:
@@ -87,7 +89,7 @@ def federate(
         grid: any Flower grid whose nodes run the hospitals' ClientApp.
         folder: of the run; an earlier run in it is taken up after its last committed round.
         initial: parameters before round 1.
-        facts: entries for the summary that only the caller knows.
+        facts: for the summary, what only the caller knows.
         progress: called after every committed round.
         roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
         timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
@@ -99,7 +101,7 @@ def federate(
     link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
     strategy = strategy_of(config)
     source = source_of(config, is_real=link.are_sites)
-    facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
+    facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
@@ -109,9 +111,9 @@ def federate(
         state = replace(state, left={**left, **state.left})
         if roster is not None:
             state = _give_up_interrupted(plan, ledger, folder, link, strategy, state)
-        records = [json.loads(text) for _, text in ledger.rounds()]
+        records = committed_rounds(ledger)
         folder.write_tables(records)
-        _tell(progress, plan, records[-1], facts["task"])
+        _tell(progress, plan, records[-1], facts.task)
         status = "interrupted"
         try:
             while state.round_number < config.training.num_rounds and not state.stopped:
@@ -119,16 +121,16 @@ def federate(
                 if record is not None:
                     records.append(record)
                     folder.append_tables(record)
-                    _tell(progress, plan, record, facts["task"])
+                    _tell(progress, plan, record, facts.task)
             status = "stopped-at-budget" if state.stopped else "done"
         finally:
             # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
             if status == "interrupted":
                 state = restore(plan, ledger, folder, strategy) or state
-                records = [json.loads(text) for _, text in ledger.rounds()]
+                records = committed_rounds(ledger)
                 folder.write_tables(records)
             folder.write_model(state.arrays)
-            facts = {**facts, "dates": ledger.dates()} | ({"stopped_because": state.stopped} if state.stopped else {})
+            facts = replace(facts, dates=ledger.dates(), stopped_because=state.stopped or None)
             summary = close(plan, ledger, folder, state, status=status, facts=facts)
         return summary
 
@@ -193,7 +195,7 @@ def _next_round(
     state: RoundState,
     secure: Callable[..., SecureSum] | None,
     source: Source,
-) -> tuple[RoundState, dict[str, Any] | None]:
+) -> tuple[RoundState, RoundRecord | None]:
     started = time.perf_counter()
     config, round_number = plan.config, state.round_number + 1
     # 1. Who takes part, and with how much noise, so that nobody overspends.
@@ -235,7 +237,7 @@ def _next_round(
     seconds = time.perf_counter() - started
     record = record_of(plan, state, assignments, trained, evaluations, seconds)
     released = [entry.charge_id for entry in entries if entry.hospital_id in trained.executions]
-    commit(ledger, folder, strategy, state, record, released)
+    record = commit(ledger, folder, strategy, state, record, released)
     return replace(state, attempt=1), record
 
 
@@ -247,18 +249,18 @@ def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> 
 
 
 def _tell(
-    progress: Callable[[RoundRow], None] | None, plan: FederationPlan, record: Mapping[str, Any], task: str
+    progress: Callable[[RoundRow], None] | None, plan: FederationPlan, record: RoundRecord, task: str | None
 ) -> None:
     if progress is not None:
-        row = record["round_row"]
-        name = "r2" if task == "regression" else "auc" if row["auc"] == row["auc"] is not None else "accuracy"
+        row = record.round_row
+        name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
         progress(
             RoundRow(
-                round_number=row["round"],
+                round_number=row.round,
                 num_rounds=plan.config.training.num_rounds,
-                loss=row["loss"],
+                loss=row.loss,
                 metric_name=name,
-                metric=row["auc" if name == "auc" else "accuracy"],
-                epsilon_max=row["epsilon_max"],
+                metric=row.auc if name == "auc" else row.accuracy,
+                epsilon_max=row.epsilon_max,
             )
         )
