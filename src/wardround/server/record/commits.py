@@ -17,11 +17,12 @@ from wardround.parsing import sound
 from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation
+from wardround.run_facts import RunFacts
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import begun_with, committed_rounds
 from wardround.server.record.outcomes import TrainedRound
-from wardround.server.record.records import Closing, Opening, RoundRecord, RunFacts, read_record_text, record_text
+from wardround.server.record.records import Closing, Opening, RoundRecord, read_record_text, record_text
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_same_run
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state

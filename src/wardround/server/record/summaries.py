@@ -10,7 +10,7 @@ from typing import Any
 
 from wardround.json_records import json_field, read_json_record
 from wardround.privacy.attackers import AttackerFigures
-from wardround.server.record.records import RunFacts
+from wardround.run_facts import RunFacts
 
 __all__ = [
     "AttackerSummary",
@@ -148,7 +148,7 @@ class HospitalSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerHead:
-    """The number of the ledger's rows and the digest of the last; kept elsewhere, it shows whether all was rewritten."""
+    """The number of the ledger's rows and the last one's digest: kept elsewhere, it shows whether all was rewritten."""
 
     count: int
     digest: str

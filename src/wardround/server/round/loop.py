@@ -16,12 +16,12 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from wardround.agreed.contributions import mechanism_in
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
+from wardround.run_facts import RunFacts
 from wardround.secagg import Roster, simulated_roster
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
@@ -32,7 +32,7 @@ from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import close, commit, record_of, restore
 from wardround.server.record.outcomes import TrainedRound
-from wardround.server.record.records import RoundRecord, RunFacts
+from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
 from wardround.server.record.summaries import Summary
@@ -42,10 +42,9 @@ from wardround.server.round.introductions import connect
 from wardround.server.round.release import release_sum
 from wardround.server.round.secure_terms import secure_sum_for
 from wardround.server.round.sums import SecureSum
-from wardround.strategies import build_strategy
 from wardround.streams import Source, SystemSource
 
-__all__ = ["RoundRow", "federate", "strategy_of"]
+__all__ = ["RoundRow", "federate"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -77,7 +76,9 @@ def federate(
     folder: RunFolder,
     initial: Arrays,
     *,
+    strategy: Strategy,
     facts: RunFacts,
+    planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     roster: Roster | None = None,
     timeout_seconds: float | None = None,
@@ -89,6 +90,8 @@ def federate(
         grid: any Flower grid whose nodes run the hospitals' ClientApp.
         folder: of the run; an earlier run in it is taken up after its last committed round.
         initial: parameters before round 1.
+        strategy: that the settings name (see `strategies.strategy_of`), as it was made: it has seen no round.
+        planned: the plan, where it was made before anybody was asked; None makes it of what the hospitals say.
         facts: for the summary, what only the caller knows.
         progress: called after every committed round.
         roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
@@ -99,13 +102,12 @@ def federate(
     """
     names = () if roster is None else tuple(roster.verify_keys)
     link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
-    strategy = strategy_of(config)
     source = source_of(config, is_real=link.are_sites)
     facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
-        plan, left = plan_of_run(config, link, ledger, num_parameters, names)
+        plan, left = plan_of_run(config, link, ledger, num_parameters, names, planned)
         secure = _secure(plan, link, roster)
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
         state = replace(state, left={**left, **state.left})
@@ -133,16 +135,6 @@ def federate(
             facts = replace(facts, dates=ledger.dates(), stopped_because=state.stopped or None)
             summary = close(plan, ledger, folder, state, status=status, facts=facts)
         return summary
-
-
-def strategy_of(config: Config) -> Strategy:
-    """Return the strategy that the settings name.
-
-    Raises:
-        ConfigError: there is none, or it wants single updates where only their sum may be seen.
-    """
-    cell = mechanism_in(config)
-    return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
 
 
 def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> Callable[..., SecureSum] | None:
