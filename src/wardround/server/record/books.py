@@ -13,20 +13,19 @@ from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
 from wardround.parsing import from_toml, sound
 from wardround.privacy.account import Account, open_account
-from wardround.privacy.entries import Entry, charge_id
+from wardround.privacy.entries import Entry, charge_id, entry_row
 from wardround.privacy.ledger import Row
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.beginnings import begun_with, plan_in
 from wardround.server.record.records import (
     Closing,
-    HospitalFigures,
     Opening,
     RoundRecord,
     read_record_text,
 )
 from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
-from wardround.small_counts import shown_count
+from wardround.server.record.tables import FOLLOWING_COLUMNS, hospital_figures
 
 __all__ = ["Books", "agree", "books_of"]
 
@@ -116,9 +115,10 @@ class Books:
             if entry.hospital_id not in names:
                 yield f"charge {entry.charge_id} is for no hospital of the plan"
                 continue
+            charged = entry_row(entry)
             for name, value in _planned_for(self.plan, names[entry.hospital_id], entry).items():
-                if not agree(getattr(entry, name), value):
-                    yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
+                if not agree(charged[name], value):
+                    yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"
             if entry.run_id != self.records[0].run_id:
                 yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0].run_id}"
             elif entry.charge_id != charge_id(entry.run_id, entry.round_number, entry.attempt, entry.hospital_id):
@@ -159,19 +159,22 @@ def _planned(rows: Sequence[Row]) -> list[Entry]:
 
 def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> dict[str, Any]:
     """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
-    cell, privacy = plan.mechanism, plan.config.privacy
+    cell, privacy, booked = plan.cell, plan.config.privacy, plan.cell.booked
+    event = cell.step_event(hospital.shape, entry.event.noise_multiplier, hospital.billed_steps)
     planned: dict[str, Any] = {
         "fingerprint": plan.fingerprints[entry.hospital_id],
-        "mechanism": cell.name if cell else "none",
-        "sample_rate": hospital.release.sample_rate,
-        "num_steps": hospital.billed_steps,
+        "mechanism": booked.mechanism,
+        "sample_rate": event.sample_rate,
+        "num_steps": event.num_steps,
+        "unit": booked.unit,
+        "placement": booked.placement,
+        "relation": booked.relation,
+        "reader": booked.reader,
+        "scaled_norm": event.scaled_norm,
+        "dimension": event.dimension,
+        "num_shares": event.num_shares,
     }
-    if cell:
-        phase = hospital.release.phase(entry.noise_multiplier, 1)
-        planned |= {"unit": cell.unit, "placement": cell.placement, "relation": cell.relation}
-        planned |= {"reader": cell.holds_against, "scaled_norm": phase.scaled_norm}
-        planned |= {"dimension": phase.dimension, "num_shares": phase.num_shares}
-    if cell and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
+    if cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
         planned["noise_multiplier"] = float(privacy.noise_multiplier)
     return planned
 
@@ -212,38 +215,11 @@ def _compared(
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
         entry, line = entries.get(name), rows.get(name)
-        yield from _row_compared(plan, hospital, line, entry, number, int(name in released), epsilons[name])
-        if entry and plan.mechanism:
-            yield from _charge_compared(plan, record, entry, clip)
-
-
-def _row_compared(
-    plan: FederationPlan,
-    hospital: HospitalPlan,
-    row: HospitalFigures | None,
-    entry: Entry | None,
-    number: int,
-    completed: int,
-    epsilon: float,
-) -> Iterator[_Compared]:
-    size = hospital.profile.num_train
-    wanted = {
-        "round": number,
-        "selected": int(entry is not None),
-        "completed": completed,
-        "num_examples": shown_count(size),
-        "num_steps": entry.num_steps if entry else 0,
-        "sample_rate": plan.rate_to_show(entry.sample_rate, size) if entry else None,
-        "noise_multiplier": entry.noise_multiplier if entry else None,
-        "epsilon": epsilon,
-    }
-    for column, value in wanted.items():
-        yield f"{column} of {hospital.profile.hospital_id}", getattr(row, column, None), value
-
-
-def _charge_compared(plan: FederationPlan, record: RoundRecord, entry: Entry, clip: float) -> Iterator[_Compared]:
-    name, cell = entry.hospital_id, plan.mechanism
-    if cell:
-        sensitivity = cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
-        yield f"clip of {name}", entry.sensitivity, sensitivity
-        yield f"noise of {name}", record.noise_multipliers.get(name), entry.noise_multiplier
+        event = entry.event if entry else None
+        wanted = hospital_figures(plan, hospital, number, event, completed=name in released, epsilon=epsilons[name])
+        for column in FOLLOWING_COLUMNS:
+            yield f"{column} of {name}", getattr(line, column, None), getattr(wanted, column)
+        if entry and plan.cell.is_private:
+            sensitivity = plan.cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
+            yield f"clip of {name}", entry.sensitivity, sensitivity
+            yield f"noise of {name}", record.noise_multipliers.get(name), entry.event.noise_multiplier

@@ -82,9 +82,9 @@ class HospitalFigures:
     sample_rate: float | None
     noise_multiplier: float | None
     epsilon: float
-    loss: float | None
-    accuracy: float | None
-    auc: float | None
+    loss: float | None = None
+    accuracy: float | None = None
+    auc: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,7 @@ from dataclasses import replace
 from wardround.config import Config
 from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
-from wardround.privacy.mechanisms import READERS
-from wardround.privacy.phases import dp_event
+from wardround.privacy.cells import READERS, cell_named
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord
@@ -40,7 +39,7 @@ def build_summary(
         closing: how it ended, with the facts that only the starter of the run knew, taken over as they are.
         head: of the ledger, right after the closing was booked.
     """
-    config, cell, last = plan.config, plan.mechanism, records[-1]
+    config, cell, last = plan.config, plan.cell, records[-1]
     left_out = _left_out(records)
     # Rounds that were abandoned, and attempts that were interrupted: both are charged.
     num_lost = sum(bool(record.abandoned) + record.attempt - 1 for record in records)
@@ -53,11 +52,11 @@ def build_summary(
         protection=_protection(plan),
         epsilon=_epsilon(account, config.privacy.patient_overlap),
         attackers=_attackers(account, config.privacy.patient_overlap),
-        accountant="rdp" if cell and cell.placement == "distributed" else "pld",
+        accountant=cell.accountant,
         events=_dp_events(account),
         patient_overlap=config.privacy.patient_overlap,
         noise_multiplier=last.noise_multipliers,
-        max_grad_norm=last.max_grad_norm if cell else None,
+        max_grad_norm=last.max_grad_norm if cell.is_private else None,
         measured=plan.is_measured,
         loss=last.round_row.loss,
         scores=_scores(plan, last.round_row, _is_regression(closing)),
@@ -78,14 +77,14 @@ def _is_regression(closing: Closing) -> bool:
 
 
 def _protection(plan: FederationPlan) -> Protection:
-    privacy, cell, deltas = plan.config.privacy, plan.mechanism, plan.target_deltas
+    privacy, cell, deltas = plan.config.privacy, plan.cell, plan.target_deltas
     return Protection(
         unit=privacy.unit,
         record_is=plan.record_is,
         own_statistics=any(hospital.profile.own_statistics for hospital in plan.hospitals),
         placement=privacy.placement,
-        relation=cell.relation if cell else "none",
-        mechanism=cell.name if cell else "none",
+        relation=cell.relation,
+        mechanism=cell.mechanism,
         target_delta=next(iter(deltas.values())) if len(set(deltas.values())) == 1 else deltas,
     )
 
@@ -135,11 +134,11 @@ def _attackers(account: Account, patient_overlap: int) -> AttackerSummary:
 
 
 def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
-    """Return by hospital what was done as dp-accounting writes it; Skellam noise, which it lacks, in words of ours."""
+    """Return by hospital what was done as dp-accounting writes it, or in words of ours where it has none."""
     return {
-        name: tuple(repr(event) if (event := dp_event(phase)) is not None else repr(phase) for phase in phases)
-        for name, phases in account.phases.items()
-        if all(phase.noise_multiplier > 0 for phase in phases)
+        name: tuple(cell_named(event.cell).event_text(event) for event in events)
+        for name, events in account.events.items()
+        if all(event.noise_multiplier > 0 for event in events)
     }
 
 

@@ -6,22 +6,25 @@ What is left out on purpose: files (see `run_folder`).
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import attrgetter
 from types import MappingProxyType
 
 from wardround.json_records import json_values
 from wardround.privacy.account import Account
 from wardround.rounds import Assignment, Evaluation, Execution
-from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.records import HospitalFigures, RoundFigures, RoundRecord
 from wardround.small_counts import shown_count
+from wardround.step_events import StepEvent
 
-__all__ = ["hospital_rows", "mean_over_tests", "round_row", "table_texts"]
+__all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "hospital_rows", "mean_over_tests", "round_row", "table_texts"]
 
 _SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
     {name: attrgetter(name) for name in ("loss", "accuracy", "auc")}
 )
+FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", *_SCORES})
+"""Of a hospital's row, what follows from the plan and the ledger's charges."""
 
 
 def round_row(
@@ -61,33 +64,53 @@ def hospital_rows(
 
     A score of fewer than ten test records, or a rate that tells fewer than ten training records, is not in it.
     """
-    assigned = {assignment.hospital_id: assignment for assignment in assignments}
+    events = {assignment.hospital_id: assignment.event for assignment in assignments}
     epsilons = account.epsilons()
     rows = []
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
-        assignment, evaluation = assigned.get(name), evaluations.get(name)
-        if hospital.measures is None or isinstance(shown_count(hospital.measures.num_test), str):
-            evaluation = None
-        rows.append(
-            HospitalFigures(
-                round=round_number,
-                hospital=name,
-                selected=int(assignment is not None),
-                completed=int(name in executions),
-                num_examples=shown_count(hospital.profile.num_train),
-                num_steps=assignment.billed_steps if assignment else 0,
-                sample_rate=plan.rate_to_show(assignment.billed_rate, hospital.profile.num_train)
-                if assignment
-                else None,
-                noise_multiplier=assignment.noise_multiplier if assignment else None,
-                epsilon=epsilons[name],
-                loss=evaluation.loss if evaluation else None,
-                accuracy=evaluation.accuracy if evaluation else None,
-                auc=evaluation.auc if evaluation else None,
-            )
+        is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
+        figures = hospital_figures(
+            plan, hospital, round_number, events.get(name), completed=name in executions, epsilon=epsilons[name]
         )
+        evaluation = evaluations.get(name) if is_scored else None
+        if evaluation is not None:
+            figures = replace(figures, loss=evaluation.loss, accuracy=evaluation.accuracy, auc=evaluation.auc)
+        rows.append(figures)
     return tuple(rows)
+
+
+def hospital_figures(
+    plan: FederationPlan,
+    hospital: HospitalPlan,
+    round_number: int,
+    event: StepEvent | None,
+    *,
+    completed: bool,
+    epsilon: float,
+) -> HospitalFigures:
+    """Return a hospital's row, but for its scores: all that follows from the plan and the ledger's charges.
+
+    Args:
+        plan: of the run.
+        hospital: which.
+        round_number: of the row.
+        event: that was charged; None where the hospital was not asked.
+        completed: whether it answered.
+        epsilon: spent so far, at its own delta.
+    """
+    size = hospital.profile.num_train
+    return HospitalFigures(
+        round=round_number,
+        hospital=hospital.profile.hospital_id,
+        selected=int(event is not None),
+        completed=int(completed),
+        num_examples=shown_count(size),
+        num_steps=event.num_steps if event else 0,
+        sample_rate=plan.rate_to_show(event.sample_rate, size) if event else None,
+        noise_multiplier=event.noise_multiplier if event else None,
+        epsilon=epsilon,
+    )
 
 
 def mean_over_tests(evaluations: Mapping[str, Evaluation], score: Callable[[Evaluation], float]) -> float:
