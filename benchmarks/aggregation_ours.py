@@ -89,8 +89,8 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     """Return a function that sums a round as our round loop does: in the workers, where the engine has some."""
     from wardround import exact_sums, wire
     from wardround.rounds import Assignment, Schedule
-    from wardround.step_events import StepEvent
     from wardround.server.round.sums import add_up
+    from wardround.step_events import StepEvent
 
     model = {"weights": initial_model(case.num_parameters)}
     everybody = sum(map(num_examples, range(case.num_clients)))
