@@ -12,6 +12,7 @@ from torch import nn
 from wardround.clients.modes import Mode, choose_mode
 from wardround.config import Config
 from wardround.models import build_model, parameters_of
+from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
 
 __all__ = ["InitialModel", "build_initial_model"]
@@ -61,16 +62,16 @@ def build_initial_model(config: Config, profile: HospitalProfile) -> InitialMode
     Raises:
         ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
     """
-    is_private = config.privacy.placement != "none"
+    cell = cell_of(config.privacy)
     module, changes = build_model(
         config.model,
         input_shape=profile.input_shape,
         num_outputs=profile.num_outputs,
         seed=config.federation.seed,
-        private=is_private,
+        private=cell.is_private,
     )
     mode = None
-    if is_private and config.privacy.unit == "record":
+    if cell.is_private and cell.unit == "record":
         mode = choose_mode(config.training.grad_sample_mode, module, tuple(profile.input_shape))
         if mode.name == "per-record":
             changes = (*changes, mode.reason)

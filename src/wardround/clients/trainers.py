@@ -14,6 +14,7 @@ from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.identity import source_of
 from wardround.models import build_model
+from wardround.privacy.cells import cell_of
 
 __all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
 
@@ -34,7 +35,7 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,
         seed=config.federation.seed,
-        private=config.privacy.placement != "none",
+        private=cell_of(config.privacy).is_private,
     )
     return trainer_of(model, config, federation, is_real=is_real)
 
