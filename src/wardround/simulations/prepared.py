@@ -31,7 +31,7 @@ class Prepared:
     """A run before its first round; everything that can be refused was refused as it was made.
 
     Attributes:
-        config: all settings; of a run that begins, the partition as it was resolved.
+        config: all settings.
         federation: the hospitals with their data.
         initial: parameters before round 1.
         plan: who does what, with how much noise.
@@ -53,7 +53,7 @@ def prepare(config: Config, say: Callable[[str], None] | None = None, *, is_begu
     Args:
         config: all settings.
         say: called with a few words whenever something that takes a while begins.
-        is_begun: whether these are the settings of a run that was begun: they stay as its folder has them.
+        is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
