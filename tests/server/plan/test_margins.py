@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import PRIVATE
 from safetensors.numpy import load_file
 from small_runs import profiles_of, small_config
 
@@ -14,8 +15,8 @@ from wardround.clients.updates import release_update
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME, next_clip
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
 from wardround.secagg.records import STAGES
@@ -62,7 +63,7 @@ def in_sum(
         for assignment in answered:
             accumulate(total, {"w": values[assignment.hospital_id]}, assignment.weight)
     else:
-        is_record = cohort[0].unit == "record"
+        is_record = cell_named(cohort[0].event.cell).unit == "record"
         weights = {a.hospital_id: 1.0 if is_record else float(SIZES[index]) for index, a in enumerate(cohort)}
         quantiser = Quantiser(
             num_members=num_members,
@@ -76,7 +77,7 @@ def in_sum(
         known = sum(weights[a.hospital_id] for a in answered)
         total = fixed_sum({"w": quantiser.sums(residues)[0] * (sum(a.weight for a in answered) / known)})
     weight = sum(assignment.weight for assignment in answered)
-    factor = len(answered) if cohort[0].unit == "record" else weight
+    factor = len(answered) if cell_named(cohort[0].event.cell).unit == "record" else weight
     return mean(total, weight, {"w": np.zeros(total["w"].shape)})["w"] * factor
 
 
@@ -85,7 +86,7 @@ def check(
 ) -> float:
     """Hold the distance of two sums to what the noise is for; return it, relative to the distance without rounding."""
     changed = answered[0]
-    share = 1.0 if changed.unit == "record" else changed.weight
+    share = 1.0 if cell_named(changed.event.cell).unit == "record" else changed.weight
     exact = float(np.linalg.norm(after - before)) * share
     assert exact <= float(changed.sensitivity) * share * (1 + 1e-9)
     sums = [
@@ -99,7 +100,7 @@ def check(
         for value in (before, after)
     ]
     distance = float(np.linalg.norm(sums[1] - sums[0]))
-    covered = noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].noise_multiplier
+    covered = noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].event.noise_multiplier
     assert distance <= covered
     return distance / exact
 
@@ -153,7 +154,7 @@ def test_the_grid_of_the_exact_sum_at_the_smallest_clip_that_is_accepted(unit: s
     assert rounding_distance(plan, cohort) <= 0.0101 * clip / (1 if unit == "record" else 3)
 
 
-@pytest.mark.parametrize("cell", [cell for cell in MECHANISMS if cell[1] != "central"])
+@pytest.mark.parametrize("cell", [cell for cell in PRIVATE if cell[1] != "central"])
 def test_where_noise_is_in_what_is_rounded_it_costs_nothing(cell: tuple[str, str]) -> None:
     plan, cohort = planned(settings(*cell, "secagg+"), 62)
     assert rounding_distance(plan, cohort) == 0.0
@@ -204,7 +205,7 @@ def test_clips_that_no_float32_gradient_can_be_held_to_are_refused(clip: float) 
 @pytest.mark.parametrize("clip", [1e-30, 1e-6, 1.0, 1e6])
 def test_float32_leaves_a_clipped_update_within_its_sensitivity(clip: float, adaptive: bool) -> None:
     _, cohort = planned(settings("hospital", "central", "plain", adaptive=adaptive), 0)
-    sensitivity = MECHANISMS["hospital", "central"].sensitivity(clip, adaptive_clipping=adaptive)
+    sensitivity = PRIVATE["hospital", "central"].sensitivity(clip, adaptive_clipping=adaptive)
     task = replace(cohort[0], max_grad_norm=clip, sensitivity=sensitivity)
     generator = np.random.default_rng(3)
     for _ in range(20):
@@ -289,4 +290,4 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(
     assert left == (set() if stage in ("confirm", "unmask") else silent)
     assert rounding == whole > 0
     largest = 1.0 if unit == "record" else max(a.weight for a in answered)
-    assert stddev == answered[0].noise_multiplier * (float(answered[0].sensitivity) * largest + rounding)
+    assert stddev == answered[0].event.noise_multiplier * (float(answered[0].sensitivity) * largest + rounding)

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import PRIVATE
 from site_files import site_config
 from small_runs import profiles_of, small_config
 
 from wardround.config import Config
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import HospitalProfile
 from wardround.secagg import simulated_roster
 from wardround.secagg.quantisation import Quantiser
+from wardround.server.plan.alternatives import stddev_on_average
 from wardround.server.plan.margins import rounding_distance, update_bound
-from wardround.server.plan.placements import stddev_on_average
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.verify import verify_run
@@ -24,7 +24,7 @@ from wardround.server.round.introductions import agreed_profile, check_site_prof
 from wardround.server.round.secure_terms import secure_sum_for
 from wardround.simulations.runs import run
 
-CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+CELLS = [(*cell, False) for cell in PRIVATE] + [("hospital", "distributed", True), ("hospital", "central", True)]
 SIZES = (20, 40, 50)
 
 
@@ -113,8 +113,7 @@ def test_the_noise_on_the_average_is_relative_to_max_records() -> None:
     values = []
     for most in (50, 500):
         plan = planned(settings("hospital", "distributed", most_records=most))
-        assert plan.mechanism is not None
-        values.append(stddev_on_average(plan, plan.mechanism, dict.fromkeys(plan.names, 1.0), 2))
+        values.append(stddev_on_average(plan, plan.cell, dict.fromkeys(plan.names, 1.0), 2))
     assert math.isclose(values[1], 10 * values[0])
 
 

@@ -88,7 +88,7 @@ def test_a_target_is_reached_from_below_by_every_hospital(fraction: float, rate:
     plan = plan_federation(config, _profiles(80, 150, 400, 1000))
     for hospital in plan.hospitals:
         assert 0.999 * 2.0 < hospital.epsilon <= 2.0
-        assert hospital.epsilon == headline_epsilon([hospital.phase], 1e-4) < rdp_epsilon([hospital.phase], 1e-4)
+        assert hospital.epsilon == headline_epsilon([hospital.event], 1e-4) < rdp_epsilon([hospital.event], 1e-4)
     assert 0.999 * 2.0 < plan.epsilon_max == plan.epsilon_total <= 2.0
 
 
@@ -119,7 +119,7 @@ def test_weights_are_shares_of_the_cohort() -> None:
     assignments = assign_round(plan, ["hospital-2", "hospital-0"], 4, noise)
     assert [a.hospital_id for a in assignments] == ["hospital-0", "hospital-2"]
     assert [a.weight for a in assignments] == [100 / 700, 600 / 700]
-    assert [a.noise_multiplier for a in assignments] == [1.0, 3.0]
+    assert [a.event.noise_multiplier for a in assignments] == [1.0, 3.0]
     assert assign_round(plan, [], 4, noise) == ()
 
 
