@@ -6,9 +6,8 @@ A round that was charged and not committed is done again as a charge of its own,
 What is left out on purpose: how messages travel (any Flower grid will do), how each step is done, and the report page.
 """
 
-import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,15 +20,19 @@ from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.rounds import Assignment
+from wardround.run_facts import RunFacts
 from wardround.secagg import Roster
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
 from wardround.server.plan.noise_memory import noise_memory
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
+from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import close, commit, record_of, restore
+from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
+from wardround.server.record.summaries import Summary
 from wardround.server.round.beginning import begin, give_up_interrupted, plan_of_run
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.introductions import connect
@@ -75,12 +78,12 @@ def federate(
     initial: Arrays,
     *,
     strategy: Strategy,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     roster: Roster | None = None,
     timeout_seconds: float | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
     Args:
@@ -90,7 +93,7 @@ def federate(
         initial: parameters before round 1.
         strategy: that the settings name (see `strategies.strategy_of`), as it was made: it has seen no round.
         planned: the plan, where it was made before anybody was asked; None makes it of what the hospitals say.
-        facts: entries for the summary that only the caller knows.
+        facts: for the summary, what only the caller knows.
         progress: called after every committed round.
         roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
         timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
@@ -101,7 +104,7 @@ def federate(
     names = () if roster is None else tuple(roster.verify_keys)
     link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
     source = source_of(config, is_real=link.are_sites)
-    facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
+    facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
@@ -122,16 +125,14 @@ def federate(
         return _all_rounds(run, state, facts, progress)
 
 
-def _all_rounds(
-    run: _Run, state: RoundState, facts: Mapping[str, Any], progress: Callable[[RoundRow], None] | None
-) -> dict[str, Any]:
+def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None) -> Summary:
     """Do the rounds that are left, and close the run however it ends; return the summary."""
     plan, ledger, folder = run.plan, run.ledger, run.folder
     num_rounds = plan.config.training.num_rounds
-    records = [json.loads(text) for _, text in ledger.rounds()]
+    records = committed_rounds(ledger)
     folder.write_tables(records)
     if progress is not None:
-        progress(row_of(records[-1], num_rounds, facts["task"]))
+        progress(row_of(records[-1], num_rounds, facts.task))
     status = "interrupted"
     try:
         while state.round_number < num_rounds and not state.stopped:
@@ -139,20 +140,20 @@ def _all_rounds(
             if record is not None:
                 folder.append_tables(record)
                 if progress is not None:
-                    progress(row_of(record, num_rounds, facts["task"]))
+                    progress(row_of(record, num_rounds, facts.task))
         status = "stopped-at-budget" if state.stopped else "done"
     finally:
         # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
         if status == "interrupted":
             state = restore(plan, ledger, folder, run.strategy) or state
-            folder.write_tables([json.loads(text) for _, text in ledger.rounds()])
+            folder.write_tables(committed_rounds(ledger))
         folder.write_model(state.arrays)
-        facts = {**facts, "dates": ledger.dates()} | ({"stopped_because": state.stopped} if state.stopped else {})
+        facts = replace(facts, dates=ledger.dates(), stopped_because=state.stopped or None)
         summary = close(plan, ledger, folder, state, status=status, facts=facts)
     return summary
 
 
-def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, dict[str, Any] | None]:
+def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord | None]:
     """Return the state after one more round, and what was committed of it; None where the budget ends the run."""
     started = time.perf_counter()
     plan, config, round_number = run.plan, run.plan.config, state.round_number + 1
@@ -194,7 +195,7 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, dict[str, Any
     )
     record = record_of(plan, state, assignments, summed.trained, evaluations, time.perf_counter() - started)
     done = [entry.charge_id for entry in entries if entry.hospital_id in summed.trained.executions]
-    commit(run.ledger, run.folder, run.strategy, state, record, done)
+    record = commit(run.ledger, run.folder, run.strategy, state, record, done)
     return replace(state, attempt=1), record
 
 

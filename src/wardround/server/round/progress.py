@@ -1,8 +1,8 @@
 """What may be watched of a run, round by round."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from wardround.server.record.records import RoundRecord
 
 __all__ = ["RoundRow", "row_of"]
 
@@ -28,7 +28,7 @@ class RoundRow:
     epsilon_max: float
 
 
-def row_of(record: Mapping[str, Any], num_rounds: int, task: str) -> RoundRow:
+def row_of(record: RoundRecord, num_rounds: int, task: str | None) -> RoundRow:
     """Return what may be watched of a round.
 
     Args:
@@ -36,13 +36,13 @@ def row_of(record: Mapping[str, Any], num_rounds: int, task: str) -> RoundRow:
         num_rounds: planned.
         task: classification or regression.
     """
-    row = record["round_row"]
-    name = "r2" if task == "regression" else "auc" if row["auc"] == row["auc"] is not None else "accuracy"
+    row = record.round_row
+    name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
     return RoundRow(
-        round_number=row["round"],
+        round_number=row.round,
         num_rounds=num_rounds,
-        loss=row["loss"],
+        loss=row.loss,
         metric_name=name,
-        metric=row["auc" if name == "auc" else "accuracy"],
-        epsilon_max=row["epsilon_max"],
+        metric=row.auc if name == "auc" else row.accuracy,
+        epsilon_max=row.epsilon_max,
     )
