@@ -1,7 +1,6 @@
 """Noise that cancels itself: what is really drawn, of one round and between rounds, and what it goes on from."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import dp_accounting
@@ -155,7 +154,7 @@ def test_groups_of_unlike_weight_have_a_factorisation_of_their_own() -> None:
 
 def test_a_round_goes_on_from_the_one_right_before_it_alone() -> None:
     plan = planned()
-    first, memory = released(plan, 1, {}, size=5)
+    _, memory = released(plan, 1, {}, size=5)
     assert int(memory["rounds"][1]) == 2
     go_on = noise_memory(plan, before_round(plan, 2, memory), 2)
     assert {name: array.tobytes() for name, array in go_on.items()} == {
