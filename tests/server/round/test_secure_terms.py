@@ -322,7 +322,7 @@ def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path, monke
 def test_honest_survivors_share_the_noise(colluding: int, survivors: int) -> None:
     numbers = {"min-survivors": survivors, "max-colluding": colluding}
     planned = plan(settings("hospital", "distributed", aggregation={"protocol": "secure-sum", **numbers}))
-    assert {hospital.release.num_shares for hospital in planned.hospitals} == {survivors - colluding}
+    assert {hospital.shape.event.num_shares for hospital in planned.hospitals} == {survivors - colluding}
 
 
 @pytest.mark.parametrize(

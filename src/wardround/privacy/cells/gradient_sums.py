@@ -3,11 +3,13 @@
 The sum over all hospitals is a Poisson batch's sum of clipped gradients: neighbours differ by one of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from wardround.privacy.cells.cell import Cell
+from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
+from wardround.privacy.cells.sums import SummedCell, SumScale
+from wardround.privacy.cells.weights import Member
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
 
@@ -15,7 +17,7 @@ __all__ = ["GradientSums"]
 
 
 @dataclass(frozen=True)
-class GradientSums(Cell):
+class GradientSums(SummedCell):
     """One gradient sum a round, and one noise that covers it."""
 
     __slots__ = ()
@@ -56,3 +58,35 @@ class GradientSums(Cell):
     ) -> float:
         """Return a clip for each of a hospital's records, with room for rounding to float32."""
         return sensitivity * most_records * FLOAT32_SLACK
+
+    def clips_in_sum(self, most_records: int) -> int:
+        """Return one for each record."""
+        return most_records
+
+    def _averaged_weight(self, member: Member) -> float:
+        return member.expected_batch_size
+
+    def _largest_share(self, weights: Sequence[float], most_records: int) -> float:
+        return 1.0
+
+    def sum_scale(self, num_records: Sequence[int], most_records: int) -> SumScale:
+        """Return the units: a gradient sum is added with weight 1 / n and multiplied by n, and a record moves it from
+        one rounding to another, so that both sides are rounded.
+        """
+        return SumScale(grids=float(len(num_records)), largest=1.0, sides=1.0, longest=float(sum(num_records)))
+
+    def sum_factor(self, answered: Sequence[Assignment]) -> float:
+        """Return their number: weights are all the same and only keep the exact sum in range."""
+        return float(len(answered))
+
+    def reply(
+        self,
+        arrays: Arrays,
+        summed: Sums,
+        answered: Sequence[Assignment],
+        assignments: Sequence[Assignment],
+        learning_rate: float,
+    ) -> ReleasedSum:
+        """Return the model after a step on the average gradient over the batch that is expected of the whole cohort."""
+        expected = sum(a.schedule.expected_batch_size for a in assignments)
+        return ReleasedSum(arrays=moved(arrays, summed, -learning_rate / expected))

@@ -21,12 +21,17 @@ class HospitalCentral(ServerNoise, WholeUpdates):
     __slots__ = ()
     name: ClassVar[str] = "hospital-central"
     mechanism: ClassVar[str] = "gaussian"
+    adapts_clip: ClassVar[bool] = True
     plain_words: ClassVar[PlainWords] = PlainWords(
         noise="Gaussian noise, once, by the server",
         sent="the hospital's clipped update",
         trust=SERVER_TRUST,
         server_sees="every hospital's contribution before the noise is added",
         server_sees_sum="the sum of the hospitals' contributions before the noise is added",
+        price="That is the price of not trusting the server with what the hospitals send.",
+        formula="zC / n",
+        series=2,
+        dash="dashed",
     )
 
 

@@ -31,6 +31,8 @@ class HospitalLocal(WholeUpdates):
         "noise.",
         server_sees="every hospital's parameters after each round, noise already inside",
         server_sees_sum="the sum over hospitals, noise already inside",
+        formula="2zC / sqrt(n)",
+        series=1,
     )
 
     def update_bound(
@@ -43,6 +45,10 @@ class HospitalLocal(WholeUpdates):
             sensitivity=sensitivity * (1 + TAIL_DEVIATIONS * noise_multiplier),
             noise_multiplier=noise_multiplier,
         )
+
+    def bound_beside(self, own_bound: float, asked: float) -> float:
+        """Return the larger: the sum's bound is that of the largest noise in it, and this update has its noise."""
+        return max(own_bound, asked)
 
 
 HOSPITAL_LOCAL = HospitalLocal()

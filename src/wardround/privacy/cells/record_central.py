@@ -27,6 +27,10 @@ class RecordCentral(ServerNoise, GradientSums):
         trust=SERVER_TRUST,
         server_sees="every hospital's contribution before the noise is added",
         server_sees_sum="the sum of the hospitals' contributions before the noise is added",
+        price="That is the price of not trusting the server with what the hospitals send.",
+        formula="zC / n",
+        series=2,
+        dash="dashed",
     )
 
 

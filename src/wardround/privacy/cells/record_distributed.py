@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wardround.privacy.cells.gradient_sums import GradientSums
-from wardround.privacy.cells.integer_sums import SUM_TRUST, IntegerSums
+from wardround.privacy.cells.integer_sums import SUM_RELIES_ON, SUM_TRUST, IntegerSums
 from wardround.privacy.cells.words import PlainWords
 
 __all__ = ["RECORD_DISTRIBUTED", "RecordDistributed"]
@@ -28,6 +28,11 @@ class RecordDistributed(IntegerSums, GradientSums):
         trust=SUM_TRUST,
         server_sees="the sum over hospitals, noise already inside",
         server_sees_sum="the sum over hospitals, noise already inside",
+        relies_on=SUM_RELIES_ON,
+        price="That is what a secure sum buys.",
+        formula="zC / n",
+        series=3,
+        dash="dotted",
     )
 
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:

@@ -29,6 +29,8 @@ class RecordLocal(Cell):
         "noise.",
         server_sees="every hospital's parameters after each round, noise already inside",
         server_sees_sum="the sum over hospitals, noise already inside",
+        formula="zC / sqrt(n)",
+        series=1,
     )
 
 

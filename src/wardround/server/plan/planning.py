@@ -16,7 +16,6 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.cells import Cell, cell_of
-from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
@@ -64,8 +63,7 @@ def plan_federation(
         raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
     cell = cell_of(config.privacy)
     held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
-    # Where a whole hospital is the unit, all its patients are hidden with it, and each hospital pays for its own.
-    if held > overlap and cell.is_private and cell.unit == "record":
+    if cell.overlap_needed(held) > overlap:
         raise ConfigError(
             f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
             f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
@@ -87,7 +85,7 @@ def plan_federation(
         config,
         profiles,
         num_hospitals=len(drawn_from),
-        dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
+        dimension=num_parameters and cell.dimension(num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
         num_shares=config.aggregation.honest_survivors,
         most_replies=most,
     )
@@ -163,10 +161,8 @@ def target_deltas_in(
     Raises:
         ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
     """
-    if cell.unit == "hospital":
-        units = {profile.hospital_id: num_hospitals for profile in profiles}
-        return check_target_delta(config.privacy.target_delta, units, unit="hospital")
-    return check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
+    num_train = {profile.hospital_id: profile.num_train for profile in profiles}
+    return cell.check_deltas(config.privacy.target_delta, num_train, num_hospitals)
 
 
 def shape_in(
@@ -190,8 +186,6 @@ def shape_in(
         num_shares: replies guaranteed.
         most_replies: hospitals in a round.
     """
-    if cell.needs_secure_sum and dimension < 1:
-        raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
     return cell.shape(
         dimension=dimension,
         num_shares=num_shares,

@@ -21,7 +21,7 @@ class TrainedRound:
         arrays: the next model, by the strategy; None where fewer than min-survivors hospitals completed.
         executions: by hospital, of those who completed.
         measures: by hospital, of those who measured anything: simulated ones.
-        quantile: see `release.Released`.
+        quantile: see `privacy.cells.ReleasedSum`.
         abandoned: why the model stays as it is; "" where it doesn't.
         left_out: by real site, why it is not in the round, or did not help to its end.
     """

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import CohortError, WardroundError
+from wardround.privacy.cells import ReleasedSum
 from wardround.privacy.executions import check_execution
 from wardround.rounds import (
     Assignment,
@@ -27,7 +28,6 @@ from wardround.rounds import (
 )
 from wardround.server.record.outcomes import TrainedRound
 from wardround.server.round.cohort_grid import CohortGrid
-from wardround.server.round.release import Released
 from wardround.server.round.strategy_steps import blaming, in_dtype_of, once_each, one_reply
 from wardround.server.round.sums import SecureSum, add_up
 from wardround.strategies import needs_only_sum
@@ -71,7 +71,7 @@ class HospitalLink:
         *,
         silent: frozenset[str],
         min_survivors: int,
-        release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], Released],
+        release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], ReleasedSum],
         secure: SecureSum | None = None,
     ) -> TrainedRound:
         """Send the assignments, check what was executed, and let the strategy make the next model.
@@ -145,10 +145,10 @@ class HospitalLink:
         messages: Sequence[Message],
         by_node: Mapping[int, Assignment],
         min_survivors: int,
-        release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], Released],
+        release: Callable[[exact_sums.FixedSum, Sequence[Assignment]], ReleasedSum],
         secure: SecureSum | None,
         drops: dict[int, str],
-    ) -> tuple[list[Message], Released | None]:
+    ) -> tuple[list[Message], ReleasedSum | None]:
         """Return the replies without arrays, and what was released of their exact sum."""
         if not messages:
             return [], None

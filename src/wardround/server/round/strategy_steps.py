@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError, WardroundError
+from wardround.privacy.cells import ReleasedSum
 from wardround.rounds import Assignment
-from wardround.server.round.release import Released
 
 __all__ = ["blaming", "in_dtype_of", "once_each", "one_reply"]
 
@@ -65,7 +65,7 @@ def in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
     return {name: arrays[name].astype(array.dtype, copy=False) for name, array in like.items()}
 
 
-def one_reply(released: Released, num_replies: int, message: Message) -> Message:
+def one_reply(released: ReleasedSum, num_replies: int, message: Message) -> Message:
     """Return the mean as the one reply that a strategy which needs only the sum is given."""
     metrics = MetricRecord({wire.NUM_EXAMPLES: float(num_replies)})
     content = RecordDict({wire.ARRAYS: wire.array_record(released.arrays), wire.METRICS: metrics})
