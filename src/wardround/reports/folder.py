@@ -69,6 +69,7 @@ def _run(
     epsilon = facts.get("epsilon") or {}
     unit = str(facts.get("unit", privacy.get("unit", "record")))
     is_bare = placement == "none"
+    overlap = int(facts.get("patient_overlap", privacy.get("patient-overlap", 1)))
     most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
     return RunResult(
         folder=folder,
@@ -78,7 +79,7 @@ def _run(
         is_regression=is_regression,
         placement=placement,
         unit=unit,
-        words=cell_words(unit, placement, str(facts.get("record_is", "row")), str(facts.get("protocol"))),
+        words=cell_words(unit, placement, str(facts.get("record_is", "row")), str(facts.get("protocol")), overlap),
         epsilon_max=math.inf if is_bare else read_number(most),
         epsilon_total=math.inf
         if is_bare
@@ -88,7 +89,7 @@ def _run(
             for reader in READERS
         },
         target_delta=read_number(epsilon.get("target_delta", None if isinstance(deltas, dict) else deltas)),
-        patient_overlap=int(facts.get("patient_overlap", privacy.get("patient-overlap", 1))),
+        patient_overlap=overlap,
         scores=_scores(facts, rounds, is_regression),
         rounds=rounds,
         hospitals=hospitals,
