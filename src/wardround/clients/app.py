@@ -13,7 +13,6 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
 from wardround import wire
-from wardround.agreed.schedules import schedule_of
 from wardround.clients.assignments import Part, check_assignment, check_sum
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
@@ -26,6 +25,7 @@ from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError
 from wardround.identity import agreed_digest
 from wardround.leaves import LEAVES_HOSPITAL
+from wardround.privacy.cells import cell_of
 from wardround.secagg import Site, Terms, simulated_site
 
 __all__ = ["app", "make_client_app"]
@@ -112,7 +112,7 @@ def _mods(config: Config, federation: Federation) -> list[Mod]:
 
     def weight_of(message: Message, reply: Message) -> float:
         # By the hospital's own settings and records, not by what a server says.
-        return schedule_of(config, int(weight_in_metrics(message, reply))).weight
+        return cell_of(config.privacy).vector_weight(int(weight_in_metrics(message, reply)))
 
     # What may leave was picked by `simulated_execution_reply`.
     return [

@@ -19,6 +19,7 @@ from wardround.clients.programs import RecordProgram, record_program
 from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.errors import ConfigError, WardroundError
+from wardround.privacy.cells import cell_of
 
 __all__ = ["check_training"]
 
@@ -37,7 +38,8 @@ def check_training(config: Config, federation: Federation, model: nn.Module) -> 
     Raises:
         ConfigError: the model or the mode can't be trusted: the reason, and what to do.
     """
-    if config.privacy.placement == "none":
+    cell = cell_of(config.privacy)
+    if not cell.is_private:
         return None
     check_unwatched()
     _check_precision(model)
@@ -45,7 +47,7 @@ def check_training(config: Config, federation: Federation, model: nn.Module) -> 
         torch.manual_seed(0)
         features, labels = _extremes(federation)
         loss = loss_per_record(federation.task)
-        if config.privacy.unit == "hospital":
+        if cell.unit == "hospital":
             if unknown_because(model, federation.input_shape):
                 _check_carries_nothing(model, features, labels, loss)
             return None

@@ -17,7 +17,6 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from wardround import wire
-from wardround.agreed.schedules import schedule_of
 from wardround.clients.assignments import Part, check_sum
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
@@ -25,7 +24,7 @@ from wardround.clients.secagg import SecAggMod, terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
-from wardround.clients.site_rounds import check_history, check_round, check_spending, phase_in
+from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
@@ -36,9 +35,9 @@ from wardround.identity import differing_lines
 from wardround.leaves import LEAVES_HOSPITAL, PUBLIC
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
-from wardround.privacy.phases import Phase
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
+from wardround.step_events import StepEvent
 
 __all__ = ["answer_as_site", "make_site_app"]
 
@@ -113,7 +112,7 @@ def make_site_app(file: SiteFile) -> ClientApp:
             check_spending(the_part(), assignment, spent)
 
     def weight_of(message: Message, reply: Message) -> float:
-        return schedule_of(config, the_part().num_train).weight
+        return the_part().cell.vector_weight(the_part().num_train)
 
     mod = SecAggMod(
         lambda context: site,
@@ -176,11 +175,11 @@ def _check_told(message: Message, config: Config, model: nn.Module) -> None:
         raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {own_mu}")
 
 
-def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[Phase]:
+def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[StepEvent]:
     in_run = check_history(
         terms.run_id, terms.round_number, settings=file.digest.hex(), data=data, runs=file.runs, before=before
     )
-    return [release.phase for release in in_run if release.phase is not None]
+    return [release.event for release in in_run if release.event is not None]
 
 
 def _note(terms: Terms, assignment: Assignment, file: SiteFile, part: Part, data: str) -> None:
@@ -192,7 +191,7 @@ def _note(terms: Terms, assignment: Assignment, file: SiteFile, part: Part, data
             round_number=terms.round_number,
             settings=file.digest.hex(),
             data=data,
-            phase=phase_in(part, assignment),
+            event=event_in(part, assignment),
         ),
         lambda before: check_spending(part, assignment, _spent_in_run(terms, file, data, before)),
     )

@@ -13,6 +13,7 @@ from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.identity import source_of
 from wardround.models import build_model
+from wardround.privacy.cells import cell_of
 
 __all__ = ["build_trainer", "hospital_tensors"]
 
@@ -33,7 +34,7 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,
         seed=config.federation.seed,
-        private=config.privacy.placement != "none",
+        private=cell_of(config.privacy).is_private,
     )
     # What a module's own way of being copied makes of it is what is checked.
     model = fresh_copy(model)

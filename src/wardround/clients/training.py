@@ -24,11 +24,13 @@ from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import noisy_residues, release_update
 from wardround.config import TrainingConfig
 from wardround.models import parameters_of
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
+from wardround.privacy.executions import check_execution
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.privacy.skellam import norm_bound_squared
-from wardround.rounds import Assignment, Execution, TrainingMeasures, check_execution
+from wardround.rounds import Assignment, Execution, TrainingMeasures
 from wardround.streams import Draw, Key, Source
 
 _Optimizer = TypeVar("_Optimizer", bound=PrivateOptimizer | GhostOptimizer)
@@ -102,7 +104,7 @@ class LocalTrainer:
     ) -> tuple[dict[str, NDArray[Any]], Execution, TrainingMeasures]:
         """Return what the hospital sends, as its cell says, the count of what was executed, and what was measured.
 
-        The parameters after the assigned steps, where noise is local or there is none; see `privacy.mechanisms`.
+        The parameters after the assigned steps, where noise is local or there is none; see `privacy.cells`.
 
         Raises:
             UpdateError: the arrays don't fit the model.
@@ -113,7 +115,7 @@ class LocalTrainer:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         key = self._keys.key(arrays, tensors, assignment, proximal_mu)
         self._held.begin(arrays, tensors, whole_batches=self._is_plain(assignment))
-        sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, key.generator(Draw.SAMPLING))
+        sampler = PoissonSampler(tensors.num_records, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
@@ -156,7 +158,7 @@ class LocalTrainer:
             )
             counts["num_scrubbed"] += released.pop("num_replaced")
             return sent, counts | released
-        if assignment.placement != "local":
+        if cell_named(assignment.event.cell).sends_sum:
             return self._gradient_sum(tensors, assignment, key, sampler)
         counts = self._private_steps(tensors, assignment, key, sampler, proximal_mu)
         return parameters_of(self.model), counts
@@ -167,12 +169,12 @@ class LocalTrainer:
         """Return the clipped gradient sum of one Poisson batch; if distributed rounded and with a share of noise."""
         kind = GhostSum if self.mode_for(tuple(tensors.train_features.shape[1:])).name == "ghost" else GradientSum
         module, optimizer = self._private_optimizer(
-            tensors, assignment, RoundedSum if assignment.placement == "distributed" else kind
+            tensors, assignment, RoundedSum if cell_named(assignment.event.cell).needs_secure_sum else kind
         )
         if isinstance(optimizer, RoundedSum):
             optimizer.round_with(
-                scale=assignment.scaled_norm / float(assignment.max_grad_norm or 0.0),
-                norm_bound_squared=norm_bound_squared(assignment.scaled_norm, assignment.dimension),
+                scale=assignment.event.scaled_norm / float(assignment.max_grad_norm or 0.0),
+                norm_bound_squared=norm_bound_squared(assignment.event.scaled_norm, assignment.event.dimension),
                 generator=key.generator(Draw.ROUNDING),
             )
         losses = self._private_step(module, optimizer, tensors, sampler)
@@ -199,9 +201,9 @@ class LocalTrainer:
         module = self._held.by_record(tensors, max_grad_norm)
         optimizer = kind(
             self._optimizer(),
-            noise_multiplier=assignment.noise_multiplier,
+            noise_multiplier=assignment.event.noise_multiplier,
             max_grad_norm=max_grad_norm,
-            expected_batch_size=assignment.expected_batch_size,
+            expected_batch_size=assignment.schedule.expected_batch_size,
         )
         return module, optimizer
 
@@ -225,7 +227,7 @@ class LocalTrainer:
             anchor = [parameter.detach().clone() for parameter in self._parameters()]
             optimizer.attach_step_hook(lambda _: self._pull_back(anchor, proximal_mu))
         losses = []
-        for _ in range(assignment.num_steps):
+        for _ in range(assignment.schedule.num_steps):
             losses.append(self._private_step(module, optimizer, tensors, sampler))
         return {
             "num_steps": sampler.num_draws,
@@ -244,7 +246,7 @@ class LocalTrainer:
         losses = []
         num_scrubbed = 0
         self.model.train()
-        for _ in range(assignment.num_steps):
+        for _ in range(assignment.schedule.num_steps):
             rows, owners = tensors.rows_of(sampler.draw().to(self.device))
             optimizer.zero_grad(set_to_none=False)
             batch_losses = self._loss(self.model(tensors.train_features[rows]), tensors.train_labels[rows])
@@ -254,7 +256,7 @@ class LocalTrainer:
                 rows, owners = rows[finite], None if owners is None else owners[finite]
                 batch_losses = self._loss(self.model(tensors.train_features[rows]), tensors.train_labels[rows])
             weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-            torch.autograd.backward(weighted.sum() / assignment.expected_batch_size)
+            torch.autograd.backward(weighted.sum() / assignment.schedule.expected_batch_size)
             if proximal_mu:
                 self._pull_back(anchor, proximal_mu)
             optimizer.step()
@@ -269,7 +271,7 @@ class LocalTrainer:
 
     @staticmethod
     def _is_plain(assignment: Assignment) -> bool:
-        return assignment.max_grad_norm is None or assignment.unit == "hospital"
+        return assignment.max_grad_norm is None or cell_named(assignment.event.cell).unit == "hospital"
 
     def _optimizer(self) -> torch.optim.Optimizer:
         training = self._training

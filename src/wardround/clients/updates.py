@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME, centred_count, clip_update
 from wardround.privacy.integers import round_within, skellam_share, to_residues
 from wardround.privacy.skellam import norm_bound_squared
@@ -41,22 +42,23 @@ def release_update(
         noise: the hospital's stream for this round.
         rounding: another one.
     """
-    max_norm, sensitivity = float(assignment.max_grad_norm or 0.0), float(assignment.sensitivity or 0.0)
+    max_norm, sensitivity = float(assignment.max_grad_norm or 0.0), assignment.distance
+    cell, event = cell_named(assignment.event.cell), assignment.event
     with np.errstate(invalid="ignore", over="ignore"):
         update = {name: np.asarray(after[name], np.float64) - before[name] for name in before}
     clipped, within, finite = clip_update(update, max_norm)
     counts = {"num_noise_draws": 0, "noise_multiplier": 0.0, "num_replaced": int(not finite)}
     if assignment.adaptive_clipping:
         clipped[COUNT_NAME] = centred_count(within=within, max_norm=max_norm)
-    if assignment.placement == "central":
+    if cell.adds_noise_at_server:
         return {name: array.astype(np.float32) for name, array in clipped.items()}, counts
-    if assignment.placement == "distributed":
+    if cell.needs_secure_sum:
         flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)
-        steps = flat * (assignment.contribution * assignment.scaled_norm / sensitivity)
-        bound = norm_bound_squared(assignment.scaled_norm, assignment.dimension)
+        steps = flat * (assignment.contribution * event.scaled_norm / sensitivity)
+        bound = norm_bound_squared(event.scaled_norm, event.dimension)
         arrays, drawn = noisy_residues(round_within(steps, bound, rounding)[0], clipped, assignment, noise)
         return arrays, counts | drawn
-    stddev = assignment.noise_multiplier * sensitivity
+    stddev = event.noise_multiplier * sensitivity
     # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
     noisy = {
         name: (before[name] + (clipped[name] + stddev * noise.standard_normal(clipped[name].shape))).astype(
@@ -78,12 +80,13 @@ def noisy_residues(
         assignment: of placement "distributed".
         noise: the hospital's stream for this round.
     """
-    variance = (assignment.noise_multiplier * assignment.scaled_norm) ** 2 / assignment.num_shares
+    event = assignment.event
+    variance = (event.noise_multiplier * event.scaled_norm) ** 2 / event.num_shares
     residues = to_residues(integers + skellam_share(len(integers), variance, noise))
     edges = np.cumsum([array.size for array in like.values()])[:-1]
     arrays = {
         name: part.reshape(array.shape)
         for (name, array), part in zip(like.items(), np.split(residues, edges), strict=True)
     }
-    drawn_for = math.sqrt(variance * assignment.num_shares) / assignment.scaled_norm
+    drawn_for = math.sqrt(variance * event.num_shares) / event.scaled_norm
     return arrays, {"num_noise_draws": 1, "noise_multiplier": drawn_for}

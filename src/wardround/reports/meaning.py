@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from wardround.privacy.cell_words import CellWords
+from wardround.privacy.cells import CellWords
 from wardround.reports.files import read_number
 
 __all__ = ["ATTACK_FIGURES", "attack_sentences", "coin_toss", "meaning", "right_of_1000"]

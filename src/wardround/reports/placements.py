@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wardround.privacy.cell_words import cell_words
+from wardround.privacy.cells import cell_in_words
 from wardround.reports.numbers import epsilon_text, span_text
 
 __all__ = ["print_placements"]
@@ -24,7 +24,7 @@ def print_placements(
     """
     for unit, rows in rows_by_unit.items():
         console.print()
-        averaged = cell_words(unit, rows[0]["placement"], record_is).averaged
+        averaged = cell_in_words(unit, rows[0]["placement"]).words(record_is=record_is).averaged
         console.print(f"At epsilon {epsilon_text(rows[0]['epsilon'])} for {averaged}", highlight=False)
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         table.add_column("noise added")

@@ -100,7 +100,7 @@ def _curves(study: StudyResult, unit: str, held: str, value: Callable[[RunGroup]
         if points:
             curves.append(
                 Curve(
-                    label=f"{words.noise_kind} noise",
+                    label=f"{words.kind} noise",
                     x=[x * _APART ** (words.chart_order - 1) for x, _ in points],
                     y=[spread.mean for _, spread in points],
                     half_width=[spread.half_width for _, spread in points],
@@ -167,7 +167,7 @@ def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Cha
             continue
         x = [float(row.num_hospitals) for row in mine]
         measured = [row.stddev_measured for row in mine]
-        drawn = f"{words.noise_kind}, drawn"
+        drawn = f"{words.kind}, drawn"
         curves.append(Curve(label=drawn, x=x, y=measured, series=series, dash=dash, is_joined=False))
         if last[words.formula] == placement:
             theory = [row.stddev_theory for row in mine]

@@ -100,7 +100,7 @@ def _curves(
         points = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
         if points:
             x, y = [x for x, _ in points], [y for _, y in points]
-            label = f"{words.noise_kind} noise"
+            label = f"{words.kind} noise"
             curves.append(Curve(label=label, x=x, y=y, series=series, dash=dash, is_joined=False))
     return tuple(curves)
 

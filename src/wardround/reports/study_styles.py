@@ -1,6 +1,6 @@
 """Names, colours and dashes of what a study compares, the same in every chart and sentence."""
 
-from wardround.privacy.cell_words import CellWords
+from wardround.privacy.cells import CellWords
 from wardround.reports.drawing import MUTED
 
 __all__ = ["BASELINE_NAMES", "BASELINE_STYLES", "noise_style"]

@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wardround.privacy.cell_words import CellWords
-from wardround.privacy.mechanisms import READERS
+from wardround.privacy.cells import READERS, CellWords
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import (
@@ -43,7 +42,7 @@ def headline(study: StudyResult) -> tuple[str, str]:
     if first is None:
         return f"{study.facts['name']}: without privacy only", compared
     scores = [
-        f"{spread_text(group.spread(study.metric[0]))} with {_words(study, group).noise_kind} noise"
+        f"{spread_text(group.spread(study.metric[0]))} with {_words(study, group).kind} noise"
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
@@ -75,18 +74,18 @@ def findings(study: StudyResult) -> tuple[str, ...]:
 def _gaps(study: StudyResult, chosen: Sequence[RunGroup]) -> list[str]:
     """Return what other noise changes against noise that each hospital adds alone, at one level."""
     column, name = study.metric
-    said = [(group, _words(study, group)) for group in chosen]
-    alone = [pair for pair in said if not pair[1].shares_noise]
+    shared = [group for group in chosen if study.cell_of(group.unit, group.placement).shares_noise]
+    own = next((group for group in chosen if group not in shared), None)
+    if own is None:
+        return []
     sentences = []
-    for group, words in sorted(said, key=lambda pair: -pair[1].chart_order):
-        if words.shares_noise and alone:
-            own, own_words = alone[0]
-            gap, is_clear = _paired(group, own, column)
-            sentences.append(
-                f"At {_level_text(study, group)}, {words.noise_kind} noise changes {name} by {gap} against "
-                f"{own_words.noise_kind} noise (difference by seed). "
-                f"{words.price if is_clear else 'These runs show no clear difference.'}"
-            )
+    for group in sorted(shared, key=lambda group: -_words(study, group).chart_order):
+        words, own_words = _words(study, group), _words(study, own)
+        gap, is_clear = _paired(group, own, column)
+        sentences.append(
+            f"At {_level_text(study, group)}, {words.kind} noise changes {name} by {gap} against {own_words.kind} "
+            f"noise (difference by seed). {words.price if is_clear else 'These runs show no clear difference.'}"
+        )
     return sentences
 
 
@@ -115,14 +114,12 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
         if not known:
             continue
         words = [cells[placement] for placement in known]
-        hidden = {
-            said.noise_kind: hidden_text(said, summary) for said, summary in zip(words, known.values(), strict=True)
-        }
+        hidden = {said.kind: hidden_text(said, summary) for said, summary in zip(words, known.values(), strict=True)}
         one = next(iter(known.values()))
         rows = [
             ("Unit of privacy", words[0].protected),
             ("What is hidden", _by_noise(hidden)),
-            ("Noise", _by_noise({said.noise_kind: said.noise for said in words})),
+            ("Noise", _by_noise({said.kind: said.noise for said in words})),
             ("Clip (L2 norm)", f"{float(one['max_grad_norm']):g}" if one.get("max_grad_norm") else "not recorded"),
             ("Delta", _delta_text(one)),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),
@@ -183,7 +180,7 @@ def _promises(cells: Sequence[CellWords]) -> tuple[str, ...]:
     """Return what the epsilons of a unit's cells promise, where they do not all promise the same."""
     kinds: dict[str, list[str]] = {}
     for words in cells:
-        kinds.setdefault(words.promise, []).append(words.noise_kind)
+        kinds.setdefault(words.promise, []).append(words.kind)
     if len(kinds) < 2:
         return ()
     first, *others = ((f"with {_listed(names)} noise", promise) for promise, names in kinds.items())

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wardround.privacy.cell_words import READER_NAMES, CellWords, cell_words
+from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
@@ -62,7 +62,7 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
         plan: of any cell.
         console: where to print.
     """
-    words = words_of_plan(plan)
+    words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
     rows = plan.rows()
     table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
     for row in sorted(rows, key=lambda row: (-row["epsilon"], row["hospital"])):
@@ -79,14 +79,6 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
     console.print(table)
     for sentence in _plan_sentences(plan, words):
         _say(console, sentence)
-
-
-def words_of_plan(plan: "FederationPlan") -> CellWords:
-    """Return what is said of a plan's cell."""
-    privacy = plan.config.privacy
-    return cell_words(
-        *(privacy.unit, privacy.placement, plan.record_is, plan.config.aggregation.protocol, privacy.patient_overlap)
-    )
 
 
 def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]:

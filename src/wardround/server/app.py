@@ -20,6 +20,7 @@ from wardround.config import Config, check_agreement, load_config, split_overrid
 from wardround.errors import CohortError, ConfigError
 from wardround.models import build_model, parameters_of
 from wardround.parsing import sound
+from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
@@ -52,7 +53,7 @@ def serve(grid: Grid, context: Context) -> Path:
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = load_config(settings["config"] or None, split_overrides(settings["set"]))
-    if config.privacy.placement == "distributed" and config.aggregation.protocol != "secagg+":
+    if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
         raise ConfigError(
             f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
             'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
@@ -100,17 +101,18 @@ def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, A
     Raises:
         ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
     """
+    cell = cell_of(config.privacy)
     model, changes = build_model(
         config.model,
         input_shape=profile.input_shape,
         num_outputs=profile.num_outputs,
         seed=config.federation.seed,
-        private=config.privacy.placement != "none",
+        private=cell.is_private,
     )
     arrays = parameters_of(model)
     num_parameters = sum(array.size for array in arrays.values())
     facts: dict[str, Any] = {"task": profile.task, "num_parameters": num_parameters}
-    if config.privacy.placement != "none" and config.privacy.unit == "record":
+    if cell.is_private and cell.unit == "record":
         mode = choose_mode(config.training.grad_sample_mode, model, tuple(profile.input_shape))
         facts |= {"grad_sample_mode": mode.name, "grad_sample_reason": mode.reason}
         if mode.name == "per-record":

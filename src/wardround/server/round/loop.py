@@ -17,10 +17,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from wardround.agreed.contributions import mechanism_in
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import source_of
+from wardround.privacy.cells import cell_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.secagg import Roster, simulated_roster
@@ -139,8 +139,7 @@ def strategy_of(config: Config) -> Strategy:
     Raises:
         ConfigError: there is none, or it wants single updates where only their sum may be seen.
     """
-    cell = mechanism_in(config)
-    return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
+    return build_strategy(config.aggregation, only_sum=cell_of(config.privacy).shares_noise)
 
 
 def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> Callable[..., SecureSum] | None:
@@ -170,7 +169,7 @@ def _give_up_interrupted(
     if not charged:
         return state
     started = time.perf_counter()
-    noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.noise_multiplier for entry in charged}
+    noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
     cohort = [entry.hospital_id for entry in charged]
     assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)

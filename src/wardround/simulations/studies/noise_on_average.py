@@ -17,7 +17,7 @@ from wardround import exact_sums
 from wardround.clients.updates import noisy_residues, release_update
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
-from wardround.privacy.mechanisms import mechanism_of
+from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
@@ -55,7 +55,7 @@ def measure_noise(
                 noise = draw_average(
                     unit, placement, num_hospitals, noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm
                 )
-                cell = mechanism_of(unit, placement)
+                cell = cell_in_words(unit, placement)
                 on_one = noise_multiplier * cell.sensitivity(max_grad_norm)
                 values = (
                     *(unit, placement, num_hospitals, noise_multiplier, max_grad_norm, len(noise)),
@@ -100,14 +100,14 @@ def draw_average(
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
         sent = _sent(assignment, zeros, source)
-        if assignment.placement == "distributed":
+        if cell_named(assignment.event.cell).needs_secure_sum:
             exact_sums.accumulate_residues(total, sent)
         else:
             exact_sums.accumulate(total, sent, assignment.weight)
     released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
-    return average * -_RECORDS if mechanism_of(unit, placement).sends_sum else average
+    return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
 
 
 def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source) -> dict[str, NDArray[Any]]:
@@ -116,14 +116,15 @@ def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source
         array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
     )
     noise = key.generator(Draw.NOISE)
-    if assignment.unit == "hospital":
+    cell = cell_named(assignment.event.cell)
+    if cell.unit == "hospital":
         return release_update(zeros, zeros, assignment, noise=noise, rounding=key.generator(Draw.ROUNDING))[0]
-    if assignment.placement == "central":
+    if cell.adds_noise_at_server:
         return zeros
-    if assignment.placement == "distributed":
+    if cell.needs_secure_sum:
         nothing = np.zeros(zeros["parameters"].size, np.int64)
         return noisy_residues(nothing, zeros, assignment, noise)[0]
-    stddev = assignment.noise_multiplier * float(assignment.max_grad_norm or 0.0)
+    stddev = assignment.event.noise_multiplier * float(assignment.max_grad_norm or 0.0)
     (drawn,) = GaussianNoise(noise, torch.device("cpu")).noise_for([torch.from_numpy(zeros["parameters"])], stddev)
     return {"parameters": drawn.numpy()}
 
