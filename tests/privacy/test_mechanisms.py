@@ -57,7 +57,7 @@ def test_the_table_is_complete_and_says_what_each_reader_learns():
         assert tuple(cell.learns) == READERS
         assert (cell.noise_against("server", 2.0, 4) == 0) == (placement == "central")
         assert cell.noise_against("recipient", 2.0, 4) == 2.0
-    with pytest.raises(ProtocolError, match='unit = "record", placement = "elsewhere", .* is no known cell'):
+    with pytest.raises(ProtocolError, match=r'unit = "record", placement = "elsewhere", .* is no known cell'):
         cell_in_words("record", "elsewhere")
 
 
@@ -218,8 +218,8 @@ def test_calibration_finds_the_least_integer_noise(sample_rate):
         most_replies=5,
     )
     noise = calibrate_noise_multiplier(2.0, DELTA, shape, 100)
-    spent = rdp_epsilon([release.event(noise, 100)], DELTA)
-    assert spent <= 2.0 < rdp_epsilon([release.event(noise * 0.999, 100)], DELTA)
+    spent = rdp_epsilon([cell.step_event(shape, noise, 100)], DELTA)
+    assert spent <= 2.0 < rdp_epsilon([cell.step_event(shape, noise * 0.999, 100)], DELTA)
     guessed = calibrate_noise_multiplier(2.0, DELTA, shape, 100, guess=30.0)
     assert guessed == pytest.approx(noise, rel=2e-4)
 

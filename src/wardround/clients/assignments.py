@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from wardround.agreed.cohorts import cohort_size, draw_cohort
+from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
@@ -63,7 +63,7 @@ class Part:
                 num_records=self.num_records,
                 max_records=config.federation.max_records,
             ),
-            most_replies=cohort_size(len(self.names), config.training.fraction_train),
+            most_replies=cohort_sizes(config, len(self.names))[1],
         )
 
     def takes_part_in(self, round_number: int) -> bool:

@@ -5,6 +5,7 @@ left out on purpose: training itself (see `training`).
 """
 
 import torch
+from torch import nn
 
 from wardround.clients.checks import check_training
 from wardround.clients.held_model import fresh_copy
@@ -15,7 +16,7 @@ from wardround.identity import source_of
 from wardround.models import build_model
 from wardround.privacy.cells import cell_of
 
-__all__ = ["build_trainer", "hospital_tensors"]
+__all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
 
 
 def build_trainer(config: Config, federation: Federation, *, is_real: bool = False) -> LocalTrainer:
@@ -36,6 +37,11 @@ def build_trainer(config: Config, federation: Federation, *, is_real: bool = Fal
         seed=config.federation.seed,
         private=cell_of(config.privacy).is_private,
     )
+    return trainer_of(model, config, federation, is_real=is_real)
+
+
+def trainer_of(model: nn.Module, config: Config, federation: Federation, *, is_real: bool = False) -> LocalTrainer:
+    """Return what trains copies of a model that was built already; see `build_trainer`."""
     # What a module's own way of being copied makes of it is what is checked.
     model = fresh_copy(model)
     mode = check_training(config, federation, model)

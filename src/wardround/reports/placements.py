@@ -18,7 +18,7 @@ def print_placements(
     """Print one table per unit, since epsilons of different units don't compare.
 
     Args:
-        rows_by_unit: what `server.plan.placements.compare_placements` returns.
+        rows_by_unit: what `server.plan.alternatives.compare_placements` returns.
         console: where to print.
         record_is: what a record is, "row" or "patient".
     """

@@ -12,7 +12,7 @@ from small_runs import charges_of, interrupted_in_training, results_of, rows_of,
 from wardround.errors import WardroundError
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.verify import verify_run
-from wardround.simulations.forecast import plan
+from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
 

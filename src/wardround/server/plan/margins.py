@@ -8,7 +8,7 @@ post-processing; distributed noise is added to whole numbers whose norm was chec
 import math
 from collections.abc import Sequence
 
-from wardround.agreed.cohorts import cohort_size
+from wardround.agreed.cohorts import cohort_sizes
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, LARGEST_VALUE
 from wardround.privacy.cells import cell_named
@@ -43,7 +43,7 @@ def check_clip(plan: FederationPlan) -> None:
     cell, privacy = plan.cell, plan.config.privacy
     if not cell.adds_noise_at_server:
         return
-    num_members = cohort_size(len(plan.drawn_from), plan.config.training.fraction_train)
+    _, num_members = cohort_sizes(plan.config, len(plan.drawn_from))
     least = math.sqrt(_dimension(plan)) * _GRID * num_members / _MOST_ROUNDING
     if privacy.max_grad_norm < least:
         raise ConfigError(

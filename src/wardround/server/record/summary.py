@@ -6,7 +6,7 @@ from typing import Any
 from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
 from wardround.privacy.cells import READERS, cell_named
-from wardround.server.plan.placements import plan_notes
+from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.small_counts import shown_count, shown_share
 

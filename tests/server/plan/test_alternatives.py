@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from wardround.cli import app
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
-from wardround.server.plan.placements import compare_placements, plan_notes
+from wardround.server.plan.alternatives import compare_placements, plan_notes
 from wardround.server.plan.planning import plan_federation
 from wardround.simulations.runs import run
 from wardround.step_events import StepEvent
