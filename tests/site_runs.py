@@ -16,6 +16,7 @@ from wardround.clients.app import make_client_app
 from wardround.clients.initial_models import build_initial_model
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
+from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
@@ -129,17 +130,18 @@ def run_between_sites(
         if row.round_number == num_rounds:
             raise KeyboardInterrupt
 
-    return federate(
+    outcome = federate(
         config,
         grid,
         folder,
         model.arrays,
         strategy=strategy_of(config),
-        facts=model.facts | {"engine": "flower"},
+        facts=replace(model.facts, engine="flower"),
         progress=watch,
         roster=roster,
         timeout_seconds=timeout_seconds,
     )
+    return json_values(outcome)
 
 
 def fingerprints_in(folder: Path) -> set[str]:

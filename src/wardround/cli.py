@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wardround.server.round.loop import RoundRow
+    from wardround.simulations import Run
 
 __all__ = ["app", "main"]
 
@@ -61,7 +62,7 @@ def run(
         from wardround import door
 
         finished = door.run(settings, out=folder, progress=update, say=say)
-    _finish(finished.folder, finished.summary, as_json)
+    _finish(finished, as_json)
 
 
 @app.command()
@@ -73,7 +74,7 @@ def resume(run_dir: RunDir, as_json: Json = False) -> None:
         from wardround import door
 
         finished = door.resume(run_dir, progress=update, say=say)
-    _finish(finished.folder, finished.summary, as_json)
+    _finish(finished, as_json)
 
 
 @app.command()
@@ -116,13 +117,13 @@ def compare(
 ) -> None:
     """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
     from wardround import simulations
-    from wardround.reports import StudyProgress, print_study, write_study_report
+    from wardround.reports import Progress, print_study, write_study_report
 
     settings = simulations.load_study(study)
     folder = out or simulations.default_study_path(settings)
-    with interruptions.resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
+    with interruptions.resumable_study(study, folder), Progress("run", quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
-        done = simulations.compare(settings, folder, progress=bar.update)
+        done = simulations.compare(settings, folder, progress=bar.show)
     write_study_report(folder)
     if as_json:
         typer.echo(json_text(done.to_dict()))
@@ -260,29 +261,31 @@ def _progress(
     num_rounds: int, folder: Path, *, quiet: bool
 ) -> Iterator[tuple[Callable[["RoundRow"], None], Callable[[str], None]]]:
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
-    from wardround.reports import Progress
+    from wardround.reports import Progress, round_text
 
-    with interruptions.resumable_run(folder), Progress(quiet=quiet) as bar:
+    with interruptions.resumable_run(folder), Progress("round", quiet=quiet) as bar:
 
         def update(row: "RoundRow") -> None:
-            bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
+            text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)
+            bar.show(row.round_number, num_rounds, text)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say
 
 
-def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
+def _finish(finished: "Run", as_json: bool) -> None:
     """Print the table or the summary, and end with 3 where the budget stopped the run."""
     from wardround.reports import print_summary
 
     if as_json:
-        typer.echo((folder / "summary.json").read_text(encoding="utf-8"), nl=False)
+        typer.echo((finished.folder / "summary.json").read_text(encoding="utf-8"), nl=False)
     else:
-        print_summary(folder, _console())
-    if summary["status"] == "stopped-at-budget":
+        print_summary(finished.folder, _console())
+    outcome = finished.outcome
+    if outcome.status == "stopped-at-budget":
         raise BudgetError(
-            f"stopped at the budget after round {summary['num_rounds']} of {summary['num_rounds_planned']}; "
-            f"what was trained up to there is complete: {folder}"
+            f"stopped at the budget after round {outcome.num_rounds} of {outcome.num_rounds_planned}; "
+            f"what was trained up to there is complete: {finished.folder}"
         )
 
 

@@ -13,6 +13,7 @@ from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
 from wardround.parameter_counts import count_parameters
+from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
 
@@ -30,7 +31,7 @@ class Prepared:
     """A run before its first round; everything that can be refused was refused as it was made.
 
     Attributes:
-        config: all settings, the partition as it was resolved.
+        config: all settings.
         federation: the hospitals with their data.
         initial: parameters before round 1.
         plan: who does what, with how much noise.
@@ -43,15 +44,16 @@ class Prepared:
     initial: "dict[str, NDArray[Any]]"
     plan: FederationPlan
     strategy: "Strategy"
-    facts: dict[str, Any]
+    facts: RunFacts
 
 
-def prepare(config: Config, say: Callable[[str], None] | None = None) -> Prepared:
+def prepare(config: Config, say: Callable[[str], None] | None = None, *, is_begun: bool = False) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
     Args:
         config: all settings.
         say: called with a few words whenever something that takes a while begins.
+        is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
@@ -62,7 +64,8 @@ def prepare(config: Config, say: Callable[[str], None] | None = None) -> Prepare
     strategy = strategy_of(config)
     say(f"reading {config.federation.dataset}")
     federation = load_federation(config.federation)
-    config = replace(config, federation=replace(config.federation, partition=federation.partition))
+    if not is_begun:
+        config = replace(config, federation=replace(config.federation, partition=federation.partition))
     say(f"building and checking the model {config.model.name}")
     model = _checked_model(config, federation)
     return Prepared(
@@ -115,19 +118,20 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
     return model
 
 
-def _facts(config: Config, federation: Federation, model: "InitialModel") -> dict[str, Any]:
+def _facts(config: Config, federation: Federation, model: "InitialModel") -> RunFacts:
     from wardround.simulations.engines.opening import ENGINES
 
     engine = ENGINES[config.simulation.engine]
-    return model.facts | {
-        "partition": federation.partition,
-        "engine": config.simulation.engine,
-        "num_workers": engine.num_workers(config.simulation, len(federation.hospitals)),
-        "device": _device_of(config),
-        "class_names": list(federation.class_names),
-        "notes": [*federation.notes, *model.changes],
-        "excluded": list(federation.excluded),
-    }
+    return replace(
+        model.facts,
+        partition=federation.partition,
+        engine=config.simulation.engine,
+        num_workers=engine.num_workers(config.simulation, len(federation.hospitals)),
+        device=_device_of(config),
+        class_names=tuple(federation.class_names),
+        notes=(*federation.notes, *model.changes),
+        excluded=tuple(federation.excluded),
+    )
 
 
 def _device_of(config: Config) -> str:

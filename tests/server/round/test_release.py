@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from wardround.clients.updates import noisy_residues, release_update
 from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
-from wardround.privacy.cells import cell_in_words
+from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.privacy.clipping import COUNT_NAME, centred_count
 from wardround.server.round.release import noise_stddev, release_sum
 from wardround.streams import SeededSource
@@ -60,16 +60,16 @@ def summed(tasks, updates):
     total: FixedSum = {}
     for index, (task, update) in enumerate(zip(tasks, updates, strict=True)):
         noise, rounding = np.random.default_rng([index, 1]), np.random.default_rng([index, 2])
-        if task.unit == "hospital":
+        if cell_named(task.event.cell).unit == "hospital":
             before = zeros()
             after = {name: (before[name] + update[name]).astype(np.float32) for name in SHAPES}
             arrays, _ = release_update(before, after, task, noise=noise, rounding=rounding)
-        elif task.placement == "distributed":
+        elif cell_named(task.event.cell).needs_secure_sum:
             steps = np.rint(flat(update) * task.event.scaled_norm / CLIP).astype(np.int64)
             arrays, _ = noisy_residues(steps, update, task, noise)
         else:
             arrays = update
-        if task.placement == "distributed":
+        if cell_named(task.event.cell).needs_secure_sum:
             accumulate_residues(total, arrays)
         else:
             accumulate(total, arrays, task.weight)

@@ -9,17 +9,15 @@ from numpy.typing import NDArray
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
-from wardround.parsing import from_json
 from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
-from wardround.server.record.beginnings import opening_of, plan_in
+from wardround.server.record.beginnings import opening_in, opening_of, plan_in
 from wardround.server.record.commits import commit, record_of
 from wardround.server.record.outcomes import TrainedRound
 from wardround.server.record.run_folder import RunFolder
-from wardround.server.record.sameness import identity_of
 from wardround.server.round.hospitals import HospitalLink
 
 __all__ = ["begin", "plan_of_run"]
@@ -47,15 +45,9 @@ def begin(
     )
     evaluations = link.evaluate(strategy, initial, 0)
     untrained = TrainedRound(arrays=None, executions={})
-    what = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started)
-    commit(
-        ledger,
-        folder,
-        strategy,
-        state,
-        opening_of(plan, folder) | identity_of(plan) | {"absent": dict(link.left_out)} | what,
-        [],
-    )
+    opening = opening_of(plan, folder, link.left_out)
+    record = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started, opening)
+    commit(ledger, folder, strategy, state, record, [])
     return state
 
 
@@ -89,11 +81,11 @@ def plan_of_run(
     if planned is not None:
         _check_planned(planned, link)
         return planned, {}
-    rounds = ledger.rounds()
-    if not link.are_sites or not rounds:
+    opening = opening_in(ledger)
+    if not link.are_sites or opening is None:
         profiles, measures = link.profiles, link.measures
         return plan_federation(config, profiles, num_parameters, measures=measures, drawn_from=drawn_from), {}
-    plan = plan_in(config, from_json(rounds[0][1]))
+    plan = plan_in(config, opening)
     if changed := sorted(set(plan.drawn_from) ^ set(drawn_from)):
         raise ConfigError(
             f"the roster had {len(plan.drawn_from)} names when the run began, and differs in {', '.join(changed[:3])}: "

@@ -6,9 +6,8 @@ A round that was charged and not committed is done again as a charge of its own,
 What is left out on purpose: how messages travel (any Flower grid will do) and the report page.
 """
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
+from wardround.run_facts import RunFacts
 from wardround.secagg import Roster, simulated_roster
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
@@ -29,10 +29,13 @@ from wardround.server.plan.margins import rounding_distance
 from wardround.server.plan.planning import assign_round
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
+from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import close, commit, record_of, restore
 from wardround.server.record.outcomes import TrainedRound
+from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
+from wardround.server.record.summaries import Summary
 from wardround.server.round.beginning import begin, plan_of_run
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.introductions import connect
@@ -74,12 +77,12 @@ def federate(
     initial: Arrays,
     *,
     strategy: Strategy,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     roster: Roster | None = None,
     timeout_seconds: float | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
     Args:
@@ -89,7 +92,7 @@ def federate(
         initial: parameters before round 1.
         strategy: that the settings name (see `strategies.strategy_of`), as it was made: it has seen no round.
         planned: the plan, where it was made before anybody was asked; None makes it of what the hospitals say.
-        facts: entries for the summary that only the caller knows.
+        facts: for the summary, what only the caller knows.
         progress: called after every committed round.
         roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
         timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
@@ -100,7 +103,7 @@ def federate(
     names = () if roster is None else tuple(roster.verify_keys)
     link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
     source = source_of(config, is_real=link.are_sites)
-    facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
+    facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
@@ -110,9 +113,9 @@ def federate(
         state = replace(state, left={**left, **state.left})
         if roster is not None:
             state = _give_up_interrupted(plan, ledger, folder, link, strategy, state)
-        records = [json.loads(text) for _, text in ledger.rounds()]
+        records = committed_rounds(ledger)
         folder.write_tables(records)
-        _tell(progress, plan, records[-1], facts["task"])
+        _tell(progress, plan, records[-1], facts.task)
         status = "interrupted"
         try:
             while state.round_number < config.training.num_rounds and not state.stopped:
@@ -120,16 +123,16 @@ def federate(
                 if record is not None:
                     records.append(record)
                     folder.append_tables(record)
-                    _tell(progress, plan, record, facts["task"])
+                    _tell(progress, plan, record, facts.task)
             status = "stopped-at-budget" if state.stopped else "done"
         finally:
             # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
             if status == "interrupted":
                 state = restore(plan, ledger, folder, strategy) or state
-                records = [json.loads(text) for _, text in ledger.rounds()]
+                records = committed_rounds(ledger)
                 folder.write_tables(records)
             folder.write_model(state.arrays)
-            facts = {**facts, "dates": ledger.dates()} | ({"stopped_because": state.stopped} if state.stopped else {})
+            facts = replace(facts, dates=ledger.dates(), stopped_because=state.stopped or None)
             summary = close(plan, ledger, folder, state, status=status, facts=facts)
         return summary
 
@@ -184,7 +187,7 @@ def _next_round(
     state: RoundState,
     secure: Callable[..., SecureSum] | None,
     source: Source,
-) -> tuple[RoundState, dict[str, Any] | None]:
+) -> tuple[RoundState, RoundRecord | None]:
     started = time.perf_counter()
     config, round_number = plan.config, state.round_number + 1
     # 1. Who takes part, and with how much noise, so that nobody overspends.
@@ -226,7 +229,7 @@ def _next_round(
     seconds = time.perf_counter() - started
     record = record_of(plan, state, assignments, trained, evaluations, seconds)
     released = [entry.charge_id for entry in entries if entry.hospital_id in trained.executions]
-    commit(ledger, folder, strategy, state, record, released)
+    record = commit(ledger, folder, strategy, state, record, released)
     return replace(state, attempt=1), record
 
 
@@ -238,18 +241,18 @@ def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> 
 
 
 def _tell(
-    progress: Callable[[RoundRow], None] | None, plan: FederationPlan, record: Mapping[str, Any], task: str
+    progress: Callable[[RoundRow], None] | None, plan: FederationPlan, record: RoundRecord, task: str | None
 ) -> None:
     if progress is not None:
-        row = record["round_row"]
-        name = "r2" if task == "regression" else "auc" if row["auc"] == row["auc"] is not None else "accuracy"
+        row = record.round_row
+        name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
         progress(
             RoundRow(
-                round_number=row["round"],
+                round_number=row.round,
                 num_rounds=plan.config.training.num_rounds,
-                loss=row["loss"],
+                loss=row.loss,
                 metric_name=name,
-                metric=row["auc" if name == "auc" else "accuracy"],
-                epsilon_max=row["epsilon_max"],
+                metric=row.auc if name == "auc" else row.accuracy,
+                epsilon_max=row.epsilon_max,
             )
         )
