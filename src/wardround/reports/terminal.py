@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wardround.json_records import json_values
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
@@ -93,7 +94,7 @@ def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]
     if math.isinf(total):
         return (*spent, "Without noise there is no privacy: epsilon is infinite.")
     protected = f"Protected is {words.protected}. Hidden is {words.hidden}."
-    return (*spent, protected, f"{coin_toss(plan.attacker.to_dict(), words)}.")
+    return (*spent, protected, f"{coin_toss(json_values(plan.attacker.figures), words)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
