@@ -18,7 +18,7 @@ from wardround.json_text import json_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wardround.server.round.loop import RoundRow
+    from wardround.server.round.progress import RoundRow
     from wardround.simulations import Run
 
 __all__ = ["app", "main"]
