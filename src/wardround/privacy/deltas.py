@@ -1,10 +1,10 @@
 """Which deltas are promises: refused, warned of, or neither, by how many units share them."""
 
-import difflib
 import math
 from collections.abc import Collection, Mapping, Sequence
 
 from wardround.errors import ConfigError
+from wardround.names import did_you_mean
 
 __all__ = ["LARGEST_HOSPITAL_DELTA", "check_hospital_deltas", "check_record_deltas", "delta_warning", "names_text"]
 
@@ -100,9 +100,8 @@ def _deltas(target_delta: float | Mapping[str, float], hospitals: Collection[str
 def _check_names(target_delta: Mapping[str, float], hospitals: Collection[str]) -> None:
     for name in target_delta:
         if name not in hospitals:
-            near = difflib.get_close_matches(name, hospitals, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"the hospitals are {names_text(list(hospitals))}"
-            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta): {hint}")
+            hint = did_you_mean(name, hospitals, otherwise=f": the hospitals are {names_text(list(hospitals))}")
+            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta){hint}")
     missing = [name for name in hospitals if name not in target_delta]
     if missing:
         raise ConfigError(

@@ -16,25 +16,14 @@ from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum, like_of
 from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.traits import READERS
+from wardround.privacy.cells.words import PlainWords
 from wardround.privacy.integers import from_residues
 from wardround.privacy.skellam import choose_scaled_norm, skellam_rdp
 from wardround.rounds import Assignment
 from wardround.step_events import EventShape, StepEvent
 from wardround.streams import Source
 
-__all__ = ["SUM_RELIES_ON", "SUM_TRUST", "IntegerSums"]
-
-SUM_TRUST = (
-    "The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only "
-    "the securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
-    "aggregation does and enough hospitals are honest and answer."
-)
-"""Who has to be trusted."""
-SUM_RELIES_ON = (
-    "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add their "
-    "share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its epsilon is larger."
-)
-"""What must hold besides."""
+__all__ = ["IntegerSums", "sum_words"]
 
 
 @dataclass(frozen=True)
@@ -172,3 +161,29 @@ class IntegerSums(SummedCell):
 
     def _noise_surplus(self, num_members: int, num_shares: int) -> float:
         return num_members / num_shares
+
+
+def sum_words(sent: str) -> PlainWords:
+    """Return what is said of such a cell.
+
+    Args:
+        sent: what leaves a hospital in a round.
+    """
+    return PlainWords(
+        noise="integer Skellam noise, a share from each hospital, inside the sum",
+        kind="distributed",
+        formula="zC / n",
+        chart_order=1,
+        sent=sent,
+        trust="The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only the "
+        "securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
+        "aggregation does and enough hospitals are honest and answer.",
+        server_sees="the sum over hospitals, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+        price="That is what a secure sum buys.",
+        relies=(
+            "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
+            "their share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its "
+            "epsilon is larger.",
+        ),
+    )

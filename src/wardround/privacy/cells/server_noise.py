@@ -15,16 +15,12 @@ from wardround.digests import array_digest
 from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum, Sums, like_of
 from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.traits import READERS
+from wardround.privacy.cells.words import PlainWords
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key, Source
 
-__all__ = ["GRID", "SERVER_TRUST", "ServerNoise"]
+__all__ = ["GRID", "ServerNoise", "server_words"]
 
-SERVER_TRUST = (
-    "The server is trusted: it sees contributions without noise and adds the noise to their sum. The "
-    "guarantee holds against the other hospitals and whoever receives the model, not against the server."
-)
-"""Who has to be trusted."""
 GRID = 2.0**-exact_sums.FRACTION_BITS
 """Step of the exact sum."""
 _QUANTISER_SLACK = 1 + 2.0**-17
@@ -146,3 +142,23 @@ class ServerNoise(SummedCell):
         """
         noise = key.generator(Draw.NOISE)
         return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING
+
+
+def server_words(sent: str) -> PlainWords:
+    """Return what is said of such a cell.
+
+    Args:
+        sent: what leaves a hospital in a round.
+    """
+    return PlainWords(
+        noise="Gaussian noise, once, by the server",
+        kind="central",
+        formula="zC / n",
+        chart_order=2,
+        sent=sent,
+        trust="The server is trusted: it sees contributions without noise and adds the noise to their sum. The "
+        "guarantee holds against the other hospitals and whoever receives the model, not against the server.",
+        server_sees="every hospital's contribution before the noise is added",
+        server_sees_sum="the sum of the hospitals' contributions before the noise is added",
+        price="That is the price of not trusting the server with what the hospitals send.",
+    )
