@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import Config
+from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
@@ -153,7 +154,7 @@ class FederationPlan:
                 "target_delta": min(self.target_deltas.values()),
                 "readers": self.reader_epsilons,
             },
-            "attacker": self.attacker.to_dict(),
+            "attacker": json_values(self.attacker.figures),
         }
         plain: dict[str, Any] = plain_values(values)
         return plain
