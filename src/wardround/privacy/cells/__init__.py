@@ -20,7 +20,6 @@ from wardround.privacy.cells.record_distributed import RECORD_DISTRIBUTED
 from wardround.privacy.cells.record_local import RECORD_LOCAL
 from wardround.privacy.cells.released_sums import ReleasedSum
 from wardround.privacy.cells.traits import READERS
-from wardround.privacy.cells.weights import Member
 from wardround.privacy.cells.words import READER_NAMES, CellWords
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "Booked",
     "Cell",
     "CellWords",
-    "Member",
     "ReleasedSum",
     "cell_in_words",
     "cell_named",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
-from wardround.privacy.cells.sums import SummedCell, SumScale
-from wardround.privacy.cells.weights import Member
+from wardround.privacy.cells.sums import SummedCell
+from wardround.privacy.cells.weights import noise_together
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
 
@@ -59,21 +59,17 @@ class GradientSums(SummedCell):
         """Return a clip for each of a hospital's records, with room for rounding to float32."""
         return sensitivity * most_records * FLOAT32_SLACK
 
-    def clips_in_sum(self, most_records: int) -> int:
-        """Return one for each record."""
-        return most_records
-
-    def _averaged_weight(self, member: Member) -> float:
-        return member.expected_batch_size
-
-    def _largest_share(self, weights: Sequence[float], most_records: int) -> float:
-        return 1.0
-
-    def sum_scale(self, num_records: Sequence[int], most_records: int) -> SumScale:
-        """Return the units: a gradient sum is added with weight 1 / n and multiplied by n, and a record moves it from
-        one rounding to another, so that both sides are rounded.
-        """
-        return SumScale(grids=float(len(num_records)), largest=1.0, sides=1.0, longest=float(sum(num_records)))
+    def stddev_on_average(
+        self,
+        stddevs: Sequence[float],
+        num_train: Sequence[int],
+        batches: Sequence[float],
+        *,
+        most_records: int,
+        num_shares: int,
+    ) -> float:
+        """Return the stddev of the noise on the average gradient of the cohort's expected batch."""
+        return noise_together(stddevs, batches, 1.0, self.surplus(len(batches), num_shares))
 
     def sum_factor(self, answered: Sequence[Assignment]) -> float:
         """Return their number: weights are all the same and only keep the exact sum in range."""

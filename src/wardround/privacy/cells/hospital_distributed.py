@@ -30,8 +30,9 @@ class HospitalDistributed(IntegerSums, WholeUpdates):
         """Return its records as a share of the most that any hospital of the round has."""
         return num_train / most_records
 
-    def _largest_share(self, weights: Sequence[float], most_records: int) -> float:
-        return float(most_records)  # what contributions are relative to
+    def largest_share(self, shares: Sequence[float], most_records: int) -> float:
+        """Return the records that contributions are relative to, whoever takes part."""
+        return float(most_records)
 
     def share(self, assignment: Assignment) -> float:
         """Return its contribution."""

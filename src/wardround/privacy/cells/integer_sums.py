@@ -47,6 +47,10 @@ class IntegerSums(SummedCell):
             return noise_multiplier * math.sqrt(max(1, num_shares - 1) / num_shares)
         return noise_multiplier
 
+    def surplus(self, num_replies: int, num_shares: int) -> float:
+        """Return replies divided by those that carry the whole noise: each that comes beyond them brings its share."""
+        return num_replies / num_shares
+
     def shape(
         self,
         *,
@@ -158,9 +162,6 @@ class IntegerSums(SummedCell):
         yield from super().plan_notes(
             num_hospitals=num_hospitals, honest_survivors=honest_survivors, noise_ratio=noise_ratio
         )
-
-    def _noise_surplus(self, num_members: int, num_shares: int) -> float:
-        return num_members / num_shares
 
 
 def sum_words(sent: str) -> PlainWords:

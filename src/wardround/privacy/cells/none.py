@@ -76,9 +76,8 @@ class NoPrivacy(Cell):
                 'other than "none"'
             )
 
-    def overlap_needed(self, hospitals_per_patient: int) -> int:
-        """Return 1: nobody is hidden, and nothing adds up."""
-        return 1
+    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
+        """Refuse none: nobody is protected anywhere."""
 
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0."""

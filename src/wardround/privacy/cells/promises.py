@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from wardround.errors import ConfigError
 from wardround.privacy import deltas
 from wardround.privacy.cells.traits import READERS, Traits
 from wardround.small_counts import FEWEST_SHOWN
@@ -96,15 +97,6 @@ class Promises(Traits):
         """The words that stand for the cell in the ledger's rows."""
         return Booked(self.unit, self.relation, self.placement, self.mechanism, self.holds_against)
 
-    def num_units(self, num_train: int, num_hospitals: int) -> int:
-        """Return how many units a hospital's delta is shared by: its records, or all hospitals.
-
-        Args:
-            num_train: training records of the hospital (>= 1).
-            num_hospitals: that cohorts are drawn from.
-        """
-        return num_train
-
     def check_deltas(
         self, target_delta: float | Mapping[str, float], num_train: Mapping[str, int], num_hospitals: int
     ) -> dict[str, float]:
@@ -129,11 +121,24 @@ class Promises(Traits):
         counted = {name: max(FEWEST_SHOWN, number) for name, number in num_train.items()}
         return deltas.delta_warning(target_deltas, counted, unit=self.unit)
 
-    def overlap_needed(self, hospitals_per_patient: int) -> int:
-        """Return the least patient-overlap that covers patients whom so many hospitals hold."""
-        return hospitals_per_patient
+    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
+        """Refuse more hospitals with rows of one patient than the bill is for, which adds up over hospitals.
 
-    def unbounded_overlap(self, patient_overlap: int) -> str:
+        Args:
+            hospitals_per_patient: the most that hold rows of one patient.
+            patient_overlap: [privacy] patient-overlap.
+
+        Raises:
+            ConfigError: the patient would pay at more of them than is said.
+        """
+        held = hospitals_per_patient
+        if held > patient_overlap:
+            raise ConfigError(
+                f"patient-overlap = {patient_overlap} must be >= {held}, since {held} hospitals hold rows of the same "
+                f"patient ([privacy] patient-overlap): set {held}, or give different people different patient numbers"
+            )
+
+    def without_bound(self, patient_overlap: int) -> str:
         """Return why there is no bound for a patient in so many hospitals; empty where there is one."""
         if patient_overlap > 1 and self.shares_noise:
             return "no bound for a patient in several hospitals, whose gradients would share one noise"

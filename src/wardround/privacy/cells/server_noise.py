@@ -77,11 +77,11 @@ class ServerNoise(SummedCell):
 
         Rounding to float32 before, of an update at its hospital, stays within the room that `privacy.clipping` leaves.
         """
-        scale = self.sum_scale(num_records, most_records)
-        step = GRID * scale.grids
+        grid = self.grid(num_records, most_records)
+        step = GRID * grid.stretch
         if levels is not None:
-            step += scale.sides * bound * scale.largest / levels * _QUANTISER_SLACK
-        return math.sqrt(dimension) * step + _FLOAT64_SLACK * (sensitivity * scale.longest)
+            step += grid.sides * bound * grid.largest_weight / levels * _QUANTISER_SLACK
+        return math.sqrt(dimension) * step + _FLOAT64_SLACK * (sensitivity * grid.clips)
 
     def noise_stddev(self, answered: Sequence[Assignment], rounding: float = 0.0) -> float:
         """Return the stddev of the noise that the server adds to every coordinate of a sum.

@@ -1,31 +1,14 @@
-"""What a sum of contributions is to a cell: in which units it is rounded, and how it becomes the round's one reply."""
+"""How a sum of contributions becomes the round's one reply."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from wardround.privacy.cells.cell import Cell
 from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums
 from wardround.rounds import Assignment
 
-__all__ = ["SumScale", "SummedCell"]
-
-
-class SumScale(NamedTuple):
-    """Units of a sum.
-
-    Attributes:
-        grids: steps of the exact sum's grid that one step of the released sum is.
-        largest: share that the largest hospital may have in it.
-        sides: roundings by which neighbours can differ, of two.
-        longest: sensitivities that it may be long.
-    """
-
-    grids: float
-    largest: float
-    sides: float
-    longest: float
+__all__ = ["SummedCell"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +16,6 @@ class SummedCell(Cell):
     """A cell whose contributions are of use as a sum."""
 
     __slots__ = ()
-
-    @abstractmethod
-    def sum_scale(self, num_records: Sequence[int], most_records: int) -> SumScale:
-        """Return the units of a sum over a cohort.
-
-        Args:
-            num_records: training records of each hospital.
-            most_records: that any of them has at most.
-        """
 
     @abstractmethod
     def sum_factor(self, answered: Sequence[Assignment]) -> float:

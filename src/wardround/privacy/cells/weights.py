@@ -1,4 +1,8 @@
-"""How a hospital weighs: the one place for shares, contributions, bounds, and the noise on what is averaged."""
+"""How a hospital weighs in a round, what it sends at most, and how much noise that leaves on what is averaged.
+
+Every cell answers for itself (see `cell`); here are the answers that most share. What is left out on purpose: how much
+noise there is, and what it costs.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,23 +12,28 @@ from typing import NamedTuple
 from wardround.privacy.cells.traits import Traits
 from wardround.rounds import Assignment
 
-__all__ = ["Member", "Weights"]
+__all__ = ["SumGrid", "Weights", "noise_apart", "noise_together"]
 
 
-class Member(NamedTuple):
-    """A hospital in an average: its records, the batch that a step expects, and the stddev of the noise that it bills.
+class SumGrid(NamedTuple):
+    """How the contributions of a cohort lie on the grids that they are rounded to (see `server_noise`).
 
-    `stddev` is the noise multiplier times the sensitivity.
+    Attributes:
+        stretch: by how much the exact sum is multiplied after it was rounded.
+        largest_weight: that a contribution is multiplied with before it is quantised, at most.
+        sides: of two neighbours' sums, how many are rounded where they differ, times a half step each.
+        clips: length of the longest sum there can be, in clips.
     """
 
-    num_train: int
-    expected_batch_size: float
-    stddev: float
+    stretch: float
+    largest_weight: float
+    sides: float
+    clips: float
 
 
 @dataclass(frozen=True)
 class Weights(Traits):
-    """Hospitals weigh as many as they have records, as in most cells."""
+    """The part of a cell that weighs: each hospital by its records."""
 
     __slots__ = ()
 
@@ -77,10 +86,6 @@ class Weights(Traits):
         """
         return own_bound
 
-    def clips_in_sum(self, most_records: int) -> int:
-        """Return how many clips a hospital's contribution may be long, if it has so many records."""
-        return 1
-
     def rounding_distance(
         self,
         *,
@@ -106,39 +111,72 @@ class Weights(Traits):
         """
         return 0.0
 
-    def stddev_on_average(self, members: Sequence[Member], *, num_shares: int, most_records: int) -> float:
-        """Return the stddev, in every coordinate, of the noise on what the federation averages once; nan of nobody.
+    def surplus(self, num_replies: int, num_shares: int) -> float:
+        """Return replies divided by those that are guaranteed to carry the whole noise: 1 where nobody has a share."""
+        return 1.0
 
-        Where records are the unit that is the average gradient of one step of the cohort: the weighted mean of the
-        hospitals' with local noise, the sum over the expected batch of all otherwise. Where hospitals are, it is the
-        average update of a round.
+    def clips_sent(self, num_records: int) -> int:
+        """Return how many clips long what a hospital sends can be, of a hospital with so many records."""
+        return num_records
+
+    def grid(self, num_train: Sequence[int], most_records: int) -> SumGrid:
+        """Return how the contributions of a cohort lie on the grids that they are rounded to before they are summed.
 
         Args:
-            members: of the cohort; everyone answers.
-            num_shares: replies guaranteed.
-            most_records: training records that any of the cohort has at most.
+            num_train: training records of each in the cohort.
+            most_records: that any of them has at most, as was agreed.
         """
-        if not members:
-            return math.nan
-        weights = [self._averaged_weight(member) for member in members]
-        if not self.shares_noise:
-            parts = [
-                weight * member.stddev / self._divisor(member) for weight, member in zip(weights, members, strict=True)
-            ]
-            return math.hypot(*parts) / math.fsum(weights)
-        largest = self._largest_share(weights, most_records)
-        surplus = self._noise_surplus(len(members), num_shares)
-        return max(member.stddev for member in members) * largest * math.sqrt(surplus) / math.fsum(weights)
+        return SumGrid(stretch=len(num_train), largest_weight=1.0, sides=1.0, clips=sum(num_train))
 
-    def _averaged_weight(self, member: Member) -> float:
-        return float(member.num_train)
+    def stddev_on_average(
+        self,
+        stddevs: Sequence[float],
+        num_train: Sequence[int],
+        batches: Sequence[float],
+        *,
+        most_records: int,
+        num_shares: int,
+    ) -> float:
+        """Return the stddev, in every coordinate, of the noise on what a cohort averages once.
 
-    def _divisor(self, member: Member) -> float:
-        return member.expected_batch_size
+        That is the average gradient of one step, weighted with the hospitals' records: each hospital's sum over its
+        batch has noise of its own.
 
-    def _largest_share(self, weights: Sequence[float], most_records: int) -> float:
-        return max(weights)
+        Args:
+            stddevs: of the noise in what each hospital releases, or in the sum of all.
+            num_train: training records of each.
+            batches: records that each expects in a batch.
+            most_records: that any of them has at most, as was agreed.
+            num_shares: replies guaranteed, where hospitals add shares of one noise.
+        """
+        return noise_apart(stddevs, [float(number) for number in num_train], batches)
 
-    def _noise_surplus(self, num_members: int, num_shares: int) -> float:
-        """Return how many times the billed variance is in a sum that everyone answered."""
-        return 1.0
+
+def noise_apart(stddevs: Sequence[float], shares: Sequence[float], divisors: Sequence[float]) -> float:
+    """Return the stddev of the noise on a weighted mean of what has noise of its own.
+
+    >>> noise_apart([1.0] * 4, [10.0] * 4, [1.0] * 4)
+    0.5
+
+    Args:
+        stddevs: of each.
+        shares: weights, in any unit.
+        divisors: that what each releases is divided by.
+    """
+    parts = [share * stddev / divisor for share, stddev, divisor in zip(shares, stddevs, divisors, strict=True)]
+    return math.hypot(*parts) / math.fsum(shares)
+
+
+def noise_together(stddevs: Sequence[float], shares: Sequence[float], largest: float, surplus: float = 1.0) -> float:
+    """Return the stddev of the noise on a weighted mean where one noise covers the sum of all.
+
+    >>> noise_together([1.0] * 4, [10.0] * 4, 10.0)
+    0.25
+
+    Args:
+        stddevs: of the noise on the sum, as each hospital is billed: all alike.
+        shares: weights, in any unit.
+        largest: weight, in that unit, of what the noise is relative to.
+        surplus: replies, divided by those that are guaranteed to carry the whole noise.
+    """
+    return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(shares)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from wardround.privacy import deltas
 from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
-from wardround.privacy.cells.sums import SummedCell, SumScale
-from wardround.privacy.cells.weights import Member
+from wardround.privacy.cells.sums import SummedCell
+from wardround.privacy.cells.weights import SumGrid, noise_apart, noise_together
 from wardround.privacy.clipping import COUNT_NAME, quantile_of
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment, Schedule
@@ -55,10 +55,6 @@ class WholeUpdates(SummedCell):
         """Return how many vectors one sum may have at most: one of each hospital."""
         return num_hospitals
 
-    def num_units(self, num_train: int, num_hospitals: int) -> int:
-        """Return the number of hospitals, of which one is protected."""
-        return num_hospitals
-
     def check_deltas(
         self, target_delta: float | Mapping[str, float], num_train: Mapping[str, int], num_hospitals: int
     ) -> dict[str, float]:
@@ -73,11 +69,10 @@ class WholeUpdates(SummedCell):
         """Return a sentence where a delta is larger than is customary for so many hospitals; empty where none is."""
         return deltas.delta_warning(target_deltas, dict.fromkeys(num_train, len(num_train)), unit=self.unit)
 
-    def overlap_needed(self, hospitals_per_patient: int) -> int:
-        """Return 1: all its patients are hidden with a hospital, and each hospital pays for its own."""
-        return 1
+    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
+        """Refuse none: all patients are hidden with their hospital, and each hospital pays for its own."""
 
-    def unbounded_overlap(self, patient_overlap: int) -> str:
+    def without_bound(self, patient_overlap: int) -> str:
         """Return nothing: patients are hidden with their hospitals."""
         return ""
 
@@ -99,12 +94,33 @@ class WholeUpdates(SummedCell):
                 "learned"
             )
 
-    def _divisor(self, member: Member) -> float:
-        return 1.0
+    def clips_sent(self, num_records: int) -> int:
+        """Return 1: the update is clipped."""
+        return 1
 
-    def sum_scale(self, num_records: Sequence[int], most_records: int) -> SumScale:
-        """Return the units: a hospital that is zeroed out contributes exact zeros, so that one side is rounded."""
-        return SumScale(grids=1.0, largest=most_records / sum(num_records), sides=0.5, longest=1.0)
+    def grid(self, num_train: Sequence[int], most_records: int) -> SumGrid:
+        """Return how updates lie on the grids: a hospital that is zeroed out contributes exact zeros, on one side."""
+        return SumGrid(stretch=1.0, largest_weight=most_records / sum(num_train), sides=0.5, clips=1.0)
+
+    def stddev_on_average(
+        self,
+        stddevs: Sequence[float],
+        num_train: Sequence[int],
+        batches: Sequence[float],
+        *,
+        most_records: int,
+        num_shares: int,
+    ) -> float:
+        """Return the stddev of the noise on the average update, weighted with the hospitals' records."""
+        shares = [float(number) for number in num_train]
+        if not self.shares_noise:
+            return noise_apart(stddevs, shares, [1.0] * len(shares))
+        largest = self.largest_share(shares, most_records)
+        return noise_together(stddevs, shares, largest, self.surplus(len(shares), num_shares))
+
+    def largest_share(self, shares: Sequence[float], most_records: int) -> float:
+        """Return the weight that the noise of a sum is relative to: the largest in the cohort."""
+        return max(shares)
 
     def sum_factor(self, answered: Sequence[Assignment]) -> float:
         """Return the weights of those who answered."""

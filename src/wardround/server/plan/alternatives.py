@@ -11,7 +11,7 @@ from typing import Any
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.cells import CELLS, READERS, Cell, Member
+from wardround.privacy.cells import CELLS, READERS, Cell
 from wardround.secagg import shape_of
 from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
@@ -82,27 +82,28 @@ def stddev_on_average(
 ) -> float:
     """Return the stddev, in every coordinate, of the noise on what the federation averages once.
 
-    That is of round 1 (see `Cell.stddev_on_average`).
+    That is the average update of round 1 where updates are released, else the average gradient of one step of its
+    cohort.
 
     Args:
-        plan: who takes part, with which weights and batches; everyone answers.
+        plan: who takes part, with which weights and batches; everyone who is there answers.
         cell: where the noise is added, which need not be the plan's own.
         noise_multipliers: by hospital.
-        num_shares: replies guaranteed, where the noise comes in shares.
+        num_shares: replies guaranteed, where hospitals add shares of one noise.
     """
     cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
     hospitals = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in cohort]
+    if not hospitals:
+        return 0.0  # nobody who is there takes part: there is nothing that noise could be on
     privacy = plan.config.privacy
     sensitivity = cell.sensitivity(privacy.max_grad_norm, adaptive_clipping=privacy.adaptive_clipping)
-    members = [
-        Member(
-            num_train=hospital.profile.num_train,
-            expected_batch_size=hospital.schedule.expected_batch_size,
-            stddev=noise_multipliers[hospital.profile.hospital_id] * sensitivity,
-        )
-        for hospital in hospitals
-    ]
-    return cell.stddev_on_average(members, num_shares=num_shares, most_records=plan.most_records(cohort))
+    return cell.stddev_on_average(
+        [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals],
+        [hospital.profile.num_train for hospital in hospitals],
+        [hospital.schedule.expected_batch_size for hospital in hospitals],
+        most_records=plan.most_records(cohort),
+        num_shares=num_shares,
+    )
 
 
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
@@ -116,8 +117,7 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
         "readers": {reader: _reader(cell, reader) for reader in READERS},
         "reason": "",
     }
-    own = plan.cell
-    if reason := cell.unbounded_overlap(plan.config.privacy.patient_overlap):
+    if reason := cell.without_bound(plan.config.privacy.patient_overlap):
         return row | {"reason": reason}
     cohort_size = len(draw_cohort(plan.config, plan.drawn_from, 1))
     num_shares = cohort_size
@@ -125,7 +125,9 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
         num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        hospitals = plan.hospitals if own == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+        hospitals = (
+            plan.hospitals if plan.cell == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+        )
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}

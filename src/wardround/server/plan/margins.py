@@ -44,7 +44,7 @@ def check_clip(plan: FederationPlan) -> None:
             f"sums are kept in steps of 2^-{FRACTION_BITS}: raise it"
         )
     most_records = plan.most_records(plan.names)
-    most = LARGEST_VALUE / cell.clips_in_sum(most_records) / FLOAT32_SLACK
+    most = LARGEST_VALUE / cell.clips_sent(most_records) / FLOAT32_SLACK
     if not privacy.max_grad_norm < most:
         raise ConfigError(
             f"max-grad-norm = {privacy.max_grad_norm:g} must be < {most:.3g} for a hospital of {most_records} records "

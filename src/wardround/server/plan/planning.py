@@ -13,10 +13,10 @@ from wardround.agreed.cohorts import cohort_sizes, rounds_joined
 from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
-from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.cells import Cell, cell_of
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
+from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
@@ -56,28 +56,9 @@ def plan_federation(
         CohortError: there is no hospital, or two share a name.
     """
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
-    names = [profile.hospital_id for profile in profiles]
-    if not names:
-        raise CohortError("no hospital takes part: check [federation] and min-patients")
-    if len(set(names)) < len(names):
-        raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
+    drawn_from = tuple(sorted(drawn_from or [profile.hospital_id for profile in profiles]))
+    check_hospitals(config, profiles, drawn_from)
     cell = cell_of(config.privacy)
-    held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
-    if cell.overlap_needed(held) > overlap:
-        raise ConfigError(
-            f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
-            f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
-        )
-    _check_most_records(config, profiles)
-    drawn_from = tuple(sorted(drawn_from or names))
-    if strangers := sorted(set(names) - set(drawn_from)):
-        raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
-    least, most = cohort_sizes(config, len(drawn_from))
-    if config.aggregation.min_survivors > least:
-        raise ConfigError(
-            f"min-survivors = {config.aggregation.min_survivors} must be <= {least}, the hospitals in a round "
-            "([aggregation] min-survivors): lower it, or raise fraction-train"
-        )
     deltas = target_deltas_in(cell, config, profiles, len(drawn_from))
     joined = rounds_joined(config, drawn_from)
     shape = shape_in(
@@ -87,18 +68,22 @@ def plan_federation(
         num_hospitals=len(drawn_from),
         dimension=num_parameters and cell.dimension(num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
         num_shares=config.aggregation.honest_survivors,
-        most_replies=most,
+        most_replies=cohort_sizes(config, len(drawn_from))[1],
     )
-    hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], shape) for p in profiles]
     plan = FederationPlan(
-        config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
+        config=config,
+        hospitals=tuple(
+            replace(
+                _plan_hospital(config, profile, deltas[profile.hospital_id], joined[profile.hospital_id], shape),
+                measures=(measures or {}).get(profile.hospital_id),
+            )
+            for profile in profiles
+        ),
+        num_parameters=num_parameters,
+        drawn_from=drawn_from,
     )
     check_clip(plan)
-    measured = [
-        replace(hospital, measures=(measures or {}).get(hospital.profile.hospital_id))
-        for hospital in _with_noise(config, hospitals)
-    ]
-    return replace(plan, hospitals=tuple(measured))
+    return replace(plan, hospitals=tuple(_with_noise(config, plan.hospitals)))
 
 
 def assign_round(
@@ -196,16 +181,6 @@ def shape_in(
         ),
         most_replies=most_replies,
     )
-
-
-def _check_most_records(config: Config, profiles: Sequence[HospitalProfile]) -> None:
-    most = config.federation.max_records
-    for profile in profiles:
-        if most is not None and profile.num_train > most:
-            raise ConfigError(
-                f"hospital {profile.hospital_id} has {profile.num_train} training records, and max-records = {most} is "
-                "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
-            )
 
 
 def _plan_hospital(
