@@ -21,7 +21,6 @@ from wardround.server.plan.noise_memory import noise_memory, relative_noise
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
-from wardround.server.round.release import release_sum
 from wardround.streams import SeededSource
 
 NOISE, CLIP, ROUNDS, TURNS = 1.5, 0.5, 9, 3
@@ -73,11 +72,11 @@ def released(
     total: exact_sums.FixedSum = {}
     for assignment in assignments:
         exact_sums.accumulate(total, zeros, assignment.weight)
-    what = release_sum(
+    what = plan.cell.release(
         zeros,
         total,
         assignments,
-        assignments=assignments,
+        assignments,
         learning_rate=1.0,
         source=SeededSource(seed=seed, job=b""),
         memory=noise_memory(plan, before_round(plan, number, memory, attempt), number),
@@ -91,7 +90,7 @@ def all_rounds(plan: FederationPlan, *, seed: int = 3, size: int = 20_000) -> ND
     for number in range(1, plan.config.training.num_rounds + 1):
         noise, memory = released(plan, number, memory, seed=seed, size=size)
         drawn.append(noise)
-    assert memory == {}  # the last round remembers nothing
+    assert not memory  # the last round remembers nothing
     return np.array(drawn)
 
 
@@ -197,11 +196,11 @@ def test_adaptive_clippings_count_has_noise_of_the_same_kind() -> None:
     total: exact_sums.FixedSum = {}
     for assignment in assignments:
         exact_sums.accumulate(total, {"w": np.zeros(3), "within-clip": np.zeros(())}, assignment.weight)
-    what = release_sum(
+    what = plan.cell.release(
         model,
         total,
         assignments,
-        assignments=assignments,
+        assignments,
         learning_rate=1.0,
         source=SeededSource(seed=1, job=b""),
         memory=noise_memory(plan, before_round(plan, 1, {}), 1),

@@ -7,17 +7,17 @@ by the first attempt at the round right after the one they are of; anything else
 always allowed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.privacy.banded import Factorisation, factorise, prefix_error
 from wardround.privacy.cells.hospital_central import HospitalCentral
-from wardround.privacy.cells.server_noise import SERVER_TRUST
+from wardround.privacy.cells.released_sums import NOTHING, Memory, Sums
 from wardround.privacy.cells.words import PlainWords
+from wardround.streams import Draw, Key
 
 __all__ = ["HOSPITAL_CORRELATED", "HospitalCorrelated"]
 
@@ -34,12 +34,12 @@ class HospitalCorrelated(HospitalCentral):
     name: ClassVar[str] = "hospital-correlated"
     mechanism: ClassVar[str] = "banded-gaussian"
     noise_correlation: ClassVar[str] = "banded"
-    plain_words: ClassVar[PlainWords] = PlainWords(
+    plain_words: ClassVar[PlainWords] = replace(
+        HospitalCentral.plain_words,
         noise="Gaussian noise, once a round, by the server, of which later rounds take a part back",
-        sent="the hospital's clipped update",
-        trust=f"{SERVER_TRUST} It keeps the noise of the last rounds for as long as the run goes on.",
-        server_sees="every hospital's contribution before the noise is added",
-        server_sees_sum="the sum of the hospitals' contributions before the noise is added",
+        kind="central correlated",
+        formula="about zC / n, of which later rounds take a part back",
+        trust=f"{HospitalCentral.plain_words.trust} It keeps the noise of the last rounds while the run goes on.",
     )
 
     def answers_to(self, privacy: Any) -> bool:
@@ -71,31 +71,20 @@ class HospitalCorrelated(HospitalCentral):
         )
 
     def noise_memory(
-        self,
-        memory: Mapping[str, NDArray[Any]],
-        *,
-        round_number: int,
-        attempt: int,
-        rounds_left: int,
-        scales: Sequence[float],
-    ) -> dict[str, NDArray[Any]]:
-        """Return what the round's noise goes on from: the memory, or the beginning of a new factorisation."""
+        self, memory: Memory, *, round_number: int, attempt: int, rounds_left: int, scales: Sequence[float]
+    ) -> Memory:
+        """Return the memory for the first attempt at the round after it, else the beginning of a new factorisation."""
         if attempt == 1 and memory and int(memory["rounds"][1]) == round_number:
-            return dict(memory)
+            return memory
         begun = factorise(rounds_left, len(scales), tuple(scales))
         rounds = np.array([round_number, round_number, rounds_left], np.int64)
         return {"columns": begun.columns, "scales": begun.scales, "rounds": rounds}
 
-    def with_noise(
-        self,
-        summed: Mapping[str, NDArray[np.floating[Any]]],
-        stddev: float,
-        generator: np.random.Generator,
-        memory: Mapping[str, NDArray[Any]],
-    ) -> tuple[Mapping[str, NDArray[np.floating[Any]]], Mapping[str, NDArray[Any]]]:
-        """Return the sum with the noise of its row, and what the next round's noise goes on from; {} after the last."""
+    def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
+        """Return the sum with the noise of its row, and what the next round's goes on from: nothing after the last."""
         first, now, num_rounds = (int(number) for number in memory["rounds"])
         factorisation = Factorisation(num_rounds=num_rounds, columns=memory["columns"], scales=memory["scales"])
+        generator = key.generator(Draw.NOISE)
         fresh = {name: generator.standard_normal(np.shape(array)) for name, array in summed.items()}
         earlier = {
             name: memory.get(f"{_NOISE}{name}", np.zeros((0, *np.shape(array)))) for name, array in fresh.items()
@@ -103,7 +92,7 @@ class HospitalCorrelated(HospitalCentral):
         drawn = factorisation.noise(now - first, fresh, earlier)
         noisy = {name: np.asarray(array + stddev * drawn[name]) for name, array in summed.items()}
         if now - first + 1 == num_rounds:
-            return noisy, {}
+            return noisy, NOTHING
         most = factorisation.band - 1
         kept = {f"{_NOISE}{name}": np.concatenate([noise[None], earlier[name]])[:most] for name, noise in drawn.items()}
         rounds = np.array([first, now + 1, num_rounds], np.int64)
