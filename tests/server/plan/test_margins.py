@@ -24,7 +24,6 @@ from wardround.server.plan.margins import rounding_distance, update_bound
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.outcomes import TrainedRound
-from wardround.server.round.release import noise_stddev
 from wardround.server.round.released import release as release_of_round
 from wardround.server.round.sums import Sum
 from wardround.simulations.engines.flower_internals import take_identity
@@ -105,7 +104,7 @@ def check(
         for value in (before, after)
     ]
     distance = float(np.linalg.norm(sums[1] - sums[0]))
-    covered = noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].event.noise_multiplier
+    covered = plan.cell.noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].event.noise_multiplier
     assert distance <= covered
     return distance / exact
 
