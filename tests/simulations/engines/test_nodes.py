@@ -147,7 +147,10 @@ NodeRunner(lambda: app, federation()[:1], {}, num_threads=3).run([m for m in sen
 print(os.environ["OMP_NUM_THREADS"], "MKL_NUM_THREADS" in os.environ)
 """
     environment = {key: value for key, value in os.environ.items() if key != "MKL_NUM_THREADS"}
-    places = (Path(__file__).parents[1], Path(wardround.__file__).parents[1])  # of this file, and of the package under test
+    places = (
+        Path(__file__).parents[1],
+        Path(wardround.__file__).parents[1],
+    )  # of this file, and of the package under test
     environment |= {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, places))}
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment

@@ -1,0 +1,32 @@
+"""Hospital x local: parameters are sent that have moved by the clipped update and noise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.clients.cells.half import Arrays
+from wardround.clients.cells.whole_updates import half_of_updates
+from wardround.rounds import Assignment
+from wardround.streams import Draw, Key
+
+__all__ = ["HOSPITAL_LOCAL"]
+
+
+def _send(
+    before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
+) -> tuple[Arrays, float | None]:
+    sensitivity, noise = float(assignment.sensitivity or 0.0), key.generator(Draw.NOISE)
+    stddev = assignment.noise_multiplier * sensitivity
+    # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
+    noisy = {
+        name: (before[name] + (clipped[name] + stddev * noise.standard_normal(clipped[name].shape))).astype(
+            np.asarray(before[name]).dtype
+        )
+        for name in clipped
+    }
+    return noisy, stddev / sensitivity
+
+
+HOSPITAL_LOCAL = half_of_updates("hospital-local", _send)

@@ -1,0 +1,46 @@
+"""Record x local: DP-SGD at the hospital, noise in every step; the parameters that come of it are sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.checks import check_records_apart
+from wardround.clients.steps import Counts, Steps, private_steps
+from wardround.clients.tensors import HospitalTensors
+from wardround.models import parameters_of
+from wardround.privacy.noise import GaussianNoise
+from wardround.privacy.sampling import PoissonSampler
+from wardround.rounds import Assignment
+from wardround.streams import Draw, Key
+
+__all__ = ["RECORD_LOCAL"]
+
+
+def _train(
+    steps: Steps,
+    arrays: Mapping[str, NDArray[Any]],
+    tensors: HospitalTensors,
+    assignment: Assignment,
+    key: Key,
+    sampler: PoissonSampler,
+    proximal_mu: float,
+) -> tuple[Arrays, Counts]:
+    noise = GaussianNoise(key.generator(Draw.NOISE), steps.device)
+    counts = private_steps(steps, tensors, assignment, sampler, noise, proximal_mu)
+    return parameters_of(steps.held.now), counts
+
+
+def _noise_alone(zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    """Return the noise of one step, before the step divides it by the batch."""
+    stddev = assignment.noise_multiplier * float(assignment.max_grad_norm or 0.0)
+    noise = GaussianNoise(key.generator(Draw.NOISE), torch.device("cpu"))
+    drawn = noise.noise_for([torch.from_numpy(array) for array in zeros.values()], stddev)
+    return {name: part.numpy() for name, part in zip(zeros, drawn, strict=True)}
+
+
+RECORD_LOCAL = TorchHalf(
+    name="record-local", records_apart=True, check=check_records_apart, train=_train, noise_alone=_noise_alone
+)
