@@ -40,6 +40,7 @@ from wardround.server.record.run_folder import create_run_folder
 from wardround.server.round.loop import federate
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
+from wardround.strategies import strategy_of
 
 Batches = dict[tuple[int, str], list[torch.Tensor]]
 RESULTS = Path(__file__).parent / "results" / "overhead.csv"
@@ -140,7 +141,8 @@ def run_wardround(config: Config, federation: Federation) -> float:
         started = time.process_time()
         grid = InlineGrid(lambda: make_client_app(config, federation), nodes, {})
         run_folder = create_run_folder(Path(folder) / "run", config)
-        federate(config, grid, run_folder, parameters_of(model), facts={"task": "classification"})
+        initial, facts = parameters_of(model), {"task": "classification"}
+        federate(config, grid, run_folder, initial, strategy=strategy_of(config), facts=facts)
         return time.process_time() - started
 
 

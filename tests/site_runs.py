@@ -13,16 +13,17 @@ from small_runs import small_config
 
 from wardround import wire
 from wardround.clients.app import make_client_app
+from wardround.clients.initial_models import build_initial_model
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
-from wardround.server.app import initial_model
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import RoundRow, federate
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
+from wardround.strategies import strategy_of
 
 NAMES = ("hospital-01", "hospital-02", "hospital-03", "hospital-04")
 
@@ -119,7 +120,7 @@ def run_between_sites(
     grid: Grid = InlineGrid(make_app, nodes, {}) if make_grid is None else make_grid(make_app, nodes)
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
     roster = simulated_roster(config.federation.seed, NAMES, **numbers)
-    arrays, facts = initial_model(config, connect(grid, are_sites=True).profiles[0])
+    model = build_initial_model(config, connect(grid, are_sites=True).profiles[0])
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
 
     def watch(row: RoundRow) -> None:
@@ -132,8 +133,9 @@ def run_between_sites(
         config,
         grid,
         folder,
-        arrays,
-        facts=facts | {"engine": "flower"},
+        model.arrays,
+        strategy=strategy_of(config),
+        facts=model.facts | {"engine": "flower"},
         progress=watch,
         roster=roster,
         timeout_seconds=timeout_seconds,

@@ -92,7 +92,7 @@ def plan(
     settings = load_config(config, overrides)
     from wardround import simulations
     from wardround.reports import print_placements, print_plan
-    from wardround.server.plan.placements import compare_placements, plan_notes
+    from wardround.server.plan.alternatives import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
     said, notes, elsewhere = planned.to_dict(), plan_notes(planned), compare_placements(planned)

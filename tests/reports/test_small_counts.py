@@ -18,7 +18,7 @@ from wardround.datasets import describe, load_federation
 from wardround.reports import print_plan, write_report
 from wardround.reports.data_tables import print_description, shown_description
 from wardround.reports.folder import read_run
-from wardround.server.plan.placements import plan_notes
+from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.planning import plan_federation
 from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import run

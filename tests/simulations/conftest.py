@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from toy_hospital import ENGINES, federation, make_app
+from engine_variants import VARIANTS, opened
+from toy_hospital import federation, make_app
 
 from wardround.simulations.engines.cluster import join_cluster
-from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
-from wardround.simulations.engines.ray_grid import RayGrid
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +28,11 @@ def ray_session() -> Iterator[Any]:
         gc.collect()
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=VARIANTS)
 def grid(request: pytest.FixtureRequest, ray_session: Any) -> Iterator[Any]:
     """A grid over well-behaved hospitals, shared by the tests of a module that keep nothing in it."""
-    if request.param == "inline":
-        yield InlineGrid(make_app, federation(), {})
-    else:
-        with RayGrid(make_app, federation(), {}, num_workers=int(request.param[-1])) as ray_grid:
-            yield ray_grid
+    with opened(request.param, federation()) as grid_of_engine:
+        yield grid_of_engine
 
 
 @pytest.fixture
@@ -44,10 +40,7 @@ def open_grid(ray_session: Any) -> Iterator[Callable[..., Any]]:
     """Open a grid of an engine over nodes; it is closed after the test."""
     with ExitStack() as stack:
 
-        def open_one(engine: str, nodes: list[Node], app: Callable[[], Any] = make_app, **options: Any) -> Any:
-            if engine == "inline":
-                return InlineGrid(app, nodes, {"greeting": "hello"}, **options)
-            num_workers = int(engine.partition("-")[2])
-            return stack.enter_context(RayGrid(app, nodes, {"greeting": "hello"}, num_workers=num_workers, **options))
+        def open_one(engine: str, nodes: list[Node], app: Callable[[], Any] = make_app) -> Any:
+            return stack.enter_context(opened(engine, nodes, app))
 
         yield open_one

@@ -34,7 +34,7 @@ from wardround.reports.numbers import epsilon_text
 from wardround.reports.words import privacy_sentence
 from wardround.server.record.verify import verify_run
 from wardround.simulations.engines.grid import SimulatedGrid
-from wardround.simulations.forecast import plan
+from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
 CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]

@@ -12,7 +12,6 @@ from flwr.clientapp import ClientApp
 from wardround.simulations.engines.nodes import Node
 from wardround.wire import array_record, arrays_of
 
-ENGINES = ("inline", "ray-1", "ray-2", "ray-3")
 NODE_IDS = (11, 3, 7, 20, 5)
 _buffer = np.zeros(4, np.float32)
 

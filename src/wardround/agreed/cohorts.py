@@ -1,8 +1,10 @@
 """Who is drawn for a round: by name, from a seeded stream, the same whatever happened before.
 
 Server and hospital both draw, so that a hospital can refuse a round that it was not drawn for. Real sites are drawn
-from the names of their roster, whoever of them is there. What is left out on purpose: who will not answer in a
-simulation (see `server.plan.dropouts`), and who is still within the budget (see `server.plan.budget`).
+from the names of their roster, whoever of them is there. Cohorts are drawn at random in every round, or the hospitals
+are drawn once into groups that take turns (round-robin), so that none takes part again before all others have. What is
+left out on purpose: who will not answer in a simulation (see `server.plan.dropouts`), and who is still within the
+budget (see `server.plan.budget`).
 """
 
 from collections.abc import Sequence
@@ -11,18 +13,63 @@ from functools import lru_cache
 from wardround.config import Config
 from wardround.streams import SetUp, stream
 
-__all__ = ["cohort_size", "draw_cohort", "rounds_joined"]
+__all__ = ["cohort_sizes", "draw_cohort", "rounds_apart", "rounds_joined"]
 
 
-def cohort_size(num_hospitals: int, fraction_train: float) -> int:
-    """Return how many hospitals are drawn for a round (>= 1)."""
-    return max(1, round(fraction_train * num_hospitals))
+def cohort_sizes(config: Config, num_hospitals: int) -> tuple[int, int]:
+    """Return how many hospitals are drawn for a round at least, and at most (>= 1).
+
+    Args:
+        config: all settings.
+        num_hospitals: that cohorts are drawn from (>= 1).
+    """
+    groups = _num_groups(config, num_hospitals)
+    if not groups:
+        size = _cohort_size(config, num_hospitals)
+        return size, size
+    return num_hospitals // groups, -(-num_hospitals // groups)
+
+
+def rounds_apart(config: Config, num_hospitals: int) -> int:
+    """Return how many rounds lie from one that a hospital is drawn for to its next, at least (1: it may be the next).
+
+    Args:
+        config: all settings.
+        num_hospitals: that cohorts are drawn from (>= 1).
+    """
+    return _num_groups(config, num_hospitals) or 1
 
 
 def draw_cohort(config: Config, names: Sequence[str], round_number: int) -> tuple[str, ...]:
     """Return the names drawn for a round, sorted; the same for the same seed, whatever happened before."""
-    size = cohort_size(len(names), config.training.fraction_train)
-    return _drawn(config.federation.seed, tuple(names), size, round_number if size < len(names) else 0)
+    seed, groups = config.federation.seed, _num_groups(config, len(names))
+    if groups:
+        return _groups(seed, tuple(sorted(names)), groups)[(round_number - 1) % groups]
+    size = _cohort_size(config, len(names))
+    return _drawn(seed, tuple(names), size, round_number if size < len(names) else 0)
+
+
+def rounds_joined(config: Config, names: Sequence[str], *, first_round: int = 1) -> dict[str, int]:
+    """Return how many rounds, from the first one given to the last, each hospital is drawn for."""
+    rounds = range(first_round, config.training.num_rounds + 1)
+    if cohort_sizes(config, len(names))[0] == len(names):
+        return dict.fromkeys(names, len(rounds))
+    joined = dict.fromkeys(names, 0)
+    for round_number in rounds:
+        for name in draw_cohort(config, names, round_number):
+            joined[name] += 1
+    return joined
+
+
+def _cohort_size(config: Config, num_hospitals: int) -> int:
+    return max(1, round(config.training.fraction_train * num_hospitals))
+
+
+def _num_groups(config: Config, num_hospitals: int) -> int:
+    """Return how many groups take turns; 0 where cohorts are drawn at random."""
+    if config.training.cohorts == "random":
+        return 0
+    return max(1, num_hospitals // _cohort_size(config, num_hospitals))
 
 
 @lru_cache(maxsize=64)  # each hospital of a round asks whether it was drawn
@@ -33,13 +80,8 @@ def _drawn(seed: int, names: tuple[str, ...], size: int, round_number: int) -> t
     return tuple(sorted(sorted(names)[index] for index in drawn))
 
 
-def rounds_joined(config: Config, names: Sequence[str], *, first_round: int = 1) -> dict[str, int]:
-    """Return how many rounds, from the first one given to the last, each hospital is drawn for."""
-    rounds = range(first_round, config.training.num_rounds + 1)
-    if cohort_size(len(names), config.training.fraction_train) == len(names):
-        return dict.fromkeys(names, len(rounds))
-    joined = dict.fromkeys(names, 0)
-    for round_number in rounds:
-        for name in draw_cohort(config, names, round_number):
-            joined[name] += 1
-    return joined
+@lru_cache(maxsize=8)
+def _groups(seed: int, names: tuple[str, ...], num_groups: int) -> tuple[tuple[str, ...], ...]:
+    """Return the groups in their turn, each sorted; the larger ones first, by one hospital. Names are sorted."""
+    order = [names[index] for index in stream(seed, SetUp.COHORT, 0, "").permutation(len(names))]
+    return tuple(tuple(sorted(order[turn::num_groups])) for turn in range(num_groups))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from wardround.agreed.cohorts import cohort_size, draw_cohort
+from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.agreed.contributions import (
     assignment_for,
     largest_weight,
@@ -61,7 +61,7 @@ class Part:
             dimension=self.num_parameters + int(config.privacy.adaptive_clipping),
             num_shares=config.aggregation.honest_survivors,
             most_contributions=most_contributions(cell, config, len(self.names), self.num_records),
-            most_replies=cohort_size(len(self.names), config.training.fraction_train),
+            most_replies=cohort_sizes(config, len(self.names))[1],
         )
 
     def takes_part_in(self, round_number: int) -> bool:

@@ -5,16 +5,17 @@ left out on purpose: training itself (see `training`).
 """
 
 import torch
+from torch import nn
 
 from wardround.clients.cells import torch_half
+from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.identity import source_of
-from wardround.models import build_model
 from wardround.streams import Source
 
-__all__ = ["build_trainer", "hospital_tensors"]
+__all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
 
 
 def build_trainer(config: Config, federation: Federation, *, source: Source | None = None) -> LocalTrainer:
@@ -28,13 +29,14 @@ def build_trainer(config: Config, federation: Federation, *, source: Source | No
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
-    model, _ = build_model(
-        config.model,
-        input_shape=federation.input_shape,
-        num_outputs=federation.num_classes,
-        seed=config.federation.seed,
-        private=config.privacy.placement != "none",
-    )
+    model, _ = built_model(config, federation.input_shape, federation.num_classes)
+    return trainer_of(model, config, federation, source=source)
+
+
+def trainer_of(
+    model: nn.Module, config: Config, federation: Federation, *, source: Source | None = None
+) -> LocalTrainer:
+    """Return what trains copies of a model that was built already; see `build_trainer`."""
     if source is None:
         source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
     half = torch_half(_cell_name(config))

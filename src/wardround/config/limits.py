@@ -35,7 +35,10 @@ EXCLUSIVE = (
 
 
 def setting(default: Any, **limits: Any) -> Any:
-    """Declare a setting with its limits: least, most, above, below, choices (checked when the record is built)."""
+    """Declare a setting with its limits: least, most, above, below, choices (checked when the record is built).
+
+    With `unwritten` its default is not written, so that settings have the digest they had before there was the key.
+    """
     return field(default=default, metadata=limits)
 
 

@@ -97,11 +97,13 @@ class TrainingConfig:
     """How long and how each hospital trains.
 
     One of local_steps and local_epochs (default: one epoch), one of batch_size and sample_rate (default: an expected
-    batch of 32). An epoch is 1 / sample_rate steps, rounded up.
+    batch of 32). An epoch is 1 / sample_rate steps, rounded up. `cohorts` are drawn at random in every round, or once,
+    into groups that take turns.
     """
 
     num_rounds: int = setting(10, least=1, most=1_000_000)
     fraction_train: float = setting(1.0, above=0, most=1)
+    cohorts: str = setting("random", choices=("random", "round-robin"), unwritten=True)
     local_steps: int | None = setting(None, least=1)
     local_epochs: int | None = setting(None, least=1)
     batch_size: int | None = setting(None, least=1)

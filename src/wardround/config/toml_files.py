@@ -115,7 +115,11 @@ def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
 
 
 def _table(section: Any) -> dict[str, Any]:
-    values = {kebab(item.name): getattr(section, item.name) for item in fields(section)}
+    values = {
+        kebab(item.name): getattr(section, item.name)
+        for item in fields(section)
+        if not (item.metadata.get("unwritten") and getattr(section, item.name) == item.default)
+    }
     return {key: _written(value) for key, value in values.items() if value is not None}
 
 

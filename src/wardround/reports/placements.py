@@ -20,7 +20,7 @@ def print_placements(rows_by_unit: Mapping[str, Sequence[Mapping[str, Any]]], co
     """Print one table per unit, since epsilons of different units don't compare.
 
     Args:
-        rows_by_unit: what `server.plan.placements.compare_placements` returns.
+        rows_by_unit: what `server.plan.alternatives.compare_placements` returns.
         console: where to print.
     """
     for unit, rows in rows_by_unit.items():

@@ -15,18 +15,17 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from wardround.clients.modes import choose_mode
+from wardround.clients.initial_models import build_initial_model
 from wardround.config import Config, check_agreement, load_config, split_overrides
 from wardround.errors import CohortError, ConfigError
-from wardround.models import build_model, parameters_of
 from wardround.parsing import sound
-from wardround.rounds import HospitalProfile
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.round.introductions import agreed_profile, connect
 from wardround.server.round.loop import federate
+from wardround.strategies import strategy_of
 
-__all__ = ["initial_model", "make_server_app", "serve"]
+__all__ = ["make_server_app", "serve"]
 
 _WAIT_SECONDS, _POLL_SECONDS = 120.0, 0.5
 _REPLY_SECONDS = 3600.0
@@ -65,20 +64,22 @@ def serve(grid: Grid, context: Context) -> Path:
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:
         check_agreement(config)
+    strategy = strategy_of(config)
     if not timeout_seconds > 0:
         raise ConfigError(f"timeout-seconds = {timeout_seconds:g} must be > 0 (--run-config): 3600 is an hour")
     # Of real sites those who are there go on without the others.
     _wait_for_nodes(grid, num_nodes, num_nodes if roster is None else config.aggregation.min_survivors)
     # Of real sites all agreed on the schema, and no site's word makes the model.
     profile = connect(grid).profiles[0] if roster is None else agreed_profile(config)
-    arrays, facts = initial_model(config, profile)
+    model = build_initial_model(config, profile)
     folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
     summary = federate(
         config,
         grid,
         folder,
-        arrays,
-        facts=facts | {"engine": "flower"},
+        model.arrays,
+        strategy=strategy,
+        facts=model.facts | {"engine": "flower"},
         roster=roster,
         timeout_seconds=timeout_seconds,
     )
@@ -92,30 +93,6 @@ def _ending(path: Path, summary: Mapping[str, Any]) -> str:
     return (
         f"{path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}{but}"
     )
-
-
-def initial_model(config: Config, profile: HospitalProfile) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parameters before round 1, and what the summary says of them.
-
-    Raises:
-        ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
-    """
-    model, changes = build_model(
-        config.model,
-        input_shape=profile.input_shape,
-        num_outputs=profile.num_outputs,
-        seed=config.federation.seed,
-        private=config.privacy.placement != "none",
-    )
-    arrays = parameters_of(model)
-    num_parameters = sum(array.size for array in arrays.values())
-    facts: dict[str, Any] = {"task": profile.task, "num_parameters": num_parameters}
-    if config.privacy.placement != "none" and config.privacy.unit == "record":
-        mode = choose_mode(config.training.grad_sample_mode, model, tuple(profile.input_shape))
-        facts |= {"grad_sample_mode": mode.name, "grad_sample_reason": mode.reason}
-        if mode.name == "per-record":
-            changes = (*changes, mode.reason)
-    return arrays, facts | {"notes": list(changes), "model_changes": list(changes)}
 
 
 def _folder(path: Path, config: Config) -> RunFolder:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wardround.simulations.engines.nodes import Node
     from wardround.simulations.engines.ray_grid import RayGrid
     from wardround.simulations.engines.start import EarlyStart
-    from wardround.simulations.forecast import plan
+    from wardround.simulations.prepared import plan
     from wardround.simulations.runs import Run, resume, run
     from wardround.simulations.studies.comparison import Comparison, compare, default_study_path
     from wardround.simulations.studies.study import Study, load_study
@@ -43,7 +43,7 @@ _MODULES = {
     "compare": "studies.comparison",
     "default_study_path": "studies.comparison",
     "load_study": "studies.study",
-    "plan": "forecast",
+    "plan": "prepared",
     "resume": "runs",
     "run": "runs",
 }

@@ -3,30 +3,25 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flwr.serverapp import Grid
-
 from wardround.clients.app import make_client_app
 from wardround.config import Config
-from wardround.datasets import Federation, load_federation
+from wardround.datasets import Federation
 from wardround.errors import ConfigError
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
-from wardround.server.round.loop import RoundRow, federate, strategy_of
-from wardround.simulations.engines.inline import InlineGrid
+from wardround.server.round.loop import RoundRow, federate
+from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
-from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.opening import ENGINES
 from wardround.simulations.engines.start import EarlyStart
-from wardround.simulations.first_model import first_model, num_workers_of
-from wardround.simulations.forecast import plan_of
+from wardround.simulations.prepared import Prepared, prepare
 
 if TYPE_CHECKING:
     import pandas
@@ -86,18 +81,13 @@ def run(
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
-    # Everything that can be refused is refused before there is a folder.
-    strategy_of(config)
     say = say or _silent
-    with _early_start(config) as early:
-        say(f"reading {config.federation.dataset}")
-        federation = load_federation(config.federation)
-        config = replace(config, federation=replace(config.federation, partition=federation.partition))
-        say(f"building and checking the model {config.model.name}")
-        arrays, facts = first_model(config, federation)
-        plan_of(config, federation, facts["num_parameters"])
-        folder = create_run_folder(Path(out) if out is not None else default_run_path(config), config)
-        return _federate(config, federation, folder, arrays, facts, progress, say, early=early)
+    # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
+    with ENGINES[config.simulation.engine].start_early(config.simulation) as early:
+        # Everything that can be refused is refused before there is a folder.
+        prepared = prepare(config, say)
+        folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
+        return _federate(prepared, folder, progress, say, early=early)
 
 
 def resume(
@@ -120,19 +110,16 @@ def resume(
         )
     config = folder.config()
     say = say or _silent
-    say(f"reading {config.federation.dataset}")
-    federation = load_federation(config.federation)
-    arrays, facts = first_model(config, federation)
+    prepared = prepare(config, say)
     # A finished run only has its files written anew: no reason to start Ray.
     is_finished = _is_finished(folder, config)
     engine = "inline" if is_finished else config.simulation.engine
     begins = "writing the files of the finished run anew" if is_finished else "going on after the last committed round"
-    return _federate(config, federation, folder, arrays, facts, progress, say, begins=begins, engine=engine)
+    return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
 
 
-@contextmanager
-def open_grid(config: Config, federation: Federation, early: EarlyStart | None = None) -> Iterator[Grid]:
-    """Open the engine of [simulation] with one node per hospital, and close it afterwards.
+def open_grid(config: Config, federation: Federation, early: EarlyStart | None = None) -> SimulatedGrid:
+    """Return the engine of [simulation] with one node per hospital; use it as a context manager.
 
     Args:
         config: all settings.
@@ -148,33 +135,12 @@ def open_grid(config: Config, federation: Federation, early: EarlyStart | None =
         for index, hospital in enumerate(federation.hospitals)
     ]
     make_app = partial(make_client_app, config, federation)
-    if config.simulation.engine == "inline":
-        yield InlineGrid(make_app, nodes, {})
-    else:
-        with RayGrid(
-            make_app,
-            nodes,
-            {},
-            num_workers=num_workers_of(config, len(nodes)),
-            gpus_per_worker=config.simulation.gpus_per_worker,
-            early=early,
-        ) as grid:
-            yield grid
-
-
-def _early_start(config: Config) -> AbstractContextManager[EarlyStart | None]:
-    """Start Ray in the background while the data is loaded; it takes some seconds, most of them waiting."""
-    if config.simulation.engine != "ray":
-        return nullcontext()
-    return EarlyStart(config.simulation.num_workers or os.cpu_count() or 1)
+    return ENGINES[config.simulation.engine].open(config.simulation, make_app, nodes, early)
 
 
 def _federate(
-    config: Config,
-    federation: Federation,
+    prepared: Prepared,
     folder: RunFolder,
-    arrays: dict[str, Any],
-    facts: dict[str, Any],
     progress: Callable[[RoundRow], None] | None,
     say: Callable[[str], None],
     *,
@@ -182,11 +148,21 @@ def _federate(
     engine: str | None = None,
     early: EarlyStart | None = None,
 ) -> Run:
+    config = prepared.config
     simulation = replace(config.simulation, engine=engine or config.simulation.engine)
-    say(f"starting {len(federation.hospitals)} hospitals on the engine {simulation.engine}")
-    with open_grid(replace(config, simulation=simulation), federation, early) as grid:
+    say(f"starting {len(prepared.federation.hospitals)} hospitals on the engine {simulation.engine}")
+    with open_grid(replace(config, simulation=simulation), prepared.federation, early) as grid:
         say(begins)
-        summary = federate(config, grid, folder, arrays, facts=facts, progress=progress)
+        summary = federate(
+            config,
+            grid,
+            folder,
+            prepared.initial,
+            strategy=prepared.strategy,
+            facts=prepared.facts,
+            planned=prepared.plan,
+            progress=progress,
+        )
     return Run(folder.path, summary)
 
 

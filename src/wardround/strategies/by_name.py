@@ -11,10 +11,11 @@ from typing import Any
 
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 
-from wardround.config import AggregationConfig
+from wardround.agreed.contributions import mechanism_in
+from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
 
-__all__ = ["build_strategy", "needs_only_sum"]
+__all__ = ["build_strategy", "needs_only_sum", "strategy_of"]
 
 _STRATEGIES: dict[str, tuple[Callable[..., Strategy], tuple[str, ...]]] = {
     "fedavg": (FedAvg, ()),
@@ -26,6 +27,16 @@ _STRATEGIES: dict[str, tuple[Callable[..., Strategy], tuple[str, ...]]] = {
 }
 _OPTIONS = tuple(dict.fromkeys(option for _, options in _STRATEGIES.values() for option in options))
 _ONLY_SUM = (FedAvg, FedAvgM, FedAdam, FedYogi, FedAdagrad, FedProx)
+
+
+def strategy_of(config: Config) -> Strategy:
+    """Return the strategy that the settings name.
+
+    Raises:
+        ConfigError: there is none, or it wants single updates where only their sum may be seen.
+    """
+    cell = mechanism_in(config)
+    return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
 
 
 def build_strategy(config: AggregationConfig, *, only_sum: bool = False) -> Strategy:

@@ -12,7 +12,7 @@ from wardround.errors import WardroundError
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.verify import verify_run
-from wardround.simulations.forecast import plan
+from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
 

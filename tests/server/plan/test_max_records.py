@@ -15,8 +15,8 @@ from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import HospitalProfile
 from wardround.secagg import simulated_roster
 from wardround.secagg.quantisation import Quantiser
+from wardround.server.plan.alternatives import stddev_on_average
 from wardround.server.plan.margins import rounding_distance, update_bound
-from wardround.server.plan.placements import stddev_on_average
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.verify import verify_run

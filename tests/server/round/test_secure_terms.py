@@ -23,13 +23,13 @@ from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions, privacy_sentence
 from wardround.secagg import simulated_roster
 from wardround.secagg.records import STAGES
+from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.margins import update_bound
-from wardround.server.plan.placements import plan_notes
 from wardround.server.record.verify import verify_run
 from wardround.server.round import sums
 from wardround.server.round.hospitals import HospitalLink
 from wardround.simulations import runs
-from wardround.simulations.forecast import plan
+from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
 CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
@@ -223,7 +223,8 @@ def with_sites(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
     """Run over sites with a roster, whose keys happen to be the simulated ones."""
     real = runs.federate
     roster = simulated_roster(7, tuple(sorted(EXACT)), **({"min_survivors": 3, "max_colluding": 0} | numbers))
-    monkeypatch.setattr(runs, "federate", lambda *given, **options: real(*given, **options, roster=roster))
+    over_sites = {"planned": None, "roster": roster}
+    monkeypatch.setattr(runs, "federate", lambda *given, **options: real(*given, **options | over_sites))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -140,15 +140,6 @@ def test_module_beside_the_driver_is_found_in_workers(
     assert waves(open_grid("ray-1", federation(), users_own_app.make), 1)
 
 
-def test_closed_grid_says_so(ray_session: Any) -> None:
-    grid = RayGrid(make_app, federation(), {}, num_workers=1)
-    grid.close()
-    grid.close()
-    with pytest.raises(WardroundError, match="the grid is closed"):
-        waves(grid, 1)
-    assert ray_session.is_initialized()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

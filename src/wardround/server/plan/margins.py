@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from wardround.agreed import contributions
-from wardround.agreed.cohorts import cohort_size
+from wardround.agreed.cohorts import cohort_sizes
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, LARGEST_VALUE
 from wardround.privacy.ranges import LARGEST_CLIP
@@ -45,7 +45,7 @@ def check_clip(plan: FederationPlan) -> None:
     cell, privacy = plan.mechanism, plan.config.privacy
     if cell is None or cell.placement != "central":
         return
-    num_members = cohort_size(len(plan.drawn_from), plan.config.training.fraction_train)
+    _, num_members = cohort_sizes(plan.config, len(plan.drawn_from))
     least = math.sqrt(_dimension(plan)) * _GRID * num_members / _MOST_ROUNDING
     if privacy.max_grad_norm < least:
         raise ConfigError(

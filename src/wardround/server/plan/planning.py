@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wardround.agreed.cohorts import cohort_size, rounds_joined
+from wardround.agreed.cohorts import cohort_sizes, rounds_joined
 from wardround.agreed.contributions import assignment_for, mechanism_in, most_contributions, release_of
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
@@ -73,10 +73,10 @@ def plan_federation(
     drawn_from = tuple(sorted(drawn_from or names))
     if strangers := sorted(set(names) - set(drawn_from)):
         raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
-    size = cohort_size(len(drawn_from), config.training.fraction_train)
-    if config.aggregation.min_survivors > size:
+    least, most = cohort_sizes(config, len(drawn_from))
+    if config.aggregation.min_survivors > least:
         raise ConfigError(
-            f"min-survivors = {config.aggregation.min_survivors} must be <= {size}, the hospitals in a round "
+            f"min-survivors = {config.aggregation.min_survivors} must be <= {least}, the hospitals in a round "
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
     deltas = target_deltas_in(mechanism_in(config), config, profiles, len(drawn_from))
@@ -88,7 +88,7 @@ def plan_federation(
         num_hospitals=len(drawn_from),
         dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
         num_shares=config.aggregation.honest_survivors,
-        most_replies=size,
+        most_replies=most,
     )
     hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]
     plan = FederationPlan(

@@ -7,7 +7,7 @@ from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
 from wardround.privacy.mechanisms import READERS
 from wardround.privacy.phases import dp_event
-from wardround.server.plan.placements import plan_notes
+from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.small_counts import shown_count, shown_share
 

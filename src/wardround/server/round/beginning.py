@@ -8,7 +8,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround.config import Config
-from wardround.errors import CohortError, ConfigError
+from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.parsing import from_json
 from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
@@ -60,7 +60,12 @@ def begin(
 
 
 def plan_of_run(
-    config: Config, link: HospitalLink, ledger: Ledger, num_parameters: int, drawn_from: tuple[str, ...]
+    config: Config,
+    link: HospitalLink,
+    ledger: Ledger,
+    num_parameters: int,
+    drawn_from: tuple[str, ...],
+    planned: FederationPlan | None = None,
 ) -> tuple[FederationPlan, dict[str, str]]:
     """Return the plan of a run that begins or is taken up again, and who is left out of it from now on, and why.
 
@@ -70,6 +75,7 @@ def plan_of_run(
         ledger: of the run; empty where it begins.
         num_parameters: of the model.
         drawn_from: names over which cohorts are drawn; () for those of the hospitals that are there.
+        planned: what was planned for simulated hospitals before they were asked; None plans for who is there.
 
     Returns:
         The plan; and by hospital what the summary says of who is left out: of a run between real sites that is taken
@@ -77,8 +83,12 @@ def plan_of_run(
 
     Raises:
         ConfigError: the roster has other names than when the run began.
+        ProtocolError: the plan was made for other hospitals, or other data, than are there.
         CohortError: fewer real sites are left than a round needs.
     """
+    if planned is not None:
+        _check_planned(planned, link)
+        return planned, {}
     rounds = ledger.rounds()
     if not link.are_sites or not rounds:
         profiles, measures = link.profiles, link.measures
@@ -105,3 +115,19 @@ def plan_of_run(
             "settings of then"
         )
     return plan, left
+
+
+def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:
+    """Refuse a plan that was not made of what the hospitals say: its noise would be that of others."""
+    for_whom = {hospital.profile: planned.fingerprints[hospital.profile.hospital_id] for hospital in planned.hospitals}
+    there = {
+        profile: measured.fingerprint
+        for profile in link.profiles
+        if (measured := link.measures.get(profile.hospital_id))
+    }
+    if for_whom != there:
+        others = sorted({profile.hospital_id for profile, _ in for_whom.items() ^ there.items()})
+        raise ProtocolError(
+            f"the run was planned for other hospitals or data than the nodes have, which differ in "
+            f"{', '.join(others[:3])}: plan it again for those that are there"
+        )

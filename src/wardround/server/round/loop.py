@@ -17,7 +17,6 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from wardround.agreed.contributions import mechanism_in
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import source_of
@@ -40,10 +39,9 @@ from wardround.server.round.introductions import connect
 from wardround.server.round.release import release_sum
 from wardround.server.round.secure_terms import secure_sum_for
 from wardround.server.round.sums import SecureSum
-from wardround.strategies import build_strategy
 from wardround.streams import Source, SystemSource
 
-__all__ = ["RoundRow", "federate", "strategy_of"]
+__all__ = ["RoundRow", "federate"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -75,7 +73,9 @@ def federate(
     folder: RunFolder,
     initial: Arrays,
     *,
+    strategy: Strategy,
     facts: Mapping[str, Any],
+    planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     roster: Roster | None = None,
     timeout_seconds: float | None = None,
@@ -87,6 +87,8 @@ def federate(
         grid: any Flower grid whose nodes run the hospitals' ClientApp.
         folder: of the run; an earlier run in it is taken up after its last committed round.
         initial: parameters before round 1.
+        strategy: that the settings name (see `strategies.strategy_of`), as it was made: it has seen no round.
+        planned: the plan, where it was made before anybody was asked; None makes it of what the hospitals say.
         facts: entries for the summary that only the caller knows.
         progress: called after every committed round.
         roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
@@ -97,13 +99,12 @@ def federate(
     """
     names = () if roster is None else tuple(roster.verify_keys)
     link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
-    strategy = strategy_of(config)
     source = source_of(config, is_real=link.are_sites)
     facts = {**facts, "noise": "system" if isinstance(source, SystemSource) else "seeded"}
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
-        plan, left = plan_of_run(config, link, ledger, num_parameters, names)
+        plan, left = plan_of_run(config, link, ledger, num_parameters, names, planned)
         secure = _secure(plan, link, roster)
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
         state = replace(state, left={**left, **state.left})
@@ -131,16 +132,6 @@ def federate(
             facts = {**facts, "dates": ledger.dates()} | ({"stopped_because": state.stopped} if state.stopped else {})
             summary = close(plan, ledger, folder, state, status=status, facts=facts)
         return summary
-
-
-def strategy_of(config: Config) -> Strategy:
-    """Return the strategy that the settings name.
-
-    Raises:
-        ConfigError: there is none, or it wants single updates where only their sum may be seen.
-    """
-    cell = mechanism_in(config)
-    return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
 
 
 def _secure(plan: FederationPlan, link: HospitalLink, roster: Roster | None) -> Callable[..., SecureSum] | None:

@@ -1,7 +1,8 @@
 """What both engines are to a Flower strategy: a `Grid` whose replies come in the order of the node ids.
 
-An engine adds one method, `run_wave`. What is left out on purpose: replies that trickle in. A wave runs to its end, as
-results must not depend on how fast a machine is: a timeout is an error here, never a smaller cohort.
+An engine adds one method, `run_wave`, and what there is to `close`. What is left out on purpose: replies that trickle
+in. A wave runs to its end, as results must not depend on how fast a machine is: a timeout is an error here, never a
+smaller cohort.
 """
 
 import itertools
@@ -9,6 +10,8 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -42,6 +45,19 @@ class SimulatedGrid(Grid):
         self._run = empty_run()
         self._message_numbers = itertools.count(1)
         self._unpulled: dict[str, Message] = {}
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of whatever processes there are; what is sent afterwards is refused, and closing twice is fine."""
+        self._is_closed = True
 
     @abstractmethod
     def run_wave(
@@ -66,8 +82,10 @@ class SimulatedGrid(Grid):
 
         Raises:
             CohortError: a message is addressed to a node that does not exist.
-            WardroundError: the timeout passed, or the engine could not finish.
+            WardroundError: the timeout passed, the grid is closed, or the engine could not finish.
         """
+        if self._is_closed:
+            raise WardroundError("the grid is closed: open a new one, or send before close()")
         wave = list(messages)
         deadline = None if timeout is None else time.monotonic() + timeout
         for message in wave:

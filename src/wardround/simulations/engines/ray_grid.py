@@ -11,15 +11,14 @@ Left out on purpose: moving hospitals between workers (their data would load aga
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from wardround.errors import WardroundError
 from wardround.exact_sums import FixedSum, merge
-from wardround.simulations.engines.cluster import Cluster, Seat, join_cluster
+from wardround.simulations.engines.cluster import Seat, join_cluster
 from wardround.simulations.engines.envelopes import Envelope, pack
 from wardround.simulations.engines.grid import SimulatedGrid, check_deadline, some
 from wardround.simulations.engines.nodes import Node, Scalar, share_out
@@ -77,7 +76,7 @@ class RayGrid(SimulatedGrid):
         super().__init__(nodes)
         self._run_config = dict(run_config)
         self._num_threads = num_threads
-        self._cluster: Cluster | None = join_cluster(min(num_workers, len(nodes)), gpus_per_worker, early)
+        self._cluster = join_cluster(min(num_workers, len(nodes)), gpus_per_worker, early)
         self._seats = [
             Seat(nodes=share, actor=None, ready=None, states={})
             for share in share_out(list(self.nodes.values()), num_workers)
@@ -91,28 +90,20 @@ class RayGrid(SimulatedGrid):
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop the workers, and Ray if it was started here; closing twice is fine."""
-        if self._cluster is not None:
+        if not self._is_closed:
+            super().close()
             for seat in self._seats:
                 self._vacate(seat)
             self._make_app = None
             self._cluster.leave()
-            self._cluster = None
 
     def run_wave(
         self, messages: Sequence[Message], deadline: float | None
     ) -> tuple[list[Message], FixedSum, dict[int, str]]:
         """Run the apps in the workers, one call each."""
-        ray = self._open().ray
+        ray = self._cluster.ray
         envelopes, records = pack(messages)
         references = [ray.put(record) for record in records]
         pending = {self._start(job, references): job for job in self._jobs(envelopes)}
@@ -138,11 +129,6 @@ class RayGrid(SimulatedGrid):
             raise
         return replies, total, tracebacks
 
-    def _open(self) -> Cluster:
-        if self._cluster is None:
-            raise WardroundError("the grid is closed: build a new RayGrid, or send before close()")
-        return self._cluster
-
     def _jobs(self, envelopes: Sequence[Envelope]) -> list[_Job]:
         jobs: dict[int, _Job] = {}
         for envelope in envelopes:
@@ -162,7 +148,7 @@ class RayGrid(SimulatedGrid):
 
     def _outcome(self, reference: Any, job: _Job) -> Outcome | None:
         """Return what the worker made of the job, or None if it died and is to be tried again."""
-        ray = self._open().ray
+        ray = self._cluster.ray
         try:
             outcome: Outcome = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
@@ -185,11 +171,10 @@ class RayGrid(SimulatedGrid):
 
     def _fill(self, seat: Seat) -> None:
         """Put a new worker in the seat, which takes up what the nodes kept in their state."""
-        cluster = self._open()
-        seat.actor = cluster.new_worker(self._num_threads, [*sys.path])
+        seat.actor = self._cluster.new_worker(self._num_threads, [*sys.path])
         seat.ready = seat.actor.prepare.remote([self._make_app], seat.nodes, self._run_config, seat.states)
 
     def _vacate(self, seat: Seat) -> None:
         actor, seat.actor, seat.ready = seat.actor, None, None
         if actor is not None:
-            self._open().ray.kill(actor)
+            self._cluster.ray.kill(actor)

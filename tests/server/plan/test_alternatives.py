@@ -14,7 +14,7 @@ from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.mechanisms import MECHANISMS
 from wardround.privacy.phases import Phase
-from wardround.server.plan.placements import compare_placements, plan_notes
+from wardround.server.plan.alternatives import compare_placements, plan_notes
 from wardround.server.plan.planning import plan_federation
 from wardround.simulations.runs import run
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wardround.agreed.cohorts import cohort_size, draw_cohort
+from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.deltas import delta_warning
 from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
@@ -51,7 +51,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     cell, aggregation = plan.mechanism, plan.config.aggregation
     notes = []
     if aggregation.protocol == "secagg+":
-        size = cohort_size(len(plan.drawn_from), plan.config.training.fraction_train)
+        _, size = cohort_sizes(plan.config, len(plan.drawn_from))
         shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)
         notes.append(
             f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "

@@ -1,4 +1,4 @@
-"""One suite for every engine: what a Flower strategy and a server see is the same, to the bit."""
+"""One suite for every engine of the table: what a Flower strategy and a server see is the same, to the bit."""
 
 import random
 from collections.abc import Callable
@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from engine_variants import VARIANTS, opened
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedMedian, FedProx, FedYogi, Strategy
-from toy_hospital import ENGINES, NODE_IDS, federation, initial_arrays, make_app, messages
+from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
 
+from wardround.config import config_from_dict
 from wardround.errors import CohortError, ConfigError, ProtocolError, WardroundError
-from wardround.exact_sums import mean
+from wardround.exact_sums import FixedSum, accumulate, mean
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
+from wardround.simulations.engines.opening import ENGINES
 from wardround.wire import array_record, arrays_of
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -31,9 +35,19 @@ STRATEGIES: dict[str, Callable[[], Strategy]] = {
 WEIGHTS = {node_id: node_id / sum(NODE_IDS) for node_id in NODE_IDS}
 
 
-@pytest.fixture(params=["inline", "ray-2"])
+@pytest.fixture(params=[name for name in VARIANTS if not name.endswith(("-1", "-3"))])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def test_every_engine_that_the_settings_know_is_in_the_table_and_in_this_suite() -> None:
+    known = set()
+    for name in ("inline", "ray", "stacked"):
+        try:
+            known.add(config_from_dict({"simulation": {"engine": name}}).simulation.engine)
+        except ConfigError as error:
+            assert "this version has" in str(error)
+    assert known == set(ENGINES) == {variant.partition("-")[0] for variant in VARIANTS}
 
 
 def run_rounds(grid: Any, strategy: Strategy) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
@@ -96,6 +110,22 @@ def test_sum_is_the_same_in_every_engine_and_near_the_mean_of_replies(grid: Any)
     assert [reply.content["metrics"]["num-examples"] for reply in summed] == sorted(NODE_IDS)
 
 
+def test_the_sum_is_exact_whatever_the_order_of_messages_and_replies(grid: Any) -> None:
+    """Integers: added in any order, by anybody, they are the same to the bit."""
+    model = array_record(initial_arrays())
+    by_hand: FixedSum = {}
+    for reply in reversed(grid.send_and_receive(messages(model))):
+        accumulate(by_hand, arrays_of(reply.content["arrays"]), WEIGHTS[reply.metadata.src_node_id])
+    generator = random.Random(3)
+    for _ in range(4):
+        wave = messages(model, WEIGHTS)
+        generator.shuffle(wave)
+        replies, total = grid.send_and_sum(wave)
+        assert total.keys() == by_hand.keys()
+        assert all(np.array_equal(total[name], by_hand[name]) for name in by_hand)
+        assert [reply.metadata.src_node_id for reply in replies] == sorted(NODE_IDS)
+
+
 def test_failed_hospitals_leave_the_others_alone(open_grid: OpenGrid, engine: str) -> None:
     nodes = federation(node_3="raise", node_7="exit", node_11="nan", node_20="shape")
     replies, total = open_grid(engine, nodes).send_and_sum(messages(array_record(initial_arrays()), WEIGHTS))
@@ -120,7 +150,7 @@ def test_strategy_sees_errors_as_flowers_own_engine_shows_them(open_grid: OpenGr
     assert [reply.has_error() for reply in replies] == [True, False, False, False, False]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", VARIANTS)
 def test_nodes_keep_their_state_and_their_process(open_grid: OpenGrid, engine: str) -> None:
     grid = open_grid(engine, federation())
     model = array_record(initial_arrays())
@@ -218,6 +248,88 @@ def test_strategy_may_evaluate(grid: Any) -> None:
 
 
 @pytest.mark.parametrize("nodes", [[], [Node(node_id=1), Node(node_id=1)]])
-def test_federation_needs_nodes_with_different_ids(nodes: list[Node]) -> None:
+def test_federation_needs_nodes_with_different_ids(open_grid: OpenGrid, engine: str, nodes: list[Node]) -> None:
     with pytest.raises(CohortError, match="a grid needs at least one, and an id each"):
-        InlineGrid(make_app, nodes, {})
+        open_grid(engine, nodes)
+
+
+def answering(make_reply: Callable[[Message], Any]) -> Callable[[], ClientApp]:
+    def make() -> ClientApp:
+        app = ClientApp()
+        app.train()(lambda message, context: make_reply(message))
+        return app
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda message: None, "TypeError: the ClientApp returned NoneType"),
+        (lambda message: message, "ValueError: the ClientApp's reply must be built with Message"),
+    ],
+)
+def test_what_is_not_a_reply_is_an_error(open_grid: OpenGrid, engine: str, answer: Any, reason: str) -> None:
+    wave = messages(array_record(initial_arrays()))
+    replies = open_grid(engine, federation(), answering(answer)).send_and_receive(wave)
+    assert [reply.metadata.src_node_id for reply in replies] == sorted(NODE_IDS)
+    assert all(reason in reply.error.reason for reply in replies)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (RecordDict(), "holds 0 ArrayRecords"),
+        (RecordDict({"a": ArrayRecord([np.ones(1)]), "b": ArrayRecord([np.ones(1)])}), "holds 2 ArrayRecords"),
+        (RecordDict({"a": ArrayRecord([np.ones(1)])}), "parameter w is missing"),
+    ],
+)
+def test_what_cannot_be_summed_is_an_error_that_names_the_node(
+    open_grid: OpenGrid, engine: str, content: RecordDict, reason: str
+) -> None:
+    app = answering(lambda message: Message(content, reply_to=message))
+    replies, total = open_grid(engine, federation(), app).send_and_sum(
+        messages(array_record(initial_arrays()), WEIGHTS)
+    )
+    assert total == {} and len(replies) == len(NODE_IDS)
+    for reply in replies:
+        assert reply.error.reason.startswith(f"UpdateError: node {reply.metadata.src_node_id}: ")
+        assert reason in reply.error.reason
+
+
+def test_message_without_arrays_may_be_answered_with_any(open_grid: OpenGrid, engine: str) -> None:
+    def make() -> ClientApp:
+        app = ClientApp()
+
+        @app.query()
+        def query(message: Message, context: Context) -> Message:
+            sums = array_record({"count": np.asarray(context.node_id)})
+            return Message(RecordDict({"sums": sums}), reply_to=message)
+
+        return app
+
+    wave = [
+        Message(RecordDict({"config": ConfigRecord({"sum-weight": 0.2})}), node_id, "query") for node_id in NODE_IDS
+    ]
+    replies, total = open_grid(engine, federation(), make).send_and_sum(wave)
+    assert all(len(reply.content) == 0 for reply in replies)
+    assert mean(total, 1.0, {"count": np.asarray(0.0)})["count"] == pytest.approx(np.mean(NODE_IDS))
+
+
+@pytest.mark.parametrize("engine", VARIANTS)
+def test_a_closed_grid_says_so_and_leaves_what_others_use(ray_session: Any, engine: str) -> None:
+    with opened(engine, federation()) as grid:
+        assert len(list(grid.send_and_receive(messages(array_record(initial_arrays()))))) == len(NODE_IDS)
+    grid.close()
+    with pytest.raises(WardroundError, match="the grid is closed: open a new one"):
+        grid.send_and_receive(messages(array_record(initial_arrays())))
+    with pytest.raises(WardroundError, match="the grid is closed: open a new one"):
+        grid.push_messages(messages(array_record(initial_arrays())))
+    assert ray_session.is_initialized()
+
+
+def test_a_grid_is_closed_by_what_goes_wrong_in_it(open_grid: OpenGrid, engine: str) -> None:
+    with pytest.raises(KeyError), opened(engine, federation()) as grid:
+        raise KeyError("anything")
+    with pytest.raises(WardroundError, match="the grid is closed"):
+        grid.send_and_receive(messages(array_record(initial_arrays())))

@@ -1,0 +1,96 @@
+"""The model before round 1: built once, with what was changed to make it fit and how its gradients are computed.
+
+What is left out on purpose: whether it can be trusted with privacy, which the data decide too (see `trainers`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import nn
+
+from wardround.clients.cells import torch_half
+from wardround.clients.modes import Mode
+from wardround.config import Config
+from wardround.models import build_model, parameters_of
+from wardround.rounds import HospitalProfile
+
+__all__ = ["InitialModel", "build_initial_model", "built_model"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InitialModel:
+    """The model before round 1.
+
+    Attributes:
+        module: as it was built; whoever trains it trains a copy.
+        arrays: its trainable parameters by name.
+        task: classification or regression.
+        changes: what was changed to make it fit, as sentences.
+        mode: how gradients by record are computed; None where none are.
+    """
+
+    module: nn.Module
+    arrays: Arrays
+    task: str
+    changes: tuple[str, ...]
+    mode: Mode | None
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(array.size for array in self.arrays.values())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the summary says of it."""
+        facts: dict[str, Any] = {"task": self.task, "num_parameters": self.num_parameters}
+        if self.mode is not None:
+            facts |= {"grad_sample_mode": self.mode.name, "grad_sample_reason": self.mode.reason}
+        return facts | {"notes": list(self.changes), "model_changes": list(self.changes)}
+
+
+def build_initial_model(config: Config, profile: HospitalProfile) -> InitialModel:
+    """Return the model before round 1: the same in every process.
+
+    Args:
+        config: all settings.
+        profile: of any hospital, for the shapes of its records.
+
+    Raises:
+        ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
+    """
+    module, changes = built_model(config, profile.input_shape, profile.num_outputs)
+    half = torch_half(_cell_name(config))
+    mode = half.mode_of(config.training.grad_sample_mode, module, tuple(profile.input_shape))
+    if mode is not None and mode.name == "per-record":
+        changes = (*changes, mode.reason)
+    return InitialModel(module=module, arrays=parameters_of(module), task=profile.task, changes=changes, mode=mode)
+
+
+def _cell_name(config: Config) -> str:
+    privacy = config.privacy
+    return "none" if privacy.placement == "none" else f"{privacy.unit}-{privacy.placement}"
+
+
+def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model that the settings name, and what was changed to make it fit (see `models.build_model`).
+
+    Args:
+        config: all settings.
+        input_shape: of one record.
+        num_outputs: classes, or 1 for regression.
+
+    Raises:
+        ConfigError: the model does not fit the records.
+    """
+    return build_model(
+        config.model,
+        input_shape=input_shape,
+        num_outputs=num_outputs,
+        seed=config.federation.seed,
+        private=config.privacy.placement != "none",
+    )

@@ -1,0 +1,140 @@
+"""What a simulated run needs, each thing made once: its hospitals, their plan, the model before round 1, the strategy.
+
+`plan` needs the first two alone: it is imported without torch, Flower, Opacus or Ray, which take seconds. What is left
+out on purpose: engines and folders (see `runs`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from wardround.clients.profiles import hospital_profile, profile_measures
+from wardround.config import Config
+from wardround.datasets import Federation, load_federation
+from wardround.errors import ConfigError
+from wardround.parameter_counts import count_parameters
+from wardround.server.plan.planning import plan_federation
+from wardround.server.plan.plans import FederationPlan
+
+if TYPE_CHECKING:
+    from flwr.serverapp.strategy import Strategy
+    from numpy.typing import NDArray
+
+    from wardround.clients.initial_models import InitialModel
+
+__all__ = ["Prepared", "plan", "prepare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A run before its first round; everything that can be refused was refused as it was made.
+
+    Attributes:
+        config: all settings, the partition as it was resolved.
+        federation: the hospitals with their data.
+        initial: parameters before round 1.
+        plan: who does what, with how much noise.
+        strategy: of the server; it has seen no round.
+        facts: what the summary says of the run's place, model and data.
+    """
+
+    config: Config
+    federation: Federation
+    initial: "dict[str, NDArray[Any]]"
+    plan: FederationPlan
+    strategy: "Strategy"
+    facts: dict[str, Any]
+
+
+def prepare(config: Config, say: Callable[[str], None] | None = None) -> Prepared:
+    """Return everything that a simulated run is made of, made once.
+
+    Args:
+        config: all settings.
+        say: called with a few words whenever something that takes a while begins.
+
+    Raises:
+        WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
+    """
+    from wardround.strategies import strategy_of
+
+    say = say or _silent
+    strategy = strategy_of(config)
+    say(f"reading {config.federation.dataset}")
+    federation = load_federation(config.federation)
+    config = replace(config, federation=replace(config.federation, partition=federation.partition))
+    say(f"building and checking the model {config.model.name}")
+    model = _checked_model(config, federation)
+    return Prepared(
+        config=config,
+        federation=federation,
+        initial=model.arrays,
+        plan=_plan_of(config, federation, model.num_parameters),
+        strategy=strategy,
+        facts=_facts(config, federation, model),
+    )
+
+
+def plan(config: Config) -> FederationPlan:
+    """Return who would pay what, before any training.
+
+    A model whose size is known in closed form is not built, nor its device looked for: `run` does both.
+
+    Raises:
+        WardroundError: the data, the settings or the model don't fit.
+    """
+    federation = load_federation(config.federation)
+    counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
+    # The other modes don't take every model and every patient column: only building the trainer tells.
+    if counted is None or config.training.grad_sample_mode not in ("auto", "hooks"):
+        counted = _checked_model(config, federation).num_parameters
+    return _plan_of(config, federation, counted)
+
+
+def _plan_of(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
+    profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
+    measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
+    return plan_federation(config, profiles, num_parameters, measures=measures)
+
+
+def _checked_model(config: Config, federation: Federation) -> "InitialModel":
+    """Return the model before round 1, once what trains it has taken it.
+
+    Raises:
+        ConfigError: the model or the mode can't be trusted with privacy, or there is no such device here.
+    """
+    import torch
+
+    from wardround.clients.initial_models import build_initial_model
+    from wardround.clients.trainers import trainer_of
+
+    if _device_of(config) == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
+    model = build_initial_model(config, hospital_profile(federation.hospitals[0], federation))
+    trainer_of(model.module, config, federation)
+    return model
+
+
+def _facts(config: Config, federation: Federation, model: "InitialModel") -> dict[str, Any]:
+    from wardround.simulations.engines.opening import ENGINES
+
+    engine = ENGINES[config.simulation.engine]
+    return model.facts | {
+        "partition": federation.partition,
+        "engine": config.simulation.engine,
+        "num_workers": engine.num_workers(config.simulation, len(federation.hospitals)),
+        "device": _device_of(config),
+        "class_names": list(federation.class_names),
+        "notes": [*federation.notes, *model.changes],
+        "excluded": list(federation.excluded),
+    }
+
+
+def _device_of(config: Config) -> str:
+    from wardround.clients.training import resolve_device
+
+    return resolve_device(config.training.device).type
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""

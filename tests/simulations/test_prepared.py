@@ -1,0 +1,103 @@
+"""What is made before any training: once, the same if the model was counted or built; refused where it can't be."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from flwr.serverapp.strategy import FedAvg
+from small_runs import small_config
+
+from wardround.clients.trainers import build_trainer
+from wardround.config import ModelConfig
+from wardround.datasets import load_federation
+from wardround.errors import ConfigError, ProtocolError
+from wardround.models import build_model
+from wardround.privacy.ledger import open_ledger
+from wardround.server.record.run_folder import create_run_folder
+from wardround.server.round.loop import federate
+from wardround.simulations.prepared import plan, prepare
+from wardround.simulations.runs import open_grid, run
+
+DISTRIBUTED = {"placement": "distributed", "noise-multiplier": 20.0}
+
+
+def test_the_model_is_counted_as_it_is_built():
+    sections = {"privacy": DISTRIBUTED, "aggregation": {"protocol": "secure-sum"}, "training": {"local-steps": 1}}
+    counted = plan(small_config(**sections))
+    built = plan(small_config(**sections | {"training": {"local-steps": 1, "grad-sample-mode": "functorch"}}))
+    assert counted.num_parameters == built.num_parameters == 31 * 2
+    assert counted.hospitals == built.hospitals
+
+
+def test_a_model_that_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match=r'"cnn" needs images'):
+        plan(small_config(model={"name": "cnn"}))
+
+
+@pytest.mark.parametrize("name", ["logistic", "mlp", "cnn"])
+def test_every_model_that_is_only_counted_can_be_trained_with_privacy(name):
+    config = replace(
+        small_config(federation={"dataset": "digits"}), model=ModelConfig(name=name, channels=(4,), hidden_sizes=(5,))
+    )
+    federation = load_federation(config.federation)
+    _, changes = build_model(config.model, input_shape=federation.input_shape, num_outputs=10, seed=1)
+    assert changes == ()
+    build_trainer(config, federation)  # which refuses a model that can't be trusted
+
+
+MADE: Counter[str] = Counter()
+
+
+def counted_strategy():
+    MADE["strategy"] += 1
+    strategy = FedAvg(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
+    strategy.needs_only_sum = True
+    return strategy
+
+
+def counted_model(*, input_shape, num_outputs):
+    MADE["model"] += 1
+    return torch.nn.Linear(input_shape[0], num_outputs)
+
+
+def test_a_run_makes_its_strategy_once_and_its_model_once_for_itself_and_once_for_its_hospitals(tmp_path):
+    MADE.clear()
+    names = {
+        "aggregation": {"strategy": f"{__name__}:counted_strategy"},
+        "model": {"name": f"{__name__}:counted_model"},
+    }
+    run(small_config(training={"num-rounds": 1}, **names), out=tmp_path / "run")
+    assert MADE == {"strategy": 1, "model": 2}
+
+
+def test_what_was_prepared_is_what_the_run_began_with(tmp_path):
+    prepared = prepare(small_config(training={"num-rounds": 1}))
+    assert prepared.plan == plan(prepared.config)
+    summary = run(prepared.config, out=tmp_path / "run").summary
+    planned = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in prepared.plan.hospitals}
+    assert summary["noise_multiplier"] == planned
+    assert {name: summary[name] for name in prepared.facts if name != "notes"} == {
+        name: value for name, value in prepared.facts.items() if name != "notes"
+    }
+
+
+@pytest.mark.parametrize("other", [{"federation": {"seed": 8}}, {"federation": {"num-hospitals": 4}}])
+def test_a_plan_for_other_hospitals_or_data_is_refused_before_anything_is_charged(other, tmp_path):
+    prepared, elsewhere = prepare(small_config()), prepare(small_config(**other))
+    folder = create_run_folder(tmp_path / "run", prepared.config)
+    with (
+        open_grid(prepared.config, prepared.federation) as grid,
+        pytest.raises(ProtocolError, match="planned for other hospitals or data than the nodes have, which differ in"),
+    ):
+        federate(
+            prepared.config,
+            grid,
+            folder,
+            prepared.initial,
+            strategy=prepared.strategy,
+            facts=prepared.facts,
+            planned=elsewhere.plan,
+        )
+    with open_ledger(folder.ledger) as ledger:
+        assert ledger.rounds() == [] and list(ledger.entries()) == []
