@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import flat_assignment
 
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
 from wardround.privacy.ledger import Entry, Ledger, open_ledger
-from wardround.rounds import Assignment, HospitalProfile
+from wardround.rounds import HospitalProfile
 from wardround.streams import Draw, SeededKey
 
 _SMALL: dict[str, dict[str, Any]] = {
@@ -22,7 +23,7 @@ _SMALL: dict[str, dict[str, Any]] = {
     "privacy": {"noise-multiplier": 1.0, "target-delta": 1e-4},
     "simulation": {"engine": "inline"},
 }
-ASSIGNMENT = Assignment(
+ASSIGNMENT = flat_assignment(
     hospital_id="hospital-01",
     round_number=3,
     sample_rate=0.1,

@@ -15,7 +15,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "disk", "errors", "json_text", "leaves", "small_counts"},
-    {"interruptions", "names", "parsing"},
+    {"interruptions", "names", "parsing", "step_events"},
     {"exact_sums", "npy_bytes", "rounds", "streams", "typed_records"},
     {"privacy"},
     {"config"},

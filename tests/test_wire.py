@@ -4,7 +4,7 @@ import math
 import pickle
 import tracemalloc
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import changed_assignment
 from small_runs import ASSIGNMENT, small_config
 
 from wardround import wire
@@ -97,7 +98,10 @@ def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:
     assert 0 <= evaluation.auc <= 1 and math.isfinite(evaluation.loss)
 
 
-@pytest.mark.parametrize("assignment", [ASSIGNMENT, replace(ASSIGNMENT, max_grad_norm=None, noise_multiplier=0.0)])
+UNPROTECTED = changed_assignment(ASSIGNMENT, cell="none", max_grad_norm=None, noise_multiplier=0.0)
+
+
+@pytest.mark.parametrize("assignment", [ASSIGNMENT, UNPROTECTED])
 def test_assignments_come_back_as_they_were(assignment: Assignment) -> None:
     shared = RecordDict({wire.CONFIG: ConfigRecord({"server-round": 3})})
     messages = [Message(shared, dst_node_id=node, message_type="train") for node in (1, 2)]

@@ -74,7 +74,7 @@ _SIMULATED = frozenset(name for name, ground, _ in _FIELDS if ground == SIMULATI
 LEAVES_HOSPITAL: Mapping[str, str] = MappingProxyType({name: ground for name, ground, _ in _FIELDS})
 """Everything a reply may carry, and on what grounds: charged to the ledger, public by decision (stated in
 docs/decisions), independent of the data (keys and shares of secure aggregation), or sent by simulated hospitals only.
-"arrays" are the parameters, or what the cell of unit x placement sends in their place (`privacy.mechanisms`), which
+"arrays" are the parameters, or what the cell of unit x placement sends in their place (`privacy.cells`), which
 includes the count of adaptive clipping."""
 
 SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sentence in _FIELDS})

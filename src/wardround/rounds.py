@@ -6,11 +6,13 @@ and a real site's reply is made of the first two (see `wire`).
 Nothing here knows Flower, torch or files: the wire form is in `wire`, the ledger in `privacy`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
 from wardround.names import check_name
+from wardround.step_events import StepEvent
 
 __all__ = [
     "Assignment",
@@ -18,8 +20,8 @@ __all__ = [
     "Execution",
     "HospitalProfile",
     "ProfileMeasures",
+    "Schedule",
     "TrainingMeasures",
-    "check_execution",
 ]
 
 _MOST_RECORDS = 2**40
@@ -87,27 +89,34 @@ class ProfileMeasures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What the optimizer does at a hospital in a round.
+
+    Attributes:
+        sample_rate: probability that a record is in a step's Poisson batch, in (0, 1].
+        expected_batch_size: sample_rate times the number of training records; divides the summed gradient.
+        num_steps: optimizer steps, empty batches included (>= 1).
+    """
+
+    sample_rate: float
+    expected_batch_size: float
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What one hospital is asked to do in one round; the ledger is charged from this same record.
 
     Attributes:
         hospital_id: who.
         round_number: from 1.
-        sample_rate: probability that a record is in a step's Poisson batch, in (0, 1].
-        expected_batch_size: sample_rate times the number of training records; divides the summed gradient.
-        num_steps: optimizer steps, empty batches included (>= 1).
-        noise_multiplier: noise stddev / max_grad_norm (>= 0); 0.0 means no noise and infinite epsilon.
+        schedule: what the optimizer does.
+        event: what is billed for the round; it names the cell, which says what is sent, and who adds the noise.
+        weight: share of the hospital in the average over this round's cohort, in (0, 1].
         max_grad_norm: L2 clip of a record's gradient, or of the hospital's update (> 0); None trains without clipping
             and without privacy.
-        weight: share of the hospital in the average over this round's cohort, in (0, 1].
-        unit: what is protected, "record" or "hospital".
-        placement: where noise is added, "local", "distributed" or "central".
-        sensitivity: most that neighbours differ by in what is released, L2 (> 0); noise_multiplier is relative to it.
-            None is max_grad_norm.
-        scaled_norm: the sensitivity in integer steps before rounding (> 0), placement "distributed" only; else 0.
-        num_shares: replies that are waited for at the least, each with its share of the noise (>= 1), placement
-            "distributed" only; else 0.
-        dimension: coordinates of what is sent (>= 1), placement "distributed" only; else 0.
+        sensitivity: most that neighbours differ by in what is released, L2 (> 0), which the event's noise multiplier is
+            relative to. None is max_grad_norm.
         contribution: what the clipped update is multiplied with before a sum of integers, in (0, 1].
         adaptive_clipping: whether the update travels with a coordinate that says whether it was within the clip.
         attempt: at this round, from 1: a round that was charged and then interrupted is charged again as the next, with
@@ -116,38 +125,21 @@ class Assignment:
 
     hospital_id: str
     round_number: int
-    sample_rate: float
-    expected_batch_size: float
-    num_steps: int
-    noise_multiplier: float
-    max_grad_norm: float | None
+    schedule: Schedule
+    event: StepEvent
     weight: float
-    unit: str = "record"
-    placement: str = "local"
+    max_grad_norm: float | None
     sensitivity: float | None = None
-    scaled_norm: float = 0.0
-    num_shares: int = 0
-    dimension: int = 0
     contribution: float = 1.0
     adaptive_clipping: bool = False
     attempt: int = 1
 
     @property
-    def billed_steps(self) -> int:
-        """Releases that are charged: one where the hospital's whole update is what is released."""
-        return 1 if self.unit == "hospital" else self.num_steps
-
-    @property
-    def billed_rate(self) -> float:
-        """Their sample rate: 1 for a whole update, whoever was sampled to make it."""
-        return 1.0 if self.unit == "hospital" else self.sample_rate
-
-    @property
-    def num_noise_draws(self) -> int:
-        """How often the hospital draws noise in the round."""
-        if self.max_grad_norm is None or self.placement == "central":
-            return 0
-        return self.billed_steps
+    def distance(self) -> float:
+        """How far apart neighbours are in what is released, L2; inf where nothing is clipped."""
+        if self.max_grad_norm is None:
+            return math.inf
+        return self.max_grad_norm if self.sensitivity is None else self.sensitivity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +153,7 @@ class Execution:
         round_number: from 1.
         sample_rate: rate the sampler drew with.
         num_steps: optimizer steps taken.
-        num_noise_draws: how often it drew noise (see `Assignment.num_noise_draws`).
+        num_noise_draws: how often it drew noise (see `privacy.cells`).
         noise_multiplier: stddev of the noise drawn / sensitivity, of all shares together where it drew one of several;
             0 where it draws none.
     """
@@ -221,28 +213,3 @@ def _hold(record: object, rules: Mapping[str, bool]) -> None:
         if not holds:
             value = getattr(record, rule.split(" ", 1)[0])
             raise ProtocolError(f"the {type(record).__name__} message is refused: {rule}, not {value}")
-
-
-def check_execution(assignment: Assignment, execution: Execution) -> None:
-    """Compare what was executed with what was assigned, and so charged.
-
-    Raises:
-        ProtocolError: a figure differs; the message names it, and both values.
-    """
-    draws = assignment.num_noise_draws
-    wanted = {
-        "hospital_id": assignment.hospital_id,
-        "round_number": assignment.round_number,
-        "num_steps": assignment.num_steps,
-        "sample_rate": assignment.sample_rate,
-        "num_noise_draws": draws,
-        "noise_multiplier": assignment.noise_multiplier if draws else 0.0,
-    }
-    for name, value in wanted.items():
-        done = getattr(execution, name)
-        same = abs(done - value) <= 1e-9 * abs(value) if isinstance(value, float) else done == value
-        if not same:
-            raise ProtocolError(
-                f"hospital {assignment.hospital_id} executed {name} = {done} in round {assignment.round_number}, "
-                f"but {value} was planned and charged: its update is refused"
-            )

@@ -1,17 +1,18 @@
 """Frozen records as plain values by key, and back: what comes back is what the annotations say, or is refused.
 
-Annotations are bool, int, float, str, bytes, one of these or None, or a tuple of any number of one of these. What is
-left out on purpose: transport (see `wire`), and whether a value makes sense, which a record checks itself.
+Annotations are bool, int, float, str, bytes, one of these or None, a tuple of any number of one of these, or another
+record of such, whose keys begin with the field's. What is left out on purpose: transport (see `wire`), and whether a
+value makes sense, which a record checks itself.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
 
 __all__ = ["LONGEST_TEXT", "MOST_BYTES", "MOST_ITEMS", "keys_of", "read_record", "record_values"]
 
@@ -35,20 +36,27 @@ class _Field(NamedTuple):
     kind: type
     is_list: bool
     may_be_none: bool
+    is_record: bool
 
 
 def keys_of(kind: Any) -> tuple[str, ...]:
     """Return the keys that a kind of record has as plain values."""
-    return tuple(field.key for field in _fields(kind))
+    keys: list[str] = []
+    for field in _fields(kind):
+        keys += [f"{field.key}-{key}" for key in keys_of(field.kind)] if field.is_record else [field.key]
+    return tuple(keys)
 
 
 def record_values(record: Any) -> dict[str, Any]:
     """Return a record's values by key, as a Flower record takes them; None is left out."""
     kind: Any = type(record)
-    values = {}
+    values: dict[str, Any] = {}
     for field in _fields(kind):
         value = getattr(record, field.name)
         if value is None:
+            continue
+        if field.is_record:
+            values |= {f"{field.key}-{key}": inner for key, inner in record_values(value).items()}
             continue
         if field.is_list:
             value = [float(item) for item in value] if field.kind is float else list(value)
@@ -68,11 +76,16 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
         ProtocolError: a value is missing, or not of the type, length or range that it must be of.
     """
     all_fields = _fields(cast(Any, kind))
-    missing = [field.name for field in all_fields if field.key not in values and not field.may_be_none]
+    missing = [field.name for field in all_fields if not (field.key in values or field.may_be_none or field.is_record)]
     if missing:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
     read: dict[str, Any] = {}
     for field in all_fields:
+        if field.is_record:
+            prefix = f"{field.key}-"
+            within = {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
+            read[field.name] = read_record(field.kind, within)
+            continue
         value = values.get(field.key)
         if value is None and field.may_be_none:
             read[field.name] = None
@@ -81,7 +94,10 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
             raise ProtocolError(f"the {kind.__name__} message is refused: {field.key} {fault}")
         # Flower has lists where our frozen records have tuples.
         read[field.name] = tuple(cast(Any, value)) if field.is_list else value
-    return kind(**read)
+    try:
+        return kind(**read)
+    except ConfigError as error:
+        raise ProtocolError(f"the {kind.__name__} message is refused: {error}") from None
 
 
 def _list_fault(field: _Field, value: Any) -> str:
@@ -129,4 +145,4 @@ def _field_of(name: str, hint: Any) -> _Field:
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     is_list = get_origin(hint) is tuple
     kind = get_args(hint)[0] if is_list else hint
-    return _Field(name, name.replace("_", "-"), kind, is_list, may_be_none)
+    return _Field(name, name.replace("_", "-"), kind, is_list, may_be_none, is_dataclass(kind))

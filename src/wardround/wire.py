@@ -13,6 +13,7 @@ from flwr.common.typing import NDArray
 
 from wardround.errors import ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
+from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
 from wardround.typed_records import keys_of, read_record, record_values
 from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record
@@ -74,8 +75,13 @@ SUM_OF_WEIGHTS = "sum-of-weights"
 SECAGG = "secagg"
 """What server and hospital say to each other in a secure sum, apart from the masked arrays."""
 
-_OWN_PART = frozenset({"hospital-id", "sample-rate", "expected-batch-size", "num-steps", "weight", "contribution"})
-"""What of an assignment is each hospital's own; it holds the first four to its settings (`clients.assignments`)."""
+_OWN_PART = frozenset(
+    {
+        *("hospital-id", "schedule-sample-rate", "schedule-expected-batch-size", "schedule-num-steps"),
+        *("event-sample-rate", "event-num-steps", "weight", "contribution"),
+    }
+)
+"""What of an assignment is each hospital's own; it holds all but weights to its settings (`clients.assignments`)."""
 
 
 def arrays_in(message: Message) -> dict[str, NDArray]:
@@ -142,8 +148,8 @@ def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any,
     """
     own: frozenset[str] = frozenset()
     if has_assignment:
-        is_local = assignment_of(message).placement == "local"
-        own = _OWN_PART | ({"noise-multiplier"} if is_local else frozenset())
+        cell = cell_named(assignment_of(message).event.cell)
+        own = _OWN_PART | (frozenset() if cell.shares_noise else {"event-noise-multiplier"})
     records = tuple(
         (name, *_told(record, own if name == ASSIGNMENT else frozenset()))
         for name, record in message.content.items()

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Message
+from made_up import changed_assignment
 from real_sites import NAMES, VICTIM, Attack, Sites, attack, refused_by_all, settings, without_own_checks
 
 from wardround import wire
 from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
-from wardround.privacy.accounting import Phase, headline_epsilon
+from wardround.privacy.accounting import headline_epsilon
 from wardround.rounds import Assignment
 from wardround.server.round.sums import SecureSum
+from wardround.step_events import StepEvent
 
 ONE_ROUND = {"num-rounds": 1}
 GRADIENT_SUM = {"num-rounds": 1, "local-steps": None}
@@ -30,7 +32,7 @@ Change = dict[str, Any]
 
 
 def asking(**changes: Any) -> Attack:
-    return Attack(assignment=lambda assignment: replace(assignment, **changes))
+    return Attack(assignment=lambda assignment: changed_assignment(assignment, **changes))
 
 
 @pytest.mark.parametrize(
@@ -52,9 +54,9 @@ def test_noise_that_costs_more_than_agreed_is_refused_before_training(
 
 
 def test_what_the_refused_noise_would_have_cost() -> None:
-    one = headline_epsilon([Phase(noise_multiplier=1e-3, sample_rate=0.5, num_steps=2)], 1e-3)
+    one = headline_epsilon([StepEvent(noise_multiplier=1e-3, sample_rate=0.5, num_steps=2)], 1e-3)
     assert one > 5e5
-    shares = Phase(
+    shares = StepEvent(
         noise_multiplier=1.0,
         sample_rate=0.5,
         num_steps=1,
@@ -136,7 +138,7 @@ def test_no_field_of_an_assignment_is_left_to_the_server() -> None:
 def test_only_planned_rounds_are_answered(round_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sites = Sites(tmp_path / "own", settings())
     plan = Attack(
-        assignment=lambda assignment: replace(assignment, round_number=round_number),
+        assignment=lambda assignment: changed_assignment(assignment, round_number=round_number),
         secure=lambda secure: replace(secure, round_number=round_number),
     )
     outcome = attack(sites, monkeypatch, plan)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from made_up import flat_assignment
 from numpy.typing import NDArray
 from small_runs import small_config
 
 from wardround.clients.trainers import build_trainer
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.datasets import Federation, HospitalData
-from wardround.rounds import Assignment
 
 
 def labels_of(features: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,7 @@ def sums_of(
     trainer: LocalTrainer, start: Mapping[str, NDArray[Any]], features: torch.Tensor, round_number: int = 1
 ) -> dict[str, NDArray[Any]]:
     """Return the clipped sum of all records' gradients by parameter, for a clip of 1."""
-    assignment = Assignment(
+    assignment = flat_assignment(
         hospital_id="north",
         round_number=round_number,
         sample_rate=1.0,

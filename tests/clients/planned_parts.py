@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from made_up import PRIVATE
 from site_files import site_config
 from small_runs import profiles_of
 
 from wardround.clients.assignments import Part
 from wardround.config import Config
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import Assignment
 from wardround.server.plan.planning import assign_round, plan_federation
 
 SIZES = (20, 40, 50)
 NUM_PARAMETERS = 8
-CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+CELLS = [(*cell, False) for cell in PRIVATE] + [("hospital", "distributed", True), ("hospital", "central", True)]
 
 
 def config_of(unit: str, placement: str, adaptive: bool = False, **sections: Mapping[str, Any]) -> Config:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
+from made_up import flat_assignment
 from small_runs import small_config
 
 from wardround import wire
@@ -54,7 +55,7 @@ def arrays() -> dict[str, Any]:
 
 def _assignment(index: int = 0, **changes: Any) -> Assignment:
     hospital = _FEDERATION.hospitals[index]
-    return Assignment(
+    return flat_assignment(
         **{
             "hospital_id": hospital.hospital_id,
             "round_number": 1,

@@ -1,10 +1,11 @@
 """A hospital computes its assignment for itself, and every field of the server's must be equal to it."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import pytest
+from made_up import changed_assignment
 from planned_parts import CELLS, SIZES, asked_by, config_of, part_of
 from small_runs import profiles_of
 
@@ -53,9 +54,9 @@ def test_no_field_may_be_another_by_a_millionth(unit: str, placement: str, adapt
     for hospital_id, assignment in asked_by(config).items():
         if (name, adaptive) in (("max_grad_norm", True), ("round_number", adaptive)):
             continue
-        other = replace(assignment, **{name: changed(getattr(assignment, name))})
+        other = changed_assignment(assignment, **{name: changed(getattr(assignment, name))})
         if name == "hospital_id":
-            other = replace(assignment, hospital_id="somebody")
+            other = changed_assignment(assignment, hospital_id="somebody")
         with pytest.raises(Refusal, match=name if name != "hospital_id" else "the assignment is hospital somebody's"):
             check_assignment(other, part_of(config, hospital_id))
 
@@ -65,7 +66,7 @@ def test_a_round_that_is_not_planned_is_refused(round_number: int) -> None:
     config = config_of("record", "local")
     for name, assignment in asked_by(config).items():
         with pytest.raises(Refusal, match="round_number must be one of 1 to 2"):
-            check_assignment(replace(assignment, round_number=round_number), part_of(config, name))
+            check_assignment(changed_assignment(assignment, round_number=round_number), part_of(config, name))
 
 
 def test_a_hospital_answers_in_the_rounds_that_it_is_drawn_for_and_in_no_other() -> None:
@@ -85,7 +86,7 @@ def test_noise_that_is_less_than_set_or_no_number_is_refused(
     config = config_of(unit, placement, adaptive)
     for name, assignment in asked_by(config).items():
         with pytest.raises(Refusal, match=r"noise_multiplier must be >= 1\.0 and <= 1e\+07"):
-            check_assignment(replace(assignment, noise_multiplier=noise_multiplier), part_of(config, name))
+            check_assignment(changed_assignment(assignment, noise_multiplier=noise_multiplier), part_of(config, name))
 
 
 @pytest.mark.parametrize("scaled_norm", [1e-12, 0.01, 1.0, 1e9])
@@ -94,7 +95,7 @@ def test_the_scale_follows_from_the_noise_and_from_nothing_a_server_says(unit: s
     config = config_of(unit, "distributed")
     for name, assignment in asked_by(config).items():
         with pytest.raises(Refusal, match="the assignment's scaled_norm"):
-            check_assignment(replace(assignment, scaled_norm=scaled_norm), part_of(config, name))
+            check_assignment(changed_assignment(assignment, scaled_norm=scaled_norm), part_of(config, name))
 
 
 def test_a_sum_that_does_not_fit_is_refused() -> None:

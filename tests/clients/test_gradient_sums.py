@@ -1,12 +1,11 @@
 """The clipped gradient sum of a Poisson batch: the same in every mode, bounded for every record, rounded one by one."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from made_up import changed_assignment, flat_assignment
 from small_runs import CommonStreams
 from torch import nn
 
@@ -15,7 +14,6 @@ from wardround.config import ModelConfig, TrainingConfig
 from wardround.models import build_model, parameters_of
 from wardround.privacy.integers import from_residues
 from wardround.privacy.skellam import norm_bound_squared
-from wardround.rounds import Assignment
 from wardround.streams import Draw
 
 NUM_RECORDS, NUM_FEATURES, CLIP, STEPS = 40, 6, 0.7, 900.0
@@ -58,13 +56,13 @@ def assignment(placement, **changes):
     }
     if placement == "distributed":
         values |= {"scaled_norm": STEPS, "num_shares": 3, "dimension": DIMENSION, "noise_multiplier": 0.0}
-    return Assignment(**(values | changes))
+    return flat_assignment(**(values | changes))
 
 
 def reference(features, labels, task, seed=7):
     """The clipped sum of the drawn batch's gradients of softmax regression, in NumPy."""
     arrays = parameters_of(trainer().model)
-    batch = CommonStreams(seed).drawn(Draw.SAMPLING).random(len(labels)) < task.sample_rate
+    batch = CommonStreams(seed).drawn(Draw.SAMPLING).random(len(labels)) < task.schedule.sample_rate
     logits = features[batch] @ arrays["1.weight"].T.astype(float) + arrays["1.bias"]
     residual = np.exp(logits - logits.max(1, keepdims=True))
     residual = residual / residual.sum(1, keepdims=True) - np.eye(2)[labels[batch]]
@@ -174,7 +172,7 @@ def test_records_without_finite_gradients_count_as_zero():
         values = flat(arrays).astype(float)
         if placement == "distributed":
             values = from_residues(flat(arrays).astype(np.int64)) * (CLIP / STEPS)
-        wanted = reference(features[kept], labels[kept], dataclasses.replace(task, sample_rate=1.0))
+        wanted = reference(features[kept], labels[kept], changed_assignment(task, sample_rate=1.0))
         np.testing.assert_allclose(values, wanted, atol=0.02)
 
 
@@ -199,7 +197,7 @@ def test_an_empty_batch_is_a_zero_sum(placement):
     arrays, *_ = local.train(parameters_of(local.model), tensors(features, labels), task)
     assert not flat(arrays).any()
     noisy, *_ = local.train(
-        parameters_of(local.model), tensors(features, labels), dataclasses.replace(task, noise_multiplier=2.0)
+        parameters_of(local.model), tensors(features, labels), changed_assignment(task, noise_multiplier=2.0)
     )
     assert flat(noisy).any() == (placement == "distributed")
 

@@ -12,10 +12,10 @@ import pytest
 
 from wardround.clients.released import Released, note_release, read_releases
 from wardround.errors import ProtocolError, Refusal
-from wardround.privacy.phases import Phase
+from wardround.step_events import StepEvent
 
-PHASE = Phase(noise_multiplier=1.1, sample_rate=1 / 3, num_steps=7)
-ONE = Released(run_id="run-ä", round_number=1, settings="ab" * 32, data="cd" * 32, phase=PHASE)
+PHASE = StepEvent(noise_multiplier=1.1, sample_rate=1 / 3, num_steps=7)
+ONE = Released(run_id="run-ä", round_number=1, settings="ab" * 32, data="cd" * 32, event=PHASE)
 
 
 def accept(before: Sequence[Released]) -> None:
@@ -26,7 +26,7 @@ def test_what_is_noted_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     folder = tmp_path / "site.key-released"
     assert read_releases(folder) == ()
     integers = replace(PHASE, placement="distributed", scaled_norm=math.pi * 1e4, dimension=62, num_shares=3)
-    noted = [ONE, replace(ONE, round_number=2, phase=None), replace(ONE, round_number=3, phase=integers)]
+    noted = [ONE, replace(ONE, round_number=2, event=None), replace(ONE, round_number=3, event=integers)]
     for number, released in enumerate(noted):
         note_release(folder, released, lambda before, so_far=number: pytest.fail() if len(before) != so_far else None)
     assert read_releases(folder) == tuple(noted)

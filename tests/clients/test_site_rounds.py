@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from made_up import changed_assignment
 from planned_parts import CELLS, asked_by, config_of, part_of
 from site_files import site_config
 from small_runs import profiles_of
 
 from wardround.clients.assignments import check_sum
 from wardround.clients.released import Released
-from wardround.clients.site_rounds import check_history, check_round, check_spending, phase_in
+from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
 from wardround.config import Config
 from wardround.errors import DataError, Refusal
 from wardround.identity import agreed_digest
@@ -140,9 +141,9 @@ def test_the_noise_that_a_server_plans_for_a_target_is_accepted_in_every_round(u
         part = part_of(config, name)
         spent: list[Any] = []
         for round_number in range(1, 5):
-            assignment = replace(asked_by(config, noise_multiplier)[name], round_number=round_number)
+            assignment = changed_assignment(asked_by(config, noise_multiplier)[name], round_number=round_number)
             check_spending(part, assignment, spent)
-            spent.append(phase_in(part, assignment))
+            spent.append(event_in(part, assignment))
         assert headline_epsilon(spent, 1e-3) <= 1.0
 
 
@@ -161,8 +162,8 @@ def test_what_was_spent_counts() -> None:
     """Rounds with little noise can't be followed by others as if nothing had been spent."""
     config = targeting("record", "local")
     part, noise_multiplier = part_of(config, NAME), planned_noise(config)[NAME]
-    assignment = replace(asked_by(config, noise_multiplier)[NAME], round_number=4)
-    three = phase_in(part, replace(assignment, noise_multiplier=0.7 * noise_multiplier))
+    assignment = changed_assignment(asked_by(config, noise_multiplier)[NAME], round_number=4)
+    three = event_in(part, changed_assignment(assignment, noise_multiplier=0.7 * noise_multiplier))
     assert three is not None
     check_spending(part, assignment, [replace(three, num_steps=0)])
     with pytest.raises(Refusal, match="target-epsilon"):
@@ -174,13 +175,13 @@ def test_a_budget_is_held_with_the_round_that_is_asked_for() -> None:
     part = part_of(config, NAME)
     spent: list[Any] = []
     for round_number in range(1, 51):
-        assignment = replace(asked_by(config)[NAME], round_number=round_number)
+        assignment = changed_assignment(asked_by(config)[NAME], round_number=round_number)
         try:
             check_spending(part, assignment, spent)
         except Refusal as refusal:
             assert "budget-epsilon = 6 " in str(refusal)
             break
-        spent.append(phase_in(part, assignment))
+        spent.append(event_in(part, assignment))
     assert headline_epsilon(spent, 1e-3) <= 6.0 < headline_epsilon([*spent, spent[0]], 1e-3)
     assert 0 < len(spent) < 50
 
@@ -189,14 +190,14 @@ def test_without_privacy_there_is_nothing_to_spend() -> None:
     config = config_of("record", "none")
     assignment = asked_by(config)[NAME]
     check_spending(part_of(config, NAME), assignment, [])
-    assert phase_in(part_of(config, NAME), assignment) is None
+    assert event_in(part_of(config, NAME), assignment) is None
 
 
 OURS, OTHERS = "ab" * 32, "cd" * 32
 
 
 def released(run_id: str, round_number: int, settings: str = OURS, data: str = "data") -> Released:
-    return Released(run_id=run_id, round_number=round_number, settings=settings, data=data, phase=None)
+    return Released(run_id=run_id, round_number=round_number, settings=settings, data=data, event=None)
 
 
 def history(run_id: str, round_number: int, before: list[Released], runs: int = 2, data: str = "data") -> int:

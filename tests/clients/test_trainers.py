@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import flat_assignment
 from scipy.stats import kstest
 from small_runs import small_config
 
@@ -14,7 +15,6 @@ from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.models import parameters_of
-from wardround.rounds import Assignment
 from wardround.streams import Draw, Source, SystemSource
 
 _FEDERATION = load_federation(small_config().federation)
@@ -23,7 +23,7 @@ _FEDERATION = load_federation(small_config().federation)
 def trained(config: Config, *, source: Source | None = None, **changes: Any) -> dict[str, Any]:
     """Return what the first hospital sends in one step of a round."""
     trainer, hospital = build_trainer(config, _FEDERATION, source=source), _FEDERATION.hospitals[0]
-    assignment = Assignment(
+    assignment = flat_assignment(
         **{
             "hospital_id": hospital.hospital_id,
             "round_number": 1,

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
 from small_runs import CommonStreams
 
@@ -13,7 +14,7 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import ProtocolError
 from wardround.models import build_model, parameters_of
-from wardround.rounds import Assignment, check_execution
+from wardround.rounds import check_execution
 from wardround.streams import Draw, SeededSource
 
 MODES = ("hooks", "functorch", "ew", "ghost", "per-record")
@@ -50,7 +51,7 @@ def assignment(**changes):
         "max_grad_norm": 0.7,
         "weight": 1.0,
     }
-    return Assignment(**(values | changes))
+    return flat_assignment(**(values | changes))
 
 
 def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
@@ -58,8 +59,8 @@ def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
     weight, bias = (arrays[name].astype(float) for name in ("1.weight", "1.bias"))
     features, labels = data.train_features.numpy().astype(float), data.train_labels.numpy()
     sampling = CommonStreams(seed).drawn(Draw.SAMPLING, task.round_number, task.hospital_id)
-    for _ in range(task.num_steps):
-        batch = sampling.random(len(labels)) < task.sample_rate
+    for _ in range(task.schedule.num_steps):
+        batch = sampling.random(len(labels)) < task.schedule.sample_rate
         logits = features[batch] @ weight.T + bias
         residual = np.exp(logits - logits.max(1, keepdims=True))
         residual /= residual.sum(1, keepdims=True)
@@ -67,8 +68,8 @@ def reference_logistic(arrays, data, task, seed=7, learning_rate=0.5):
         gradients = np.einsum("no,ni->noi", residual, features[batch])
         norms = np.sqrt((gradients**2).sum((1, 2)) + (residual**2).sum(1))
         factors = np.minimum(1, (task.max_grad_norm or math.inf) / (norms + 1e-6))
-        weight -= learning_rate * np.einsum("n,noi->oi", factors, gradients) / task.expected_batch_size
-        bias -= learning_rate * (factors @ residual) / task.expected_batch_size
+        weight -= learning_rate * np.einsum("n,noi->oi", factors, gradients) / task.schedule.expected_batch_size
+        bias -= learning_rate * (factors @ residual) / task.schedule.expected_batch_size
     return {"1.weight": weight, "1.bias": bias}
 
 
@@ -116,7 +117,7 @@ def test_chunks_of_a_batch_add_up_to_the_same_step(mode, monkeypatch):
     got, execution, _ = parts.train(parameters_of(parts.model), data, task)
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, atol=1e-5)
-    assert execution.num_noise_draws == task.num_steps
+    assert execution.num_noise_draws == task.schedule.num_steps
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -290,11 +291,11 @@ def test_the_proximal_pull_is_mu_times_the_distance(max_grad_norm):
     data = tensors()
     task = assignment(num_steps=2, sample_rate=1e-9, expected_batch_size=1.0, max_grad_norm=max_grad_norm)
     if max_grad_norm:
-        task = dataclasses.replace(task, noise_multiplier=1.0)
+        task = changed_assignment(task, noise_multiplier=1.0)
     local = trainer()
     arrays = parameters_of(local.model)
     pulled, *_ = local.train(arrays, data, task, proximal_mu=0.4)
-    free, *_ = trainer().train(arrays, data, dataclasses.replace(task, num_steps=1))
+    free, *_ = trainer().train(arrays, data, changed_assignment(task, num_steps=1))
     second, *_ = trainer().train(arrays, data, task)
     for name in arrays:
         # After the first step the distance is that step, so the second step is pulled back by lr * mu * distance.
@@ -365,5 +366,5 @@ def test_another_model_is_other_noise_whatever_memory_it_lies_in(read_only):
             assert not np.allclose(noise_on(arrays), first, atol=1e-3)
         other = {key: array + (np.float32(1e-6) if key == name else 0) for key, array in arrays.items()}
         assert not np.allclose(noise_on(other), first, atol=1e-3)
-    south = noise_on(arrays, dataclasses.replace(task, hospital_id="south"))
+    south = noise_on(arrays, changed_assignment(task, hospital_id="south"))
     assert not np.allclose(south, noise_on(arrays), atol=1e-3)

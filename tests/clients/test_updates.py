@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from made_up import flat_assignment
 from scipy.stats import chisquare, kstest, skellam
 
 from wardround.clients.updates import release_update
+from wardround.privacy.cells import cell_in_words
 from wardround.privacy.clipping import COUNT_NAME, JOINT_NORM
 from wardround.privacy.integers import from_residues
-from wardround.privacy.mechanisms import mechanism_of
 from wardround.privacy.skellam import norm_bound_squared
-from wardround.rounds import Assignment
 
 SHAPES = {"w": (300, 60), "b": (7,), "temperature": ()}
 SIZE = 300 * 60 + 7 + 1
@@ -31,12 +31,12 @@ def assignment(placement, *, noise_multiplier=1.5, adaptive=False, **changes):
         "weight": 0.25,
         "unit": "hospital",
         "placement": placement,
-        "sensitivity": mechanism_of("hospital", placement).sensitivity(0.5, adaptive_clipping=adaptive),
+        "sensitivity": cell_in_words("hospital", placement).sensitivity(0.5, adaptive_clipping=adaptive),
         "adaptive_clipping": adaptive,
     }
     if placement == "distributed":
         values |= {"scaled_norm": 2000.0, "num_shares": 4, "dimension": SIZE + adaptive}
-    return Assignment(**(values | changes))
+    return flat_assignment(**(values | changes))
 
 
 def zeros():
@@ -110,7 +110,7 @@ def test_two_updates_are_never_further_apart_than_the_sensitivity(placement, ada
         assert np.linalg.norm(first.astype(float)) <= task.sensitivity
     else:
         integers = from_residues(first.astype(np.int64))
-        assert (integers**2).sum() <= norm_bound_squared(2000.0, task.dimension)
+        assert (integers**2).sum() <= norm_bound_squared(2000.0, task.event.dimension)
 
 
 def test_sensitivity_with_the_count_is_that_of_both_together():

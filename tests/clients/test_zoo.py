@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from made_up import flat_assignment
 from small_runs import CommonStreams
 from torch import nn
 from zoo import ADVERSARIES, NUM_FEATURES, NUM_RECORDS, REASONS, SOUND
@@ -16,7 +17,6 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import WardroundError
 from wardround.models import build_model, parameters_of
-from wardround.rounds import Assignment
 
 MODES = ("auto", "per-record", "hooks", "functorch", "ew", "ghost")
 CLIP = 0.7
@@ -35,7 +35,7 @@ def assignment(**changes):
         "placement": "central",
         "sensitivity": CLIP,
     }
-    return Assignment(**(values | changes))
+    return flat_assignment(**(values | changes))
 
 
 def tensors(features):

@@ -24,7 +24,6 @@ from wardround.datasets.site_table import load_site_table
 from wardround.errors import WardroundError
 from wardround.privacy.accounting import rdp_epsilon
 from wardround.privacy.ledger import open_ledger
-from wardround.privacy.phases import Phase
 from wardround.reports.folder import read_run
 from wardround.reports.study_folder import read_study
 from wardround.secagg import Roster, new_site_key, read_site, write_roster
@@ -36,6 +35,7 @@ from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import run
 from wardround.simulations.studies.study import load_study
 from wardround.simulations.studies.study_run import read_result
+from wardround.step_events import StepEvent
 
 __all__ = ["FILE_READERS"]
 
@@ -207,8 +207,8 @@ def _site_file(folder: Path) -> Ways:
 
 def _released(folder: Path) -> Ways:
     """The files that say what a site has released, and what that costs."""
-    phase = Phase(noise_multiplier=1.0, sample_rate=0.1, num_steps=2)
-    released = Released(run_id="run", round_number=1, settings="0" * 64, data="1" * 64, phase=phase)
+    phase = StepEvent(noise_multiplier=1.0, sample_rate=0.1, num_steps=2)
+    released = Released(run_id="run", round_number=1, settings="0" * 64, data="1" * 64, event=phase)
     note_release(folder / "notes", released, lambda before: None)
     (path,) = (folder / "notes").iterdir()
     text = path.read_text()
@@ -220,7 +220,7 @@ def _released(folder: Path) -> Ways:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        phases = [release.phase for release in read_releases(folder / "notes") if release.phase is not None]
+        phases = [release.event for release in read_releases(folder / "notes") if release.event is not None]
         rdp_epsilon(phases, 1e-5)
 
     return text.encode(), draw, read
@@ -417,7 +417,7 @@ def _ledger(folder: Path) -> Ways:
                     ledger.verify,
                     ledger.history,
                     ledger.entries,
-                    ledger.phases,
+                    ledger.events,
                     ledger.to_frame,
                     ledger.rounds,
                     ledger.dates,

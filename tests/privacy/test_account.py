@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.account import account_from_ledger, open_account
-from wardround.privacy.accounting import Phase, headline_epsilon, overlap_epsilon, rdp_epsilon
+from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, rdp_epsilon
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
+from wardround.step_events import StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5, "Chur": 1e-5}
 
@@ -29,7 +30,7 @@ def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_s
 
 
 def phase(noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
-    return Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+    return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
 
 
 def test_epsilons_are_those_of_the_phases_at_each_hospitals_delta():
@@ -41,8 +42,8 @@ def test_epsilons_are_those_of_the_phases_at_each_hospitals_delta():
         "Bern": rdp_epsilon([phase(noise_multiplier=3.0, num_steps=70)], 1e-5),
         "Chur": 0.0,
     }
-    assert account.phases["Basel"] == (phase(num_steps=70),)
-    assert account.phases["Chur"] == ()
+    assert account.events["Basel"] == (phase(num_steps=70),)
+    assert account.events["Chur"] == ()
 
 
 def test_an_account_is_never_changed():
@@ -68,10 +69,10 @@ def test_headline_is_the_tightest_of_everything():
     account = open_account(DELTAS).charged([entry("Basel", noise_multiplier=1.0), entry("Bern"), entry("Chur")])
     headline = account.headline(2)
     assert headline.hospitals == {
-        name: headline_epsilon(account.phases[name], target_delta) for name, target_delta in DELTAS.items()
+        name: headline_epsilon(account.events[name], target_delta) for name, target_delta in DELTAS.items()
     }
-    assert headline.max == headline_epsilon(account.phases["Basel"], 1e-5)
-    assert headline.total == overlap_epsilon(account.phases, 1e-5, 2)
+    assert headline.max == headline_epsilon(account.events["Basel"], 1e-5)
+    assert headline.total == overlap_epsilon(account.events, 1e-5, 2)
     assert headline.max < headline.total <= account.epsilon_total(2)
     assert headline.target_delta == 1e-5
     assert account.headline(1).total == headline.max
@@ -113,7 +114,7 @@ def test_the_ledger_gives_the_same_account_to_the_bit(tmp_path):
             live = live.charged(entries)
         stored = account_from_ledger(ledger, DELTAS)
         np.testing.assert_array_equal(stored.divergences, live.divergences)
-        assert stored.phases == live.phases
+        assert stored.events == live.events
         with pytest.raises(ProtocolError, match="hospital Chur is not in the account"):
             account_from_ledger(ledger, {"Basel": 1e-3, "Bern": 1e-5})
 

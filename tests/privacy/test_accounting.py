@@ -10,7 +10,6 @@ from scipy import optimize, stats
 
 from wardround.errors import ConfigError
 from wardround.privacy.accounting import (
-    Phase,
     headline_epsilon,
     largest_rdp,
     merged,
@@ -19,10 +18,11 @@ from wardround.privacy.accounting import (
     rdp_epsilon,
 )
 from wardround.privacy.loss_distribution import composed_bound, grid_interval
+from wardround.step_events import StepEvent
 
 
 def phase(noise_multiplier, sample_rate, num_steps):
-    return Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+    return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
 
 
 def gaussian_epsilon(mu, target_delta):

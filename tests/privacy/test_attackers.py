@@ -12,7 +12,6 @@ from scipy import integrate, optimize, stats
 
 from wardround.privacy.account import open_account
 from wardround.privacy.accounting import (
-    Phase,
     composed_rdp,
     headline_epsilon,
     headline_profile,
@@ -21,12 +20,13 @@ from wardround.privacy.accounting import (
 )
 from wardround.privacy.attackers import LARGEST_FIT_ERROR, Attacker, attacker_of
 from wardround.privacy.profiles import EPSILONS, gaussian_deltas, gaussian_epsilon, largest_profile, renyi_profile
+from wardround.step_events import StepEvent
 
 RATES = {0.01: "tpr_at_fpr_0.01", 0.001: "tpr_at_fpr_0.001"}
 
 
 def phase(noise_multiplier, sample_rate, num_steps, **other):
-    return Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps, **other)
+    return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps, **other)
 
 
 def attacker(*phases, target_delta=1e-5) -> Attacker:

@@ -8,13 +8,14 @@ from dp_accounting.pld import PLDAccountant
 
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.account import open_account
-from wardround.privacy.accounting import Phase, headline_epsilon, overlap_epsilon, pld_epsilon, rdp_epsilon
+from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, pld_epsilon, rdp_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
-from wardround.privacy.phases import Release
+from wardround.privacy.events import Release
+from wardround.step_events import StepEvent
 
 
 def phase(noise_multiplier, sample_rate, num_steps):
-    return Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+    return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
 
 
 # The settings of examples/heart-disease.toml, stroke-trial.toml and fashion-mnist.toml; by Renyi divergences alone they
@@ -121,6 +122,6 @@ def test_integer_noise_shared_by_few_of_many_is_calibrated_within_32_bits():
         most_shares=1000,
     )
     noise = calibrate_noise_multiplier(3.0, 1e-4, 1.0, 20, (), release)
-    assert rdp_epsilon([release.phase(noise, 20)], 1e-4) <= 3.0
+    assert rdp_epsilon([release.event(noise, 20)], 1e-4) <= 3.0
     with pytest.raises(BudgetError, match=r"can be .* at most"):
         calibrate_noise_multiplier(1e-7, 1e-4, 1.0, 20, (), release)

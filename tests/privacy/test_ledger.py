@@ -4,13 +4,13 @@ import sqlite3
 
 import numpy as np
 import pytest
+from made_up import changed_assignment, flat_assignment
 
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.accounting import Phase
 from wardround.privacy.chain import GENESIS, findings, row_digest
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.ledger import open_ledger
-from wardround.rounds import Assignment
+from wardround.step_events import StepEvent
 
 
 def entry(hospital="Basel", round_number=1, run_id="run", **changes):
@@ -70,19 +70,19 @@ def test_what_was_charged_comes_back_after_reopening(tmp_path):
 
 def test_planned_counts_before_and_after_release(ledger):
     ledger.charge([entry("Basel", 1), entry("Bern", 1)])
-    before = ledger.phases()
+    before = ledger.events()
     ledger.commit_round("run", 1, ["run/1/Basel"], "{}")
-    assert ledger.phases() == before
+    assert ledger.events() == before
     ledger.charge([entry("Basel", 2), entry("Basel", 3, noise_multiplier=2.0)])
-    assert ledger.phases()["Basel"] == (
-        Phase(noise_multiplier=1.0, sample_rate=0.1, num_steps=20),
-        Phase(noise_multiplier=2.0, sample_rate=0.1, num_steps=10),
+    assert ledger.events()["Basel"] == (
+        StepEvent(noise_multiplier=1.0, sample_rate=0.1, num_steps=20),
+        StepEvent(noise_multiplier=2.0, sample_rate=0.1, num_steps=10),
     )
 
 
 def test_jobs_on_the_same_data_add_up(ledger):
     ledger.charge([entry(run_id="monday"), entry(run_id="tuesday")])
-    assert ledger.phases()["Basel"][0].num_steps == 20
+    assert ledger.events()["Basel"][0].num_steps == 20
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_every_attempt_at_a_round_is_paid_for(ledger):
     for number, attempt in enumerate(attempts, 1):
         ledger.charge([attempt])
         assert (ledger.num_attempts("run", 1), ledger.num_attempts("run", 2)) == (number, 0)
-    assert ledger.phases()["Basel"][0].num_steps == 20
+    assert ledger.events()["Basel"][0].num_steps == 20
     ledger.commit_round("run", 1, [attempts[1].charge_id], "{}")
-    assert ledger.phases()["Basel"][0].num_steps == 20
+    assert ledger.events()["Basel"][0].num_steps == 20
     assert ledger.verify() == []
 
 
@@ -217,7 +217,7 @@ def test_a_value_of_another_type_than_its_columns_is_named(tmp_path, column, val
     with open_ledger(path, read_only=True) as ledger:
         assert any("row 1 was changed" in finding for finding in ledger.verify())
         # Phases are made of what an epsilon depends on, which the round's number is not.
-        phases = () if column == "round_number" else (ledger.phases,)
+        phases = () if column == "round_number" else (ledger.events,)
         for look in (ledger.entries, ledger.history, ledger.to_frame, *phases):
             with pytest.raises(
                 ProtocolError, match=rf"{column} of (row 1|a row) is no .*: restore the file from a backup"
@@ -347,7 +347,7 @@ def test_whole_and_numpy_numbers_are_the_same_entry(ledger):
 
 
 def test_entry_for_an_assignment(ledger):
-    assignment = Assignment(
+    assignment = flat_assignment(
         hospital_id="Basel",
         round_number=3,
         sample_rate=0.25,
@@ -359,8 +359,8 @@ def test_entry_for_an_assignment(ledger):
     )
     paid = entry_for(assignment, "run", "f" * 64)
     assert (paid.charge_id, paid.sensitivity, paid.num_steps) == ("run/3/1/Basel", 0.7, 4)
-    assert paid.phase == Phase(noise_multiplier=1.5, sample_rate=0.25, num_steps=4)
-    bare = dataclasses.replace(assignment, max_grad_norm=None, noise_multiplier=0.0)
+    assert paid.event == StepEvent(noise_multiplier=1.5, sample_rate=0.25, num_steps=4)
+    bare = changed_assignment(assignment, max_grad_norm=None, noise_multiplier=0.0)
     free = entry_for(bare, "bare", "f" * 64)
     assert (free.mechanism, free.sensitivity, free.noise_multiplier) == ("none", math.inf, 0.0)
     ledger.charge([paid, free])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from dp_accounting.pld import pld_privacy_accountant
 from dp_accounting.rdp import rdp_privacy_accountant
+from made_up import PRIVATE, flat_assignment
 
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.account import open_account
@@ -18,19 +19,19 @@ from wardround.privacy.accounting import (
     rdp_epsilon,
 )
 from wardround.privacy.calibration import calibrate_noise_multiplier
-from wardround.privacy.entries import entry_for
+from wardround.privacy.cells import READERS, cell_in_words
+from wardround.privacy.entries import entry_for, entry_row
+from wardround.privacy.events import dp_event
 from wardround.privacy.ledger import open_ledger
-from wardround.privacy.mechanisms import MECHANISMS, READERS, RELATIONS, hidden_words, mechanism_of
-from wardround.privacy.phases import Phase, Release, dp_event
 from wardround.privacy.skellam import skellam_rdp
-from wardround.rounds import Assignment
+from wardround.step_events import StepEvent
 
-CELLS = sorted(MECHANISMS)
+CELLS = sorted(PRIVATE)
 DELTA = 1e-5
 
 
 def assignment(unit, placement, **changes):
-    cell = mechanism_of(unit, placement)
+    cell = cell_in_words(unit, placement)
     skellam = {"scaled_norm": 3000.0, "num_shares": 3, "dimension": 50} if placement == "distributed" else {}
     values = {
         "hospital_id": "Basel",
@@ -45,23 +46,23 @@ def assignment(unit, placement, **changes):
         "placement": placement,
         "sensitivity": cell.sensitivity(0.5),
     }
-    return Assignment(**(values | skellam | changes))
+    return flat_assignment(**(values | skellam | changes))
 
 
 def test_the_table_is_complete_and_says_what_each_reader_learns():
     placements = ("central", "distributed", "local")
     assert [(unit, placement) for unit in ("hospital", "record") for placement in placements] == CELLS
-    for (unit, placement), cell in MECHANISMS.items():
+    for (unit, placement), cell in PRIVATE.items():
         assert (cell.unit, cell.placement) == (unit, placement)
         assert tuple(cell.learns) == READERS
         assert (cell.noise_against("server", 2.0, 4) == 0) == (placement == "central")
         assert cell.noise_against("recipient", 2.0, 4) == 2.0
-    with pytest.raises(ConfigError, match='unit = "record" with placement = "none" is no mechanism'):
-        mechanism_of("record", "none")
+    with pytest.raises(ProtocolError, match=r'unit = "record", placement = "elsewhere", .* is no known cell'):
+        cell_in_words("record", "elsewhere")
 
 
 def test_relations_and_sensitivities():
-    facts = {key: (cell.relation, cell.sensitivity(0.5)) for key, cell in MECHANISMS.items()}
+    facts = {key: (cell.relation, cell.sensitivity(0.5)) for key, cell in PRIVATE.items()}
     assert facts == {
         ("record", "local"): ("zero-out-one-record", 0.5),
         ("record", "distributed"): ("zero-out-one-record", 0.5),
@@ -73,21 +74,20 @@ def test_relations_and_sensitivities():
 
 
 def test_every_relation_has_one_clause_that_says_what_is_hidden_and_what_is_public():
-    assert {cell.relation for cell in MECHANISMS.values()} == set(RELATIONS)
-    for cell in MECHANISMS.values():
-        hidden = hidden_words(cell.relation, cell.unit)
+    for cell in PRIVATE.values():
+        hidden = cell.words().hidden
         assert hidden.startswith("whether ") and hidden.endswith("public") and "patient" not in hidden
-    assert hidden_words("zero-out-one-record", "patient") == (
+    assert cell_in_words("record", "local").words(record_is="patient").hidden == (
         "whether your record was used or replaced by an empty one; that the hospital has n patients is public"
     )
-    assert hidden_words("zero-out-one-record", "record") == (
+    assert cell_in_words("record", "local").words().hidden == (
         "whether a record of yours was used or replaced by an empty one; that the hospital has n records is public"
     )
 
 
 @pytest.mark.parametrize(("num_shares", "left"), [(1, 1.0), (2, 0.5), (3, 2 / 3), (10, 0.9)])
 def test_another_hospital_subtracts_its_own_share_and_no_more(num_shares, left):
-    cell = mechanism_of("hospital", "distributed")
+    cell = cell_in_words("hospital", "distributed")
     assert cell.noise_against("hospital", 3.0, num_shares) ** 2 == pytest.approx(9.0 * left)
     assert cell.noise_against("server", 3.0, num_shares) == 3.0
 
@@ -95,12 +95,17 @@ def test_another_hospital_subtracts_its_own_share_and_no_more(num_shares, left):
 @pytest.mark.parametrize(("unit", "placement"), CELLS)
 def test_what_is_charged_is_what_an_independent_accountant_says(unit, placement, tmp_path):
     entry = entry_for(assignment(unit, placement), "run", "f" * 64)
-    cell = mechanism_of(unit, placement)
-    assert (entry.relation, entry.mechanism, entry.sensitivity) == (cell.relation, cell.name, cell.sensitivity(0.5))
-    assert (entry.sample_rate, entry.num_steps) == (
+    cell = cell_in_words(unit, placement)
+    row = entry_row(entry)
+    assert (row["relation"], row["mechanism"], entry.sensitivity) == (
+        cell.relation,
+        cell.mechanism,
+        cell.sensitivity(0.5),
+    )
+    assert (entry.event.sample_rate, entry.event.num_steps) == (
         (1.0, 1) if unit == "hospital" else (0.2, 7 if placement == "local" else 1)
     )
-    phases = [dataclasses.replace(entry.phase, num_steps=40)]
+    phases = [dataclasses.replace(entry.event, num_steps=40)]
     if placement == "distributed":
         assert dp_event(phases[0]) is None
         assert math.isinf(pld_epsilon(phases, DELTA))
@@ -114,12 +119,12 @@ def test_what_is_charged_is_what_an_independent_accountant_says(unit, placement,
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.charge([entry])
         assert ledger.entries() == [entry]
-        assert ledger.phases()["Basel"] == (entry.phase,)
+        assert ledger.events()["Basel"] == (entry.event,)
 
 
 @pytest.mark.parametrize("placement", ["local", "central"])
 def test_the_bill_of_a_record_is_dp_accountings_under_its_name_for_zero_out(placement):
-    phases = [dataclasses.replace(entry_for(assignment("record", placement), "run", "f" * 64).phase, num_steps=40)]
+    phases = [dataclasses.replace(entry_for(assignment("record", placement), "run", "f" * 64).event, num_steps=40)]
     zero_out, wider = dp_accounting.NeighboringRelation.REPLACE_SPECIAL, dp_accounting.NeighboringRelation.REPLACE_ONE
     event = dp_event(phases[0])
     renyi = rdp_privacy_accountant.RdpAccountant(neighboring_relation=zero_out)
@@ -175,7 +180,7 @@ def test_readers_of_an_account():
             assert math.isinf(epsilons["server"]) and epsilons["hospital"] == account.epsilon_max()
         else:
             assert epsilons["server"] == account.epsilon_max()
-            phase = entry_for(assignment(unit, placement), "run", "f" * 64).phase
+            phase = entry_for(assignment(unit, placement), "run", "f" * 64).event
             weaker = dataclasses.replace(phase, noise_multiplier=1.5 * math.sqrt(2 / 3))
             assert epsilons["hospital"] == rdp_epsilon([weaker], DELTA) > account.epsilon_max()
 
@@ -187,14 +192,14 @@ def test_readers_of_an_account():
 def test_epsilons_of_different_units_or_relations_are_never_added(first, second):
     account = open_account({"Basel": DELTA, "Bern": DELTA})
     account = account.charged([entry_for(assignment(*first), "run", "f" * 64)])
-    assert account.protects == (first[0], mechanism_of(*first).relation)
+    assert account.protects == (first[0], cell_in_words(*first).relation)
     with pytest.raises(ProtocolError, match="can't be added to one for unit"):
         account.charged([entry_for(assignment(*second, hospital_id="Bern"), "run", "f" * 64)])
 
 
 @pytest.mark.parametrize("placement", ["distributed", "central"])
 def test_hospitals_that_share_one_noise_are_never_added_up(placement):
-    phase = entry_for(assignment("record", placement), "run", "f" * 64).phase
+    phase = entry_for(assignment("record", placement), "run", "f" * 64).event
     with pytest.raises(ConfigError, match=f'patient-overlap must be 1 with placement = "{placement}"'):
         overlap_epsilon({"Basel": [phase], "Bern": [phase]}, DELTA, 2)
     account = open_account({"Basel": DELTA, "Bern": DELTA}).projected([("Basel", phase)])
@@ -204,27 +209,27 @@ def test_hospitals_that_share_one_noise_are_never_added_up(placement):
 
 @pytest.mark.parametrize("sample_rate", [1.0, 0.1])
 def test_calibration_finds_the_least_integer_noise(sample_rate):
-    release = Release(
+    cell = cell_in_words("record", "distributed")
+    shape = cell.shape(
         sample_rate=sample_rate,
-        placement="distributed",
         dimension=1000,
         num_shares=3,
         most_contributions=500,
-        most_shares=5,
+        most_replies=5,
     )
-    noise = calibrate_noise_multiplier(2.0, DELTA, sample_rate, 100, (), release)
-    spent = rdp_epsilon([release.phase(noise, 100)], DELTA)
-    assert spent <= 2.0 < rdp_epsilon([release.phase(noise * 0.999, 100)], DELTA)
-    guessed = calibrate_noise_multiplier(2.0, DELTA, sample_rate, 100, (), release, guess=30.0)
+    noise = calibrate_noise_multiplier(2.0, DELTA, shape, 100)
+    spent = rdp_epsilon([cell.step_event(shape, noise, 100)], DELTA)
+    assert spent <= 2.0 < rdp_epsilon([cell.step_event(shape, noise * 0.999, 100)], DELTA)
+    guessed = calibrate_noise_multiplier(2.0, DELTA, shape, 100, guess=30.0)
     assert guessed == pytest.approx(noise, rel=2e-4)
 
 
 def test_phases_without_shares_cost_what_skellam_says():
-    phase = Phase(
+    phase = StepEvent(
         noise_multiplier=2.0,
         sample_rate=1.0,
         num_steps=3,
-        placement="distributed",
+        cell="record-distributed",
         scaled_norm=500.0,
         dimension=20,
         num_shares=1,

@@ -4,9 +4,10 @@ from hypothesis import strategies as st
 
 from wardround.errors import ConfigError
 from wardround.privacy.account import open_account
-from wardround.privacy.accounting import Phase, headline_epsilon, overlap_epsilon
+from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
 from wardround.privacy.entries import Entry
 from wardround.privacy.policy import Decision, RemainingPlan, decide
+from wardround.step_events import StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
 
@@ -33,7 +34,7 @@ def plan(num_participations, noise_multiplier=1.5):
 
 def spent(**steps):
     return open_account(DELTAS).projected(
-        (name, Phase(noise_multiplier=1.5, sample_rate=0.1, num_steps=count)) for name, count in steps.items()
+        (name, StepEvent(noise_multiplier=1.5, sample_rate=0.1, num_steps=count)) for name, count in steps.items()
     )
 
 
@@ -42,7 +43,7 @@ BOTH = [entry("Basel"), entry("Bern")]
 
 def held(account):
     """What a budget is held against with patients in one hospital each: the reported epsilons at the common delta."""
-    return {name: headline_epsilon(phases, account.common_delta) for name, phases in account.phases.items()}
+    return {name: headline_epsilon(phases, account.common_delta) for name, phases in account.events.items()}
 
 
 @pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
@@ -140,7 +141,7 @@ def test_never_admits_an_overspend(budget, before, noise, rounds, on_budget):
 
 
 def total(account, overlap):
-    return overlap_epsilon(account.phases, account.common_delta, overlap)
+    return overlap_epsilon(account.events, account.common_delta, overlap)
 
 
 def test_the_budget_holds_for_a_patient_in_two_hospitals():

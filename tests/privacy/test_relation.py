@@ -20,13 +20,14 @@ from wardround.clients.training import HospitalTensors
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.models import parameters_of
-from wardround.privacy.accounting import Phase, headline_epsilon
+from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.integers import round_within
 from wardround.rounds import Assignment
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
+from wardround.step_events import StepEvent
 
 NOISE, STEPS, DELTA = 2.0, 10, 1e-3
 CONFIG = small_config(
@@ -46,7 +47,7 @@ def hospital_of(num_forwards: int, num_backwards: int = 0, num_empty: int = 0) -
 
 def bill_of(num_records: int) -> float:
     rate = schedule_of(CONFIG, num_records).sample_rate
-    return headline_epsilon([Phase(noise_multiplier=NOISE, sample_rate=rate, num_steps=STEPS)], DELTA)
+    return headline_epsilon([StepEvent(noise_multiplier=NOISE, sample_rate=rate, num_steps=STEPS)], DELTA)
 
 
 class Released:
@@ -282,7 +283,7 @@ def test_an_empty_record_is_one_whose_part_of_the_sum_is_zero():
     emptied[owners == 2] = np.nan
     plan = plan_of(CONFIG, federation_of(basel=hospital_of(6)))
     (assignment,) = assign_round(plan, ["basel"], 1, {"basel": 0.0})
-    assert (assignment.sample_rate, assignment.expected_batch_size) == (1.0, 6.0)
+    assert (assignment.schedule.sample_rate, assignment.schedule.expected_batch_size) == (1.0, 6.0)
 
     def trained(rows: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
         tensors = HospitalTensors(

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.errors import ConfigError
-from wardround.privacy.accounting import Phase, rdp_epsilon
+from wardround.privacy.accounting import rdp_epsilon
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
+from wardround.step_events import StepEvent
 
 # What rounding is covered with; see renyi._ROUNDING.
 COVER = 1e-10
@@ -154,7 +155,7 @@ def test_noise_so_small_that_numbers_overflow_is_infinite_never_undefined():
     for noise_multiplier in (5e-324, 1e-200, 1e-154, 1e-100, 1e-8):
         divergences = rdp(noise_multiplier, 0.3)
         assert not np.isnan(divergences).any()
-        assert rdp_epsilon([Phase(noise_multiplier=noise_multiplier, sample_rate=0.3, num_steps=1)], 1e-5) > 1e6
+        assert rdp_epsilon([StepEvent(noise_multiplier=noise_multiplier, sample_rate=0.3, num_steps=1)], 1e-5) > 1e6
 
 
 @pytest.mark.parametrize(
@@ -166,5 +167,5 @@ def test_epsilon_is_that_of_opacus(noise_multiplier, sample_rate, num_steps):
     orders = [1 + tenths / 10 for tenths in range(1, 100)] + list(range(12, 64))
     divergences = theirs.compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=num_steps, orders=orders)
     wanted, _ = theirs.get_privacy_spent(orders=orders, rdp=divergences, delta=1e-5)
-    phase = Phase(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+    phase = StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
     assert rdp_epsilon([phase], 1e-5) == pytest.approx(wanted, rel=2e-9)

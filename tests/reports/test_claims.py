@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import PRIVATE
 from rich.console import Console
 from test_report import text_of
-
 from wardround.privacy.cell_words import cell_words
-from wardround.privacy.mechanisms import MECHANISMS, READERS
+
+from wardround.privacy.cells import READERS
 from wardround.reports import print_summary, write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
@@ -176,13 +177,13 @@ def test_the_page_says_where_the_noise_was_drawn_from(write_run: WriteRun, noise
     assert f"Noise is drawn from {source}" in text_of(write_report(write_run(noise=noise)))
 
 
-@pytest.mark.parametrize(("unit", "placement"), [*MECHANISMS, ("record", "none")])
+@pytest.mark.parametrize(("unit", "placement"), [*PRIVATE, ("record", "none")])
 @pytest.mark.parametrize("protocol", ["plain", "secure-sum", "secagg+"])
 def test_every_cell_has_words_for_everything(unit: str, placement: str, protocol: str) -> None:
     words = cell_words(unit, placement, "patient", protocol)
     assert words.unit == ("patient" if unit == "record" else "hospital")
     assert all((words.protected, words.noise, words.sent, words.trust))
     assert set(words.sees) == set(READERS) and all(words.sees.values())
-    if (unit, placement) in MECHANISMS:
-        learns_all = MECHANISMS[unit, placement].noise_against("server", 1.0, 2) == 0
+    if (unit, placement) in PRIVATE:
+        learns_all = PRIVATE[unit, placement].noise_against("server", 1.0, 2) == 0
         assert ("not against the server" in words.trust) == learns_all

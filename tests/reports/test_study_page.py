@@ -12,9 +12,9 @@ import pytest
 from made_up_study import LOSS, write_study
 from rich.console import Console
 from scipy import stats
+from wardround.privacy.mechanisms import hidden_words
 
 from wardround.errors import ProtocolError
-from wardround.privacy.mechanisms import hidden_words
 from wardround.reports import StudyProgress, print_study, write_study_report
 from wardround.reports.study_figures import charts_of_hospitals, charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study

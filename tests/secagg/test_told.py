@@ -3,7 +3,6 @@
 import math
 import struct
 import tracemalloc
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from made_up import changed_assignment
 from small_runs import ASSIGNMENT
 
 from wardround import wire
@@ -149,7 +149,7 @@ def test_what_has_no_digest_is_refused(told):
 
 
 def assigned(message_type="train", **changes):
-    values = wire.record_values(replace(ASSIGNMENT, placement="central")) | changes
+    values = wire.record_values(changed_assignment(ASSIGNMENT, cell="record-central")) | changes
     content = {"arrays": wire.array_record({"weight": WEIGHT}), wire.ASSIGNMENT: ConfigRecord(values)}
     return Message(RecordDict(content), dst_node_id=1, message_type=message_type)
 

@@ -9,6 +9,7 @@ import dp_accounting
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from made_up import PRIVATE
 from safetensors.numpy import load_file
 from small_runs import (
     charges_of,
@@ -27,7 +28,6 @@ from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.ledger import open_ledger
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.reports import write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
@@ -37,7 +37,7 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
-CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+CELLS = [(*cell, False) for cell in PRIVATE] + [("hospital", "distributed", True), ("hospital", "central", True)]
 DELTA = 1e-4
 
 
@@ -58,7 +58,7 @@ def test_a_run_says_what_it_protects_and_its_ledger_verifies(
     unit: str, placement: str, adaptive: bool, tmp_path: Path
 ) -> None:
     summary = run(settings(unit, placement, adaptive), out=tmp_path / "run").summary
-    cell = MECHANISMS[unit, placement]
+    cell = PRIVATE[unit, placement]
     assert {key: summary[key] for key in ("unit", "placement", "relation", "mechanism")} == {
         "unit": unit,
         "placement": placement,
@@ -188,7 +188,7 @@ def test_a_reply_with_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch, 
         run(settings("record", "central"), out=tmp_path / "run")
 
 
-@pytest.mark.parametrize(("unit", "placement"), [cell for cell in MECHANISMS if cell[1] != "local"])
+@pytest.mark.parametrize(("unit", "placement"), [cell for cell in PRIVATE if cell[1] != "local"])
 def test_a_round_below_the_least_replies_is_abandoned_and_paid_for(
     unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +203,7 @@ def test_a_round_below_the_least_replies_is_abandoned_and_paid_for(
     assert verify_run(folder)[0] == []
 
 
-@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+@pytest.mark.parametrize(("unit", "placement"), PRIVATE)
 def test_a_target_is_met_by_all_and_nearly_spent_by_the_worst(unit: str, placement: str) -> None:
     planned = plan(settings(unit, placement, privacy={"noise-multiplier": None, "target-epsilon": 3.0}))
     epsilons = [hospital.epsilon for hospital in planned.hospitals]
@@ -213,7 +213,7 @@ def test_a_target_is_met_by_all_and_nearly_spent_by_the_worst(unit: str, placeme
 
 
 @pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
-@pytest.mark.parametrize(("unit", "placement"), [cell for cell in MECHANISMS if cell != ("record", "local")])
+@pytest.mark.parametrize(("unit", "placement"), [cell for cell in PRIVATE if cell != ("record", "local")])
 def test_the_budget_holds_in_every_cell(unit: str, placement: str, on_budget: str, tmp_path: Path) -> None:
     five = {"num-rounds": 5}
     whole = plan(settings(unit, placement, training=five, privacy={"noise-multiplier": 3.0}))
@@ -235,7 +235,7 @@ def test_server_optimizers_work_on_the_private_sum(unit: str, placement: str, st
 
 
 def test_cohorts_drawn_from_the_hospitals_pay_only_where_they_take_part(tmp_path: Path) -> None:
-    for unit, placement in MECHANISMS:
+    for unit, placement in PRIVATE:
         config = settings(
             unit, placement, federation={"num-hospitals": 5}, training={"num-rounds": 3, "fraction-train": 0.4}
         )
@@ -318,7 +318,7 @@ def test_a_tampered_bill_is_found(tmp_path: Path) -> None:
     assert len(findings) == 1 and "summary.json epsilon readers hospital says" in findings[0]
 
 
-@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+@pytest.mark.parametrize(("unit", "placement"), PRIVATE)
 def test_real_hospitals(unit: str, placement: str, real_data: Path, tmp_path: Path) -> None:
     config = settings(
         unit,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import PRIVATE
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy.stats import binomtest, kstest
@@ -17,7 +18,6 @@ from small_runs import charges_of, interrupted_in_training, results_of, small_co
 
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.server.record.verify import verify_run
@@ -81,7 +81,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
         yield sent
 
 
-@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+@pytest.mark.parametrize(("unit", "placement"), PRIVATE)
 def test_one_seed_and_two_noise_multipliers_do_not_give_the_model_without_noise(
     unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

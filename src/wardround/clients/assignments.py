@@ -8,25 +8,19 @@ What is left out on purpose: what a real site has spent (see `site_rounds`), and
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
-from wardround.agreed.contributions import (
-    assignment_for,
-    largest_weight,
-    mechanism_in,
-    most_contributions,
-    payload_of,
-    release_of,
-    update_bound,
-)
+from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.errors import ConfigError, Refusal
-from wardround.privacy.phases import Release
+from wardround.privacy.cells import Cell, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, LARGEST_NOISE, SMALLEST_CLIP
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
+from wardround.step_events import EventShape
 
 __all__ = ["Part", "check_assignment", "check_sum"]
 
@@ -52,15 +46,23 @@ class Part:
     num_records: int = 0
 
     @property
-    def release(self) -> Release:
-        """What it releases in a billed step."""
-        config, cell = self.config, mechanism_in(self.config)
-        return release_of(
-            cell,
+    def cell(self) -> Cell:
+        """What is protected, and how."""
+        return cell_of(self.config.privacy)
+
+    @property
+    def shape(self) -> EventShape:
+        """What a billed step of it is."""
+        config = self.config
+        return self.cell.shape(
             sample_rate=schedule_of(config, self.num_train).sample_rate,
             dimension=self.num_parameters + int(config.privacy.adaptive_clipping),
             num_shares=config.aggregation.honest_survivors,
-            most_contributions=most_contributions(cell, config, len(self.names), self.num_records),
+            most_contributions=self.cell.most_contributions(
+                num_hospitals=len(self.names),
+                num_records=self.num_records,
+                max_records=config.federation.max_records,
+            ),
             most_replies=cohort_sizes(config, len(self.names))[1],
         )
 
@@ -84,15 +86,15 @@ def check_assignment(assignment: Assignment, part: Part) -> None:
         raise Refusal(f"the assignment is hospital {assignment.hospital_id}'s, and this is {part.hospital_id}")
     for rule in _broken_rules(assignment, part):
         name = rule.split(" ", 1)[0]
-        raise Refusal(f"the assignment's {rule}, not {getattr(assignment, name)}: nothing was trained")
+        asked = dict(_values(assignment))[name]
+        raise Refusal(f"the assignment's {rule}, not {asked}: nothing was trained")
     own = _own_assignment(assignment, part)
-    for item in fields(Assignment):
-        asked, value = getattr(assignment, item.name), getattr(own, item.name)
-        if item.name == "sensitivity" and asked is None:
+    for (name, asked), (_, value) in zip(_values(assignment), _values(own), strict=True):
+        if name == "sensitivity" and asked is None:
             asked = assignment.max_grad_norm
         if not _same(asked, value):
             raise Refusal(
-                f"the assignment's {item.name} = {asked}, and this hospital's settings say {value}: nothing was trained"
+                f"the assignment's {name} = {asked}, and this hospital's settings say {value}: nothing was trained"
             )
 
 
@@ -113,12 +115,13 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
     """
     if terms.settings_digest != agreed:
         raise Refusal("the server's settings are not this hospital's: give both the same settings")
-    most_records, payload = config.federation.max_records, payload_of(config)
+    cell, most_records = cell_of(config.privacy), config.federation.max_records
+    payload = cell.payload
     wanted: dict[str, object] = {"payload": payload}
     if payload == "residues":
         wanted |= {"max_update": 0.0, "max_weight": 0.0}
     elif most_records is not None:
-        wanted["max_weight"] = largest_weight(config, most_records)
+        wanted["max_weight"] = cell.vector_weight(most_records)
         bound = _own_bound(config, most_records, assignment)
         if bound is not None and (config.privacy.unit, config.privacy.placement) == ("hospital", "local"):
             # The bound of the sum is that of the largest noise in it, and this update has its noise already.
@@ -134,32 +137,37 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
 
 def _own_bound(config: Config, most_records: int, assignment: Assignment | None) -> float | None:
     """Return the bound of what is sent; None where it hangs on a clip that is not known yet."""
-    privacy, cell = config.privacy, mechanism_in(config)
+    privacy, cell = config.privacy, cell_of(config.privacy)
     if assignment is None and privacy.adaptive_clipping:
         return None
     clip = privacy.max_grad_norm
     noise_multiplier = privacy.noise_multiplier or 0.0
     if assignment is not None:
-        noise_multiplier = assignment.noise_multiplier
+        noise_multiplier = assignment.event.noise_multiplier
         clip = float(assignment.max_grad_norm or 0.0) if privacy.adaptive_clipping else clip
-    sensitivity = clip if cell is None else cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping)
-    return update_bound(config, most_records=most_records, sensitivity=sensitivity, noise_multiplier=noise_multiplier)
+    return cell.update_bound(
+        max_update=config.aggregation.max_update,
+        most_records=most_records,
+        sensitivity=cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping),
+        noise_multiplier=noise_multiplier,
+    )
 
 
 def _own_assignment(asked: Assignment, part: Part) -> Assignment:
     """Return the assignment that the hospital's own settings make, where the server decides some of the noise alone."""
-    config, most_records = part.config, part.config.federation.max_records
+    config, cell, most_records = part.config, part.cell, part.config.federation.max_records
+    # Without max-records it hangs on the sizes of the others in the round.
+    largest = part.num_train / asked.contribution if most_records is None else most_records
     try:
         return assignment_for(
             config,
-            part.release,
+            part.shape,
             hospital_id=part.hospital_id,
             num_train=part.num_train,
             round_number=asked.round_number,
-            noise_multiplier=asked.noise_multiplier if config.privacy.placement != "none" else 0.0,
+            noise_multiplier=asked.event.noise_multiplier if cell.is_private else 0.0,
             weight=asked.weight,
-            # Without max-records it hangs on the sizes of the others in the round.
-            contribution=asked.contribution if most_records is None else part.num_train / most_records,
+            contribution=cell.contribution(part.num_train, largest),
             # It follows the quantile, and the noise follows it.
             max_grad_norm=asked.max_grad_norm if config.privacy.adaptive_clipping else None,
             attempt=asked.attempt,
@@ -182,13 +190,23 @@ def _broken_rules(assignment: Assignment, part: Part) -> Iterator[str]:
         yield "contribution must be in (0, 1]"
     # Re-planning at the budget raises the noise; a target epsilon sets one for each hospital.
     least = privacy.noise_multiplier or 0.0
-    if not least <= assignment.noise_multiplier <= LARGEST_NOISE:
+    if not least <= assignment.event.noise_multiplier <= LARGEST_NOISE:
         yield f"noise_multiplier must be >= {least} and <= {LARGEST_NOISE:g}"
-    if privacy.target_epsilon is not None and assignment.noise_multiplier == 0:
+    if privacy.target_epsilon is not None and assignment.event.noise_multiplier == 0:
         yield "noise_multiplier must be > 0 with a target epsilon"
     clip = assignment.max_grad_norm
     if privacy.adaptive_clipping and not (clip is not None and SMALLEST_CLIP <= clip <= LARGEST_CLIP):
         yield f"max_grad_norm must be >= {SMALLEST_CLIP:g} and <= {LARGEST_CLIP:g}"
+
+
+def _values(record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of all fields, also of the records within."""
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if is_dataclass(value):
+            yield from _values(value)
+        else:
+            yield item.name, value
 
 
 def _same(asked: object, own: object) -> bool:

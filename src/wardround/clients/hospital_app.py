@@ -13,13 +13,13 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.agreed.schedules import schedule_of
 from wardround.clients.assignments import Part, check_sum
 from wardround.clients.secagg import SecAggMod
 from wardround.clients.trainers import hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
+from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
 from wardround.secagg import Site, Terms
 
@@ -130,7 +130,7 @@ class Hospitals(ABC):
         # By the hospital's own settings and records, not by what a server says: whose it is was checked by then.
         name = wire.assignment_of(message).hospital_id
         (hospital,) = (hospital for hospital in self.federation.hospitals if hospital.hospital_id == name)
-        return schedule_of(self.config, hospital.num_records).weight
+        return cell_of(self.config.privacy).vector_weight(hospital.num_records)
 
 
 def make_app(hospitals: Hospitals) -> ClientApp:

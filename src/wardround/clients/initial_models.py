@@ -14,6 +14,7 @@ from wardround.clients.cells import torch_half
 from wardround.clients.modes import Mode
 from wardround.config import Config
 from wardround.models import build_model, parameters_of
+from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
 
 __all__ = ["InitialModel", "build_initial_model", "built_model"]
@@ -64,16 +65,11 @@ def build_initial_model(config: Config, profile: HospitalProfile) -> InitialMode
         ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
     """
     module, changes = built_model(config, profile.input_shape, profile.num_outputs)
-    half = torch_half(_cell_name(config))
+    half = torch_half(cell_of(config.privacy).name)
     mode = half.mode_of(config.training.grad_sample_mode, module, tuple(profile.input_shape))
     if mode is not None and mode.name == "per-record":
         changes = (*changes, mode.reason)
     return InitialModel(module=module, arrays=parameters_of(module), task=profile.task, changes=changes, mode=mode)
-
-
-def _cell_name(config: Config) -> str:
-    privacy = config.privacy
-    return "none" if privacy.placement == "none" else f"{privacy.unit}-{privacy.placement}"
 
 
 def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) -> tuple[nn.Module, tuple[str, ...]]:
@@ -92,5 +88,5 @@ def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) ->
         input_shape=input_shape,
         num_outputs=num_outputs,
         seed=config.federation.seed,
-        private=config.privacy.placement != "none",
+        private=cell_of(config.privacy).is_private,
     )

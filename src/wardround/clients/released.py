@@ -18,7 +18,8 @@ from typing import Any
 from wardround.disk import file_text, make_private_folder, open_private, sync_folder
 from wardround.errors import ConfigError, ProtocolError
 from wardround.parsing import from_json, sound
-from wardround.privacy.phases import Phase
+from wardround.privacy.cells import cell_in_words
+from wardround.step_events import StepEvent
 from wardround.typed_records import read_record
 
 __all__ = ["Released", "note_release", "read_releases"]
@@ -37,14 +38,14 @@ class Released:
         round_number: from 1.
         settings: hex digest of the agreed settings (`identity.agreed_digest`).
         data: hex digest of the training data, keyed by a secret of the site.
-        phase: what it costs; None where it was released without privacy.
+        event: what it costs; None where it was released without privacy.
     """
 
     run_id: str
     round_number: int
     settings: str
     data: str
-    phase: Phase | None
+    event: StepEvent | None
 
 
 def read_releases(folder: Path) -> tuple[Released, ...]:
@@ -116,16 +117,25 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _phase(values: Mapping[str, Any]) -> Phase:
-    return read_record(Phase, {key.replace("_", "-"): value for key, value in values.items()})
+def _event(values: Mapping[str, Any]) -> StepEvent:
+    return read_record(StepEvent, {key.replace("_", "-"): value for key, value in values.items()})
+
+
+def _worded(phase: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event as it was noted before events named their cell."""
+    cell = cell_in_words(phase["unit"], phase["placement"])
+    return {name: value for name, value in phase.items() if name not in cell.booked._fields} | {"cell": cell.name}
 
 
 def _read(path: Path) -> Released:
     step = "restore it from a backup, as what was released is not known without it"
     with sound(ProtocolError, f"can't read what was released from {path}", step, ConfigError):
         table = from_json(file_text(path, _MOST_BYTES))
-        phase = table.pop("phase")
-        released = Released(**table, phase=None if phase is None else _phase(phase))
+        if "phase" in table:
+            phase = table.pop("phase")
+            table["event"] = None if phase is None else _worded(phase)
+        event = table.pop("event")
+        released = Released(**table, event=None if event is None else _event(event))
         texts = (released.run_id, released.settings, released.data)
         if type(released.round_number) is not int or any(not isinstance(text, str) for text in texts):
             raise TypeError("a value has another type")

@@ -25,7 +25,7 @@ from wardround.clients.secagg import SecAggMod, terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
-from wardround.clients.site_rounds import check_history, check_round, check_spending, phase_in
+from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
 from wardround.clients.trainers import build_trainer
 from wardround.clients.training import LocalTrainer, Trained
 from wardround.config import Config
@@ -36,9 +36,9 @@ from wardround.identity import differing_lines
 from wardround.leaves import LEAVES_HOSPITAL, PUBLIC
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
-from wardround.privacy.phases import Phase
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
+from wardround.step_events import StepEvent
 from wardround.streams import SystemSource
 
 __all__ = ["RealSite", "answer_as_site", "make_site_app"]
@@ -191,11 +191,11 @@ def _check_told(message: Message, config: Config, model: nn.Module) -> None:
         raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {own_mu}")
 
 
-def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[Phase]:
+def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[StepEvent]:
     in_run = check_history(
         terms.run_id, terms.round_number, settings=file.digest.hex(), data=data, runs=file.runs, before=before
     )
-    return [release.phase for release in in_run if release.phase is not None]
+    return [release.event for release in in_run if release.event is not None]
 
 
 def _note(terms: Terms, assignment: Assignment, file: SiteFile, part: Part, data: str) -> None:
@@ -207,7 +207,7 @@ def _note(terms: Terms, assignment: Assignment, file: SiteFile, part: Part, data
             round_number=terms.round_number,
             settings=file.digest.hex(),
             data=data,
-            phase=phase_in(part, assignment),
+            event=event_in(part, assignment),
         ),
         lambda before: check_spending(part, assignment, _spent_in_run(terms, file, data, before)),
     )

@@ -10,12 +10,13 @@ from wardround.agreed.cohorts import rounds_joined
 from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
 from wardround.errors import ConfigError, DataError, Refusal
-from wardround.privacy.accounting import Phase, headline_epsilon, rdp_epsilon
+from wardround.privacy.accounting import headline_epsilon, rdp_epsilon
 from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
+from wardround.step_events import StepEvent
 
-__all__ = ["check_history", "check_round", "check_spending", "phase_in"]
+__all__ = ["check_history", "check_round", "check_spending", "event_in"]
 
 
 def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None:
@@ -45,8 +46,8 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
 
 def _check_delta(part: Part) -> None:
     privacy = part.config.privacy
-    units = len(part.names) if privacy.unit == "hospital" else part.num_train
-    if privacy.placement == "none":
+    units = part.cell.num_units(part.num_train, len(part.names))
+    if not part.cell.is_private:
         return
     try:
         check_target_delta(_own_delta(part), {part.hospital_id: units}, unit=privacy.unit)
@@ -88,19 +89,19 @@ def check_history(
     return in_run
 
 
-def phase_in(part: Part, assignment: Assignment) -> Phase | None:
+def event_in(part: Part, assignment: Assignment) -> StepEvent | None:
     """Return what a release costs; None without privacy.
 
     Args:
         part: of the site.
         assignment: checked by `check_assignment`.
     """
-    if part.config.privacy.placement == "none":
+    if not part.cell.is_private:
         return None
-    return part.release.phase(assignment.noise_multiplier, assignment.billed_steps)
+    return part.cell.step_event(part.shape, assignment.event.noise_multiplier, assignment.event.num_steps)
 
 
-def check_spending(part: Part, assignment: Assignment, spent: Sequence[Phase]) -> None:
+def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent]) -> None:
     """Refuse a release that the settings can't afford.
 
     A target is held over all rounds that are left, as if each had the noise of this one: so much less noise in one
@@ -117,15 +118,15 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[Phase]) -
         Refusal: naming the epsilon and what it may be.
     """
     config, privacy = part.config, part.config.privacy
-    if privacy.placement == "none":
+    if not part.cell.is_private:
         return
-    release, noise_multiplier = part.release, assignment.noise_multiplier
+    noise_multiplier = assignment.event.noise_multiplier
     left = rounds_joined(config, part.names, first_round=assignment.round_number)[part.hospital_id]
     for name, most, num_rounds in (
         ("target-epsilon", privacy.target_epsilon, left),
         ("budget-epsilon", privacy.budget_epsilon, 1),
     ):
-        planned = release.phase(noise_multiplier, assignment.billed_steps * num_rounds)
+        planned = part.cell.step_event(part.shape, noise_multiplier, assignment.event.num_steps * num_rounds)
         epsilon = _epsilon_beyond([*spent, planned], _own_delta(part), most)
         if most is not None and epsilon > most:
             raise Refusal(
@@ -139,9 +140,9 @@ def _own_delta(part: Part) -> float:
     return delta if isinstance(delta, float) else min(delta.values())
 
 
-def _epsilon_beyond(phases: Sequence[Phase], target_delta: float, most: float | None) -> float:
+def _epsilon_beyond(events: Sequence[StepEvent], target_delta: float, most: float | None) -> float:
     """Return the headline epsilon, or an upper bound of it that is small enough."""
     if most is None:
         return 0.0
-    by_rdp = rdp_epsilon(phases, target_delta)
-    return by_rdp if by_rdp <= most else headline_epsilon(phases, target_delta)
+    by_rdp = rdp_epsilon(events, target_delta)
+    return by_rdp if by_rdp <= most else headline_epsilon(events, target_delta)

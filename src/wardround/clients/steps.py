@@ -97,7 +97,7 @@ def plain_steps(
     losses = []
     num_scrubbed = 0
     model.train()
-    for _ in range(assignment.num_steps):
+    for _ in range(assignment.schedule.num_steps):
         rows, owners = tensors.rows_of(sampler.draw().to(steps.device))
         optimizer.zero_grad(set_to_none=False)
         batch_losses = steps.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
@@ -107,7 +107,7 @@ def plain_steps(
             rows, owners = rows[finite], None if owners is None else owners[finite]
             batch_losses = steps.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-        torch.autograd.backward(weighted.sum() / assignment.expected_batch_size)
+        torch.autograd.backward(weighted.sum() / assignment.schedule.expected_batch_size)
         if proximal_mu:
             steps.pull_back(anchor, proximal_mu)
         optimizer.step()
@@ -130,7 +130,7 @@ def private_steps(
         # The pull depends on no record, so it is added after the noise (post-processing).
         anchor = _copies(steps)
         optimizer.attach_step_hook(lambda _: steps.pull_back(anchor, proximal_mu))
-    losses = [_private_step(steps, module, optimizer, tensors, sampler) for _ in range(assignment.num_steps)]
+    losses = [_private_step(steps, module, optimizer, tensors, sampler) for _ in range(assignment.schedule.num_steps)]
     return Counts(
         num_steps=sampler.num_draws,
         num_scrubbed=optimizer.num_scrubbed,
@@ -157,9 +157,9 @@ def by_record(
     kind = ghost if isinstance(module, GhostTwin) else plain
     optimizer = kind(
         steps.optimizer(),
-        noise_multiplier=assignment.noise_multiplier,
+        noise_multiplier=assignment.event.noise_multiplier,
         max_grad_norm=max_grad_norm,
-        expected_batch_size=assignment.expected_batch_size,
+        expected_batch_size=assignment.schedule.expected_batch_size,
     )
     return module, optimizer
 

@@ -13,6 +13,7 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.identity import source_of
+from wardround.privacy.cells import cell_of
 from wardround.streams import Source
 
 __all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
@@ -39,18 +40,13 @@ def trainer_of(
     """Return what trains copies of a model that was built already; see `build_trainer`."""
     if source is None:
         source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
-    half = torch_half(_cell_name(config))
+    half = torch_half(cell_of(config.privacy).name)
     trainer = LocalTrainer(
         model, config.training, task=federation.task, source=source, protects_records=half.records_apart
     )
     # Refused now and of the copy that is trained, not once it is charged.
     half.check(trainer.held, federation)
     return trainer
-
-
-def _cell_name(config: Config) -> str:
-    privacy = config.privacy
-    return "none" if privacy.placement == "none" else f"{privacy.unit}-{privacy.placement}"
 
 
 def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:

@@ -23,8 +23,9 @@ from wardround.clients.steps import Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
 from wardround.privacy.clipping import COUNT_NAME
+from wardround.privacy.executions import check_execution
 from wardround.privacy.sampling import PoissonSampler
-from wardround.rounds import Assignment, Execution, TrainingMeasures, check_execution
+from wardround.rounds import Assignment, Execution, TrainingMeasures
 from wardround.streams import Draw, Source
 
 __all__ = ["HospitalTensors", "LocalTrainer", "Trained", "resolve_device"]
@@ -111,12 +112,12 @@ class LocalTrainer:
             ProtocolError: what was executed is not what was assigned.
         """
         started = time.perf_counter()
-        half = torch_half(name_of_cell(assignment))
+        half = torch_half(assignment.event.cell)
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         key = self._keys.key(arrays, assignment, proximal_mu)
         self.held.begin(arrays, tensors, whole_batches=not half.records_apart)
-        sampler = PoissonSampler(tensors.num_records, assignment.sample_rate, key.generator(Draw.SAMPLING))
+        sampler = PoissonSampler(tensors.num_records, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
@@ -137,11 +138,6 @@ class LocalTrainer:
             seconds=time.perf_counter() - started,
         )
         return Trained(sent, execution, measures)
-
-
-def name_of_cell(assignment: Assignment) -> str:
-    """Return the name of the cell that an assignment is of."""
-    return "none" if assignment.max_grad_norm is None else f"{assignment.unit}-{assignment.placement}"
 
 
 def resolve_device(name: str) -> torch.device:

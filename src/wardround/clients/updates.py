@@ -51,11 +51,12 @@ def noisy_residues(
         assignment: with the scale of integers and the number of shares.
         noise: the hospital's stream for this round.
     """
-    variance = (assignment.noise_multiplier * assignment.scaled_norm) ** 2 / assignment.num_shares
+    event = assignment.event
+    variance = (event.noise_multiplier * event.scaled_norm) ** 2 / event.num_shares
     residues = to_residues(integers + skellam_share(len(integers), variance, noise))
     edges = np.cumsum([array.size for array in like.values()])[:-1]
     arrays = {
         name: part.reshape(array.shape)
         for (name, array), part in zip(like.items(), np.split(residues, edges), strict=True)
     }
-    return arrays, math.sqrt(variance * assignment.num_shares) / assignment.scaled_norm
+    return arrays, math.sqrt(variance * event.num_shares) / event.scaled_norm

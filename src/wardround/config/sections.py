@@ -14,7 +14,7 @@ from wardround.config.limits import (
 )
 from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
-from wardround.privacy.cells.refusals import check_cell, check_protocol
+from wardround.privacy.cells import CELLS, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
@@ -134,8 +134,8 @@ class PrivacyConfig:
     a round.
     """
 
-    unit: str = setting("record", choices=("record", "hospital"))
-    placement: str = setting("local", choices=("none", "local", "distributed", "central"))
+    unit: str = setting("record", choices=tuple(dict.fromkeys(cell.unit for cell in CELLS)))
+    placement: str = setting("local", choices=tuple(dict.fromkeys(cell.placement for cell in CELLS)))
     noise_multiplier: float | None = setting(None, least=0, most=1e6)
     target_epsilon: float | None = setting(None, above=0)
     max_grad_norm: float = setting(1.0, least=SMALLEST_CLIP, most=LARGEST_CLIP)
@@ -158,15 +158,10 @@ class PrivacyConfig:
                     f"{kebab(key)} = {getattr(self, key)} goes with adaptive-clipping = true only ([privacy] "
                     f"{kebab(key)}): set that too, or remove it"
                 )
-        if self.placement == "none":
-            for key in ("noise_multiplier", "target_epsilon", "budget_epsilon", "adaptive_clipping"):
-                value = getattr(self, key)
-                if value is not None and value is not False:
-                    raise ConfigError(
-                        f"{kebab(key)} = {value} has no meaning without privacy ([privacy] placement = "
-                        f'"none"): remove it, or set placement = "local"'
-                    )
-        elif self.noise_multiplier is None and self.target_epsilon is None:
+        cell = cell_of(self)
+        for message in cell.meaningless(self):
+            raise ConfigError(message)
+        if cell.is_private and self.noise_multiplier is None and self.target_epsilon is None:
             object.__setattr__(self, "noise_multiplier", 2.0)
         if self.budget_epsilon is not None and self.noise_multiplier == 0:
             raise ConfigError(
@@ -200,7 +195,7 @@ class AggregationConfig:
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)
-        check_protocol(self)
+        _check_survivors(self)
 
     @property
     def honest_survivors(self) -> int:
@@ -238,4 +233,23 @@ class Config:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def __post_init__(self) -> None:
-        check_cell(self.privacy, self.training, self.aggregation)
+        for message in cell_of(self.privacy).refusals(self.privacy, self.training, self.aggregation):
+            raise ConfigError(message)
+
+
+def _check_survivors(aggregation: AggregationConfig) -> None:
+    """Refuse numbers of survivors and colluders that do not go with each other or with the protocol."""
+    survivors, colluding = aggregation.min_survivors, aggregation.max_colluding
+    if aggregation.protocol == "plain" and colluding:
+        raise ConfigError(
+            f'max-colluding = {colluding} has no meaning with protocol = "plain", which hides nothing from the server '
+            '([aggregation] max-colluding): remove it, or set protocol = "secagg+"'
+        )
+    # A sum of one honest hospital is that hospital's data, unless its share of the noise was sized for that.
+    least_honest = 2 if aggregation.protocol == "secagg+" else 1
+    if aggregation.protocol != "plain" and survivors - colluding < least_honest:
+        raise ConfigError(
+            f"min-survivors = {survivors} must be >= {least_honest + colluding} with protocol = "
+            f'"{aggregation.protocol}" and max-colluding = {colluding} ([aggregation] min-survivors): raise it, so '
+            f"that every sum has {least_honest} honest hospitals or more"
+        )

@@ -22,14 +22,15 @@ from wardround.privacy.accounting import (
     overlap_profile,
 )
 from wardround.privacy.attackers import Attacker, attacker_of
+from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.entries import Entry
+from wardround.privacy.events import event_against, merged, step_rdp
 from wardround.privacy.ledger import Ledger
-from wardround.privacy.mechanisms import READERS
-from wardround.privacy.phases import Kind, Phase, merged, phase_of, step_rdp
+from wardround.step_events import StepEvent
 
 __all__ = ["Account", "Headline", "account_from_ledger", "open_account"]
 
-_Steps = Mapping[Kind, int]
+_Steps = Mapping[StepEvent, int]
 # Up to so many kinds of steps a sum is made anew, so that a resumed run shows the same bits as an uninterrupted one;
 # beyond, adding up would grow with the square of the rounds.
 _RECOMPUTED_KINDS = 16
@@ -60,7 +61,7 @@ class Account:
         hospitals: hospital_ids.
         target_delta: each hospital's, shape (num_hospitals,), float64, in (0, 1).
         divergences: composed Renyi divergences, shape (num_hospitals, len(ORDERS)), float64, nats.
-        steps: by hospital, the steps of each kind (see `phases.Kind`), all of one unit and relation.
+        steps: by hospital, the steps of each kind (`StepEvent.kind`), all of one unit and relation.
     """
 
     hospitals: tuple[str, ...]
@@ -73,10 +74,10 @@ class Account:
         self.divergences.setflags(write=False)
 
     @property
-    def phases(self) -> dict[str, tuple[Phase, ...]]:
+    def events(self) -> dict[str, tuple[StepEvent, ...]]:
         """What every hospital did, steps of one kind added up."""
         return {
-            hospital_id: merged(phase_of(kind, count) for kind, count in steps.items())
+            hospital_id: merged(replace(kind, num_steps=count) for kind, count in steps.items())
             for hospital_id, steps in zip(self.hospitals, self.steps, strict=True)
         }
 
@@ -84,16 +85,16 @@ class Account:
     def protects(self) -> tuple[str, str] | None:
         """The unit and the relation that every figure in the account is for; None before the first step."""
         kinds = (kind for steps in self.steps for kind in steps)
-        return next(((unit, relation) for _, _, unit, relation, *_ in kinds), None)
+        return next((_terms(kind) for kind in kinds), None)
 
     def against(self, reader: str) -> "Account":
-        """Return the account of what a reader learns, one of `mechanisms.READERS`, who may know part of the noise."""
-        phases = {hospital_id: phases for hospital_id, phases in self.phases.items() if phases}
-        seen = {hospital_id: [phase.against(reader) for phase in parts] for hospital_id, parts in phases.items()}
-        if all(tuple(seen[hospital_id]) == parts for hospital_id, parts in phases.items()):
+        """Return the account of what a reader learns, one of `cells.READERS`, who may know part of the noise."""
+        events = {hospital_id: events for hospital_id, events in self.events.items() if events}
+        seen = {hospital_id: [event_against(event, reader) for event in parts] for hospital_id, parts in events.items()}
+        if all(tuple(seen[hospital_id]) == parts for hospital_id, parts in events.items()):
             return self
         deltas = dict(zip(self.hospitals, self.target_delta.tolist(), strict=True))
-        return open_account(deltas).projected((name, phase) for name, parts in seen.items() for phase in parts)
+        return open_account(deltas).projected((name, event) for name, parts in seen.items() for event in parts)
 
     @property
     def common_delta(self) -> float:
@@ -106,10 +107,10 @@ class Account:
         Raises:
             ProtocolError: an entry of a hospital that isn't in the account.
         """
-        return self.projected((entry.hospital_id, entry.phase) for entry in entries)
+        return self.projected((entry.hospital_id, entry.event) for entry in entries)
 
-    def projected(self, plans: Iterable[tuple[str, Phase]]) -> "Account":
-        """Return the account after more phases of the named hospitals, as if they had been charged.
+    def projected(self, plans: Iterable[tuple[str, StepEvent]]) -> "Account":
+        """Return the account after more events of the named hospitals, as if they had been charged.
 
         Raises:
             ProtocolError: a hospital that isn't in the account, or another unit or relation than is in it already.
@@ -117,18 +118,18 @@ class Account:
         places = {hospital_id: place for place, hospital_id in enumerate(self.hospitals)}
         divergences, steps = self.divergences.copy(), list(self.steps)
         protects = self.protects
-        for hospital_id, phase in plans:
+        for hospital_id, event in plans:
             if hospital_id not in places:
                 raise ProtocolError(f"hospital {hospital_id} is not in the account: name it when the account is opened")
-            if not phase.num_steps:
+            if not event.num_steps:
                 continue
-            protects = _same_terms(protects, phase)
-            place, kind = places[hospital_id], phase.kind
-            steps[place] = {**steps[place], kind: steps[place].get(kind, 0) + phase.num_steps}
+            protects = _same_terms(protects, event)
+            place, kind = places[hospital_id], event.kind
+            steps[place] = {**steps[place], kind: steps[place].get(kind, 0) + event.num_steps}
             if len(steps[place]) <= _RECOMPUTED_KINDS:
                 divergences[place] = _composed(steps[place])
             else:
-                divergences[place] += phase.num_steps * step_rdp(kind)
+                divergences[place] += event.num_steps * step_rdp(kind)
         return replace(self, divergences=divergences, steps=tuple(steps))
 
     def epsilons(self) -> dict[str, float]:
@@ -144,7 +145,7 @@ class Account:
         """Return the epsilon of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta."""
         if patient_overlap == 1:
             return self.epsilon_max()
-        check_independent(phase for phases in self.phases.values() for phase in phases)
+        check_independent(event for events in self.events.values() for event in events)
         return float(epsilon_from_rdp(largest_rdp(self.divergences, patient_overlap), self.common_delta))
 
     def exceeding(self, most_epsilon: float, names: Iterable[str]) -> tuple[str, ...]:
@@ -155,12 +156,12 @@ class Account:
         by_rdp = dict(zip(self.hospitals, epsilon_from_rdp(self.divergences, self.common_delta).tolist(), strict=True))
         doubtful = [name for name in names if not by_rdp[name] <= most_epsilon]
         deltas = dict(zip(self.hospitals, self.target_delta.tolist(), strict=True))
-        phases = self.phases if doubtful else {}
+        events = self.events if doubtful else {}
         return tuple(
             name
             for name in doubtful
             if any(
-                not headline_epsilon(phases[name], delta) <= most_epsilon
+                not headline_epsilon(events[name], delta) <= most_epsilon
                 for delta in sorted({deltas[name], self.common_delta})
             )
         )
@@ -169,7 +170,7 @@ class Account:
         """Return whether a patient in up to `patient_overlap` hospitals has spent more, at the common delta."""
         if self.epsilon_total(patient_overlap) <= most_epsilon:
             return False
-        return not overlap_epsilon(self.phases, self.common_delta, patient_overlap) <= most_epsilon
+        return not overlap_epsilon(self.events, self.common_delta, patient_overlap) <= most_epsilon
 
     def headline(self, patient_overlap: int) -> Headline:
         """Return the tightest epsilons, a second or so for ten hospitals that differ; equal ones cost once.
@@ -177,15 +178,15 @@ class Account:
         Args:
             patient_overlap: hospitals that may hold the same patient (>= 1).
         """
-        phases = self.phases
+        events = self.events
         common = self.common_delta
         return Headline(
             hospitals={
-                hospital_id: headline_epsilon(phases[hospital_id], float(delta))
+                hospital_id: headline_epsilon(events[hospital_id], float(delta))
                 for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
             },
-            max=overlap_epsilon(phases, common, 1),
-            total=overlap_epsilon(phases, common, patient_overlap),
+            max=overlap_epsilon(events, common, 1),
+            total=overlap_epsilon(events, common, patient_overlap),
             target_delta=common,
         )
 
@@ -195,13 +196,13 @@ class Account:
 
     def attacker(self, patient_overlap: int) -> Attacker:
         """Return what an attacker can reach at most against a patient in up to `patient_overlap` hospitals (>= 1)."""
-        return attacker_of(overlap_profile(self.phases, self.common_delta, patient_overlap), self.common_delta)
+        return attacker_of(overlap_profile(self.events, self.common_delta, patient_overlap), self.common_delta)
 
     def attackers(self) -> dict[str, Attacker]:
         """Return the same by hospital, for a patient in that one alone, each at its own delta."""
-        phases = self.phases
+        events = self.events
         return {
-            hospital_id: attacker_of(headline_profile(phases[hospital_id], float(delta)), float(delta))
+            hospital_id: attacker_of(headline_profile(events[hospital_id], float(delta)), float(delta))
             for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
         }
 
@@ -238,7 +239,7 @@ def account_from_ledger(ledger: Ledger, target_deltas: Mapping[str, float]) -> A
     Raises:
         ProtocolError: the ledger charges a hospital that isn't among them.
     """
-    plans = [(hospital_id, phase) for hospital_id, phases in ledger.phases().items() for phase in phases]
+    plans = [(hospital_id, event) for hospital_id, events in ledger.events().items() for event in events]
     return open_account(target_deltas).projected(plans)
 
 
@@ -249,11 +250,16 @@ def _composed(steps: _Steps) -> NDArray[np.float64]:
     return total
 
 
-def _same_terms(protects: tuple[str, str] | None, phase: Phase) -> tuple[str, str]:
-    terms = (phase.unit, phase.relation)
+def _same_terms(protects: tuple[str, str] | None, event: StepEvent) -> tuple[str, str]:
+    terms = _terms(event)
     if protects not in (None, terms):
         raise ProtocolError(
             f"an epsilon for unit {terms[0]} under {terms[1]} can't be added to one for unit {protects[0]} under "
             f"{protects[1]}: keep them in ledgers of their own"
         )
     return terms
+
+
+def _terms(event: StepEvent) -> tuple[str, str]:
+    booked = cell_named(event.cell).booked
+    return booked.unit, booked.relation

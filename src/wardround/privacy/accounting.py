@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import ConfigError
+from wardround.privacy.cells import cell_named
+from wardround.privacy.events import merged, step_rdp
 from wardround.privacy.loss_distribution import LossBound, Segments, composed_bound, envelope_bound
-from wardround.privacy.phases import Phase, merged, step_rdp
 from wardround.privacy.profiles import Profile, largest_profile, renyi_profile
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
+from wardround.step_events import StepEvent
 
 __all__ = [
     "ORDERS",
-    "Phase",
     "check_independent",
     "composed_rdp",
     "epsilon_from_rdp",
@@ -38,72 +39,71 @@ __all__ = [
 _TAIL_DELTA = 1e-13
 
 
-def composed_rdp(phases: Iterable[Phase]) -> NDArray[np.float64]:
-    """Return the Renyi divergence of all phases together: shape (len(ORDERS),), float64, nats."""
+def composed_rdp(events: Iterable[StepEvent]) -> NDArray[np.float64]:
+    """Return the Renyi divergence of all events together: shape (len(ORDERS),), float64, nats."""
     total = np.zeros(len(ORDERS))
-    for phase in merged(phases):
-        total = total + phase.num_steps * step_rdp(phase.kind)
+    for event in merged(events):
+        total = total + event.num_steps * step_rdp(event)
     return total
 
 
-def rdp_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
+def rdp_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
     """Return the epsilon that Renyi divergences prove.
 
-    >>> round(rdp_epsilon([Phase(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
+    >>> round(rdp_epsilon([StepEvent(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
     2.361
 
     Args:
-        phases: what was done to one hospital's records, in any order.
+        events: what was done to one hospital's records, in any order.
         target_delta: in (0, 1).
     """
-    return float(epsilon_from_rdp(composed_rdp(phases), target_delta))
+    return float(epsilon_from_rdp(composed_rdp(events), target_delta))
 
 
-def pld_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
+def pld_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
     """Return the epsilon that privacy loss distributions prove; inf where they can't be used.
 
-    >>> round(pld_epsilon([Phase(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
+    >>> round(pld_epsilon([StepEvent(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
     2.161
 
     Args:
-        phases: what was done to one hospital's records, in any order.
+        events: what was done to one hospital's records, in any order.
         target_delta: in (0, 1).
     """
-    whole = merged(phases)
+    whole = merged(events)
     if not whole:
         return 0.0
     bound = _loss_bound(whole, target_delta)
     return math.inf if bound is None else bound.epsilon
 
 
-def headline_epsilon(phases: Iterable[Phase], target_delta: float) -> float:
+def headline_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
     """Return the smaller of the two bounds."""
-    phases = merged(phases)
-    return min(rdp_epsilon(phases, target_delta), pld_epsilon(phases, target_delta))
+    events = merged(events)
+    return min(rdp_epsilon(events, target_delta), pld_epsilon(events, target_delta))
 
 
-def headline_profile(phases: Iterable[Phase], target_delta: float) -> Profile:
+def headline_profile(events: Iterable[StepEvent], target_delta: float) -> Profile:
     """Return a bound on delta at every epsilon: by loss distributions where there are any, else by Renyi divergences.
 
     Args:
-        phases: what was done to one hospital's records, in any order.
+        events: what was done to one hospital's records, in any order.
         target_delta: in (0, 1); it chooses the grid of the distributions, which hold at every delta.
     """
-    return _profile(merged(phases), target_delta)
+    return _profile(merged(events), target_delta)
 
 
 @lru_cache(maxsize=4096)
-def _profile(whole: tuple[Phase, ...], target_delta: float) -> Profile:
+def _profile(whole: tuple[StepEvent, ...], target_delta: float) -> Profile:
     bound = _loss_bound(whole, target_delta) if whole else None
     return renyi_profile(composed_rdp(whole)) if bound is None else bound.profile
 
 
-def _loss_bound(whole: Sequence[Phase], target_delta: float) -> LossBound | None:
-    """Return what loss distributions prove; None for Skellam noise, for none at all, and where they can't be used."""
+def _loss_bound(whole: Sequence[StepEvent], target_delta: float) -> LossBound | None:
+    """Return what loss distributions prove; None for integer noise, for none at all, and where they can't be used."""
     rough = rdp_epsilon(whole, target_delta)
-    if math.isinf(rough) or any(phase.dimension for phase in whole):
-        return None
-    return composed_bound(_segments(whole), target_delta, max(rough, 1e-3))
+    segments = None if math.isinf(rough) else _segments(whole)
+    return None if segments is None else composed_bound(segments, target_delta, max(rough, 1e-3))
 
 
 def largest_rdp(divergences: NDArray[np.float64], patient_overlap: int) -> NDArray[np.float64]:
@@ -127,7 +127,7 @@ def largest_rdp(divergences: NDArray[np.float64], patient_overlap: int) -> NDArr
 
 
 def overlap_epsilon(
-    phases_by_hospital: Mapping[str, Sequence[Phase]], target_delta: float, patient_overlap: int
+    events_by_hospital: Mapping[str, Sequence[StepEvent]], target_delta: float, patient_overlap: int
 ) -> float:
     """Return the epsilon of a patient whose records may sit in any `patient_overlap` hospitals, one in each.
 
@@ -135,73 +135,79 @@ def overlap_epsilon(
     patient_overlap 1 (disjoint patients) it is the largest epsilon of one hospital.
 
     Args:
-        phases_by_hospital: what was done at each hospital.
+        events_by_hospital: what was done at each hospital.
         target_delta: in (0, 1), common to all.
         patient_overlap: >= 1; more than there are hospitals means all of them.
 
     Source: composition of independent noise at k hospitals; McSherry 2009 for disjoint patients.
     """
-    hospitals = [whole for phases in phases_by_hospital.values() if (whole := merged(phases))]
+    hospitals = [whole for events in events_by_hospital.values() if (whole := merged(events))]
     if patient_overlap == 1:
-        return max((headline_epsilon(phases, target_delta) for phases in hospitals), default=0.0)
+        return max((headline_epsilon(events, target_delta) for events in hospitals), default=0.0)
     by_rdp = float(epsilon_from_rdp(_divergences(hospitals, patient_overlap), target_delta))
-    check_independent(phase for phases in hospitals for phase in phases)
+    check_independent(event for events in hospitals for event in events)
     if len(hospitals) <= patient_overlap:
-        return headline_epsilon([phase for phases in hospitals for phase in phases], target_delta)
+        return headline_epsilon([event for events in hospitals for event in events], target_delta)
     bound = _envelope(hospitals, target_delta, patient_overlap, by_rdp)
     return by_rdp if bound is None else min(by_rdp, bound.epsilon)
 
 
 def overlap_profile(
-    phases_by_hospital: Mapping[str, Sequence[Phase]], target_delta: float, patient_overlap: int
+    events_by_hospital: Mapping[str, Sequence[StepEvent]], target_delta: float, patient_overlap: int
 ) -> Profile:
     """Return a bound on delta at every epsilon for a patient as in `overlap_epsilon`, for whom it is the epsilon.
 
     Args:
-        phases_by_hospital: what was done at each hospital.
+        events_by_hospital: what was done at each hospital.
         target_delta: in (0, 1), common to all; it chooses the grid.
         patient_overlap: >= 1.
     """
-    hospitals = [whole for phases in phases_by_hospital.values() if (whole := merged(phases))]
+    hospitals = [whole for events in events_by_hospital.values() if (whole := merged(events))]
     if patient_overlap == 1:
-        return largest_profile(headline_profile(phases, target_delta) for phases in hospitals)
+        return largest_profile(headline_profile(events, target_delta) for events in hospitals)
     divergences = _divergences(hospitals, patient_overlap)
-    check_independent(phase for phases in hospitals for phase in phases)
+    check_independent(event for events in hospitals for event in events)
     if len(hospitals) <= patient_overlap:
-        return headline_profile([phase for phases in hospitals for phase in phases], target_delta)
+        return headline_profile([event for events in hospitals for event in events], target_delta)
     by_rdp = float(epsilon_from_rdp(divergences, target_delta))
     bound = _envelope(hospitals, target_delta, patient_overlap, by_rdp)
     return renyi_profile(divergences) if bound is None else bound.profile
 
 
-def _divergences(hospitals: Sequence[Sequence[Phase]], patient_overlap: int) -> NDArray[np.float64]:
-    divergences = np.array([composed_rdp(phases) for phases in hospitals]).reshape(-1, len(ORDERS))
+def _divergences(hospitals: Sequence[Sequence[StepEvent]], patient_overlap: int) -> NDArray[np.float64]:
+    divergences = np.array([composed_rdp(events) for events in hospitals]).reshape(-1, len(ORDERS))
     return largest_rdp(divergences, patient_overlap)
 
 
 def _envelope(
-    hospitals: Sequence[Sequence[Phase]], target_delta: float, patient_overlap: int, by_rdp: float
+    hospitals: Sequence[Sequence[StepEvent]], target_delta: float, patient_overlap: int, by_rdp: float
 ) -> LossBound | None:
     if math.isinf(by_rdp):
         return None
-    reach = max(rdp_epsilon(phases, _TAIL_DELTA) for phases in hospitals)
-    segments = tuple(_segments(phases) for phases in hospitals)
-    return envelope_bound(segments, patient_overlap, target_delta, max(by_rdp, 1e-3), reach)
+    reach = max(rdp_epsilon(events, _TAIL_DELTA) for events in hospitals)
+    segments = [part for events in hospitals if (part := _segments(events)) is not None]
+    if len(segments) < len(hospitals):
+        return None
+    return envelope_bound(tuple(segments), patient_overlap, target_delta, max(by_rdp, 1e-3), reach)
 
 
-def check_independent(phases: Iterable[Phase]) -> None:
+def check_independent(events: Iterable[StepEvent]) -> None:
     """Refuse to add up hospitals that share one noise: a patient in two of them would be under-counted.
 
     Raises:
         ConfigError: naming the placement.
     """
-    for phase in phases:
-        if phase.placement in ("distributed", "central"):
+    for event in events:
+        cell = cell_named(event.cell)
+        if cell.shares_noise:
             raise ConfigError(
-                f'patient-overlap must be 1 with placement = "{phase.placement}", where hospitals share one noise '
+                f'patient-overlap must be 1 with placement = "{cell.placement}", where hospitals share one noise '
                 "([privacy] patient-overlap): set 1"
             )
 
 
-def _segments(phases: Sequence[Phase]) -> Segments:
-    return tuple((phase.noise_multiplier, phase.sample_rate, phase.num_steps) for phase in phases)
+def _segments(events: Sequence[StepEvent]) -> Segments | None:
+    """Return the events as steps that loss distributions are known of; None where one is not."""
+    steps = [cell_named(event.cell).gaussian_steps(event) for event in events]
+    known = tuple(step for step in steps if step is not None)
+    return known if len(known) == len(steps) else None

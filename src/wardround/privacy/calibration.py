@@ -6,14 +6,15 @@ that is returned and not at one near it. Left out on purpose: who gets the noise
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.accounting import composed_rdp, headline_epsilon, overlap_epsilon
-from wardround.privacy.phases import Phase, Release, merged, step_rdp
+from wardround.privacy.cells import cell_named
+from wardround.privacy.events import merged, step_rdp
 from wardround.privacy.ranges import LARGEST_NOISE
 from wardround.privacy.renyi import epsilon_from_rdp
+from wardround.step_events import EventShape, StepEvent
 
 __all__ = ["calibrate_noise_multiplier", "calibrate_overlap", "smallest_within"]
 
@@ -30,10 +31,9 @@ _SLOPE, _STEEPEST, _FLATTEST = -1.0, -5.0, -0.1
 def calibrate_noise_multiplier(
     target_epsilon: float,
     target_delta: float,
-    sample_rate: float,
+    shape: EventShape,
     num_steps: int,
-    spent: Iterable[Phase] = (),
-    release: Release | None = None,
+    spent: Iterable[StepEvent] = (),
     *,
     guess: float = 1.0,
 ) -> float:
@@ -44,10 +44,9 @@ def calibrate_noise_multiplier(
     Args:
         target_epsilon: > 0, for everything spent and to come.
         target_delta: in (0, 1).
-        sample_rate: of the steps to come, in (0, 1].
+        shape: of a step to come (see `cells.cell.Cell.shape`).
         num_steps: steps to come (>= 1).
         spent: what was done before.
-        release: what a step of those to come releases; None is a DP-SGD step. Its sample rate is the one given.
         guess: a noise multiplier to begin the search at (> 0), which is faster if it is near.
 
     Raises:
@@ -59,31 +58,30 @@ def calibrate_noise_multiplier(
             f"target-epsilon = {target_epsilon} must be > 0 and num-steps = {num_steps} >= 1 to find a noise "
             "multiplier: correct [privacy] target-epsilon or the steps left"
         )
-    release = replace(release or Release(sample_rate=sample_rate), sample_rate=sample_rate)
-    return _calibrated(target_epsilon, target_delta, release, num_steps, merged(spent), guess)
+    return _calibrated(target_epsilon, target_delta, shape, num_steps, merged(spent), guess)
 
 
 @lru_cache(maxsize=1024)
 def _calibrated(
     target_epsilon: float,
     target_delta: float,
-    release: Release,
+    shape: EventShape,
     num_steps: int,
-    spent: tuple[Phase, ...],
+    spent: tuple[StepEvent, ...],
     guess: float,
 ) -> float:
-    most_noise = _most_noise(release)
+    most_noise, cell = _most_noise(shape), cell_named(shape.cell)
     before = composed_rdp(spent)
 
-    def phases(noise_multiplier: float) -> list[Phase]:
-        return [*spent, release.phase(min(noise_multiplier, most_noise), num_steps)]
+    def events(noise_multiplier: float) -> list[StepEvent]:
+        return [*spent, cell.step_event(shape, min(noise_multiplier, most_noise), num_steps)]
 
     def by_rdp(noise_multiplier: float) -> float:
-        step = step_rdp(release.phase(min(noise_multiplier, most_noise), 1).kind, cached=False)
+        step = step_rdp(cell.step_event(shape, min(noise_multiplier, most_noise), 1), cached=False)
         return float(epsilon_from_rdp(before + num_steps * step, target_delta))
 
     def headline(noise_multiplier: float) -> float:
-        return headline_epsilon(phases(noise_multiplier), target_delta)
+        return headline_epsilon(events(noise_multiplier), target_delta)
 
     already, allowed = headline_epsilon(spent, target_delta), target_epsilon * _SAFETY
     # Renyi divergences bound from above and cost a tenth: they tell that there is enough noise, and where to begin.
@@ -93,7 +91,7 @@ def _calibrated(
             f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
             f"already, and the noise multiplier can be {most_noise:.3g} at most; raise the target or train less"
         )
-    if release.dimension or any(phase.dimension for phase in spent):
+    if any(cell_named(event.cell).gaussian_steps(event) is None for event in [shape.event, *spent]):
         return smallest_within(by_rdp, target_epsilon, guess, _CALIBRATION)
     if within_by_rdp:
         guess = smallest_within(by_rdp, target_epsilon, guess, 100 * _CALIBRATION)
@@ -103,9 +101,9 @@ def _calibrated(
 def calibrate_overlap(
     target_epsilon: float,
     target_delta: float,
-    to_come: Mapping[str, tuple[Release, int, float]],
+    to_come: Mapping[str, tuple[EventShape, int, float]],
     patient_overlap: int,
-    spent: Mapping[str, Sequence[Phase]],
+    spent: Mapping[str, Sequence[StepEvent]],
 ) -> float:
     """Return the smallest factor, to 1e-4 and rounded up, for the noise of all hospitals that keeps their total.
 
@@ -114,7 +112,7 @@ def calibrate_overlap(
     Args:
         target_epsilon: > 0.
         target_delta: in (0, 1), common to all.
-        to_come: by hospital_id what a step releases, how many steps (>= 0), and the noise multiplier to multiply.
+        to_come: by hospital_id the shape of a step, how many steps (>= 0), and the noise multiplier to multiply.
         patient_overlap: >= 2.
         spent: by hospital_id, of these hospitals and of others.
 
@@ -123,10 +121,11 @@ def calibrate_overlap(
     """
 
     def total(factor: float) -> float:
-        phases = {name: list(parts) for name, parts in spent.items()}
-        for name, (release, num_steps, noise) in to_come.items():
-            phases.setdefault(name, []).append(release.phase(min(noise * factor, LARGEST_NOISE), num_steps))
-        return overlap_epsilon(phases, target_delta, patient_overlap)
+        events = {name: list(parts) for name, parts in spent.items()}
+        for name, (shape, num_steps, noise) in to_come.items():
+            event = cell_named(shape.cell).step_event(shape, min(noise * factor, LARGEST_NOISE), num_steps)
+            events.setdefault(name, []).append(event)
+        return overlap_epsilon(events, target_delta, patient_overlap)
 
     floor = total(LARGEST_NOISE) if spent else 0.0
     if floor > target_epsilon * _SAFETY:
@@ -137,21 +136,21 @@ def calibrate_overlap(
     return smallest_within(total, target_epsilon, 1.0, _CALIBRATION, floor)
 
 
-def _most_noise(release: Release) -> float:
+def _most_noise(shape: EventShape) -> float:
     """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits.
 
     Raises:
         ConfigError: hardly any noise fits.
     """
-    noise_multiplier = LARGEST_NOISE
+    cell, noise_multiplier = cell_named(shape.cell), LARGEST_NOISE
     while noise_multiplier > _LEAST_CEILING:
         try:
-            release.phase(noise_multiplier, 1)
+            cell.step_event(shape, noise_multiplier, 1)
         except ConfigError:
             noise_multiplier /= 2
         else:
             return noise_multiplier
-    release.phase(noise_multiplier, 1)
+    cell.step_event(shape, noise_multiplier, 1)
     return noise_multiplier
 
 

@@ -1,15 +1,46 @@
-"""What a ledger holds: one entry for everything a hospital releases, checked when it is made."""
+"""What a ledger holds: one entry for everything a hospital releases, checked when it is made, and as a row."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from wardround.errors import ProtocolError
-from wardround.privacy.mechanisms import MECHANISMS, Mechanism
-from wardround.privacy.phases import KIND_FIELDS, Phase
-from wardround.privacy.renyi import check_rate_and_noise
+from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.rounds import Assignment
+from wardround.step_events import StepEvent
 
-__all__ = ["Entry", "charge_id", "entry_for"]
+__all__ = ["ENTRY_COLUMNS", "EVENT_COLUMNS", "Entry", "charge_id", "entry_for", "entry_of", "entry_row", "event_of"]
+
+ENTRY_COLUMNS: Mapping[str, type] = MappingProxyType(
+    {
+        "charge_id": str,
+        "fingerprint": str,
+        "hospital_id": str,
+        "run_id": str,
+        "round_number": int,
+        "unit": str,
+        "relation": str,
+        "placement": str,
+        "mechanism": str,
+        "noise_multiplier": float,
+        "sample_rate": float,
+        "num_steps": int,
+        "sensitivity": float,
+        "reader": str,
+        "scaled_norm": float,
+        "dimension": int,
+        "num_shares": int,
+        "attempt": int,
+    }
+)
+"""What a row has of an entry, in order: the event's cell is written as five words, for whoever reads the file."""
+EVENT_COLUMNS = (
+    *("noise_multiplier", "sample_rate", "unit", "relation", "placement", "mechanism", "reader"),
+    *("scaled_norm", "dimension", "num_shares"),
+)
+"""Of these, what the kind of an event is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,18 +53,8 @@ class Entry:
         hospital_id: whose records.
         run_id: which job.
         round_number: from 1.
-        unit: what is protected, "record" or "hospital".
-        relation: which data are neighbours, as the cell says (see `mechanisms`).
-        placement: where the noise is added.
-        mechanism: the cell's, or "none" for training without privacy.
-        noise_multiplier: noise stddev / sensitivity (>= 0); 0 with mechanism "none".
-        sample_rate: in (0, 1].
-        num_steps: noisy steps (>= 1).
-        sensitivity: most that neighbours differ by, L2 (> 0); inf with mechanism "none" where nothing is clipped.
-        reader: who the bound holds against, "anyone" or some of `mechanisms.READERS`.
-        scaled_norm: the sensitivity in integer steps before rounding (> 0), of Skellam noise; else 0.
-        dimension: coordinates of the integer vector (>= 1), of Skellam noise; else 0.
-        num_shares: replies guaranteed, each with its share of the noise (>= 1), of Skellam noise; else 0.
+        event: what is billed (at least one step).
+        sensitivity: most that neighbours differ by, L2 (> 0); inf without privacy, where nothing is clipped.
         attempt: at the round, from 1; every attempt is paid for, also one that was interrupted.
     """
 
@@ -42,65 +63,27 @@ class Entry:
     hospital_id: str
     run_id: str
     round_number: int
-    unit: str = "record"
-    relation: str = "zero-out-one-record"
-    placement: str = "local"
-    mechanism: str = "poisson-subsampled-gaussian"
-    noise_multiplier: float
-    sample_rate: float
-    num_steps: int
+    event: StepEvent
     sensitivity: float
-    reader: str = "anyone"
-    scaled_norm: float = 0.0
-    dimension: int = 0
-    num_shares: int = 0
     attempt: int = 1
 
     def __post_init__(self) -> None:
         # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
-        for name in ("noise_multiplier", "sample_rate", "sensitivity", "scaled_norm"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("round_number", "num_steps", "dimension", "num_shares", "attempt"):
+        object.__setattr__(self, "sensitivity", float(self.sensitivity))
+        for name in ("round_number", "attempt"):
             object.__setattr__(self, name, int(getattr(self, name)))
-        self._check_cell()
-        if not self.charge_id or min(self.num_steps, self.round_number, self.attempt) < 1 or not self.sensitivity > 0:
+        event = self.event
+        if not self.charge_id or min(event.num_steps, self.round_number, self.attempt) < 1 or not self.sensitivity > 0:
             raise ProtocolError(
                 f'ledger entry charge_id = "{self.charge_id}", round_number = {self.round_number}, num_steps = '
-                f"{self.num_steps}, attempt = {self.attempt}, sensitivity = {self.sensitivity} must be non-empty, "
+                f"{event.num_steps}, attempt = {self.attempt}, sensitivity = {self.sensitivity} must be non-empty, "
                 ">= 1, >= 1, >= 1 and > 0"
             )
-        if self.noise_multiplier and (self.mechanism == "none" or math.isinf(self.sensitivity)):
+        if event.noise_multiplier and math.isinf(self.sensitivity):
             raise ProtocolError(
-                f"ledger entry noise_multiplier = {self.noise_multiplier} needs clipping: give a finite sensitivity "
-                'and mechanism "poisson-subsampled-gaussian"'
+                f"ledger entry noise_multiplier = {event.noise_multiplier} needs clipping: give a finite sensitivity"
             )
-        check_rate_and_noise(self.noise_multiplier, self.sample_rate)
-
-    @property
-    def phase(self) -> Phase:
-        """The steps it pays for."""
-        return Phase(**{name: getattr(self, name) for name in KIND_FIELDS}, num_steps=self.num_steps)
-
-    def _check_cell(self) -> None:
-        """Refuse an entry whose parts don't belong to one cell."""
-        cell = MECHANISMS.get((self.unit, self.placement))
-        if cell is None:
-            raise ProtocolError(f'ledger entry unit = "{self.unit}", placement = "{self.placement}" is no known cell')
-        wanted = {
-            "relation": (cell.relation,),
-            "mechanism": (cell.name, "none"),
-            "reader": (cell.holds_against,),
-        }
-        for name, known in wanted.items():
-            if getattr(self, name) not in known:
-                raise ProtocolError(f'ledger entry {name} = "{getattr(self, name)}" must be one of {", ".join(known)}')
-        skellam = self.placement == "distributed"
-        parts = (self.scaled_norm > 0, self.dimension >= 1, self.num_shares >= 1)
-        if (skellam and not all(parts)) or (not skellam and any(parts)):
-            raise ProtocolError(
-                f"ledger entry scaled_norm = {self.scaled_norm}, dimension = {self.dimension}, num_shares = "
-                f'{self.num_shares} must be > 0 with placement "distributed", and 0 elsewhere'
-            )
+        cell_named(event.cell).check_event(event)
 
 
 def charge_id(run_id: str, round_number: int, attempt: int, hospital_id: str) -> str:
@@ -116,31 +99,61 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
         run_id: which job; no "/" in it.
         fingerprint: of the hospital's training data.
     """
-    unclipped = assignment.max_grad_norm is None
-    cell: Mechanism = MECHANISMS[assignment.unit, assignment.placement]
     return Entry(
         charge_id=charge_id(run_id, assignment.round_number, assignment.attempt, assignment.hospital_id),
         fingerprint=fingerprint,
         hospital_id=assignment.hospital_id,
         run_id=run_id,
         round_number=assignment.round_number,
-        unit=cell.unit,
-        relation=cell.relation,
-        placement=cell.placement,
-        mechanism="none" if unclipped else cell.name,
-        noise_multiplier=assignment.noise_multiplier,
-        sample_rate=assignment.billed_rate,
-        num_steps=assignment.billed_steps,
-        sensitivity=_sensitivity(assignment),
-        reader=cell.holds_against,
-        scaled_norm=assignment.scaled_norm,
-        dimension=assignment.dimension,
-        num_shares=assignment.num_shares,
+        event=assignment.event,
+        sensitivity=assignment.distance,
         attempt=assignment.attempt,
     )
 
 
-def _sensitivity(assignment: Assignment) -> float:
-    if assignment.max_grad_norm is None:
-        return math.inf
-    return assignment.max_grad_norm if assignment.sensitivity is None else assignment.sensitivity
+def entry_row(entry: Entry) -> dict[str, Any]:
+    """Return the entry as a ledger's row has it, in the order of ENTRY_COLUMNS."""
+    event, booked = entry.event, cell_named(entry.event.cell).booked
+    values = {name: getattr(entry, name) for name in ENTRY_COLUMNS if hasattr(entry, name)}
+    values |= {name: getattr(event, name) for name in ENTRY_COLUMNS if hasattr(event, name)} | booked._asdict()
+    return {name: values[name] for name in ENTRY_COLUMNS}
+
+
+def entry_of(row: Mapping[str, Any]) -> Entry:
+    """Return the entry that a row was made of.
+
+    Raises:
+        ProtocolError: its parts don't belong to one cell, or a value is out of range.
+    """
+    return Entry(
+        charge_id=row["charge_id"],
+        fingerprint=row["fingerprint"],
+        hospital_id=row["hospital_id"],
+        run_id=row["run_id"],
+        round_number=row["round_number"],
+        event=event_of(row),
+        sensitivity=row["sensitivity"],
+        attempt=row["attempt"],
+    )
+
+
+def event_of(row: Mapping[str, Any]) -> StepEvent:
+    """Return the event of a row, or of rows of one kind whose steps are added up.
+
+    Raises:
+        ProtocolError: its words don't belong to one cell.
+        ConfigError: a number is out of range.
+    """
+    cell = cell_in_words(row["unit"], row["placement"], row["mechanism"])
+    for name, known in cell.booked._asdict().items():
+        if row[name] != known:
+            raise ProtocolError(f'ledger entry {name} = "{row[name]}" must be {known}, as cell {cell.name} has it')
+    return StepEvent(
+        noise_multiplier=row["noise_multiplier"],
+        sample_rate=row["sample_rate"],
+        num_steps=row["num_steps"],
+        cell=cell.name,
+        scaled_norm=row["scaled_norm"],
+        dimension=row["dimension"],
+        num_shares=row["num_shares"],
+    )

@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wardround.errors import ProtocolError
 from wardround.privacy.chain import findings, row_digest
-from wardround.privacy.entries import Entry
+from wardround.privacy.entries import ENTRY_COLUMNS, EVENT_COLUMNS, Entry, entry_of, entry_row, event_of
+from wardround.privacy.events import merged
 from wardround.privacy.ledger_file import (
     COLUMNS,
-    ENTRY_COLUMNS,
     OUTCOME_COLUMNS,
     check_types,
     explained,
@@ -29,7 +29,7 @@ from wardround.privacy.ledger_file import (
     open_file,
     schema_findings,
 )
-from wardround.privacy.phases import KIND_FIELDS, Phase, merged
+from wardround.step_events import StepEvent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ class Ledger:
                         f"{self.path}: {entry.charge_id} is charged already, and every release is a charge of its own: "
                         "resume the run, which charges the round as its next attempt"
                     )
-                append("entries", {"state": "planned", **asdict(entry)})
+                append("entries", {"state": "planned", **entry_row(entry)})
 
     def num_attempts(self, run_id: str, round_number: int) -> int:
         """Return how often a round was charged, 0 where it never was."""
@@ -127,7 +127,7 @@ class Ledger:
                 if [row["state"] for row in rows] != ["planned"]:
                     what = "was released before" if rows else "was never charged"
                     raise ProtocolError(f"{self.path}: {charge_id} {what}: charge each release once, before it")
-                append("entries", {"state": "released", **asdict(_entry(rows[0]))})
+                append("entries", {"state": "released", **entry_row(entry_of(rows[0]))})
             if self._rows("SELECT 1 FROM rounds WHERE run_id = ? AND round_number = ?", run_id, round_number):
                 raise ProtocolError(f"{self.path}: round {round_number} of {run_id} is committed already: resume")
             append("rounds", {"run_id": run_id, "round_number": round_number, "record": record})
@@ -159,7 +159,7 @@ class Ledger:
     def history(self) -> list[Row]:
         """Return every row there is, in the order in which they were written."""
         rows = [
-            Row(sequence=row["sequence"], kind=row["state"], content=_entry(row), digest=row["digest"])
+            Row(sequence=row["sequence"], kind=row["state"], content=entry_of(row), digest=row["digest"])
             for row in self._select("1")
         ]
         for table, kind in _OUTCOMES.items():
@@ -171,20 +171,19 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """Return what was charged, in order, each release once."""
-        return [_entry(row) for row in self._select("state = 'planned'")]
+        return [entry_of(row) for row in self._select("state = 'planned'")]
 
-    def phases(self) -> dict[str, tuple[Phase, ...]]:
+    def events(self) -> dict[str, tuple[StepEvent, ...]]:
         """Return what every hospital was charged for, over all runs and attempts, released or not."""
-        phases: defaultdict[str, list[Phase]] = defaultdict(list)
-        kinds = ", ".join(KIND_FIELDS)
+        events: defaultdict[str, list[StepEvent]] = defaultdict(list)
+        kinds = ", ".join(EVENT_COLUMNS)
         query = (
             f"SELECT hospital_id, {kinds}, sum(num_steps) AS num_steps FROM entries WHERE state = 'planned' "
             f"GROUP BY hospital_id, {kinds}"
         )
         for row in self._rows(query):
-            hospital_id = row.pop("hospital_id")
-            phases[hospital_id].append(Phase(**row))
-        return {hospital_id: merged(parts) for hospital_id, parts in phases.items()}
+            events[row["hospital_id"]].append(event_of(row))
+        return {hospital_id: merged(parts) for hospital_id, parts in events.items()}
 
     def to_frame(self) -> "pd.DataFrame":
         """Return all entries, planned and released, one row each, as stored."""
@@ -268,10 +267,6 @@ class Ledger:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _entry(row: dict[str, Any]) -> Entry:
-    return Entry(**{name: row[name] for name in ENTRY_COLUMNS})
 
 
 def _state_findings(entries: Sequence[dict[str, Any]]) -> list[str]:

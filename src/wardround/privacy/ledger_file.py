@@ -13,17 +13,15 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from wardround.disk import open_private
 from wardround.errors import ProtocolError
 from wardround.privacy.chain import GENESIS
-from wardround.privacy.entries import Entry
+from wardround.privacy.entries import ENTRY_COLUMNS
 
 __all__ = [
     "COLUMNS",
-    "ENTRY_COLUMNS",
     "OUTCOME_COLUMNS",
     "check_types",
     "explained",
@@ -36,12 +34,12 @@ _VERSION = 5
 _MOST_BYTES = 2**31
 """Of a ledger that is looked at: 2 GiB, some six million charges."""
 _TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
-ENTRY_COLUMNS = tuple(item.name for item in fields(Entry))
 COLUMNS = ("sequence", "state", *ENTRY_COLUMNS, "time", "digest")
 """Of the table of entries."""
 OUTCOME_COLUMNS = ("sequence", "run_id", "round_number", "record", "time", "digest")
 """Of the tables of rounds and of closings."""
-_VALUES = {item.name: item.type for item in fields(Entry) if isinstance(item.type, type)} | {
+_VALUES = {
+    **ENTRY_COLUMNS,
     "sequence": int,
     "count": int,
     **dict.fromkeys(("state", "record", "time", "digest"), str),
@@ -53,7 +51,7 @@ _OUTCOME = (
 )
 _SCHEMA = (
     "CREATE TABLE entries (sequence INTEGER PRIMARY KEY, state TEXT NOT NULL, "
-    + ", ".join(f"{item.name} {_TYPES[item.type]} NOT NULL" for item in fields(Entry) if isinstance(item.type, type))
+    + ", ".join(f"{name} {_TYPES[kind]} NOT NULL" for name, kind in ENTRY_COLUMNS.items())
     + ", time TEXT NOT NULL, digest TEXT NOT NULL)",
     "CREATE UNIQUE INDEX entries_by_charge ON entries (charge_id, state)",
     f"CREATE TABLE rounds {_OUTCOME}",

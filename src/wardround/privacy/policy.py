@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.account import Account
-from wardround.privacy.accounting import Phase
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
+from wardround.privacy.cells import cell_named
 from wardround.privacy.deltas import names_text
 from wardround.privacy.entries import Entry
-from wardround.privacy.phases import Release
+from wardround.step_events import EventShape, StepEvent
 
 __all__ = ["Decision", "RemainingPlan", "decide"]
 
@@ -25,17 +25,15 @@ class RemainingPlan:
 
     Attributes:
         noise_multiplier: planned so far (>= 0).
-        sample_rate: in (0, 1].
-        num_steps: in each round it takes part in (>= 1).
+        shape: of a billed step.
+        num_steps: billed in each round it takes part in (>= 1).
         num_participations: rounds it will take part in, at most (>= 0).
-        release: what a step releases; None is a DP-SGD step at the sample rate.
     """
 
     noise_multiplier: float
-    sample_rate: float
+    shape: EventShape
     num_steps: int
     num_participations: int
-    release: Release | None = None
 
     @property
     def total_steps(self) -> int:
@@ -43,14 +41,9 @@ class RemainingPlan:
         return self.num_steps * self.num_participations
 
     @property
-    def release_or_step(self) -> Release:
-        """What a step releases, spelled out."""
-        return self.release or Release(sample_rate=self.sample_rate)
-
-    @property
-    def phase(self) -> Phase:
+    def event(self) -> StepEvent:
         """All steps left, as planned so far."""
-        return self.release_or_step.phase(self.noise_multiplier, self.total_steps)
+        return cell_named(self.shape.cell).step_event(self.shape, self.noise_multiplier, self.total_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +67,7 @@ def decide(
     account: Account,
     entries: Sequence[Entry],
     remaining: Mapping[str, RemainingPlan],
-    budget_epsilon: float | None,
+    budget_epsilon: float,
     on_budget: str,
     patient_overlap: int = 1,
 ) -> Decision:
@@ -88,7 +81,7 @@ def decide(
         account: spent before this round.
         entries: the round as planned, not yet charged.
         remaining: by hospital_id; a hospital that is missing has this round only.
-        budget_epsilon: most that may be spent; None for no limit.
+        budget_epsilon: most that may be spent (> 0).
         on_budget: "stop", "drop" or "replan".
         patient_overlap: hospitals that may hold the same patient (>= 1).
 
@@ -97,10 +90,10 @@ def decide(
     """
     if on_budget not in ("stop", "drop", "replan"):
         raise ConfigError(f'on-budget = "{on_budget}" must be one of stop, drop, replan ([privacy] on-budget)')
-    if budget_epsilon is None or not entries:
+    if not entries:
         return Decision()
     plans = _plans(entries, remaining)
-    whole = account.projected((name, plan.phase) for name, plan in plans.items())
+    whole = account.projected((name, plan.event) for name, plan in plans.items())
     within = not whole.exceeding(budget_epsilon, plans) and not whole.total_exceeds(budget_epsilon, patient_overlap)
     if within:
         return Decision()  # and so is every round until the end, at a cost that is known from the round before
@@ -138,11 +131,10 @@ def _plans(entries: Sequence[Entry], remaining: Mapping[str, RemainingPlan]) -> 
     """Return what is still to come by hospital, this round included."""
     plans = {
         entry.hospital_id: RemainingPlan(
-            noise_multiplier=entry.noise_multiplier,
-            sample_rate=entry.sample_rate,
-            num_steps=entry.num_steps,
+            noise_multiplier=entry.event.noise_multiplier,
+            shape=cell_named(entry.event.cell).shape_of(entry.event),
+            num_steps=entry.event.num_steps,
             num_participations=1,
-            release=_release_of(entry),
         )
         for entry in entries
     }
@@ -156,15 +148,15 @@ def _replanned(
     budget_epsilon: float,
     patient_overlap: int,
 ) -> Decision:
-    phases, common = account.phases, account.common_delta
-    projected = account.projected((name, plan.phase) for name, plan in plans.items())
+    events, common = account.events, account.common_delta
+    projected = account.projected((name, plan.event) for name, plan in plans.items())
     changed: dict[str, float] = {}
     hopeless: list[str] = []
     for name in projected.exceeding(budget_epsilon, plans):
         plan = plans[name]
         try:
             changed[name] = calibrate_noise_multiplier(
-                *(budget_epsilon, common, plan.sample_rate, plan.total_steps, phases[name], plan.release),
+                *(budget_epsilon, common, plan.shape, plan.total_steps, events[name]),
                 guess=plan.noise_multiplier or 1.0,
             )
         except BudgetError:
@@ -174,11 +166,11 @@ def _replanned(
         for name, plan in plans.items()
         if name not in hopeless
     }
-    after = account.projected((name, plan.phase) for name, plan in left.items())
+    after = account.projected((name, plan.event) for name, plan in left.items())
     if patient_overlap > 1 and after.total_exceeds(budget_epsilon, patient_overlap):
-        to_come = {name: (plan.release_or_step, plan.total_steps, plan.noise_multiplier) for name, plan in left.items()}
+        to_come = {name: (plan.shape, plan.total_steps, plan.noise_multiplier) for name, plan in left.items()}
         try:
-            factor = calibrate_overlap(budget_epsilon, common, to_come, patient_overlap, phases)
+            factor = calibrate_overlap(budget_epsilon, common, to_come, patient_overlap, events)
         except BudgetError:
             return _without(tuple(plans), stop=True, budget_epsilon=budget_epsilon)
         changed |= {name: plan.noise_multiplier * factor for name, plan in left.items()}
@@ -188,19 +180,6 @@ def _replanned(
     if hopeless:
         reason = "; ".join([_dropping(hopeless, budget_epsilon), *([reason] if reason else [])])
     return Decision(dropped=tuple(hopeless), noise_multipliers=changed, reason=reason)
-
-
-def _release_of(entry: Entry) -> Release:
-    return Release(
-        sample_rate=entry.sample_rate,
-        unit=entry.unit,
-        relation=entry.relation,
-        placement=entry.placement,
-        dimension=entry.dimension,
-        num_shares=entry.num_shares,
-        most_contributions=int(entry.dimension > 0),
-        most_shares=entry.num_shares,
-    )
 
 
 def _without(over: tuple[str, ...], *, stop: bool, budget_epsilon: float) -> Decision:

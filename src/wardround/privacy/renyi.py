@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wardround.errors import ConfigError
+from wardround.step_events import check_rate_and_noise
 
 __all__ = [
     "ORDERS",
     "at_all_orders",
     "binomial_log_moments",
     "binomials",
-    "check_rate_and_noise",
     "epsilon_from_rdp",
     "rdp",
 ]
@@ -78,14 +78,6 @@ def rdp(noise_multiplier: float, sample_rate: float) -> FloatArray:
         divergence = np.where(np.isnan(sampled), unsampled, np.minimum(sampled, unsampled))
     divergence.setflags(write=False)
     return divergence
-
-
-def check_rate_and_noise(noise_multiplier: float, sample_rate: float) -> None:
-    """Raise ConfigError unless noise_multiplier is finite and >= 0 and sample_rate in (0, 1]."""
-    if not 0 <= noise_multiplier < math.inf:
-        raise ConfigError(f"noise-multiplier = {noise_multiplier} must be finite and >= 0: choose another")
-    if not 0 < sample_rate <= 1:
-        raise ConfigError(f"sample-rate = {sample_rate} must be in (0, 1]: choose another")
 
 
 def epsilon_from_rdp(divergences: ArrayLike, target_delta: ArrayLike) -> FloatArray:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import ConfigError
-from wardround.privacy.renyi import ORDERS, at_all_orders, binomial_log_moments, binomials, check_rate_and_noise
+from wardround.privacy.renyi import ORDERS, at_all_orders, binomial_log_moments, binomials
+from wardround.step_events import check_rate_and_noise
 
 __all__ = ["TAIL_DEVIATIONS", "choose_scaled_norm", "norm_bound_squared", "skellam_rdp"]
 

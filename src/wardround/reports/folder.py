@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cell_words import cell_words
-from wardround.privacy.mechanisms import READERS
+from wardround.privacy.cells import READERS, cell_in_words
 from wardround.reports.files import (
     NOT_KNOWN,
     as_written,
@@ -68,7 +67,8 @@ def _run(
     hospitals = _hospitals(folder, facts, placement, deltas)
     epsilon = facts.get("epsilon") or {}
     unit = str(facts.get("unit", privacy.get("unit", "record")))
-    is_bare = placement == "none"
+    cell = cell_in_words(unit, placement, str(facts.get("mechanism", "")))
+    is_bare = not cell.is_private
     most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
     return RunResult(
         folder=folder,
@@ -78,7 +78,7 @@ def _run(
         is_regression=is_regression,
         placement=placement,
         unit=unit,
-        words=cell_words(unit, placement, str(facts.get("record_is", "row")), str(facts.get("protocol"))),
+        words=cell.words(record_is=str(facts.get("record_is", "row")), protocol=str(facts.get("protocol"))),
         epsilon_max=math.inf if is_bare else read_number(most),
         epsilon_total=math.inf
         if is_bare

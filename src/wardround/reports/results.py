@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wardround.privacy.cell_words import CellWords
-from wardround.privacy.mechanisms import MECHANISMS, READERS
+from wardround.privacy.cells import READERS, CellWords, cell_in_words
 from wardround.reports.files import read_number
 from wardround.small_counts import shown_total
 
@@ -97,7 +96,7 @@ class RunResult:
     @property
     def is_private(self) -> bool:
         """Whether training was meant to be private."""
-        return self.placement != "none"
+        return cell_in_words(self.unit, self.placement).is_private
 
     @property
     def num_records(self) -> str:
@@ -164,8 +163,8 @@ class RunResult:
             self.setting("aggregation", "protocol", "plain"),
             self.setting("simulation", "noise", "seeded"),
         )
-        cell = MECHANISMS.get((self.unit, self.placement))
-        relation = {"relation": cell.relation} if cell and not self.facts else {}
+        cell = cell_in_words(self.unit, self.placement)
+        relation = {"relation": cell.relation} if cell.is_private and not self.facts else {}
         return {"dataset": self.dataset, "protocol": protocol, "noise": noise, **relation, **self.facts}
 
     def sentences(self, key: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
-from wardround.privacy.mechanisms import READERS
+from wardround.privacy.cells import READERS
 from wardround.reports.files import as_written, read_json, read_number, read_text
 from wardround.reports.meaning import ATTACK_FIGURES
 from wardround.reports.numbers import number_text

@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wardround.privacy.cell_words import CellWords, cell_words
-from wardround.privacy.mechanisms import READERS, hidden_words
+from wardround.privacy.cells import READERS, CellWords, cell_in_words
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
 from wardround.reports.study_figures import BASELINE_NAMES
 from wardround.reports.study_folder import StudyResult
@@ -95,7 +94,8 @@ def _gaps(study: StudyResult, chosen: Mapping[str, RunGroup]) -> list[str]:
 def words_of(study: StudyResult, unit: str, placement: str) -> CellWords:
     """Return what is said of a cell of the study, with what its runs state of their records."""
     summary = study.summaries.get((unit, placement), {})
-    return cell_words(unit, placement, str(summary.get("record_is", "row")), str(summary.get("protocol", "plain")))
+    cell = cell_in_words(unit, placement, str(summary.get("mechanism", "")))
+    return cell.words(record_is=str(summary.get("record_is", "row")), protocol=str(summary.get("protocol", "plain")))
 
 
 def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], str]]:
@@ -125,11 +125,10 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
         if not known:
             continue
         words = {placement: words_of(study, unit, placement) for placement in known}
-        relations = {placement: str(summary["relation"]) for placement, summary in known.items()}
         one = next(iter(known.values()))
         rows = [
             ("Unit of privacy", next(iter(words.values())).protected),
-            ("What is hidden", _by_placement({p: hidden_words(relations[p], words[p].unit) for p in known})),
+            ("What is hidden", _by_placement({placement: said.hidden for placement, said in words.items()})),
             ("Noise", _by_placement({placement: said.noise for placement, said in words.items()})),
             ("Clip (L2 norm)", f"{float(one['max_grad_norm']):g}" if one.get("max_grad_norm") else "not recorded"),
             ("Delta", _delta_text(one)),

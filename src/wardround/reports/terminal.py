@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wardround.privacy.cell_words import READER_NAMES, cell_words
-from wardround.privacy.mechanisms import hidden_words
+from wardround.privacy.cells import READER_NAMES, cell_in_words
 from wardround.reports.files import read_number
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
@@ -66,7 +65,11 @@ def print_plan(rows: Any, console: Console, *, terms: Mapping[str, Any] | None =
     """
     plan: Iterable[Mapping[str, Any]] = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
     lines = sorted(plan, key=lambda row: (-read_number(row.get("epsilon")), str(row.get("hospital"))))
-    words = cell_words(terms["unit"], terms["placement"], terms["record_is"]) if terms else None
+    words = (
+        cell_in_words(terms["unit"], terms["placement"], terms["mechanism"]).words(record_is=terms["record_is"])
+        if terms
+        else None
+    )
     noun = "patients" if words and words.unit == "patient" else "records"
     table = _table([noun, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
     for row in lines:
@@ -95,7 +98,7 @@ def print_plan(rows: Any, console: Console, *, terms: Mapping[str, Any] | None =
     if total == math.inf:
         _say(console, "Without noise there is no privacy: epsilon is infinite.")
     elif terms and words:
-        _say(console, f"Protected is {words.protected}. Hidden is {hidden_words(terms['relation'], words.unit)}.")
+        _say(console, f"Protected is {words.protected}. Hidden is {words.hidden}.")
         _say(console, f"{coin_toss(terms['attacker'], words.unit)}.")
 
 

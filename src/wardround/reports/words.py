@@ -1,15 +1,14 @@
 """Say in plain sentences what a run protects, from whom, and what must hold for that.
 
 The sentences are text without markup; page and terminal share them. Words about a cell are its own
-(`privacy.cell_words`), numbers are quoted from the summary; every number that bounds a leak is rounded up.
+(`privacy.cells`), numbers are quoted from the summary; every number that bounds a leak is rounded up.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from wardround.privacy.cell_words import READER_NAMES
-from wardround.privacy.mechanisms import hidden_words
+from wardround.privacy.cells import READER_NAMES
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
@@ -41,7 +40,7 @@ OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does n
 
 def relation_text(run: RunResult) -> str:
     """Return what the neighbouring relation hides: empty where the run did not say."""
-    return hidden_words(str(run.stated.get("relation", "")), run.words.unit)
+    return run.words.hidden if run.stated.get("relation") else ""
 
 
 def headline(run: RunResult) -> tuple[str, str]:

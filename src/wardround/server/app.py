@@ -19,6 +19,7 @@ from wardround.clients.initial_models import build_initial_model
 from wardround.config import Config, check_agreement, load_config, split_overrides
 from wardround.errors import CohortError, ConfigError
 from wardround.parsing import sound
+from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.round.introductions import agreed_profile, connect
@@ -51,7 +52,7 @@ def serve(grid: Grid, context: Context) -> Path:
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = load_config(settings["config"] or None, split_overrides(settings["set"]))
-    if config.privacy.placement == "distributed" and config.aggregation.protocol != "secagg+":
+    if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
         raise ConfigError(
             f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
             'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'

@@ -11,9 +11,9 @@ from typing import Any
 
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 
-from wardround.agreed.contributions import mechanism_in
 from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
+from wardround.privacy.cells import cell_of
 
 __all__ = ["build_strategy", "needs_only_sum", "strategy_of"]
 
@@ -35,8 +35,7 @@ def strategy_of(config: Config) -> Strategy:
     Raises:
         ConfigError: there is none, or it wants single updates where only their sum may be seen.
     """
-    cell = mechanism_in(config)
-    return build_strategy(config.aggregation, only_sum=cell is not None and cell.shares_noise)
+    return build_strategy(config.aggregation, only_sum=cell_of(config.privacy).shares_noise)
 
 
 def build_strategy(config: AggregationConfig, *, only_sum: bool = False) -> Strategy:

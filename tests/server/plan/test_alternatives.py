@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import PRIVATE
 from small_runs import profiles_of, small_config
 from typer.testing import CliRunner
 
 from wardround.cli import app
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
-from wardround.privacy.mechanisms import MECHANISMS
-from wardround.privacy.phases import Phase
 from wardround.server.plan.alternatives import compare_placements, plan_notes
 from wardround.server.plan.planning import plan_federation
 from wardround.simulations.runs import run
+from wardround.step_events import StepEvent
 
 COMPARED = {"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4}
 
@@ -53,9 +53,9 @@ def test_every_row_spends_the_same_epsilon_at_the_worst_hospital() -> None:
             steps = 30 if unit == "record" else 10
             rate = 0.1 if unit == "record" else 1.0
             if placement != "distributed":
-                spent = headline_epsilon([Phase(noise_multiplier=noise, sample_rate=rate, num_steps=steps)], 1e-4)
+                spent = headline_epsilon([StepEvent(noise_multiplier=noise, sample_rate=rate, num_steps=steps)], 1e-4)
                 assert spent == pytest.approx(2.0, rel=1e-3) and spent <= 2.0
-            assert row["epsilon"] == 2.0 and row["relation"] == MECHANISMS[unit, placement].relation
+            assert row["epsilon"] == 2.0 and row["relation"] == PRIVATE[unit, placement].relation
             assert row["readers"]["server"] == ("inf" if placement == "central" else "bill")
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import PRIVATE
 from small_runs import charges_of, interrupted_in_training, results_of, rows_of, small_config
 
 from wardround.errors import WardroundError
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.verify import verify_run
 from wardround.simulations.prepared import plan
@@ -89,7 +89,7 @@ def _interrupt_twice(config: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
     resume(folder)
 
 
-@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+@pytest.mark.parametrize(("unit", "placement"), PRIVATE)
 def test_a_target_holds_with_a_lost_attempt_in_it(
     unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

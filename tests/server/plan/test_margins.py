@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import PRIVATE
 from safetensors.numpy import load_file
 from small_runs import profiles_of, small_config
 
@@ -15,7 +16,6 @@ from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
 from wardround.privacy.clipping import COUNT_NAME, next_clip
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
 from wardround.secagg.records import STAGES
@@ -153,7 +153,7 @@ def test_the_grid_of_the_exact_sum_at_the_smallest_clip_that_is_accepted(unit: s
     assert rounding_distance(plan, cohort) <= 0.0101 * clip / (1 if unit == "record" else 3)
 
 
-@pytest.mark.parametrize("cell", [cell for cell in MECHANISMS if cell[1] != "central"])
+@pytest.mark.parametrize("cell", [cell for cell in PRIVATE if cell[1] != "central"])
 def test_where_noise_is_in_what_is_rounded_it_costs_nothing(cell: tuple[str, str]) -> None:
     plan, cohort = planned(settings(*cell, "secagg+"), 62)
     assert rounding_distance(plan, cohort) == 0.0
@@ -204,7 +204,7 @@ def test_clips_that_no_float32_gradient_can_be_held_to_are_refused(clip: float) 
 @pytest.mark.parametrize("clip", [1e-30, 1e-6, 1.0, 1e6])
 def test_float32_leaves_a_clipped_update_within_its_sensitivity(clip: float, adaptive: bool) -> None:
     _, cohort = planned(settings("hospital", "central", "plain", adaptive=adaptive), 0)
-    sensitivity = MECHANISMS["hospital", "central"].sensitivity(clip, adaptive_clipping=adaptive)
+    sensitivity = PRIVATE["hospital", "central"].sensitivity(clip, adaptive_clipping=adaptive)
     task = replace(cohort[0], max_grad_norm=clip, sensitivity=sensitivity)
     generator = np.random.default_rng(3)
     for _ in range(20):

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import PRIVATE
 from site_files import site_config
 from small_runs import profiles_of, small_config
 
 from wardround.config import Config
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.rounds import HospitalProfile
 from wardround.secagg import simulated_roster
 from wardround.secagg.quantisation import Quantiser
@@ -24,7 +24,7 @@ from wardround.server.round.introductions import agreed_profile, check_site_prof
 from wardround.server.round.secure_terms import secure_sum_for
 from wardround.simulations.runs import run
 
-CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+CELLS = [(*cell, False) for cell in PRIVATE] + [("hospital", "distributed", True), ("hospital", "central", True)]
 SIZES = (20, 40, 50)
 
 

@@ -88,7 +88,7 @@ def test_a_target_is_reached_from_below_by_every_hospital(fraction: float, rate:
     plan = plan_federation(config, _profiles(80, 150, 400, 1000))
     for hospital in plan.hospitals:
         assert 0.999 * 2.0 < hospital.epsilon <= 2.0
-        assert hospital.epsilon == headline_epsilon([hospital.phase], 1e-4) < rdp_epsilon([hospital.phase], 1e-4)
+        assert hospital.epsilon == headline_epsilon([hospital.event], 1e-4) < rdp_epsilon([hospital.event], 1e-4)
     assert 0.999 * 2.0 < plan.epsilon_max == plan.epsilon_total <= 2.0
 
 

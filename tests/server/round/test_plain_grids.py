@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Message
+from made_up import PRIVATE
 from small_runs import results_of, small_config
 
 from wardround import wire
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.server.round.cohort_grid import CohortGrid
 from wardround.simulations import runs
 from wardround.simulations.runs import run
@@ -29,7 +29,7 @@ class PlainGrid(CohortGrid):
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
-@pytest.mark.parametrize(("unit", "placement"), MECHANISMS)
+@pytest.mark.parametrize(("unit", "placement"), PRIVATE)
 def test_the_server_sums_to_the_same_bits(
     unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

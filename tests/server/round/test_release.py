@@ -1,18 +1,17 @@
 """From the sum to what the strategy sees: the right mean, and the noise that was billed, sized by who answered."""
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
+from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
 
 from wardround.clients.updates import noisy_residues, release_update
 from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
+from wardround.privacy.cells import cell_in_words
 from wardround.privacy.clipping import COUNT_NAME, centred_count
-from wardround.privacy.mechanisms import mechanism_of
-from wardround.rounds import Assignment
 from wardround.server.round.release import noise_stddev, release_sum
 from wardround.streams import SeededSource
 
@@ -28,7 +27,7 @@ def cohort(unit, placement, sizes, *, adaptive=False, num_shares=None, scaled_no
         skellam = {"scaled_norm": scaled_norm, "num_shares": num_shares or len(sizes), "dimension": dimension}
     gradient = unit == "record" and placement != "local"
     return [
-        Assignment(
+        flat_assignment(
             hospital_id=f"hospital-{index:03d}",
             round_number=1,
             sample_rate=0.5,
@@ -39,7 +38,7 @@ def cohort(unit, placement, sizes, *, adaptive=False, num_shares=None, scaled_no
             weight=1 / len(sizes) if gradient else size / sum(sizes),
             unit=unit,
             placement=placement,
-            sensitivity=mechanism_of(unit, placement).sensitivity(CLIP, adaptive_clipping=adaptive),
+            sensitivity=cell_in_words(unit, placement).sensitivity(CLIP, adaptive_clipping=adaptive),
             contribution=size / max(sizes) if (unit, placement) == ("hospital", "distributed") else 1.0,
             adaptive_clipping=adaptive,
             **skellam,
@@ -66,7 +65,7 @@ def summed(tasks, updates):
             after = {name: (before[name] + update[name]).astype(np.float32) for name in SHAPES}
             arrays, _ = release_update(before, after, task, noise=noise, rounding=rounding)
         elif task.placement == "distributed":
-            steps = np.rint(flat(update) * task.scaled_norm / CLIP).astype(np.int64)
+            steps = np.rint(flat(update) * task.event.scaled_norm / CLIP).astype(np.int64)
             arrays, _ = noisy_residues(steps, update, task, noise)
         else:
             arrays = update
@@ -153,7 +152,7 @@ def test_dp_sgd_at_the_hospital_follows_the_root_of_n(n):
 @pytest.mark.parametrize(("unit", "placement"), CELLS)
 def test_without_noise_it_is_the_weighted_mean_or_the_gradient_step(unit, placement):
     sizes = [30, 100, 250]
-    tasks = [dataclasses.replace(task, noise_multiplier=0.0) for task in cohort(unit, placement, sizes)]
+    tasks = [changed_assignment(task, noise_multiplier=0.0) for task in cohort(unit, placement, sizes)]
     generator = np.random.default_rng(5)
     updates = [{name: generator.normal(size=shape) * 1e-3 for name, shape in SHAPES.items()} for _ in sizes]
     model = {name: np.full(shape, 0.25, np.float32) for name, shape in SHAPES.items()}
@@ -187,11 +186,11 @@ def test_central_noise_at_hospital_level_is_sized_by_the_largest_weight_of_those
 
 @pytest.mark.parametrize("placement", ["central", "distributed"])
 def test_zeroing_a_hospital_out_moves_the_sum_by_at_most_the_billed_sensitivity(placement):
-    tasks = [dataclasses.replace(t, noise_multiplier=0.0) for t in cohort("hospital", placement, [30, 100, 250])]
+    tasks = [changed_assignment(t, noise_multiplier=0.0) for t in cohort("hospital", placement, [30, 100, 250])]
     generator = np.random.default_rng(5)
     updates = [{name: generator.normal(size=shape) for name, shape in SHAPES.items()} for _ in tasks]
     whole = flat(released(tasks, updates).arrays)
-    noisy = [dataclasses.replace(task, noise_multiplier=NOISE) for task in tasks]
+    noisy = [changed_assignment(task, noise_multiplier=NOISE) for task in tasks]
     stddev = expected_stddev("hospital", placement, [30, 100, 250], 3)
     assert placement == "distributed" or noise_stddev(noisy) / sum(t.weight for t in noisy) == pytest.approx(stddev)
     for out in range(3):
@@ -202,7 +201,7 @@ def test_zeroing_a_hospital_out_moves_the_sum_by_at_most_the_billed_sensitivity(
 @pytest.mark.parametrize("placement", ["central", "distributed"])
 def test_the_count_is_read_with_a_fixed_denominator(placement):
     tasks = cohort("hospital", placement, [100] * 4, adaptive=True)
-    tasks = [dataclasses.replace(task, noise_multiplier=0.0) for task in tasks]
+    tasks = [changed_assignment(task, noise_multiplier=0.0) for task in tasks]
     long = {name: np.ones(shape) for name, shape in SHAPES.items()}
     result = released(tasks, [zeros(), zeros(), zeros(), long])
     assert result.quantile == pytest.approx(0.75, abs=1e-3)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message
+from made_up import PRIVATE, changed_assignment
 from safetensors.numpy import load_file
 from site_runs import run_between_sites
 from small_runs import charges_of, draw_in_common, interrupted_before_charging, results_of, rows_of, small_config
@@ -18,7 +19,6 @@ from wardround.clients.secagg import SecAggMod
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
 from wardround.errors import ConfigError, ProtocolError, UpdateError, WardroundError
-from wardround.privacy.mechanisms import MECHANISMS
 from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions, privacy_sentence
 from wardround.secagg import simulated_roster
@@ -32,7 +32,7 @@ from wardround.simulations import runs
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
-CELLS = [(*cell, False) for cell in MECHANISMS] + [("hospital", "distributed", True), ("hospital", "central", True)]
+CELLS = [(*cell, False) for cell in PRIVATE] + [("hospital", "distributed", True), ("hospital", "central", True)]
 EXACT = {"hospital-01", "hospital-02", "hospital-03", "hospital-04"}
 
 
@@ -179,7 +179,7 @@ def test_a_hospital_that_is_told_something_else_sends_nothing(
     def treacherous(opened: Any, message: Message) -> Message:
         assignment = wire.assignment_of(message)
         if assignment.hospital_id != "hospital-02":
-            message = wire.with_assignment(message, replace(assignment, **changed))
+            message = wire.with_assignment(message, changed_assignment(assignment, **changed))
         return real(opened, message)
 
     monkeypatch.setattr(sums, "ask_masked", treacherous)

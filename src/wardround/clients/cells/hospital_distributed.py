@@ -20,9 +20,10 @@ __all__ = ["HOSPITAL_DISTRIBUTED"]
 def _send(
     before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
 ) -> tuple[Arrays, float | None]:
+    event = assignment.event
     flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)
-    steps = flat * (assignment.contribution * assignment.scaled_norm / float(assignment.sensitivity or 0.0))
-    bound = norm_bound_squared(assignment.scaled_norm, assignment.dimension)
+    steps = flat * (assignment.contribution * event.scaled_norm / assignment.distance)
+    bound = norm_bound_squared(event.scaled_norm, event.dimension)
     integers = round_within(steps, bound, key.generator(Draw.ROUNDING))[0]
     return noisy_residues(integers, clipped, assignment, key.generator(Draw.NOISE))
 

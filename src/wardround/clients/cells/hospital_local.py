@@ -17,8 +17,8 @@ __all__ = ["HOSPITAL_LOCAL"]
 def _send(
     before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
 ) -> tuple[Arrays, float | None]:
-    sensitivity, noise = float(assignment.sensitivity or 0.0), key.generator(Draw.NOISE)
-    stddev = assignment.noise_multiplier * sensitivity
+    noise = key.generator(Draw.NOISE)
+    stddev = assignment.event.noise_multiplier * assignment.distance
     # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
     noisy = {
         name: (before[name] + (clipped[name] + stddev * noise.standard_normal(clipped[name].shape))).astype(
@@ -26,7 +26,7 @@ def _send(
         )
         for name in clipped
     }
-    return noisy, stddev / sensitivity
+    return noisy, stddev / assignment.distance
 
 
 HOSPITAL_LOCAL = half_of_updates("hospital-local", _send)

@@ -36,9 +36,10 @@ def _train(
             'grad-sample-mode = "ghost" never has single gradients, which are rounded one by one here: set "auto" '
             "([training] grad-sample-mode)"
         )
+    event = assignment.event
     optimizer.round_with(
-        scale=assignment.scaled_norm / float(assignment.max_grad_norm or 0.0),
-        norm_bound_squared=norm_bound_squared(assignment.scaled_norm, assignment.dimension),
+        scale=event.scaled_norm / float(assignment.max_grad_norm or 0.0),
+        norm_bound_squared=norm_bound_squared(event.scaled_norm, event.dimension),
         generator=key.generator(Draw.ROUNDING),
     )
     nothing, counts = summed_batch(steps, module, optimizer, tensors, sampler)

@@ -1,3 +1,79 @@
-"""The cells of unit x placement: what each is, and which settings it refuses."""
+"""The cells of unit x placement: every way to protect that there is, and one that protects nobody.
 
-__all__: list[str] = []
+A cell that is not in `CELLS` does not exist. Outside this package, and torch's half of it in `clients.cells`, nothing
+asks which cell it is: a cell is asked for what it does.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from wardround.errors import ProtocolError
+from wardround.privacy.cells.cell import READERS, Booked, Cell
+from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
+from wardround.privacy.cells.hospital_distributed import HOSPITAL_DISTRIBUTED
+from wardround.privacy.cells.hospital_local import HOSPITAL_LOCAL
+from wardround.privacy.cells.none import NONE
+from wardround.privacy.cells.record_central import RECORD_CENTRAL
+from wardround.privacy.cells.record_distributed import RECORD_DISTRIBUTED
+from wardround.privacy.cells.record_local import RECORD_LOCAL
+from wardround.privacy.cells.words import READER_NAMES, CellWords
+
+__all__ = ["CELLS", "READERS", "READER_NAMES", "Booked", "Cell", "CellWords", "cell_in_words", "cell_named", "cell_of"]
+
+CELLS: tuple[Cell, ...] = (
+    NONE,
+    RECORD_LOCAL,
+    RECORD_DISTRIBUTED,
+    RECORD_CENTRAL,
+    HOSPITAL_LOCAL,
+    HOSPITAL_DISTRIBUTED,
+    HOSPITAL_CENTRAL,
+)
+"""Every cell there is; the narrower of two that the same settings name stands below."""
+
+_BY_NAME: Mapping[str, Cell] = MappingProxyType({cell.name: cell for cell in CELLS})
+
+
+def cell_named(name: str) -> Cell:
+    """Return the cell that an event or an assignment names.
+
+    Raises:
+        ProtocolError: there is none of that name.
+    """
+    if name not in _BY_NAME:
+        raise ProtocolError(f'cell = "{name}" is no known cell: choose one of {", ".join(_BY_NAME)}')
+    return _BY_NAME[name]
+
+
+def cell_of(privacy: Any) -> Cell:
+    """Return the cell that the settings of [privacy] name (`config.PrivacyConfig`).
+
+    Raises:
+        ProtocolError: there is none.
+    """
+    found = [cell for cell in CELLS if cell.answers_to(privacy)]
+    if not found:
+        raise ProtocolError(f'unit = "{privacy.unit}" with placement = "{privacy.placement}" is no known cell')
+    return found[-1]
+
+
+def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
+    """Return the cell that a summary or a ledger has written.
+
+    Args:
+        unit: as written; of no meaning with placement "none".
+        placement: as written.
+        mechanism: as written; "" for the first cell of unit and placement, where it was not.
+
+    Raises:
+        ProtocolError: there is none.
+    """
+    for cell in CELLS:
+        is_written = (cell.unit, cell.placement) == (unit, placement) and mechanism in ("", cell.mechanism)
+        if is_written or (cell is NONE and NONE.name in (placement, mechanism)):
+            return cell
+    raise ProtocolError(
+        f'unit = "{unit}", placement = "{placement}", mechanism = "{mechanism}" is no known cell: choose one of '
+        + ", ".join(f"{cell.unit} x {cell.placement}" for cell in CELLS)
+    )

@@ -11,10 +11,10 @@ from typing import Any
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
+from wardround.privacy.cells import CELLS, READERS, Cell
 from wardround.privacy.deltas import delta_warning
-from wardround.privacy.mechanisms import MECHANISMS, READERS, Mechanism
 from wardround.secagg import shape_of
-from wardround.server.plan.planning import release_in, target_deltas_in
+from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
 
@@ -38,17 +38,18 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
         there are no figures where there are none.
     """
     target_epsilon = plan.config.privacy.target_epsilon or plan.epsilon_max
-    if plan.mechanism is None or not 0 < target_epsilon < math.inf:
+    if not plan.cell.is_private or not 0 < target_epsilon < math.inf:
         return {}
-    units = dict.fromkeys(unit for unit, _ in MECHANISMS)
-    return {
-        unit: [_row(plan, cell, target_epsilon) for (of, _), cell in MECHANISMS.items() if of == unit] for unit in units
-    }
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for cell in CELLS:
+        if cell.is_private:
+            rows.setdefault(cell.unit, []).append(_row(plan, cell, target_epsilon))
+    return rows
 
 
 def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
-    cell, aggregation = plan.mechanism, plan.config.aggregation
+    cell, aggregation = plan.cell, plan.config.aggregation
     notes = []
     if aggregation.protocol == "secagg+":
         _, size = cohort_sizes(plan.config, len(plan.drawn_from))
@@ -57,18 +58,18 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
             "round is charged and changes nothing"
         )
-    if cell is None:
+    if not cell.is_private:
         return tuple(notes)
-    if any(plan.rate_to_show(h.sample_rate, h.profile.num_train) is None for h in plan.hospitals):
+    if any(plan.rate_to_show(h.schedule.sample_rate, h.profile.num_train) is None for h in plan.hospitals):
         notes.append(
             "batch-size divided by a hospital's size is its sample rate, and its epsilon tells that rate: so "
             "hospitals of fewer than ten records show how many they have. With [training] sample-rate all have the same"
         )
     sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
-    units = sizes if cell.unit == "record" else dict.fromkeys(sizes, len(sizes))
+    units = {name: cell.num_units(num_train, len(sizes)) for name, num_train in sizes.items()}
     if warning := delta_warning(plan.target_deltas, units, unit=cell.unit):
         notes.append(warning)
-    if cell.placement == "distributed" and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
+    if cell.needs_secure_sum and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
         notes.append(
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
             "([aggregation] min-survivors) share it among them"
@@ -86,7 +87,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
 
 
 def stddev_on_average(
-    plan: FederationPlan, cell: Mechanism, noise_multipliers: Mapping[str, float], num_shares: int
+    plan: FederationPlan, cell: Cell, noise_multipliers: Mapping[str, float], num_shares: int
 ) -> float:
     """Return the stddev, in every coordinate, of the noise on what the federation averages once.
 
@@ -107,9 +108,9 @@ def stddev_on_average(
         adaptive_clipping=privacy.adaptive_clipping and cell.unit == "hospital" and cell.shares_noise,
     )
     stddevs = [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals]
-    shares = [h.expected_batch_size if cell.sends_sum else float(h.profile.num_train) for h in hospitals]
+    shares = [h.schedule.expected_batch_size if cell.sends_sum else float(h.profile.num_train) for h in hospitals]
     if not cell.shares_noise:
-        batches = [h.expected_batch_size if cell.unit == "record" else 1.0 for h in hospitals]
+        batches = [h.schedule.expected_batch_size if cell.unit == "record" else 1.0 for h in hospitals]
         parts = [share * stddev / batch for share, stddev, batch in zip(shares, stddevs, batches, strict=True)]
         return math.hypot(*parts) / math.fsum(shares)
     largest = 1.0 if cell.sends_sum else max(shares)
@@ -119,7 +120,7 @@ def stddev_on_average(
     return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(shares)
 
 
-def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[str, Any]:
+def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "placement": cell.placement,
         "relation": cell.relation,
@@ -130,7 +131,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
         "readers": {reader: _reader(cell, reader) for reader in READERS},
         "reason": "",
     }
-    own = plan.mechanism
+    own = plan.cell
     if plan.config.privacy.patient_overlap > 1 and cell.unit == "record" and cell.shares_noise:
         reason = "no bound for a patient in several hospitals, whose gradients would share one noise"
         return row | {"reason": reason}
@@ -140,7 +141,7 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
         num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        hospitals = plan.hospitals if own is cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+        hospitals = plan.hospitals if own == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
@@ -151,10 +152,10 @@ def _row(plan: FederationPlan, cell: Mechanism, target_epsilon: float) -> dict[s
     }
 
 
-def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
+def _hospitals_in(plan: FederationPlan, cell: Cell, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
     """Return the hospitals as they would take part in a cell, in the order of their sample rates."""
     profiles = [hospital.profile for hospital in plan.hospitals]
-    release = release_in(
+    shape = shape_in(
         cell,
         plan.config,
         profiles,
@@ -168,12 +169,12 @@ def _hospitals_in(plan: FederationPlan, cell: Mechanism, num_shares: int, cohort
         replace(
             hospital,
             target_delta=deltas[hospital.profile.hospital_id],
-            release=release if cell.unit == "hospital" else replace(release, sample_rate=hospital.sample_rate),
+            shape=shape.at_rate(cell.billed(hospital.schedule)[1]),
         )
         for hospital in plan.hospitals
     )
-    return sorted(hospitals, key=lambda hospital: hospital.sample_rate)
+    return sorted(hospitals, key=lambda hospital: hospital.schedule.sample_rate)
 
 
-def _reader(cell: Mechanism, reader: str) -> str:
+def _reader(cell: Cell, reader: str) -> str:
     return "inf" if cell.noise_against(reader, 1.0, 2) == 0 else "bill"

@@ -80,10 +80,9 @@ def _rounds_left(plan: FederationPlan, state: RoundState, round_number: int) -> 
     return {
         hospital.profile.hospital_id: RemainingPlan(
             noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
-            sample_rate=hospital.release.sample_rate,
+            shape=hospital.shape,
             num_steps=hospital.billed_steps,
             num_participations=joined[hospital.profile.hospital_id],
-            release=hospital.release,
         )
         for hospital in plan.hospitals
         if hospital.profile.hospital_id not in state.left

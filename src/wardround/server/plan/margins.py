@@ -8,11 +8,11 @@ post-processing; distributed noise is added to whole numbers whose norm was chec
 import math
 from collections.abc import Sequence
 
-from wardround.agreed import contributions
 from wardround.agreed.cohorts import cohort_sizes
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, LARGEST_VALUE
-from wardround.privacy.ranges import LARGEST_CLIP
+from wardround.privacy.cells import cell_named
+from wardround.privacy.ranges import FLOAT32_SLACK, LARGEST_CLIP
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
 from wardround.server.plan.plans import FederationPlan
@@ -26,8 +26,6 @@ neighbours' sums, which a member can move to 2^30 steps, pass eight roundings of
 _FLOAT64_SLACK = 2.0**-49
 """Both neighbours' sums pass at most eight roundings of 2^-53 of themselves on their way from whole numbers."""
 _MOST_ROUNDING = 0.01
-_FLOAT32_SLACK = 1 + 2.0**-16
-"""What is held to a bound is held to so much more of it (see `contributions.update_bound`)."""
 
 
 def check_clip(plan: FederationPlan) -> None:
@@ -42,8 +40,8 @@ def check_clip(plan: FederationPlan) -> None:
     Raises:
         ConfigError: naming the clip, what is allowed, and what to set.
     """
-    cell, privacy = plan.mechanism, plan.config.privacy
-    if cell is None or cell.placement != "central":
+    cell, privacy = plan.cell, plan.config.privacy
+    if not cell.adds_noise_at_server:
         return
     _, num_members = cohort_sizes(plan.config, len(plan.drawn_from))
     least = math.sqrt(_dimension(plan)) * _GRID * num_members / _MOST_ROUNDING
@@ -54,7 +52,7 @@ def check_clip(plan: FederationPlan) -> None:
             f"sums are kept in steps of 2^-{FRACTION_BITS}: raise it"
         )
     most_records = plan.most_records(plan.names)
-    most = LARGEST_VALUE / most_records / _FLOAT32_SLACK
+    most = LARGEST_VALUE / most_records / FLOAT32_SLACK
     if cell.unit == "record" and not privacy.max_grad_norm < most:
         raise ConfigError(
             f"max-grad-norm = {privacy.max_grad_norm:g} must be < {most:.3g} for a hospital of {most_records} records "
@@ -64,11 +62,11 @@ def check_clip(plan: FederationPlan) -> None:
 
 def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
     """Return the largest magnitude that a coordinate of what a hospital of the round sends can have."""
-    return contributions.update_bound(
-        plan.config,
+    return plan.cell.update_bound(
+        max_update=plan.config.aggregation.max_update,
         most_records=plan.most_records(assignment.hospital_id for assignment in assignments),
-        sensitivity=max(float(a.sensitivity or a.max_grad_norm or 0.0) for a in assignments),
-        noise_multiplier=max(assignment.noise_multiplier for assignment in assignments),
+        sensitivity=max(a.distance for a in assignments),
+        noise_multiplier=max(assignment.event.noise_multiplier for assignment in assignments),
     )
 
 
@@ -93,9 +91,10 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     Rounding to float32 before, of an update at its hospital, stays within the room that `privacy.clipping` leaves.
     """
     first = assignments[0]
-    if first.max_grad_norm is None or first.placement != "central":
+    cell = cell_named(first.event.cell)
+    if not cell.adds_noise_at_server:
         return 0.0
-    is_record, sensitivity = first.unit == "record", float(first.sensitivity or first.max_grad_norm)
+    is_record, sensitivity = cell.unit == "record", first.distance
     step = _GRID * (len(assignments) if is_record else 1.0)
     if plan.config.aggregation.protocol == "secagg+":
         most_records = plan.most_records(assignment.hospital_id for assignment in assignments)

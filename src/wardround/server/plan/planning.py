@@ -10,24 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wardround.agreed.cohorts import cohort_sizes, rounds_joined
-from wardround.agreed.contributions import assignment_for, mechanism_in, most_contributions, release_of
+from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.accounting import headline_epsilon
+from wardround.privacy.cells import Cell, cell_of
 from wardround.privacy.deltas import check_target_delta
-from wardround.privacy.mechanisms import Mechanism
-from wardround.privacy.phases import Release
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
+from wardround.step_events import EventShape
 
 __all__ = [
     "assign_round",
     "common_noise",
     "plan_federation",
-    "release_in",
+    "shape_in",
     "target_deltas_in",
 ]
 
@@ -62,9 +62,10 @@ def plan_federation(
         raise CohortError("no hospital takes part: check [federation] and min-patients")
     if len(set(names)) < len(names):
         raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
+    cell = cell_of(config.privacy)
     held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
     # Where a whole hospital is the unit, all its patients are hidden with it, and each hospital pays for its own.
-    if held > overlap and config.privacy.placement != "none" and config.privacy.unit == "record":
+    if held > overlap and cell.is_private and cell.unit == "record":
         raise ConfigError(
             f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
             f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
@@ -79,10 +80,10 @@ def plan_federation(
             f"min-survivors = {config.aggregation.min_survivors} must be <= {least}, the hospitals in a round "
             "([aggregation] min-survivors): lower it, or raise fraction-train"
         )
-    deltas = target_deltas_in(mechanism_in(config), config, profiles, len(drawn_from))
+    deltas = target_deltas_in(cell, config, profiles, len(drawn_from))
     joined = rounds_joined(config, drawn_from)
-    release = release_in(
-        mechanism_in(config),
+    shape = shape_in(
+        cell,
         config,
         profiles,
         num_hospitals=len(drawn_from),
@@ -90,7 +91,7 @@ def plan_federation(
         num_shares=config.aggregation.honest_survivors,
         most_replies=most,
     )
-    hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], release) for p in profiles]
+    hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], shape) for p in profiles]
     plan = FederationPlan(
         config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
     )
@@ -121,19 +122,19 @@ def assign_round(
         attempt: at the round, from 1.
     """
     chosen = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in set(cohort)]
-    cell = plan.mechanism
+    cell, size = plan.cell, len(chosen)
     total = sum(hospital.profile.num_train for hospital in chosen)
     most_records = plan.most_records(hospital.profile.hospital_id for hospital in chosen)
     return tuple(
         assignment_for(
             plan.config,
-            hospital.release,
+            hospital.shape,
             hospital_id=hospital.profile.hospital_id,
             num_train=hospital.profile.num_train,
             round_number=round_number,
             noise_multiplier=noise_multipliers[hospital.profile.hospital_id],
-            weight=1 / len(chosen) if cell and cell.sends_sum else hospital.profile.num_train / total,
-            contribution=hospital.profile.num_train / most_records,
+            weight=cell.cohort_weight(hospital.profile.num_train, total, size),
+            contribution=cell.contribution(hospital.profile.num_train, most_records),
             max_grad_norm=max_grad_norm,
             attempt=attempt,
         )
@@ -143,18 +144,18 @@ def assign_round(
 
 def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -> dict[str, float]:
     """Return the noise multipliers, all raised to the largest where one noise covers the sum of all hospitals."""
-    if plan.mechanism is None or not plan.mechanism.shares_noise:
+    if not plan.cell.shares_noise:
         return dict(noise_multipliers)
     return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
 
 
 def target_deltas_in(
-    cell: Mechanism | None, config: Config, profiles: Sequence[HospitalProfile], num_hospitals: int
+    cell: Cell, config: Config, profiles: Sequence[HospitalProfile], num_hospitals: int
 ) -> dict[str, float]:
     """Return every hospital's delta in a cell, which need not be the settings' own.
 
     Args:
-        cell: None without privacy.
+        cell: which.
         config: all settings.
         profiles: of all hospitals.
         num_hospitals: that cohorts are drawn from.
@@ -162,14 +163,14 @@ def target_deltas_in(
     Raises:
         ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
     """
-    if cell is not None and cell.unit == "hospital":
+    if cell.unit == "hospital":
         units = {profile.hospital_id: num_hospitals for profile in profiles}
         return check_target_delta(config.privacy.target_delta, units, unit="hospital")
     return check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
 
 
-def release_in(
-    cell: Mechanism | None,
+def shape_in(
+    cell: Cell,
     config: Config,
     profiles: Sequence[HospitalProfile],
     *,
@@ -177,11 +178,11 @@ def release_in(
     dimension: int,
     num_shares: int,
     most_replies: int,
-) -> Release:
-    """Return what any hospital releases in a billed step of a cell, at sample rate 1.
+) -> EventShape:
+    """Return what any hospital's billed step is in a cell, at sample rate 1.
 
     Args:
-        cell: None without privacy.
+        cell: which.
         config: all settings.
         profiles: of all hospitals.
         num_hospitals: that cohorts are drawn from.
@@ -189,14 +190,16 @@ def release_in(
         num_shares: replies guaranteed.
         most_replies: hospitals in a round.
     """
-    if cell is not None and cell.placement == "distributed" and dimension < 1:
+    if cell.needs_secure_sum and dimension < 1:
         raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
-    num_train = [profile.num_train for profile in profiles]
-    return release_of(
-        cell,
+    return cell.shape(
         dimension=dimension,
         num_shares=num_shares,
-        most_contributions=most_contributions(cell, config, num_hospitals, sum(num_train)),
+        most_contributions=cell.most_contributions(
+            num_hospitals=num_hospitals,
+            num_records=sum(profile.num_train for profile in profiles),
+            max_records=config.federation.max_records,
+        ),
         most_replies=most_replies,
     )
 
@@ -212,30 +215,28 @@ def _check_most_records(config: Config, profiles: Sequence[HospitalProfile]) -> 
 
 
 def _plan_hospital(
-    config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int, release: Release
+    config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int, shape: EventShape
 ) -> HospitalPlan:
     """Return the hospital's part except for its noise."""
-    cell, schedule = mechanism_in(config), schedule_of(config, profile.num_train)
+    cell, schedule = cell_of(config.privacy), schedule_of(config, profile.num_train)
     return HospitalPlan(
         profile=profile,
         target_delta=target_delta,
-        sample_rate=schedule.sample_rate,
-        expected_batch_size=schedule.expected_batch_size,
-        num_steps=schedule.num_steps,
+        schedule=schedule,
         num_rounds=num_rounds,
-        release=release if release.unit == "hospital" else replace(release, sample_rate=schedule.sample_rate),
-        noise_multiplier=float(config.privacy.noise_multiplier or 0.0) if cell is not None else 0.0,
+        shape=shape.at_rate(cell.billed(schedule)[1]),
+        noise_multiplier=float(config.privacy.noise_multiplier or 0.0),
         epsilon=math.inf,
     )
 
 
 def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
     """Return the hospitals with the noise for the target epsilon, where there is one, and what they spend."""
-    privacy, cell = config.privacy, mechanism_in(config)
-    if privacy.target_epsilon is not None and cell is not None:
+    privacy, cell = config.privacy, cell_of(config.privacy)
+    if privacy.target_epsilon is not None:
         hospitals = calibrated(
             hospitals, privacy.target_epsilon, shared=cell.shares_noise, patient_overlap=privacy.patient_overlap
         )
     return [
-        replace(hospital, epsilon=headline_epsilon([hospital.phase], hospital.target_delta)) for hospital in hospitals
+        replace(hospital, epsilon=headline_epsilon([hospital.event], hospital.target_delta)) for hospital in hospitals
     ]

@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.agreed.contributions import mechanism_in
 from wardround.config import Config
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
-from wardround.privacy.mechanisms import Mechanism
-from wardround.privacy.phases import Phase, Release
-from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.privacy.cells import Cell, cell_named, cell_of
+from wardround.rounds import HospitalProfile, ProfileMeasures, Schedule
 from wardround.small_counts import shown_count, shown_rate
+from wardround.step_events import EventShape, StepEvent
 
 __all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf"]
 
@@ -27,11 +26,9 @@ class HospitalPlan:
     Attributes:
         profile: what is known of it.
         target_delta: its delta, below 1 / num_train.
-        sample_rate: of every step, in (0, 1].
-        expected_batch_size: sample_rate times num_train.
-        num_steps: steps in a round it joins.
+        schedule: of a round it joins.
         num_rounds: rounds it joins, of all.
-        release: what it releases in a billed step.
+        shape: of a billed step.
         noise_multiplier: noise stddev / sensitivity; 0.0 without privacy.
         epsilon: after all rounds, as it will be reported; inf without noise.
         measures: what was measured of it; None of a real site, which measures nothing for others.
@@ -39,11 +36,9 @@ class HospitalPlan:
 
     profile: HospitalProfile
     target_delta: float
-    sample_rate: float
-    expected_batch_size: float
-    num_steps: int
+    schedule: Schedule
     num_rounds: int
-    release: Release
+    shape: EventShape
     noise_multiplier: float
     epsilon: float
     measures: ProfileMeasures | None = None
@@ -51,7 +46,7 @@ class HospitalPlan:
     @property
     def billed_steps(self) -> int:
         """Steps that are charged for a round: one where the whole update is released."""
-        return 1 if self.release.unit == "hospital" else self.num_steps
+        return cell_named(self.shape.cell).billed(self.schedule)[0]
 
     @property
     def total_steps(self) -> int:
@@ -59,9 +54,9 @@ class HospitalPlan:
         return self.billed_steps * self.num_rounds
 
     @property
-    def phase(self) -> Phase:
+    def event(self) -> StepEvent:
         """All its steps, over all rounds."""
-        return self.release.phase(self.noise_multiplier, self.total_steps)
+        return cell_named(self.shape.cell).step_event(self.shape, self.noise_multiplier, self.total_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +76,9 @@ class FederationPlan:
     drawn_from: tuple[str, ...]
 
     @property
-    def mechanism(self) -> Mechanism | None:
-        """The cell of unit x placement; None without privacy."""
-        return mechanism_in(self.config)
+    def cell(self) -> Cell:
+        """What is protected, and how."""
+        return cell_of(self.config.privacy)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,8 +106,8 @@ class FederationPlan:
             {
                 "hospital": hospital.profile.hospital_id,
                 "num_examples": shown_count(hospital.profile.num_train),
-                "sample_rate": self.rate_to_show(hospital.sample_rate, hospital.profile.num_train),
-                "num_steps": hospital.num_steps,
+                "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.profile.num_train),
+                "num_steps": hospital.schedule.num_steps,
                 "num_rounds": hospital.num_rounds,
                 "noise_multiplier": hospital.noise_multiplier,
                 "target_delta": hospital.target_delta,
@@ -124,8 +119,8 @@ class FederationPlan:
     @property
     def account(self) -> Account:
         """The account as it will be after all rounds."""
-        phases = [(hospital.profile.hospital_id, hospital.phase) for hospital in self.hospitals]
-        return open_account(self.target_deltas).projected(phases)
+        events = [(hospital.profile.hospital_id, hospital.event) for hospital in self.hospitals]
+        return open_account(self.target_deltas).projected(events)
 
     @property
     def epsilon_total(self) -> float:
@@ -145,13 +140,12 @@ class FederationPlan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
         rows = [row | {"epsilon": finite_or_inf(row["epsilon"])} for row in self.rows()]
-        cell = self.mechanism
         return {
             "unit": self.config.privacy.unit,
             "record_is": self.record_is,
             "placement": self.config.privacy.placement,
-            "relation": cell.relation if cell else "none",
-            "mechanism": cell.name if cell else "none",
+            "relation": self.cell.relation,
+            "mechanism": self.cell.mechanism,
             "hospitals": rows,
             "epsilon": {
                 "max": finite_or_inf(self.epsilon_max),

@@ -9,8 +9,8 @@ from functools import cache
 
 from wardround.privacy.accounting import overlap_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
-from wardround.privacy.phases import Release
 from wardround.server.plan.plans import HospitalPlan
+from wardround.step_events import EventShape
 
 __all__ = ["calibrated"]
 
@@ -36,29 +36,27 @@ def calibrated(
     guess = 1.0
 
     @cache
-    def least_noise(epsilon: float, release: Release, total_steps: int) -> float:
+    def least_noise(epsilon: float, shape: EventShape, total_steps: int) -> float:
         nonlocal guess
         if not total_steps:
             return 1.0  # never drawn: this hospital joins no round
-        guess = calibrate_noise_multiplier(
-            epsilon, common_delta, release.sample_rate, total_steps, (), release, guess=guess
-        )
+        guess = calibrate_noise_multiplier(epsilon, common_delta, shape, total_steps, guess=guess)
         return guess
 
     if shared:
-        most = max(least_noise(target_epsilon, h.release, h.total_steps) for h in _most_exposed(hospitals))
+        most = max(least_noise(target_epsilon, h.shape, h.total_steps) for h in _most_exposed(hospitals))
         return [replace(hospital, noise_multiplier=most) for hospital in hospitals]
 
     def with_each(epsilon: float) -> list[HospitalPlan]:
-        return [replace(h, noise_multiplier=least_noise(epsilon, h.release, h.total_steps)) for h in hospitals]
+        return [replace(h, noise_multiplier=least_noise(epsilon, h.shape, h.total_steps)) for h in hospitals]
 
     copies = min(patient_overlap, sum(hospital.num_rounds > 0 for hospital in hospitals))
     if copies <= 1:
         return with_each(target_epsilon)
 
     def total(inverse: float) -> float:
-        phases = {hospital.profile.hospital_id: [hospital.phase] for hospital in with_each(1 / inverse)}
-        return overlap_epsilon(phases, common_delta, patient_overlap)
+        events = {hospital.profile.hospital_id: [hospital.event] for hospital in with_each(1 / inverse)}
+        return overlap_epsilon(events, common_delta, patient_overlap)
 
     # Epsilon grows with about the root of what is composed.
     return with_each(1 / smallest_within(total, target_epsilon, copies**0.55 / target_epsilon, _EACH_OF_SEVERAL))
@@ -66,7 +64,7 @@ def calibrated(
 
 def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
     """Return those that no other one exceeds in sample rate and steps at once."""
-    exposure = {(h.release.sample_rate, h.total_steps): h for h in hospitals}
+    exposure = {(h.shape.sample_rate, h.total_steps): h for h in hospitals}
     return [
         hospital
         for key, hospital in exposure.items()

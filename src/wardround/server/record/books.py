@@ -14,7 +14,7 @@ from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
 from wardround.parsing import from_json, from_toml, sound
 from wardround.privacy.account import Account, open_account
-from wardround.privacy.entries import Entry, charge_id
+from wardround.privacy.entries import Entry, charge_id, entry_row
 from wardround.privacy.ledger import Row
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.beginnings import plan_in
@@ -104,9 +104,10 @@ class Books:
             if entry.hospital_id not in names:
                 yield f"charge {entry.charge_id} is for no hospital of the plan"
                 continue
+            charged = entry_row(entry)
             for name, value in _planned_for(self.plan, names[entry.hospital_id], entry).items():
-                if not agree(getattr(entry, name), value):
-                    yield f"charge {entry.charge_id} has {name} = {getattr(entry, name)}, the plan {value}"
+                if not agree(charged[name], value):
+                    yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"
             if entry.run_id != self.records[0]["run_id"]:
                 yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0]['run_id']}"
             elif entry.charge_id != charge_id(entry.run_id, entry.round_number, entry.attempt, entry.hospital_id):
@@ -147,19 +148,22 @@ def _planned(rows: Sequence[Row]) -> list[Entry]:
 
 def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> dict[str, Any]:
     """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
-    cell, privacy = plan.mechanism, plan.config.privacy
+    cell, privacy, booked = plan.cell, plan.config.privacy, plan.cell.booked
+    event = cell.step_event(hospital.shape, entry.event.noise_multiplier, hospital.billed_steps)
     planned: dict[str, Any] = {
         "fingerprint": plan.fingerprints[entry.hospital_id],
-        "mechanism": cell.name if cell else "none",
-        "sample_rate": hospital.release.sample_rate,
-        "num_steps": hospital.billed_steps,
+        "mechanism": booked.mechanism,
+        "sample_rate": event.sample_rate,
+        "num_steps": event.num_steps,
+        "unit": booked.unit,
+        "placement": booked.placement,
+        "relation": booked.relation,
+        "reader": booked.reader,
+        "scaled_norm": event.scaled_norm,
+        "dimension": event.dimension,
+        "num_shares": event.num_shares,
     }
-    if cell:
-        phase = hospital.release.phase(entry.noise_multiplier, 1)
-        planned |= {"unit": cell.unit, "placement": cell.placement, "relation": cell.relation}
-        planned |= {"reader": cell.holds_against, "scaled_norm": phase.scaled_norm}
-        planned |= {"dimension": phase.dimension, "num_shares": phase.num_shares}
-    if cell and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
+    if cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
         planned["noise_multiplier"] = float(privacy.noise_multiplier)
     return planned
 
@@ -197,7 +201,7 @@ def _compared(
     yield "epsilon_max", row["epsilon_max"], account.epsilon_max()
     yield "epsilon_total", row["epsilon_total"], account.epsilon_total(plan.config.privacy.patient_overlap)
     yield "hospitals", [row["hospital"] for row in record["hospital_rows"]], list(plan.names)
-    epsilons, cell = account.epsilons(), plan.mechanism
+    epsilons, cell = account.epsilons(), plan.cell
     for hospital in plan.hospitals:
         name, entry = hospital.profile.hospital_id, entries.get(hospital.profile.hospital_id)
         wanted = {
@@ -205,14 +209,14 @@ def _compared(
             "selected": int(entry is not None),
             "completed": int(name in released),
             "num_examples": shown_count(hospital.profile.num_train),
-            "num_steps": entry.num_steps if entry else 0,
-            "sample_rate": plan.rate_to_show(entry.sample_rate, hospital.profile.num_train) if entry else None,
-            "noise_multiplier": entry.noise_multiplier if entry else None,
+            "num_steps": entry.event.num_steps if entry else 0,
+            "sample_rate": plan.rate_to_show(entry.event.sample_rate, hospital.profile.num_train) if entry else None,
+            "noise_multiplier": entry.event.noise_multiplier if entry else None,
             "epsilon": epsilons[name],
         }
         for column, value in wanted.items():
             yield f"{column} of {name}", rows.get(name, {}).get(column), value
-        if entry and cell:
+        if entry and cell.is_private:
             sensitivity = cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
             yield f"clip of {name}", entry.sensitivity, sensitivity
-            yield f"noise of {name}", record["noise_multipliers"].get(name), entry.noise_multiplier
+            yield f"noise of {name}", record["noise_multipliers"].get(name), entry.event.noise_multiplier

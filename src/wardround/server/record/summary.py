@@ -5,8 +5,7 @@ from typing import Any
 
 from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
-from wardround.privacy.mechanisms import READERS
-from wardround.privacy.phases import dp_event
+from wardround.privacy.cells import READERS, cell_named
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.small_counts import shown_count, shown_share
@@ -33,7 +32,7 @@ def build_summary(
         head: number of rows of the ledger and its last digest, right after the closing was booked.
     """
     config, facts = plan.config, closing["facts"]
-    cell = plan.mechanism
+    cell = plan.cell
     last = records[-1]["round_row"]
     regression = facts.get("task") == "regression"
     scores = {"r2": last["accuracy"]} if regression else {"accuracy": last["accuracy"], "auc": last["auc"]}
@@ -58,8 +57,8 @@ def build_summary(
         "record_is": plan.record_is,
         "own_statistics": any(hospital.profile.own_statistics for hospital in plan.hospitals),
         "placement": config.privacy.placement,
-        "relation": cell.relation if cell else "none",
-        "mechanism": cell.name if cell else "none",
+        "relation": cell.relation,
+        "mechanism": cell.mechanism,
         "target_delta": next(iter(deltas.values())) if len(set(deltas.values())) == 1 else deltas,
         "epsilon": {
             "max": headline.max,
@@ -70,11 +69,11 @@ def build_summary(
             "readers": account.epsilons_by_reader(config.privacy.patient_overlap),
         },
         **attacker_figures(account, config.privacy.patient_overlap),
-        "accountant": "rdp" if cell and cell.placement == "distributed" else "pld",
+        "accountant": cell.accountant,
         "events": dp_events(account),
         "patient_overlap": config.privacy.patient_overlap,
         "noise_multiplier": records[-1]["noise_multipliers"],
-        "max_grad_norm": records[-1]["max_grad_norm"] if cell else None,
+        "max_grad_norm": records[-1]["max_grad_norm"] if cell.is_private else None,
         "measured": plan.is_measured,
         "loss": last["loss"],
         **scores,
@@ -122,11 +121,11 @@ def attacker_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
 
 
 def dp_events(account: Account) -> dict[str, list[str]]:
-    """Return by hospital what was done as dp-accounting writes it; Skellam noise, which it lacks, in words of ours."""
+    """Return by hospital what was done as dp-accounting writes it, or in words of ours where it has none."""
     return {
-        name: [repr(event) if (event := dp_event(phase)) is not None else repr(phase) for phase in phases]
-        for name, phases in account.phases.items()
-        if all(phase.noise_multiplier > 0 for phase in phases)
+        name: [cell_named(event.cell).event_text(event) for event in events]
+        for name, events in account.events.items()
+        if all(event.noise_multiplier > 0 for event in events)
     }
 
 

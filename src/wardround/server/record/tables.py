@@ -82,11 +82,11 @@ def hospital_rows(
                 "selected": int(assignment is not None),
                 "completed": int(name in executions),
                 "num_examples": shown_count(hospital.profile.num_train),
-                "num_steps": assignment.billed_steps if assignment else 0,
-                "sample_rate": plan.rate_to_show(assignment.billed_rate, hospital.profile.num_train)
+                "num_steps": assignment.event.num_steps if assignment else 0,
+                "sample_rate": plan.rate_to_show(assignment.event.sample_rate, hospital.profile.num_train)
                 if assignment
                 else None,
-                "noise_multiplier": assignment.noise_multiplier if assignment else None,
+                "noise_multiplier": assignment.event.noise_multiplier if assignment else None,
                 "epsilon": epsilons[name],
                 "loss": evaluation.loss if evaluation else None,
                 "accuracy": evaluation.accuracy if evaluation else None,

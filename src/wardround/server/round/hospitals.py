@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import CohortError, WardroundError
+from wardround.privacy.executions import check_execution
 from wardround.rounds import (
     Assignment,
     Evaluation,
@@ -23,7 +24,6 @@ from wardround.rounds import (
     HospitalProfile,
     ProfileMeasures,
     TrainingMeasures,
-    check_execution,
 )
 from wardround.server.record.outcomes import TrainedRound
 from wardround.server.round.cohort_grid import CohortGrid

@@ -161,7 +161,7 @@ def _give_up_interrupted(
     if not charged:
         return state
     started = time.perf_counter()
-    noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.noise_multiplier for entry in charged}
+    noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
     cohort = [entry.hospital_id for entry in charged]
     assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums
 from wardround.digests import array_digest
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME, quantile_of
 from wardround.privacy.integers import from_residues
 from wardround.rounds import Assignment
@@ -62,12 +63,13 @@ def release_sum(
         rounding: how far rounding can have carried neighbours' sums apart in central cells (see `margins`).
     """
     first = answered[0]
-    if first.max_grad_norm is None or first.placement == "local":
+    cell = cell_named(first.event.cell)
+    if not cell.shares_noise:
         return Released(arrays=exact_sums.mean(total, sum(a.weight for a in answered), arrays))
     like = _like(arrays, first)
-    if first.placement == "distributed":
+    if cell.needs_secure_sum:
         exact_sums.check_alike(total, like)
-        step = float(first.sensitivity or 0.0) / first.scaled_norm
+        step = first.distance / first.event.scaled_norm
         summed: Sums = {name: from_residues(total[name]) * step for name in like}
     else:
         summed = _float_sum(total, answered, like)
@@ -84,14 +86,14 @@ def release_sum(
             hospital_id="",
         )
         summed = _with_noise(summed, noise_stddev(answered, rounding), key.generator(Draw.NOISE))
-    if first.unit == "record":
-        expected = sum(a.expected_batch_size for a in assignments)
+    if cell.sends_sum:
+        expected = sum(a.schedule.expected_batch_size for a in assignments)
         return Released(arrays=_moved(arrays, summed, -learning_rate / expected))
     mean = _moved(arrays, summed, 1 / _total_share(answered))
     if COUNT_NAME not in like:
         return Released(arrays=mean)
     count = float(summed[COUNT_NAME]) / _total_share(assignments)
-    return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm)))
+    return Released(arrays=mean, quantile=quantile_of(count, float(first.max_grad_norm or 0.0)))
 
 
 def noise_stddev(answered: Sequence[Assignment], rounding: float = 0.0) -> float:
@@ -106,19 +108,14 @@ def noise_stddev(answered: Sequence[Assignment], rounding: float = 0.0) -> float
         rounding: see `margins.rounding_distance`.
     """
     first = answered[0]
-    largest = max(_share(a) for a in answered)
-    return first.noise_multiplier * (float(first.sensitivity or 0.0) * largest + rounding)
-
-
-def _share(assignment: Assignment) -> float:
-    """Return what a hospital's contribution is multiplied with in the sum."""
-    if assignment.unit == "record":
-        return 1.0
-    return assignment.contribution if assignment.placement == "distributed" else assignment.weight
+    cell = cell_named(first.event.cell)
+    largest = max(cell.share(a) for a in answered)
+    return first.event.noise_multiplier * (first.distance * largest + rounding)
 
 
 def _total_share(assignments: Sequence[Assignment]) -> float:
-    return math.fsum(_share(assignment) for assignment in assignments)
+    cell = cell_named(assignments[0].event.cell)
+    return math.fsum(cell.share(assignment) for assignment in assignments)
 
 
 def _like(arrays: Arrays, assignment: Assignment) -> dict[str, NDArray[np.float64]]:
@@ -127,10 +124,10 @@ def _like(arrays: Arrays, assignment: Assignment) -> dict[str, NDArray[np.float6
 
 
 def _float_sum(total: exact_sums.FixedSum, answered: Sequence[Assignment], like: Sums) -> Sums:
-    """Return the sum of shares times contributions, in the terms of `_share`."""
+    """Return the sum of shares times contributions, in the terms of `Cell.share`."""
     weight = sum(assignment.weight for assignment in answered)
     # Weights of gradient sums are all the same and only keep the exact sum in range.
-    factor = float(len(answered)) if answered[0].unit == "record" else weight
+    factor = float(len(answered)) if cell_named(answered[0].event.cell).sends_sum else weight
     return {name: array * factor for name, array in exact_sums.mean(total, weight, like).items()}
 
 

@@ -7,8 +7,6 @@ number that does not fit. What is left out on purpose: the protocol (see `wardro
 
 from collections.abc import Mapping, Sequence
 
-from wardround.agreed.contributions import largest_weight, payload_of
-from wardround.agreed.schedules import schedule_of
 from wardround.identity import agreed_digest
 from wardround.rounds import Assignment
 from wardround.secagg import Roster
@@ -43,14 +41,14 @@ def secure_sum_for(
     """
     first = assignments[0]
     num_train = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
-    weights = {node_of[a.hospital_id]: schedule_of(plan.config, num_train[a.hospital_id]).weight for a in assignments}
+    weights = {node_of[a.hospital_id]: plan.cell.vector_weight(num_train[a.hospital_id]) for a in assignments}
     return SecureSum(
         roster=roster,
         run_id=run_id,
         round_number=first.round_number,
-        payload=payload_of(plan.config),
+        payload=plan.cell.payload,
         max_update=update_bound(plan, assignments),
-        max_weight=largest_weight(plan.config, plan.most_records(a.hospital_id for a in assignments)),
+        max_weight=plan.cell.vector_weight(plan.most_records(a.hospital_id for a in assignments)),
         settings_digest=agreed_digest(plan.config),
         weights=weights,
         drops={node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent},

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError
+from wardround.privacy.executions import check_execution
 from wardround.privacy.integers import from_residues
 from wardround.privacy.skellam import TAIL_DEVIATIONS
-from wardround.rounds import Assignment, check_execution
+from wardround.rounds import Assignment
 from wardround.strategies.replies import answers_by_node, fault_of, with_time_limit
 
 __all__ = ["check_residues", "sum_of_sites"]
@@ -74,10 +75,10 @@ def check_residues(total: exact_sums.FixedSum, active: Sequence[Assignment], max
         UpdateError: a number is too large.
     """
     first = active[0]
-    sensitivity = float(first.sensitivity or first.max_grad_norm or 0.0)
-    most = len(active) * (max_update + TAIL_DEVIATIONS * first.noise_multiplier * sensitivity)
+    sensitivity = first.distance
+    most = len(active) * (max_update + TAIL_DEVIATIONS * first.event.noise_multiplier * sensitivity)
     # And a step for each number that was rounded.
-    limit = most * first.scaled_norm / sensitivity + len(active)
+    limit = most * first.event.scaled_norm / sensitivity + len(active)
     largest = max(int(np.abs(from_residues(part)).max(initial=0)) for part in total.values())
     if largest > limit:
         raise UpdateError(

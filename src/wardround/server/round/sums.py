@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, sent_digest
@@ -237,7 +238,7 @@ def _ask_for_sum(messages: Sequence[Message], by_node: Mapping[int, Assignment],
         assignment = by_node[message.metadata.dst_node_id]
         # The strategy shares one config between all messages; the weight is each hospital's own.
         config = wire.config_in(message)
-        if masked or assignment.placement == "distributed":
+        if masked or cell_named(assignment.event.cell).payload == "residues":
             config[wire.SUM_RESIDUES] = True
         else:
             config[wire.SUM_WEIGHT] = assignment.weight
@@ -262,7 +263,7 @@ def _sum_over(
     for reply in replies:
         if not reply.has_error():
             assignment = by_node[reply.metadata.src_node_id]
-            if masked or assignment.placement == "distributed":
+            if masked or cell_named(assignment.event.cell).payload == "residues":
                 exact_sums.accumulate_residues(total, wire.arrays_in(reply))
             else:
                 exact_sums.accumulate(total, wire.arrays_in(reply), assignment.weight)

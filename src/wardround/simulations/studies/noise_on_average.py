@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums
 from wardround.clients.cells import torch_half
-from wardround.clients.training import name_of_cell
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
-from wardround.privacy.mechanisms import mechanism_of
+from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.round.release import release_sum
@@ -54,7 +53,7 @@ def measure_noise(
                 noise = draw_average(
                     unit, placement, num_hospitals, noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm
                 )
-                cell = mechanism_of(unit, placement)
+                cell = cell_in_words(unit, placement)
                 on_one = noise_multiplier * cell.sensitivity(max_grad_norm)
                 values = (
                     *(unit, placement, num_hospitals, noise_multiplier, max_grad_norm, len(noise)),
@@ -99,14 +98,14 @@ def draw_average(
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
         sent = _sent(assignment, zeros, source)
-        if assignment.placement == "distributed":
+        if cell_named(assignment.event.cell).needs_secure_sum:
             exact_sums.accumulate_residues(total, sent)
         else:
             exact_sums.accumulate(total, sent, assignment.weight)
     released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
-    return average * -_RECORDS if mechanism_of(unit, placement).sends_sum else average
+    return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
 
 
 def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source) -> dict[str, NDArray[Any]]:
@@ -114,7 +113,7 @@ def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source
     key = source.key(
         array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
     )
-    return torch_half(name_of_cell(assignment)).noise_alone(zeros, assignment, key)
+    return torch_half(assignment.event.cell).noise_alone(zeros, assignment, key)
 
 
 def _config(unit: str, placement: str, num_hospitals: int, noise_multiplier: float, max_grad_norm: float) -> Config:

@@ -14,7 +14,7 @@ from typing import Any
 
 from wardround.disk import file_text
 from wardround.parsing import from_json
-from wardround.privacy.mechanisms import mechanism_of
+from wardround.privacy.cells import cell_of
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
@@ -150,7 +150,7 @@ def _labels(study_run: StudyRun) -> dict[str, Any]:
         "seed": study_run.config.federation.seed,
         "baseline": study_run.baseline,
         "run": study_run.name,
-        "relation": "" if study_run.baseline else mechanism_of(privacy.unit, privacy.placement).relation,
+        "relation": "" if study_run.baseline else cell_of(privacy).relation,
     }
 
 

@@ -1,0 +1,43 @@
+"""Hospitals, noise in shares: each rounds its clipped update and adds a share of Skellam noise.
+
+Zeroing a hospital out takes one integer vector from the sum, whose norm is checked after rounding. Updates are
+multiplied with a share of the largest hospital's records before they are rounded, so that none is more than one clip.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wardround.privacy.cells.integer_sums import SUM_TRUST, IntegerSums
+from wardround.privacy.cells.whole_updates import WholeUpdates
+from wardround.privacy.cells.words import PlainWords
+from wardround.rounds import Assignment
+
+__all__ = ["HOSPITAL_DISTRIBUTED", "HospitalDistributed"]
+
+
+@dataclass(frozen=True)
+class HospitalDistributed(IntegerSums, WholeUpdates):
+    """A clipped update as integers, with noise in shares."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "hospital-distributed"
+    mechanism: ClassVar[str] = "skellam"
+    plain_words: ClassVar[PlainWords] = PlainWords(
+        noise="integer Skellam noise, a share from each hospital, inside the sum",
+        sent="the hospital's clipped update, rounded",
+        trust=SUM_TRUST,
+        server_sees="the sum over hospitals, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+    )
+
+    def contribution(self, num_train: int, most_records: float) -> float:
+        """Return its records as a share of the most that any hospital of the round has."""
+        return num_train / most_records
+
+    def share(self, assignment: Assignment) -> float:
+        """Return its contribution."""
+        return assignment.contribution
+
+
+HOSPITAL_DISTRIBUTED = HospitalDistributed()
+"""The one of its kind."""

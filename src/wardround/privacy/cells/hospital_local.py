@@ -1,0 +1,49 @@
+"""Hospitals, noise at the hospital: it clips its update and adds Gaussian noise before anything leaves it.
+
+Neighbours are any two updates within the clip, so they are two clips apart, and the bill is that of one Gaussian
+release whose noise is relative to that.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wardround.privacy.cells.whole_updates import WholeUpdates
+from wardround.privacy.cells.words import PlainWords
+from wardround.privacy.skellam import TAIL_DEVIATIONS
+
+__all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
+
+
+@dataclass(frozen=True)
+class HospitalLocal(WholeUpdates):
+    """A clipped update with noise of its own."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "hospital-local"
+    placement: ClassVar[str] = "local"
+    mechanism: ClassVar[str] = "gaussian"
+    relation: ClassVar[str] = "replace-one-update"
+    clips_apart: ClassVar[float] = 2.0
+    plain_words: ClassVar[PlainWords] = PlainWords(
+        noise="Gaussian noise, once a round, by the hospital",
+        sent="the hospital's clipped update",
+        trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
+        "noise.",
+        server_sees="every hospital's parameters after each round, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+    )
+
+    def update_bound(
+        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
+    ) -> float:
+        """Return the sensitivity and 16 standard deviations of the noise, with room for rounding to float32."""
+        return super().update_bound(
+            max_update=max_update,
+            most_records=most_records,
+            sensitivity=sensitivity * (1 + TAIL_DEVIATIONS * noise_multiplier),
+            noise_multiplier=noise_multiplier,
+        )
+
+
+HOSPITAL_LOCAL = HospitalLocal()
+"""The one of its kind."""

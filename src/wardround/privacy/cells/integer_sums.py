@@ -1,0 +1,123 @@
+"""What the cells share whose hospitals each add a share of integer noise to integers of which only the sum is seen.
+
+Shares of Skellam noise add up to Skellam noise of the summed variance (Agarwal, Kairouz, Liu 2021, arXiv 2110.04995).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import ProtocolError
+from wardround.privacy.cells.cell import READERS, Cell
+from wardround.privacy.skellam import choose_scaled_norm, skellam_rdp
+from wardround.step_events import EventShape, StepEvent
+
+__all__ = ["SUM_TRUST", "IntegerSums"]
+
+SUM_TRUST = (
+    "The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only "
+    "the securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
+    "aggregation does and enough hospitals are honest and answer."
+)
+"""Who has to be trusted."""
+
+
+@dataclass(frozen=True)
+class IntegerSums(Cell):
+    """Skellam noise in shares, inside the sum."""
+
+    __slots__ = ()
+    placement: ClassVar[str] = "distributed"
+    shares_noise: ClassVar[bool] = True
+    needs_secure_sum: ClassVar[bool] = True
+    payload: ClassVar[str] = "residues"
+    accountant: ClassVar[str] = "rdp"
+
+    def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
+        """Return the noise multiplier that is left against a reader: another hospital subtracts its own share.
+
+        A hospital's own share is in every sum that its data is in, so against another hospital at least one share of
+        `num_shares` is left, and all but one where more are guaranteed.
+        """
+        if reader == READERS[1]:
+            return noise_multiplier * math.sqrt(max(1, num_shares - 1) / num_shares)
+        return noise_multiplier
+
+    def shape(
+        self,
+        *,
+        sample_rate: float = 1.0,
+        dimension: int = 0,
+        num_shares: int = 0,
+        most_contributions: int = 0,
+        most_replies: int = 0,
+    ) -> EventShape:
+        """Return what a billed step is, except for its noise and the scale that follows from it."""
+        shape = super().shape(sample_rate=sample_rate)
+        event = replace(shape.event, dimension=dimension, num_shares=num_shares)
+        return EventShape(event=event, most_contributions=most_contributions, most_shares=most_replies)
+
+    def step_event(self, shape: EventShape, noise_multiplier: float, num_steps: int) -> StepEvent:
+        """Return so many steps with so much noise, and the scale to round at.
+
+        Raises:
+            ConfigError: a number is out of range, or the sum would not fit 32 bits.
+        """
+        scaled_norm = choose_scaled_norm(
+            noise_multiplier,
+            shape.event.dimension,
+            most_contributions=shape.most_contributions,
+            most_shares=shape.most_shares / shape.event.num_shares,
+        )
+        return replace(shape.event, noise_multiplier=noise_multiplier, num_steps=num_steps, scaled_norm=scaled_norm)
+
+    def shape_of(self, event: StepEvent) -> EventShape:
+        """Return the shape of an event that was charged: as many replies as were guaranteed, one vector of each."""
+        return EventShape(
+            event=replace(event.kind, noise_multiplier=0.0, scaled_norm=0.0),
+            most_contributions=1,
+            most_shares=event.num_shares,
+        )
+
+    def check_event(self, event: StepEvent) -> None:
+        """Refuse an event whose integers are not described.
+
+        Raises:
+            ProtocolError: naming what is missing.
+        """
+        if not (event.scaled_norm > 0 and event.dimension >= 1 and event.num_shares >= 1):
+            raise ProtocolError(
+                f"an event of cell {self.name} has scaled_norm = {event.scaled_norm}, dimension = {event.dimension}, "
+                f"num_shares = {event.num_shares}, and with integer noise all must be > 0"
+            )
+
+    def divergence(self, event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:
+        """Return the Renyi divergence of one step (see `skellam.skellam_rdp`)."""
+        divergence = skellam_rdp if cached else skellam_rdp.__wrapped__
+        return divergence(event.noise_multiplier, event.scaled_norm, event.dimension, event.sample_rate)
+
+    def gaussian_steps(self, event: StepEvent) -> tuple[float, float, int] | None:
+        """Return None: nothing is proved of loss distributions in several dimensions."""
+        return None
+
+    def dp_event(self, event: StepEvent) -> Any:
+        """Return None: dp-accounting has no event for it."""
+        return None
+
+    def event_text(self, event: StepEvent) -> str:
+        """Return the event in words of ours, spelled as in every summary since the first."""
+        values = {
+            "noise_multiplier": event.noise_multiplier,
+            "sample_rate": event.sample_rate,
+            "num_steps": event.num_steps,
+            "unit": self.unit,
+            "relation": self.relation,
+            "placement": self.placement,
+            "scaled_norm": event.scaled_norm,
+            "dimension": event.dimension,
+            "num_shares": event.num_shares,
+        }
+        return f"Phase({', '.join(f'{name}={value!r}' for name, value in values.items())})"

@@ -1,0 +1,80 @@
+"""No privacy: hospitals train as they like, and nothing is clipped, hidden or promised."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from wardround.errors import ProtocolError
+from wardround.privacy.cells.cell import Booked, Cell
+from wardround.privacy.cells.words import PlainWords
+from wardround.rounds import Assignment
+from wardround.step_events import StepEvent
+
+__all__ = ["NONE", "NoPrivacy"]
+
+
+@dataclass(frozen=True)
+class NoPrivacy(Cell):
+    """Training without privacy, which the ledger has all the same, at an infinite epsilon."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "none"
+    placement: ClassVar[str] = "none"
+    mechanism: ClassVar[str] = "none"
+    relation: ClassVar[str] = "none"
+    is_private: ClassVar[bool] = False
+    plain_words: ClassVar[PlainWords] = PlainWords(
+        noise="none",
+        sent="the model after local training",
+        trust="Everyone who sees the model, or what the hospitals send, is trusted with the data.",
+        server_sees="every hospital's parameters after each round",
+        server_sees_sum="the sum over hospitals",
+    )
+
+    def answers_to(self, privacy: Any) -> bool:
+        """Return whether the settings ask for none, whatever unit they name."""
+        return bool(privacy.placement == self.placement)
+
+    def meaningless(self, privacy: Any) -> Iterator[str]:
+        """Yield settings that ask for noise, or for a limit to what can't be limited."""
+        for key in ("noise_multiplier", "target_epsilon", "budget_epsilon", "adaptive_clipping"):
+            value = getattr(privacy, key)
+            if value is not None and value is not False:
+                yield (
+                    f"{key.replace('_', '-')} = {value} has no meaning without privacy ([privacy] placement = "
+                    f'"none"): remove it, or set placement = "local"'
+                )
+
+    def refusals(self, privacy: Any, training: Any, aggregation: Any) -> Iterator[str]:
+        """Yield nothing: nothing is promised."""
+        yield from ()
+
+    def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
+        """Return 0: there is no noise."""
+        return 0.0
+
+    @property
+    def booked(self) -> Booked:
+        """A release without privacy is booked as local training of records, without a mechanism."""
+        return Booked("record", "zero-out-one-record", "local", self.mechanism, "anyone")
+
+    def check_event(self, event: StepEvent) -> None:
+        """Refuse noise, which would have no clip to be relative to.
+
+        Raises:
+            ProtocolError: there is some.
+        """
+        Cell.check_event(self, event)
+        if event.noise_multiplier:
+            raise ProtocolError(
+                f"noise_multiplier = {event.noise_multiplier} needs clipping: give a finite sensitivity and a cell "
+                'other than "none"'
+            )
+
+    def num_noise_draws(self, assignment: Assignment) -> int:
+        """Return 0."""
+        return 0
+
+
+NONE = NoPrivacy()
+"""The one of its kind."""

@@ -1,0 +1,44 @@
+"""Records, noise in shares: each hospital rounds its records' clipped gradients and adds a share of Skellam noise.
+
+Neighbours' sums differ by one rounded gradient, whose norm is checked after rounding. The bill is that of one
+Poisson-subsampled Skellam step with the noise of the replies that are guaranteed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from wardround.privacy.cells.gradient_sums import GradientSums
+from wardround.privacy.cells.integer_sums import SUM_TRUST, IntegerSums
+from wardround.privacy.cells.words import PlainWords
+
+__all__ = ["RECORD_DISTRIBUTED", "RecordDistributed"]
+
+
+@dataclass(frozen=True)
+class RecordDistributed(IntegerSums, GradientSums):
+    """One gradient sum a round, of integers, with noise in shares."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "record-distributed"
+    mechanism: ClassVar[str] = "poisson-subsampled-skellam"
+    plain_words: ClassVar[PlainWords] = PlainWords(
+        noise="integer Skellam noise, a share from each hospital, inside the sum",
+        sent="the sum of a Poisson batch's clipped gradients, one for each record and rounded",
+        trust=SUM_TRUST,
+        server_sees="the sum over hospitals, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+    )
+
+    def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:
+        yield from super()._other_refusals(training, aggregation)
+        if training.grad_sample_mode == "ghost":
+            yield (
+                'grad-sample-mode = "ghost" never has single gradients, which are rounded one by one with unit = '
+                f'"{self.unit}" and placement = "{self.placement}": set grad-sample-mode = "auto" ([training] '
+                "grad-sample-mode)"
+            )
+
+
+RECORD_DISTRIBUTED = RecordDistributed()
+"""The one of its kind."""

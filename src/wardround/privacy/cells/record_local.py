@@ -1,0 +1,36 @@
+"""Records, noise at the hospital: DP-SGD (Abadi et al. 2016, arXiv 1607.00133) with any number of local steps.
+
+A step's sum of clipped gradients of a Poisson batch differs between neighbours by one clipped gradient, so by at most
+one clip, and has Gaussian noise before anything else sees it: the release is the model after all steps, which follows
+from the noisy sums. Every step is billed at its sample rate, whoever looks.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wardround.privacy.cells.cell import Cell
+from wardround.privacy.cells.words import PlainWords
+
+__all__ = ["RECORD_LOCAL", "RecordLocal"]
+
+
+@dataclass(frozen=True)
+class RecordLocal(Cell):
+    """DP-SGD at the hospital."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "record-local"
+    placement: ClassVar[str] = "local"
+    mechanism: ClassVar[str] = "poisson-subsampled-gaussian"
+    plain_words: ClassVar[PlainWords] = PlainWords(
+        noise="Gaussian noise in every local step, by the hospital (DP-SGD)",
+        sent="the model after local steps",
+        trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
+        "noise.",
+        server_sees="every hospital's parameters after each round, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+    )
+
+
+RECORD_LOCAL = RecordLocal()
+"""The one of its kind."""

@@ -1,0 +1,34 @@
+"""What the cells share where the server adds the noise to an exact sum."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wardround.privacy.cells.cell import READERS, Cell
+from wardround.rounds import Assignment
+
+__all__ = ["SERVER_TRUST", "ServerNoise"]
+
+SERVER_TRUST = (
+    "The server is trusted: it sees contributions without noise and adds the noise to their sum. The "
+    "guarantee holds against the other hospitals and whoever receives the model, not against the server."
+)
+"""Who has to be trusted."""
+
+
+@dataclass(frozen=True)
+class ServerNoise(Cell):
+    """Noise by the server, once a round."""
+
+    __slots__ = ()
+    placement: ClassVar[str] = "central"
+    shares_noise: ClassVar[bool] = True
+    adds_noise_at_server: ClassVar[bool] = True
+    payload: ClassVar[str] = "values"
+
+    def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
+        """Return the noise multiplier that is left against a reader: none against the server, which adds it."""
+        return 0.0 if reader == READERS[0] else noise_multiplier
+
+    def num_noise_draws(self, assignment: Assignment) -> int:
+        """Return 0: hospitals draw none."""
+        return 0

@@ -1,0 +1,46 @@
+"""Events of a hospital added up, and what they are to an accountant: each asked of its cell.
+
+Left out on purpose: what they cost together (see `accounting`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.privacy.cells import cell_named
+from wardround.step_events import StepEvent
+
+__all__ = ["dp_event", "event_against", "merged", "step_rdp"]
+
+
+def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
+    """Return the events of equal kind added up, those without steps left out, in a fixed order."""
+    steps: defaultdict[StepEvent, int] = defaultdict(int)
+    for event in events:
+        steps[event.kind] += event.num_steps
+    return tuple(replace(kind, num_steps=count) for kind, count in sorted(steps.items()) if count)
+
+
+def step_rdp(event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:
+    """Return the Renyi divergence of one step of an event: shape (len(ORDERS),), float64, nats, read-only.
+
+    Args:
+        event: its number of steps does not matter.
+        cached: False for events that are only tried out, which would fill the cache.
+    """
+    return cell_named(event.cell).divergence(event, cached=cached)
+
+
+def dp_event(event: StepEvent) -> Any:
+    """Return dp-accounting's event; None where it has none (see `cells.cell.Cell.dp_event`)."""
+    return cell_named(event.cell).dp_event(event)
+
+
+def event_against(event: StepEvent, reader: str) -> StepEvent:
+    """Return the steps as a reader sees them, who may know part of the noise or see the sum without it."""
+    left = cell_named(event.cell).noise_against(reader, event.noise_multiplier, max(1, event.num_shares))
+    return replace(event, noise_multiplier=left)

@@ -1,0 +1,92 @@
+"""What was done to one hospital's data, as an accountant needs it: steps of one kind, and how many.
+
+Left out on purpose: what they cost, and whom they protect from whom. Both are the cell's, which an event names (see
+`privacy.cells`).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from wardround.errors import ConfigError
+
+__all__ = ["EventShape", "StepEvent", "check_rate_and_noise"]
+
+_MOST_STEPS = 2**53
+"""Beyond them a float can't count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class StepEvent:
+    """Steps of one kind on one hospital's data; hashable, and sorted always in one order.
+
+    Attributes:
+        noise_multiplier: noise stddev / sensitivity (>= 0, finite); 0 means no noise and infinite epsilon.
+        sample_rate: probability that a record is in a step's Poisson batch, in (0, 1]; 1 for a whole update.
+        num_steps: releases with noise (>= 0), empty batches included.
+        cell: name of the cell (see `privacy.cells`): what is protected, which data are neighbours, who adds the noise.
+        scaled_norm: sensitivity in integer steps before rounding, of integer noise; else 0.
+        dimension: coordinates of the integer vector, of integer noise; else 0.
+        num_shares: replies guaranteed, each with a share of the noise, of integer noise; else 0.
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+    num_steps: int = 1
+    cell: str = "record-local"
+    scaled_norm: float = 0.0
+    dimension: int = 0
+    num_shares: int = 0
+
+    def __post_init__(self) -> None:
+        check_rate_and_noise(self.noise_multiplier, self.sample_rate)
+        if not 0 <= self.num_steps <= _MOST_STEPS:
+            raise ConfigError(
+                f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_STEPS}: count the steps that were taken"
+            )
+        # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
+        for name in ("noise_multiplier", "sample_rate", "scaled_norm"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("num_steps", "dimension", "num_shares"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+
+    @property
+    def kind(self) -> "StepEvent":
+        """One step of these: what steps are added up by."""
+        return replace(self, num_steps=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventShape:
+    """What a billed step is except for its noise; a cell makes it, and the event of it (`Cell.step_event`).
+
+    Attributes:
+        event: one step, without noise.
+        most_contributions: vectors that one sum may have at most, of integer noise; else 0.
+        most_shares: replies that there may be at most, of integer noise; else 0.
+    """
+
+    event: StepEvent
+    most_contributions: int = 0
+    most_shares: int = 0
+
+    @property
+    def sample_rate(self) -> float:
+        """Of the billed step, in (0, 1]."""
+        return self.event.sample_rate
+
+    @property
+    def cell(self) -> str:
+        """The cell's name."""
+        return self.event.cell
+
+    def at_rate(self, sample_rate: float) -> "EventShape":
+        """Return the same at another sample rate, in (0, 1]."""
+        return replace(self, event=replace(self.event, sample_rate=sample_rate))
+
+
+def check_rate_and_noise(noise_multiplier: float, sample_rate: float) -> None:
+    """Raise ConfigError unless noise_multiplier is finite and >= 0 and sample_rate in (0, 1]."""
+    if not 0 <= noise_multiplier < math.inf:
+        raise ConfigError(f"noise-multiplier = {noise_multiplier} must be finite and >= 0: choose another")
+    if not 0 < sample_rate <= 1:
+        raise ConfigError(f"sample-rate = {sample_rate} must be in (0, 1]: choose another")
