@@ -45,12 +45,10 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
 
 
 def _check_delta(part: Part) -> None:
-    privacy = part.config.privacy
-    units = part.cell.num_units(part.num_train, len(part.names))
     if not part.cell.is_private:
         return
     try:
-        check_target_delta(_own_delta(part), {part.hospital_id: units}, unit=privacy.unit)
+        _own_delta(part)
     except ConfigError as error:
         raise Refusal(str(error)) from None
 
@@ -136,8 +134,9 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
 
 
 def _own_delta(part: Part) -> float:
-    delta = part.config.privacy.target_delta
-    return delta if isinstance(delta, float) else min(delta.values())
+    """Return the delta that the settings give the site; ConfigError where it is too large for its units."""
+    privacy, units = part.config.privacy, part.cell.num_units(part.num_train, len(part.names))
+    return check_target_delta(privacy.target_delta, {part.hospital_id: units}, unit=privacy.unit)[part.hospital_id]
 
 
 def _epsilon_beyond(events: Sequence[StepEvent], target_delta: float, most: float | None) -> float:

@@ -1,23 +1,33 @@
-"""Hospital x central: the clipped update is sent as it is; the server adds the noise."""
+"""Hospitals, noise at the server: the clipped update is sent as it is."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.clients.cells.half import Arrays
-from wardround.clients.cells.whole_updates import half_of_updates
+from wardround.clients.cells.whole_updates import WholeUpdates
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
-__all__ = ["HOSPITAL_CENTRAL"]
+__all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
 
 
-def _send(
-    before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
-) -> tuple[Arrays, float | None]:
-    return {name: array.astype(np.float32) for name, array in clipped.items()}, None
+@dataclass(frozen=True)
+class HospitalCentral(WholeUpdates):
+    """A clipped update."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "hospital-central"
+
+    def send(
+        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
+    ) -> tuple[Arrays, float | None]:
+        """Return the update in float32."""
+        return {name: array.astype(np.float32) for name, array in clipped.items()}, None
 
 
-HOSPITAL_CENTRAL = half_of_updates("hospital-central", _send)
+HOSPITAL_CENTRAL = HospitalCentral()
+"""The one of its kind."""

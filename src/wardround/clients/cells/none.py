@@ -1,7 +1,8 @@
 """No privacy: plain local training, and the parameters that come of it are sent as they are."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -16,28 +17,35 @@ from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
-__all__ = ["NONE"]
+__all__ = ["NONE", "NoPrivacy"]
 
 
-def _check(held: HeldModel, federation: Federation) -> Mode | None:
-    return None
+@dataclass(frozen=True)
+class NoPrivacy(TorchHalf):
+    """Training without privacy, of any model."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "none"
+    records_apart: ClassVar[bool] = False
+
+    def check(self, held: HeldModel, federation: Federation) -> Mode | None:
+        """Refuse nothing."""
+        return None
+
+    def train(
+        self,
+        steps: Steps,
+        arrays: Mapping[str, NDArray[Any]],
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        key: Key,
+        sampler: PoissonSampler,
+        proximal_mu: float,
+    ) -> tuple[Arrays, Counts]:
+        """Return the parameters after plain steps."""
+        counts = plain_steps(steps, tensors, assignment, sampler, proximal_mu)
+        return parameters_of(steps.held.now), counts
 
 
-def _train(
-    steps: Steps,
-    arrays: Mapping[str, NDArray[Any]],
-    tensors: HospitalTensors,
-    assignment: Assignment,
-    key: Key,
-    sampler: PoissonSampler,
-    proximal_mu: float,
-) -> tuple[Arrays, Counts]:
-    counts = plain_steps(steps, tensors, assignment, sampler, proximal_mu)
-    return parameters_of(steps.held.now), counts
-
-
-def _noise_alone(zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
-    return dict(zeros)
-
-
-NONE = TorchHalf(name="none", records_apart=False, check=_check, train=_train, noise_alone=_noise_alone)
+NONE = NoPrivacy()
+"""The one of its kind."""

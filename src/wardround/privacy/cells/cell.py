@@ -307,6 +307,15 @@ class Cell:
         """
         return max_update
 
+    def agreed_bound(self, own: float, proposed: float) -> float:
+        """Return the bound of a secure sum that a hospital agrees to.
+
+        Args:
+            own: of what it sends itself (see `update_bound`).
+            proposed: what the server wants to bound everybody's by.
+        """
+        return own
+
     # What it is called.
 
     def words(self, *, record_is: str = "row", protocol: str = "plain") -> CellWords:

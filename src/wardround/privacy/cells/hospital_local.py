@@ -44,6 +44,10 @@ class HospitalLocal(WholeUpdates):
             noise_multiplier=noise_multiplier,
         )
 
+    def agreed_bound(self, own: float, proposed: float) -> float:
+        """Return the larger: a sum is bounded by the largest noise in it, and this update has its noise already."""
+        return max(own, proposed)
+
 
 HOSPITAL_LOCAL = HospitalLocal()
 """The one of its kind."""
