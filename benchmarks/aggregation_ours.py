@@ -88,14 +88,14 @@ def wardround_rounds(grid: Any, case: Case, folder: Path) -> Callable[[int], np.
 def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[int], np.ndarray]:
     """Return a function that sums a round as our round loop does: in the workers, where the engine has some."""
     from wardround import exact_sums, wire
-    from wardround.rounds import Assignment
+    from wardround.rounds import Assignment, Schedule
     from wardround.server.round.sums import add_up
+    from wardround.step_events import StepEvent
 
     model = {"weights": initial_model(case.num_parameters)}
     everybody = sum(map(num_examples, range(case.num_clients)))
     weights = {number + 1: num_examples(number) / everybody for number in range(case.num_clients)}
     drops = {number + 1: stage for number in range(case.num_clients) if (stage := gone_sometime(number, case))}
-    facts = {"sample_rate": 1.0, "expected_batch_size": 1.0, "num_steps": 1, "noise_multiplier": 0.0}
 
     def run_round(round_number: int) -> np.ndarray:
         by_node = {
@@ -104,7 +104,8 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
                 round_number=round_number,
                 weight=weight,
                 max_grad_norm=None,
-                **facts,
+                schedule=Schedule(sample_rate=1.0, expected_batch_size=1.0, num_steps=1),
+                event=StepEvent(noise_multiplier=0.0, sample_rate=1.0, cell="none"),
             )
             for node_id, weight in weights.items()
         }

@@ -21,6 +21,7 @@ from wardround.privacy.account import account_from_ledger, open_account
 from wardround.privacy.accounting import rdp
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
+from wardround.step_events import StepEvent
 
 NUM_HOSPITALS, NUM_ROUNDS, TARGET_DELTA, SEED = 100, 1000, 1e-5, 1
 RESULTS = Path(__file__).parent / "results" / "ledger.csv"
@@ -38,9 +39,7 @@ def planned_rounds() -> list[list[Entry]]:
                 hospital_id=f"hospital-{hospital}",
                 run_id="run",
                 round_number=round_number,
-                noise_multiplier=noise[hospital],
-                sample_rate=rates[hospital],
-                num_steps=10,
+                event=StepEvent(noise_multiplier=noise[hospital], sample_rate=rates[hospital], num_steps=10),
                 sensitivity=1.0,
             )
             for hospital in range(NUM_HOSPITALS)

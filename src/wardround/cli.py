@@ -116,13 +116,13 @@ def compare(
 ) -> None:
     """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
     from wardround import simulations
-    from wardround.reports import StudyProgress, print_study, write_study_report
+    from wardround.reports import Progress, print_study, write_study_report
 
     settings = simulations.load_study(study)
     folder = out or simulations.default_study_path(settings)
-    with interruptions.resumable_study(study, folder), StudyProgress(quiet=as_json) as bar:
+    with interruptions.resumable_study(study, folder), Progress("run", quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
-        done = simulations.compare(settings, folder, progress=bar.update)
+        done = simulations.compare(settings, folder, progress=bar.show)
     write_study_report(folder)
     if as_json:
         typer.echo(json_text(done.to_dict()))
@@ -260,12 +260,13 @@ def _progress(
     num_rounds: int, folder: Path, *, quiet: bool
 ) -> Iterator[tuple[Callable[["RoundRow"], None], Callable[[str], None]]]:
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
-    from wardround.reports import Progress
+    from wardround.reports import Progress, round_text
 
-    with interruptions.resumable_run(folder), Progress(quiet=quiet) as bar:
+    with interruptions.resumable_run(folder), Progress("round", quiet=quiet) as bar:
 
         def update(row: "RoundRow") -> None:
-            bar.update(row.round_number, num_rounds, row.loss, row.metric_name, row.metric, row.epsilon_max)
+            text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)
+            bar.show(row.round_number, num_rounds, text)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say

@@ -8,6 +8,7 @@ what a file means.
 import errno
 import os
 import stat
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -19,6 +20,7 @@ __all__ = [
     "open_private",
     "open_regular",
     "sync_folder",
+    "write_whole",
 ]
 
 MOST_TEXT_BYTES = 2**26
@@ -90,6 +92,27 @@ def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
         UnicodeDecodeError: it is no UTF-8 text.
     """
     return file_bytes(path, most_bytes).decode("utf-8")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, durable before it returns; its folder is made private where there is none.
+
+    Raises:
+        OSError: it can't be written; what was there before is as it was.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        make_private_folder(path.parent)
+        with open(partial, "wb", opener=open_private) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(path: Path) -> None:

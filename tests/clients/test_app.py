@@ -43,8 +43,9 @@ def asking(config: Config = _CONFIG, **node_config: str) -> Callable[..., Messag
         message = Message(content, dst_node_id=node, message_type=kind)
         if assignment is not None:
             wire.with_assignment(message, assignment)
-            values = {**message.content[wire.ASSIGNMENT], **(written or {})}
-            message.content[wire.ASSIGNMENT] = ConfigRecord(values)
+            content = RecordDict(dict(message.content.items()))
+            content[wire.ASSIGNMENT] = ConfigRecord({**content[wire.ASSIGNMENT], **(written or {})})
+            message.content = content
         (reply,) = grid.send_and_receive([message])
         return reply
 
@@ -146,8 +147,12 @@ def test_the_proximal_pull_arrives(arrays: dict[str, Any]) -> None:
         ("train", {"assignment": _assignment(max_grad_norm=None)}, "cell = none, and this hospital's settings say"),
         ("train", {"assignment": _assignment(placement="central")}, "cell = record-central"),
         ("train", {"assignment": _assignment(noise_multiplier=0.99)}, "noise_multiplier must be >= 1.0 and <= 1e+07"),
-        ("train", {"written": {"noise-multiplier": math.inf}}, "noise-multiplier"),
-        ("train", {"written": {"cell": "record-nowhere"}}, 'cell = "record-nowhere" is no known cell'),
+        ("train", {"written": {"event-noise-multiplier": math.inf}}, "noise-multiplier"),
+        (
+            "train",
+            {"written": {"event-cell": "record-nowhere"}},
+            "cell = record-nowhere, and this hospital's settings say record-local",
+        ),
         ("train", {"assignment": _assignment(attempt=0)}, "attempt must be >= 1, not 0"),
         ("train", {"assignment": _assignment(1)}, "hospital-02"),
     ],

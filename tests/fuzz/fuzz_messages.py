@@ -20,13 +20,13 @@ from wardround.clients.assignments import Part, check_assignment
 from wardround.config import Config
 from wardround.errors import ProtocolError
 from wardround.exact_sums import accumulate
+from wardround.privacy.executions import check_execution
 from wardround.rounds import (
     Evaluation,
     Execution,
     HospitalProfile,
     ProfileMeasures,
     TrainingMeasures,
-    check_execution,
 )
 from wardround.secagg import Terms, hospital, server
 from wardround.secagg.members import advertised_text, members_of

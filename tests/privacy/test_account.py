@@ -1,5 +1,6 @@
 import math
 
+import made_up
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,6 @@ from hypothesis import strategies as st
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.account import account_from_ledger, open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, rdp_epsilon
-from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
 from wardround.step_events import StepEvent
 
@@ -16,7 +16,7 @@ DELTAS = {"Basel": 1e-3, "Bern": 1e-5, "Chur": 1e-5}
 
 
 def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
-    return Entry(
+    return made_up.entry(
         charge_id=f"run/{round_number}/{hospital}",
         fingerprint="f" * 64,
         hospital_id=hospital,

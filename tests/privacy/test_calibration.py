@@ -10,8 +10,12 @@ from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.account import open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, pld_epsilon, rdp_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
-from wardround.privacy.events import Release
+from wardround.privacy.cells import cell_named
 from wardround.step_events import StepEvent
+
+
+def dp_sgd(sample_rate):
+    return cell_named("record-local").shape(sample_rate=sample_rate)
 
 
 def phase(noise_multiplier, sample_rate, num_steps):
@@ -25,7 +29,7 @@ EXAMPLES = [(5.0, 1e-5, 0.2, 75, 1.795), (5.0, 1e-3, 1.0, 30, 3.778), (3.0, 1e-5
 
 @pytest.mark.parametrize(("target", "target_delta", "rate", "steps", "expected"), EXAMPLES)
 def test_a_target_is_spent_whole_by_an_independent_accountant(target, target_delta, rate, steps, expected):
-    noise = calibrate_noise_multiplier(target, target_delta, rate, steps)
+    noise = calibrate_noise_multiplier(target, target_delta, dp_sgd(rate), steps)
     assert noise == pytest.approx(expected, abs=1e-3)
     relation = privacy_accountant.NeighboringRelation.REPLACE_SPECIAL
     accountant = PLDAccountant(relation, value_discretization_interval=1e-4)
@@ -36,20 +40,20 @@ def test_a_target_is_spent_whole_by_an_independent_accountant(target, target_del
 @pytest.mark.parametrize("spent", [[], [phase(2.0, 0.1, 20)], [phase(3.0, 1.0, 1), phase(1.5, 0.01, 100)]])
 @pytest.mark.parametrize(("target", "rate", "steps"), [(3.0, 0.1, 300), (8.0, 0.9, 50), (4.0, 1.0, 10)])
 def test_calibration_is_tight_and_never_above(target, rate, steps, spent):
-    noise = calibrate_noise_multiplier(target, 1e-3, rate, steps, spent)
+    noise = calibrate_noise_multiplier(target, 1e-3, dp_sgd(rate), steps, spent)
     assert headline_epsilon([*spent, phase(noise, rate, steps)], 1e-3) <= target
     assert headline_epsilon([*spent, phase(noise * (1 - 1.01e-4), rate, steps)], 1e-3) > target
 
 
 @pytest.mark.parametrize("target", [0.01, 0.5, 50.0, 1e4])
 def test_calibration_reaches_far_targets(target):
-    noise = calibrate_noise_multiplier(target, 1e-5, 0.02, 500)
+    noise = calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.02), 500)
     assert headline_epsilon([phase(noise, 0.02, 500)], 1e-5) <= target
     assert headline_epsilon([phase(noise * (1 - 1.01e-4), 0.02, 500)], 1e-5) > target
 
 
 def test_calibration_survives_adding_up_round_by_round():
-    noise = calibrate_noise_multiplier(3.0, 1e-5, 0.05, 1000)
+    noise = calibrate_noise_multiplier(3.0, 1e-5, dp_sgd(0.05), 1000)
     account = open_account({"Basel": 1e-5})
     for _ in range(200):
         account = account.projected([("Basel", phase(noise, 0.05, 5))])
@@ -60,7 +64,7 @@ def test_calibration_survives_adding_up_round_by_round():
 def test_much_spent_and_little_to_come_is_found_too():
     spent = [phase(1.5, 0.1, 300)]
     target = 1.001 * headline_epsilon(spent, 1e-5)
-    noise = calibrate_noise_multiplier(target, 1e-5, 0.1, 10, spent)
+    noise = calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.1), 10, spent)
     assert noise > 3
     assert headline_epsilon([*spent, phase(noise, 0.1, 10)], 1e-5) <= target
 
@@ -68,7 +72,7 @@ def test_much_spent_and_little_to_come_is_found_too():
 def test_what_renyi_divergences_call_spent_can_be_gone_on_with_where_the_distribution_is_below():
     spent = [phase(1.5, 0.1, 300)]
     target = (pld_epsilon(spent, 1e-5) + rdp_epsilon(spent, 1e-5)) / 2
-    noise = calibrate_noise_multiplier(target, 1e-5, 0.1, 100, spent)
+    noise = calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.1), 100, spent)
     assert 0.995 * target < headline_epsilon([*spent, phase(noise, 0.1, 100)], 1e-5) <= target
 
 
@@ -83,7 +87,7 @@ FEDERATIONS = {
 @pytest.mark.parametrize("federation", FEDERATIONS.values(), ids=FEDERATIONS)
 @pytest.mark.parametrize("patient_overlap", [2, 3])
 def test_the_total_of_a_patient_in_several_hospitals_meets_the_target(federation, patient_overlap):
-    to_come = {name: (Release(sample_rate=rate), steps, 2.0) for name, (rate, steps) in federation.items()}
+    to_come = {name: (dp_sgd(rate), steps, 2.0) for name, (rate, steps) in federation.items()}
     factor = calibrate_overlap(3.0, 1e-5, to_come, patient_overlap, {})
 
     def total(more):
@@ -95,33 +99,30 @@ def test_the_total_of_a_patient_in_several_hospitals_meets_the_target(federation
 
 def test_the_total_can_be_spent_already():
     spent = {"a": [phase(1.0, 0.2, 100)], "b": [phase(1.0, 0.2, 100)]}
-    to_come = {"a": (Release(sample_rate=0.2), 5, 2.0)}
+    to_come = {"a": (dp_sgd(0.2), 5, 2.0)}
     with pytest.raises(BudgetError, match="can't be kept for a patient in 2 hospitals"):
         calibrate_overlap(1.0, 1e-5, to_come, 2, spent)
 
 
 def test_calibration_refuses_the_impossible():
     with pytest.raises(BudgetError, match=r"target-epsilon = 1 can't be kept .* is spent already"):
-        calibrate_noise_multiplier(1.0, 1e-5, 0.1, 10, [phase(1.0, 0.5, 100)])
+        calibrate_noise_multiplier(1.0, 1e-5, dp_sgd(0.1), 10, [phase(1.0, 0.5, 100)])
     with pytest.raises(BudgetError, match="spent already"):
-        calibrate_noise_multiplier(1e9, 1e-5, 0.1, 10, [phase(0.0, 0.5, 1)])
+        calibrate_noise_multiplier(1e9, 1e-5, dp_sgd(0.1), 10, [phase(0.0, 0.5, 1)])
     for target, steps in ((1.0, 0), (0.0, 10), (math.nan, 10)):
         with pytest.raises(ConfigError, match=r"target-epsilon = .* num-steps"):
-            calibrate_noise_multiplier(target, 1e-5, 0.1, steps)
+            calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.1), steps)
 
 
 def test_integer_noise_shared_by_few_of_many_is_calibrated_within_32_bits():
-    release = Release(
-        sample_rate=1.0,
-        unit="hospital",
-        relation="zero-out-one-hospital",
-        placement="distributed",
+    cell = cell_named("hospital-distributed")
+    shape = cell.shape(
         dimension=1000,
         num_shares=1,
         most_contributions=1000,
-        most_shares=1000,
+        most_replies=1000,
     )
-    noise = calibrate_noise_multiplier(3.0, 1e-4, 1.0, 20, (), release)
-    assert rdp_epsilon([release.event(noise, 20)], 1e-4) <= 3.0
+    noise = calibrate_noise_multiplier(3.0, 1e-4, shape, 20)
+    assert rdp_epsilon([cell.step_event(shape, noise, 20)], 1e-4) <= 3.0
     with pytest.raises(BudgetError, match=r"can be .* at most"):
-        calibrate_noise_multiplier(1e-7, 1e-4, 1.0, 20, (), release)
+        calibrate_noise_multiplier(1e-7, 1e-4, shape, 20)

@@ -1,14 +1,14 @@
-import dataclasses
 import math
 import sqlite3
 
+import made_up
 import numpy as np
 import pytest
 from made_up import changed_assignment, flat_assignment
 
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.chain import GENESIS, findings, row_digest
-from wardround.privacy.entries import Entry, entry_for
+from wardround.privacy.entries import ENTRY_COLUMNS, entry_for, entry_of, entry_row
 from wardround.privacy.ledger import open_ledger
 from wardround.step_events import StepEvent
 
@@ -25,7 +25,7 @@ def entry(hospital="Basel", round_number=1, run_id="run", **changes):
         "num_steps": 10,
         "sensitivity": 1.0,
     }
-    return Entry(**values | changes)
+    return made_up.entry(**values | changes)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_frame_has_every_column_and_row(tmp_path):
     with open_ledger(filled(tmp_path / "ledger.sqlite"), read_only=True) as ledger:
         frame = ledger.to_frame()
     assert list(frame["state"]) == ["planned", "planned", "released", "released"] * 3
-    assert {item.name for item in dataclasses.fields(Entry)} < set(frame.columns)
+    assert set(ENTRY_COLUMNS) < set(frame.columns)
     assert frame["time"].str.endswith("+00:00").all()
     with open_ledger(tmp_path / "empty.sqlite") as empty:
         assert list(empty.to_frame().columns) == list(frame.columns)
@@ -311,10 +311,10 @@ def test_missing_foreign_and_damaged_files(tmp_path):
     ("change", "message"),
     [
         ({"unit": "ward"}, 'unit = "ward"'),
-        ({"unit": "hospital"}, 'relation = "zero-out-one-record"'),
+        ({"unit": "hospital"}, 'unit = "hospital", placement = "local", mechanism = "poisson-subsampled-gaussian"'),
         ({"placement": "central"}, 'reader = "anyone"'),
         ({"dimension": 3}, "dimension = 3"),
-        ({"placement": "none"}, 'placement = "none" is no known cell'),
+        ({"placement": "none"}, 'placement = "none" must be local'),
         ({"relation": "replace-one"}, "relation"),
         ({"mechanism": "laplace"}, "mechanism"),
         ({"reader": "server"}, "reader"),
@@ -329,13 +329,13 @@ def test_missing_foreign_and_damaged_files(tmp_path):
 )
 def test_entries_refuse_what_cannot_be_accounted(change, message):
     with pytest.raises(ProtocolError, match=message):
-        entry(**change)
+        entry_of(entry_row(entry()) | change)
 
 
 @pytest.mark.parametrize("change", [{"noise_multiplier": -1.0}, {"sample_rate": 0.0}, {"sample_rate": 1.5}])
 def test_entries_check_noise_and_rate(change):
     with pytest.raises(ConfigError, match=r"noise-multiplier|sample-rate"):
-        entry(**change)
+        entry_of(entry_row(entry()) | change)
 
 
 def test_whole_and_numpy_numbers_are_the_same_entry(ledger):
@@ -358,11 +358,11 @@ def test_entry_for_an_assignment(ledger):
         weight=0.5,
     )
     paid = entry_for(assignment, "run", "f" * 64)
-    assert (paid.charge_id, paid.sensitivity, paid.num_steps) == ("run/3/1/Basel", 0.7, 4)
+    assert (paid.charge_id, paid.sensitivity, paid.event.num_steps) == ("run/3/1/Basel", 0.7, 4)
     assert paid.event == StepEvent(noise_multiplier=1.5, sample_rate=0.25, num_steps=4)
-    bare = changed_assignment(assignment, max_grad_norm=None, noise_multiplier=0.0)
+    bare = changed_assignment(assignment, cell="none", max_grad_norm=None, noise_multiplier=0.0)
     free = entry_for(bare, "bare", "f" * 64)
-    assert (free.mechanism, free.sensitivity, free.noise_multiplier) == ("none", math.inf, 0.0)
+    assert (entry_row(free)["mechanism"], free.sensitivity, free.event.noise_multiplier) == ("none", math.inf, 0.0)
     ledger.charge([paid, free])
     assert ledger.entries() == [paid, free]
     assert ledger.verify() == []

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up import entry
 
 from wardround.errors import ProtocolError
-from wardround.privacy.ledger import Entry, open_ledger
+from wardround.privacy.ledger import open_ledger
 
 _KILLED = """
 import os, signal, sqlite3, sys
@@ -26,7 +27,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def charged(path: Path) -> Path:
-    entry = Entry(
+    one = entry(
         charge_id="run/1/1/north",
         fingerprint="0" * 64,
         hospital_id="north",
@@ -38,7 +39,7 @@ def charged(path: Path) -> Path:
         sensitivity=1.0,
     )
     with open_ledger(path) as ledger:
-        ledger.charge([entry])
+        ledger.charge([one])
     return path
 
 

@@ -1,19 +1,22 @@
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import entry
 
 from wardround.errors import ConfigError
 from wardround.privacy.account import open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
-from wardround.privacy.entries import Entry
+from wardround.privacy.cells import cell_named
 from wardround.privacy.policy import Decision, RemainingPlan, decide
 from wardround.step_events import StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
 
 
-def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
-    return Entry(
+def charge(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
+    return entry(
         charge_id=f"run/{round_number}/{hospital}",
         fingerprint="f" * 64,
         hospital_id=hospital,
@@ -28,7 +31,10 @@ def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_s
 
 def plan(num_participations, noise_multiplier=1.5):
     return RemainingPlan(
-        noise_multiplier=noise_multiplier, sample_rate=0.1, num_steps=10, num_participations=num_participations
+        noise_multiplier=noise_multiplier,
+        shape=cell_named("record-local").shape(sample_rate=0.1),
+        num_steps=10,
+        num_participations=num_participations,
     )
 
 
@@ -38,7 +44,7 @@ def spent(**steps):
     )
 
 
-BOTH = [entry("Basel"), entry("Bern")]
+BOTH = [charge("Basel"), charge("Bern")]
 
 
 def held(account):
@@ -48,7 +54,7 @@ def held(account):
 
 @pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
 def test_goes_on_without_a_budget_or_far_from_it(on_budget):
-    assert decide(spent(Basel=10_000), BOTH, {}, None, on_budget) == Decision()
+    assert decide(spent(Basel=10_000), BOTH, {}, math.inf, on_budget) == Decision()
     assert decide(spent(), BOTH, {"Basel": plan(2), "Bern": plan(2)}, 50.0, on_budget) == Decision()
 
 
@@ -83,9 +89,9 @@ def test_replan_raises_the_noise_as_soon_as_the_projection_overspends():
     assert noise > 1.5
     account = spent()
     for round_number in range(1, 31):
-        account = account.charged([entry("Bern", round_number, noise_multiplier=noise)])
+        account = account.charged([charge("Bern", round_number, noise_multiplier=noise)])
     assert budget * 0.999 < held(account)["Bern"] <= budget
-    again = decide(account, [entry("Basel", 31)], {"Basel": plan(1)}, budget, "replan")
+    again = decide(account, [charge("Basel", 31)], {"Basel": plan(1)}, budget, "replan")
     assert again == Decision()
 
 
@@ -93,7 +99,7 @@ def test_replan_is_calm_once_the_noise_is_right():
     budget, account, remaining = 3.0, spent(), 20
     noise = decide(account, BOTH[1:], {"Bern": plan(remaining)}, budget, "replan").noise_multipliers["Bern"]
     for round_number in range(1, remaining + 1):
-        here = [entry("Bern", round_number, noise_multiplier=noise)]
+        here = [charge("Bern", round_number, noise_multiplier=noise)]
         left = {"Bern": plan(remaining - round_number + 1, noise)}
         assert decide(account, here, left, budget, "replan") == Decision()
         account = account.charged(here)
@@ -113,7 +119,7 @@ def test_replan_counts_this_round_for_hospitals_without_a_plan():
     budget = held(account)["Bern"] * 1.001
     decision = decide(account, BOTH[1:], {}, budget, "replan")
     noise = decision.noise_multipliers["Bern"]
-    assert held(account.charged([entry("Bern", noise_multiplier=noise)]))["Bern"] <= budget
+    assert held(account.charged([charge("Bern", noise_multiplier=noise)]))["Bern"] <= budget
 
 
 @settings(max_examples=8, deadline=None)
@@ -128,14 +134,14 @@ def test_never_admits_an_overspend(budget, before, noise, rounds, on_budget):
     account = spent(Basel=before)
     start, noises, cohort = held(account), dict.fromkeys(DELTAS, noise), set(DELTAS)
     for round_number in range(1, rounds + 1):
-        entries = [entry(name, round_number, noise_multiplier=noises[name]) for name in sorted(cohort)]
+        entries = [charge(name, round_number, noise_multiplier=noises[name]) for name in sorted(cohort)]
         left = {name: plan(rounds - round_number + 1, noises[name]) for name in cohort}
         decision = decide(account, entries, left, budget, on_budget)
         if decision.stop:
             break
         noises |= decision.noise_multipliers
         cohort -= set(decision.dropped)
-        account = account.charged(entry(name, round_number, noise_multiplier=noises[name]) for name in sorted(cohort))
+        account = account.charged(charge(name, round_number, noise_multiplier=noises[name]) for name in sorted(cohort))
         for name, epsilon in held(account).items():
             assert epsilon <= max(budget, start[name])
 
@@ -159,7 +165,7 @@ def test_the_budget_holds_for_a_patient_in_two_hospitals():
     assert dropped.stop or total(account.charged(stay), 2) <= budget
     noise = decide(account, BOTH, {}, budget, "replan", 2).noise_multipliers
     assert set(noise) == set(DELTAS)
-    again = account.charged(entry(name, noise_multiplier=noise[name]) for name in DELTAS)
+    again = account.charged(charge(name, noise_multiplier=noise[name]) for name in DELTAS)
     assert 0.995 * budget < total(again, 2) <= budget
 
 

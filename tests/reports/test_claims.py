@@ -11,9 +11,8 @@ import pytest
 from made_up import PRIVATE
 from rich.console import Console
 from test_report import text_of
-from wardround.privacy.cell_words import cell_words
 
-from wardround.privacy.cells import READERS
+from wardround.privacy.cells import READERS, cell_in_words
 from wardround.reports import print_summary, write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
@@ -180,7 +179,7 @@ def test_the_page_says_where_the_noise_was_drawn_from(write_run: WriteRun, noise
 @pytest.mark.parametrize(("unit", "placement"), [*PRIVATE, ("record", "none")])
 @pytest.mark.parametrize("protocol", ["plain", "secure-sum", "secagg+"])
 def test_every_cell_has_words_for_everything(unit: str, placement: str, protocol: str) -> None:
-    words = cell_words(unit, placement, "patient", protocol)
+    words = cell_in_words(unit, placement).words(record_is="patient", protocol=protocol)
     assert words.unit == ("patient" if unit == "record" else "hospital")
     assert all((words.protected, words.noise, words.sent, words.trust))
     assert set(words.sees) == set(READERS) and all(words.sees.values())

@@ -12,7 +12,7 @@ from rich.console import Console
 from site_runs import run_between_sites
 
 from wardround.leaves import SENTENCES, SIMULATION_ONLY, fields_sent
-from wardround.reports import Progress, print_summary, write_report
+from wardround.reports import Progress, print_summary, round_text, write_report
 from wardround.reports.words import NOT_MEASURED
 
 WriteRun = Callable[..., Path]
@@ -89,9 +89,9 @@ def test_the_terminal_says_not_measured_for_every_hospital(write_run: WriteRun, 
 
 def test_the_progress_line_says_not_measured() -> None:
     console = Console(file=io.StringIO(), width=120)
-    with Progress(console=console) as progress:
-        progress.update(0, 2, None, "accuracy", None, 0.0)
-        progress.update(2, 2, 0.5, "auc", math.nan, 1.0)
+    with Progress("round", console=console) as progress:
+        progress.show(0, 2, round_text(None, "accuracy", None, 0.0))
+        progress.show(2, 2, round_text(0.5, "auc", math.nan, 1.0))
     assert isinstance(console.file, io.StringIO)
     first, last = console.file.getvalue().splitlines()
     assert first == "round 0/2  loss and accuracy not measured  nothing spent yet"

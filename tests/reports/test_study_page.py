@@ -12,10 +12,10 @@ import pytest
 from made_up_study import LOSS, write_study
 from rich.console import Console
 from scipy import stats
-from wardround.privacy.mechanisms import hidden_words
 
 from wardround.errors import ProtocolError
-from wardround.reports import StudyProgress, print_study, write_study_report
+from wardround.privacy.cells import cell_named
+from wardround.reports import Progress, print_study, write_study_report
 from wardround.reports.study_figures import charts_of_hospitals, charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
 from wardround.reports.study_statistics import groups_of, hospital_groups, spread_of
@@ -178,7 +178,7 @@ def test_readers_and_terms_are_those_of_the_runs(study):
     assert rows["record, distributed noise"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
-    assert dict(terms)["What is hidden"] == hidden_words("zero-out-one-record", "record")
+    assert dict(terms)["What is hidden"] == cell_named("record-local").words().hidden
     assert dict(terms)["Delta"] == "1e-5 (1 in 100,000)"
 
 
@@ -275,20 +275,22 @@ def test_the_table_in_the_terminal_has_a_line_per_placement_and_level(study):
 def test_progress_counts_runs_on_lines_where_there_is_no_terminal():
     now = iter(range(0, 1000, 2))
     console = Console(file=io.StringIO(), width=100)
-    with StudyProgress(console=console, clock=lambda: next(now)) as bar:
+    with Progress("run", console=console, clock=lambda: next(now)) as bar:
         for number in range(1, 8):
-            bar.update(number, 7, f"run-{number}")
+            bar.show(number * 10, 700, f"run-{number}")
+        bar.show(700, 700, "run-8")
     lines = console.file.getvalue().splitlines()
-    assert lines == ["run 1/7  run-1", "run 4/7  run-4", "run 7/7  run-7"]
+    assert [line.partition("  ")[0] for line in lines] == ["run 10/700", "run 40/700", "run 70/700", "run 700/700"]
+    assert "left" in lines[1] and lines[-1] == "run 700/700  run-8"
     quiet = Console(file=io.StringIO())
-    with StudyProgress(quiet=True, console=quiet) as bar:
-        bar.update(1, 2, "x")
+    with Progress("run", quiet=True, console=quiet) as bar:
+        bar.show(1, 2, "x")
     assert quiet.file.getvalue() == ""
 
 
 def test_progress_is_a_bar_in_a_terminal():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    with StudyProgress(console=console) as bar:
-        bar.update(1, 2, "record-local")
-        bar.update(2, 2, "record-central")
+    with Progress("run", console=console) as bar:
+        bar.show(1, 2, "record-local")
+        bar.show(2, 2, "record-central")
     assert "2/2" in console.file.getvalue()

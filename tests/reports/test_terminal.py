@@ -11,7 +11,7 @@ from rich.console import Console
 
 from wardround.config import FederationConfig
 from wardround.datasets import catalogue, describe, load_federation
-from wardround.reports import Progress, print_plan, print_summary
+from wardround.reports import Progress, print_plan, print_summary, round_text
 from wardround.reports.data_tables import print_catalogue, print_description
 
 WriteRun = Callable[..., Path]
@@ -72,24 +72,24 @@ def test_the_plan_has_the_largest_epsilon_first() -> None:
 
 def test_before_the_first_round_no_bound_is_claimed_that_the_next_line_takes_back() -> None:
     where = console()
-    with Progress(console=where) as progress:
-        progress.update(0, 1, 0.5, "auc", 0.8, 0.0)
-        progress.update(1, 1, 0.5, "auc", 0.8, math.inf)
+    with Progress("round", console=where) as progress:
+        progress.show(0, 1, round_text(0.5, "auc", 0.8, 0.0))
+        progress.show(1, 1, round_text(0.5, "auc", 0.8, math.inf))
     assert "nothing spent yet" in shown(where) and "<=" not in shown(where) and "no privacy" in shown(where)
 
 
 def test_a_terminal_gets_a_bar_and_a_file_gets_lines_now_and_then() -> None:
     bar = console(terminal=True)
-    with Progress(console=bar) as progress:
+    with Progress("round", console=bar) as progress:
         for number in range(4):
-            progress.update(number, 3, 0.5, "auc", 0.8, 1.25)
+            progress.show(number, 3, round_text(0.5, "auc", 0.8, 1.25))
     assert "round 3/3" in shown(bar)
     assert "epsilon <= 1.25 (Renyi)" in shown(bar)
     seconds = iter(range(1000))
     lines = console()
-    with Progress(console=lines, clock=lambda: next(seconds) * 0.01) as progress:
+    with Progress("round", console=lines, clock=lambda: next(seconds) * 0.01) as progress:
         for number in range(101):
-            progress.update(number, 100, 0.5, "auc", 0.8, 1.25)
+            progress.show(number, 100, round_text(0.5, "auc", 0.8, 1.25))
     printed = shown(lines).splitlines()
     assert 10 <= len(printed) <= 12
     assert printed[0].startswith("round 0/100")
@@ -99,11 +99,11 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines_now_and_then() -> None:
 
 def test_quiet_is_quiet_and_unknown_is_not_a_number() -> None:
     where = console()
-    with Progress(quiet=True, console=where) as progress:
-        progress.update(1, 2, 0.5, "auc", 0.8, 1.0)
+    with Progress("round", quiet=True, console=where) as progress:
+        progress.show(1, 2, round_text(0.5, "auc", 0.8, 1.0))
     assert shown(where) == ""
-    with Progress(console=where) as progress:
-        progress.update(0, 2, None, "auc", math.nan, math.inf)
+    with Progress("round", console=where) as progress:
+        progress.show(0, 2, round_text(None, "auc", math.nan, math.inf))
     assert "nan" not in shown(where)
     assert "no privacy" in shown(where)
 

@@ -158,12 +158,16 @@ def test_of_an_assignment_a_hospitals_own_part_is_left_out_and_nothing_else():
     def digest(**changes):
         return sent_digest(wire.told_to_all(assigned(**changes), has_assignment=True))
 
-    own = {"hospital-id": "south", "sample-rate": 0.2, "expected-batch-size": 9.0, "num-steps": 3, "weight": 0.5}
+    own = {"hospital-id": "south", "schedule-sample-rate": 0.2, "schedule-expected-batch-size": 9.0, "weight": 0.5}
+    own |= {"schedule-num-steps": 3, "event-sample-rate": 0.2, "event-num-steps": 3}
     for key, value in {**own, "contribution": 0.5}.items():
         assert digest(**{key: value}) == digest()
-    all_else = {"noise-multiplier": 1.0, "max-grad-norm": 2.0, "round-number": 4, "placement": "distributed", "new": 1}
+    all_else = {"max-grad-norm": 2.0, "round-number": 4, "event-cell": "record-distributed", "new": 1}
+    all_else["event-noise-multiplier"] = 1.0
     assert len({digest(**{key: value}) for key, value in all_else.items()} | {digest()}) == 6
-    assert digest(placement="local") == digest(**{"placement": "local", "noise-multiplier": 2.0})
+    assert digest(**{"event-cell": "record-local"}) == digest(
+        **{"event-cell": "record-local", "event-noise-multiplier": 2.0}
+    )
 
 
 def test_of_an_app_that_has_no_assignments_nothing_is_left_out():

@@ -4,19 +4,19 @@ Everything is read from a run folder. Importing this package loads neither matpl
 """
 
 from wardround.reports.placements import print_placements
-from wardround.reports.progress import Progress
+from wardround.reports.progress import Progress, round_text
 from wardround.reports.report import write_report
 from wardround.reports.study import write_study_report
-from wardround.reports.study_terminal import StudyProgress, print_study
+from wardround.reports.study_terminal import print_study
 from wardround.reports.terminal import print_plan, print_summary
 
 __all__ = [
     "Progress",
-    "StudyProgress",
     "print_placements",
     "print_plan",
     "print_study",
     "print_summary",
+    "round_text",
     "write_report",
     "write_study_report",
 ]

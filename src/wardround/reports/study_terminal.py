@@ -1,45 +1,18 @@
-"""A study in the terminal: its progress on stderr, and its table at the end."""
+"""A study in the terminal: its table at the end."""
 
 import math
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, ProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from wardround.reports.numbers import count_text, epsilon_text
-from wardround.reports.progress import LiveBar
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_statistics import RunGroup, groups_of, spread_text
 from wardround.reports.study_words import deltas, study_caveats
 
-__all__ = ["StudyProgress", "print_study"]
-
-_LINE_SECONDS = 5.0
-
-
-class StudyProgress(LiveBar):
-    """Runs done of all: a bar in a terminal, a line now and then elsewhere, nothing when quiet."""
-
-    _printed = -math.inf
-
-    def _counters(self) -> tuple[ProgressColumn, ...]:
-        return MofNCompleteColumn(), TextColumn("runs  {task.description}")
-
-    def update(self, num_done: int, num_runs: int, name: str) -> None:
-        """Show that so many runs are done or failed, the named one last."""
-        if self._quiet:
-            return
-        if self._bar is None:
-            now = self._clock()
-            if num_done == num_runs or now - self._printed >= _LINE_SECONDS:
-                self._printed = now
-                self._console.print(f"run {num_done}/{num_runs}  {name}", markup=False, soft_wrap=True)
-        elif self._task is None:
-            self._task = self._bar.add_task(name, completed=num_done, total=num_runs)
-        else:
-            self._bar.update(self._task, completed=num_done, description=name)
+__all__ = ["print_study"]
 
 
 def print_study(folder: Path, console: Console) -> None:

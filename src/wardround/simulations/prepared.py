@@ -30,7 +30,7 @@ class Prepared:
     """A run before its first round; everything that can be refused was refused as it was made.
 
     Attributes:
-        config: all settings, the partition as it was resolved.
+        config: all settings.
         federation: the hospitals with their data.
         initial: parameters before round 1.
         plan: who does what, with how much noise.
@@ -46,12 +46,13 @@ class Prepared:
     facts: dict[str, Any]
 
 
-def prepare(config: Config, say: Callable[[str], None] | None = None) -> Prepared:
+def prepare(config: Config, say: Callable[[str], None] | None = None, *, is_begun: bool = False) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
     Args:
         config: all settings.
         say: called with a few words whenever something that takes a while begins.
+        is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
@@ -62,7 +63,8 @@ def prepare(config: Config, say: Callable[[str], None] | None = None) -> Prepare
     strategy = strategy_of(config)
     say(f"reading {config.federation.dataset}")
     federation = load_federation(config.federation)
-    config = replace(config, federation=replace(config.federation, partition=federation.partition))
+    if not is_begun:
+        config = replace(config, federation=replace(config.federation, partition=federation.partition))
     say(f"building and checking the model {config.model.name}")
     model = _checked_model(config, federation)
     return Prepared(

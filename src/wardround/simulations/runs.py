@@ -110,7 +110,7 @@ def resume(
         )
     config = folder.config()
     say = say or _silent
-    prepared = prepare(config, say)
+    prepared = prepare(config, say, is_begun=True)
     # A finished run only has its files written anew: no reason to start Ray.
     is_finished = _is_finished(folder, config)
     engine = "inline" if is_finished else config.simulation.engine

@@ -15,6 +15,7 @@ from wardround.clients.cells import torch_half
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME, next_clip
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
@@ -62,7 +63,7 @@ def in_sum(
         for assignment in answered:
             accumulate(total, {"w": values[assignment.hospital_id]}, assignment.weight)
     else:
-        is_record = cohort[0].unit == "record"
+        is_record = cell_named(cohort[0].event.cell).unit == "record"
         weights = {a.hospital_id: 1.0 if is_record else float(SIZES[index]) for index, a in enumerate(cohort)}
         quantiser = Quantiser(
             num_members=num_members,
@@ -76,7 +77,7 @@ def in_sum(
         known = sum(weights[a.hospital_id] for a in answered)
         total = fixed_sum({"w": quantiser.sums(residues)[0] * (sum(a.weight for a in answered) / known)})
     weight = sum(assignment.weight for assignment in answered)
-    factor = len(answered) if cohort[0].unit == "record" else weight
+    factor = len(answered) if cell_named(cohort[0].event.cell).unit == "record" else weight
     return mean(total, weight, {"w": np.zeros(total["w"].shape)})["w"] * factor
 
 
@@ -85,7 +86,7 @@ def check(
 ) -> float:
     """Hold the distance of two sums to what the noise is for; return it, relative to the distance without rounding."""
     changed = answered[0]
-    share = 1.0 if changed.unit == "record" else changed.weight
+    share = 1.0 if cell_named(changed.event.cell).unit == "record" else changed.weight
     exact = float(np.linalg.norm(after - before)) * share
     assert exact <= float(changed.sensitivity) * share * (1 + 1e-9)
     sums = [
@@ -99,7 +100,7 @@ def check(
         for value in (before, after)
     ]
     distance = float(np.linalg.norm(sums[1] - sums[0]))
-    covered = noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].noise_multiplier
+    covered = noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].event.noise_multiplier
     assert distance <= covered
     return distance / exact
 
@@ -289,4 +290,4 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(
     assert left == (set() if stage in ("confirm", "unmask") else silent)
     assert rounding == whole > 0
     largest = 1.0 if unit == "record" else max(a.weight for a in answered)
-    assert stddev == answered[0].noise_multiplier * (float(answered[0].sensitivity) * largest + rounding)
+    assert stddev == answered[0].event.noise_multiplier * (float(answered[0].sensitivity) * largest + rounding)

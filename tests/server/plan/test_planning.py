@@ -119,7 +119,7 @@ def test_weights_are_shares_of_the_cohort() -> None:
     assignments = assign_round(plan, ["hospital-2", "hospital-0"], 4, noise)
     assert [a.hospital_id for a in assignments] == ["hospital-0", "hospital-2"]
     assert [a.weight for a in assignments] == [100 / 700, 600 / 700]
-    assert [a.noise_multiplier for a in assignments] == [1.0, 3.0]
+    assert [a.event.noise_multiplier for a in assignments] == [1.0, 3.0]
     assert assign_round(plan, [], 4, noise) == ()
 
 

@@ -7,10 +7,9 @@ import errno
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wardround.config import Config, config_to_toml, load_config
-from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, sync_folder
+from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, write_whole
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.json_text import json_text
 from wardround.parsing import from_json, sound
@@ -193,20 +192,10 @@ class RunFolder:
         self.write_text("summary.json", json_text(summary) + "\n")
 
     def _write_bytes(self, name: str, data: bytes) -> None:
-        path = self.path / name
-        partial = path.with_name(path.name + ".partial")
         try:
-            make_private_folder(path.parent)
-            with open(partial, "wb", opener=open_private) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            sync_folder(path.parent)
+            write_whole(self.path / name, data)
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise self._unwritable(path, error) from error
+            raise self._unwritable(self.path / name, error) from error
 
     def _unwritable(self, path: Path, error: OSError) -> WardroundError:
         step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"

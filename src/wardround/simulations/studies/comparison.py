@@ -5,7 +5,6 @@ cost more than the training. Results are independent of the number of workers, s
 """
 
 import csv
-import io
 import json
 import os
 import sys
@@ -20,10 +19,10 @@ from wardround.config import config_to_toml
 from wardround.disk import file_text, make_private_folder
 from wardround.errors import ConfigError, WardroundError
 from wardround.parsing import from_json
-from wardround.server.record.run_folder import RunFolder
 from wardround.simulations.engines.start import start_ray
 from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS, measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
+from wardround.simulations.studies.study_files import write_csv, write_text
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
 
 __all__ = ["Comparison", "compare", "default_study_path"]
@@ -91,7 +90,7 @@ def compare(
         progress(len(results), len(runs), "found done")
     if study.placements:
         measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
-        RunFolder(folder).write_text("noise_on_average.csv", _csv(NOISE_COLUMNS, measured))
+        write_csv(folder / "noise_on_average.csv", NOISE_COLUMNS, measured)
     if todo:
         num_workers = num_workers or study.base.simulation.num_workers or os.cpu_count() or 1
         _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
@@ -192,7 +191,7 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
         make_private_folder(folder)
     except OSError as error:
         raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
-    RunFolder(folder).write_text(path.name, json.dumps(wanted, indent=1) + "\n")
+    write_text(path, json.dumps(wanted, indent=1) + "\n")
 
 
 def _description(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
@@ -216,14 +215,6 @@ def _write_tables(
     done = [results[item.name] for item in runs if item.name in results]
     lines = [line for result in done for line in result["hospitals"]]
     failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
-    RunFolder(folder).write_text("results.csv", _csv(RESULT_COLUMNS, [result["row"] for result in done]))
-    RunFolder(folder).write_text("hospitals.csv", _csv(HOSPITAL_COLUMNS, lines))
-    RunFolder(folder).write_text("failures.csv", _csv(("run", "reason"), failed))
-
-
-def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    write_csv(folder / "results.csv", RESULT_COLUMNS, [result["row"] for result in done])
+    write_csv(folder / "hospitals.csv", HOSPITAL_COLUMNS, lines)
+    write_csv(folder / "failures.csv", ("run", "reason"), failed)

@@ -5,7 +5,6 @@ Its rows are kept beside it in result.json, which is how a study knows what is d
 """
 
 import csv
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from wardround.disk import file_text
+from wardround.json_text import json_text, plain_values
 from wardround.parsing import from_json
 from wardround.privacy.cells import cell_of
-from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
 from wardround.simulations.studies.baselines import Baseline, evaluate_baseline
 from wardround.simulations.studies.study import StudyRun
+from wardround.simulations.studies.study_files import write_text
 from wardround.small_counts import shown_count
 
 __all__ = ["HOSPITAL_COLUMNS", "RESULT_COLUMNS", "finish_run", "read_result"]
@@ -67,7 +67,7 @@ def finish_run(study_run: StudyRun, folder: Path) -> dict[str, Any]:
         started = time.perf_counter()
         baseline = evaluate_baseline(study_run.config, study_run.baseline)
         result = _result_of_baseline(study_run, baseline, time.perf_counter() - started)
-    RunFolder(folder).write_text(_RESULT, json.dumps(result, indent=1) + "\n")
+    write_text(folder / _RESULT, json_text(result) + "\n")
     return result
 
 
@@ -110,7 +110,7 @@ def _result_of_run(study_run: StudyRun, summary: Mapping[str, Any], last_rows: l
         }
         for line in last_rows
     ]
-    return {"row": _plain(row), "hospitals": [_plain(line) for line in hospitals]}
+    return _result(row, hospitals)
 
 
 def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float) -> dict[str, Any]:
@@ -138,7 +138,13 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
         }
         for name, evaluation in baseline.evaluations.items()
     ]
-    return {"row": _plain(row), "hospitals": [_plain(line) for line in hospitals]}
+    return _result(row, hospitals)
+
+
+def _result(row: Mapping[str, Any], hospitals: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rows with infinite as "inf" and undefined as None, as JSON and CSV have them."""
+    result: dict[str, Any] = plain_values({"row": row, "hospitals": hospitals})
+    return result
 
 
 def _labels(study_run: StudyRun) -> dict[str, Any]:
@@ -152,14 +158,3 @@ def _labels(study_run: StudyRun) -> dict[str, Any]:
         "run": study_run.name,
         "relation": "" if study_run.baseline else cell_of(privacy).relation,
     }
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with infinite as "inf" and undefined as None, as JSON and CSV have them."""
-    values: dict[str, Any] = dict(row)
-    for key, value in values.items():
-        if isinstance(value, float) and value != value:
-            values[key] = None
-        elif value == float("inf"):
-            values[key] = "inf"
-    return values
