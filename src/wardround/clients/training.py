@@ -44,6 +44,7 @@ class LocalTrainer:
 
     Attributes:
         held: the model.
+        steps: what steps are taken with.
         device: that trains.
     """
 
@@ -69,7 +70,7 @@ class LocalTrainer:
         self.held = HeldModel(
             model, device=self.device, asked=training.grad_sample_mode, loss=loss, protects_records=protects_records
         )
-        self._steps = Steps(held=self.held, training=training, loss=loss, device=self.device)
+        self.steps = Steps(held=self.held, training=training, loss=loss, device=self.device)
 
     @property
     def model(self) -> nn.Module:
@@ -79,7 +80,7 @@ class LocalTrainer:
     @property
     def num_parameters(self) -> int:
         """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self._steps.parameters)
+        return sum(parameter.numel() for parameter in self.steps.parameters)
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.
@@ -121,7 +122,7 @@ class LocalTrainer:
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
-            sent, counts = half.train(self._steps, arrays, tensors, assignment, key, sampler, proximal_mu)
+            sent, counts = half.train(self.steps, arrays, tensors, assignment, key, sampler, proximal_mu)
         execution = Execution(
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,
