@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# Speed is the benchmarks' to measure: a busy machine makes no test fail.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 _SHARED = Path(os.environ.get("WARDROUND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 

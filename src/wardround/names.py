@@ -1,14 +1,23 @@
 """Names that others chose, checked where they enter: they end up in paths, CSV cells, terminals and pages.
 
 A name of a hospital is held to letters that can do no harm in any of these. A label (a column, a level, a class, a
-unit) is only shown, so that whatever can be read may stand in it. What is left out on purpose: whether a name is known.
+unit) is only shown, so that whatever can be read may stand in it. What is left out on purpose: which names are known.
 """
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 from wardround.errors import DataError, WardroundError
 
-__all__ = ["MOST_LABEL_CHARACTERS", "MOST_NAME_CHARACTERS", "check_label", "check_name", "shown_name"]
+__all__ = [
+    "MOST_LABEL_CHARACTERS",
+    "MOST_NAME_CHARACTERS",
+    "check_label",
+    "check_name",
+    "did_you_mean",
+    "shown_name",
+]
 
 MOST_NAME_CHARACTERS, MOST_LABEL_CHARACTERS = 100, 200
 _BETWEEN = " -_.,'()&"
@@ -80,3 +89,23 @@ def shown_name(name: object) -> str:
     except (ValueError, RecursionError):  # a whole number of thousands of digits
         return f"of kind {type(name).__name__} and too long to show"
     return text if len(text) <= MOST_NAME_CHARACTERS else f"{text[:40]}... ({len(text)} characters)"
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Return the end of a message on a name that isn't known: the nearest one that is, where one is near.
+
+    >>> did_you_mean("pasients", ["patients", "hospitals"])
+    ': did you mean patients?'
+    >>> did_you_mean("unit", ["patients", "hospitals"])
+    ' (known: patients, hospitals)'
+
+    Args:
+        name: as it was given.
+        known: every name there is.
+        otherwise: the end where none is near; None lists those that are known.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f": did you mean {near[0]}?"
+    return f" (known: {', '.join(known)})" if otherwise is None else otherwise

@@ -149,8 +149,8 @@ def test_a_wrong_file_is_an_error_with_a_next_step(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"target": "alife"}, r"no column 'alife' \(\[federation\] target\): did you mean 'alive'\? its columns"),
-        ({"hospital_column": "sites"}, r"\[federation\] hospital-column\): did you mean 'site'"),
+        ({"target": "alife"}, r"no column 'alife' \(\[federation\] target\): did you mean alive\? its columns"),
+        ({"hospital_column": "sites"}, r"\[federation\] hospital-column\): did you mean site\?"),
         ({"patient_column": "zzz"}, r"no column 'zzz' \(\[federation\] patient-column\): its columns are site, "),
     ],
 )

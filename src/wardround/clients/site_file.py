@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wardround.config import Config, check_agreement, config_from_dict, read_toml
-from wardround.config.limits import did_you_mean
 from wardround.errors import ConfigError
 from wardround.identity import agreed_digest, agreed_text, code_digests
+from wardround.names import did_you_mean
 from wardround.secagg import Site, read_site
 
 __all__ = ["SiteFile", "read_site_file"]

@@ -6,7 +6,7 @@ settings (see `identity.agreed_digest`).
 
 from collections.abc import Iterator
 
-from wardround.config.sections import Config
+from wardround.config.sections import Config, FederationConfig
 from wardround.errors import ConfigError
 
 __all__ = ["check_agreement"]
@@ -18,17 +18,31 @@ def check_agreement(config: Config) -> None:
     Raises:
         ConfigError: the first setting that they can't have, why, and what to set instead.
     """
-    for message in _refused(config):
+    for message in (*_seen(config), *_of_tables(config.federation), *_of_simulations(config)):
         raise ConfigError(message)
 
 
-def _refused(config: Config) -> Iterator[str]:
-    federation, aggregation = config.federation, config.aggregation
-    if aggregation.protocol != "secagg+":
+def _seen(config: Config) -> Iterator[str]:
+    """Yield what would show the server more than a sum, or tell it of one patient."""
+    if config.aggregation.protocol != "secagg+":
         yield (
-            f'protocol = "{aggregation.protocol}" would show a real site\'s update to the server ([aggregation] '
+            f'protocol = "{config.aggregation.protocol}" would show a real site\'s update to the server ([aggregation] '
             'protocol): set "secagg+"'
         )
+    if config.federation.patient_column is not None and config.training.grad_sample_mode == "ghost":
+        yield (
+            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and a site that fails would tell that '
+            'a patient has several ([training] grad-sample-mode): set "auto", or remove patient-column'
+        )
+    if not isinstance(config.privacy.target_delta, float):
+        yield (
+            "target-delta must be one number for real sites, at which each of them bounds what it spends ([privacy] "
+            "target-delta): set the smallest"
+        )
+
+
+def _of_tables(federation: FederationConfig) -> Iterator[str]:
+    """Yield what every site's own table does not go with."""
     if federation.dataset != "csv" or federation.schema is None:
         yield (
             f'dataset = "{federation.dataset}" must be "csv" with a [federation.schema] for real sites ([federation] '
@@ -49,20 +63,14 @@ def _refused(config: Config) -> Iterator[str]:
             "class-weights leaves rows out by their class, which a real site's number of records would tell "
             "([federation] class-weights): remove it"
         )
-    if federation.partition not in (None, "natural"):
+
+
+def _of_simulations(config: Config) -> Iterator[str]:
+    """Yield what only simulated hospitals have."""
+    if config.federation.partition not in (None, "natural"):
         yield (
-            f'partition = "{federation.partition}" is of simulated hospitals ([federation] partition): remove it, or '
-            'set "natural"'
-        )
-    if federation.patient_column is not None and config.training.grad_sample_mode == "ghost":
-        yield (
-            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and a site that fails would tell that '
-            'a patient has several ([training] grad-sample-mode): set "auto", or remove patient-column'
-        )
-    if not isinstance(config.privacy.target_delta, float):
-        yield (
-            "target-delta must be one number for real sites, at which each of them bounds what it spends ([privacy] "
-            "target-delta): set the smallest"
+            f'partition = "{config.federation.partition}" is of simulated hospitals ([federation] partition): remove '
+            'it, or set "natural"'
         )
     if config.simulation.dropout_rate:
         yield (

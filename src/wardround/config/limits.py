@@ -3,20 +3,19 @@
 A message has the name, the value, the allowed range and, where one is near, the value that was probably meant.
 """
 
-import difflib
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, field, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from wardround.errors import ConfigError
+from wardround.names import did_you_mean
 
 __all__ = [
     "EXCLUSIVE",
     "check_exclusive",
     "check_section",
-    "did_you_mean",
     "kebab",
     "setting",
 ]
@@ -49,13 +48,6 @@ def kebab(name: str) -> str:
     'num-rounds'
     """
     return name.replace("_", "-")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message: the nearest known name, or all of them where none is near."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
 
 
 def check_exclusive(section: str, record: Any) -> None:
@@ -132,8 +124,7 @@ def _check_limits(section: str, item: Field[Any], value: Any) -> None:
         raise ConfigError(f"{name} = nan must be a number ([{section}] {name})")
     if "choices" in limits and value not in limits["choices"]:
         available = [choice for choice in limits["choices"] if (section, item.name, choice) not in _REASONS_NOT_YET]
-        near = difflib.get_close_matches(str(value), available, n=1, cutoff=0.5)
-        hint = f": did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(str(value), available, otherwise="")
         raise ConfigError(f'{name} = "{value}" must be one of {", ".join(available)} ([{section}] {name}){hint}')
     if reason := _REASONS_NOT_YET.get((section, item.name, value)):
         raise ConfigError(f'{name} = "{value}" is not available ([{section}] {name}): {reason}')

@@ -12,10 +12,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 from unicodedata import normalize
 
-from wardround.config.limits import did_you_mean
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
-from wardround.names import MOST_LABEL_CHARACTERS, shown_name
+from wardround.names import MOST_LABEL_CHARACTERS, did_you_mean, shown_name
 
 __all__ = ["Column", "Schema", "check_schema_use", "schema_from_table"]
 

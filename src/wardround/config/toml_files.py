@@ -11,11 +11,12 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
-from wardround.config.limits import EXCLUSIVE, did_you_mean, kebab
+from wardround.config.limits import EXCLUSIVE, kebab
 from wardround.config.schemas import Schema
 from wardround.config.sections import Config
 from wardround.disk import file_text
 from wardround.errors import ConfigError
+from wardround.names import did_you_mean
 from wardround.parsing import from_toml, sound
 
 __all__ = ["config_from_dict", "config_to_toml", "load_config", "read_toml", "split_overrides"]

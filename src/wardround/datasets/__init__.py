@@ -6,7 +6,8 @@ Left out on purpose: augmentation and oversampling, which multiply a record and 
 from wardround.datasets.federation import build_federation, load_federation
 from wardround.datasets.records import Dataset, Federation, HospitalData
 from wardround.datasets.site_table import load_site_table
-from wardround.datasets.sources import SOURCES, CatalogueEntry, Source, catalogue, fetch, load_dataset
+from wardround.datasets.source import Source
+from wardround.datasets.sources import SOURCES, CatalogueEntry, catalogue, fetch, load_dataset
 from wardround.datasets.tables import describe
 
 __all__ = [

@@ -19,6 +19,7 @@ from wardround.datasets.csv_target import read_target
 from wardround.datasets.records import REGRESSION, Dataset
 from wardround.disk import open_regular
 from wardround.errors import ConfigError, DataError
+from wardround.names import did_you_mean
 from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
@@ -112,18 +113,14 @@ def _read_table(path: Path) -> "pd.DataFrame":
 
 
 def _check_named_columns(table: "pd.DataFrame", named: dict[str, str | None], path: Path) -> None:
-    import difflib
-
     wanted: dict[str, str] = {}
     for key, name in named.items():
         if name is None:
             continue
         if name not in table.columns:
-            near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(
-                f"{path} has no column {name!r} ([federation] {key}): {hint}its columns are {', '.join(table.columns)}"
-            )
+            near = did_you_mean(name, table.columns, otherwise=":")
+            columns = ", ".join(table.columns)
+            raise ConfigError(f"{path} has no column {name!r} ([federation] {key}){near} its columns are {columns}")
         if name in wanted:
             raise ConfigError(
                 f"{key} = {name!r} is already the {wanted[name]} ([federation] {key}): name another column"

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import Column, FederationConfig, Schema
-from wardround.config.limits import did_you_mean
 from wardround.datasets.csv_columns import plain_hospital_ids
 from wardround.datasets.csv_rows import open_rows
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.errors import ConfigError, DataError
-from wardround.names import shown_name
+from wardround.names import did_you_mean, shown_name
 from wardround.small_counts import shown_count
 
 __all__ = ["SchemaTable", "load_schema_table", "read_schema_table"]

@@ -1,10 +1,10 @@
 """Which deltas are promises: refused, warned of, or neither, by how many units share them."""
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 
 from wardround.errors import ConfigError
+from wardround.names import did_you_mean
 from wardround.small_counts import FEWEST_SHOWN
 
 __all__ = ["LARGEST_HOSPITAL_DELTA", "check_target_delta", "delta_warning", "names_text"]
@@ -84,9 +84,8 @@ def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, 
 def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
     for name in target_delta:
         if name not in hospitals:
-            near = difflib.get_close_matches(name, hospitals, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"the hospitals are {names_text(list(hospitals))}"
-            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta): {hint}")
+            hint = did_you_mean(name, hospitals, otherwise=f": the hospitals are {names_text(list(hospitals))}")
+            raise ConfigError(f"target-delta names an unknown hospital {name} ([privacy] target-delta){hint}")
     missing = [name for name in hospitals if name not in target_delta]
     if missing:
         raise ConfigError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import Config
+from wardround.json_records import json_values
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
 from wardround.privacy.cells import Cell, cell_named, cell_of
@@ -154,7 +155,7 @@ class FederationPlan:
                 "target_delta": min(self.target_deltas.values()),
                 "readers": {reader: finite_or_inf(value) for reader, value in self.reader_epsilons.items()},
             },
-            "attacker": self.attacker.to_dict(),
+            "attacker": json_values(self.attacker.figures),
         }
 
     @property

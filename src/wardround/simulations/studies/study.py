@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wardround.config import Config, PrivacyConfig, config_from_dict, read_toml
-from wardround.config.limits import EXCLUSIVE, check_section, did_you_mean, kebab, setting
+from wardround.config.limits import EXCLUSIVE, check_section, kebab, setting
 from wardround.errors import ConfigError
-from wardround.names import check_name
+from wardround.names import check_name, did_you_mean
 
 __all__ = ["BASELINES", "Study", "StudyRun", "load_study"]
 

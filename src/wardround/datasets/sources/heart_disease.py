@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 from wardround.errors import DataError
 from wardround.small_counts import shown_count
 
-__all__ = ["fetch_heart_disease", "load_heart_disease"]
+__all__ = ["SOURCES"]
 
 _ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 _NUM_COLUMNS = 14
@@ -143,3 +144,16 @@ def _features(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[str
     columns |= indicators
     features = np.stack(list(columns.values()), axis=1).astype(np.float32)
     return features, tuple(columns), " and ".join(zeros)
+
+
+SOURCES = (
+    Source(
+        name="heart-disease",
+        place=30,
+        sentence="coronary artery disease at four real hospitals",
+        task=CLASSIFICATION,
+        num_rows=740,
+        load=load_heart_disease,
+        fetch=fetch_heart_disease,
+    ),
+)

@@ -4,8 +4,9 @@ import numpy as np
 
 from wardround.config import FederationConfig
 from wardround.datasets.records import REGRESSION, Dataset
+from wardround.datasets.source import Source
 
-__all__ = ["NOISE_STANDARD_DEVIATION", "load_synthetic_regression"]
+__all__ = ["SOURCES"]
 
 NUM_ROWS, NUM_FEATURES, SEED = 100_000, 6, 42
 NOISE_STANDARD_DEVIATION = 0.1
@@ -37,3 +38,15 @@ def load_synthetic_regression(config: FederationConfig) -> Dataset:
             "normalisation: none needed (features are uniform on [-1, 1]); the target is as drawn",
         ),
     )
+
+
+SOURCES = (
+    Source(
+        name="synthetic-regression",
+        place=90,
+        sentence="a known function of six features with Gaussian noise",
+        task=REGRESSION,
+        num_rows=100_000,
+        load=load_synthetic_regression,
+    ),
+)

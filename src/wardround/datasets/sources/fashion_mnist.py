@@ -5,9 +5,10 @@ from pathlib import Path
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.idx_images import IDX_FILE_NAMES, idx_dataset
-from wardround.datasets.records import Dataset
+from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 
-__all__ = ["fetch_fashion_mnist", "load_fashion_mnist"]
+__all__ = ["SOURCES"]
 
 _ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _SHA256 = (
@@ -45,3 +46,16 @@ def load_fashion_mnist(config: FederationConfig) -> Dataset:
     """
     source = "source: Fashion-MNIST, Xiao, Rasul and Vollgraf 2017 (MIT licence)"
     return idx_dataset("fashion-mnist", fetch_fashion_mnist(config.data_dir), _CLASS_NAMES, source)
+
+
+SOURCES = (
+    Source(
+        name="fashion-mnist",
+        place=50,
+        sentence="clothing, 28x28 pixels, ten kinds",
+        task=CLASSIFICATION,
+        num_rows=70_000,
+        load=load_fashion_mnist,
+        fetch=fetch_fashion_mnist,
+    ),
+)

@@ -4,8 +4,9 @@ import numpy as np
 
 from wardround.config import FederationConfig
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 
-__all__ = ["load_breast_cancer"]
+__all__ = ["SOURCES"]
 
 # (minimum, maximum) of each feature in the "Summary Statistics" table of the published description (UCI repository
 # id 17, and scikit-learn's `load_breast_cancer().DESCR`): mean, standard error and worst of ten measurements.
@@ -45,3 +46,15 @@ def load_breast_cancer(config: FederationConfig) -> Dataset:
             "scaled to [-1, 1]",
         ),
     )
+
+
+SOURCES = (
+    Source(
+        name="breast-cancer",
+        place=10,
+        sentence="breast tumours, malignant or not (bundled with scikit-learn)",
+        task=CLASSIFICATION,
+        num_rows=569,
+        load=load_breast_cancer,
+    ),
+)

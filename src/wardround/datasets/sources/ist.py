@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file, find_file
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 from wardround.errors import DataError
 
-__all__ = ["fetch_ist", "load_ist"]
+__all__ = ["SOURCES"]
 
 _Table = Mapping[str, list[str]]
 
@@ -189,3 +190,16 @@ def _indicators(table: _Table, column: str, levels: dict[str, str], path: Path) 
     number_of = {level: numbers[feature] for level, feature in levels.items()}
     chosen = np.array([number_of[value] for value in values])
     return {feature: (chosen == number).astype(np.float64) for feature, number in numbers.items() if feature}
+
+
+SOURCES = (
+    Source(
+        name="ist",
+        place=40,
+        sentence="death within 14 days of a stroke, 466 real hospitals (International Stroke Trial)",
+        task=CLASSIFICATION,
+        num_rows=19_435,
+        load=load_ist,
+        fetch=fetch_ist,
+    ),
+)

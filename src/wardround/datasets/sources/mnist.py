@@ -5,9 +5,10 @@ from pathlib import Path
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.idx_images import IDX_FILE_NAMES, idx_dataset
-from wardround.datasets.records import Dataset
+from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 
-__all__ = ["fetch_mnist", "load_mnist"]
+__all__ = ["SOURCES"]
 
 _ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MD5 = (
@@ -41,3 +42,16 @@ def load_mnist(config: FederationConfig) -> Dataset:
     source = "source: MNIST, LeCun, Cortes and Burges 1998 (no licence stated upstream)"
     class_names = tuple(str(digit) for digit in range(10))
     return idx_dataset("mnist", fetch_mnist(config.data_dir), class_names, source)
+
+
+SOURCES = (
+    Source(
+        name="mnist",
+        place=60,
+        sentence="handwritten digits, 28x28 pixels",
+        task=CLASSIFICATION,
+        num_rows=70_000,
+        load=load_mnist,
+        fetch=fetch_mnist,
+    ),
+)

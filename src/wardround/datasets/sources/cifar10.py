@@ -14,9 +14,10 @@ from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.idx_images import PIXEL_NOTE, scaled_pixels
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 from wardround.errors import DataError
 
-__all__ = ["fetch_cifar10", "load_cifar10"]
+__all__ = ["SOURCES"]
 
 _FILE = RemoteFile(
     dataset="cifar10",
@@ -89,3 +90,16 @@ def _read_members(path: Path) -> list[NDArray[np.uint8]]:
         if len(contents.get(name, b"")) == 0 or len(contents[name]) % _ROW_BYTES:
             raise DataError(f"{path} has no whole {name}: get the official archive from {_FILE.url}")
     return [np.frombuffer(contents[name], dtype=np.uint8).reshape(-1, _ROW_BYTES) for name in wanted]
+
+
+SOURCES = (
+    Source(
+        name="cifar10",
+        place=70,
+        sentence="colour photographs, 32x32 pixels, ten kinds",
+        task=CLASSIFICATION,
+        num_rows=60_000,
+        load=load_cifar10,
+        fetch=fetch_cifar10,
+    ),
+)

@@ -4,8 +4,9 @@ import numpy as np
 
 from wardround.config import FederationConfig
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 
-__all__ = ["load_digits"]
+__all__ = ["SOURCES"]
 
 
 def load_digits(config: FederationConfig) -> Dataset:
@@ -30,3 +31,15 @@ def load_digits(config: FederationConfig) -> Dataset:
             "normalisation: public constants (pixel counts 0 to 16 divided by 16)",
         ),
     )
+
+
+SOURCES = (
+    Source(
+        name="digits",
+        place=20,
+        sentence="handwritten digits, 8x8 pixels (bundled with scikit-learn)",
+        task=CLASSIFICATION,
+        num_rows=1_797,
+        load=load_digits,
+    ),
+)

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.idx_images import PIXEL_NOTE, scaled_pixels
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 from wardround.errors import DataError
 
-__all__ = ["MEDMNIST", "MedicalImages", "fetch_medmnist", "load_medmnist"]
+__all__ = ["MEDMNIST", "SOURCES", "MedicalImages"]
 
 _ADDRESS = "https://zenodo.org/records/10519652/files/{name}.npz?download=1"
 _ORGANS = (
@@ -198,3 +200,18 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[:, np.newaxis] if pixels.ndim == 3 else np.moveaxis(pixels, -1, 1)
+
+
+SOURCES = tuple(
+    Source(
+        name=f"medmnist:{name}",
+        place=80,
+        sentence=images.sentence,
+        task=CLASSIFICATION,
+        num_rows=images.num_rows,
+        load=load_medmnist,
+        fetch=partial(fetch_medmnist, name),
+        advice="28x28 pixels and one label per image; chestmnist and the 3D sets are not supported",
+    )
+    for name, images in MEDMNIST.items()
+)

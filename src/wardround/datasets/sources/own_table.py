@@ -1,0 +1,34 @@
+"""The user's own table, of one file or by a schema that several tables share."""
+
+from wardround.config import FederationConfig
+from wardround.datasets.csv_file import load_csv
+from wardround.datasets.records import Dataset
+from wardround.datasets.schema_table import load_schema_table
+from wardround.datasets.source import Source
+
+__all__ = ["SOURCES"]
+
+
+def load_own_table(config: FederationConfig) -> Dataset:
+    """Return the rows of [federation] path, read as its schema says where there is one.
+
+    Args:
+        config: the keys of "csv" are used.
+
+    Raises:
+        ConfigError: there is no such file or column.
+        DataError: the file can't be read, or is not what the settings say.
+    """
+    return load_csv(config) if config.schema is None else load_schema_table(config)
+
+
+SOURCES = (
+    Source(
+        name="csv",
+        place=100,
+        sentence="your own file: [federation] path, target, hospital-column, patient-column, task, schema",
+        task=None,
+        num_rows=None,
+        load=load_own_table,
+    ),
+)
