@@ -18,6 +18,7 @@ from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.steps import Counts, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.datasets import Federation
+from wardround.privacy.cells import cell_named
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key
@@ -33,13 +34,18 @@ class TorchHalf(ABC):
 
     Attributes:
         name: of the cell, as `privacy.cells` has it.
-        records_apart: whether every record's gradient is clipped by itself, so that no forward may see several records
-            at once; elsewhere the model sees whole batches, and every hospital gets a copy from before any data.
     """
 
     __slots__ = ()
     name: ClassVar[str]
-    records_apart: ClassVar[bool] = True
+
+    @property
+    def records_apart(self) -> bool:
+        """Whether every record's gradient is clipped by itself, so that no forward may see several records at once.
+
+        Elsewhere the model sees whole batches, and every hospital gets a copy from before any data.
+        """
+        return cell_named(self.name).clips_records
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Refuse a model that can't be trusted; return how gradients by record are computed, None with whole batches.

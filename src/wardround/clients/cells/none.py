@@ -26,7 +26,6 @@ class NoPrivacy(TorchHalf):
 
     __slots__ = ()
     name: ClassVar[str] = "none"
-    records_apart: ClassVar[bool] = False
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Refuse nothing."""

@@ -7,7 +7,7 @@ needs no torch (see `privacy.clipping`).
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -32,7 +32,6 @@ class WholeUpdates(TorchHalf):
     """A hospital's whole update, clipped."""
 
     __slots__ = ()
-    records_apart: ClassVar[bool] = False
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Refuse a model that could carry something of one hospital to the next."""
