@@ -3,11 +3,13 @@
 The sum over all hospitals is a Poisson batch's sum of clipped gradients: neighbours differ by one of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from wardround.privacy.cells.cell import Cell
+from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
+from wardround.privacy.cells.sums import SummedCell
+from wardround.privacy.cells.weights import noise_together
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
 
@@ -15,7 +17,7 @@ __all__ = ["GradientSums"]
 
 
 @dataclass(frozen=True)
-class GradientSums(Cell):
+class GradientSums(SummedCell):
     """One gradient sum a round, and one noise that covers it."""
 
     __slots__ = ()
@@ -56,3 +58,31 @@ class GradientSums(Cell):
     ) -> float:
         """Return a clip for each of a hospital's records, with room for rounding to float32."""
         return sensitivity * most_records * FLOAT32_SLACK
+
+    def stddev_on_average(
+        self,
+        stddevs: Sequence[float],
+        num_train: Sequence[int],
+        batches: Sequence[float],
+        *,
+        most_records: int,
+        num_shares: int,
+    ) -> float:
+        """Return the stddev of the noise on the average gradient of the cohort's expected batch."""
+        return noise_together(stddevs, batches, 1.0, self.surplus(len(batches), num_shares))
+
+    def sum_factor(self, answered: Sequence[Assignment]) -> float:
+        """Return their number: weights are all the same and only keep the exact sum in range."""
+        return float(len(answered))
+
+    def reply(
+        self,
+        arrays: Arrays,
+        summed: Sums,
+        answered: Sequence[Assignment],
+        assignments: Sequence[Assignment],
+        learning_rate: float,
+    ) -> ReleasedSum:
+        """Return the model after a step on the average gradient over the batch that is expected of the whole cohort."""
+        expected = sum(a.schedule.expected_batch_size for a in assignments)
+        return ReleasedSum(arrays=moved(arrays, summed, -learning_rate / expected))

@@ -4,6 +4,7 @@ Zeroing a hospital out takes one integer vector from the sum, whose norm is chec
 multiplied with a share of the largest hospital's records before they are rounded, so that none is more than one clip.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,11 +23,16 @@ class HospitalDistributed(IntegerSums, WholeUpdates):
     __slots__ = ()
     name: ClassVar[str] = "hospital-distributed"
     mechanism: ClassVar[str] = "skellam"
+    adapts_clip: ClassVar[bool] = True
     plain_words: ClassVar[PlainWords] = sum_words("the hospital's clipped update, rounded")
 
     def contribution(self, num_train: int, most_records: float) -> float:
         """Return its records as a share of the most that any hospital of the round has."""
         return num_train / most_records
+
+    def largest_share(self, shares: Sequence[float], most_records: int) -> float:
+        """Return the records that contributions are relative to, whoever takes part."""
+        return float(most_records)
 
     def share(self, assignment: Assignment) -> float:
         """Return its contribution."""
