@@ -10,9 +10,9 @@ import pytest
 from flwr.app import Message, RecordDict
 from made_up import PRIVATE
 from safetensors.numpy import load_file
-from small_runs import profiles_of, small_config
+from small_runs import CommonStreams, profiles_of, small_config
 
-from wardround.clients.updates import release_update
+from wardround.clients.cells import torch_half
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
@@ -215,7 +215,7 @@ def test_float32_leaves_a_clipped_update_within_its_sensitivity(clip: float, ada
     for _ in range(20):
         update = {"w": generator.standard_normal(3000) * 10.0 ** generator.uniform(-12, 2, 3000) * clip}
         before = {"w": np.zeros(3000, np.float32)}
-        sent, _ = release_update(before, update, task, noise=generator, rounding=generator)
+        sent, *_ = torch_half(task.event.cell).release(before, update, task, CommonStreams(3).key())
         assert (COUNT_NAME in sent) == adaptive
         norm = math.hypot(*(float(np.linalg.norm(array.astype(np.float64))) for array in sent.values()))
         assert 0.99 * clip < norm <= sensitivity
