@@ -11,7 +11,6 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from made_up import PRIVATE, flat_assignment
 
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.account import open_account
 from wardround.privacy.accounting import (
     headline_epsilon,
     overlap_epsilon,
@@ -24,6 +23,7 @@ from wardround.privacy.entries import entry_for, entry_row
 from wardround.privacy.events import dp_event
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.skellam import skellam_rdp
+from wardround.privacy.spending import open_account
 from wardround.step_events import StepEvent
 
 CELLS = sorted(PRIVATE)
