@@ -15,8 +15,8 @@ from wardround import exact_sums
 from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.errors import ConfigError
-from wardround.privacy.account import open_account
 from wardround.privacy.banded import factorise
+from wardround.privacy.spending import open_account
 from wardround.server.plan.noise_memory import noise_memory, relative_noise
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
