@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,8 @@ from wardround.json_text import json_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wardround.server.round.loop import RoundRow
+    from wardround.server.round.progress import RoundRow
+    from wardround.simulations import Run
 
 __all__ = ["app", "main"]
 
@@ -61,7 +62,7 @@ def run(
         from wardround import door
 
         finished = door.run(settings, out=folder, progress=update, say=say)
-    _finish(finished.folder, finished.summary, as_json)
+    _finish(finished, as_json)
 
 
 @app.command()
@@ -73,7 +74,7 @@ def resume(run_dir: RunDir, as_json: Json = False) -> None:
         from wardround import door
 
         finished = door.resume(run_dir, progress=update, say=say)
-    _finish(finished.folder, finished.summary, as_json)
+    _finish(finished, as_json)
 
 
 @app.command()
@@ -95,15 +96,15 @@ def plan(
     from wardround.server.plan.alternatives import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
-    said, notes, elsewhere = planned.to_dict(), plan_notes(planned), compare_placements(planned)
+    notes, elsewhere = plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json_text(said | {"notes": notes, "placements": elsewhere}))
+        typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
         return
     console = _console()
-    print_plan(said["hospitals"], console, terms=said)
+    print_plan(planned, console)
     for note in notes:
         console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
-    print_placements(elsewhere, console)
+    print_placements(elsewhere, console, record_is=planned.record_is)
 
 
 @app.command()
@@ -272,18 +273,19 @@ def _progress(
         yield update, bar.say
 
 
-def _finish(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
+def _finish(finished: "Run", as_json: bool) -> None:
     """Print the table or the summary, and end with 3 where the budget stopped the run."""
     from wardround.reports import print_summary
 
     if as_json:
-        typer.echo((folder / "summary.json").read_text(encoding="utf-8"), nl=False)
+        typer.echo((finished.folder / "summary.json").read_text(encoding="utf-8"), nl=False)
     else:
-        print_summary(folder, _console())
-    if summary["status"] == "stopped-at-budget":
+        print_summary(finished.folder, _console())
+    outcome = finished.outcome
+    if outcome.status == "stopped-at-budget":
         raise BudgetError(
-            f"stopped at the budget after round {summary['num_rounds']} of {summary['num_rounds_planned']}; "
-            f"what was trained up to there is complete: {folder}"
+            f"stopped at the budget after round {outcome.num_rounds} of {outcome.num_rounds_planned}; "
+            f"what was trained up to there is complete: {finished.folder}"
         )
 
 

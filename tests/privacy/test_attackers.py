@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
+from wardround.json_records import json_values
 from wardround.privacy.account import open_account
 from wardround.privacy.accounting import (
     composed_rdp,
@@ -38,7 +39,7 @@ def test_one_gaussian_is_its_closed_form(mu):
     found = attacker(phase(1 / mu, 1.0, 1))
     assert 0 <= found.coin_toss_accuracy - stats.norm.cdf(mu / 2) < 1e-3
     for rate, key in RATES.items():
-        assert 0 <= found.to_dict()[key] - stats.norm.cdf(stats.norm.ppf(rate) + mu) < 1e-3
+        assert 0 <= json_values(found.figures)[key] - stats.norm.cdf(stats.norm.ppf(rate) + mu) < 1e-3
     assert mu <= found.gdp_mu < mu * 1.001
     assert found.gdp_mu_error < 1e-4
     assert (found.reported_mu, found.reason, found.by) == (found.gdp_mu, "", "pld")
@@ -53,7 +54,7 @@ def test_one_sampled_step_is_bounded_by_the_best_test_there_is(noise, rate):
     def density_gap(x):
         return abs(rate * (stats.norm.pdf(x, 1, noise) - stats.norm.pdf(x, 0, noise)))
 
-    found = attacker(phase(noise, rate, 1)).to_dict()
+    found = json_values(attacker(phase(noise, rate, 1)).figures)
     variation = integrate.quad(density_gap, -20 * noise, 20 * noise + 1, points=[0.5], limit=200)[0] / 2
     assert 0 <= found["coin_toss_accuracy"] - (1 + variation) / 2 < 1e-3
     for false_rate, key in RATES.items():
@@ -87,12 +88,12 @@ def test_attackers_by_one_epsilon_and_delta_alone_would_be_far_stronger():
 @settings(max_examples=8, deadline=None)
 @given(noise=st.floats(0.7, 8), rate=st.floats(0.01, 1), steps=st.integers(1, 200))
 def test_more_noise_helps_no_attacker_and_more_steps_harm_none(noise, rate, steps):
-    here = attacker(phase(noise, rate, steps)).to_dict()
+    here = json_values(attacker(phase(noise, rate, steps)).figures)
     noisier, longer = attacker(phase(1.5 * noise, rate, steps)), attacker(phase(noise, rate, 2 * steps))
     slack = 1e-4
     for key in ("coin_toss_accuracy", *RATES.values()):
-        assert noisier.to_dict()[key] <= here[key] + slack
-        assert longer.to_dict()[key] >= here[key] - slack
+        assert json_values(noisier.figures)[key] <= here[key] + slack
+        assert json_values(longer.figures)[key] >= here[key] - slack
     assert noisier.gdp_mu <= longer.gdp_mu
 
 
@@ -126,12 +127,12 @@ def test_the_error_of_mu_is_the_largest_gap_along_the_diagonal():
         low, high = (low, kappa) if (misses(rates + kappa) - kappa <= gaussian).all() else (kappa, high)
     assert found.gdp_mu_error == pytest.approx(high, abs=2e-4)
     assert found.gdp_mu_error > LARGEST_FIT_ERROR
-    assert found.reported_mu is None and found.to_dict()["gdp_mu"] is None
+    assert found.reported_mu is None and json_values(found.figures)["gdp_mu"] is None
     assert "no one Gaussian stands for" in found.reason
 
 
 def test_no_noise_is_no_privacy_and_nothing_released_is_guesswork():
-    assert attacker(phase(0.0, 0.5, 1)).to_dict() == {
+    assert json_values(attacker(phase(0.0, 0.5, 1)).figures) == {
         "coin_toss_accuracy": 1.0,
         "tpr_at_fpr_0.01": 1.0,
         "tpr_at_fpr_0.001": 1.0,
@@ -159,7 +160,7 @@ def test_integer_noise_is_bounded_by_renyi_and_above_the_gaussian_it_resembles()
     gaussian = attacker(phase(2.0, 1.0, 10))
     assert (skellam.by, gaussian.by) == ("renyi", "pld")
     for key in ("coin_toss_accuracy", *RATES.values()):
-        assert gaussian.to_dict()[key] < skellam.to_dict()[key] < 1
+        assert json_values(gaussian.figures)[key] < json_values(skellam.figures)[key] < 1
 
 
 def test_a_patient_in_several_hospitals_is_found_more_easily():
@@ -169,7 +170,7 @@ def test_a_patient_in_several_hospitals_is_found_more_easily():
     assert one.coin_toss_accuracy == max(single.coin_toss_accuracy for single in singles)
     assert one.coin_toss_accuracy < min(two.coin_toss_accuracy, all_of_them.coin_toss_accuracy)
     together = attacker(*(part for phases in hospitals.values() for part in phases))
-    assert all_of_them.to_dict() == together.to_dict()
+    assert json_values(all_of_them.figures) == json_values(together.figures)
     for chosen in itertools.combinations(hospitals.values(), 2):
         pair = attacker(*(part for phases in chosen for part in phases))
         assert pair.coin_toss_accuracy <= two.coin_toss_accuracy + 1e-4

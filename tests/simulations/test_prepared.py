@@ -74,12 +74,12 @@ def test_a_run_makes_its_strategy_once_and_its_model_once_for_itself_and_once_fo
 def test_what_was_prepared_is_what_the_run_began_with(tmp_path):
     prepared = prepare(small_config(training={"num-rounds": 1}))
     assert prepared.plan == plan(prepared.config)
-    summary = run(prepared.config, out=tmp_path / "run").summary
+    outcome = run(prepared.config, out=tmp_path / "run").outcome
     planned = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in prepared.plan.hospitals}
-    assert summary["noise_multiplier"] == planned
-    assert {name: summary[name] for name in prepared.facts if name != "notes"} == {
-        name: value for name, value in prepared.facts.items() if name != "notes"
-    }
+    assert outcome.noise_multiplier == planned
+    facts = outcome.facts
+    assert set(prepared.facts.notes) <= set(facts.notes)
+    assert replace(facts, notes=prepared.facts.notes, noise=None, dates=None) == prepared.facts
 
 
 @pytest.mark.parametrize("other", [{"federation": {"seed": 8}}, {"federation": {"num-hospitals": 4}}])

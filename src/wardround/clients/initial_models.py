@@ -3,7 +3,7 @@
 What is left out on purpose: whether it can be trusted with privacy, which the data decide too (see `trainers`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from wardround.config import Config
 from wardround.models import build_model, parameters_of
 from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
+from wardround.run_facts import RunFacts
 
 __all__ = ["InitialModel", "build_initial_model"]
 
@@ -44,12 +45,14 @@ class InitialModel:
         return sum(array.size for array in self.arrays.values())
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> RunFacts:
         """What the summary says of it."""
-        facts: dict[str, Any] = {"task": self.task, "num_parameters": self.num_parameters}
-        if self.mode is not None:
-            facts |= {"grad_sample_mode": self.mode.name, "grad_sample_reason": self.mode.reason}
-        return facts | {"notes": list(self.changes), "model_changes": list(self.changes)}
+        facts = RunFacts(
+            task=self.task, num_parameters=self.num_parameters, notes=self.changes, model_changes=self.changes
+        )
+        if self.mode is None:
+            return facts
+        return replace(facts, grad_sample_mode=self.mode.name, grad_sample_reason=self.mode.reason)
 
 
 def build_initial_model(config: Config, profile: HospitalProfile) -> InitialModel:

@@ -9,14 +9,14 @@ pair of epsilon and delta. All figures over-state the attacker. Left out on purp
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.json_records import json_field
 from wardround.privacy.profiles import EPSILONS, Profile, gaussian_deltas
 
-__all__ = ["LARGEST_FIT_ERROR", "Attacker", "attacker_of"]
+__all__ = ["LARGEST_FIT_ERROR", "Attacker", "AttackerFigures", "attacker_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -25,6 +25,27 @@ LARGEST_FIT_ERROR = 0.01
 
 _FALSE_POSITIVE_RATES = np.concatenate([np.geomspace(1e-6, 0.02, 64)[:-1], np.linspace(0.02, 1.0, 193)])
 _LEAST_MU, _MOST_MU, _MU_TOLERANCE = 1e-9, 1e3, 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackerFigures:
+    """What is reported of an `Attacker`, under the names that summary.json has.
+
+    Attributes:
+        coin_toss_accuracy: share of right guesses where a coin decides; nan where it is not known, as all below.
+        tpr_at_fpr_1_percent: share of used records found at 1 % of false accusations.
+        tpr_at_fpr_01_percent: the same at 0.1 %.
+        gdp_mu: of the one Gaussian that stands for the profile; None where none does.
+        gdp_mu_error: by how much that one may over-state the attacker.
+        by: what proves the profile, "pld" or "renyi".
+    """
+
+    coin_toss_accuracy: float = json_field(lacking=math.nan)
+    tpr_at_fpr_1_percent: float = json_field(key="tpr_at_fpr_0.01", lacking=math.nan)
+    tpr_at_fpr_01_percent: float = json_field(key="tpr_at_fpr_0.001", lacking=math.nan)
+    gdp_mu: float | None = json_field(lacking=None)
+    gdp_mu_error: float = json_field(lacking=math.nan)
+    by: str = json_field(lacking="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +89,17 @@ class Attacker:
             f"over-states rates by up to {self.gdp_mu_error:.2g}, more than {LARGEST_FIT_ERROR:g}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures under the names that summary.json has."""
-        return {
-            "coin_toss_accuracy": self.coin_toss_accuracy,
-            "tpr_at_fpr_0.01": self.tpr_at_fpr_1_percent,
-            "tpr_at_fpr_0.001": self.tpr_at_fpr_01_percent,
-            "gdp_mu": self.reported_mu,
-            "gdp_mu_error": self.gdp_mu_error,
-            "by": self.by,
-        }
+    @property
+    def figures(self) -> AttackerFigures:
+        """What is reported of it."""
+        return AttackerFigures(
+            coin_toss_accuracy=self.coin_toss_accuracy,
+            tpr_at_fpr_1_percent=self.tpr_at_fpr_1_percent,
+            tpr_at_fpr_01_percent=self.tpr_at_fpr_01_percent,
+            gdp_mu=self.reported_mu,
+            gdp_mu_error=self.gdp_mu_error,
+            by=self.by,
+        )
 
 
 @lru_cache(maxsize=4096)

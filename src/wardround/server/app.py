@@ -8,9 +8,9 @@ and the page, which is written by what `make_server_app` is given.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -22,6 +22,7 @@ from wardround.parsing import sound
 from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.summaries import Summary
 from wardround.server.round.introductions import agreed_profile, connect
 from wardround.server.round.loop import federate
 from wardround.strategies import strategy_of
@@ -80,7 +81,7 @@ def serve(grid: Grid, context: Context) -> Path:
         folder,
         model.arrays,
         strategy=strategy,
-        facts=model.facts | {"engine": "flower"},
+        facts=replace(model.facts, engine="flower"),
         roster=roster,
         timeout_seconds=timeout_seconds,
     )
@@ -88,12 +89,10 @@ def serve(grid: Grid, context: Context) -> Path:
     return folder.path
 
 
-def _ending(path: Path, summary: Mapping[str, Any]) -> str:
-    lost = summary["num_rounds_lost"]
+def _ending(path: Path, summary: Summary) -> str:
+    lost = summary.num_rounds_lost
     but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
-    return (
-        f"{path}: {summary['status']} after round {summary['num_rounds']}, epsilon {summary['epsilon']['total']}{but}"
-    )
+    return f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}"
 
 
 def _folder(path: Path, config: Config) -> RunFolder:

@@ -13,6 +13,7 @@ from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
 from wardround.parameter_counts import count_parameters
+from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
 
@@ -43,7 +44,7 @@ class Prepared:
     initial: "dict[str, NDArray[Any]]"
     plan: FederationPlan
     strategy: "Strategy"
-    facts: dict[str, Any]
+    facts: RunFacts
 
 
 def prepare(config: Config, say: Callable[[str], None] | None = None, *, is_begun: bool = False) -> Prepared:
@@ -117,19 +118,20 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
     return model
 
 
-def _facts(config: Config, federation: Federation, model: "InitialModel") -> dict[str, Any]:
+def _facts(config: Config, federation: Federation, model: "InitialModel") -> RunFacts:
     from wardround.simulations.engines.opening import ENGINES
 
     engine = ENGINES[config.simulation.engine]
-    return model.facts | {
-        "partition": federation.partition,
-        "engine": config.simulation.engine,
-        "num_workers": engine.num_workers(config.simulation, len(federation.hospitals)),
-        "device": _device_of(config),
-        "class_names": list(federation.class_names),
-        "notes": [*federation.notes, *model.changes],
-        "excluded": list(federation.excluded),
-    }
+    return replace(
+        model.facts,
+        partition=federation.partition,
+        engine=config.simulation.engine,
+        num_workers=engine.num_workers(config.simulation, len(federation.hospitals)),
+        device=_device_of(config),
+        class_names=tuple(federation.class_names),
+        notes=(*federation.notes, *model.changes),
+        excluded=tuple(federation.excluded),
+    )
 
 
 def _device_of(config: Config) -> str:

@@ -13,10 +13,13 @@ from wardround.clients.app import make_client_app
 from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.errors import ConfigError
+from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
-from wardround.server.round.loop import RoundRow, federate
+from wardround.server.record.summaries import Summary
+from wardround.server.round.loop import federate
+from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
@@ -31,16 +34,25 @@ __all__ = ["Run", "open_grid", "resume", "run"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A finished, stopped or interrupted run, as its folder has it."""
+    """A finished, stopped or interrupted run, as its folder has it.
+
+    Attributes:
+        folder: of the run.
+        outcome: what the run came to, as records.
+    """
 
     folder: Path
-    summary: dict[str, Any]
+    outcome: Summary
 
     def __repr__(self) -> str:
         """Return one line: where it is, how it ended and what it spent."""
-        status, spent = self.summary["status"], self.summary["epsilon"]["total"]
-        epsilon = spent if isinstance(spent, str) else f"{spent:.4g}"
-        return f"Run({str(self.folder)!r}, {status} after round {self.summary['num_rounds']}, epsilon {epsilon})"
+        ended = f"{self.outcome.status} after round {self.outcome.num_rounds}"
+        return f"Run({str(self.folder)!r}, {ended}, epsilon {self.outcome.epsilon.total:.4g})"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The outcome under the keys of summary.json; infinite and undefined numbers are floats."""
+        return json_values(self.outcome)
 
     @property
     def rounds(self) -> "pandas.DataFrame":
@@ -153,7 +165,7 @@ def _federate(
     say(f"starting {len(prepared.federation.hospitals)} hospitals on the engine {simulation.engine}")
     with open_grid(replace(config, simulation=simulation), prepared.federation, early) as grid:
         say(begins)
-        summary = federate(
+        outcome = federate(
             config,
             grid,
             folder,
@@ -163,7 +175,7 @@ def _federate(
             planned=prepared.plan,
             progress=progress,
         )
-    return Run(folder.path, summary)
+    return Run(folder.path, outcome)
 
 
 def _silent(_: str) -> None:

@@ -77,7 +77,7 @@ def _interrupt_twice(config: Any, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     def failing(self: RunFolder, record: Any) -> None:
         real(self, record)
-        if record["round_row"]["round"] in (2, 5):
+        if record.round_row.round in (2, 5):
             raise WardroundError("pulled the plug")
 
     with monkeypatch.context() as patch:

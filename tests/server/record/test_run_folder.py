@@ -2,11 +2,14 @@
 
 import errno
 import fcntl
+import itertools
 import json
+import math
 import os
 import stat
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +17,37 @@ from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.reports import write_report
+from wardround.server.record.records import RoundFigures, RoundRecord
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.summaries import read_summary
 from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import resume, run
+
+_FIGURES = RoundFigures(
+    round=1,
+    num_selected=0,
+    num_completed=0,
+    loss=None,
+    accuracy=None,
+    auc=None,
+    epsilon_max=0.0,
+    epsilon_total=0.0,
+    seconds=0.5,
+)
+RECORD = RoundRecord(
+    run_id="run",
+    attempt=1,
+    round_row=_FIGURES,
+    hospital_rows=(),
+    noise_multipliers={},
+    max_grad_norm=1.0,
+    left={},
+    other_versions=(),
+    target_deltas={},
+    abandoned="",
+    num_scrubbed={},
+    dropped={},
+)
 
 
 def test_a_checkpoint_comes_back_in_its_order(tmp_path: Path) -> None:
@@ -69,17 +100,16 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path, mon
 
 def test_tables_that_can_not_be_appended_to(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    record: dict[str, Any] = {"round_row": {"round": 1}, "hospital_rows": []}
     (tmp_path / "rounds.csv").mkdir()
     with pytest.raises(WardroundError, match=r"rounds.csv: Is a directory: see that it can be written, then go on"):
-        folder.append_tables(record)
+        folder.append_tables(RECORD)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_device_without_space(tmp_path: Path) -> None:
     (tmp_path / "rounds.csv").symlink_to("/dev/full")
     with pytest.raises(WardroundError, match=r"rounds.csv: No space left on device: free some space"):
-        RunFolder(tmp_path).append_tables({"round_row": {"round": 1}, "hospital_rows": []})
+        RunFolder(tmp_path).append_tables(RECORD)
 
 
 def test_a_new_folder_has_settings_and_versions(tmp_path: Path) -> None:
@@ -90,15 +120,31 @@ def test_a_new_folder_has_settings_and_versions(tmp_path: Path) -> None:
         create_run_folder(tmp_path / "a" / "b", small_config())
 
 
-def test_half_a_folder_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(self: RunFolder, records: Any) -> None:
-        raise KeyboardInterrupt
+def test_a_folder_that_was_killed_at_any_moment_before_it_was_one_is_not_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.fsync, 0
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "write_tables", killed)
-        create_run_folder(tmp_path / "run", small_config())
+    def killed(descriptor: int) -> None:
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", killed)
+    moments = itertools.count()
+    for moment in moments:
+        left = moment
+        with suppress(KeyboardInterrupt):
+            create_run_folder(tmp_path / f"run-{moment}", small_config())
+            break
+        if not (tmp_path / f"run-{moment}" / "config.toml").exists():
+            with pytest.raises(ConfigError, match=r"is not a run folder"):
+                open_run_folder(tmp_path / f"run-{moment}")
     with pytest.raises(ConfigError, match=r"is not a run folder yet: .* nothing was trained or charged; delete"):
-        open_run_folder(tmp_path / "run")
+        open_run_folder(tmp_path / "run-2")
+    assert moment > 4
 
 
 def test_versions_that_are_gone_are_a_message(tmp_path: Path) -> None:
@@ -119,8 +165,15 @@ def test_folders_that_can_not_be_made(tmp_path: Path) -> None:
 
 
 def test_infinite_and_undefined_in_json(tmp_path: Path) -> None:
-    RunFolder(tmp_path).write_summary({"a": float("inf"), "b": [float("nan"), -float("inf")], "c": {"d": (1, 2)}})
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": "inf", "b": [None, "-inf"], "c": {"d": [1, 2]}}
+    unlimited = small_config(privacy={"placement": "none", "noise-multiplier": None}, training={"num-rounds": 1})
+    outcome = run(unlimited, out=tmp_path / "run").outcome
+    assert outcome.scores is not None
+    changed = replace(outcome, loss=-math.inf, scores=replace(outcome.scores, score=math.nan))
+    RunFolder(tmp_path).write_summary(changed)
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert (written["epsilon"]["max"], written["loss"], written["accuracy"]) == ("inf", "-inf", None)
+    again = read_summary(written)
+    assert (again.epsilon, again.loss) == (outcome.epsilon, -math.inf)
 
 
 def test_two_default_folders_differ() -> None:

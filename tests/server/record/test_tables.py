@@ -40,7 +40,7 @@ def test_rows_of_hospitals_that_measured_nothing_have_no_score() -> None:
         plan = plan_federation(small_config(), profiles, measures=measured)
         what = (plan, open_account(plan.target_deltas), 0, (), {}, evaluations)
         for row in (round_row(*what, 1.0), *hospital_rows(*what)):
-            assert (row["loss"], row["accuracy"], row["auc"]) == scores
+            assert (row.loss, row.accuracy, row.auc) == scores
 
 
 def test_what_is_defined_nowhere_is_nan() -> None:

@@ -22,6 +22,7 @@ from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.verify import verify_run
+from wardround.server.round.loop import RoundRow
 from wardround.simulations.runs import resume, run
 
 CONFIG = small_config(training={"num-rounds": 3})
@@ -411,31 +412,37 @@ def test_rounds_that_are_numbered_otherwise_or_no_records_are_found(copy: Path) 
         verify_run(copy)
 
 
+def without_last_rows(folder: Path, copy: Path) -> Path:
+    """Return a copy of a folder as it is after a commit, before the tables have the round's rows."""
+    shutil.copytree(folder, copy)
+    for name in ("rounds.csv", "hospitals.csv"):
+        edit_table(name, lambda rows: rows.__setitem__(slice(None), [row for row in rows if row[0] != rows[-1][0]]))(
+            copy
+        )
+    return copy
+
+
 def test_a_run_that_is_under_way_is_in_order_up_to_its_last_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at after every commit, before and after the tables have its rows, and in the run that goes on."""
     seen: list[str] = []
 
-    def look(*_: Any) -> None:
-        findings, sentence = verify_run(tmp_path / "run")
-        assert findings == []
-        seen.append(sentence)
+    def look(_: Any) -> None:
+        early = without_last_rows(tmp_path / "run", tmp_path / f"early-{len(seen)}")
+        with RunFolder(early).alone():
+            for folder in (early, tmp_path / "run"):
+                findings, sentence = verify_run(folder)
+                assert findings == []
+                seen.append(sentence)
 
-    real = RunFolder.append_tables
-
-    def append(self: RunFolder, record: Any) -> None:
-        look()
-        real(self, record)
-
-    monkeypatch.setattr(RunFolder, "append_tables", append)
     with interrupted_in_training(monkeypatch, 3):
         run(CONFIG, out=tmp_path / "run", progress=look)
     assert verify_run(tmp_path / "run")[1].startswith("in order: 9 charges, 3 committed rounds")
     resume(tmp_path / "run", progress=look)
     assert [sentence.partition(":")[0] for sentence in seen] == [
         f"in order up to the last commit, of round {number} of 3 (the run is under way)"
-        for number in (0, 1, 1, 2, 2, 2, 3, 3)
+        for number in (0, 0, 1, 1, 2, 2, 2, 2, 3, 3)
     ]
     assert verify_run(tmp_path / "run")[0] == []
 
@@ -463,22 +470,14 @@ def test_files_that_are_newer_than_what_was_read_of_the_ledger_are_no_finding(
 
 
 @pytest.mark.parametrize("when", ["before the tables", "in the middle of a row", "after the tables"])
-def test_a_run_that_was_killed_is_in_order_up_to_its_last_commit(
-    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_killed_is_in_order_up_to_its_last_commit(when: str, tmp_path: Path) -> None:
     killed = tmp_path / "killed"
-    real = RunFolder.append_tables
 
-    def append(self: RunFolder, record: Any) -> None:
-        if when != "after the tables" and record["round_row"]["round"] == 2:
-            shutil.copytree(self.path, killed)
-        real(self, record)
-        if when == "after the tables" and record["round_row"]["round"] == 2:
-            shutil.copytree(self.path, killed)
+    def kill(row: RoundRow) -> None:
+        if row.round_number == 2:
+            (shutil.copytree if when == "after the tables" else without_last_rows)(tmp_path / "run", killed)
 
-    monkeypatch.setattr(RunFolder, "append_tables", append)
-    run(CONFIG, out=tmp_path / "run")
-    monkeypatch.undo()
+    run(CONFIG, out=tmp_path / "run", progress=kill)
     if when == "in the middle of a row":
         with (killed / "rounds.csv").open("a") as file:
             file.write("2,3,3,0.4")

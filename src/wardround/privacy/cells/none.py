@@ -25,6 +25,9 @@ class NoPrivacy(Cell):
     is_private: ClassVar[bool] = False
     plain_words: ClassVar[PlainWords] = PlainWords(
         noise="none",
+        kind="no",
+        formula="",
+        chart_order=0,
         sent="the model after local training",
         trust="Everyone who sees the model, or what the hospitals send, is trusted with the data.",
         server_sees="every hospital's parameters after each round",
@@ -70,6 +73,9 @@ class NoPrivacy(Cell):
                 f"noise_multiplier = {event.noise_multiplier} needs clipping: give a finite sensitivity and a cell "
                 'other than "none"'
             )
+
+    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
+        """Refuse none: nobody is protected anywhere."""
 
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0."""

@@ -6,44 +6,82 @@ settings and data are still the same (see `sameness`).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 from wardround.config import Config, config_to_toml
-from wardround.parsing import from_json
-from wardround.privacy.ledger import open_ledger
-from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.errors import ProtocolError
+from wardround.identity import settings_digest
+from wardround.parsing import sound
+from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.records import Opening, RoundRecord, read_record_text
 from wardround.server.record.run_folder import RunFolder
 
-__all__ = ["opening_of", "plan_in", "was_between_sites"]
+__all__ = ["begun_with", "committed_rounds", "opening_in", "opening_of", "plan_in", "was_between_sites"]
 
 
-def opening_of(plan: FederationPlan, folder: RunFolder) -> dict[str, Any]:
-    """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`)."""
-    return {
-        "config": config_to_toml(plan.config),
-        "profiles": [asdict(hospital.profile) for hospital in plan.hospitals],
-        "measures": {h.profile.hospital_id: asdict(h.measures) for h in plan.hospitals if h.measures is not None},
-        "num_parameters": plan.num_parameters,
-        "drawn_from": list(plan.drawn_from),
-        "packages": folder.versions(),
-    }
+def opening_of(plan: FederationPlan, folder: RunFolder, absent: Mapping[str, str]) -> Opening:
+    """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`).
+
+    Args:
+        plan: of the run that begins.
+        folder: of the run.
+        absent: who was expected and is not there, and why.
+    """
+    return Opening(
+        config=config_to_toml(plan.config),
+        profiles=tuple(hospital.profile for hospital in plan.hospitals),
+        measures={h.profile.hospital_id: h.measures for h in plan.hospitals if h.measures is not None},
+        num_parameters=plan.num_parameters,
+        drawn_from=plan.drawn_from,
+        packages=tuple(folder.versions()),
+        settings=settings_digest(plan.config),
+        fingerprints=plan.fingerprints,
+        absent=absent,
+    )
 
 
-def plan_in(config: Config, record: Mapping[str, Any]) -> FederationPlan:
-    """Return the plan that an opening was made of.
+def plan_in(config: Config, opening: Opening) -> FederationPlan:
+    """Return the plan that an opening was made of."""
+    return plan_federation(
+        config,
+        opening.profiles,
+        opening.num_parameters,
+        measures=opening.measures,
+        drawn_from=opening.drawn_from,
+    )
+
+
+@sound(ProtocolError, "the rounds in the ledger are not as they were committed", "restore it from a backup")
+def committed_rounds(ledger: Ledger) -> list[RoundRecord]:
+    """Return the records of the committed rounds, round 0 first.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: the record is none.
+        ProtocolError: a text in the ledger is none.
     """
-    profiles = [
-        HospitalProfile(**profile | {"input_shape": tuple(profile["input_shape"])}) for profile in record["profiles"]
-    ]
-    measures = {name: ProfileMeasures(**measured) for name, measured in record["measures"].items()}
-    drawn_from = tuple(record["drawn_from"])
-    return plan_federation(config, profiles, record["num_parameters"], measures=measures, drawn_from=drawn_from)
+    return [read_record_text(RoundRecord, text) for _, text in ledger.rounds()]
+
+
+def begun_with(first: RoundRecord) -> Opening:
+    """Return the opening of round 0.
+
+    Raises:
+        ValueError: the record is of no round 0.
+    """
+    if first.opening is None:
+        raise ValueError("round 0 does not say what the run began with")
+    return first.opening
+
+
+@sound(ProtocolError, "the first round in the ledger is not as it was committed", "restore it from a backup")
+def opening_in(ledger: Ledger) -> Opening | None:
+    """Return what a run began with; None before its first commit.
+
+    Raises:
+        ProtocolError: the ledger's first round does not say.
+    """
+    rounds = ledger.rounds()
+    return begun_with(read_record_text(RoundRecord, rounds[0][1])) if rounds else None
 
 
 def was_between_sites(folder: RunFolder) -> bool:
@@ -51,5 +89,5 @@ def was_between_sites(folder: RunFolder) -> bool:
     if not folder.ledger.is_file() or not folder.ledger.stat().st_size:  # empty where a run was killed as it began
         return False
     with open_ledger(folder.ledger, read_only=True) as ledger:
-        rounds = ledger.rounds()
-    return bool(rounds) and not from_json(rounds[0][1]).get("measures", True)
+        opening = opening_in(ledger)
+    return opening is not None and not opening.measures

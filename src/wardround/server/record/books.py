@@ -4,22 +4,28 @@ Everything here is a pure function of the ledger's rows. What is left out on pur
 are held to this (see `verify`).
 """
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
-from wardround.parsing import from_json, from_toml, sound
+from wardround.parsing import from_toml, sound
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id, entry_row
 from wardround.privacy.ledger import Row
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
-from wardround.server.record.beginnings import plan_in
+from wardround.server.record.beginnings import begun_with, plan_in
+from wardround.server.record.records import (
+    Closing,
+    Opening,
+    RoundRecord,
+    read_record_text,
+)
+from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
-from wardround.small_counts import shown_count
+from wardround.server.record.tables import FOLLOWING_COLUMNS, hospital_figures
 
 __all__ = ["Books", "agree", "books_of"]
 
@@ -44,7 +50,12 @@ class Books:
 
     rows: tuple[Row, ...]
     plan: FederationPlan
-    records: tuple[dict[str, Any], ...]
+    records: tuple[RoundRecord, ...]
+
+    @property
+    def opening(self) -> Opening:
+        """What the run began with."""
+        return begun_with(self.records[0])
 
     @property
     def entries(self) -> list[Entry]:
@@ -71,15 +82,15 @@ class Books:
         return sum(row.kind == "round" for row in self.rows[: closing.sequence]) - 1
 
     @_as_committed
-    def summary(self, closing: Row) -> dict[str, Any]:
+    def summary(self, closing: Row) -> Summary:
         """Return what summary.json must hold since the run ended so."""
         rows = self.rows[: closing.sequence]
         return build_summary(
             self.plan,
             open_account(self.plan.target_deltas).charged(_planned(rows)),
             self.records[: self.round_at(closing) + 1],
-            closing=json.loads(str(closing.content)),
-            head=(closing.sequence, closing.digest),
+            closing=read_record_text(Closing, str(closing.content)),
+            head=LedgerHead(count=closing.sequence, digest=closing.digest),
         )
 
     @_as_committed
@@ -95,7 +106,7 @@ class Books:
             for name, written, wanted in _compared(self.plan, number, record, since, account, clip):
                 if not agree(written, wanted):
                     found.append(f"round {number} was committed with {name} = {written}, the charges give {wanted}")
-            clip = record["max_grad_norm"]
+            clip = record.max_grad_norm
         return found
 
     def _charge_findings(self) -> Iterator[str]:
@@ -108,8 +119,8 @@ class Books:
             for name, value in _planned_for(self.plan, names[entry.hospital_id], entry).items():
                 if not agree(charged[name], value):
                     yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"
-            if entry.run_id != self.records[0]["run_id"]:
-                yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0]['run_id']}"
+            if entry.run_id != self.records[0].run_id:
+                yield f"charge {entry.charge_id} has run_id = {entry.run_id}, the run is {self.records[0].run_id}"
             elif entry.charge_id != charge_id(entry.run_id, entry.round_number, entry.attempt, entry.hospital_id):
                 yield (
                     f"charge {entry.charge_id} is named for another release than attempt {entry.attempt} at round "
@@ -130,9 +141,9 @@ def books_of(rows: Sequence[Row]) -> Books | None:
     texts = [str(row.content) for row in rows if row.kind == "round"]
     if not texts:
         return None
-    records = [from_json(text) for text in texts]
-    plan = plan_in(config_from_dict(from_toml(records[0]["config"])), records[0])
-    return Books(rows=tuple(rows), plan=plan, records=tuple(records))
+    records = tuple(read_record_text(RoundRecord, text) for text in texts)
+    opening = begun_with(records[0])
+    return Books(rows=tuple(rows), plan=plan_in(config_from_dict(from_toml(opening.config)), opening), records=records)
 
 
 def agree(written: Any, recomputed: Any) -> bool:
@@ -168,15 +179,14 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     return planned
 
 
+_Compared = tuple[str, Any, Any]
+"""A name, its value as committed, and its value as plan and charges give it."""
+
+
 def _compared(
-    plan: FederationPlan,
-    number: int,
-    record: Mapping[str, Any],
-    since: Sequence[Row],
-    account: Account,
-    clip: float,
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, value as committed, and value as plan and charges give it, of everything that follows from these.
+    plan: FederationPlan, number: int, record: RoundRecord, since: Sequence[Row], account: Account, clip: float
+) -> Iterator[_Compared]:
+    """Yield everything of a committed round that follows from plan and charges.
 
     Args:
         plan: of the run.
@@ -188,35 +198,28 @@ def _compared(
     """
     attempts = [entry for entry in _planned(since) if entry.round_number == number]
     # Of a round that was interrupted and done again, the record has the last attempt; all are in the account.
-    entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record["attempt"]}
+    entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record.attempt}
     released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
-    row, rows = record["round_row"], {row["hospital"]: row for row in record["hospital_rows"]}
-    yield "round", row["round"], number
     made = sorted({entry.attempt for entry in attempts})
-    yield "attempt", record["attempt"], len(made) + int(not entries)
+    row, epsilons = record.round_row, account.epsilons()
+    yield "round", row.round, number
+    yield "attempt", record.attempt, len(made) + int(not entries)
     yield "attempts", list(range(1, len(made) + 1)), made
-    yield "target_deltas", record["target_deltas"], plan.target_deltas
-    yield "num_selected", row["num_selected"], len(entries)
-    yield "num_completed", row["num_completed"], len(released)
-    yield "epsilon_max", row["epsilon_max"], account.epsilon_max()
-    yield "epsilon_total", row["epsilon_total"], account.epsilon_total(plan.config.privacy.patient_overlap)
-    yield "hospitals", [row["hospital"] for row in record["hospital_rows"]], list(plan.names)
-    epsilons, cell = account.epsilons(), plan.cell
+    yield "target_deltas", record.target_deltas, plan.target_deltas
+    yield "num_selected", row.num_selected, len(entries)
+    yield "num_completed", row.num_completed, len(released)
+    yield "epsilon_max", row.epsilon_max, account.epsilon_max()
+    yield "epsilon_total", row.epsilon_total, account.epsilon_total(plan.config.privacy.patient_overlap)
+    yield "hospitals", [line.hospital for line in record.hospital_rows], list(plan.names)
+    rows = {line.hospital: line for line in record.hospital_rows}
     for hospital in plan.hospitals:
-        name, entry = hospital.profile.hospital_id, entries.get(hospital.profile.hospital_id)
-        wanted = {
-            "round": number,
-            "selected": int(entry is not None),
-            "completed": int(name in released),
-            "num_examples": shown_count(hospital.profile.num_train),
-            "num_steps": entry.event.num_steps if entry else 0,
-            "sample_rate": plan.rate_to_show(entry.event.sample_rate, hospital.profile.num_train) if entry else None,
-            "noise_multiplier": entry.event.noise_multiplier if entry else None,
-            "epsilon": epsilons[name],
-        }
-        for column, value in wanted.items():
-            yield f"{column} of {name}", rows.get(name, {}).get(column), value
-        if entry and cell.is_private:
-            sensitivity = cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
+        name = hospital.profile.hospital_id
+        entry, line = entries.get(name), rows.get(name)
+        event = entry.event if entry else None
+        wanted = hospital_figures(plan, hospital, number, event, completed=name in released, epsilon=epsilons[name])
+        for column in FOLLOWING_COLUMNS:
+            yield f"{column} of {name}", getattr(line, column, None), getattr(wanted, column)
+        if entry and plan.cell.is_private:
+            sensitivity = plan.cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
             yield f"clip of {name}", entry.sensitivity, sensitivity
-            yield f"noise of {name}", record["noise_multipliers"].get(name), entry.event.noise_multiplier
+            yield f"noise of {name}", record.noise_multipliers.get(name), entry.event.noise_multiplier

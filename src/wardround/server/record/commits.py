@@ -4,8 +4,8 @@ Checkpoint first, durable, then model, round and ledger together; what a resumed
 from the seed. What is left out on purpose: what happens in a round (see `loop`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flwr.serverapp.strategy import Strategy
@@ -17,12 +17,16 @@ from wardround.parsing import sound
 from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
 from wardround.rounds import Assignment, Evaluation
+from wardround.run_facts import RunFacts
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
+from wardround.server.record.beginnings import begun_with, committed_rounds
 from wardround.server.record.outcomes import TrainedRound
+from wardround.server.record.records import Closing, Opening, RoundRecord, read_record_text, record_text
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_same_run
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
+from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
 from wardround.server.record.tables import hospital_rows, round_row
 
@@ -37,23 +41,23 @@ def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: S
     rounds = ledger.rounds()
     if not rounds:
         return None
-    check_same_run(plan, json.loads(rounds[0][1]), folder)
+    check_same_run(plan, begun_with(read_record_text(RoundRecord, rounds[0][1])), folder)
     round_number, text = rounds[-1]
-    record = json.loads(text)
-    tensors, values = folder.read_checkpoint(record["checkpoint"], record["sha256"])
+    record = read_record_text(RoundRecord, text)
+    tensors, values = folder.read_checkpoint(record.checkpoint, record.sha256)
     model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
     memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
     restore_strategy_state(strategy, memory, values)
     return RoundState(
-        run_id=record["run_id"],
+        run_id=record.run_id,
         round_number=round_number,
         # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
-        attempt=ledger.num_attempts(record["run_id"], round_number + 1) + 1,
+        attempt=ledger.num_attempts(record.run_id, round_number + 1) + 1,
         arrays=model,
         account=account_from_ledger(ledger, plan.target_deltas),
-        noise_multipliers=record["noise_multipliers"],
-        max_grad_norm=record["max_grad_norm"],
-        left=record["left"],
+        noise_multipliers=record.noise_multipliers,
+        max_grad_norm=record.max_grad_norm,
+        left=record.left,
         stopped="",
         other_versions=folder.other_versions(),
     )
@@ -66,23 +70,25 @@ def record_of(
     trained: TrainedRound,
     evaluations: Mapping[str, Evaluation],
     seconds: float,
-) -> dict[str, Any]:
-    """Return what is kept of a round beside model and ledger, as JSON can hold it."""
+    opening: Opening | None = None,
+) -> RoundRecord:
+    """Return what is kept of a round beside model and ledger; round 0 says what the run began with."""
     what = (plan, state.account, state.round_number, assignments, trained.executions, evaluations)
-    return {
-        "run_id": state.run_id,
-        "attempt": state.attempt,
-        "round_row": round_row(*what, seconds),
-        "hospital_rows": hospital_rows(*what),
-        "noise_multipliers": dict(state.noise_multipliers),
-        "max_grad_norm": state.max_grad_norm,
-        "left": dict(state.left),
-        "other_versions": list(state.other_versions),
-        "target_deltas": plan.target_deltas,
-        "abandoned": trained.abandoned,
-        "dropped": dict(trained.left_out),
-        "num_scrubbed": {name: m.num_scrubbed for name, m in trained.measures.items() if m.num_scrubbed},
-    }
+    return RoundRecord(
+        run_id=state.run_id,
+        attempt=state.attempt,
+        round_row=round_row(*what, seconds),
+        hospital_rows=hospital_rows(*what),
+        noise_multipliers=state.noise_multipliers,
+        max_grad_norm=state.max_grad_norm,
+        left=state.left,
+        other_versions=state.other_versions,
+        target_deltas=plan.target_deltas,
+        abandoned=trained.abandoned,
+        dropped=trained.left_out,
+        num_scrubbed={name: m.num_scrubbed for name, m in trained.measures.items() if m.num_scrubbed},
+        opening=opening,
+    )
 
 
 def commit(
@@ -90,29 +96,42 @@ def commit(
     folder: RunFolder,
     strategy: Strategy,
     state: RoundState,
-    record: dict[str, Any],
+    record: RoundRecord,
     released: Sequence[str],
-) -> None:
-    """Make the round count: checkpoint first, durable, then one ledger transaction that names it."""
-    memory, values, record["strategy_forgets"] = read_strategy_state(strategy)
+) -> RoundRecord:
+    """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
+
+    Args:
+        ledger: of the run.
+        folder: of the run.
+        strategy: whose memory is kept.
+        state: after the round.
+        record: of the round.
+        released: charge_ids of what left a hospital.
+
+    Returns:
+        The record as it was committed.
+    """
+    memory, values, forgotten = read_strategy_state(strategy)
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
-    # Made of the arrays, not of the file: model.safetensors is held to it, too.
-    record["model"] = array_digest(state.arrays).hex()
-    record["checkpoint"], record["sha256"] = folder.write_checkpoint(state.round_number, tensors, values)
-    ledger.commit_round(state.run_id, state.round_number, released, json.dumps(record, sort_keys=True))
+    checkpoint, sha256 = folder.write_checkpoint(state.round_number, tensors, values)
+    record = replace(
+        record,
+        strategy_forgets=forgotten,
+        # Made of the arrays, not of the file: model.safetensors is held to it, too.
+        model=array_digest(state.arrays).hex(),
+        checkpoint=checkpoint,
+        sha256=sha256,
+    )
+    ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
     folder.drop_checkpoints_before(state.round_number - 1)
+    return record
 
 
 def close(
-    plan: FederationPlan,
-    ledger: Ledger,
-    folder: RunFolder,
-    state: RoundState,
-    *,
-    status: str,
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
+    plan: FederationPlan, ledger: Ledger, folder: RunFolder, state: RoundState, *, status: str, facts: RunFacts
+) -> Summary:
     """Book how the run ended, for now or for good, and write summary.json of what the ledger then holds; return it.
 
     Args:
@@ -121,16 +140,14 @@ def close(
         folder: of the run.
         state: after the last committed round.
         status: "done", "stopped-at-budget" or "interrupted".
-        facts: what only the starter of the run knows (task, notes, engine, ...), which the summary takes over.
+        facts: what only the starter of the run knows, which the summary takes over.
     """
-    closing = json.dumps({"status": status, "facts": dict(facts)}, sort_keys=True)
-    ledger.close_run(state.run_id, state.round_number, closing)
+    closing = Closing(status=status, facts=facts)
+    ledger.close_run(state.run_id, state.round_number, record_text(closing))
+    count, digest = ledger.head
+    account = account_from_ledger(ledger, plan.target_deltas)
     summary = build_summary(
-        plan,
-        account_from_ledger(ledger, plan.target_deltas),
-        [json.loads(text) for _, text in ledger.rounds()],
-        closing=json.loads(closing),
-        head=ledger.head,
+        plan, account, committed_rounds(ledger), closing=closing, head=LedgerHead(count=count, digest=digest)
     )
     folder.write_summary(summary)
     return summary

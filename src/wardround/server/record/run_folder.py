@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from wardround.config import Config, config_to_toml, load_config
 from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, write_whole
 from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.json_records import json_values
 from wardround.json_text import json_text
 from wardround.parsing import from_json, sound
+from wardround.server.record.records import RoundRecord
+from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import table_texts
 from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
 
@@ -173,12 +176,12 @@ class RunFolder:
             raise ProtocolError(f"model.safetensors can't be read ({error}): wardround resume writes it anew") from None
         return read_tensors(data, "model.safetensors", "wardround resume writes it anew")[0]
 
-    def write_tables(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def write_tables(self, records: Sequence[RoundRecord]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
-        for name, text in table_texts(list(records)).items():
+        for name, text in table_texts(records).items():
             self.write_text(name, text)
 
-    def append_tables(self, record: Mapping[str, Any]) -> None:
+    def append_tables(self, record: RoundRecord) -> None:
         """Append one committed round to rounds.csv and hospitals.csv."""
         for name, text in table_texts([record], header=False).items():
             try:
@@ -187,9 +190,9 @@ class RunFolder:
             except OSError as error:
                 raise self._unwritable(self.path / name, error) from error
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""
-        self.write_text("summary.json", json_text(summary) + "\n")
+        self.write_text("summary.json", json_text(json_values(summary)) + "\n")
 
     def _write_bytes(self, name: str, data: bytes) -> None:
         try:

@@ -5,42 +5,34 @@ one folder from holding the rounds of two jobs. What is left out on purpose: cod
 change.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from wardround.errors import ConfigError, DataError, ProtocolError
 from wardround.identity import settings_digest
 from wardround.privacy.ledger import Ledger
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.records import Opening
 from wardround.server.record.run_folder import RunFolder
 
-__all__ = ["check_same_run", "check_untouched", "identity_of"]
+__all__ = ["check_same_run", "check_untouched"]
 
 
-def identity_of(plan: FederationPlan) -> dict[str, Any]:
-    """Return what must not change between the parts of one run; kept with round 0 in the ledger."""
-    return {"settings": settings_digest(plan.config), "fingerprints": plan.fingerprints}
-
-
-def check_same_run(plan: FederationPlan, identity: Mapping[str, Any], folder: RunFolder) -> None:
+def check_same_run(plan: FederationPlan, opening: Opening, folder: RunFolder) -> None:
     """Compare the run that is about to go on with the one that was begun.
 
     Args:
         plan: made from the settings and the data as they are now.
-        identity: of the run when it was begun.
+        opening: of the run when it was begun.
         folder: of the run, for the messages.
 
     Raises:
         ConfigError: the settings differ.
         DataError: a hospital's training data differs, or there are other hospitals.
     """
-    now = identity_of(plan)
-    if now["settings"] != identity["settings"]:
+    if settings_digest(plan.config) != opening.settings:
         raise ConfigError(
             f"{folder.path / 'config.toml'} was changed since the run began: put it back, or begin a new run with "
             f"wardround run {folder.path / 'config.toml'} --out DIR"
         )
-    before, after = identity["fingerprints"], now["fingerprints"]
+    before, after = opening.fingerprints, plan.fingerprints
     differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if differing:
         raise DataError(

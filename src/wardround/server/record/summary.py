@@ -1,132 +1,172 @@
 """summary.json: a pure function of what the ledger holds, so that it can be made anew from it and compared."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from wardround.config import Config
 from wardround.leaves import fields_sent
 from wardround.privacy.account import Account
 from wardround.privacy.cells import READERS, cell_named
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.records import Closing, RoundFigures, RoundRecord
+from wardround.server.record.summaries import (
+    AttackerSummary,
+    ClassScores,
+    EpsilonSummary,
+    HospitalSummary,
+    LedgerHead,
+    Protection,
+    RegressionScores,
+    SettingsSummary,
+    Summary,
+)
 from wardround.small_counts import shown_count, shown_share
 
-__all__ = ["attacker_figures", "build_summary", "dp_events"]
+__all__ = ["build_summary"]
 
 
 def build_summary(
-    plan: FederationPlan,
-    account: Account,
-    records: Sequence[Mapping[str, Any]],
-    *,
-    closing: Mapping[str, Any],
-    head: tuple[int, str],
-) -> dict[str, Any]:
+    plan: FederationPlan, account: Account, records: Sequence[RoundRecord], *, closing: Closing, head: LedgerHead
+) -> Summary:
     """Return what summary.json holds; epsilon is recomputed from the charges in the account.
 
     Args:
         plan: of the run.
         account: every charge in the ledger.
-        records: the committed rounds, round 0 first, as JSON gives them back.
-        closing: how it ended: its status ("done", "stopped-at-budget" or "interrupted"), and the facts that only the
-            starter of the run knew (task, notes, engine, dates, ...), taken over as they are.
-        head: number of rows of the ledger and its last digest, right after the closing was booked.
+        records: the committed rounds, round 0 first.
+        closing: how it ended, with the facts that only the starter of the run knew, taken over as they are.
+        head: of the ledger, right after the closing was booked.
     """
-    config, facts = plan.config, closing["facts"]
-    cell = plan.cell
-    last = records[-1]["round_row"]
-    regression = facts.get("task") == "regression"
-    scores = {"r2": last["accuracy"]} if regression else {"accuracy": last["accuracy"], "auc": last["auc"]}
-    headline = account.headline(config.privacy.patient_overlap)
-    deltas = {hospital.profile.hospital_id: hospital.target_delta for hospital in plan.hospitals}
+    config, cell, last = plan.config, plan.cell, records[-1]
     left_out = _left_out(records)
-    num_lost = sum(bool(record["abandoned"]) + record["attempt"] - 1 for record in records)
-    sent = fields_sent(
+    # Rounds that were abandoned, and attempts that were interrupted: both are charged.
+    num_lost = sum(bool(record.abandoned) + record.attempt - 1 for record in records)
+    return Summary(
+        dataset=config.federation.dataset,
+        num_hospitals=len(plan.hospitals),
+        num_rounds=last.round_row.round,
+        num_rounds_planned=config.training.num_rounds,
+        status=closing.status,
+        protection=_protection(plan),
+        epsilon=_epsilon(account, config.privacy.patient_overlap),
+        attackers=_attackers(account, config.privacy.patient_overlap),
+        accountant=cell.accountant,
+        events=_dp_events(account),
+        patient_overlap=config.privacy.patient_overlap,
+        noise_multiplier=last.noise_multipliers,
+        max_grad_norm=last.max_grad_norm if cell.is_private else None,
+        measured=plan.is_measured,
+        loss=last.round_row.loss,
+        scores=_scores(plan, last.round_row, _is_regression(closing)),
+        seconds=sum(record.round_row.seconds for record in records),
+        settings=_settings(config),
+        left_out=tuple(left_out),
+        num_rounds_lost=num_lost,
+        hospitals=_hospitals(plan, _is_regression(closing)),
+        leaves_hospital=_leaves_hospital(plan, closing, is_whole=not left_out and not num_lost),
+        versions=_versions(records[0]),
+        ledger_head=head,
+        facts=replace(closing.facts, notes=_notes(plan, records, closing)),
+    )
+
+
+def _is_regression(closing: Closing) -> bool:
+    return closing.facts.task == "regression"
+
+
+def _protection(plan: FederationPlan) -> Protection:
+    privacy, cell, deltas = plan.config.privacy, plan.cell, plan.target_deltas
+    return Protection(
+        unit=privacy.unit,
+        record_is=plan.record_is,
+        own_statistics=any(hospital.profile.own_statistics for hospital in plan.hospitals),
+        placement=privacy.placement,
+        relation=cell.relation,
+        mechanism=cell.mechanism,
+        target_delta=next(iter(deltas.values())) if len(set(deltas.values())) == 1 else deltas,
+    )
+
+
+def _settings(config: Config) -> SettingsSummary:
+    return SettingsSummary(
+        seed=config.federation.seed,
+        strategy=config.aggregation.strategy,
         protocol=config.aggregation.protocol,
-        task=str(facts.get("task")),
+        min_survivors=config.aggregation.min_survivors,
+        max_colluding=config.aggregation.max_colluding,
+        model=config.model.name,
+    )
+
+
+def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool) -> dict[str, str]:
+    return fields_sent(
+        protocol=plan.config.aggregation.protocol,
+        task=str(closing.facts.task),
         # Who fails says why; where that may have been so, it is listed.
-        failed=bool(left_out) or num_lost > 0 or closing["status"] == "interrupted",
+        failed=not is_whole or closing.status == "interrupted",
         are_sites=not plan.is_measured,
     )
-    summary = {
-        "dataset": config.federation.dataset,
-        "num_hospitals": len(plan.hospitals),
-        "num_rounds": last["round"],
-        "num_rounds_planned": config.training.num_rounds,
-        "status": closing["status"],
-        "unit": config.privacy.unit,
-        "record_is": plan.record_is,
-        "own_statistics": any(hospital.profile.own_statistics for hospital in plan.hospitals),
-        "placement": config.privacy.placement,
-        "relation": cell.relation,
-        "mechanism": cell.mechanism,
-        "target_delta": next(iter(deltas.values())) if len(set(deltas.values())) == 1 else deltas,
-        "epsilon": {
-            "max": headline.max,
-            "total": headline.total,
-            "hospitals": headline.hospitals,
-            # Of max and total: the hospitals' smallest.
-            "target_delta": headline.target_delta,
-            "readers": account.epsilons_by_reader(config.privacy.patient_overlap),
-        },
-        **attacker_figures(account, config.privacy.patient_overlap),
-        "accountant": cell.accountant,
-        "events": dp_events(account),
-        "patient_overlap": config.privacy.patient_overlap,
-        "noise_multiplier": records[-1]["noise_multipliers"],
-        "max_grad_norm": records[-1]["max_grad_norm"] if cell.is_private else None,
-        "measured": plan.is_measured,
-        "loss": last["loss"],
-        **scores,
-        "majority_r2" if regression else "majority_accuracy": _mean_over_tests(plan) if plan.is_measured else None,
-        "seconds": sum(record["round_row"]["seconds"] for record in records),
-        "seed": config.federation.seed,
-        "strategy": config.aggregation.strategy,
-        "protocol": config.aggregation.protocol,
-        "min_survivors": config.aggregation.min_survivors,
-        "max_colluding": config.aggregation.max_colluding,
-        "model": config.model.name,
-        "left_out": left_out,
-        # Rounds that were abandoned, and attempts that were interrupted: both are charged.
-        "num_rounds_lost": num_lost,
-        "hospitals": [
-            {
-                "hospital": hospital.profile.hospital_id,
-                "num_train": shown_count(hospital.profile.num_train),
-                "num_test": None if hospital.measures is None else shown_count(hospital.measures.num_test),
-                "majority_accuracy": majority,
-            }
-            for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
-        ],
-        "leaves_hospital": sent,
-        "versions": dict(line.split(" ", 1) for line in records[0]["packages"]),
-        # Kept elsewhere, it shows whether the whole ledger was rewritten.
-        "ledger_head": {"count": head[0], "digest": head[1]},
-        "notes": [*facts.get("notes", ()), *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records)],
-    }
-    # Whoever starts a run tells what the ledger can't, and never takes the place of what follows from it.
-    return summary | {name: fact for name, fact in facts.items() if name not in summary}
 
 
-def attacker_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
-    """Return what attackers can reach at most: in all, by reader and by hospital (see `privacy.attackers`)."""
+def _epsilon(account: Account, patient_overlap: int) -> EpsilonSummary:
+    headline = account.headline(patient_overlap)
+    return EpsilonSummary(
+        max=headline.max,
+        total=headline.total,
+        hospitals=headline.hospitals,
+        # Of max and total: the hospitals' smallest.
+        target_delta=headline.target_delta,
+        readers=account.epsilons_by_reader(patient_overlap),
+    )
+
+
+def _attackers(account: Account, patient_overlap: int) -> AttackerSummary:
     total = account.attacker(patient_overlap)
-    by_reader = {reader: account.against(reader).attacker(patient_overlap).to_dict() for reader in READERS}
-    return {
-        "gdp_mu": total.reported_mu,
-        "gdp_mu_reason": total.reason,
-        "attacker": total.to_dict(),
-        "attackers": by_reader,
-        "attackers_by_hospital": {name: attacker.to_dict() for name, attacker in account.attackers().items()},
-    }
+    return AttackerSummary(
+        gdp_mu=total.reported_mu,
+        gdp_mu_reason=total.reason,
+        attacker=total.figures,
+        attackers={reader: account.against(reader).attacker(patient_overlap).figures for reader in READERS},
+        attackers_by_hospital={name: attacker.figures for name, attacker in account.attackers().items()},
+    )
 
 
-def dp_events(account: Account) -> dict[str, list[str]]:
+def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
     """Return by hospital what was done as dp-accounting writes it, or in words of ours where it has none."""
     return {
-        name: [cell_named(event.cell).event_text(event) for event in events]
+        name: tuple(cell_named(event.cell).event_text(event) for event in events)
         for name, events in account.events.items()
         if all(event.noise_multiplier > 0 for event in events)
     }
+
+
+def _scores(plan: FederationPlan, last: RoundFigures, regression: bool) -> ClassScores | RegressionScores:
+    majority = _mean_over_tests(plan) if plan.is_measured else None
+    if regression:
+        return RegressionScores(score=last.accuracy, majority=majority)
+    return ClassScores(score=last.accuracy, auc=last.auc, majority=majority)
+
+
+def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
+    return tuple(
+        HospitalSummary(
+            hospital=hospital.profile.hospital_id,
+            num_train=shown_count(hospital.profile.num_train),
+            num_test=None if hospital.measures is None else shown_count(hospital.measures.num_test),
+            majority_accuracy=majority,
+        )
+        for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
+    )
+
+
+def _versions(first: RoundRecord) -> dict[str, str]:
+    return dict(line.split(" ", 1) for line in (first.opening.packages if first.opening else ()))
+
+
+def _notes(plan: FederationPlan, records: Sequence[RoundRecord], closing: Closing) -> tuple[str, ...]:
+    return (*closing.facts.notes, *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records))
 
 
 def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
@@ -142,21 +182,21 @@ def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
     return [None if is_hidden or h.measures is None else h.measures.majority_accuracy for h in plan.hospitals]
 
 
-def _forgotten(record: Mapping[str, Any]) -> list[str]:
+def _forgotten(record: RoundRecord) -> list[str]:
     return [
         f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
-        for name in record["strategy_forgets"]
+        for name in record.strategy_forgets
     ]
 
 
-def _resumed(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _resumed(records: Sequence[RoundRecord]) -> list[str]:
     """Return what a resumed run is not: paid for once, or made with one set of versions."""
     notes = [
-        f"round {record['round_row']['round']} was interrupted and done again: {record['attempt']} attempts are charged"
+        f"round {record.round_row.round} was interrupted and done again: {record.attempt} attempts are charged"
         for record in records
-        if record["attempt"] > 1
+        if record.attempt > 1
     ]
-    others = dict.fromkeys(line for record in records for line in record["other_versions"])
+    others = dict.fromkeys(line for record in records for line in record.other_versions)
     return notes + ([f"a part of the run was made with {', '.join(others)}"] if others else [])
 
 
@@ -167,40 +207,56 @@ def _mean_over_tests(plan: FederationPlan) -> float:
     return sum(m.num_test * m.majority_accuracy for m in measures) / num_test if num_test else float("nan")
 
 
-def _left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def _left_out(records: Sequence[RoundRecord]) -> list[str]:
     """Return one sentence per hospital and reason."""
-    silent: dict[str, list[int]] = {}
-    dropped: dict[str, list[tuple[int, str]]] = {}
-    scrubbed: dict[str, int] = {}
-    sentences: list[str] = []
+    return [*_left_for_good(records), *_scrubbed(records), *_dropped(records), *_silent(records)]
+
+
+def _left_for_good(records: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yield who was left out from some round on, or was never there, and which rounds were abandoned."""
+    said = set()
     for record in records:
-        for name, reason in record["left"].items():
-            if (sentence := f"{name} {reason}") not in sentences:
-                sentences.append(sentence)
-        sentences += [f"{name} {reason}".strip() for name, reason in record.get("absent", {}).items()]
-        of_round = record.get("dropped", {})
-        for name, reason in of_round.items():
-            dropped.setdefault(name, []).append((record["round_row"]["round"], reason))
-        for name, count in record["num_scrubbed"].items():
-            scrubbed[name] = scrubbed.get(name, 0) + count
-        if reason := record["abandoned"]:
-            number = record["round_row"]["round"]
-            sentences.append(f"round {number} was charged but left the model as it was: {reason}")
-            continue
-        for row in record["hospital_rows"]:
-            if row["selected"] and not row["completed"] and row["hospital"] not in of_round:
-                silent.setdefault(row["hospital"], []).append(row["round"])
-    for name, count in scrubbed.items():
-        sentences.append(
-            f"{name}: gradients or updates that were not finite counted as zero ({shown_count(count)} in all)"
-        )
+        for name, reason in record.left.items():
+            if (sentence := f"{name} {reason}") not in said:
+                said.add(sentence)
+                yield sentence
+        absent = record.opening.absent if record.opening else {}
+        for name, reason in absent.items():
+            said.add(sentence := f"{name} {reason}".strip())
+            yield sentence
+        if record.abandoned:
+            sentence = f"round {record.round_row.round} was charged but left the model as it was: {record.abandoned}"
+            said.add(sentence)
+            yield sentence
+
+
+def _scrubbed(records: Sequence[RoundRecord]) -> Iterator[str]:
+    counts: Counter[str] = Counter()
+    for record in records:
+        counts.update(record.num_scrubbed)
+    for name, count in counts.items():
+        yield f"{name}: gradients or updates that were not finite counted as zero ({shown_count(count)} in all)"
+
+
+def _dropped(records: Sequence[RoundRecord]) -> Iterator[str]:
+    dropped: dict[str, list[tuple[int, str]]] = {}
+    for record in records:
+        for name, reason in record.dropped.items():
+            dropped.setdefault(name, []).append((record.round_row.round, reason))
     for name, reasons in dropped.items():
         number, reason = reasons[0]
         more = f", and in {len(reasons) - 1} more" if len(reasons) > 1 else ""
-        sentences.append(f"{name} dropped out of round {number}{more}: {reason}")
+        yield f"{name} dropped out of round {number}{more}: {reason}"
+
+
+def _silent(records: Sequence[RoundRecord]) -> Iterator[str]:
+    silent: dict[str, list[int]] = {}
+    for record in records:
+        for row in () if record.abandoned else record.hospital_rows:
+            if row.selected and not row.completed and row.hospital not in record.dropped:
+                silent.setdefault(row.hospital, []).append(row.round)
     for name, rounds in silent.items():
-        sentences.append(
+        yield (
             f"{name} was charged but did not answer in {len(rounds)} "
             f"round{'s' if len(rounds) > 1 else ''} (first: {rounds[0]})"
         )
-    return sentences

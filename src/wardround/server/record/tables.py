@@ -5,29 +5,26 @@ What is left out on purpose: files (see `run_folder`).
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any
 
+from wardround.json_records import json_values
 from wardround.privacy.account import Account
 from wardround.rounds import Assignment, Evaluation, Execution
-from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.record.records import HospitalFigures, RoundFigures, RoundRecord
 from wardround.small_counts import shown_count
+from wardround.step_events import StepEvent
 
-__all__ = ["hospital_rows", "mean_over_tests", "round_row", "table_texts"]
+__all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "hospital_rows", "mean_over_tests", "round_row", "table_texts"]
 
-_ROUND_COLUMNS = (
-    *("round", "num_selected", "num_completed", "loss", "accuracy", "auc"),
-    *("epsilon_max", "epsilon_total", "seconds"),
-)
-_HOSPITAL_COLUMNS = (
-    *("round", "hospital", "selected", "completed", "num_examples", "num_steps"),
-    *("sample_rate", "noise_multiplier", "epsilon", "loss", "accuracy", "auc"),
-)
 _SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
     {name: attrgetter(name) for name in ("loss", "accuracy", "auc")}
 )
+FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", *_SCORES})
+"""Of a hospital's row, what follows from the plan and the ledger's charges."""
 
 
 def round_row(
@@ -38,21 +35,21 @@ def round_row(
     executions: Mapping[str, Execution],
     evaluations: Mapping[str, Evaluation],
     seconds: float,
-) -> dict[str, Any]:
+) -> RoundFigures:
     """Return one row of rounds.csv; scores are means over hospitals weighted by their test records.
 
     They are None where nothing is measured.
     """
     scores = {name: mean_over_tests(evaluations, score) for name, score in _SCORES.items()}
-    return {
-        "round": round_number,
-        "num_selected": len(assignments),
-        "num_completed": len(executions),
+    return RoundFigures(
+        round=round_number,
+        num_selected=len(assignments),
+        num_completed=len(executions),
         **(scores if plan.is_measured else dict.fromkeys(scores)),
-        "epsilon_max": account.epsilon_max(),
-        "epsilon_total": account.epsilon_total(plan.config.privacy.patient_overlap),
-        "seconds": round(seconds, 4),
-    }
+        epsilon_max=account.epsilon_max(),
+        epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
+        seconds=round(seconds, 4),
+    )
 
 
 def hospital_rows(
@@ -62,38 +59,58 @@ def hospital_rows(
     assignments: Sequence[Assignment],
     executions: Mapping[str, Execution],
     evaluations: Mapping[str, Evaluation],
-) -> list[dict[str, Any]]:
-    """Return one row of hospitals.csv per hospital; num_steps are those charged, answered or not.
+) -> tuple[HospitalFigures, ...]:
+    """Return one row of hospitals.csv per hospital.
 
     A score of fewer than ten test records, or a rate that tells fewer than ten training records, is not in it.
     """
-    assigned = {assignment.hospital_id: assignment for assignment in assignments}
+    events = {assignment.hospital_id: assignment.event for assignment in assignments}
     epsilons = account.epsilons()
     rows = []
     for hospital in plan.hospitals:
         name = hospital.profile.hospital_id
-        assignment, evaluation = assigned.get(name), evaluations.get(name)
-        if hospital.measures is None or isinstance(shown_count(hospital.measures.num_test), str):
-            evaluation = None
-        rows.append(
-            {
-                "round": round_number,
-                "hospital": name,
-                "selected": int(assignment is not None),
-                "completed": int(name in executions),
-                "num_examples": shown_count(hospital.profile.num_train),
-                "num_steps": assignment.event.num_steps if assignment else 0,
-                "sample_rate": plan.rate_to_show(assignment.event.sample_rate, hospital.profile.num_train)
-                if assignment
-                else None,
-                "noise_multiplier": assignment.event.noise_multiplier if assignment else None,
-                "epsilon": epsilons[name],
-                "loss": evaluation.loss if evaluation else None,
-                "accuracy": evaluation.accuracy if evaluation else None,
-                "auc": evaluation.auc if evaluation else None,
-            }
+        is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
+        figures = hospital_figures(
+            plan, hospital, round_number, events.get(name), completed=name in executions, epsilon=epsilons[name]
         )
-    return rows
+        evaluation = evaluations.get(name) if is_scored else None
+        if evaluation is not None:
+            figures = replace(figures, loss=evaluation.loss, accuracy=evaluation.accuracy, auc=evaluation.auc)
+        rows.append(figures)
+    return tuple(rows)
+
+
+def hospital_figures(
+    plan: FederationPlan,
+    hospital: HospitalPlan,
+    round_number: int,
+    event: StepEvent | None,
+    *,
+    completed: bool,
+    epsilon: float,
+) -> HospitalFigures:
+    """Return a hospital's row, but for its scores: all that follows from the plan and the ledger's charges.
+
+    Args:
+        plan: of the run.
+        hospital: which.
+        round_number: of the row.
+        event: that was charged; None where the hospital was not asked.
+        completed: whether it answered.
+        epsilon: spent so far, at its own delta.
+    """
+    size = hospital.profile.num_train
+    return HospitalFigures(
+        round=round_number,
+        hospital=hospital.profile.hospital_id,
+        selected=int(event is not None),
+        completed=int(completed),
+        num_examples=shown_count(size),
+        num_steps=event.num_steps if event else 0,
+        sample_rate=plan.rate_to_show(event.sample_rate, size) if event else None,
+        noise_multiplier=event.noise_multiplier if event else None,
+        epsilon=epsilon,
+    )
 
 
 def mean_over_tests(evaluations: Mapping[str, Evaluation], score: Callable[[Evaluation], float]) -> float:
@@ -103,20 +120,22 @@ def mean_over_tests(evaluations: Mapping[str, Evaluation], score: Callable[[Eval
     return sum(num * value for num, value in known) / weight if weight else float("nan")
 
 
-def table_texts(records: Sequence[Mapping[str, Any]], *, header: bool = True) -> dict[str, str]:
+def table_texts(records: Sequence[RoundRecord], *, header: bool = True) -> dict[str, str]:
     """Return what rounds.csv and hospitals.csv hold of committed round records, with their first lines or without."""
-    rows = [row for record in records for row in record["hospital_rows"]]
+    rows = [row for record in records for row in record.hospital_rows]
     return {
-        "rounds.csv": _table(_ROUND_COLUMNS, [record["round_row"] for record in records], header),
-        "hospitals.csv": _table(_HOSPITAL_COLUMNS, rows, header),
+        "rounds.csv": _table(RoundFigures, [record.round_row for record in records], header),
+        "hospitals.csv": _table(HospitalFigures, rows, header),
     }
 
 
-def _table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], header: bool) -> str:
+def _table(
+    kind: type[RoundFigures | HospitalFigures], rows: Sequence[RoundFigures | HospitalFigures], header: bool
+) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
     if header:
-        writer.writeheader()
+        writer.writerow(column.name for column in fields(kind))
     for row in rows:
-        writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+        writer.writerow("" if value is None or value != value else value for value in json_values(row).values())
     return text.getvalue()

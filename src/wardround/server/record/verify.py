@@ -20,10 +20,12 @@ from wardround.digests import array_digest
 from wardround.disk import file_text
 from wardround.errors import ProtocolError, WardroundError
 from wardround.identity import decisive, settings_digest
+from wardround.json_records import json_values
 from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.books import Books, agree, books_of
+from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder, open_run_folder
 from wardround.server.record.tables import table_texts
 
@@ -82,8 +84,8 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
     for name, text in table_texts(records).items():
         found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
     if books is not None:
-        found += _settings_findings(folder, books.plan.config, records[0]["settings"])
-        found += _versions_findings(folder, records[0]["packages"])
+        found += _settings_findings(folder, books.plan.config, books.opening.settings)
+        found += _versions_findings(folder, books.opening.packages)
     found += _summary_findings(folder, books)
     found += _model_findings(folder, books)
     checkpoints = folder.checkpoint_rounds()
@@ -200,7 +202,7 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
     except (OSError, ValueError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
-    return _differences("summary.json", written, json.loads(json_text(books.summary(closing))))
+    return _differences("summary.json", written, json.loads(json_text(json_values(books.summary(closing)))))
 
 
 def _differences(where: str, written: Any, wanted: Any) -> list[str]:
@@ -231,16 +233,16 @@ def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
     rounds = {len(books.records) - 1}
     if closing is not None and not books.is_closed:
         rounds.add(books.round_at(closing))
-    if array_digest(arrays).hex() in {books.records[number]["model"] for number in rounds}:
+    if array_digest(arrays).hex() in {books.records[number].model for number in rounds}:
         return []
     return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]
 
 
 def _checkpoint_findings(
-    folder: RunFolder, records: Sequence[Mapping[str, Any]], number: int, *, is_under_way: bool
+    folder: RunFolder, records: Sequence[RoundRecord], number: int, *, is_under_way: bool
 ) -> list[str]:
     if number < len(records):
-        changed = folder.checkpoint_digest(number) not in (None, records[number]["sha256"])
+        changed = folder.checkpoint_digest(number) not in (None, records[number].sha256)
         return [f"the checkpoint of round {number} is not the one that was committed"] * changed
     # A crash may leave the checkpoint of the next round behind, never of a later one.
     lost = number > len(records) and not is_under_way

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wardround.disk import file_text
+from wardround.json_records import json_values
 from wardround.json_text import json_text, plain_values
 from wardround.parsing import from_json
 from wardround.privacy.cells import cell_of
+from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
 from wardround.simulations.studies.baselines import Baseline, evaluate_baseline
@@ -62,7 +64,7 @@ def finish_run(study_run: StudyRun, folder: Path) -> dict[str, Any]:
             # Killed before there was a ledger: nothing was trained or charged, and `run` wants an empty folder.
             shutil.rmtree(folder, ignore_errors=True)
             finished = run(study_run.config, out=folder)
-        result = _result_of_run(study_run, finished.summary, _last_rows(folder))
+        result = _result_of_run(study_run, finished.outcome, _last_rows(folder))
     else:
         started = time.perf_counter()
         baseline = evaluate_baseline(study_run.config, study_run.baseline)
@@ -78,32 +80,34 @@ def _last_rows(folder: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["round"] == rows[-1]["round"]]
 
 
-def _result_of_run(study_run: StudyRun, summary: Mapping[str, Any], last_rows: list[dict[str, str]]) -> dict[str, Any]:
-    noise: Mapping[str, float] = {} if study_run.baseline else summary["noise_multiplier"]
-    num_test = {item["hospital"]: item["num_test"] for item in summary["hospitals"]}
-    epsilon, labels = summary["epsilon"], _labels(study_run)
+def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[str, str]]) -> dict[str, Any]:
+    noise: Mapping[str, float] = {} if study_run.baseline else outcome.noise_multiplier
+    num_test = {item.hospital: item.num_test for item in outcome.hospitals}
+    epsilon, scores, labels = outcome.epsilon, outcome.scores, _labels(study_run)
     row = labels | {
         "noise_multiplier": max(noise.values(), default=None),
-        "epsilon_max": epsilon["max"],
-        "epsilon_total": epsilon["total"],
-        "accuracy": summary.get("accuracy", summary.get("r2")),
-        "auc": summary.get("auc"),
-        "seconds": round(summary["seconds"], 4),
-        "status": summary["status"],
-        "num_rounds": summary["num_rounds"],
-        "task": summary["task"],
-        **{f"epsilon_{reader}": value for reader, value in epsilon["readers"].items()},
+        "epsilon_max": epsilon.max,
+        "epsilon_total": epsilon.total,
+        "accuracy": scores.score if scores else None,
+        "auc": scores.auc if scores else None,
+        "seconds": round(outcome.seconds, 4),
+        "status": outcome.status,
+        "num_rounds": outcome.num_rounds,
+        "task": outcome.facts.task,
+        **{f"epsilon_{reader}": value for reader, value in epsilon.readers.items()},
     }
     if not study_run.baseline:
-        row |= {key: (summary.get("attacker") or {}).get(key) for key in ("gdp_mu", *_ATTACK_FIGURES)}
-        row["target_delta"] = epsilon["target_delta"]
+        attacker = outcome.attackers and outcome.attackers.attacker
+        figures = json_values(attacker) if attacker else {}
+        row |= {key: figures.get(key) for key in ("gdp_mu", *_ATTACK_FIGURES)}
+        row["target_delta"] = epsilon.target_delta
     hospitals = [
         labels
         | {
             "noise_multiplier": noise.get(line["hospital"]),
             "hospital": line["hospital"],
             "num_examples": line["num_examples"],
-            "epsilon": epsilon["hospitals"][line["hospital"]],
+            "epsilon": epsilon.hospitals[line["hospital"]],
             "accuracy": float(line["accuracy"] or "nan"),
             "auc": float(line["auc"] or "nan"),
             "num_test": num_test[line["hospital"]],

@@ -1,0 +1,199 @@
+"""Frozen records as JSON's values, and back: one codec for everything that a run's folder keeps.
+
+A record is a table with its fields' names as keys; records in records, tuples and mappings go as deep as they go. What
+comes back is what the annotations say, or is refused with the place that is wrong. Infinite numbers are read as `json`
+and as `json_text` write them, undefined ones likewise. What is left out on purpose: keys that no field has, which are
+not read; texts and files; and whether a value makes sense, which a record checks itself. Flat records that come over
+the network, and are held to sizes, have a codec of their own (see `typed_records`).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+__all__ = ["json_field", "json_values", "read_json_record"]
+
+_Record = TypeVar("_Record")
+_Read = Callable[[Any, str], Any]
+_INFINITE = {"inf": math.inf, "-inf": -math.inf}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def json_field(
+    *, key: str = "", lacking: Any = MISSING, default: Any = MISSING, is_inline: bool = False, is_left_out: bool = False
+) -> Any:
+    """Return a dataclass field with a form of its own.
+
+    Args:
+        key: in the table; "" is the field's name.
+        lacking: what is read where the key is not there, as in what earlier versions wrote; a default is, too.
+        default: as of `dataclasses.field`.
+        is_inline: whether the record's keys stand among those of the one that holds it. Of several kinds of record
+            that it may be, it is the first that has a key there; None where there is no key of any.
+        is_left_out: whether None has no key, instead of null.
+    """
+    form = {"key": key, "is_inline": is_inline, "is_left_out": is_left_out}
+    form |= {} if lacking is MISSING else {"lacking": lacking}
+    return field(metadata=form) if default is MISSING else field(default=default, metadata=form)
+
+
+def json_values(record: Any) -> dict[str, Any]:
+    """Return a record's table, in the order of its fields, of values that `json` and `json_text` can write."""
+    values: dict[str, Any] = {}
+    kind: Any = type(record)
+    for form in _forms(kind):
+        value = getattr(record, form.name)
+        if form.is_inline:
+            values |= {} if value is None else json_values(value)
+        elif value is not None or not form.is_left_out:
+            values[form.key] = _plain(value)
+    return values
+
+
+def read_json_record(kind: type[_Record], table: Any, where: str = "") -> _Record:
+    """Return the record that `json_values` made the table of.
+
+    Args:
+        kind: of record.
+        table: parsed JSON, whatever it is.
+        where: in what was parsed, for the message.
+
+    Raises:
+        ValueError: a key is missing, or a value is not of the type that it must be of.
+    """
+    if not isinstance(table, dict):
+        raise ValueError(f"{where or 'it'} is a {type(table).__name__}, and must be a table")
+    inside = f"{where} " if where else ""
+    read: dict[str, Any] = {}
+    for form in _forms(cast(Any, kind)):
+        if form.is_inline:
+            read[form.name] = _inline(form, table, where)
+        elif form.key in table:
+            read[form.name] = form.read(table[form.key], f"{inside}{form.key}")
+        elif form.lacking is not MISSING:
+            read[form.name] = form.lacking
+        else:
+            raise ValueError(f"{where or 'it'} lacks {form.key}")
+    return kind(**read)
+
+
+class _Form(NamedTuple):
+    """How one field is written and read."""
+
+    name: str
+    key: str
+    read: _Read
+    lacking: Any
+    kinds: tuple[type, ...]
+    is_inline: bool
+    is_left_out: bool
+
+
+@lru_cache(maxsize=64)
+def _forms(kind: Any) -> tuple[_Form, ...]:
+    hints = get_type_hints(kind)
+    return tuple(_form_of(item, hints[item.name]) for item in fields(kind))
+
+
+def _form_of(item: "Field[Any]", hint: Any) -> _Form:
+    form = item.metadata
+    return _Form(
+        name=item.name,
+        key=form.get("key") or item.name,
+        read=_reader(hint),
+        lacking=form.get("lacking", item.default),
+        kinds=tuple(part for part in _parts(hint) if part is not NoneType),
+        is_inline=form.get("is_inline", False),
+        is_left_out=form.get("is_left_out", False),
+    )
+
+
+def _inline(form: _Form, table: Mapping[str, Any], where: str) -> Any:
+    for kind in form.kinds:
+        if any(part.key in table for part in _forms(kind)) or form.lacking is MISSING:
+            return read_json_record(kind, table, where)
+    return form.lacking
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float | NoneType):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple | list) else json_values(value)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def _reader(hint: Any) -> _Read:
+    """Return what reads a value of an annotation, or raises ValueError."""
+    parts = _parts(hint)
+    if len(parts) > 1:
+        readers = [_reader(part) for part in parts if part is not NoneType]
+        return _of_some_kind(readers, may_be_none=NoneType in parts)
+    origin = get_origin(hint)
+    if origin is tuple:
+        return _tuple_of(_reader(get_args(hint)[0]))
+    if origin in (Mapping, dict):
+        return _mapping_of(_reader(get_args(hint)[1]))
+    if is_dataclass(hint):
+        return lambda value, where: read_json_record(cast(Any, hint), value, where)
+    return _number if hint is float else _exactly(hint)
+
+
+def _of_some_kind(readers: Iterable[_Read], *, may_be_none: bool) -> _Read:
+    def read(value: Any, where: str) -> Any:
+        if value is None and may_be_none:
+            return None
+        fault = ValueError(f"{where} is missing")
+        for reader in readers:
+            try:
+                return reader(value, where)
+            except ValueError as error:
+                fault = error
+        raise fault
+
+    return read
+
+
+def _tuple_of(reader: _Read) -> _Read:
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} is a {type(value).__name__}, and must be a list")
+        return tuple(reader(part, where) for part in value)
+
+    return read
+
+
+def _mapping_of(reader: _Read) -> _Read:
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is a {type(value).__name__}, and must be a table")
+        return {key: reader(part, f"{where} {key}") for key, part in value.items()}
+
+    return read
+
+
+def _number(value: Any, where: str) -> Any:
+    if type(value) is float:
+        return value
+    if value is None:  # as `json_text` writes what is not defined
+        return math.nan
+    if isinstance(value, str) and value in _INFINITE:
+        return _INFINITE[value]
+    # Not made a float: it is written as it was read.
+    return _exactly(int)(value, where) if isinstance(value, int) else _refused(value, where, float)
+
+
+def _exactly(kind: type) -> _Read:
+    # A bool is an int to Python.
+    return lambda value, where: value if type(value) is kind else _refused(value, where, kind)
+
+
+def _refused(value: Any, where: str, kind: type) -> Any:
+    raise ValueError(f"{where} is a {type(value).__name__}, and must be {_WORDS.get(kind, kind.__name__)}")

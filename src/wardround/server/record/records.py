@@ -1,0 +1,179 @@
+"""What the ledger keeps of a run beside its charges: how it began, each committed round, and how it ended.
+
+Their JSON is part of the ledger's chain of digests: it stays as it is, so that old ledgers verify. What is left out on
+purpose: the charges themselves (see `privacy.entries`), and what follows from all of these (see `summaries`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from wardround.json_records import json_field, json_values, read_json_record
+from wardround.parsing import from_json
+from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.run_facts import RunFacts
+
+__all__ = [
+    "Closing",
+    "HospitalFigures",
+    "Opening",
+    "RoundFigures",
+    "RoundRecord",
+    "read_record_text",
+    "record_text",
+]
+
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundFigures:
+    """A row of rounds.csv.
+
+    Attributes:
+        round: its number; 0 is before training.
+        num_selected: hospitals that were asked.
+        num_completed: hospitals that answered.
+        loss: mean test loss over hospitals, weighted by their test records; None where nothing is measured.
+        accuracy: likewise; r2 for regression.
+        auc: likewise; nan where it is not defined.
+        epsilon_max: largest epsilon of a hospital so far, by Renyi divergences.
+        epsilon_total: of a patient in as many hospitals as the patient overlap says.
+        seconds: that the round took.
+    """
+
+    round: int
+    num_selected: int
+    num_completed: int
+    loss: float | None
+    accuracy: float | None
+    auc: float | None
+    epsilon_max: float
+    epsilon_total: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalFigures:
+    """A row of hospitals.csv.
+
+    Attributes:
+        round: its number.
+        hospital: its name.
+        selected: 1 where it was asked, else 0.
+        completed: 1 where it answered, else 0.
+        num_examples: training records, as they may be shown: a number, or "<10".
+        num_steps: steps that were charged, answered or not.
+        sample_rate: that was charged, in (0, 1]; None where it was not asked, or where the rate would tell its size.
+        noise_multiplier: that was charged; None where it was not asked.
+        epsilon: spent so far, at its own delta.
+        loss: on its test records; None where these are few, or are not measured.
+        accuracy: likewise.
+        auc: likewise.
+    """
+
+    round: int
+    hospital: str
+    selected: int
+    completed: int
+    num_examples: int | str
+    num_steps: int
+    sample_rate: float | None
+    noise_multiplier: float | None
+    epsilon: float
+    loss: float | None = None
+    accuracy: float | None = None
+    auc: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a run began with: what its plan is made of, and what must not change between its parts.
+
+    Attributes:
+        config: all settings, as TOML.
+        profiles: what the hospitals said of themselves.
+        measures: what was measured of each; of no real site.
+        num_parameters: the model's.
+        drawn_from: names that cohorts are drawn from.
+        packages: lines "package version" of what was installed.
+        settings: digest of the decisive ones.
+        fingerprints: of each hospital's training data; "" of a real site.
+        absent: who was expected and did not come, and why.
+    """
+
+    config: str
+    profiles: tuple[HospitalProfile, ...]
+    measures: Mapping[str, ProfileMeasures]
+    num_parameters: int
+    drawn_from: tuple[str, ...]
+    packages: tuple[str, ...]
+    settings: str
+    fingerprints: Mapping[str, str]
+    absent: Mapping[str, str] = json_field(lacking={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """What is committed of a round beside its charges.
+
+    Attributes:
+        run_id: of the run.
+        attempt: that was committed, from 1; more than one are charged.
+        round_row: its row of rounds.csv.
+        hospital_rows: its rows of hospitals.csv.
+        noise_multipliers: by hospital, of the rounds from here on.
+        max_grad_norm: the clip from here on.
+        left: who is left out from here on, and why.
+        other_versions: lines "package version" of packages that are not what they were when the run began.
+        target_deltas: by hospital.
+        abandoned: why the model stays as it was; "" where it doesn't.
+        dropped: who was left out of the round or did not help to its end, and why.
+        num_scrubbed: gradients or updates that were not finite, by hospital that had any.
+        opening: of round 0 only.
+        strategy_forgets: attributes of the strategy that can't be kept; known, as all below, once it is committed.
+        model: digest of its parameters.
+        checkpoint: name of the file.
+        sha256: of that file.
+    """
+
+    run_id: str
+    attempt: int
+    round_row: RoundFigures
+    hospital_rows: tuple[HospitalFigures, ...]
+    noise_multipliers: Mapping[str, float]
+    max_grad_norm: float
+    left: Mapping[str, str]
+    other_versions: tuple[str, ...]
+    target_deltas: Mapping[str, float]
+    abandoned: str
+    num_scrubbed: Mapping[str, int]
+    dropped: Mapping[str, str] = json_field(lacking={})
+    opening: Opening | None = json_field(default=None, is_inline=True)
+    strategy_forgets: tuple[str, ...] = ()
+    model: str = ""
+    checkpoint: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How a run ended, for now or for good: "done", "stopped-at-budget" or "interrupted"."""
+
+    status: str
+    facts: RunFacts
+
+
+def record_text(record: RoundRecord | Closing) -> str:
+    """Return the JSON text that the ledger keeps, its keys sorted."""
+    return json.dumps(json_values(record), sort_keys=True)
+
+
+def read_record_text(kind: type[_Record], text: str) -> _Record:
+    """Return the record that `record_text` made the text of.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return read_json_record(kind, from_json(text))

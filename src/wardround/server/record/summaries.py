@@ -1,0 +1,222 @@
+"""summary.json as records: what a run says of itself once it ended, for users, reports and studies.
+
+Keys that earlier versions did not write are read as not said. What is left out on purpose: how it follows from the
+ledger (see `summary`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.json_records import json_field, read_json_record
+from wardround.privacy.attackers import AttackerFigures
+from wardround.run_facts import RunFacts
+
+__all__ = [
+    "AttackerSummary",
+    "ClassScores",
+    "EpsilonSummary",
+    "HospitalSummary",
+    "LedgerHead",
+    "Protection",
+    "RegressionScores",
+    "SettingsSummary",
+    "Summary",
+    "read_summary",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """What epsilon is about.
+
+    Attributes:
+        unit: what is protected.
+        record_is: what a record is: "patient" or "row".
+        own_statistics: whether a hospital standardised by its own records; None where the run did not say.
+        placement: where noise is added.
+        relation: between neighbours; "none" without privacy.
+        mechanism: in words; "none" without privacy.
+        target_delta: one for all, or by hospital.
+    """
+
+    unit: str
+    record_is: str = json_field(lacking="row")
+    own_statistics: bool | None = json_field(lacking=None)
+    placement: str
+    relation: str
+    mechanism: str
+    target_delta: float | Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpsilonSummary:
+    """What was spent.
+
+    Attributes:
+        max: by the worst hospital, at the common delta.
+        total: by a patient in as many hospitals as the patient overlap says, at the common delta.
+        hospitals: by each, at its own delta.
+        target_delta: the common delta, the hospitals' smallest; None where the run did not say.
+        readers: the total against the server, another hospital and whoever receives the model.
+    """
+
+    max: float
+    total: float
+    hospitals: Mapping[str, float]
+    target_delta: float | None = json_field(lacking=None)
+    readers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackerSummary:
+    """What attackers can reach at most (see `privacy.attackers`).
+
+    Attributes:
+        gdp_mu: of the one Gaussian that stands for the run; None where none does.
+        gdp_mu_reason: why not; "" where it does.
+        attacker: on the total; None where the run did not say.
+        attackers: by reader.
+        attackers_by_hospital: by hospital, for a patient in that one alone.
+    """
+
+    gdp_mu: float | None = json_field(lacking=None)
+    gdp_mu_reason: str = json_field(lacking="")
+    attacker: AttackerFigures | None = json_field(lacking=None)
+    attackers: Mapping[str, AttackerFigures] = json_field(lacking={})
+    attackers_by_hospital: Mapping[str, AttackerFigures] = json_field(lacking={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScores:
+    """How well the last model tells classes, averaged over hospitals by test records; None where nothing is measured.
+
+    Attributes:
+        score: share right, in [0, 1].
+        auc: area under the ROC curve.
+        majority: share right of always answering the most frequent class.
+    """
+
+    score: float | None = json_field(key="accuracy")
+    auc: float | None = json_field(lacking=None)
+    majority: float | None = json_field(key="majority_accuracy", lacking=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionScores:
+    """How well the last model predicts a number: the r2, and that of always answering the mean."""
+
+    score: float | None = json_field(key="r2")
+    majority: float | None = json_field(key="majority_r2", lacking=None)
+
+    @property
+    def auc(self) -> None:
+        """There is none."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsSummary:
+    """The settings that a summary repeats.
+
+    Attributes:
+        seed: of the run.
+        strategy: by name.
+        protocol: that sums were made by; "" where the run did not say.
+        min_survivors: replies that a round needs.
+        max_colluding: hospitals that may tell each other all they see.
+        model: by name.
+    """
+
+    seed: int
+    strategy: str = json_field(lacking="")
+    protocol: str = json_field(lacking="")
+    min_survivors: int = json_field(lacking=1)
+    max_colluding: int = json_field(lacking=0)
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalSummary:
+    """One hospital's records as they may be shown, and the score of always answering the most frequent class."""
+
+    hospital: str
+    num_train: int | str
+    num_test: int | str | None
+    majority_accuracy: float | None = json_field(lacking=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerHead:
+    """The number of the ledger's rows and the last one's digest: kept elsewhere, it shows whether all was rewritten."""
+
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What summary.json holds.
+
+    Attributes:
+        dataset: its name.
+        num_hospitals: in the run.
+        num_rounds: committed.
+        num_rounds_planned: asked for.
+        status: "done", "stopped-at-budget" or "interrupted".
+        protection: what is protected, and how.
+        epsilon: that was spent.
+        attackers: what they can reach; None where the run did not say.
+        accountant: that proves epsilon: "pld" or "rdp".
+        events: by hospital what was done, as dp-accounting writes it.
+        patient_overlap: hospitals that may hold the same patient.
+        noise_multiplier: by hospital, in the last round.
+        max_grad_norm: the clip after the last round; None without privacy.
+        measured: whether loss and scores were.
+        loss: mean test loss of the last model.
+        scores: of the last model; None where the run did not say.
+        seconds: that all rounds took.
+        settings: that say how it was trained.
+        left_out: sentences on who was left out of what.
+        num_rounds_lost: charged, and not in the model.
+        hospitals: by name.
+        leaves_hospital: by field that was sent, on what grounds.
+        versions: by package.
+        ledger_head: after the end was booked; None where the run did not say.
+        facts: what only the starter of the run could tell, and all its notes.
+    """
+
+    dataset: str
+    num_hospitals: int
+    num_rounds: int
+    num_rounds_planned: int
+    status: str
+    protection: Protection = json_field(is_inline=True)
+    epsilon: EpsilonSummary
+    attackers: AttackerSummary | None = json_field(lacking=None, is_inline=True)
+    accountant: str = json_field(lacking="")
+    events: Mapping[str, tuple[str, ...]] = json_field(lacking={})
+    patient_overlap: int
+    noise_multiplier: Mapping[str, float] = json_field(lacking={})
+    max_grad_norm: float | None = json_field(lacking=None)
+    measured: bool = json_field(lacking=True)
+    loss: float | None
+    scores: ClassScores | RegressionScores | None = json_field(lacking=None, is_inline=True)
+    seconds: float
+    settings: SettingsSummary = json_field(is_inline=True)
+    left_out: tuple[str, ...]
+    num_rounds_lost: int = json_field(lacking=0)
+    hospitals: tuple[HospitalSummary, ...]
+    leaves_hospital: Mapping[str, str]
+    versions: Mapping[str, str] = json_field(lacking={})
+    ledger_head: LedgerHead | None = json_field(lacking=None)
+    facts: RunFacts = json_field(is_inline=True)
+
+
+def read_summary(table: Any) -> Summary:
+    """Return the summary that the parsed text of summary.json is.
+
+    Raises:
+        ValueError: it is none, or an older version wrote it, without what is needed.
+    """
+    return read_json_record(Summary, table)
