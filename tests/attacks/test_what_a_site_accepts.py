@@ -60,7 +60,7 @@ def test_what_the_refused_noise_would_have_cost() -> None:
         noise_multiplier=1.0,
         sample_rate=0.5,
         num_steps=1,
-        placement="distributed",
+        cell="record-distributed",
         scaled_norm=0.01,
         dimension=12,
         num_shares=3,

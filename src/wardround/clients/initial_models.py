@@ -74,7 +74,7 @@ def build_initial_model(config: Config, profile: HospitalProfile) -> InitialMode
         private=cell.is_private,
     )
     mode = None
-    if cell.is_private and cell.unit == "record":
+    if cell.clips_records:
         mode = choose_mode(config.training.grad_sample_mode, module, tuple(profile.input_shape))
         if mode.name == "per-record":
             changes = (*changes, mode.reason)

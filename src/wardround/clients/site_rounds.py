@@ -11,7 +11,6 @@ from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
 from wardround.errors import ConfigError, DataError, Refusal
 from wardround.privacy.accounting import headline_epsilon, rdp_epsilon
-from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 from wardround.step_events import StepEvent
@@ -45,12 +44,10 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
 
 
 def _check_delta(part: Part) -> None:
-    privacy = part.config.privacy
-    units = part.cell.num_units(part.num_train, len(part.names))
     if not part.cell.is_private:
         return
     try:
-        check_target_delta(_own_delta(part), {part.hospital_id: units}, unit=privacy.unit)
+        part.cell.check_deltas(_own_delta(part), {part.hospital_id: part.num_train}, len(part.names))
     except ConfigError as error:
         raise Refusal(str(error)) from None
 

@@ -16,6 +16,7 @@ from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
 from wardround.privacy.cells import cell_named
+from wardround.privacy.cells.server_noise import ServerNoise
 from wardround.privacy.clipping import COUNT_NAME, next_clip
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
@@ -23,8 +24,6 @@ from wardround.secagg.records import STAGES
 from wardround.server.plan.margins import rounding_distance, update_bound
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
-from wardround.server.round import release
-from wardround.server.round.release import noise_stddev
 from wardround.simulations.runs import run
 
 SIZES = [3, 50, 1_000_000]
@@ -100,7 +99,7 @@ def check(
         for value in (before, after)
     ]
     distance = float(np.linalg.norm(sums[1] - sums[0]))
-    covered = noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].event.noise_multiplier
+    covered = plan.cell.noise_stddev(answered, rounding_distance(plan, cohort)) / answered[0].event.noise_multiplier
     assert distance <= covered
     return distance / exact
 
@@ -260,13 +259,13 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(
         aggregation=replace(config.aggregation, min_survivors=2),
     )
     drawn: list[tuple[Any, float, float]] = []
-    real = release.noise_stddev
+    real = ServerNoise.noise_stddev
 
-    def noting(answered: Any, rounding: float = 0.0) -> float:
-        drawn.append((answered, rounding, real(answered, rounding)))
+    def noting(self: ServerNoise, answered: Any, rounding: float = 0.0) -> float:
+        drawn.append((answered, rounding, real(self, answered, rounding)))
         return drawn[-1][2]
 
-    monkeypatch.setattr(release, "noise_stddev", noting)
+    monkeypatch.setattr(ServerNoise, "noise_stddev", noting)
     cohort: list[Any] = []
     real_distance = rounding_distance
 

@@ -21,7 +21,6 @@ from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
-from wardround.server.round.release import release_sum
 from wardround.streams import Draw, SeededSource, Source
 
 __all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
@@ -104,7 +103,7 @@ def draw_average(
             exact_sums.accumulate_residues(total, sent)
         else:
             exact_sums.accumulate(total, sent, assignment.weight)
-    released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
+    released = plan.cell.release(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
     return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
