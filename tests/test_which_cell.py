@@ -9,9 +9,13 @@ from wardround.privacy.cells import CELLS
 SOURCE = Path(wardround.__file__).parent
 ROOMS = (SOURCE / "privacy" / "cells", SOURCE / "clients" / "cells")
 WORDS = {word for cell in CELLS for word in (cell.name, cell.unit, cell.placement, cell.mechanism, cell.relation)}
-WORDS |= {"patient", "skellam", "Skellam"}
+WORDS |= {"skellam", "Skellam"}
 CELL_OBJECTS = {cell.name.upper().replace("-", "_") for cell in CELLS}
-ALLOWED: dict[tuple[str, str], str] = {}
+ALLOWED = {
+    ("reports.folder", "key != 'hospital'"): "a column of hospitals.csv",
+    ("server.record.tables", "item.name not in {'hospital', *_SCORES}"): "a column of hospitals.csv",
+    ("server.record.strategy_state", "kind == 'record'"): "Flower's ArrayRecord among what a strategy remembers",
+}
 """By module and source text, why it stays; five at most."""
 
 

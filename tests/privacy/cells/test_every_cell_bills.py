@@ -11,7 +11,6 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from made_up import cohort_of
 
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.account import open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, pld_epsilon, rdp_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier
 from wardround.privacy.cells import CELLS, READERS, cell_in_words, cell_named
@@ -19,6 +18,7 @@ from wardround.privacy.entries import entry_for, entry_of, entry_row
 from wardround.privacy.events import event_against
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.renyi import ORDERS
+from wardround.privacy.spending import open_account
 from wardround.rounds import Schedule
 from wardround.step_events import StepEvent
 

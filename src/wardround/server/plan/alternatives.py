@@ -32,7 +32,7 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
         plan: of any placement but "none", or nothing is compared.
 
     Returns:
-        Rows of placement, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
+        Rows of placement, mechanism, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
         stddev_on_average (see `stddev_on_average`), num_shares, readers ("bill" or "inf"), and reason, which says why
         there are no figures where there are none.
     """
@@ -109,6 +109,7 @@ def stddev_on_average(
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "placement": cell.placement,
+        "mechanism": cell.mechanism,
         "relation": cell.relation,
         "epsilon": target_epsilon,
         "noise_multiplier": None,
