@@ -120,6 +120,8 @@ def test_words_of_another_cell_make_no_charge(cell):
     row = entry_row(charged(cell))
     for name, value in cell.booked._asdict().items():
         for other in {getattr(known.booked, name) for known in CELLS} - {value}:
+            if cell.booked._replace(**{name: other}) in {known.booked for known in CELLS}:
+                continue  # which is another cell's row, and a charge of that one
             with pytest.raises(ProtocolError, match=r"ledger entry|is no known cell|an event of cell|needs clipping"):
                 entry_of(row | {name: other})
 

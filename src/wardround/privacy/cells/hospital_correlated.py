@@ -38,6 +38,7 @@ class HospitalCorrelated(HospitalCentral):
         HospitalCentral.plain_words,
         noise="Gaussian noise, once a round, by the server, of which later rounds take a part back",
         kind="central correlated",
+        chart_order=HospitalCentral.plain_words.chart_order + 1,
         formula="about zC / n, of which later rounds take a part back",
         trust=f"{HospitalCentral.plain_words.trust} It keeps the noise of the last rounds while the run goes on.",
     )
@@ -81,7 +82,12 @@ class HospitalCorrelated(HospitalCentral):
         return {"columns": begun.columns, "scales": begun.scales, "rounds": rounds}
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
-        """Return the sum with the noise of its row, and what the next round's goes on from: nothing after the last."""
+        """Return the sum with the noise of its row, and what the next round's goes on from: nothing after the last.
+
+        Without a memory the round is a factorisation by itself, of one row: independent noise.
+        """
+        if not memory:
+            return super().with_noise(summed, stddev, key, memory)
         first, now, num_rounds = (int(number) for number in memory["rounds"])
         factorisation = Factorisation(num_rounds=num_rounds, columns=memory["columns"], scales=memory["scales"])
         generator = key.generator(Draw.NOISE)
