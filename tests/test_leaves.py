@@ -115,7 +115,7 @@ def test_measures_with_a_field_that_is_not_on_the_list_are_refused() -> None:
     class Telling(TrainingMeasures):
         patient: str
 
-    measures = Telling(num_examples=1, num_empty_batches=0, num_scrubbed=0, loss=0.5, seconds=1.0, patient="Ada")
+    measures = Telling(num_examples=1, num_scrubbed=0, loss=0.5, seconds=1.0, patient="Ada")
     execution = Execution(
         hospital_id="north", round_number=1, sample_rate=0.5, num_steps=1, num_noise_draws=1, noise_multiplier=1.0
     )

@@ -48,7 +48,6 @@ _FIELDS = (
     ("num-test", SIMULATION_ONLY, "how many records it tests on"),
     ("num-examples", SIMULATION_ONLY, "how many records its measurements are of"),
     ("fingerprint", SIMULATION_ONLY, "a digest that shows whether its training records are the same as before"),
-    ("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),
     ("num-scrubbed", SIMULATION_ONLY, "how many gradients were left out because they were not finite"),
     ("loss", SIMULATION_ONLY, "the loss on its training and test records"),
     ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, or r2"),

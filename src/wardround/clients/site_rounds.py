@@ -47,7 +47,7 @@ def _check_delta(part: Part) -> None:
     if not part.cell.is_private:
         return
     try:
-        part.cell.check_deltas(_own_delta(part), {part.hospital_id: part.num_train}, len(part.names))
+        _own_delta(part)
     except ConfigError as error:
         raise Refusal(str(error)) from None
 
@@ -133,8 +133,9 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
 
 
 def _own_delta(part: Part) -> float:
+    """Return the delta that the settings give the site; ConfigError where it is too large for its units."""
     delta = part.config.privacy.target_delta
-    return delta if isinstance(delta, float) else min(delta.values())
+    return part.cell.check_deltas(delta, {part.hospital_id: part.num_train}, len(part.names))[part.hospital_id]
 
 
 def _epsilon_beyond(events: Sequence[StepEvent], target_delta: float, most: float | None) -> float:

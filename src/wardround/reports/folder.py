@@ -68,7 +68,7 @@ def _run(
     unit = str(facts.get("unit", privacy.get("unit", "record")))
     cell = cell_in_words(unit, placement, str(facts.get("mechanism", "")))
     is_bare = not cell.is_private
-    hospitals = _hospitals(folder, facts, is_bare, deltas)
+    hospitals = _hospitals(folder, facts, deltas, is_bare=is_bare)
     overlap = int(facts.get("patient_overlap", privacy.get("patient-overlap", 1)))
     most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
     return RunResult(
@@ -109,7 +109,7 @@ def _scores(facts: Mapping[str, Any], rounds: tuple[Mapping[str, float], ...], i
     }
 
 
-def _hospitals(folder: Path, facts: Mapping[str, Any], is_bare: bool, deltas: Any) -> tuple[HospitalResult, ...]:
+def _hospitals(folder: Path, facts: Mapping[str, Any], deltas: Any, *, is_bare: bool) -> tuple[HospitalResult, ...]:
     path = folder / "hospitals.csv"
     rows: dict[str, list[dict[str, float]]] = {}
     sizes: dict[str, str] = {}

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
+from small_runs import CommonStreams
 
-from wardround.clients.updates import noisy_residues, release_update
+from wardround.clients.cells import torch_half
+from wardround.clients.updates import noisy_residues
 from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
 from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
 from wardround.privacy.clipping import COUNT_NAME, centred_count
-from wardround.streams import SeededSource
+from wardround.streams import Draw, SeededSource
 
 SHAPES = {"w": (300, 60), "b": (7,), "temperature": ()}
 SIZE = 300 * 60 + 7 + 1
@@ -59,14 +61,14 @@ def summed(tasks, updates):
     """What reaches the server of these hospitals, noise of their own included."""
     total: FixedSum = {}
     for index, (task, update) in enumerate(zip(tasks, updates, strict=True)):
-        noise, rounding = np.random.default_rng([index, 1]), np.random.default_rng([index, 2])
-        if cell_named(task.event.cell).unit == "hospital":
+        key, half = CommonStreams(index).key(), torch_half(task.event.cell)
+        if not half.records_apart:
             before = zeros()
             after = {name: (before[name] + update[name]).astype(np.float32) for name in SHAPES}
-            arrays, _ = release_update(before, after, task, noise=noise, rounding=rounding)
+            arrays, *_ = half.release(before, after, task, key)
         elif cell_named(task.event.cell).needs_secure_sum:
             steps = np.rint(flat(update) * task.event.scaled_norm / CLIP).astype(np.int64)
-            arrays, _ = noisy_residues(steps, update, task, noise)
+            arrays, _ = noisy_residues(steps, update, task, key.generator(Draw.NOISE))
         else:
             arrays = update
         if cell_named(task.event.cell).needs_secure_sum:
