@@ -16,7 +16,7 @@ from wardround.step_events import StepEvent
 PRIVATE: dict[tuple[str, str], Cell] = {
     (cell.unit, cell.placement): cell_in_words(cell.unit, cell.placement) for cell in CELLS if cell.is_private
 }
-"""Cells by unit and placement, those that need no other setting."""
+"""Cells by unit and placement, as these alone name them."""
 _SCHEDULE = {item.name for item in fields(Schedule)}
 _EVENT = {item.name for item in fields(StepEvent)}
 
