@@ -155,6 +155,10 @@ class StudyResult:
         protocol = str(self.summaries.get((unit, placement), {}).get("protocol", "plain"))
         return self.cell_of(unit, placement).words(record_is=str(stated.get("record_is", "row")), protocol=protocol)
 
+    def words_of_noise(self, unit: str, placement: str) -> CellWords:
+        """Return what is said of noise on the average, which is drawn once: not of what later rounds take back."""
+        return cell_in_words(unit, placement).words()
+
     def cells_of(self, unit: str) -> dict[str, CellWords]:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""
         words = {placement: self.words_of(unit, placement) for placement in self.facts["placements"]}

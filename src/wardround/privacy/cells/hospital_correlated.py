@@ -38,7 +38,7 @@ class HospitalCorrelated(HospitalCentral):
         HospitalCentral.plain_words,
         noise="Gaussian noise, once a round, by the server, of which later rounds take a part back",
         kind="central correlated",
-        chart_order=HospitalCentral.plain_words.chart_order + 1,
+        chart_order=3,
         formula="about zC / n, of which later rounds take a part back",
         trust=f"{HospitalCentral.plain_words.trust} It keeps the noise of the last rounds while the run goes on.",
     )
@@ -57,18 +57,18 @@ class HospitalCorrelated(HospitalCentral):
                 'robin", or remove it'
             )
         elif training.fraction_train == 1:
-            yield self._no_turns(1)
+            yield self._no_turns()
 
     def refusals_of_turns(self, rounds_apart: int) -> Iterator[str]:
         """Yield why there is nothing to gain where every hospital is in every round."""
         if rounds_apart == 1:
-            yield self._no_turns(rounds_apart)
+            yield self._no_turns()
 
-    def _no_turns(self, rounds_apart: int) -> str:
+    def _no_turns(self) -> str:
         return (
             f'noise-correlation = "{self.noise_correlation}" needs hospitals that take part in every second round at '
-            f"most ([privacy] noise-correlation), and here that is every {rounds_apart}. round: noise that cancels "
-            "itself would cost them what it saves; lower [training] fraction-train to a half or less, or remove it"
+            "most ([privacy] noise-correlation), and here they are in every round: noise that cancels itself would cost "
+            "them what it saves; lower [training] fraction-train to a half or less, or remove it"
         )
 
     def noise_memory(
