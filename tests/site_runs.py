@@ -1,6 +1,6 @@
 """Runs of the server's loop between hospitals that answer as real sites do, in one process."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
 from wardround.server.round.introductions import connect
-from wardround.server.round.loop import RoundRow, federate
+from wardround.server.round.loop import federate
+from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.strategies import strategy_of
@@ -90,6 +91,7 @@ def run_between_sites(
     is_telling: bool = False,
     make_grid: Callable[[Callable[[], ClientApp], list[Node]], Grid] | None = None,
     timeout_seconds: float | None = None,
+    agreed: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the summary of a run between four sites, begun or taken up again in its folder.
 
@@ -105,6 +107,7 @@ def run_between_sites(
         is_telling: whether the sites send all that simulated hospitals send, unasked.
         timeout_seconds: that replies are waited for.
         make_grid: makes the grid of the app and the nodes; None takes the inline engine.
+        agreed: numbers of the roster that are not those of the settings.
     """
     config = config or config_between_sites()
     federation = load_federation(config.federation)
@@ -120,7 +123,7 @@ def run_between_sites(
         make_app = partial(make_client_app, config, federation)
     grid: Grid = InlineGrid(make_app, nodes, {}) if make_grid is None else make_grid(make_app, nodes)
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
-    roster = simulated_roster(config.federation.seed, NAMES, **numbers)
+    roster = simulated_roster(config.federation.seed, NAMES, **(numbers | dict(agreed or {})))
     model = build_initial_model(config, connect(grid, are_sites=True).profiles[0])
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
 

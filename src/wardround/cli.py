@@ -18,7 +18,7 @@ from wardround.json_text import json_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wardround.server.round.loop import RoundRow
+    from wardround.server.round.progress import RoundRow
     from wardround.simulations import Run
 
 __all__ = ["app", "main"]
@@ -96,15 +96,15 @@ def plan(
     from wardround.server.plan.alternatives import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
-    said, notes, elsewhere = planned.to_dict(), plan_notes(planned), compare_placements(planned)
+    notes, elsewhere = plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json_text(said | {"notes": notes, "placements": elsewhere}))
+        typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
         return
     console = _console()
-    print_plan(said["hospitals"], console, terms=said)
+    print_plan(planned, console)
     for note in notes:
         console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
-    print_placements(elsewhere, console)
+    print_placements(elsewhere, console, record_is=planned.record_is)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from wardround.config import Config
 from wardround.reports import write_report
 
 if TYPE_CHECKING:
-    from wardround.server.round.loop import RoundRow
+    from wardround.server.round.progress import RoundRow
     from wardround.simulations import Run
 
 __all__ = ["resume", "run"]

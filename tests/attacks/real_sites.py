@@ -25,8 +25,9 @@ from wardround.errors import WardroundError
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, new_site_key, write_roster
 from wardround.server.app import serve
-from wardround.server.round.hospitals import HospitalLink
-from wardround.server.round.sums import SecureSum
+from wardround.server.round import loop
+from wardround.server.round.secure_terms import SecureSum
+from wardround.server.round.sums import Sum
 
 NAMES = ("east", "north", "south", "west")
 VICTIM = "north"
@@ -233,38 +234,36 @@ def attack(sites: Sites, monkeypatch: pytest.MonkeyPatch, plan: Attack, **server
         plan: what it does otherwise.
         server: `config`, where the server's settings are not those of the sites.
     """
-    grid, real = sites.grid(plan), HospitalLink.train
+    grid = sites.grid(plan)
     out = sites.folder / f"run-{len(list(sites.folder.glob('run-*')))}"
     totals: list[Any] = []
     models: list[Mapping[str, Any]] = []
+    honest = {name: getattr(loop, name) for name in ("ask", "secure_sum_for", "release", "step")}
 
-    def train(self: HospitalLink, strategy: Any, arrays: Any, assignments: Any, **options: Any) -> Any:
-        release = options["release"]
-
-        def watched(total: Any, answered: Any) -> Any:
-            totals.append({name: np.array(part) for name, part in total.items()})
-            return release(total, answered)
-
-        secure = options.pop("secure")
-        changed = [plan.assignment(assignment) for assignment in assignments]
+    def ask(link: Any, strategy: Any, arrays: Any, assignments: Any, **options: Any) -> Any:
         models.append({name: np.array(array) for name, array in arrays.items()})
-        trained = real(
-            self,
-            strategy,
-            arrays,
-            changed,
-            **{**options, "release": watched, "secure": secure and plan.secure(secure)},
-        )
-        if trained.arrays is not None:
-            models.append({name: np.array(array) for name, array in trained.arrays.items()})
-        return trained
+        return honest["ask"](link, strategy, arrays, [plan.assignment(each) for each in assignments], **options)
+
+    def secure_sum_for(*given: Any, **options: Any) -> Any:
+        return plan.secure(honest["secure_sum_for"](*given, **options))
+
+    def release(*given: Any, **options: Any) -> Any:
+        (summed,) = (part for part in given if isinstance(part, Sum))
+        if summed.total is not None:
+            totals.append({name: np.array(part) for name, part in summed.total.items()})
+        return honest["release"](*given, **options)
+
+    def step(*given: Any) -> Any:
+        models.append(honest["step"](*given))
+        return models[-1]
 
     text = sites.folder / f"{out.name}.toml"
     text.write_text(config_to_toml(server.get("config", sites.config)))
     paths = {"config": str(text), "roster": str(sites.folder / "roster.json"), "out": str(out)}
     failure = ""
     with monkeypatch.context() as patch:
-        patch.setattr(HospitalLink, "train", train)
+        for each in (ask, secure_sum_for, release, step):
+            patch.setattr(loop, each.__name__, each)
         try:
             context = Context(1, 0, {}, RecordDict(), {**paths, "set": "", "num-nodes": len(NAMES)})
             serve(grid, context)

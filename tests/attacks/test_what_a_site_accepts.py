@@ -18,7 +18,7 @@ from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
 from wardround.rounds import Assignment
-from wardround.server.round.sums import SecureSum
+from wardround.server.round.secure_terms import SecureSum
 from wardround.step_events import StepEvent
 
 ONE_ROUND = {"num-rounds": 1}

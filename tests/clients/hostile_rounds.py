@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flower_grid import FlowerGrid
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
 from wardround import wire
@@ -18,9 +19,20 @@ from wardround.secagg import read_roster, sent_digest
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.round.secure_terms import secure_sum_for
 from wardround.simulations.engines.flower_internals import APP_RAISED, give_id, take_identity
-from wardround.strategies.secagg_exchange import ask_masked, open_round
+from wardround.strategies.secagg_exchange import Exchange, ask_masked, open_round
 
 __all__ = ["HostileServer"]
+
+
+class Asking(FlowerGrid):
+    """A grid on which every message goes through one function."""
+
+    def __init__(self, ask: Callable[[Message], Message]) -> None:
+        super().__init__(app, {})
+        self._ask = ask
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
+        return [self._ask(message) for message in messages]
 
 
 @dataclass
@@ -100,23 +112,16 @@ class HostileServer:
             assigned,
             run_id=run_id,
             roster=read_roster(self.folder / "roster.json"),
-            real_sites=True,
             node_of=self._node_of,
-            silent=frozenset(),
         )
         messages = [self._training(arrays, assignment) for assignment in assigned]
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
         self.errors = {}
-        opened = open_round(
-            lambda _, wave: [self._ask(message) for message in wave],
-            list(self._node_of.values()),
-            secure.terms(told),
-            secure.roster,
-            {},
-        )
+        exchange = Exchange(grid=Asking(self._ask))
+        opened = open_round(exchange, list(self._node_of.values()), secure.terms(told), secure.roster, {})
         replies = {
-            self._names[message.metadata.dst_node_id - 1]: self._ask(ask_masked(opened, message))
-            for message in messages
+            self._names[message.metadata.dst_node_id - 1]: self._ask(message)
+            for message in ask_masked(exchange, opened, messages)
         }
         return {name: reply for name, reply in replies.items() if not reply.has_error()}
 

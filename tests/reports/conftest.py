@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wardround.leaves import fields_sent
+from wardround.privacy.cells import cell_in_words
 
 HEART = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 30}
 MAJORITY = {"Cleveland": 0.54, "Hungary": 0.64, "Long Beach VA": 0.75, "Switzerland": 0.93}
@@ -157,7 +158,7 @@ def summary_of(
         "unit": "record",
         "placement": placement,
         "relation": "zero-out-one-record",
-        "mechanism": "DP-SGD with Poisson sampling and Gaussian noise",
+        "mechanism": "none" if placement == "none" else cell_in_words("record", placement).mechanism,
         "target_delta": 1e-5,
         "epsilon": {
             "max": most,

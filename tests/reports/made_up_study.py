@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wardround.privacy.cells import cell_in_words
 from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS
 
@@ -33,6 +34,7 @@ def write_study(
     task: str = "classification",
     failures: dict[str, str] | None = None,
     stopped: str = "",
+    record_is: str = "row",
 ) -> Path:
     """Write the folder and return it."""
     folder.mkdir(parents=True)
@@ -69,7 +71,7 @@ def write_study(
     (folder / "study.json").write_text(json.dumps(facts))
     for row in rows:
         if not row["baseline"]:
-            _write_summary(folder / "runs" / row["run"], row, sizes)
+            _write_summary(folder / "runs" / row["run"], row, sizes, record_is)
     return folder
 
 
@@ -134,19 +136,16 @@ def _noise(units: tuple[str, ...], placements: tuple[str, ...]) -> list[dict[str
     return rows
 
 
-def _write_summary(folder: Path, row: dict[str, Any], sizes: dict[str, int]) -> None:
-    relations = {
-        ("hospital", "local"): "replace-one-update",
-        ("hospital", "distributed"): "zero-out-one-hospital",
-        ("hospital", "central"): "zero-out-one-hospital",
-    }
+def _write_summary(folder: Path, row: dict[str, Any], sizes: dict[str, int], record_is: str) -> None:
+    cell = cell_in_words(row["unit"], row["placement"])
     folder.mkdir(parents=True)
     summary = {
         "dataset": "heart-disease",
         "num_hospitals": len(sizes),
+        "record_is": record_is,
         "num_rounds_planned": 40,
-        "relation": relations.get((row["unit"], row["placement"]), "zero-out-one-record"),
-        "mechanism": "gaussian",
+        "relation": cell.relation,
+        "mechanism": cell.mechanism,
         "target_delta": 1e-5,
         "attacker": {"by": "pld"},
     }

@@ -4,15 +4,15 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import PRIVATE
 from rich.console import Console
 from test_report import text_of
 
-from wardround.privacy.cells import READERS, cell_in_words
+from wardround.privacy.cells import CELLS, READERS, Cell
 from wardround.reports import print_summary, write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
@@ -176,13 +176,31 @@ def test_the_page_says_where_the_noise_was_drawn_from(write_run: WriteRun, noise
     assert f"Noise is drawn from {source}" in text_of(write_report(write_run(noise=noise)))
 
 
-@pytest.mark.parametrize(("unit", "placement"), [*PRIVATE, ("record", "none")])
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("protocol", ["plain", "secure-sum", "secagg+"])
-def test_every_cell_has_words_for_everything(unit: str, placement: str, protocol: str) -> None:
-    words = cell_in_words(unit, placement).words(record_is="patient", protocol=protocol)
-    assert words.unit == ("patient" if unit == "record" else "hospital")
-    assert all((words.protected, words.noise, words.sent, words.trust))
+def test_every_cell_has_words_for_everything(cell: Cell, protocol: str) -> None:
+    words = cell.words(record_is="patient", protocol=protocol)
+    assert words.unit == ("patient" if cell.unit == "record" else "hospital") and words.units == f"{words.unit}s"
+    missing = {name.name for name in fields(words) if not getattr(words, name.name)}
+    assert missing <= {"chart_order", "price", "relies", "caveats", "formula"}
     assert set(words.sees) == set(READERS) and all(words.sees.values())
-    if (unit, placement) in PRIVATE:
-        learns_all = PRIVATE[unit, placement].noise_against("server", 1.0, 2) == 0
+    assert not any("{" in str(getattr(words, name.name)) for name in fields(words) if name.name != "sees")
+    if cell.is_private:
+        learns_all = cell.noise_against("server", 1.0, 2) == 0
         assert ("not against the server" in words.trust) == learns_all
+        assert bool(words.price) == cell.shares_noise and words.formula
+
+
+def test_cells_of_one_unit_are_told_apart_by_noise_place_and_words() -> None:
+    for unit in ("record", "hospital"):
+        said = [cell.words() for cell in CELLS if cell.is_private and cell.unit == unit]
+        for of in ("kind", "chart_order", "noise", "trust"):
+            assert len({getattr(words, of) for words in said}) == len(said)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_where_a_record_is_a_patient_no_cell_speaks_of_records_but_the_patient_s_own(cell: Cell) -> None:
+    words = cell.words(record_is="patient")
+    texts = [*(str(getattr(words, name.name)) for name in fields(words)), *words.assumes]
+    said = re.sub("zero-out-one-record|patient's records?|your record|patient (has|whose) records", "", " ".join(texts))
+    assert "record" not in said

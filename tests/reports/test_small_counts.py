@@ -82,7 +82,7 @@ def test_a_plan_hides_the_rate_that_is_a_batch_divided_by_the_size() -> None:
     assert "sample-rate" in note and plan.names[1] not in note
     assert [(row["num_examples"], row["sample_rate"]) for row in rows] == [(100, 0.04), ("<10", None)]
     console = Console(file=io.StringIO(), width=100)
-    print_plan(rows, console)
+    print_plan(plan, console)
     assert isinstance(console.file, io.StringIO)
     assert re.search(r"hospital-001 +<10 ", console.file.getvalue()) and "0.5" not in console.file.getvalue()
 

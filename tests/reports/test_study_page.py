@@ -14,10 +14,11 @@ from rich.console import Console
 from scipy import stats
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cells import cell_named
+from wardround.privacy.cells import cell_in_words
 from wardround.reports import Progress, print_study, write_study_report
-from wardround.reports.study_figures import charts_of_hospitals, charts_of_noise, charts_of_utility
+from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
+from wardround.reports.study_hospital_figures import charts_of_hospitals
 from wardround.reports.study_statistics import groups_of, hospital_groups, spread_of
 from wardround.reports.study_words import assumptions, findings, guarantees, headline, method, reader_rows
 
@@ -178,7 +179,7 @@ def test_readers_and_terms_are_those_of_the_runs(study):
     assert rows["record, distributed noise"]["hospital"] == pytest.approx(1.14)
     ((unit, terms),) = guarantees(study)
     assert unit == "record"
-    assert dict(terms)["What is hidden"] == cell_named("record-local").words().hidden
+    assert dict(terms)["What is hidden"] == cell_in_words("record", "local").words().hidden
     assert dict(terms)["Delta"] == "1e-5 (1 in 100,000)"
 
 

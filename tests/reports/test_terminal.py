@@ -2,17 +2,22 @@
 
 import io
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from small_runs import profiles_of, small_config
 
 from wardround.config import FederationConfig
 from wardround.datasets import catalogue, describe, load_federation
-from wardround.reports import Progress, print_plan, print_summary, round_text
+from wardround.reports import Progress, print_placements, print_plan, print_summary, round_text
 from wardround.reports.data_tables import print_catalogue, print_description
+from wardround.server.plan.alternatives import compare_placements
+from wardround.server.plan.planning import plan_federation
 
 WriteRun = Callable[..., Path]
 MANY = {f"hospital-{number}": 20 + 7 * number for number in range(1, 119)}
@@ -59,15 +64,37 @@ def test_control_characters_in_a_name_do_not_reach_the_terminal(write_run: Write
 
 
 def test_the_plan_has_the_largest_epsilon_first() -> None:
-    row = {"num_examples": 100, "sample_rate": 0.2, "num_steps": 5, "num_rounds": 10, "noise_multiplier": 1.5}
+    config = small_config(training={"sample-rate": None, "batch-size": 8})
+    plan = plan_federation(config, profiles_of([400, 100]))
     where = console()
-    print_plan([row | {"hospital": "a", "epsilon": 1.0}, row | {"hospital": "b", "epsilon": 2.004}], where)
+    print_plan(plan, where)
     text = shown(where)
-    assert text.index("\nb ") < text.index("\na ")
-    assert "Largest epsilon 2.01" in text  # an upper bound is rounded up
+    assert text.index("\nhospital-001 ") < text.index("\nhospital-000 ")
+    # An upper bound is rounded up.
+    largest = math.ceil(max(hospital.epsilon for hospital in plan.hospitals) * 100) / 100
+    assert f"Largest epsilon {largest:.2f}, total {largest:.2f} after all rounds, at delta " in text
+    assert "Protected is one record" in text and "If a coin toss decides whether a record was used" in text
+
+
+def test_a_plan_without_noise_promises_nothing() -> None:
+    config = small_config(privacy={"placement": "none", "noise-multiplier": None})
     where = console()
-    print_plan([row | {"hospital": "a", "epsilon": math.inf, "noise_multiplier": 0.0}], where)
-    assert "epsilon is infinite" in shown(where)
+    print_plan(plan_federation(config, profiles_of([100])), where)
+    assert "epsilon is infinite" in shown(where) and "Protected" not in shown(where)
+
+
+@pytest.mark.parametrize("record_is", ["row", "patient"])
+def test_a_plan_and_what_other_noise_would_do_count_in_the_unit(record_is: str) -> None:
+    profiles = [replace(profile, record_is=record_is) for profile in profiles_of([100, 50])]
+    plan = plan_federation(small_config(), profiles)
+    where = console(200)
+    print_plan(plan, where)
+    print_placements(compare_placements(plan), where, record_is=plan.record_is)
+    noun = "patient" if record_is == "patient" else "record"
+    assert re.search(rf"^hospital +{noun}s ", shown(where), re.M)
+    assert f"for {noun}s: noise on the average gradient of a step" in shown(where)
+    assert "for whole hospitals: noise on the average update of one round" in shown(where)
+    assert len(re.findall(r"^(local|distributed|central) ", shown(where), re.M)) == 6
 
 
 def test_before_the_first_round_no_bound_is_claimed_that_the_next_line_takes_back() -> None:

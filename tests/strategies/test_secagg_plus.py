@@ -292,7 +292,7 @@ def test_sites_with_keys_in_files(tmp_path: Path, refusals: Any) -> None:
     arrays, _ = one_round(strategy, sites.grid(fails="site-3"))
     check_mean(arrays, [0, 1, 2, 4, 5])
     # What a site's app says of its failure stays there; the log here is of both sides.
-    assert "drops out in training: UpdateError: training failed at site-3: its log says why" in refusals()
+    assert "drops out at training: UpdateError: training failed at site-3: its log says why" in refusals()
     # Nodes that forgot everything still answer no round twice.
     assert one_round(strategy, sites.grid()) == (None, None)
     assert 'stage "advertise" of this round was answered before' in refusals()
@@ -412,11 +412,6 @@ def test_without_weights_that_count_the_round_is_abandoned(refusals: Any) -> Non
 
     assert one_round(secagg(), grid_of(weightless)) == (None, None)
     assert "weights of all hospitals sum to 0" in refusals()
-
-
-def test_it_must_be_configured_before_it_sends() -> None:
-    with pytest.raises(ProtocolError, match="call configure_train first"):
-        secagg()._send("confirm", [])
 
 
 def test_parameters_in_another_order_for_the_others_are_refused(refusals: Any) -> None:

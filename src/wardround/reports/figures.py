@@ -137,7 +137,7 @@ def _hospital_dots(run: RunResult, keys: Mapping[str, Key]) -> Panel | None:
     if len(known) < 2:
         return None
     lines = [_coloured(keys.get(hospital.name), [hospital.num_train], [hospital.epsilon]) for hospital in known]
-    noun = "patients" if run.words.unit == "patient" else "records"
+    noun = run.words.counted
     caption = f"Each mark is a hospital: the epsilon it spent over the training {noun} it has."
     svg = draw("epsilon-size", caption, lines, x_label=f"training {noun}", from_zero=True)
     return Panel(title="Who pays: epsilon by size", caption=caption, svg=svg, keys=_legend(keys, known))

@@ -69,6 +69,7 @@ def _run(
     unit = str(facts.get("unit", privacy.get("unit", "record")))
     cell = cell_in_words(unit, placement, str(facts.get("mechanism", "")))
     is_bare = not cell.is_private
+    overlap = int(facts.get("patient_overlap", privacy.get("patient-overlap", 1)))
     most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
     return RunResult(
         folder=folder,
@@ -78,7 +79,9 @@ def _run(
         is_regression=is_regression,
         placement=placement,
         unit=unit,
-        words=cell.words(record_is=str(facts.get("record_is", "row")), protocol=str(facts.get("protocol"))),
+        words=cell.words(
+            record_is=str(facts.get("record_is", "row")), protocol=str(facts.get("protocol")), patient_overlap=overlap
+        ),
         epsilon_max=math.inf if is_bare else read_number(most),
         epsilon_total=math.inf
         if is_bare
@@ -88,7 +91,7 @@ def _run(
             for reader in READERS
         },
         target_delta=read_number(epsilon.get("target_delta", None if isinstance(deltas, dict) else deltas)),
-        patient_overlap=int(facts.get("patient_overlap", privacy.get("patient-overlap", 1))),
+        patient_overlap=overlap,
         scores=_scores(facts, rounds, is_regression),
         rounds=rounds,
         hospitals=hospitals,

@@ -8,33 +8,33 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from wardround.privacy.cells import CellWords
 from wardround.reports.files import read_number
 
 __all__ = ["ATTACK_FIGURES", "attack_sentences", "coin_toss", "meaning", "right_of_1000"]
 
 ATTACK_FIGURES = ("coin_toss_accuracy", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 """The figures of an attacker in summary.json that sentences are made of."""
-_USED = {"patient": "a patient's record was used", "hospital": "a hospital's contribution was used"}
 
 
-def meaning(epsilon: float, attacker: Mapping[str, Any], unit: str) -> tuple[str, ...]:
+def meaning(epsilon: float, attacker: Mapping[str, Any], words: CellWords) -> tuple[str, ...]:
     """Return what an epsilon means, in sentences that hold for every attacker.
 
     Args:
         epsilon: spent, >= 0 or inf; nan where it is not known, of which nothing is said.
         attacker: ATTACK_FIGURES as shares in [0, 1], and "by", the accountant; empty where the run did not say.
-        unit: the noun of what is protected.
+        words: what is said of the cell.
 
     Source: the bands are those of Ponomareva et al. 2023 (arXiv 2303.00654), section 5.2.1.
     """
     if math.isnan(epsilon):
         return ()
     if math.isinf(epsilon):
-        return (f"An infinite epsilon is no bound: an attacker may be certain whether {_used(unit)}.",)
-    return (*attack_sentences(attacker, unit), _band(epsilon))
+        return (f"An infinite epsilon is no bound: an attacker may be certain whether {words.used}.",)
+    return (*attack_sentences(attacker, words), _band(epsilon))
 
 
-def attack_sentences(attacker: Mapping[str, Any], unit: str) -> tuple[str, ...]:
+def attack_sentences(attacker: Mapping[str, Any], words: CellWords) -> tuple[str, ...]:
     """Return how often an attacker who knows everything else is right; nothing where a figure is missing."""
     shares = [read_number(attacker.get(key)) for key in ATTACK_FIGURES]
     if any(math.isnan(share) for share in shares):
@@ -47,16 +47,16 @@ def attack_sentences(attacker: Mapping[str, Any], unit: str) -> tuple[str, ...]:
         else "They are computed from the distribution of the privacy loss over the whole run."
     )
     return (
-        f"{coin_toss(attacker, unit)}.",
-        f"If it wrongly accuses 10 of 1000 {unit}s that were not used, it finds at most {found} of 1000 {unit}s that "
-        f"were; by blind guessing it finds 10.",
+        f"{coin_toss(attacker, words)}.",
+        f"If it wrongly accuses 10 of 1000 {words.units} that were not used, it finds at most {found} of 1000 "
+        f"{words.units} that were; by blind guessing it finds 10.",
         f"If it wrongly accuses 1 of 1000, it finds at most {found_strictly} of 1000; by blind guessing it finds 1.",
         "These figures are upper bounds for every attacker that this epsilon holds against, whatever else it knows "
         f"and computes. {computed}",
     )
 
 
-def coin_toss(attacker: Mapping[str, Any], unit: str) -> str:
+def coin_toss(attacker: Mapping[str, Any], words: CellWords) -> str:
     """Return how often the attacker guesses right, a clause without its full stop; empty where it is not known."""
     right = read_number(attacker.get("coin_toss_accuracy"))
     if math.isnan(right):
@@ -65,16 +65,12 @@ def coin_toss(attacker: Mapping[str, Any], unit: str) -> str:
     guesses = f"guesses right at most {often} times in 1000 (blind guessing: 500)"
     if often == 1000:
         guesses = "may guess right every time: nothing is promised"
-    return f"If a coin toss decides whether {_used(unit)}, an attacker who knows all other data {guesses}"
+    return f"If a coin toss decides whether {words.used}, an attacker who knows all other data {guesses}"
 
 
 def right_of_1000(share: float) -> int:
     """Return how many of 1000 a share is, rounded up."""
     return min(1000, math.ceil(round(share * 1000, 9)))
-
-
-def _used(unit: str) -> str:
-    return _USED.get(unit, f"a {unit} was used")
 
 
 def _band(epsilon: float) -> str:

@@ -6,26 +6,26 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from wardround.privacy.cells import cell_in_words
 from wardround.reports.numbers import epsilon_text, span_text
 
 __all__ = ["print_placements"]
 
-_COUNTED = {
-    "record": "records: noise on the average gradient of a step, after the same number of steps in every row",
-    "hospital": "whole hospitals: noise on the average update of one round",
-}
 
-
-def print_placements(rows_by_unit: Mapping[str, Sequence[Mapping[str, Any]]], console: Console) -> None:
+def print_placements(
+    rows_by_unit: Mapping[str, Sequence[Mapping[str, Any]]], console: Console, *, record_is: str
+) -> None:
     """Print one table per unit, since epsilons of different units don't compare.
 
     Args:
         rows_by_unit: what `server.plan.alternatives.compare_placements` returns.
         console: where to print.
+        record_is: what a record is, "row" or "patient".
     """
     for unit, rows in rows_by_unit.items():
         console.print()
-        console.print(f"At epsilon {epsilon_text(rows[0]['epsilon'])} for {_COUNTED[unit]}", highlight=False)
+        averaged = cell_in_words(unit, rows[0]["placement"]).words(record_is=record_is).averaged
+        console.print(f"At epsilon {epsilon_text(rows[0]['epsilon'])} for {averaged}", highlight=False)
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         table.add_column("noise added")
         for column in ("noise\nmultiplier", "stddev on\nthe average", "against\nthe server"):

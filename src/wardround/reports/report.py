@@ -57,7 +57,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "status": words.status_sentence(run),
         "quality": words.quality_sentence(run),
         "readers": words.reader_lines(run),
-        "meaning": meaning(run.epsilon_total, run.attacker, run.words.unit) if run.is_private else (),
+        "meaning": meaning(run.epsilon_total, run.attacker, run.words) if run.is_private else (),
         "guarantee": _guarantee(run),
         "figures": _figures(run),
         "panels_by_round": panels_by_round(run),
@@ -108,9 +108,8 @@ def _clip(run: RunResult) -> str:
     clip = run.facts.get("max_grad_norm", run.setting("privacy", "max-grad-norm", None))
     if clip is None:
         return "not recorded"
-    what = "each record's gradient" if run.unit == "record" else "each hospital's update"
     adapted = " after the last round (adapted)" if run.setting("privacy", "adaptive-clipping", False) else ""
-    return f"{what} to at most {float(clip):g} (L2 norm){adapted}"
+    return f"{run.words.clipped} to at most {float(clip):g} (L2 norm){adapted}"
 
 
 def _mu(run: RunResult) -> list[tuple[str, str]]:
@@ -160,8 +159,7 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
         ("Epsilon in total", epsilon_text(run.epsilon_total), "" if budget is None else f"budget: {float(budget):g}")
     )
     rows.append(("Rounds", str(run.num_rounds), f"planned: {run.num_rounds_planned}"))
-    noun = "patients" if run.words.unit == "patient" else "records"
-    rows.append((f"Training {noun}", run.num_records, f"in {count_text(len(run.hospitals), 'hospital')}"))
+    rows.append((f"Training {run.words.counted}", run.num_records, f"in {count_text(len(run.hospitals), 'hospital')}"))
     if "seconds" in run.facts:
         engine = "".join(f", {run.facts[key]}" for key in ("engine", "device") if key in run.facts)
         rows.append(("Time", f"{float(run.facts['seconds']):,.1f} s", engine.removeprefix(", ")))

@@ -12,9 +12,11 @@ from wardround.reports.files import as_written
 from wardround.reports.meaning import meaning
 from wardround.reports.pages import write_page
 from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
-from wardround.reports.study_figures import BASELINE_NAMES, charts_of_hospitals, charts_of_noise, charts_of_utility
+from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
+from wardround.reports.study_hospital_figures import charts_of_hospitals
 from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group, spread_text
+from wardround.reports.study_styles import BASELINE_NAMES
 
 __all__ = ["write_study_report"]
 
@@ -80,7 +82,7 @@ def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
             continue
         stated = study.summaries.get((unit, group.placement), {}).get("attacker") or {}
         attacker = group.attacker | {"by": stated.get("by")}
-        noun = words.words_of(study, unit, group.placement).unit
+        said = study.words_of(unit, group.placement)
         epsilon = max(row.epsilon_total for row in group.rows)
-        result.append((f"{unit}, {group.placement} noise", epsilon, meaning(epsilon, attacker, noun)))
+        result.append((said.name, epsilon, meaning(epsilon, attacker, said)))
     return result

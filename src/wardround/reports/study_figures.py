@@ -1,4 +1,4 @@
-"""The charts of a study: utility against epsilon and against noise, noise on the average, and who pays.
+"""The charts of a study: utility against epsilon and against noise, and the noise on the average.
 
 Records and hospitals are different units, and their epsilons different promises: every unit has charts of its own.
 """
@@ -6,45 +6,16 @@ Records and hospitals are different units, and their epsilons different promises
 import math
 from collections.abc import Callable, Sequence
 
-from wardround.reports.drawing import MUTED
-from wardround.reports.numbers import count_text, number_text
+from wardround.reports.numbers import number_text
 from wardround.reports.study_drawing import Chart, Curve, Level
 from wardround.reports.study_folder import NoiseRow, StudyResult
-from wardround.reports.study_statistics import (
-    HospitalGroup,
-    RunGroup,
-    Spread,
-    groups_of,
-    hospital_groups,
-    middle_group,
-    spread_of,
-)
+from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of
+from wardround.reports.study_styles import BASELINE_NAMES, BASELINE_STYLES, noise_style
+
+__all__ = ["charts_of_noise", "charts_of_utility"]
 
 _AXES = {"epsilon": "epsilon spent", "noise": "noise multiplier"}
 _APART = 1.035
-
-__all__ = [
-    "BASELINE_NAMES",
-    "PLACEMENT_STYLES",
-    "charts_of_hospitals",
-    "charts_of_noise",
-    "charts_of_utility",
-]
-
-PLACEMENT_STYLES = {"local": (1, "solid"), "distributed": (3, "dotted"), "central": (2, "dashed")}
-"""Colour and dash of a placement, the same in every chart."""
-BASELINE_NAMES = {
-    "majority": "most frequent class",
-    "alone": "each hospital alone, no privacy",
-    "federated": "federated, no privacy",
-    "pooled": "pooled, no privacy",
-}
-_BASELINE_STYLES = {
-    "majority": (MUTED, "dotted"),
-    "alone": (5, "dotted"),
-    "federated": (4, "dashed"),
-    "pooled": (8, "solid"),
-}
 
 
 def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
@@ -66,25 +37,7 @@ def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     for unit in study.facts["units"]:
         rows = [row for row in study.noise if row.unit == unit]
         if rows:
-            charts.append(_noise_chart(unit, rows))
-    return tuple(charts)
-
-
-def charts_of_hospitals(study: StudyResult) -> tuple[Chart, ...]:
-    """Return by unit, at the middle level, what each hospital gets over its size, and what it spends."""
-    every = hospital_groups(study)
-    charts = []
-    for unit in study.facts["units"]:
-        group = middle_group([item.group for item in every if item.group.unit == unit])
-        if group is None:
-            continue
-        chosen = [
-            item
-            for item in every
-            if (item.group.unit, item.group.held, item.group.level) == (unit, group.held, group.level)
-        ]
-        charts += _hospital_charts(study, unit, group, chosen)
-        charts += _epsilon_charts(study, unit, every)
+            charts.append(_noise_chart(study, unit, rows))
     return tuple(charts)
 
 
@@ -96,10 +49,10 @@ def _utility_chart(study: StudyResult, unit: str, held: str, column: str, name: 
     levels = _levels(groups, column, curves)
     return Chart(
         name=f"{column}-{held}-{unit}",
-        title=f"{name} against {_AXES[held]}, unit: {unit}",
+        title=f"{name} against {_AXES[held]}, unit: {study.noun(unit)}",
         caption=f"{name} on the hospitals' test records (column {column} of results.csv), {_over_seeds(study)}. "
         f"{_axis_sentence(held)}",
-        x_label=f"{_AXES[held]}, unit {unit}",
+        x_label=f"{_AXES[held]}, unit {study.noun(unit)}",
         y_label=name,
         curves=curves,
         levels=levels,
@@ -121,10 +74,10 @@ def _change_chart(study: StudyResult, unit: str, held: str, column: str, name: s
         return None
     return Chart(
         name=f"{column}-change-{held}-{unit}",
-        title=f"Change of {name} against {_AXES[held]}, unit: {unit}",
+        title=f"Change of {name} against {_AXES[held]}, unit: {study.noun(unit)}",
         caption=f"{name} less that of the federated model without privacy of the same seed (column {column} of "
         f"results.csv), {_over_seeds(study)}. {_axis_sentence(held)}",
-        x_label=f"{_AXES[held]}, unit {unit}",
+        x_label=f"{_AXES[held]}, unit {study.noun(unit)}",
         y_label=f"change of {name}",
         curves=curves,
         levels=(Level(label="federated, no privacy", y=0.0, series=4),),
@@ -133,9 +86,10 @@ def _change_chart(study: StudyResult, unit: str, held: str, column: str, name: s
 
 
 def _curves(study: StudyResult, unit: str, held: str, value: Callable[[RunGroup], Spread]) -> tuple[Curve, ...]:
-    """Return one curve per placement over the levels that were held equal."""
+    """Return one curve per cell over the levels that were held equal."""
     curves = []
-    for index, (placement, (series, dash)) in enumerate(PLACEMENT_STYLES.items()):
+    for placement, words in study.cells_of(unit).items():
+        series, dash = noise_style(words)
         points = [
             (_position(group), value(group))
             for group in groups_of(study.rows)
@@ -146,8 +100,8 @@ def _curves(study: StudyResult, unit: str, held: str, value: Callable[[RunGroup]
         if points:
             curves.append(
                 Curve(
-                    label=f"{placement} noise",
-                    x=[x * _APART ** (index - 1) for x, _ in points],
+                    label=f"{words.kind} noise",
+                    x=[x * _APART ** (words.chart_order - 1) for x, _ in points],
                     y=[spread.mean for _, spread in points],
                     half_width=[spread.half_width for _, spread in points],
                     series=series,
@@ -191,7 +145,7 @@ def _levels(groups: Sequence[RunGroup], column: str, curves: Sequence[Curve]) ->
     for group in groups:
         spread = group.spread(column)
         if group.baseline and math.isfinite(spread.mean):
-            series, dash = _BASELINE_STYLES[group.baseline]
+            series, dash = BASELINE_STYLES[group.baseline]
             is_drawn = spread.mean > lowest - max(highest - lowest, 0.02)
             where = "" if is_drawn else " (below the figure)"
             label = f"{BASELINE_NAMES[group.baseline]}: {number_text(spread.mean)}{where}"
@@ -199,24 +153,30 @@ def _levels(groups: Sequence[RunGroup], column: str, curves: Sequence[Curve]) ->
     return tuple(levels)
 
 
-def _noise_chart(unit: str, rows: Sequence[NoiseRow]) -> Chart:
+def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Chart:
     curves = []
-    for placement, (series, dash) in PLACEMENT_STYLES.items():
+    cells = study.cells_of(unit)
+    # Cells whose noise on the average has one formula share its line, which the last of them lends its look.
+    last = {
+        words.formula: placement for placement, words in cells.items() if any(r.placement == placement for r in rows)
+    }
+    for placement, words in cells.items():
+        series, dash = noise_style(words)
         mine = sorted((row for row in rows if row.placement == placement), key=lambda row: row.num_hospitals)
         if not mine:
             continue
         x = [float(row.num_hospitals) for row in mine]
         measured = [row.stddev_measured for row in mine]
-        curves.append(Curve(label=f"{placement}, drawn", x=x, y=measured, series=series, dash=dash, is_joined=False))
-        if placement != "distributed" or not any(row.placement == "central" for row in rows):
-            formula = _formula(unit, placement)
+        drawn = f"{words.kind}, drawn"
+        curves.append(Curve(label=drawn, x=x, y=measured, series=series, dash=dash, is_joined=False))
+        if last[words.formula] == placement:
             theory = [row.stddev_theory for row in mine]
-            curves.append(Curve(label=formula, x=x, y=theory, series=series, dash=dash, has_marks=False))
+            curves.append(Curve(label=words.formula, x=x, y=theory, series=series, dash=dash, has_marks=False))
     worst = max(abs(row.stddev_measured / row.stddev_theory - 1) for row in rows)
     first = rows[0]
     return Chart(
         name=f"noise-{unit}",
-        title=f"Noise on the average, unit: {unit}",
+        title=f"Noise on the average, unit: {study.noun(unit)}",
         caption=f"Standard deviation of {first.num_coordinates:,} coordinates of noise that was really drawn, with "
         f"noise multiplier z = {first.noise_multiplier:g} and clip C = {first.max_grad_norm:g}: the marks; within "
         f"{math.ceil(worst * 1000) / 10:.1f} % of theory, the lines (columns stddev_measured and stddev_theory of "
@@ -226,115 +186,3 @@ def _noise_chart(unit: str, rows: Sequence[NoiseRow]) -> Chart:
         curves=tuple(curves),
         is_log_y=True,
     )
-
-
-def _formula(unit: str, placement: str) -> str:
-    if placement == "local":
-        return "2zC / sqrt(n)" if unit == "hospital" else "zC / sqrt(n)"
-    return "zC / n"
-
-
-def _hospital_charts(study: StudyResult, unit: str, group: RunGroup, chosen: Sequence[HospitalGroup]) -> list[Chart]:
-    column, name = study.metric
-    at, missing = _at(group), _unscored(study, chosen)
-    seeds = count_text(len(study.facts["seeds"]), "seed")
-    charts = []
-    if any(item.costs for item in chosen):
-        mean_cost: Callable[[HospitalGroup], float] = lambda item: _mean(item.costs)  # noqa: E731
-        charts.append(
-            _by_size(
-                f"cost-{unit}",
-                f"Who pays: change of {name} by hospital, unit: {unit}",
-                f"Each mark is a hospital at {at}: its {name} less what the federated model without privacy has there, "
-                f"mean over {seeds} (column {column} of hospitals.csv). Below zero, privacy costs it.{missing}",
-                f"change of {name}",
-                chosen,
-                mean_cost,
-                levels=(Level(label="federated, no privacy", y=0.0, series=4),),
-            )
-        )
-    else:
-        charts.append(
-            _by_size(
-                f"utility-size-{unit}",
-                f"{name} by hospital, unit: {unit}",
-                f"Each mark is a hospital at {at}, mean over {seeds} (column {column} of hospitals.csv).{missing}",
-                name,
-                chosen,
-                lambda item: item.spread(column).mean,
-                is_share=not study.is_regression,
-            )
-        )
-    return [chart for chart in charts if chart is not None]
-
-
-def _epsilon_charts(study: StudyResult, unit: str, every: Sequence[HospitalGroup]) -> list[Chart]:
-    """Return what each hospital spends, at equal noise where that was run: there sizes make the difference."""
-    mine = [item for item in every if item.group.unit == unit]
-    at_noise = [item for item in mine if item.group.held == "noise"]
-    group = middle_group([item.group for item in at_noise or mine])
-    if group is None:
-        return []
-    chosen = [item for item in mine if (item.group.held, item.group.level) == (group.held, group.level)]
-    chart = _by_size(
-        f"epsilon-size-{unit}",
-        f"Epsilon by hospital, unit: {unit}",
-        f"Each mark is a hospital at {_at(group)}: what it spent, mean over "
-        f"{count_text(len(study.facts['seeds']), 'seed')} (column epsilon of hospitals.csv).",
-        "epsilon",
-        chosen,
-        lambda item: item.spread("epsilon").mean,
-    )
-    return [] if chart is None else [chart]
-
-
-def _at(group: RunGroup) -> str:
-    return f"{'target epsilon' if group.held == 'epsilon' else 'noise multiplier'} {group.level:g}"
-
-
-def _unscored(study: StudyResult, chosen: Sequence[HospitalGroup]) -> str:
-    """Return a sentence about hospitals that have no score, such as an AUC where all test records are of one class."""
-    column, name = study.metric
-    names = sorted({item.hospital for item in chosen if not item.spread(column).num_values})
-    if not names:
-        return ""
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f" Without a mark: {listed}, whose test records are fewer than ten, or give no {name}."
-
-
-def _by_size(
-    name: str,
-    title: str,
-    caption: str,
-    y_label: str,
-    chosen: Sequence[HospitalGroup],
-    value: Callable[[HospitalGroup], float],
-    levels: tuple[Level, ...] = (),
-    is_share: bool = False,
-) -> Chart | None:
-    curves = []
-    for placement, (series, dash) in PLACEMENT_STYLES.items():
-        points = sorted(
-            (item.spread("num_examples").mean, value(item)) for item in chosen if item.group.placement == placement
-        )
-        points = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-        if points:
-            x, y = [x for x, _ in points], [y for _, y in points]
-            curves.append(Curve(label=f"{placement} noise", x=x, y=y, series=series, dash=dash, is_joined=False))
-    if not curves:
-        return None
-    return Chart(
-        name=name,
-        title=title,
-        caption=caption,
-        x_label="training records",
-        y_label=y_label,
-        curves=tuple(curves),
-        levels=levels,
-        is_log_x=False,
-        is_share=is_share,
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cells import READERS
+from wardround.privacy.cells import READERS, Cell, CellWords, cell_in_words
 from wardround.reports.files import as_written, read_json, read_number, read_text
 from wardround.reports.meaning import ATTACK_FIGURES
 from wardround.reports.numbers import number_text
@@ -142,6 +142,32 @@ class StudyResult:
         if self.is_regression:
             return ("accuracy", "r2")
         return ("auc", "AUC") if any(row.auc == row.auc for row in self.rows) else ("accuracy", "Accuracy")
+
+    def cell_of(self, unit: str, placement: str) -> Cell:
+        """Return the cell of a row, as its runs state it."""
+        mechanism = str(self.summaries.get((unit, placement), {}).get("mechanism", ""))
+        return cell_in_words(unit, placement, mechanism)
+
+    def words_of(self, unit: str, placement: str) -> CellWords:
+        """Return what is said of the cell of a row, with what the runs state of their records."""
+        record_is = {str(summary["record_is"]) for summary in self.summaries.values() if "record_is" in summary}
+        protocol = str(self.summaries.get((unit, placement), {}).get("protocol", "plain"))
+        cell = self.cell_of(unit, placement)
+        return cell.words(record_is="patient" if record_is == {"patient"} else "row", protocol=protocol)
+
+    def cells_of(self, unit: str) -> dict[str, CellWords]:
+        """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""
+        words = {placement: self.words_of(unit, placement) for placement in self.facts["placements"]}
+        return dict(sorted(words.items(), key=lambda item: item[1].chart_order))
+
+    @property
+    def counted(self) -> str:
+        """The noun for many of what a hospital's size is counted in: records, or patients."""
+        return self.words_of("", "none").counted
+
+    def noun(self, unit: str) -> str:
+        """Return the noun for what a unit protects: a record may be a patient."""
+        return next((words.unit for words in self.cells_of(unit).values()), unit)
 
 
 def read_study(folder: Path) -> StudyResult:

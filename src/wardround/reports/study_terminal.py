@@ -57,7 +57,8 @@ def _scores(study: StudyResult) -> tuple[str, ...]:
 
 
 def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:
-    name = group.baseline or f"{group.unit} {group.placement}"
+    words = study.words_of(group.unit, group.placement)
+    name = group.baseline or f"{words.unit} {words.kind}"
     level = f"{group.held} {group.level:g}" if group.held else ""
     noise = group.spread("noise_multiplier").mean
     scores = [spread_text(group.spread("accuracy"))]

@@ -7,9 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wardround.privacy.cells import READERS, CellWords, cell_in_words
+from wardround.privacy.cells import READERS, CellWords
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
-from wardround.reports.study_figures import BASELINE_NAMES
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import (
     RunGroup,
@@ -19,7 +18,8 @@ from wardround.reports.study_statistics import (
     spread_of,
     spread_text,
 )
-from wardround.reports.words import OTHER_RUNS, caveats
+from wardround.reports.study_styles import BASELINE_NAMES
+from wardround.reports.words import OTHER_RUNS, caveats, hidden_text
 
 __all__ = [
     "assumptions",
@@ -30,13 +30,7 @@ __all__ = [
     "method",
     "reader_rows",
     "study_caveats",
-    "words_of",
 ]
-
-_PRICES = {
-    "central": "That is the price of not trusting the server with what the hospitals send.",
-    "distributed": "That is what a secure sum buys.",
-}
 
 
 def headline(study: StudyResult) -> tuple[str, str]:
@@ -48,7 +42,7 @@ def headline(study: StudyResult) -> tuple[str, str]:
     if first is None:
         return f"{study.facts['name']}: without privacy only", compared
     scores = [
-        f"{spread_text(group.spread(study.metric[0]))} with {group.placement} noise"
+        f"{spread_text(group.spread(study.metric[0]))} with {_words(study, group).kind} noise"
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
@@ -68,7 +62,7 @@ def findings(study: StudyResult) -> tuple[str, ...]:
         # Where privacy is strictest the placements differ most.
         strictest = (min if middle.held == "epsilon" else max)(same_kind, key=lambda group: group.level)
         for wanted in (strictest, middle) if strictest.level != middle.level else (middle,):
-            sentences += _gaps(study, {group.placement: group for group in _same_level(groups, wanted)})
+            sentences += _gaps(study, _same_level(groups, wanted))
     for group in groups:
         if group.baseline:
             sentences.append(
@@ -77,25 +71,22 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _gaps(study: StudyResult, chosen: Mapping[str, RunGroup]) -> list[str]:
-    """Return what the other placements change against local noise, at one level."""
+def _gaps(study: StudyResult, chosen: Sequence[RunGroup]) -> list[str]:
+    """Return what other noise changes against noise that each hospital adds alone, at one level."""
     column, name = study.metric
+    shared = [group for group in chosen if study.cell_of(group.unit, group.placement).shares_noise]
+    own = next((group for group in chosen if group not in shared), None)
+    if own is None:
+        return []
     sentences = []
-    for other in ("central", "distributed"):
-        if "local" in chosen and other in chosen:
-            gap, is_clear = _paired(chosen[other], chosen["local"], column)
-            sentences.append(
-                f"At {_level_text(study, chosen[other])}, {other} noise changes {name} by {gap} against local noise "
-                f"(difference by seed). {_PRICES[other] if is_clear else 'These runs show no clear difference.'}"
-            )
+    for group in sorted(shared, key=lambda group: -_words(study, group).chart_order):
+        words, own_words = _words(study, group), _words(study, own)
+        gap, is_clear = _paired(group, own, column)
+        sentences.append(
+            f"At {_level_text(study, group)}, {words.kind} noise changes {name} by {gap} against {own_words.kind} "
+            f"noise (difference by seed). {words.price if is_clear else 'These runs show no clear difference.'}"
+        )
     return sentences
-
-
-def words_of(study: StudyResult, unit: str, placement: str) -> CellWords:
-    """Return what is said of a cell of the study, with what its runs state of their records."""
-    summary = study.summaries.get((unit, placement), {})
-    cell = cell_in_words(unit, placement, str(summary.get("mechanism", "")))
-    return cell.words(record_is=str(summary.get("record_is", "row")), protocol=str(summary.get("protocol", "plain")))
 
 
 def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], str]]:
@@ -107,9 +98,9 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
         first = middle_group(mine)
         for group in _same_level(groups, first) if first else ():
             readers = {reader: max(row.epsilon_readers[reader] for row in group.rows) for reader in READERS}
-            trust = words_of(study, unit, group.placement).trust
+            words = _words(study, group)
             level = f"{_level_text(study, group)}, {place_of_level(mine, group.held)}"
-            rows.append((f"{unit}, {group.placement} noise", level, readers, trust))
+            rows.append((words.name, level, readers, words.trust))
     return rows
 
 
@@ -117,19 +108,18 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return by unit the terms of its guarantee as (term, value), in the words of NIST SP 800-226."""
     result = []
     for unit in study.facts["units"]:
-        known = {
-            placement: summary
-            for (of, placement), summary in study.summaries.items()
-            if of == unit and placement != "none"
-        }
+        cells = study.cells_of(unit)
+        stated = {placement: study.summaries.get((unit, placement)) for placement in cells}
+        known = {placement: summary for placement, summary in stated.items() if summary}
         if not known:
             continue
-        words = {placement: words_of(study, unit, placement) for placement in known}
+        words = [cells[placement] for placement in known]
+        hidden = {said.kind: hidden_text(said, summary) for said, summary in zip(words, known.values(), strict=True)}
         one = next(iter(known.values()))
         rows = [
-            ("Unit of privacy", next(iter(words.values())).protected),
-            ("What is hidden", _by_placement({placement: said.hidden for placement, said in words.items()})),
-            ("Noise", _by_placement({placement: said.noise for placement, said in words.items()})),
+            ("Unit of privacy", words[0].protected),
+            ("What is hidden", _by_noise(hidden)),
+            ("Noise", _by_noise({said.kind: said.noise for said in words})),
             ("Clip (L2 norm)", f"{float(one['max_grad_norm']):g}" if one.get("max_grad_norm") else "not recorded"),
             ("Delta", _delta_text(one)),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),
@@ -138,7 +128,7 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
             ("Rounds", str(one["num_rounds_planned"])),
             ("Date", str((one.get("dates") or ["not recorded"])[0])),
         ]
-        result.append((unit, rows))
+        result.append((words[0].unit, rows))
     return result
 
 
@@ -152,47 +142,50 @@ def study_caveats(study: StudyResult) -> list[str]:
     """Return what changes the claims of the study's runs, each once."""
     said = [
         sentence
-        for (unit, placement), summary in study.summaries.items()
-        if placement != "none"
-        for sentence in caveats({"status": "done", **summary}, words_of(study, unit, placement).unit)
+        for unit in study.facts["units"]
+        for placement, words in study.cells_of(unit).items()
+        if (summary := study.summaries.get((unit, placement)))
+        for sentence in caveats({"status": "done", **summary}, words)
     ]
     return list(dict.fromkeys(said))
 
 
 def assumptions(study: StudyResult) -> tuple[str, ...]:
     """Return what must hold for the epsilons to mean what they say, and what they do not cover."""
-    placements = study.facts["placements"]
+    by_unit = [tuple(study.cells_of(unit).values()) for unit in study.facts["units"]]
+    cells = [words for words_of_unit in by_unit for words in words_of_unit]
     lines = []
-    if placements:
+    if cells:
         lines.append(
             "Every epsilon is that of one run. The study trained many models on the same data: whoever sees several of "
             f"them, or settings that were chosen by looking at them, learns more than one epsilon says. {OTHER_RUNS}"
         )
-    if "distributed" in placements:
+    lines += dict.fromkeys(sentence for words in cells for sentence in words.relies)
+    lines += [sentence for words_of_unit in by_unit for sentence in _promises(words_of_unit)]
+    if cells and len(by_unit) > 1:
+        nouns = [f"of {words_of_unit[0].units}" for words_of_unit in by_unit]
         lines.append(
-            "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
-            "their "
-            "share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its epsilon is "
-            "larger."
+            f"Epsilons {_listed(nouns)} are different promises: they are never on one axis here, and no number of one "
+            "can be set against a number of the other."
         )
-    if "hospital" in study.facts["units"] and "local" in placements and len(placements) > 1:
-        lines.append(
-            "A hospital's epsilon with local noise is about exchanging its update for any other, with distributed and "
-            "central noise about leaving its contribution out: different promises, whatever the figures say."
-        )
-    if len(study.facts["units"]) > 1:
-        lines.append(
-            "Epsilons of records and of hospitals are different promises: they are never on one axis here, and no "
-            "number of "
-            "one can be set against a number of the other."
-        )
-    lines += [
+    return (
+        *lines,
         "All baselines are without privacy, so their epsilon is infinite for whoever sees their models; pooling the "
-        "records "
-        "exists in simulation only.",
+        "records exists in simulation only.",
         "The scores are measurements for those who may see the hospitals' data. They are not covered by epsilon.",
-    ]
-    return tuple(lines)
+    )
+
+
+def _promises(cells: Sequence[CellWords]) -> tuple[str, ...]:
+    """Return what the epsilons of a unit's cells promise, where they do not all promise the same."""
+    kinds: dict[str, list[str]] = {}
+    for words in cells:
+        kinds.setdefault(words.promise, []).append(words.kind)
+    if len(kinds) < 2:
+        return ()
+    first, *others = ((f"with {_listed(names)} noise", promise) for promise, names in kinds.items())
+    parts = [f"{first[0]} is about {first[1]}", *(f"{noise} about {promise}" for noise, promise in others)]
+    return (f"A {cells[0].unit}'s epsilon {', '.join(parts)}: different promises, whatever the figures say.",)
 
 
 def method(study: StudyResult) -> tuple[str, ...]:
@@ -244,8 +237,12 @@ def _same_level(groups: Sequence[RunGroup], wanted: RunGroup) -> list[RunGroup]:
     return [group for group in groups if (group.unit, group.held, group.level) == key]
 
 
+def _words(study: StudyResult, group: RunGroup) -> CellWords:
+    return study.words_of(group.unit, group.placement)
+
+
 def _noun(study: StudyResult, group: RunGroup) -> str:
-    return words_of(study, group.unit, group.placement).unit
+    return _words(study, group).unit
 
 
 def _level_text(study: StudyResult, group: RunGroup) -> str:
@@ -264,10 +261,10 @@ def _paired(group: RunGroup, other: RunGroup, column: str) -> tuple[str, bool]:
     return f"{sign}{spread_text(spread)}", abs(spread.mean) > spread.half_width
 
 
-def _by_placement(values: dict[str, str]) -> str:
+def _by_noise(values: Mapping[str, str]) -> str:
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
-    return "; ".join(f"{placement}: {value}" for placement, value in values.items())
+    return "; ".join(f"{kind}: {value}" for kind, value in values.items())
 
 
 def _delta_text(summary: Mapping[str, Any]) -> str:

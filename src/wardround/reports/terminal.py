@@ -2,21 +2,24 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wardround.privacy.cells import READER_NAMES, cell_in_words
-from wardround.reports.files import read_number
+from wardround.json_records import json_values
+from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
 from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
+
+if TYPE_CHECKING:
+    from wardround.server.plan.plans import FederationPlan
 
 __all__ = ["print_plan", "print_summary"]
 
@@ -35,7 +38,7 @@ def print_summary(run_folder: Path, console: Console) -> None:
     """
     run = read_run(run_folder)
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
-    columns = ["patients" if run.words.unit == "patient" else "records", "rounds", "noise", "sample\nrate"]
+    columns = [run.words.counted, "rounds", "noise", "sample\nrate"]
     columns += ["delta", "epsilon"] if run.has_own_deltas else ["epsilon"]
     columns += _score_columns(run)
     table = _table(columns, console.width)
@@ -53,53 +56,45 @@ def print_summary(run_folder: Path, console: Console) -> None:
     _sentences(run, Path(run_folder), console)
 
 
-def print_plan(rows: Any, console: Console, *, terms: Mapping[str, Any] | None = None) -> None:
-    """Print what a plan would spend, hospital by hospital, largest epsilon first.
+def print_plan(plan: "FederationPlan", console: Console) -> None:
+    """Print what a plan would spend, hospital by hospital, largest epsilon first, and what that protects.
 
     Args:
-        rows: a pandas DataFrame or an iterable of mappings with the keys hospital, num_examples, sample_rate,
-            num_steps (per round), num_rounds, noise_multiplier and epsilon (after all rounds; inf without noise).
+        plan: of any cell.
         console: where to print.
-        terms: unit, record_is, placement, relation, epsilon and attacker, as the plan's JSON has them; None where they
-            are not known.
     """
-    plan: Iterable[Mapping[str, Any]] = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
-    lines = sorted(plan, key=lambda row: (-read_number(row.get("epsilon")), str(row.get("hospital"))))
-    words = (
-        cell_in_words(terms["unit"], terms["placement"], terms["mechanism"]).words(record_is=terms["record_is"])
-        if terms
-        else None
-    )
-    noun = "patients" if words and words.unit == "patient" else "records"
-    table = _table([noun, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
-    for row in lines:
-        number = {key: read_number(value) for key, value in row.items() if key != "hospital"}
-        size = row.get("num_examples")
+    words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
+    rows = plan.rows()
+    table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
+    for row in sorted(rows, key=lambda row: (-row["epsilon"], row["hospital"])):
+        size, rate = row["num_examples"], row["sample_rate"]
         table.add_row(
-            _name(str(row.get("hospital"))),
-            size if isinstance(size, str) else number_text(read_number(size), 0),
-            _span(number.get("sample_rate", NOT_KNOWN)),
-            number_text(number.get("num_steps", NOT_KNOWN), 0),
-            number_text(number.get("num_rounds", NOT_KNOWN), 0),
-            _span(number.get("noise_multiplier", NOT_KNOWN)),
-            epsilon_text(number.get("epsilon", NOT_KNOWN)),
+            _name(row["hospital"]),
+            size if isinstance(size, str) else number_text(size, 0),
+            _span(NOT_KNOWN if rate is None else rate),
+            number_text(row["num_steps"], 0),
+            number_text(row["num_rounds"], 0),
+            _span(row["noise_multiplier"]),
+            epsilon_text(row["epsilon"]),
         )
     console.print(table)
-    spent = terms["epsilon"] if terms else {}
-    largest = max((read_number(row.get("epsilon")) for row in lines), default=NOT_KNOWN)
-    total = read_number(spent.get("total", largest))
-    delta = f", at delta {delta_text(float(spent['target_delta']), words=False)}" if spent else ""
-    _say(console, f"Largest epsilon {epsilon_text(largest)}, total {epsilon_text(total)} after all rounds{delta}.")
-    if spent:
-        against = (
-            f"{READER_NAMES[name]} {epsilon_text(read_number(value))}" for name, value in spent["readers"].items()
-        )
-        _say(console, f"Epsilon against each reader: {', '.join(against)}.")
-    if total == math.inf:
-        _say(console, "Without noise there is no privacy: epsilon is infinite.")
-    elif terms and words:
-        _say(console, f"Protected is {words.protected}. Hidden is {words.hidden}.")
-        _say(console, f"{coin_toss(terms['attacker'], words.unit)}.")
+    for sentence in _plan_sentences(plan, words):
+        _say(console, sentence)
+
+
+def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]:
+    delta = delta_text(min(plan.target_deltas.values()), words=False)
+    total = plan.epsilon_total
+    readers = (f"{READER_NAMES[name]} {epsilon_text(value)}" for name, value in plan.reader_epsilons.items())
+    spent = (
+        f"Largest epsilon {epsilon_text(plan.epsilon_max)}, total {epsilon_text(total)} after all rounds, at delta "
+        f"{delta}.",
+        f"Epsilon against each reader: {', '.join(readers)}.",
+    )
+    if math.isinf(total):
+        return (*spent, "Without noise there is no privacy: epsilon is infinite.")
+    protected = f"Protected is {words.protected}. Hidden is {words.hidden}."
+    return (*spent, protected, f"{coin_toss(json_values(plan.attacker.figures), words)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from wardround.privacy.cells import READER_NAMES
+from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
@@ -19,6 +19,7 @@ __all__ = [
     "assumptions",
     "caveats",
     "headline",
+    "hidden_text",
     "live_sentence",
     "method",
     "privacy_sentence",
@@ -40,7 +41,13 @@ OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does n
 
 def relation_text(run: RunResult) -> str:
     """Return what the neighbouring relation hides: empty where the run did not say."""
-    return run.words.hidden if run.stated.get("relation") else ""
+    return hidden_text(run.words, run.stated)
+
+
+def hidden_text(words: CellWords, facts: Mapping[str, Any]) -> str:
+    """Return what a cell's relation hides; of a run that states another relation, its name."""
+    stated = str(facts.get("relation", ""))
+    return words.hidden if stated == words.relation else stated
 
 
 def headline(run: RunResult) -> tuple[str, str]:
@@ -49,7 +56,7 @@ def headline(run: RunResult) -> tuple[str, str]:
         return (
             _NO_PRIVACY,
             "No noise was added, so epsilon is infinite for every reader: nothing limits what the model, or what the "
-            "hospitals sent while training it, can reveal about any one record.",
+            f"hospitals sent while training it, can reveal about any one {run.words.unit}.",
         )
     if math.isinf(run.epsilon_total):
         return (
@@ -63,25 +70,23 @@ def headline(run: RunResult) -> tuple[str, str]:
     lines = [
         f"Protected is {run.words.protected}.",
         f"Epsilon and delta bound how well the readers below can tell {hidden}." if hidden else "",
-        f"Epsilon is at most {epsilon_text(run.epsilon_total)} {_for_whom(run)}, at delta "
+        f"Epsilon is at most {epsilon_text(run.epsilon_total)} {run.words.whom}, at delta "
         f"{delta_text(run.target_delta)}.",
         run.words.trust,
         *(f"Against {READER_NAMES[name]} it is {epsilon_text(run.readers[name])}." for name in _weaker_readers(run)),
-        *caveats(run.stated, run.words.unit),
+        *caveats(run.stated, run.words),
     ]
     return f"Epsilon is at most {epsilon_text(run.epsilon_total)}", " ".join(line for line in lines if line)
 
 
-def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
+def caveats(facts: Mapping[str, Any], words: CellWords) -> tuple[str, ...]:
     """Return what changes the claim of a run, and so stands beside it wherever it is made.
 
     Args:
         facts: the run's summary.
-        unit: the noun of what is protected.
+        words: what is said of its cell.
     """
-    lines = []
-    if unit == "record":
-        lines.append("A patient with several rows is protected less.")
+    lines = [*words.caveats]
     if facts.get("own_statistics") is None and facts.get("dataset") == "csv":
         lines.append(
             "Whether hospitals standardised features by means and deviations of their own records, which the figure "
@@ -115,14 +120,6 @@ def caveats(facts: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _for_whom(run: RunResult) -> str:
-    if run.unit == "hospital":
-        return "for each hospital"
-    if run.patient_overlap == 1:
-        return "for a patient whose records lie in one hospital only"
-    return f"for a patient whose records lie in up to {run.patient_overlap} hospitals"
-
-
 def _weaker_readers(run: RunResult) -> list[str]:
     """Return the readers that a finite but larger epsilon holds against: those who know part of the noise."""
     return [name for name, value in run.readers.items() if run.epsilon_total < value < math.inf]
@@ -131,7 +128,7 @@ def _weaker_readers(run: RunResult) -> list[str]:
 def privacy_sentence(run: RunResult) -> str:
     """Return the paragraph for the terminal: what is protected, by how much, from whom, and what changes the claim."""
     if not run.is_private:
-        return f"{_NO_PRIVACY}: epsilon is infinite, nothing limits what the model reveals about a record."
+        return f"{_NO_PRIVACY}: epsilon is infinite, nothing limits what the model reveals about a {run.words.unit}."
     if math.isinf(run.epsilon_total):
         return f"{_NO_GUARANTEE}, since at least one hospital trained without noise."
     if math.isnan(run.epsilon_total):
@@ -143,13 +140,13 @@ def privacy_sentence(run: RunResult) -> str:
     from_whom = f", from {_listed([names[name] + weaker.get(name, '') for name in covered])}" if covered else ""
     but = f"{',' if covered else ', and'} but not from {_listed(uncovered)}" if uncovered else ""
     hidden = relation_text(run)
-    toss = coin_toss(run.attacker, run.words.unit)
+    toss = coin_toss(run.attacker, run.words)
     lines = [
         f"Protected: {run.words.protected} at epsilon <= {epsilon_text(run.epsilon_total)} and delta "
         f"{delta_text(run.target_delta, words=False)}{from_whom}{but}.",
         f"Hidden is {hidden}." if hidden else "",
         f"{'; '.join([toss, *_better_guesses(run, names)])}." if toss else "",
-        *caveats(run.stated, run.words.unit),
+        *caveats(run.stated, run.words),
     ]
     return " ".join(line for line in lines if line)
 
@@ -224,19 +221,8 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
     """Return what must hold for the epsilon to mean what it says, and what it does not cover."""
     if not run.is_private:
         return ("None: without noise there is no guarantee that could rest on assumptions.",)
-    if run.unit == "record":
-        first = [
-            "No patient has records in two hospitals, so the total is the largest of the hospitals (parallel "
-            "composition)."
-            if run.patient_overlap == 1
-            else f"No patient has records in more than {run.patient_overlap} hospitals; the total adds up the worst "
-            f"{run.patient_overlap}.",
-            "Every step draws its records at random with the stated rate.",
-        ]
-    else:
-        first = ["Which hospitals take part in a round is public."]
     return (
-        *first,
+        *run.words.assumes,
         _who_follows(run.stated),
         f"The figure is for this run alone. {OTHER_RUNS}",
         f"Epsilon is about one {run.words.unit}. It does not stop anyone from learning what is true of patients in "
@@ -249,8 +235,9 @@ def _uncovered(run: RunResult) -> str:
     """Return what on the page epsilon does not cover."""
     if not run.is_measured:
         return (
-            "How many records each hospital trains on is public by decision, and not covered by epsilon; fewer than "
-            "ten are not shown. No score, loss or count of test records is on this page: no real site sends them."
+            f"How many {run.words.counted} each hospital trains on is public by decision, and not covered by epsilon; "
+            "fewer than ten are not shown. No score, loss or count of test records is on this page: no real site sends "
+            "them."
         )
     return (
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "

@@ -18,7 +18,8 @@ from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import Summary
-from wardround.server.round.loop import RoundRow, federate
+from wardround.server.round.loop import federate
+from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES

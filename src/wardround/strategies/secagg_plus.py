@@ -14,6 +14,7 @@ Source: Bonawitz et al. 2017, "Practical secure aggregation for privacy-preservi
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,26 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
-from wardround.exact_sums import check_alike
 from wardround.secagg import Roster, Terms, sent_digest, stated_digest
-from wardround.secagg.quantisation import quantiser_for, split_like
 from wardround.secagg.terms import LARGEST, SMALLEST
 from wardround.strategies.by_name import needs_only_sum
-from wardround.strategies.replies import answers_by_node, fault_of, with_time_limit
-from wardround.strategies.secagg_exchange import OpenRound, ask_masked, close_round, open_round
+from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
+from wardround.strategies.secagg_sum import add_masked, weighed_mean
 
 __all__ = ["SecAggPlus"]
 
 _log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Training:
+    """A round whose hospitals are training: what is needed once they answer."""
+
+    exchange: Exchange
+    opened: OpenRound
+    asked: list[Message]
+    before: Arrays
 
 
 class SecAggPlus(Strategy):
@@ -81,10 +90,7 @@ class SecAggPlus(Strategy):
         self._settings_digest = stated_digest(settings)
         self._timeout_seconds = timeout_seconds
         self._run_id = uuid.uuid4().hex
-        self._grid: Grid | None = None
-        self._opened: OpenRound | None = None
-        self._asked: list[Message] = []
-        self._before: Arrays = {}
+        self._training: _Training | None = None
 
     def summary(self) -> None:
         """Log what the strategy is."""
@@ -95,11 +101,10 @@ class SecAggPlus(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return the wrapped strategy's messages to those hospitals that have exchanged keys and shares."""
-        self._grid, self._opened = grid, None
+        self._training = None
         messages = list(self._strategy.configure_train(server_round, arrays, config, grid))
         if not messages:
             return []
-        self._before = wire.arrays_of(wire.one_array_record(messages[0].content)[1])
         terms = Terms(
             federation=self._roster.federation,
             run_id=self._run_id,
@@ -113,51 +118,42 @@ class SecAggPlus(Strategy):
             model_digest=sent_digest(wire.told_to_all(messages[0])),
             settings_digest=self._settings_digest,
         )
-        drops: dict[int, str] = {}
         node_ids = [message.metadata.dst_node_id for message in messages]
+        exchange, drops = Exchange(grid=grid, timeout_seconds=self._timeout_seconds), dict[int, str]()
         try:
-            opened = self._opened = open_round(self._send, node_ids, terms, self._roster, drops)
+            opened = open_round(exchange, node_ids, terms, self._roster, drops)
         except (CohortError, ProtocolError) as error:
             _log.warning("round %d is abandoned: %s", server_round, error)
             return []
         finally:
             _say(drops)
-        self._asked = [ask_masked(opened, m) for m in messages if m.metadata.dst_node_id in opened.requests]
-        return self._asked
+        before = wire.arrays_of(wire.one_array_record(messages[0].content)[1])
+        asked = ask_masked(exchange, opened, messages)
+        self._training = _Training(exchange=exchange, opened=opened, asked=asked, before=before)
+        return asked
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Take the masks off the sum, and hand the mean to the wrapped strategy; (None, None) if that is impossible."""
-        opened, self._opened = self._opened, None
-        if opened is None:
+        now, self._training = self._training, None
+        if now is None:
             return None, None
-        answers, strange = answers_by_node(self._asked, replies)
-        for sentence in strange:
-            _log.warning("in training: %s", sentence)
-        answered: dict[int, Message] = {}
-        total = np.zeros(sum(array.size for array in self._before.values()) + 1, np.uint32)
-        for node_id in sorted(opened.requests):
-            try:
-                arrays = self._masked(answers.get(node_id))
-            except (ProtocolError, UpdateError) as error:
-                _log.warning("node %d drops out in training: %s", node_id, error)
-                continue
-            for name, part in split_like(total, self._like()).items():
-                np.add(part, arrays[name], out=part)
-            answered[node_id] = answers[node_id]
         drops: dict[int, str] = {}
+        like = now.before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
         try:
-            close_round(self._send, opened, answered, total, drops)
-            mean, weight = self._mean(opened, total, len(answered))
+            summed = add_masked(now.asked, list(replies), like, drops)
+            close_round(now.exchange, now.opened, summed.replies, summed.vector, drops)
+            moved, weight = weighed_mean(now.opened, summed)
         except (CohortError, ProtocolError, UpdateError) as error:
             _log.warning("round %d is abandoned: %s", server_round, error)
             return None, None
         finally:
             _say(drops)
-        one = answered[min(answered)]
+        one = summed.replies[min(summed.replies)]
         key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
-        one.content = RecordDict({wire.ARRAYS: wire.array_record(mean), wire.METRICS: MetricRecord({key: weight})})
+        mean = wire.array_record(_moved(now.before, moved))
+        one.content = RecordDict({wire.ARRAYS: mean, wire.METRICS: MetricRecord({key: weight})})
         return self._strategy.aggregate_train(server_round, [one])
 
     def configure_evaluate(
@@ -170,35 +166,17 @@ class SecAggPlus(Strategy):
         """Return what the wrapped strategy does."""
         return self._strategy.aggregate_evaluate(server_round, replies)
 
-    def _send(self, stage: str, messages: list[Message]) -> Iterable[Message]:
-        if self._grid is None:
-            raise ProtocolError(f'stage "{stage}" has no grid to be sent over: call configure_train first')
-        messages = with_time_limit(messages, self._timeout_seconds)
-        return self._grid.send_and_receive(messages, timeout=self._timeout_seconds) if messages else []
 
-    def _like(self) -> Arrays:
-        """Return arrays with the names and shapes of a masked reply's, in the order of the vector that they make."""
-        arrays = self._before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
-        return {name: arrays[name] for name in wire.masked_order(arrays)}
-
-    def _masked(self, reply: Message | None) -> Arrays:
-        if reply is None or reply.has_error():
-            raise ProtocolError(fault_of(reply))
-        arrays = wire.arrays_in(reply)
-        check_alike(arrays, self._like())
-        if any(array.dtype != np.uint32 for array in arrays.values()):
-            raise ProtocolError("its reply is not masked: attach SecAggMod to its ClientApp")
-        return arrays
-
-    def _mean(self, opened: OpenRound, total: NDArray[np.uint32], num_active: int) -> tuple[Arrays, float]:
-        """Return the mean of the parameters, each in its own dtype, and the sum of the weights."""
-        summed, weight = quantiser_for(opened.members.terms, opened.members.shape.num_members).mean(total, num_active)
-        moved = split_like(summed, {name: self._before[name] for name in wire.masked_order(self._before)})
-        for name, part in moved.items():
-            part += self._before[name]
-            if not np.issubdtype(self._before[name].dtype, np.floating):
-                np.rint(part, out=part)
-        return {name: moved[name].astype(before.dtype) for name, before in self._before.items()}, weight
+def _moved(before: Arrays, by: Mapping[str, NDArray[np.float64]]) -> Arrays:
+    """Return the parameters after the mean of their changes, each in its own dtype."""
+    after = {}
+    for name, array in before.items():
+        values = by[name]
+        values += array
+        if not np.issubdtype(array.dtype, np.floating):
+            np.rint(values, out=values)
+        after[name] = values.astype(array.dtype)
+    return after
 
 
 def _say(drops: Mapping[int, str]) -> None:

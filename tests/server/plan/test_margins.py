@@ -274,7 +274,7 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(
         cohort.extend(assignments)
         return real_distance(plan, assignments)
 
-    monkeypatch.setattr("wardround.server.round.loop.rounding_distance", distance)
+    monkeypatch.setattr("wardround.server.round.released.rounding_distance", distance)
 
     def largest_only(*given: Any) -> frozenset[str]:
         return frozenset({max(cohort, key=lambda a: a.weight).hospital_id})

@@ -86,9 +86,7 @@ def test_the_noise_covers_the_coarser_steps_of_the_agreed_bounds(unit: str) -> N
             cohort,
             run_id="run",
             roster=simulated_roster(7, plan.names, min_survivors=2, max_colluding=0),
-            real_sites=False,
             node_of={name: number for number, name in enumerate(plan.names)},
-            silent=frozenset(),
         )
         quantiser = Quantiser(num_members=3, max_update=secure.max_update, max_weight=secure.max_weight, is_folded=True)
         # In the units of the sum: weights are shares of the cohort, and a gradient's is 1.

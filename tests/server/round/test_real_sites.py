@@ -20,7 +20,7 @@ from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.record.verify import verify_run
 from wardround.server.round.introductions import connect
-from wardround.server.round.loop import RoundRow
+from wardround.server.round.progress import RoundRow
 from wardround.simulations.runs import resume
 
 SCORES = ("loss", "accuracy", "auc")

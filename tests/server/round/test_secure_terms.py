@@ -2,33 +2,32 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flower_grid import FlowerGrid, stage_of
+from flwr.app import Context, Message, RecordDict
+from grid_runs import LineGrid, line, losing, run_over
 from made_up import PRIVATE, changed_assignment
 from safetensors.numpy import load_file
-from site_runs import run_between_sites
+from site_runs import answering_as_sites, run_between_sites
 from small_runs import charges_of, draw_in_common, interrupted_before_charging, results_of, rows_of, small_config
 
 from wardround import wire
-from wardround.clients import app
-from wardround.clients.secagg import SecAggMod
-from wardround.clients.training import LocalTrainer
 from wardround.config import Config
+from wardround.datasets import load_federation
 from wardround.errors import ConfigError, ProtocolError, UpdateError, WardroundError
 from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions, privacy_sentence
-from wardround.secagg import simulated_roster
+from wardround.rounds import Assignment
 from wardround.secagg.records import STAGES
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.margins import update_bound
 from wardround.server.record.verify import verify_run
-from wardround.server.round import sums
-from wardround.server.round.hospitals import HospitalLink
-from wardround.simulations import runs
+from wardround.simulations.engines.nodes import Node
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
@@ -56,13 +55,6 @@ def ideal(unit: str, placement: str, adaptive: bool = False, **sections: dict[st
     return settings(unit, placement, adaptive, **{**sections, "aggregation": protocol})
 
 
-def lose(monkeypatch: pytest.MonkeyPatch, names: set[str], round_number: int, stage: str) -> None:
-    monkeypatch.setattr(
-        "wardround.server.round.loop.draw_dropouts", lambda *given: frozenset(names if given[2] == round_number else ())
-    )
-    monkeypatch.setattr("wardround.server.round.secure_terms.draw_drop_stage", lambda *given: stage)
-
-
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
 def test_every_cell_learns_what_it_learns_from_the_ideal_sum(
     unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,21 +78,23 @@ def test_every_cell_learns_what_it_learns_from_the_ideal_sum(
         assert verify_run(masked.folder)[0] == []
 
 
-def test_what_is_summed_is_uniform_until_the_masks_are_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[np.ndarray] = []
-    real = sums.close_round
+class Heard(LineGrid):
+    """Keeps the sum of every wave that has one."""
 
-    def watched(send: Any, opened: Any, active: Any, total: np.ndarray, drops: Any) -> None:
-        seen.append(total.copy())
-        real(send, opened, active, total, drops)
-        seen.append(total.copy())
+    def came(self, replies: list[Message], total: dict[str, Any]) -> None:
+        if total:
+            self.given[0].append({name: part.copy() for name, part in total.items()})
 
-    monkeypatch.setattr(sums, "close_round", watched)
-    wide = {"name": "mlp", "hidden-sizes": [128, 64]}
-    run(settings("record", "local", model=wide, training={"num-rounds": 1}), out=tmp_path / "run")
-    masked, unmasked = seen
-    expected = len(masked) / 256
-    for words, uniform in ((masked, True), (unmasked, False)):
+
+def test_what_is_summed_is_uniform_until_the_masks_are_off(tmp_path: Path) -> None:
+    wide: dict[str, Any] = {"model": {"name": "mlp", "hidden-sizes": [128, 64]}, "training": {"num-rounds": 1}}
+    for protocol, uniform in (("secagg+", True), ("secure-sum", False)):
+        heard: list[dict[str, Any]] = []
+        config = settings("hospital", "distributed", **wide, aggregation={"protocol": protocol})
+        run_over(tmp_path / protocol, config, line(Heard, heard))
+        (total,) = heard
+        words = np.concatenate([part.reshape(-1) for part in total.values()]).astype(np.uint32)
+        expected = len(words) / 256
         chi_square = float(((np.bincount(words >> 24, minlength=256) - expected) ** 2).sum() / expected)
         # 255 degrees of freedom: above 400 with probability 1e-8.
         assert (chi_square < 400) == uniform
@@ -112,12 +106,12 @@ def test_one_drop_at_any_stage_leaves_the_exact_sum_of_the_others(
     placement: str, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_in_common(monkeypatch)
-    lose(monkeypatch, {"hospital-02"}, 1, stage)
-    masked = run(settings("hospital", placement), out=tmp_path / "masked").folder
+    lossy = losing(settings("hospital", placement), {1: {"hospital-02": stage}})
+    masked = run(lossy, out=tmp_path / "masked").folder
     # Whose vector arrived is in the sum, whatever becomes of it later.
     arrived = stage in ("confirm", "unmask")
-    lose(monkeypatch, set() if arrived else {"hospital-02"}, 1, stage)
-    clear = run(ideal("hospital", placement), out=tmp_path / "clear").folder
+    plainly = replace(lossy, aggregation=ideal("hospital", placement).aggregation)
+    clear = run(losing(plainly, {}) if arrived else plainly, out=tmp_path / "clear").folder
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (masked, clear))
     for name, array in theirs.items():
         np.testing.assert_allclose(ours[name], array, rtol=0, atol=0 if placement == "distributed" else 2e-6)
@@ -126,11 +120,9 @@ def test_one_drop_at_any_stage_leaves_the_exact_sum_of_the_others(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_below_the_threshold_a_round_is_abandoned_and_paid_for(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lose(monkeypatch, {"hospital-01", "hospital-04"}, 1, stage)
-    result = run(settings("hospital", "distributed"), out=tmp_path / "run")
+def test_below_the_threshold_a_round_is_abandoned_and_paid_for(stage: str, tmp_path: Path) -> None:
+    gone = {1: {"hospital-01": stage, "hospital-04": stage}}
+    result = run(losing(settings("hospital", "distributed"), gone), out=tmp_path / "run")
     before, after, last = rows_of(result.folder / "rounds.csv")
     assert (after["num_selected"], after["num_completed"], last["num_completed"]) == ("4", "0", "4")
     assert before["loss"] == after["loss"] != last["loss"]
@@ -143,8 +135,8 @@ def test_below_the_threshold_a_round_is_abandoned_and_paid_for(
 
 @pytest.mark.parametrize("placement", ["local", "distributed"])
 def test_a_resumed_run_ends_in_the_same_bits(placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lose(monkeypatch, {"hospital-03"}, 3, "mask")
     config = settings("hospital", placement, training={"num-rounds": 3})
+    config = losing(config, {3: {"hospital-03": "mask"}})
     whole = run(config, out=tmp_path / "whole").folder
     with interrupted_before_charging(monkeypatch, 2):
         run(config, out=tmp_path / "broken")
@@ -172,19 +164,19 @@ def test_an_update_that_does_not_fit_stops_the_run_and_is_not_sent(tmp_path: Pat
     ],
 )
 def test_a_hospital_that_is_told_something_else_sends_nothing(
-    changed: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changed: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    real = sums.ask_masked
-
-    def treacherous(opened: Any, message: Message) -> Message:
-        assignment = wire.assignment_of(message)
-        if assignment.hospital_id != "hospital-02":
-            message = wire.with_assignment(message, changed_assignment(assignment, **changed))
-        return real(opened, message)
-
-    monkeypatch.setattr(sums, "ask_masked", treacherous)
     with pytest.raises(WardroundError, match=f"hospital hospital-01 failed.*{reason}"):
-        run(settings("hospital", "central"), out=tmp_path / "run")
+        run_over(tmp_path / "run", settings("hospital", "central"), line(Treacherous, changed))
+
+
+class Treacherous(LineGrid):
+    """Tells all hospitals but one something else than what the terms name."""
+
+    def sent(self, message: Message) -> None:
+        if stage_of(message) == "mask" and message.metadata.dst_node_id != 2:
+            told = wire.assignment_of(message)
+            message.content = wire.with_assignment(message, changed_assignment(told, **self.given[0])).content
 
 
 def test_sums_too_large_for_the_exact_sum_are_refused(tmp_path: Path) -> None:
@@ -193,75 +185,57 @@ def test_sums_too_large_for_the_exact_sum_are_refused(tmp_path: Path) -> None:
         run(settings("record", "none", training={"num-rounds": 1, "learning-rate": 1e9}, **huge), out=tmp_path / "run")
 
 
-def test_a_simulated_hospital_that_fails_at_a_stage_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fail(monkeypatch, "hospital-02", "share", times=1)
+class Failing(LineGrid):
+    """Loses what is sent to a hospital at a stage, the first few times: node, stage and times are given in a list."""
+
+    def is_cut(self, message: Message) -> bool:
+        node_id, stage, times = self.given[0]
+        if (message.metadata.dst_node_id, stage_of(message)) != (node_id, stage) or not times:
+            return False
+        self.given[0][2] -= 1
+        return True
+
+
+def test_a_simulated_hospital_that_fails_at_a_stage_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(WardroundError, match=r'a hospital failed at stage "share".*ConnectionError: gone.*resume'):
-        run(settings("hospital", "distributed"), out=tmp_path / "run")
+        run_over(tmp_path / "run", settings("hospital", "distributed"), line(Failing, [2, "share", 1]))
     assert resume(tmp_path / "run").summary["status"] == "done"
     assert len(charges_of(tmp_path / "run", "planned")) == 3 * 4
     assert verify_run(tmp_path / "run")[0] == []
 
 
-def fail(monkeypatch: pytest.MonkeyPatch, name: str, stage: str, times: int) -> None:
-    """Let a hospital fail at a stage, the first few times."""
-    real, left = SecAggMod.__call__, [times]
-
-    def failing(self: SecAggMod, message: Message, context: Any, call_next: Any) -> Message:
-        record = message.content.get(wire.SECAGG)
-        here = f"hospital-{int(context.node_config['partition-id']) + 1:02d}" == name
-        if record is not None and record["stage"] == stage and here and left[0]:  # type: ignore[call-overload, index]
-            left[0] -= 1
-            raise ConnectionError("gone")
-        return real(self, message, context, call_next)
-
-    monkeypatch.setattr(SecAggMod, "__call__", failing)
-
-
-def with_sites(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
-    """Run over sites with a roster, whose keys happen to be the simulated ones."""
-    real = runs.federate
-    roster = simulated_roster(7, tuple(sorted(EXACT)), **({"min_survivors": 3, "max_colluding": 0} | numbers))
-    over_sites = {"planned": None, "roster": roster}
-    monkeypatch.setattr(runs, "federate", lambda *given, **options: real(*given, **options | over_sites))
-
-
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_site_that_fails_at_a_stage_is_left_out_of_the_round(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_sites(monkeypatch)
-    fail(monkeypatch, "hospital-02", stage, times=1)
-    result = run(settings("hospital", "distributed"), out=tmp_path / "run")
-    completed = [row["num_completed"] for row in rows_of(result.folder / "rounds.csv")]
+def test_a_site_that_fails_at_a_stage_is_left_out_of_the_round(stage: str, tmp_path: Path) -> None:
+    between = settings("hospital", "distributed")
+    summary = run_between_sites(tmp_path / "run", between, make_grid=line(Failing, [2, stage, 1]))
+    (sentence,) = summary["left_out"]
+    assert sentence.startswith("hospital-02") and "ConnectionError: gone" in sentence
+    completed = [row["num_completed"] for row in rows_of(tmp_path / "run" / "rounds.csv")]
     assert completed == ["0", "4" if stage in ("confirm", "unmask") else "3", "4"]
-    assert verify_run(result.folder)[0] == []
+    assert verify_run(tmp_path / "run")[0] == []
 
 
-def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Gone(LineGrid):
+    """Keeps the rounds in which keys are exchanged, and breaks down at a stage."""
+
+    def sent(self, message: Message) -> None:
+        rounds, stage = self.given
+        if stage_of(message) == "advertise":
+            rounds.add(message.content[wire.SECAGG]["round-number"])
+        if stage_of(message) == stage:
+            raise WardroundError("the network is gone")
+
+
+def test_sites_never_redo_a_round(tmp_path: Path) -> None:
     """Who answers may be others the second time: two sums, charged once, whose difference is one site's."""
-    real = HospitalLink.evaluate
-
-    def failing(self: HospitalLink, strategy: Any, arrays: Any, round_number: int) -> Any:
-        if round_number == 1:
-            raise WardroundError("a node is gone")
-        return real(self, strategy, arrays, round_number)
-
-    with monkeypatch.context() as patch, pytest.raises(WardroundError, match="a node is gone"):
-        patch.setattr(HospitalLink, "evaluate", failing)
-        run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
-    asked: list[int] = []
-    patched = sums.add_up
-    monkeypatch.setattr(
-        "wardround.server.round.hospitals.add_up",
-        lambda grid, messages, by_node, secure, *rest: (
-            asked.append(secure.round_number) or patched(grid, messages, by_node, secure, *rest)
-        ),
+    rounds: set[int] = set()
+    with pytest.raises(WardroundError, match="the network is gone"):
+        run_between_sites(tmp_path / "run", settings("hospital", "distributed"), make_grid=line(Gone, rounds, "unmask"))
+    assert rounds == {1}
+    summary = run_between_sites(
+        tmp_path / "run", settings("hospital", "distributed"), make_grid=line(Gone, rounds, "never")
     )
-    summary = run_between_sites(tmp_path / "run", settings("hospital", "distributed"))
-    assert asked == [2]
-    assert summary["noise"] == "system"
+    assert rounds == {1, 2} and summary["noise"] == "system"
     (sentence,) = summary["left_out"]
     assert "round 1 was charged but left the model as it was: the run was interrupted in it" in sentence
     rows = rows_of(tmp_path / "run" / "rounds.csv")
@@ -270,15 +244,17 @@ def test_sites_never_redo_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert verify_run(tmp_path / "run")[0] == []
 
 
-def test_why_hospitals_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_sites(monkeypatch)
-    other = simulated_roster(7, tuple(sorted(EXACT)), min_survivors=4, max_colluding=0)
-    real = app.simulated_site
-    monkeypatch.setattr(app, "simulated_site", lambda *given, **options: replace(real(*given, **options), roster=other))
-    result = run(settings("hospital", "distributed", training={"num-rounds": 1}), out=tmp_path / "run")
-    sentence, *each = result.summary["left_out"]
-    reason = "refuses, and sends nothing: min_survivors = 3 was asked for, and this site's roster"
-    assert f"hospital-01 {reason}" in sentence
+def test_why_hospitals_refused_is_told(tmp_path: Path) -> None:
+    theirs = settings("hospital", "distributed", aggregation={"protocol": "secagg+", "min-survivors": 4})
+    ours = settings("hospital", "distributed", training={"num-rounds": 1})
+
+    def make_grid(make_app: Any, nodes: Any) -> LineGrid:
+        return LineGrid(answering_as_sites(theirs, load_federation(theirs.federation), [], set(), ()), nodes, {})
+
+    summary = run_between_sites(tmp_path / "run", ours, make_grid=make_grid)
+    sentence, *each = summary["left_out"]
+    reason = "the server's settings are not this hospital's: give both the same settings"
+    assert reason in sentence
     assert len(each) == 4 and all(reason in told for told in each)
 
 
@@ -294,65 +270,78 @@ def test_the_plan_says_how_many_must_stay() -> None:
         ({"max_colluding": 1}, r"max-colluding = 0 must be the 1 of the roster"),
     ],
 )
-def test_settings_that_are_not_the_rosters(
-    numbers: dict[str, int], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_sites(monkeypatch, **numbers)
+def test_settings_that_are_not_the_rosters(numbers: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        run(settings("hospital", "distributed"), out=tmp_path / "run")
+        run_between_sites(tmp_path / "run", settings("hospital", "distributed"), agreed=numbers)
 
 
-def test_a_hospital_outside_the_roster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_sites(monkeypatch)
-    result = run(settings("hospital", "distributed", federation={"num-hospitals": 5}), out=tmp_path / "run")
-    (sentence,) = result.summary["left_out"]
+def test_a_hospital_outside_the_roster(tmp_path: Path) -> None:
+    def make_grid(make_app: Any, nodes: Any) -> LineGrid:
+        return LineGrid(make_app, [*nodes, Node(node_id=5, node_config={"partition-id": 4})], {})
+
+    config = settings("hospital", "distributed", federation={"num-hospitals": 5})
+    (sentence,) = run_between_sites(tmp_path / "run", config, make_grid=make_grid)["left_out"]
     assert (
         sentence.startswith("node 5 is left out of the run") and "hospital-05, which is not in the roster" in sentence
     )
     assert {name for _, name in charges_of(tmp_path / "run", "planned")} == EXACT
 
 
-def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wardround.clients.app.weight_in_metrics", lambda *given: 50.0)
-    with pytest.raises(ProtocolError, match=r"weights in the sum add up to 200, and must to 4[0-9]{2}"):
-        run(settings("record", "local"), out=tmp_path / "run")
+class Heavier(LineGrid):
+    """One vector weighs more than its hospital has records."""
+
+    def came(self, replies: list[Message], total: dict[str, Any]) -> None:
+        if wire.SUM_OF_WEIGHTS in total:
+            total[wire.SUM_OF_WEIGHTS] -= 2**26
+
+
+def test_weights_that_are_not_the_known_ones_are_found_out(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolError, match=r"weights in the sum add up to [0-9]{3}.*, and must to 4[0-9]{2}"):
+        run_over(tmp_path / "run", settings("record", "local"), line(Heavier))
 
 
 @pytest.mark.parametrize(("colluding", "survivors"), [(0, 3), (0, 4), (1, 4)])
 def test_honest_survivors_share_the_noise(colluding: int, survivors: int) -> None:
     numbers = {"min-survivors": survivors, "max-colluding": colluding}
     planned = plan(settings("hospital", "distributed", aggregation={"protocol": "secure-sum", **numbers}))
-    assert {hospital.release.num_shares for hospital in planned.hospitals} == {survivors - colluding}
+    assert {hospital.shape.event.num_shares for hospital in planned.hospitals} == {survivors - colluding}
 
 
 @pytest.mark.parametrize(
     ("unit", "placement", "adaptive"),
     [("record", "central", False), ("hospital", "local", False), ("hospital", "central", False), CELLS[-1]],
 )
-def test_clips_bound_what_is_sent(
-    unit: str, placement: str, adaptive: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_clips_bound_what_is_sent(unit: str, placement: str, adaptive: bool, tmp_path: Path) -> None:
     """The bound of the sum's numbers from the clip, against the largest that is really sent."""
-    largest: list[float] = []
-    bounds: list[float] = []
-    real = LocalTrainer.train
+    sent: list[tuple[Assignment, float]] = []
+    config = ideal(unit, placement, adaptive, training={"num-rounds": 1})
+    run_over(tmp_path / "run", config, partial(Overheard, sent, placement == "local"))
+    assert len(sent) == 4
+    bound = update_bound(plan(config), [assignment for assignment, _ in sent])
+    assert 0 < max(largest for _, largest in sent) <= bound < math.inf
 
-    def watched(self: Any, before: Any, *args: Any, **options: Any) -> Any:
-        result = real(self, before, *args, **options)
-        sent = result[0]
-        like = before if placement == "local" else dict.fromkeys(sent, 0.0)
-        largest.append(max(float(np.abs(np.asarray(a, np.float64) - like[name]).max()) for name, a in sent.items()))
-        return result
 
-    def noting(*given: Any) -> float:
-        bounds.append(update_bound(*given))
-        return 1e3
+class Overheard(FlowerGrid):
+    """Sums nothing, and keeps the largest number that each hospital sends, or by which it moves what it was sent."""
 
-    monkeypatch.setattr(LocalTrainer, "train", watched)
-    monkeypatch.setattr("wardround.server.round.secure_terms.update_bound", noting)
-    run(settings(unit, placement, adaptive, training={"num-rounds": 1}), out=tmp_path / "run")
-    assert len(largest) == 4
-    assert 0 < max(largest) <= bounds[0] < math.inf
+    def __init__(self, sent: list[tuple[Assignment, float]], moves: bool, make_app: Any, nodes: list[Node]) -> None:
+        contexts = {node.node_id: Context(1, node.node_id, dict(node.node_config), RecordDict(), {}) for node in nodes}
+        super().__init__(make_app(), contexts)
+        self._sent, self._moves = sent, moves
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
+        replies = []
+        for message in messages:
+            self.number(message)
+            before = wire.arrays_in(message) if wire.ARRAYS in message.content else {}
+            trained = wire.assignment_of(message) if wire.ASSIGNMENT in message.content else None
+            reply = self.reply_to(message)
+            if trained is not None:
+                like = before if self._moves else dict.fromkeys(before, 0.0)
+                moved = (np.abs(array - like[name]).max() for name, array in wire.arrays_in(reply).items())
+                self._sent.append((trained, float(max(moved))))
+            replies.append(reply)
+        return replies
 
 
 @pytest.mark.parametrize(

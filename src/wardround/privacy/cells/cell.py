@@ -309,12 +309,19 @@ class Cell:
 
     # What it is called.
 
-    def words(self, *, record_is: str = "row", protocol: str = "plain") -> CellWords:
+    def words(self, *, record_is: str = "row", protocol: str = "plain", patient_overlap: int = 1) -> CellWords:
         """Return what is said of the cell.
 
         Args:
             record_is: what a record is, "row" or "patient".
             protocol: how contributions travel: under "secagg+" the server sees their sum alone.
+            patient_overlap: hospitals that may hold the same patient, >= 1.
         """
-        noun = "patient" if (self.unit, record_is) == ("record", "patient") else self.unit
-        return words_of(self.plain_words, noun=noun, relation=self.relation, summed=protocol == "secagg+")
+        return words_of(
+            self.plain_words,
+            unit=self.unit,
+            relation=self.relation,
+            record_is=record_is,
+            summed=protocol == "secagg+",
+            overlap=patient_overlap,
+        )

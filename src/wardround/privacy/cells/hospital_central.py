@@ -7,7 +7,7 @@ most. The bill is that of one Gaussian release, against whoever does not see the
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wardround.privacy.cells.server_noise import SERVER_TRUST, ServerNoise
+from wardround.privacy.cells.server_noise import ServerNoise, server_words
 from wardround.privacy.cells.whole_updates import WholeUpdates
 from wardround.privacy.cells.words import PlainWords
 
@@ -21,13 +21,7 @@ class HospitalCentral(ServerNoise, WholeUpdates):
     __slots__ = ()
     name: ClassVar[str] = "hospital-central"
     mechanism: ClassVar[str] = "gaussian"
-    plain_words: ClassVar[PlainWords] = PlainWords(
-        noise="Gaussian noise, once, by the server",
-        sent="the hospital's clipped update",
-        trust=SERVER_TRUST,
-        server_sees="every hospital's contribution before the noise is added",
-        server_sees_sum="the sum of the hospitals' contributions before the noise is added",
-    )
+    plain_words: ClassVar[PlainWords] = server_words("the hospital's clipped update")
 
 
 HOSPITAL_CENTRAL = HospitalCentral()

@@ -7,7 +7,7 @@ multiplied with a share of the largest hospital's records before they are rounde
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wardround.privacy.cells.integer_sums import SUM_TRUST, IntegerSums
+from wardround.privacy.cells.integer_sums import IntegerSums, sum_words
 from wardround.privacy.cells.whole_updates import WholeUpdates
 from wardround.privacy.cells.words import PlainWords
 from wardround.rounds import Assignment
@@ -22,13 +22,7 @@ class HospitalDistributed(IntegerSums, WholeUpdates):
     __slots__ = ()
     name: ClassVar[str] = "hospital-distributed"
     mechanism: ClassVar[str] = "skellam"
-    plain_words: ClassVar[PlainWords] = PlainWords(
-        noise="integer Skellam noise, a share from each hospital, inside the sum",
-        sent="the hospital's clipped update, rounded",
-        trust=SUM_TRUST,
-        server_sees="the sum over hospitals, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
-    )
+    plain_words: ClassVar[PlainWords] = sum_words("the hospital's clipped update, rounded")
 
     def contribution(self, num_train: int, most_records: float) -> float:
         """Return its records as a share of the most that any hospital of the round has."""

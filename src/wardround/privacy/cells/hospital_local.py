@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wardround.privacy.cells.whole_updates import WholeUpdates
-from wardround.privacy.cells.words import PlainWords
+from wardround.privacy.cells.words import PlainWords, local_words
 from wardround.privacy.skellam import TAIL_DEVIATIONS
 
 __all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
@@ -24,13 +24,10 @@ class HospitalLocal(WholeUpdates):
     mechanism: ClassVar[str] = "gaussian"
     relation: ClassVar[str] = "replace-one-update"
     clips_apart: ClassVar[float] = 2.0
-    plain_words: ClassVar[PlainWords] = PlainWords(
+    plain_words: ClassVar[PlainWords] = local_words(
         noise="Gaussian noise, once a round, by the hospital",
+        formula="2zC / sqrt(n)",
         sent="the hospital's clipped update",
-        trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
-        "noise.",
-        server_sees="every hospital's parameters after each round, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
     )
 
     def update_bound(

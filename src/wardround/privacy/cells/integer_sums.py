@@ -12,17 +12,11 @@ from numpy.typing import NDArray
 
 from wardround.errors import ProtocolError
 from wardround.privacy.cells.cell import READERS, Cell
+from wardround.privacy.cells.words import PlainWords
 from wardround.privacy.skellam import choose_scaled_norm, skellam_rdp
 from wardround.step_events import EventShape, StepEvent
 
-__all__ = ["SUM_TRUST", "IntegerSums"]
-
-SUM_TRUST = (
-    "The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only "
-    "the securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
-    "aggregation does and enough hospitals are honest and answer."
-)
-"""Who has to be trusted."""
+__all__ = ["IntegerSums", "sum_words"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +115,29 @@ class IntegerSums(Cell):
             "num_shares": event.num_shares,
         }
         return f"Phase({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+
+def sum_words(sent: str) -> PlainWords:
+    """Return what is said of such a cell.
+
+    Args:
+        sent: what leaves a hospital in a round.
+    """
+    return PlainWords(
+        noise="integer Skellam noise, a share from each hospital, inside the sum",
+        kind="distributed",
+        formula="zC / n",
+        chart_order=1,
+        sent=sent,
+        trust="The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only the "
+        "securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
+        "aggregation does and enough hospitals are honest and answer.",
+        server_sees="the sum over hospitals, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+        price="That is what a secure sum buys.",
+        relies=(
+            "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
+            "their share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its "
+            "epsilon is larger.",
+        ),
+    )

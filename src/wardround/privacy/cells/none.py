@@ -25,6 +25,9 @@ class NoPrivacy(Cell):
     is_private: ClassVar[bool] = False
     plain_words: ClassVar[PlainWords] = PlainWords(
         noise="none",
+        kind="no",
+        formula="",
+        chart_order=0,
         sent="the model after local training",
         trust="Everyone who sees the model, or what the hospitals send, is trusted with the data.",
         server_sees="every hospital's parameters after each round",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wardround.privacy.cells.gradient_sums import GradientSums
-from wardround.privacy.cells.server_noise import SERVER_TRUST, ServerNoise
+from wardround.privacy.cells.server_noise import ServerNoise, server_words
 from wardround.privacy.cells.words import PlainWords
 
 __all__ = ["RECORD_CENTRAL", "RecordCentral"]
@@ -21,12 +21,8 @@ class RecordCentral(ServerNoise, GradientSums):
     __slots__ = ()
     name: ClassVar[str] = "record-central"
     mechanism: ClassVar[str] = "poisson-subsampled-gaussian"
-    plain_words: ClassVar[PlainWords] = PlainWords(
-        noise="Gaussian noise, once, by the server",
-        sent="the sum of a Poisson batch's clipped gradients, one for each record",
-        trust=SERVER_TRUST,
-        server_sees="every hospital's contribution before the noise is added",
-        server_sees_sum="the sum of the hospitals' contributions before the noise is added",
+    plain_words: ClassVar[PlainWords] = server_words(
+        "the sum of a Poisson batch's clipped gradients, one for each {unit}"
     )
 
 

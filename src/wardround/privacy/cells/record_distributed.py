@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wardround.privacy.cells.gradient_sums import GradientSums
-from wardround.privacy.cells.integer_sums import SUM_TRUST, IntegerSums
+from wardround.privacy.cells.integer_sums import IntegerSums, sum_words
 from wardround.privacy.cells.words import PlainWords
 
 __all__ = ["RECORD_DISTRIBUTED", "RecordDistributed"]
@@ -22,12 +22,8 @@ class RecordDistributed(IntegerSums, GradientSums):
     __slots__ = ()
     name: ClassVar[str] = "record-distributed"
     mechanism: ClassVar[str] = "poisson-subsampled-skellam"
-    plain_words: ClassVar[PlainWords] = PlainWords(
-        noise="integer Skellam noise, a share from each hospital, inside the sum",
-        sent="the sum of a Poisson batch's clipped gradients, one for each record and rounded",
-        trust=SUM_TRUST,
-        server_sees="the sum over hospitals, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
+    plain_words: ClassVar[PlainWords] = sum_words(
+        "the sum of a Poisson batch's clipped gradients, one for each {unit} and rounded"
     )
 
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wardround.privacy.cells.cell import Cell
-from wardround.privacy.cells.words import PlainWords
+from wardround.privacy.cells.words import PlainWords, local_words
 
 __all__ = ["RECORD_LOCAL", "RecordLocal"]
 
@@ -22,13 +22,10 @@ class RecordLocal(Cell):
     name: ClassVar[str] = "record-local"
     placement: ClassVar[str] = "local"
     mechanism: ClassVar[str] = "poisson-subsampled-gaussian"
-    plain_words: ClassVar[PlainWords] = PlainWords(
+    plain_words: ClassVar[PlainWords] = local_words(
         noise="Gaussian noise in every local step, by the hospital (DP-SGD)",
+        formula="zC / sqrt(n)",
         sent="the model after local steps",
-        trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
-        "noise.",
-        server_sees="every hospital's parameters after each round, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
     )
 
 

@@ -1,13 +1,13 @@
-"""A cell in plain words: the one source of what pages, tables and terminals say of unit, trust and readers.
+"""A cell in plain words: the one source of what pages, tables and terminals say of unit, noise, trust and readers.
 
-Each cell's file has the sentences that are its own. What is left out on purpose: numbers, which are quoted from a run's
-summary.
+Each cell's file has the sentences that are its own; what holds for every cell of a unit or a relation is here. What is
+left out on purpose: numbers, which are quoted from a run's summary.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["READER_NAMES", "CellWords", "PlainWords", "words_of"]
+__all__ = ["READER_NAMES", "CellWords", "PlainWords", "local_words", "words_of"]
 
 READER_NAMES: Mapping[str, str] = {
     "server": "the server that runs the training",
@@ -19,21 +19,31 @@ READER_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainWords:
-    """The sentences that are a cell's own.
+    """The words that are a cell's own.
 
     Attributes:
         noise: who adds which noise.
-        sent: what leaves a hospital in a round.
+        kind: the noise in one word, before "noise".
+        formula: its standard deviation on the average of n hospitals that are alike, by noise multiplier z and clip C.
+        chart_order: the cell's place among those of its unit in charts and lists, from 0: it picks colour and dash.
+        sent: what leaves a hospital in a round; "{unit}" stands for the noun.
         trust: who has to be trusted with what.
         server_sees: what the server sees.
         server_sees_sum: the same where secure aggregation hides all but the sum.
+        price: what a clear difference from noise that each hospital adds alone is due to.
+        relies: what its epsilon relies on beside the noise, in sentences.
     """
 
     noise: str
+    kind: str
+    formula: str
+    chart_order: int
     sent: str
     trust: str
     server_sees: str
     server_sees_sum: str
+    price: str = ""
+    relies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,66 +53,190 @@ class CellWords:
     Attributes:
         unit: the noun for what is protected.
         units: the noun for many.
+        counted: the noun for many of what a hospital's size is counted in.
         protected: what one unit is.
+        relation: which data are neighbours, as ledgers and summaries have it.
         hidden: what the relation hides, and what it does not.
+        promise: what neighbours differ by, in a few words.
+        used: what an attacker guesses, a clause after "whether".
+        whom: for whom the total epsilon holds.
+        clipped: what is clipped.
+        averaged: what the noise on the average is stated of, where cells are compared.
         noise: who adds which noise.
+        kind: the noise in one word, before "noise".
+        formula: its standard deviation on the average of n hospitals that are alike, by noise multiplier z and clip C.
+        chart_order: the cell's place among those of its unit in charts and lists, from 0.
         sent: what leaves a hospital in a round.
         trust: who has to be trusted with what.
+        price: what a clear difference from noise that each hospital adds alone is due to.
+        relies: what its epsilon relies on beside the noise, in sentences.
+        assumes: what must hold of the data for its epsilon to mean what it says, in sentences.
+        caveats: what it does not protect, in sentences.
         sees: by reader, what it sees.
     """
 
     unit: str
     units: str
+    counted: str
     protected: str
+    relation: str
     hidden: str
+    promise: str
+    used: str
+    whom: str
+    clipped: str
+    averaged: str
     noise: str
+    kind: str
+    formula: str
+    chart_order: int
     sent: str
     trust: str
+    price: str
+    relies: tuple[str, ...]
+    assumes: tuple[str, ...]
+    caveats: tuple[str, ...]
     sees: Mapping[str, str]
 
+    @property
+    def name(self) -> str:
+        """The cell as a row of a table has it."""
+        return f"{self.unit}, {self.kind} noise"
 
-_PROTECTED = {
-    "record": "one record (one row of a hospital's training data)",
-    "patient": "one patient (all rows of the patient at a hospital)",
-    "hospital": "one hospital (everything it contributes)",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Noun:
+    """What is said of a unit, as `CellWords` has it."""
+
+    protected: str
+    mine: str
+    used: str
+    clipped: str
+    averaged: str
+    assumes: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
+
+
+_NOUNS = {
+    "record": _Noun(
+        protected="one record (one row of a hospital's training data)",
+        mine="a record of yours",
+        used="a record was used",
+        clipped="each record's gradient",
+        averaged="records: noise on the average gradient of a step, after the same number of steps in every row",
+        assumes=("Every step draws its records at random with the stated rate.",),
+        caveats=("A patient with several rows is protected less.",),
+    ),
+    "patient": _Noun(
+        protected="one patient (all rows of the patient at a hospital)",
+        mine="your record",
+        used="a patient's record was used",
+        clipped="each patient's gradient",
+        averaged="patients: noise on the average gradient of a step, after the same number of steps in every row",
+        assumes=("Every step draws its patients at random with the stated rate.",),
+    ),
+    "hospital": _Noun(
+        protected="one hospital (everything it contributes)",
+        mine="a hospital's contribution",
+        used="a hospital's contribution was used",
+        clipped="each hospital's update",
+        averaged="whole hospitals: noise on the average update of one round",
+        assumes=("Which hospitals take part in a round is public.",),
+    ),
 }
-_ONE_AND_MANY = {"patient": ("your record", "patients")}
 _HIDDEN = {
     "zero-out-one-record": (
-        "whether {one} was used or replaced by an empty one; that the hospital has n {many} is public"
+        "whether {mine} was used or replaced by an empty one; that the hospital has n {units} is public",
+        "using a {unit} or an empty one in its place",
     ),
     "zero-out-one-hospital": (
-        "whether a hospital's contribution was used or replaced by zero; that the hospital took part, and its "
-        "weight, are public"
+        "whether {mine} was used or replaced by zero; that the hospital took part, and its weight, are public",
+        "leaving its contribution out",
     ),
     "replace-one-update": (
         "whether a hospital sent the update it did or any other; that the hospital took part, and its weight, are "
-        "public"
+        "public",
+        "exchanging its update for any other",
     ),
+    "none": ("nothing", "nothing"),
 }
+# What a relation hides and what it does not, and what neighbours differ by.
 
 
-def words_of(plain: PlainWords, *, noun: str, relation: str, summed: bool) -> CellWords:
+def local_words(*, noise: str, formula: str, sent: str) -> PlainWords:
+    """Return what is said of a cell whose hospitals add their own noise, each for itself.
+
+    Args:
+        noise: who adds which noise.
+        formula: of its standard deviation on the average.
+        sent: what leaves a hospital in a round.
+    """
+    return PlainWords(
+        noise=noise,
+        kind="local",
+        formula=formula,
+        chart_order=0,
+        sent=sent,
+        trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
+        "noise.",
+        server_sees="every hospital's parameters after each round, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+    )
+
+
+def words_of(plain: PlainWords, *, unit: str, relation: str, record_is: str, summed: bool, overlap: int) -> CellWords:
     """Return what is said of a cell.
 
     Args:
-        plain: its own sentences.
-        noun: for what is protected: a record that is a row is not a patient.
-        relation: which data are neighbours; one that hides nothing is handed back as it is.
+        plain: its own words.
+        unit: what is protected, "record" or "hospital".
+        relation: which data are neighbours.
+        record_is: what a record is, "row" or "patient", and so the noun for it.
         summed: whether the server sees no more than the sum.
+        overlap: hospitals that may hold the same patient, >= 1.
     """
-    one, many = _ONE_AND_MANY.get(noun, ("a record of yours", "records"))
+    record = "patient" if record_is == "patient" else "record"
+    noun = record if unit == "record" else unit
+    said = _NOUNS[noun]
+    hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in _HIDDEN[relation])
+    whom, assumes = ("for each hospital", ()) if unit == "hospital" else _of_overlap(overlap)
     return CellWords(
         unit=noun,
         units=f"{noun}s",
-        protected=_PROTECTED[noun],
-        hidden=_HIDDEN.get(relation, relation).format(one=one, many=many),
+        counted=f"{record}s",
+        protected=said.protected,
+        relation=relation,
+        hidden=hidden,
+        promise=promise,
+        used=said.used,
+        whom=whom,
+        clipped=said.clipped,
+        averaged=said.averaged,
         noise=plain.noise,
-        sent=plain.sent,
+        kind=plain.kind,
+        formula=plain.formula,
+        chart_order=plain.chart_order,
+        sent=plain.sent.format(unit=noun),
         trust=plain.trust,
+        price=plain.price,
+        relies=plain.relies,
+        assumes=(*assumes, *said.assumes),
+        caveats=said.caveats,
         sees={
             "server": plain.server_sees_sum if summed else plain.server_sees,
             "hospital": "the shared model after each round",
             "recipient": "the model after the last round",
         },
+    )
+
+
+def _of_overlap(overlap: int) -> tuple[str, tuple[str, ...]]:
+    """Return for whom a total over hospitals holds, and what that assumes."""
+    if overlap == 1:
+        return "for a patient whose records lie in one hospital only", (
+            "No patient has records in two hospitals, so the total is the largest of the hospitals (parallel "
+            "composition).",
+        )
+    return f"for a patient whose records lie in up to {overlap} hospitals", (
+        f"No patient has records in more than {overlap} hospitals; the total adds up the worst {overlap}.",
     )

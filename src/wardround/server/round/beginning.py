@@ -1,7 +1,8 @@
-"""How a run begins, or is taken up again between real sites: its plan, and round 0."""
+"""How a run begins, or is taken up again between real sites: its plan, round 0, and a round that was cut short."""
 
 import time
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from flwr.serverapp.strategy import Strategy
@@ -11,7 +12,7 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
-from wardround.server.plan.planning import plan_federation
+from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import opening_in, opening_of, plan_in
@@ -19,8 +20,9 @@ from wardround.server.record.commits import commit, record_of
 from wardround.server.record.outcomes import TrainedRound
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.round.hospitals import HospitalLink
+from wardround.server.round.strategy_steps import evaluate
 
-__all__ = ["begin", "plan_of_run"]
+__all__ = ["begin", "give_up_interrupted", "plan_of_run"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,9 +45,9 @@ def begin(
         left={},
         stopped="",
     )
-    evaluations = link.evaluate(strategy, initial, 0)
-    untrained = TrainedRound(arrays=None, executions={})
+    evaluations = evaluate(link, strategy, 0, initial)
     opening = opening_of(plan, folder, link.left_out)
+    untrained = TrainedRound(executions={})
     record = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started, opening)
     commit(ledger, folder, strategy, state, record, [])
     return state
@@ -107,6 +109,28 @@ def plan_of_run(
             "settings of then"
         )
     return plan, left
+
+
+def give_up_interrupted(
+    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: RoundState
+) -> RoundState:
+    """Commit the round that real sites were in when the run stopped as abandoned: they answer in a round once."""
+    round_number, attempt = state.round_number + 1, state.attempt - 1
+    charged = [
+        entry for entry in ledger.entries() if (entry.run_id, entry.round_number) == (state.run_id, round_number)
+    ]
+    if not charged:
+        return state
+    started = time.perf_counter()
+    noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
+    cohort = [entry.hospital_id for entry in charged]
+    assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
+    state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)
+    lost = TrainedRound(executions={}, abandoned="the run was interrupted in it, and sites do not redo a round")
+    evaluations = evaluate(link, strategy, round_number, state.arrays)
+    record = record_of(plan, state, assignments, lost, evaluations, time.perf_counter() - started)
+    commit(ledger, folder, strategy, state, record, [])
+    return replace(state, attempt=1)
 
 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:

@@ -1,29 +1,138 @@
-"""One step of a Flower strategy: what it may ask of whom, the one reply that it sees of a sum, and what it makes of it.
+"""What a Flower strategy does in a round: whom it asks, what it makes of the replies, and how the model is evaluated.
 
-A strategy may be anybody's, and is trusted with nothing that was not charged. What is left out on purpose: sending.
+A strategy may be anybody's, and is trusted with nothing that was not charged. What is left out on purpose: training,
+and what of it a strategy may see (see `sums`, `released`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError, WardroundError
-from wardround.rounds import Assignment
-from wardround.server.round.release import Released
+from wardround.rounds import Assignment, Evaluation
+from wardround.server.round.cohort_grid import CohortGrid
+from wardround.server.round.hospitals import HospitalLink
+from wardround.strategies import needs_only_sum
 
-__all__ = ["blaming", "in_dtype_of", "once_each", "one_reply"]
+__all__ = ["Asked", "ask", "evaluate", "step"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """What a round's hospitals are to be sent.
+
+    Attributes:
+        messages: at most one for each, with its assignment.
+        by_node: assignments by node id, of those who are there to be asked.
+        num_assigned: hospitals that were charged for the round, whoever is there.
+        min_survivors: with fewer replies the model stays as it is.
+        only_sum: whether the strategy sees the sum of the replies alone.
+    """
+
+    messages: Sequence[Message] = ()
+    by_node: Mapping[int, Assignment] = field(default_factory=dict)
+    num_assigned: int
+    min_survivors: int
+    only_sum: bool
+
+    def shortfall(self, num_answered: int) -> str:
+        """Return why so many replies are too few; "" where they are enough, or nobody was to be asked."""
+        if num_answered >= self.min_survivors or not self.num_assigned:
+            return ""
+        return (
+            f"{num_answered} of {self.num_assigned} hospitals answered, and min-survivors = {self.min_survivors} are "
+            "needed"
+        )
+
+
+def ask(
+    link: HospitalLink,
+    strategy: Strategy,
+    arrays: Arrays,
+    assignments: Sequence[Assignment],
+    *,
+    silent: Collection[str] = (),
+    min_survivors: int,
+) -> Asked:
+    """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
+
+    Args:
+        link: to the hospitals.
+        strategy: any Flower strategy.
+        arrays: the current model.
+        assignments: of the whole cohort, already charged.
+        silent: members of the cohort that will not answer.
+        min_survivors: fewer replies than this leave the model as it is.
+
+    Raises:
+        ProtocolError: the strategy asks a hospital twice, or one that was not charged.
+        WardroundError: the strategy's own code fails.
+    """
+    by_node = {link.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
+    asked = Asked(
+        by_node=by_node,
+        num_assigned=len(assignments),
+        min_survivors=min_survivors,
+        only_sum=needs_only_sum(strategy),
+    )
+    if len(by_node) < min_survivors:
+        return asked
+    grid = CohortGrid(link.grid, sorted(by_node))
+    round_number = assignments[0].round_number
+    with _blaming(strategy):
+        messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
+    return replace(asked, messages=_once_each(messages, by_node))
+
+
+def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequence[Message]) -> Arrays:
+    """Return the next model, as the strategy makes it; without replies the model and the strategy stay as they are.
+
+    Args:
+        strategy: any Flower strategy.
+        round_number: from 1.
+        arrays: the current model.
+        replies: all that the strategy may see of the round.
+
+    Raises:
+        UpdateError: the next model is not finite or does not fit.
+        WardroundError: the strategy's own code fails.
+    """
+    if not replies:
+        return arrays
+    with _blaming(strategy):
+        aggregated, _ = strategy.aggregate_train(round_number, list(replies))
+    return arrays if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
+
+
+def evaluate(link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays) -> dict[str, Evaluation]:
+    """Return every simulated hospital's evaluation of the model; real sites are not asked, and send none.
+
+    Raises:
+        ProtocolError: the strategy asks hospitals to train, which nobody charged.
+        WardroundError: a hospital's app, or the strategy's own code, fails.
+    """
+    if link.are_sites:
+        return {}
+    grid = CohortGrid(link.grid, sorted(link.node_of.values()))
+    with _blaming(strategy):
+        messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
+        replies = link.answered(grid.send_and_receive(messages))
+        strategy.aggregate_evaluate(round_number, replies)
+    evaluations = (wire.read_evaluation(reply, link.sender_of(reply)) for reply in replies)
+    return dict(sorted((evaluation.hospital_id, evaluation) for evaluation in evaluations))
+
+
 @contextmanager
-def blaming(strategy: Strategy) -> Iterator[None]:
+def _blaming(strategy: Strategy) -> Iterator[None]:
     """Name the strategy where its own code fails."""
     try:
         yield
@@ -36,7 +145,7 @@ def blaming(strategy: Strategy) -> Iterator[None]:
         ) from error
 
 
-def once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) -> list[Message]:
+def _once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) -> list[Message]:
     """Return the strategy's messages with their assignments.
 
     A hospital that trained on two models with one round's noise would release their difference without any.
@@ -53,7 +162,7 @@ def once_each(messages: Iterable[Message], by_node: Mapping[int, Assignment]) ->
     return list(asked.values())
 
 
-def in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
+def _in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
     """Server optimizers compute in float64; the model keeps its own dtypes."""
     exact_sums.check_alike(arrays, like)
     for name, array in arrays.items():
@@ -63,10 +172,3 @@ def in_dtype_of(like: Arrays, arrays: Arrays) -> Arrays:
                 "strategy"
             )
     return {name: arrays[name].astype(array.dtype, copy=False) for name, array in like.items()}
-
-
-def one_reply(released: Released, num_replies: int, message: Message) -> Message:
-    """Return the mean as the one reply that a strategy which needs only the sum is given."""
-    metrics = MetricRecord({wire.NUM_EXAMPLES: float(num_replies)})
-    content = RecordDict({wire.ARRAYS: wire.array_record(released.arrays), wire.METRICS: metrics})
-    return Message(content, reply_to=message)

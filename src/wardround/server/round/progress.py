@@ -1,0 +1,48 @@
+"""What may be watched of a run, round by round."""
+
+from dataclasses import dataclass
+
+from wardround.server.record.records import RoundRecord
+
+__all__ = ["RoundRow", "row_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRow:
+    """What may be watched of a committed round.
+
+    Attributes:
+        round_number: 0 is before training.
+        num_rounds: planned.
+        loss: mean test loss; None, as the metric is, where nothing is measured: between real sites.
+        metric_name: auc where it is defined, accuracy elsewhere; r2 for regression.
+        metric: its value, averaged over hospitals by test records.
+        epsilon_max: largest epsilon any hospital has spent so far.
+    """
+
+    round_number: int
+    num_rounds: int
+    loss: float | None
+    metric_name: str
+    metric: float | None
+    epsilon_max: float
+
+
+def row_of(record: RoundRecord, num_rounds: int, task: str | None) -> RoundRow:
+    """Return what may be watched of a round.
+
+    Args:
+        record: what was committed of it.
+        num_rounds: planned.
+        task: classification or regression.
+    """
+    row = record.round_row
+    name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
+    return RoundRow(
+        round_number=row.round,
+        num_rounds=num_rounds,
+        loss=row.loss,
+        metric_name=name,
+        metric=row.auc if name == "auc" else row.accuracy,
+        epsilon_max=row.epsilon_max,
+    )

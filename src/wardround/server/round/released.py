@@ -1,0 +1,72 @@
+"""What a strategy may see of a round: the one reply that the cell releases of the sum, or single replies.
+
+What is left out on purpose: the mathematics of the release, which is the cell's.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from wardround import wire
+from wardround.rounds import Assignment
+from wardround.server.plan.margins import rounding_distance
+from wardround.server.plan.plans import FederationPlan
+from wardround.server.round.release import release_sum
+from wardround.server.round.sums import Sum
+from wardround.streams import Source
+
+__all__ = ["ReleasedRound", "release"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReleasedRound:
+    """What leaves a round.
+
+    Attributes:
+        replies: all that the strategy sees; none in an abandoned round.
+        quantile: with adaptive clipping the noisy share of updates within the clip, in [0, 1]; else None.
+    """
+
+    replies: Sequence[Message]
+    quantile: float | None = None
+
+
+def release(
+    plan: FederationPlan, arrays: Arrays, assignments: Sequence[Assignment], summed: Sum, source: Source
+) -> ReleasedRound:
+    """Return what the strategy may see: single replies carry their own noise, a sum gets what the cell adds to it.
+
+    Args:
+        plan: of the run.
+        arrays: the current model.
+        assignments: of the whole cohort.
+        summed: what came of it.
+        source: of the server's noise.
+    """
+    if summed.total is None:
+        return ReleasedRound(replies=summed.replies)
+    released = release_sum(
+        arrays,
+        summed.total,
+        summed.answered,
+        assignments=assignments,
+        learning_rate=plan.config.training.learning_rate,
+        source=source,
+        rounding=rounding_distance(plan, assignments),
+    )
+    return ReleasedRound(replies=[_one_reply(released.arrays, summed.replies)], quantile=released.quantile)
+
+
+def _one_reply(arrays: Arrays, replies: Sequence[Message]) -> Message:
+    """Return the one reply that stands for all of them."""
+    metrics = MetricRecord({wire.NUM_EXAMPLES: float(len(replies))})
+    content = RecordDict({wire.ARRAYS: wire.array_record(arrays), wire.METRICS: metrics})
+    one = copy(replies[0])
+    one.content = content
+    return one

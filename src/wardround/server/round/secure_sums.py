@@ -1,0 +1,165 @@
+"""The exact sum of a round by secure aggregation, whoever of the hospitals drops out.
+
+The protocol is that of `SecAggPlus`, step by step; what the loop adds is what it knows of its own hospitals: what they
+must have executed, what their vectors must weigh, and that a simulated one fails for a reason that somebody should see.
+What is left out on purpose: the terms (see `secure_terms`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from flwr.app import Message
+
+from wardround import exact_sums, wire
+from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
+from wardround.privacy.integers import from_residues
+from wardround.privacy.skellam import TAIL_DEVIATIONS
+from wardround.rounds import Assignment
+from wardround.secagg import sent_digest
+from wardround.server.round.hospitals import HospitalLink, SummingGrid
+from wardround.server.round.secure_terms import SecureSum
+from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
+from wardround.strategies.secagg_sum import VectorSum, add_masked, summed_by_workers, weighed_mean
+
+__all__ = ["sum_securely"]
+
+_MOST_REASONS = 3
+
+
+def sum_securely(
+    link: HospitalLink,
+    messages: Sequence[Message],
+    assignments: Mapping[int, Assignment],
+    secure: SecureSum,
+    drops: dict[int, str],
+) -> tuple[list[Message], exact_sums.FixedSum]:
+    """Return the replies of those in the sum, without arrays, and the exact sum that is released.
+
+    Args:
+        link: to the hospitals.
+        messages: one for each, at least one; changed in place.
+        assignments: by node id.
+        secure: the terms.
+        drops: gets by node why a site is left out, or did not help to the end.
+
+    Raises:
+        CohortError: too few hospitals are left, or, of real sites, what they sent can't be summed.
+        ProtocolError: a hospital's secrets can't be had, or the weights in the sum are not the known ones.
+        UpdateError: a number in the sum is too large.
+        WardroundError: a simulated hospital failed.
+    """
+    try:
+        return _summed(link, messages, assignments, secure, drops)
+    except CohortError as error:
+        reasons = dict.fromkeys(
+            reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages
+        )
+        raise CohortError("; ".join([str(error), *list(reasons)[:_MOST_REASONS]])) from None
+    except (ProtocolError, UpdateError) as error:
+        if not link.are_sites:
+            raise
+        raise CohortError(str(error)) from None
+
+
+def _summed(
+    link: HospitalLink,
+    messages: Sequence[Message],
+    assignments: Mapping[int, Assignment],
+    secure: SecureSum,
+    drops: dict[int, str],
+) -> tuple[list[Message], exact_sums.FixedSum]:
+    exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages)
+    before = wire.arrays_in(messages[0])
+    # Of one message: a hospital that is sent something else refuses.
+    terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
+    with _loud(link, secure, drops):
+        opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
+    asked = ask_masked(exchange, opened, messages)
+    if isinstance(link.grid, SummingGrid):
+        replies, total = link.grid.send_and_sum(asked)
+        summed = summed_by_workers(_answers(link, replies), total, drops)
+    else:
+        summed = add_masked(asked, _answers(link, exchange.send("mask", asked)), before, drops, assignments)
+    with _loud(link, secure, drops):
+        close_round(exchange, opened, summed.replies, summed.vector, drops)
+    active = [assignments[node_id] for node_id in summed.replies]
+    if secure.is_weighted:
+        weights = [secure.weights[node_id] for node_id in summed.replies]
+        origin = before if secure.payload == "parameters" else {}
+        return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
+    residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
+    if link.are_sites:
+        _check_residues(residues, active, secure.max_update)
+    return list(summed.replies.values()), residues
+
+
+def _answers(link: HospitalLink, replies: Sequence[Message]) -> Sequence[Message]:
+    """Return the replies, of which a simulated hospital's may not be an error."""
+    return replies if link.are_sites else link.answered(replies)
+
+
+@contextmanager
+def _loud(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
+    """End the run where a simulated hospital failed that was not to vanish."""
+    try:
+        yield
+    finally:
+        failed = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages]
+        if failed and not link.are_sites:
+            raise WardroundError(
+                f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
+                "this round again; other settings need a new run)"
+            ) from None
+
+
+def _weighted_sum(
+    opened: OpenRound,
+    summed: VectorSum,
+    active: Sequence[Assignment],
+    weights: Sequence[float],
+    origin: Mapping[str, np.ndarray],
+) -> exact_sums.FixedSum:
+    """Return the sum of shares times numbers, as `exact_sums.accumulate` would have made it.
+
+    Args:
+        opened: the round.
+        summed: the masks taken off.
+        active: of those in the sum.
+        weights: of theirs, which are known.
+        origin: parameters that differences were taken to; none where numbers were summed as they are.
+    """
+    mean, _ = weighed_mean(opened, summed, weights)
+    # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
+    share = sum(assignment.weight for assignment in active)
+    for part in mean.values():
+        part *= share
+    if origin:
+        mean = {name: part + share * origin[name].astype(np.float64) for name, part in mean.items()}
+    return exact_sums.fixed_sum(mean)
+
+
+def _check_residues(total: exact_sums.FixedSum, active: Sequence[Assignment], max_update: float) -> None:
+    """Refuse a sum of whole numbers that these hospitals can't have: one of them sent something else than its vector.
+
+    Each number is at most max_update, and its share of the noise at most 16 deviations of all the noise, which one draw
+    in 10^50 is not.
+
+    Args:
+        total: sum of the residues.
+        active: of those in the sum, at least one.
+        max_update: largest magnitude of a number without its noise (> 0).
+
+    Raises:
+        UpdateError: a number is too large.
+    """
+    first = active[0]
+    most = len(active) * (max_update + TAIL_DEVIATIONS * first.event.noise_multiplier * first.distance)
+    # And a step for each number that was rounded.
+    limit = most * first.event.scaled_norm / first.distance + len(active)
+    largest = max(int(np.abs(from_residues(part)).max(initial=0)) for part in total.values())
+    if largest > limit:
+        raise UpdateError(
+            f"a number of the sum is {largest} steps, and of {len(active)} hospitals must be <= {limit:.0f}: one of "
+            "them sent something else than its vector, and nobody can tell which"
+        )
