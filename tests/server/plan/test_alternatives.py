@@ -10,6 +10,7 @@ from made_up import PRIVATE
 from small_runs import profiles_of, small_config
 from typer.testing import CliRunner
 
+from wardround.agreed.cohorts import draw_cohort
 from wardround.cli import app
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
@@ -117,3 +118,12 @@ def test_a_large_delta_is_warned_of_in_plan_and_summary(tmp_path: Path) -> None:
     notes = run(config, out=tmp_path / "run").summary["notes"]
     assert sum("target-delta = 0.001 is large" in note for note in notes) == 1
     assert plan_notes(plan_federation(small_config(), profiles_of([200, 300]), 62)) == ()
+
+
+@pytest.mark.parametrize("privacy", [{}, {"unit": "hospital", "target-delta": 1e-3}])
+def test_a_first_cohort_of_which_nobody_is_there_has_notes_all_the_same(privacy: dict[str, Any]) -> None:
+    config = small_config(training={"fraction-train": 0.2, "num-rounds": 9}, privacy=privacy)
+    names = [profile.hospital_id for profile in profiles_of([200] * 10)]
+    first = draw_cohort(config, names, 1)
+    there = [profile for profile in profiles_of([200] * 10) if profile.hospital_id not in first]
+    assert plan_notes(plan_federation(config, there, 62, drawn_from=names)) == ()

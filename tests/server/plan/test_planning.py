@@ -73,9 +73,9 @@ def test_dropouts_follow_the_rate_and_nobody_elses_presence() -> None:
 )
 def test_rates_and_steps(training: dict[str, Any], sample_rate: float, num_steps: int) -> None:
     (hospital,) = plan_federation(small_config(training=training), _profiles(100)).hospitals
-    assert hospital.sample_rate == sample_rate
-    assert hospital.num_steps == num_steps
-    assert hospital.expected_batch_size == sample_rate * 100
+    assert hospital.schedule.sample_rate == sample_rate
+    assert hospital.schedule.num_steps == num_steps
+    assert hospital.schedule.expected_batch_size == sample_rate * 100
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
+from wardround.privacy.cells.weights import Weights
 from wardround.privacy.cells.words import CellWords, PlainWords, words_of
 from wardround.privacy.clipping import JOINT_NORM
 from wardround.privacy.renyi import rdp
@@ -36,7 +37,7 @@ class Booked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Weights):
     """One cell; the defaults are those of DP-SGD at the hospital, and each cell's file says where it differs.
 
     Attributes:
@@ -256,6 +257,34 @@ class Cell:
         """Return the event as dp-accounting writes it, or in words of ours where it has none."""
         return repr(self.dp_event(event))
 
+    @property
+    def adapts_clip(self) -> bool:
+        """Whether the clip may move with what a private count says of the updates ([privacy] adaptive-clipping)."""
+        return not any(self._adaptive_clipping())
+
+    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
+        """Refuse more hospitals with rows of one patient than the bill is for, which adds up over hospitals.
+
+        Args:
+            hospitals_per_patient: the most that hold rows of one patient.
+            patient_overlap: [privacy] patient-overlap.
+
+        Raises:
+            ConfigError: the patient would pay at more of them than is said.
+        """
+        held = hospitals_per_patient
+        if held > patient_overlap:
+            raise ConfigError(
+                f"patient-overlap = {patient_overlap} must be >= {held}, since {held} hospitals hold rows of the same "
+                f"patient ([privacy] patient-overlap): set {held}, or give different people different patient numbers"
+            )
+
+    def without_bound(self, patient_overlap: int) -> str:
+        """Return why there is no bill for a patient in so many hospitals; empty where there is one."""
+        if patient_overlap > 1 and self.shares_noise:
+            return "no bound for a patient in several hospitals, whose gradients would share one noise"
+        return ""
+
     def num_units(self, num_train: int, num_hospitals: int) -> int:
         """Return how many units a hospital's delta is shared by: its records, or all hospitals.
 
@@ -265,49 +294,16 @@ class Cell:
         """
         return num_train
 
-    # How a hospital weighs, and what it sends at most.
+    # What is said of it.
 
-    def vector_weight(self, num_train: int) -> float:
-        """Return what a hospital's vector weighs in a secure sum (> 0): its records."""
-        return float(num_train)
-
-    def cohort_weight(self, num_train: int, total: int, size: int) -> float:
-        """Return a hospital's share in the average over the round's cohort, in (0, 1].
+    def caution(self, num_hospitals: int, clips_of_noise: float) -> str:
+        """Return a sentence for whoever decides on a plan with so much noise; empty where there is nothing to say.
 
         Args:
-            num_train: its training records (>= 1).
-            total: of all in the cohort.
-            size: hospitals in the cohort.
+            num_hospitals: that take part.
+            clips_of_noise: length of the noise on what is averaged once, in clips.
         """
-        return num_train / total
-
-    def contribution(self, num_train: int, most_records: float) -> float:
-        """Return what the clipped update is multiplied with before a sum of integers, in (0, 1].
-
-        Args:
-            num_train: its training records (>= 1).
-            most_records: that any hospital of the round has at most.
-        """
-        return 1.0
-
-    def share(self, assignment: Assignment) -> float:
-        """Return what a hospital's contribution is multiplied with in the released sum."""
-        return assignment.weight
-
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
-        """Return the largest magnitude that a coordinate of what a hospital sends can have.
-
-        Args:
-            max_update: [aggregation] max-update, which holds where no clip bounds it.
-            most_records: training records that any hospital of the round has at most.
-            sensitivity: the largest in the round, L2 (> 0).
-            noise_multiplier: the largest in the round (>= 0).
-        """
-        return max_update
-
-    # What it is called.
+        return ""
 
     def words(self, *, record_is: str = "row", protocol: str = "plain", patient_overlap: int = 1) -> CellWords:
         """Return what is said of the cell.

@@ -3,11 +3,12 @@
 The sum over all hospitals is a Poisson batch's sum of clipped gradients: neighbours differ by one of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wardround.privacy.cells.cell import Cell
+from wardround.privacy.cells.weights import noise_together
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
 
@@ -50,6 +51,18 @@ class GradientSums(Cell):
     def share(self, assignment: Assignment) -> float:
         """Return 1."""
         return 1.0
+
+    def stddev_on_average(
+        self,
+        stddevs: Sequence[float],
+        num_train: Sequence[int],
+        batches: Sequence[float],
+        *,
+        most_records: int,
+        num_shares: int,
+    ) -> float:
+        """Return the stddev of the noise on the average gradient of the cohort's expected batch."""
+        return noise_together(stddevs, batches, 1.0, self.surplus(len(batches), num_shares))
 
     def update_bound(
         self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float

@@ -4,6 +4,7 @@ Zeroing a hospital out takes one integer vector from the sum, whose norm is chec
 multiplied with a share of the largest hospital's records before they are rounded, so that none is more than one clip.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +28,10 @@ class HospitalDistributed(IntegerSums, WholeUpdates):
     def contribution(self, num_train: int, most_records: float) -> float:
         """Return its records as a share of the most that any hospital of the round has."""
         return num_train / most_records
+
+    def largest_share(self, shares: Sequence[float], most_records: int) -> float:
+        """Return the records that contributions are relative to, whoever takes part."""
+        return float(most_records)
 
     def share(self, assignment: Assignment) -> float:
         """Return its contribution."""

@@ -40,6 +40,10 @@ class IntegerSums(Cell):
             return noise_multiplier * math.sqrt(max(1, num_shares - 1) / num_shares)
         return noise_multiplier
 
+    def surplus(self, num_replies: int, num_shares: int) -> float:
+        """Return replies divided by those that carry the whole noise: each that comes beyond them brings its share."""
+        return num_replies / num_shares
+
     def shape(
         self,
         *,

@@ -74,15 +74,11 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
             "([aggregation] min-survivors) share it among them"
         )
-    if cell.unit == "hospital":
-        noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
-        stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.honest_survivors)
-        ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
-        if ratio >= 1:
-            notes.append(
-                f"hospitals are the unit, and {len(plan.hospitals)} are few: the noise on the average update is "
-                f"{ratio:.3g} times as large as the largest update that the clip lets through, so little is learned"
-            )
+    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
+    stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.honest_survivors)
+    clips = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
+    if caution := cell.caution(len(plan.hospitals), clips):
+        notes.append(caution)
     return tuple(notes)
 
 
@@ -91,33 +87,31 @@ def stddev_on_average(
 ) -> float:
     """Return the stddev, in every coordinate, of the noise on what the federation averages once.
 
-    For unit "hospital" that is the average update of round 1; for unit "record" the average gradient of one step of its
-    cohort: the weighted mean of the hospitals' with local noise, the sum over the expected batch of all otherwise.
+    That is the average update of round 1 where updates are released, else the average gradient of one step of its
+    cohort.
 
     Args:
-        plan: who takes part, with which weights and batches; everyone answers.
+        plan: who takes part, with which weights and batches; everyone who is there answers.
         cell: where the noise is added, which need not be the plan's own.
         noise_multipliers: by hospital.
-        num_shares: replies guaranteed, with placement "distributed".
+        num_shares: replies guaranteed, where hospitals add shares of one noise.
     """
     cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
     hospitals = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in cohort]
+    if not hospitals:
+        return 0.0  # nobody who is there takes part: there is nothing that noise could be on
     privacy = plan.config.privacy
     sensitivity = cell.sensitivity(
         privacy.max_grad_norm,
-        adaptive_clipping=privacy.adaptive_clipping and cell.unit == "hospital" and cell.shares_noise,
+        adaptive_clipping=privacy.adaptive_clipping and cell.adapts_clip,
     )
-    stddevs = [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals]
-    shares = [h.schedule.expected_batch_size if cell.sends_sum else float(h.profile.num_train) for h in hospitals]
-    if not cell.shares_noise:
-        batches = [h.schedule.expected_batch_size if cell.unit == "record" else 1.0 for h in hospitals]
-        parts = [share * stddev / batch for share, stddev, batch in zip(shares, stddevs, batches, strict=True)]
-        return math.hypot(*parts) / math.fsum(shares)
-    largest = 1.0 if cell.sends_sum else max(shares)
-    if cell.placement == "distributed" and not cell.sends_sum:
-        largest = float(plan.most_records(cohort))  # what contributions are relative to
-    surplus = len(hospitals) / num_shares if cell.placement == "distributed" else 1.0
-    return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(shares)
+    return cell.stddev_on_average(
+        [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals],
+        [hospital.profile.num_train for hospital in hospitals],
+        [hospital.schedule.expected_batch_size for hospital in hospitals],
+        most_records=plan.most_records(cohort),
+        num_shares=num_shares,
+    )
 
 
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
@@ -131,9 +125,7 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
         "readers": {reader: _reader(cell, reader) for reader in READERS},
         "reason": "",
     }
-    own = plan.cell
-    if plan.config.privacy.patient_overlap > 1 and cell.unit == "record" and cell.shares_noise:
-        reason = "no bound for a patient in several hospitals, whose gradients would share one noise"
+    if reason := cell.without_bound(plan.config.privacy.patient_overlap):
         return row | {"reason": reason}
     cohort_size = len(draw_cohort(plan.config, plan.drawn_from, 1))
     num_shares = cohort_size
@@ -141,14 +133,16 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
         num_shares = plan.config.aggregation.honest_survivors
     try:
         hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        hospitals = plan.hospitals if own == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+        hospitals = (
+            plan.hospitals if plan.cell == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
+        )
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
     return row | {
         "noise_multiplier": [min(noise.values()), max(noise.values())],
         "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares),
-        "num_shares": num_shares if cell.placement == "distributed" else None,
+        "num_shares": hospitals[0].shape.event.num_shares or None,
     }
 
 
@@ -160,7 +154,7 @@ def _hospitals_in(plan: FederationPlan, cell: Cell, num_shares: int, cohort_size
         plan.config,
         profiles,
         num_hospitals=len(plan.drawn_from),
-        dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.unit == "hospital"),
+        dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.adapts_clip),
         num_shares=num_shares,
         most_replies=cohort_size,
     )

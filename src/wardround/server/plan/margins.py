@@ -52,8 +52,8 @@ def check_clip(plan: FederationPlan) -> None:
             f"sums are kept in steps of 2^-{FRACTION_BITS}: raise it"
         )
     most_records = plan.most_records(plan.names)
-    most = LARGEST_VALUE / most_records / FLOAT32_SLACK
-    if cell.unit == "record" and not privacy.max_grad_norm < most:
+    most = LARGEST_VALUE / cell.clips_sent(most_records) / FLOAT32_SLACK
+    if not privacy.max_grad_norm < most:
         raise ConfigError(
             f"max-grad-norm = {privacy.max_grad_norm:g} must be < {most:.3g} for a hospital of {most_records} records "
             f"([privacy] max-grad-norm), as sums are kept below {LARGEST_VALUE:.0f}: lower it"
@@ -94,16 +94,13 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     cell = cell_named(first.event.cell)
     if not cell.adds_noise_at_server:
         return 0.0
-    is_record, sensitivity = cell.unit == "record", first.distance
-    step = _GRID * (len(assignments) if is_record else 1.0)
+    most_records = plan.most_records(assignment.hospital_id for assignment in assignments)
+    grid = cell.grid(_records(plan, assignments), most_records)
+    step = _GRID * grid.stretch
     if plan.config.aggregation.protocol == "secagg+":
-        most_records = plan.most_records(assignment.hospital_id for assignment in assignments)
-        largest = 1.0 if is_record else most_records / sum(_records(plan, assignments))
         levels = Quantiser(num_members=len(assignments), max_update=1.0, max_weight=1.0, is_folded=True).levels
-        sides = 1.0 if is_record else 0.5
-        step += sides * update_bound(plan, assignments) * largest / levels * _QUANTISER_SLACK
-    longest = sensitivity * (sum(_records(plan, assignments)) if is_record else 1.0)
-    return math.sqrt(_dimension(plan)) * step + _FLOAT64_SLACK * longest
+        step += grid.sides * update_bound(plan, assignments) * grid.largest_weight / levels * _QUANTISER_SLACK
+    return math.sqrt(_dimension(plan)) * step + _FLOAT64_SLACK * (first.distance * grid.clips)
 
 
 def _dimension(plan: FederationPlan) -> int:

@@ -13,11 +13,12 @@ from wardround.agreed.cohorts import cohort_sizes, rounds_joined
 from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
-from wardround.errors import CohortError, ConfigError
+from wardround.errors import ConfigError
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.cells import Cell, cell_of
 from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
+from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
@@ -57,29 +58,9 @@ def plan_federation(
         CohortError: there is no hospital, or two share a name.
     """
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
-    names = [profile.hospital_id for profile in profiles]
-    if not names:
-        raise CohortError("no hospital takes part: check [federation] and min-patients")
-    if len(set(names)) < len(names):
-        raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
+    drawn_from = tuple(sorted(drawn_from or [profile.hospital_id for profile in profiles]))
+    check_hospitals(config, profiles, drawn_from)
     cell = cell_of(config.privacy)
-    held, overlap = max(p.hospitals_per_patient for p in profiles), config.privacy.patient_overlap
-    # Where a whole hospital is the unit, all its patients are hidden with it, and each hospital pays for its own.
-    if held > overlap and cell.is_private and cell.unit == "record":
-        raise ConfigError(
-            f"patient-overlap = {overlap} must be >= {held}, since {held} hospitals hold rows of the same patient "
-            f"([privacy] patient-overlap): set {held}, or give different people different patient numbers"
-        )
-    _check_most_records(config, profiles)
-    drawn_from = tuple(sorted(drawn_from or names))
-    if strangers := sorted(set(names) - set(drawn_from)):
-        raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
-    least, most = cohort_sizes(config, len(drawn_from))
-    if config.aggregation.min_survivors > least:
-        raise ConfigError(
-            f"min-survivors = {config.aggregation.min_survivors} must be <= {least}, the hospitals in a round "
-            "([aggregation] min-survivors): lower it, or raise fraction-train"
-        )
     deltas = target_deltas_in(cell, config, profiles, len(drawn_from))
     joined = rounds_joined(config, drawn_from)
     shape = shape_in(
@@ -89,18 +70,22 @@ def plan_federation(
         num_hospitals=len(drawn_from),
         dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
         num_shares=config.aggregation.honest_survivors,
-        most_replies=most,
+        most_replies=cohort_sizes(config, len(drawn_from))[1],
     )
-    hospitals = [_plan_hospital(config, p, deltas[p.hospital_id], joined[p.hospital_id], shape) for p in profiles]
     plan = FederationPlan(
-        config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
+        config=config,
+        hospitals=tuple(
+            replace(
+                _plan_hospital(config, profile, deltas[profile.hospital_id], joined[profile.hospital_id], shape),
+                measures=(measures or {}).get(profile.hospital_id),
+            )
+            for profile in profiles
+        ),
+        num_parameters=num_parameters,
+        drawn_from=drawn_from,
     )
     check_clip(plan)
-    measured = [
-        replace(hospital, measures=(measures or {}).get(hospital.profile.hospital_id))
-        for hospital in _with_noise(config, hospitals)
-    ]
-    return replace(plan, hospitals=tuple(measured))
+    return replace(plan, hospitals=tuple(_with_noise(config, plan.hospitals)))
 
 
 def assign_round(
@@ -163,10 +148,8 @@ def target_deltas_in(
     Raises:
         ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
     """
-    if cell.unit == "hospital":
-        units = {profile.hospital_id: num_hospitals for profile in profiles}
-        return check_target_delta(config.privacy.target_delta, units, unit="hospital")
-    return check_target_delta(config.privacy.target_delta, {p.hospital_id: p.num_train for p in profiles})
+    units = {profile.hospital_id: cell.num_units(profile.num_train, num_hospitals) for profile in profiles}
+    return check_target_delta(config.privacy.target_delta, units, unit=cell.unit)
 
 
 def shape_in(
@@ -202,16 +185,6 @@ def shape_in(
         ),
         most_replies=most_replies,
     )
-
-
-def _check_most_records(config: Config, profiles: Sequence[HospitalProfile]) -> None:
-    most = config.federation.max_records
-    for profile in profiles:
-        if most is not None and profile.num_train > most:
-            raise ConfigError(
-                f"hospital {profile.hospital_id} has {profile.num_train} training records, and max-records = {most} is "
-                "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
-            )
 
 
 def _plan_hospital(

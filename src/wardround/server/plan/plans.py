@@ -3,13 +3,13 @@
 How a plan is made is in `planning`.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from wardround.config import Config
 from wardround.json_records import json_values
+from wardround.json_text import plain_values
 from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
 from wardround.privacy.cells import Cell, cell_named, cell_of
@@ -17,7 +17,7 @@ from wardround.rounds import HospitalProfile, ProfileMeasures, Schedule
 from wardround.small_counts import shown_count, shown_rate
 from wardround.step_events import EventShape, StepEvent
 
-__all__ = ["FederationPlan", "HospitalPlan", "finite_or_inf"]
+__all__ = ["FederationPlan", "HospitalPlan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,23 +140,24 @@ class FederationPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
-        rows = [row | {"epsilon": finite_or_inf(row["epsilon"])} for row in self.rows()]
-        return {
+        values = {
             "unit": self.config.privacy.unit,
             "record_is": self.record_is,
             "placement": self.config.privacy.placement,
             "relation": self.cell.relation,
             "mechanism": self.cell.mechanism,
-            "hospitals": rows,
+            "hospitals": self.rows(),
             "epsilon": {
-                "max": finite_or_inf(self.epsilon_max),
-                "total": finite_or_inf(self.epsilon_total),
+                "max": self.epsilon_max,
+                "total": self.epsilon_total,
                 # Of max and total: the hospitals' smallest.
                 "target_delta": min(self.target_deltas.values()),
-                "readers": {reader: finite_or_inf(value) for reader, value in self.reader_epsilons.items()},
+                "readers": self.reader_epsilons,
             },
             "attacker": json_values(self.attacker.figures),
         }
+        plain: dict[str, Any] = plain_values(values)
+        return plain
 
     @property
     def epsilon_max(self) -> float:
@@ -186,8 +187,3 @@ class FederationPlan:
     def target_deltas(self) -> dict[str, float]:
         """Each hospital's delta."""
         return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
-
-
-def finite_or_inf(epsilon: float) -> float | str:
-    """Return an epsilon as JSON can hold it: "inf" where it is infinite."""
-    return epsilon if math.isfinite(epsilon) else "inf"

@@ -1,0 +1,65 @@
+"""Whether a federation can be planned for at all: who is there, how many, and what they may hold.
+
+What is left out on purpose: clips and deltas, which depend on what a cell releases (see `margins`, `planning`).
+"""
+
+from collections.abc import Sequence
+
+from wardround.agreed.cohorts import cohort_sizes
+from wardround.config import Config
+from wardround.errors import CohortError, ConfigError
+from wardround.privacy.cells import cell_of
+from wardround.rounds import HospitalProfile
+
+__all__ = ["check_hospitals"]
+
+
+def check_hospitals(config: Config, profiles: Sequence[HospitalProfile], drawn_from: Sequence[str]) -> None:
+    """Refuse hospitals for which there can be no plan.
+
+    Args:
+        config: all settings.
+        profiles: of those that are there.
+        drawn_from: names that cohorts are drawn from.
+
+    Raises:
+        CohortError: there is none, or two share a name.
+        ConfigError: they hold more than the settings say, are not in the roster, or are too few for a round.
+    """
+    _check_names(profiles)
+    held = max(profile.hospitals_per_patient for profile in profiles)
+    cell_of(config.privacy).check_shared_patients(held, config.privacy.patient_overlap)
+    _check_most_records(config, profiles)
+    _check_roster(profiles, drawn_from)
+    _check_cohort(config, len(drawn_from))
+
+
+def _check_names(profiles: Sequence[HospitalProfile]) -> None:
+    if not profiles:
+        raise CohortError("no hospital takes part: check [federation] and min-patients")
+    if len({profile.hospital_id for profile in profiles}) < len(profiles):
+        raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
+
+
+def _check_most_records(config: Config, profiles: Sequence[HospitalProfile]) -> None:
+    most = config.federation.max_records
+    for profile in profiles:
+        if most is not None and profile.num_train > most:
+            raise ConfigError(
+                f"hospital {profile.hospital_id} has {profile.num_train} training records, and max-records = {most} is "
+                "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
+            )
+
+
+def _check_roster(profiles: Sequence[HospitalProfile], drawn_from: Sequence[str]) -> None:
+    if strangers := sorted({profile.hospital_id for profile in profiles} - set(drawn_from)):
+        raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
+
+
+def _check_cohort(config: Config, num_hospitals: int) -> None:
+    least, _ = cohort_sizes(config, num_hospitals)
+    if config.aggregation.min_survivors > least:
+        raise ConfigError(
+            f"min-survivors = {config.aggregation.min_survivors} must be <= {least}, the hospitals in a round "
+            "([aggregation] min-survivors): lower it, or raise fraction-train"
+        )
