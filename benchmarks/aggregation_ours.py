@@ -89,18 +89,24 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     """Return a function that sums a round as our round loop does: in the workers, where the engine has some."""
     from wardround import exact_sums, wire
     from wardround.rounds import Assignment, Schedule
-    from wardround.server.round.sums import add_up
+    from wardround.server.round.hospitals import HospitalLink
+    from wardround.server.round.strategy_steps import Asked
+    from wardround.server.round.sums import sum_replies
     from wardround.step_events import StepEvent
 
     model = {"weights": initial_model(case.num_parameters)}
     everybody = sum(map(num_examples, range(case.num_clients)))
     weights = {number + 1: num_examples(number) / everybody for number in range(case.num_clients)}
+    names = {number + 1: f"client-{number}" for number in range(case.num_clients)}
+    node_of = {name: node_id for node_id, name in names.items()}
+    # As with real sites, who fails is left out of the round.
+    link = HospitalLink(grid=grid, node_of=node_of, name_of=names, profiles=(), are_sites=True)
     drops = {number + 1: stage for number in range(case.num_clients) if (stage := gone_sometime(number, case))}
 
     def run_round(round_number: int) -> np.ndarray:
         by_node = {
             node_id: Assignment(
-                hospital_id=f"client-{node_id - 1}",
+                hospital_id=names[node_id],
                 round_number=round_number,
                 weight=weight,
                 max_grad_norm=None,
@@ -115,7 +121,8 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
             for node_id, assignment in by_node.items()
         ]
         how = secure_sum(case, folder, round_number, drops) if secure else None
-        replies, total = add_up(grid, messages, by_node, how)
+        asked = Asked(messages=messages, by_node=by_node, num_assigned=len(by_node), min_survivors=1, only_sum=True)
+        replies, total = sum_replies(link, asked, how, {})
         active = [reply.metadata.src_node_id for reply in replies if not reply.has_error()]
         return exact_sums.mean(total, sum(weights[node_id] for node_id in active), model)["weights"]
 
@@ -123,9 +130,9 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
 
 
 def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, str]) -> Any:
-    """Return what our round loop hands to `add_up`."""
+    """Return what our round loop sums by."""
     from wardround.secagg import read_roster, stated_digest
-    from wardround.server.round.sums import SecureSum
+    from wardround.server.round.secure_terms import SecureSum
 
     return SecureSum(
         roster=read_roster(folder / "roster.json"),
@@ -136,8 +143,7 @@ def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, 
         max_weight=MAX_WEIGHT,
         settings_digest=stated_digest(b""),
         weights={number + 1: float(num_examples(number)) for number in range(case.num_clients)},
-        drops=drops,
-        errors_are_drops=True,
+        last_stages=drops,
     )
 
 

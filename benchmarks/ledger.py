@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 import wardround
-from wardround.privacy.account import account_from_ledger, open_account
 from wardround.privacy.accounting import rdp
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
+from wardround.privacy.spending import account_from_ledger, open_account
 from wardround.step_events import StepEvent
 
 NUM_HOSPITALS, NUM_ROUNDS, TARGET_DELTA, SEED = 100, 1000, 1e-5, 1

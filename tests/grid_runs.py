@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Error, Message
+from flower_grid import FlowerGrid, stage_of
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
@@ -49,6 +50,24 @@ class LineGrid(InlineGrid):
             replies.append(Message(Error(code=APP_RAISED, reason="ConnectionError: gone"), reply_to=message))
         self.came(replies, total)
         return replies, total
+
+
+class HeardGrid(FlowerGrid):
+    """Sums nothing, and keeps what each hospital is sent to train and what it answers."""
+
+    def __init__(self, heard: list[tuple[Message, Message]], make_app: Any, nodes: list[Node]) -> None:
+        contexts = {node.node_id: Context(1, node.node_id, dict(node.node_config), RecordDict(), {}) for node in nodes}
+        super().__init__(make_app(), contexts)
+        self._heard = heard
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
+        replies = []
+        for message in messages:
+            self.number(message)
+            replies.append(self.reply_to(message))
+            if stage_of(message) == "train":
+                self._heard.append((message, replies[-1]))
+        return replies
 
 
 def run_over(

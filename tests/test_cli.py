@@ -382,7 +382,7 @@ def test_an_accident_is_one_line(wardround: Callable[..., Result], monkeypatch: 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("wardround.simulations.runs.load_federation", broken)
+    monkeypatch.setattr("wardround.door.run", broken)
     result = wardround("run", *_FAST)
     assert result.code == 1
     last = result.err.splitlines()[-1]

@@ -43,6 +43,7 @@ ALLOWED = {
         "wire_arrays",
         "strategies",
         "clients.app",
+        "clients.hospital_app",
         "clients.secagg",
         "clients.site_app",
         "server",

@@ -92,19 +92,15 @@ def plan(
         overrides.append(f"privacy.target-epsilon={target_epsilon}")
     settings = load_config(config, overrides)
     from wardround import simulations
-    from wardround.reports import print_placements, print_plan
+    from wardround.reports import print_plan
     from wardround.server.plan.alternatives import compare_placements, plan_notes
 
     planned = simulations.plan(settings)
-    notes, elsewhere = plan_notes(planned), compare_placements(planned)
     if as_json:
-        typer.echo(json_text(planned.to_dict() | {"notes": notes, "placements": elsewhere}))
-        return
-    console = _console()
-    print_plan(planned, console)
-    for note in notes:
-        console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
-    print_placements(elsewhere, console, record_is=planned.record_is)
+        elsewhere = {"notes": plan_notes(planned), "placements": compare_placements(planned)}
+        typer.echo(json_text(planned.to_dict() | elsewhere))
+    else:
+        print_plan(planned, _console())
 
 
 @app.command()

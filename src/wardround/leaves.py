@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 __all__ = [
     "CHARGED",
+    "FORMERLY_SENT",
     "GROUNDS",
     "INDEPENDENT",
     "LEAVES_HOSPITAL",
@@ -48,7 +49,6 @@ _FIELDS = (
     ("num-test", SIMULATION_ONLY, "how many records it tests on"),
     ("num-examples", SIMULATION_ONLY, "how many records its measurements are of"),
     ("fingerprint", SIMULATION_ONLY, "a digest that shows whether its training records are the same as before"),
-    ("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),
     ("num-scrubbed", SIMULATION_ONLY, "how many gradients were left out because they were not finite"),
     ("loss", SIMULATION_ONLY, "the loss on its training and test records"),
     ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, or r2"),
@@ -69,6 +69,7 @@ _FIELDS = (
     ("keys-of", INDEPENDENT, "whose masking keys it gives a share of, since these hospitals fell silent"),
     ("key-shares", INDEPENDENT, "its shares of those keys"),
 )
+_FORMER_FIELDS = (("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),)
 _SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
 _SIMULATED = frozenset(name for name, ground, _ in _FIELDS if ground == SIMULATION_ONLY)
 
@@ -78,8 +79,11 @@ docs/decisions), independent of the data (keys and shares of secure aggregation)
 "arrays" are the parameters, or what the cell of unit x placement sends in their place (`privacy.cells`), which
 includes the count of adaptive clipping."""
 
-SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sentence in _FIELDS})
-"""The same fields in words for people."""
+FORMERLY_SENT: Mapping[str, str] = MappingProxyType({name: ground for name, ground, _ in _FORMER_FIELDS})
+"""What replies of earlier versions carried, and summaries of their runs list."""
+
+SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sentence in (*_FIELDS, *_FORMER_FIELDS)})
+"""All these fields in words for people."""
 
 
 def fields_sent(*, protocol: str, task: str, failed: bool, are_sites: bool = False) -> dict[str, str]:

@@ -172,7 +172,6 @@ class TrainingMeasures:
 
     Attributes:
         num_examples: training records it holds, by which strategies that see single replies weight them.
-        num_empty_batches: steps whose Poisson batch was empty.
         num_scrubbed: records whose gradient was not finite and was left out, summed over steps; where hospitals are
             the unit, 1 if the update was not finite and a zero update was sent instead.
         loss: mean training loss per sampled record over the round, nan where none was sampled.
@@ -180,7 +179,6 @@ class TrainingMeasures:
     """
 
     num_examples: int
-    num_empty_batches: int
     num_scrubbed: int
     loss: float
     seconds: float

@@ -84,7 +84,7 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
         if field.is_record:
             prefix = f"{field.key}-"
             within = {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
-            read[field.name] = read_record(field.kind, within)
+            read[field.name] = _read_within(field, within)
             continue
         value = values.get(field.key)
         if value is None and field.may_be_none:
@@ -94,10 +94,14 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
             raise ProtocolError(f"the {kind.__name__} message is refused: {field.key} {fault}")
         # Flower has lists where our frozen records have tuples.
         read[field.name] = tuple(cast(Any, value)) if field.is_list else value
+    return kind(**read)
+
+
+def _read_within(field: _Field, values: Mapping[str, Any]) -> Any:
     try:
-        return kind(**read)
+        return read_record(field.kind, values)
     except ConfigError as error:
-        raise ProtocolError(f"the {kind.__name__} message is refused: {error}") from None
+        raise ProtocolError(f"the {field.name} of the message is refused: {error}") from None
 
 
 def _list_fault(field: _Field, value: Any) -> str:

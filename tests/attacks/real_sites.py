@@ -20,6 +20,8 @@ from small_runs import replaced
 
 from wardround import wire
 from wardround.clients.app import app
+from wardround.clients.profiles import hospital_profile
+from wardround.clients.site_app import RealSite
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.errors import WardroundError
 from wardround.rounds import Assignment
@@ -309,5 +311,10 @@ def octets_of(reply: Message) -> bytes:
 
 def without_own_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sites do as they are asked, for controls: leave out what they hold a server to."""
-    for name in ("check_sum", "check_round", "check_history", "check_spending", "_check_settings"):
-        monkeypatch.setattr(f"wardround.clients.site_app.{name}", lambda *given, **named: ())
+
+    def introduced(site: RealSite, message: Message, context: Context) -> Message:
+        return wire.profile_reply(hospital_profile(site.asked(context), site.federation), message)
+
+    monkeypatch.setattr(RealSite, "introduce", introduced)
+    for name in ("check_terms", "admit"):
+        monkeypatch.setattr(RealSite, name, lambda *given: None)

@@ -17,7 +17,7 @@ from wardround import wire
 from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, Schedule
 from wardround.server.round.secure_terms import SecureSum
 from wardround.step_events import StepEvent
 
@@ -60,7 +60,7 @@ def test_what_the_refused_noise_would_have_cost() -> None:
         noise_multiplier=1.0,
         sample_rate=0.5,
         num_steps=1,
-        placement="distributed",
+        cell="record-distributed",
         scaled_norm=0.01,
         dimension=12,
         num_shares=3,
@@ -84,16 +84,16 @@ FIELDS: list[tuple[Config, Change]] = [
     *((UPDATES, {"contribution": value}) for value in (1e-9, 1.0)),
     (DISTRIBUTED, {"max_grad_norm": 100.0, "sensitivity": 100.0}),
     (DISTRIBUTED, {"sample_rate": 1.0, "expected_batch_size": 40.0}),
-    (DISTRIBUTED, {"placement": "local"}),
-    (DISTRIBUTED, {"placement": "none", "max_grad_norm": None, "noise_multiplier": 0.0}),
-    (DISTRIBUTED, {"unit": "hospital"}),
+    (DISTRIBUTED, {"cell": "record-local"}),
+    (DISTRIBUTED, {"cell": "none", "max_grad_norm": None, "noise_multiplier": 0.0}),
+    (DISTRIBUTED, {"cell": "hospital-distributed"}),
     (LOCAL, {"max_grad_norm": 1e-9}),
     (LOCAL, {"max_grad_norm": None, "noise_multiplier": 0.0}),
     (LOCAL, {"sample_rate": 1e-9}),
     (LOCAL, {"expected_batch_size": 1e30}),
     (LOCAL, {"num_steps": 1}),
     (LOCAL, {"num_steps": 10**6}),
-    (LOCAL, {"placement": "central"}),
+    (LOCAL, {"cell": "record-central"}),
     (LOCAL, {"adaptive_clipping": True}),
     (LOCAL, {"attempt": 2}),
     (UPDATES, {"sensitivity": 1e6}),
@@ -110,7 +110,9 @@ def test_an_assignment_that_is_not_the_sites_own_is_refused_in_every_field(
     assert refused_by_all(outcome), outcome.failure
     # It is the value that they refuse, by its name, and not something else that is wrong with the message.
     told = outcome.grid.errors()
-    assert all(any(name in reason for name in changes) for reason in told), told
+    # Another cell may be billed at another rate, which is found first.
+    named = {*changes, *(("sample_rate", "num_steps") if "cell" in changes else ())}
+    assert all(any(name in reason for name in named) for reason in told), told
 
 
 def test_nobody_trains_with_anothers_assignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +133,18 @@ def test_nobody_trains_with_anothers_assignment(tmp_path: Path, monkeypatch: pyt
 def test_no_field_of_an_assignment_is_left_to_the_server() -> None:
     """Its noise is bounded by what it costs; a weight says what the server makes of the sum, and sways nothing here."""
     tried = {name for _, changes in FIELDS for name in changes} | {"noise_multiplier", "round_number"}
-    assert {item.name for item in fields(Assignment)} - tried == {"weight", "hospital_id"}
+    known = {item.name for kind in (Assignment, Schedule, StepEvent) for item in fields(kind)} - {"schedule", "event"}
+    assert known - tried == {"weight", "hospital_id"}
+
+
+@pytest.mark.parametrize("changes", [{"num_steps": 1}, {"num_steps": 3}, {"sample_rate": 0.1}])
+def test_a_bill_that_is_not_of_the_schedule_is_refused(
+    changes: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Attack(assignment=lambda asked: replace(asked, event=replace(asked.event, **changes)))
+    outcome = attack(Sites(tmp_path, LOCAL), monkeypatch, plan)
+    assert refused_by_all(outcome), outcome.failure
+    assert all(next(iter(changes)) in reason for reason in outcome.grid.errors())
 
 
 @pytest.mark.parametrize("round_number", [3, 10_001, 2**40])

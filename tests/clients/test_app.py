@@ -1,7 +1,7 @@
 """The ClientApp around training: who a hospital is, what it sends, what it refuses."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,23 @@ def asking(config: Config = _CONFIG, **node_config: str) -> Callable[..., Messag
     nodes = [Node(node_id=index + 1, node_config={"partition-id": index, **node_config}) for index in range(3)]
     grid = InlineGrid(lambda: make_client_app(config, _FEDERATION), nodes, {})
 
-    def send(kind: str, node: int, arrays: Any, assignment: Assignment | None = None, **config: Any) -> Message:
+    def send(
+        kind: str,
+        node: int,
+        arrays: Any,
+        assignment: Assignment | None = None,
+        written: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> Message:
         content = RecordDict({wire.CONFIG: ConfigRecord({k.replace("_", "-"): v for k, v in config.items()})})
         if arrays is not None:
             content[wire.ARRAYS] = wire.array_record(arrays)
         message = Message(content, dst_node_id=node, message_type=kind)
         if assignment is not None:
             wire.with_assignment(message, assignment)
+            content = RecordDict(dict(message.content.items()))
+            content[wire.ASSIGNMENT] = ConfigRecord({**content[wire.ASSIGNMENT], **(written or {})})
+            message.content = content
         (reply,) = grid.send_and_receive([message])
         return reply
 
@@ -134,10 +144,15 @@ def test_the_proximal_pull_arrives(arrays: dict[str, Any]) -> None:
         ("train", {"assignment": _assignment(expected_batch_size=1e30)}, "expected_batch_size = 1e+30"),
         ("train", {"assignment": _assignment(num_steps=3)}, "num_steps = 3, and this hospital's settings say 2"),
         ("train", {"assignment": _assignment(max_grad_norm=1e-9)}, "max_grad_norm = 1e-09"),
-        ("train", {"assignment": _assignment(max_grad_norm=None)}, "max_grad_norm = None"),
-        ("train", {"assignment": _assignment(placement="central")}, "placement = central"),
+        ("train", {"assignment": _assignment(max_grad_norm=None)}, "cell = none, and this hospital's settings say"),
+        ("train", {"assignment": _assignment(placement="central")}, "cell = record-central"),
         ("train", {"assignment": _assignment(noise_multiplier=0.99)}, "noise_multiplier must be >= 1.0 and <= 1e+07"),
-        ("train", {"assignment": _assignment(noise_multiplier=math.inf)}, "noise-multiplier = inf must be finite"),
+        ("train", {"written": {"event-noise-multiplier": math.inf}}, "noise-multiplier"),
+        (
+            "train",
+            {"written": {"event-cell": "record-nowhere"}},
+            "cell = record-nowhere, and this hospital's settings say record-local",
+        ),
         ("train", {"assignment": _assignment(attempt=0)}, "attempt must be >= 1, not 0"),
         ("train", {"assignment": _assignment(1)}, "hospital-02"),
     ],

@@ -5,12 +5,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from small_runs import CommonStreams
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wardround.clients.checks import check_training
-from wardround.config import Config, ModelConfig, PrivacyConfig, TrainingConfig
+from wardround.clients.cells import torch_half
+from wardround.clients.training import LocalTrainer
+from wardround.config import ModelConfig, TrainingConfig
 from wardround.datasets import Federation, HospitalData
 from wardround.errors import ConfigError
 from wardround.models import build_model
@@ -45,9 +47,9 @@ def federation(shape=(6,), num_classes=2, owners=None):
 
 
 def check(model, shape=(6,), mode="auto", placement="local", num_classes=2, owners=None, unit="record"):
-    privacy = PrivacyConfig(placement=placement, unit=unit)
-    config = Config(training=TrainingConfig(grad_sample_mode=mode), privacy=privacy)
-    return check_training(config, federation(shape, num_classes, owners), model)
+    made = federation(shape, num_classes, owners)
+    trainer = LocalTrainer(model, TrainingConfig(grad_sample_mode=mode), task=made.task, source=CommonStreams(1))
+    return torch_half(f"{unit}-{placement}" if placement != "none" else "none").check(trainer.held, made)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -194,9 +194,8 @@ def test_an_empty_batch_is_a_zero_sum(placement):
     features, labels = data()
     task = assignment(placement, sample_rate=1e-9, expected_batch_size=4e-8)
     local = trainer()
-    arrays, _, measures = local.train(parameters_of(local.model), tensors(features, labels), task)
+    arrays, *_ = local.train(parameters_of(local.model), tensors(features, labels), task)
     assert not flat(arrays).any()
-    assert measures.num_empty_batches == 1
     noisy, *_ = local.train(
         parameters_of(local.model), tensors(features, labels), changed_assignment(task, noise_multiplier=2.0)
     )

@@ -25,7 +25,7 @@ def accept(before: Sequence[Released]) -> None:
 def test_what_is_noted_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     folder = tmp_path / "site.key-released"
     assert read_releases(folder) == ()
-    integers = replace(PHASE, placement="distributed", scaled_norm=math.pi * 1e4, dimension=62, num_shares=3)
+    integers = replace(PHASE, cell="record-distributed", scaled_norm=math.pi * 1e4, dimension=62, num_shares=3)
     noted = [ONE, replace(ONE, round_number=2, event=None), replace(ONE, round_number=3, event=integers)]
     for number, released in enumerate(noted):
         note_release(folder, released, lambda before, so_far=number: pytest.fail() if len(before) != so_far else None)

@@ -10,11 +10,14 @@ from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
 from small_runs import CommonStreams
 
+from wardround.clients.steps import private_steps
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import ProtocolError
 from wardround.models import build_model, parameters_of
-from wardround.rounds import check_execution
+from wardround.privacy.executions import check_execution
+from wardround.privacy.noise import GaussianNoise
+from wardround.privacy.sampling import PoissonSampler
 from wardround.streams import Draw, SeededSource
 
 MODES = ("hooks", "functorch", "ew", "ghost", "per-record")
@@ -126,7 +129,7 @@ def test_empty_batches_are_steps_with_noise(mode):
     task = assignment(sample_rate=1e-9, expected_batch_size=1.0, noise_multiplier=2.0, num_steps=3)
     arrays = parameters_of(local.model)
     got, execution, measures = local.train(arrays, data, task)
-    assert (measures.num_empty_batches, execution.num_noise_draws, execution.num_steps) == (3, 3, 3)
+    assert (execution.num_noise_draws, execution.num_steps) == (3, 3)
     assert math.isnan(measures.loss)
     generator = CommonStreams(7).drawn(Draw.NOISE)
     want = {name: array.copy() for name, array in arrays.items()}
@@ -336,12 +339,13 @@ def test_a_difference_between_plan_and_execution_is_an_error(changes):
         check_execution(task, dataclasses.replace(execution, **changes))
 
 
-def test_a_step_whose_noise_was_forgotten_is_found(monkeypatch):
-    """The count comes from where noise is drawn, not from the plan."""
-    monkeypatch.setattr("wardround.clients.training.accumulate_batch", lambda *_: torch.zeros(0))
-    local = trainer()
-    with pytest.raises(ProtocolError, match="num_noise_draws = 0"):
-        local.train(parameters_of(local.model), tensors(), assignment())
+def test_noise_and_steps_are_counted_where_they_are_drawn_and_not_taken_from_the_plan():
+    local, task, streams = trainer(), assignment(noise_multiplier=1.5), CommonStreams(7)
+    noise = GaussianNoise(streams.drawn(Draw.NOISE), torch.device("cpu"))
+    sampler = PoissonSampler(NUM_RECORDS, 0.3, streams.drawn(Draw.SAMPLING))
+    noise.noise_for([torch.zeros(1)], 1.5 * 0.7)  # drawn, and not assigned
+    counts = private_steps(local.steps, tensors(), task, sampler, noise, 0.0)
+    assert (counts.num_steps, counts.num_noise_draws, counts.noise_multiplier) == (5, 6, pytest.approx(1.5))
 
 
 @pytest.mark.parametrize("read_only", [False, True])

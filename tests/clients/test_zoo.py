@@ -172,9 +172,8 @@ def test_sound_models_train_in_every_cell_in_parts_and_on_empty_batches(name, pl
         changes |= {"scaled_norm": 900.0, "num_shares": 3, "dimension": num_parameters}
     for rate in (1.0, 1e-9):
         task = assignment(sample_rate=rate, expected_batch_size=rate * NUM_RECORDS, **changes)
-        sent, _, measures = trainer.train(arrays, data, task)
+        sent, *_ = trainer.train(arrays, data, task)
         assert sent.keys() == arrays.keys()
-        assert measures.num_empty_batches == (changes["num_steps"] if rate < 1 else 0)
 
 
 def test_random_layers_draw_anew_for_every_record_and_every_batch():

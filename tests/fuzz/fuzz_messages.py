@@ -54,7 +54,7 @@ MEASURES = ProfileMeasures(num_test=38, fingerprint="0" * 64, majority_accuracy=
 EXECUTION = Execution(
     hospital_id="hospital-01", round_number=3, sample_rate=0.1, num_steps=2, num_noise_draws=2, noise_multiplier=1.5
 )
-TRAINED = TrainingMeasures(num_examples=152, num_empty_batches=0, num_scrubbed=0, loss=0.7, seconds=0.1)
+TRAINED = TrainingMeasures(num_examples=152, num_scrubbed=0, loss=0.7, seconds=0.1)
 EVALUATION = Evaluation(hospital_id="hospital-01", num_examples=38, loss=0.7, accuracy=0.6, auc=float("nan"))
 
 

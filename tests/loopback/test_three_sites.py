@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = module(ROOT / "examples" / "sites" / "make_sites.py")
 # Names, on the wire and in tables, of what is measured at a hospital.
 MEASURED = (
-    *("num-test", "num-examples", "num-empty-batches", "num-scrubbed", "majority-accuracy", "fingerprint"),
+    *("num-test", "num-examples", "num-scrubbed", "majority-accuracy", "fingerprint"),
     *("seconds", "loss", "accuracy", "auc"),
 )
 SENT = ("seed-shares", "num-noise-draws", "sample-rate")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
 from wardround.json_records import json_values
-from wardround.privacy.account import open_account
 from wardround.privacy.accounting import (
     composed_rdp,
     headline_epsilon,
@@ -21,6 +20,7 @@ from wardround.privacy.accounting import (
 )
 from wardround.privacy.attackers import LARGEST_FIT_ERROR, Attacker, attacker_of
 from wardround.privacy.profiles import EPSILONS, gaussian_deltas, gaussian_epsilon, largest_profile, renyi_profile
+from wardround.privacy.spending import open_account
 from wardround.step_events import StepEvent
 
 RATES = {0.01: "tpr_at_fpr_0.01", 0.001: "tpr_at_fpr_0.001"}

@@ -7,10 +7,10 @@ from dp_accounting import dp_event, privacy_accountant
 from dp_accounting.pld import PLDAccountant
 
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.account import open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, pld_epsilon, rdp_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
 from wardround.privacy.cells import cell_named
+from wardround.privacy.spending import open_account
 from wardround.step_events import StepEvent
 
 

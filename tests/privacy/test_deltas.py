@@ -1,13 +1,14 @@
 import pytest
 
 from wardround.errors import ConfigError
-from wardround.privacy.deltas import check_target_delta, delta_warning
+from wardround.privacy.cells import cell_named
+from wardround.privacy.deltas import check_hospital_deltas, check_record_deltas, delta_warning
 
 
 def test_delta_for_every_hospital():
-    assert check_target_delta(1e-3, {"Basel": 100, "Bern": 999}) == {"Basel": 1e-3, "Bern": 1e-3}
+    assert check_record_deltas(1e-3, {"Basel": 100, "Bern": 999}) == {"Basel": 1e-3, "Bern": 1e-3}
     table = {"Bern": 1e-4, "Basel": 5e-3}
-    assert check_target_delta(table, {"Basel": 100, "Bern": 999}) == {"Basel": 5e-3, "Bern": 1e-4}
+    assert check_record_deltas(table, {"Basel": 100, "Bern": 999}) == {"Basel": 5e-3, "Bern": 1e-4}
 
 
 @pytest.mark.parametrize(
@@ -24,19 +25,19 @@ def test_delta_for_every_hospital():
 )
 def test_delta_refused(target_delta, message):
     with pytest.raises(ConfigError, match=message):
-        check_target_delta(target_delta, {"Basel": 100, "Bern": 999})
+        check_record_deltas(target_delta, {"Basel": 100, "Bern": 999})
 
 
 @pytest.mark.parametrize("target_delta", [0.3, 0.02, 0.0101])
 def test_a_delta_that_is_no_promise_is_refused_where_hospitals_are_the_unit(target_delta):
-    three = dict.fromkeys(("Basel", "Bern", "Chur"), 3)
+    three = ("Basel", "Bern", "Chur")
     with pytest.raises(
         ConfigError, match=r"must be > 0, < 1/3, .* and <= 0\.01, since a promise that fails more often"
     ):
-        check_target_delta(target_delta, three, unit="hospital")
-    assert check_target_delta(0.01, three, unit="hospital") == dict.fromkeys(three, 0.01)
+        check_hospital_deltas(target_delta, three, 3)
+    assert check_hospital_deltas(0.01, three, 3) == dict.fromkeys(three, 0.01)
     with pytest.raises(ConfigError, match="< 1/200, since one of 200 hospitals"):
-        check_target_delta(0.006, dict.fromkeys(map(str, range(200)), 200), unit="hospital")
+        check_hospital_deltas(0.006, ["Basel"], 200)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_delta_that_is_no_promise_is_refused_where_hospitals_are_the_unit(targ
     [
         (1e-3, 101, "record", "0.0001"),
         (2e-3, 60, "record", "0.001"),
-        (1.2e-2, 2, "record", "0.01"),
+        (1.2e-2, 10, "record", "0.01"),
         (9e-4, 118, "hospital", "0.0001"),
     ],
 )
@@ -56,5 +57,6 @@ def test_a_large_delta_is_warned_of_with_one_that_is_not(target_delta, num_units
 
 def test_no_warning_tells_how_many_records_a_small_hospital_has():
     for target_delta in (5e-3, 0.02, 0.1):
-        told = {delta_warning({"Basel": target_delta}, {"Basel": number}, unit="record") for number in range(1, 10)}
+        cell = cell_named("record-local")
+        told = {cell.delta_warning({"Basel": target_delta}, {"Basel": number}) for number in range(1, 10)}
         assert len(told) == 1

@@ -311,7 +311,7 @@ def test_missing_foreign_and_damaged_files(tmp_path):
     ("change", "message"),
     [
         ({"unit": "ward"}, 'unit = "ward"'),
-        ({"unit": "hospital"}, 'unit = "hospital", placement = "local", mechanism = "poisson-subsampled-gaussian"'),
+        ({"unit": "hospital"}, 'relation = "zero-out-one-record"'),
         ({"placement": "central"}, 'reader = "anyone"'),
         ({"dimension": 3}, "dimension = 3"),
         ({"placement": "none"}, 'placement = "none" must be local'),

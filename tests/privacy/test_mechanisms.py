@@ -11,7 +11,6 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from made_up import PRIVATE, flat_assignment
 
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.account import open_account
 from wardround.privacy.accounting import (
     headline_epsilon,
     overlap_epsilon,
@@ -24,6 +23,7 @@ from wardround.privacy.entries import entry_for, entry_row
 from wardround.privacy.events import dp_event
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.skellam import skellam_rdp
+from wardround.privacy.spending import open_account
 from wardround.step_events import StepEvent
 
 CELLS = sorted(PRIVATE)
@@ -57,7 +57,7 @@ def test_the_table_is_complete_and_says_what_each_reader_learns():
         assert tuple(cell.learns) == READERS
         assert (cell.noise_against("server", 2.0, 4) == 0) == (placement == "central")
         assert cell.noise_against("recipient", 2.0, 4) == 2.0
-    with pytest.raises(ProtocolError, match=r'unit = "record", placement = "elsewhere", .* is no known cell'):
+    with pytest.raises(ProtocolError, match=r'unit = "record", placement = "elsewhere" is no known cell'):
         cell_in_words("record", "elsewhere")
 
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from made_up import entry
 
 from wardround.errors import ConfigError
-from wardround.privacy.account import open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
 from wardround.privacy.cells import cell_named
 from wardround.privacy.policy import Decision, RemainingPlan, decide
+from wardround.privacy.spending import open_account
 from wardround.step_events import StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5}

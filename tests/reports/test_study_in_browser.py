@@ -4,7 +4,7 @@ import pytest
 import test_page_in_browser as run_page
 from made_up_study import write_study
 
-from wardround.reports import write_study_report
+from wardround.reports import write_study_page
 
 pytestmark = pytest.mark.browser
 browser = run_page.browser
@@ -26,7 +26,7 @@ def pages(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             if name != "all":  # comparison.svg and .png are not on the page, and drawing them is most of the work
                 patch.setattr("wardround.reports.study.write_comparison", lambda *_: None)
-            written[name] = write_study_report(write_study(folder / name, **changes))
+            written[name] = write_study_page(write_study(folder / name, **changes))
     return written
 
 
@@ -70,11 +70,10 @@ def test_on_a_phone_no_column_and_no_caption_is_out_of_sight(browser, pages, nam
     run_page.test_on_a_phone_no_column_and_no_caption_is_out_of_sight(browser, pages, name)
 
 
-def test_a_name_that_is_a_script_stays_a_name(browser, tmp_path, monkeypatch):
-    monkeypatch.setattr("wardround.reports.study.write_comparison", lambda *_: None)
+def test_a_name_that_is_a_script_stays_a_name(browser, tmp_path):
     nasty = "<script>document.title = 'taken over'</script>"
     folder = write_study(tmp_path / "nasty", sizes={nasty: 60, "& <b>north</b>": 90})
-    run_page.show(browser, write_study_report(folder))
+    run_page.show(browser, write_study_page(folder))
     assert "taken over" not in browser.title
     names = browser.execute_script(
         "return [...document.querySelectorAll('#hospital-table tbody th')].map(h => h.textContent)"

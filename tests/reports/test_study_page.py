@@ -15,7 +15,7 @@ from scipy import stats
 
 from wardround.errors import ProtocolError
 from wardround.privacy.cells import cell_in_words
-from wardround.reports import Progress, print_study, write_study_report
+from wardround.reports import Progress, print_study, write_study_page, write_study_report
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
@@ -143,18 +143,18 @@ def test_sentences(study):
         assert wanted in text
 
 
-def test_what_an_epsilon_means_is_the_worst_of_its_runs_and_not_derived(tmp_path, page_alone):
+def test_what_an_epsilon_means_is_the_worst_of_its_runs_and_not_derived(tmp_path):
     folder = write_study(tmp_path / "study")
-    page = write_study_report(folder).read_text()
+    page = write_study_page(folder).read_text()
     assert "guesses right at most 523 times in 1000" in page  # seeds 1, 2 and 3: 0.521, 0.522 and 0.523
     assert "finds at most 15 of 1000 records" in page
     table = (folder / "results.csv").read_text()
     (folder / "results.csv").write_text(re.sub(r"(record-local-epsilon-1-seed-2.*),0\.522,", r"\1,,", table))
-    page = write_study_report(folder).read_text()
+    page = write_study_page(folder).read_text()
     assert "coin toss" not in page and "By common convention this is a strong guarantee" in page
 
 
-def test_caveats_and_delta_stand_beside_the_claims(tmp_path, page_alone):
+def test_caveats_and_delta_stand_beside_the_claims(tmp_path):
     folder = write_study(tmp_path / "study")
     caveat = "whoever knows the seed can take it out"
     assert "at delta 1e-5" in printed(folder)
@@ -200,17 +200,10 @@ def test_the_page_holds_the_tables_and_the_same_folder_gives_the_same_bytes(tmp_
     assert b"AUC against epsilon" in made[1]
 
 
-@pytest.fixture
-def page_alone(monkeypatch):
-    """Leave out comparison.svg and .png, which are not on the page: drawing them is most of the work."""
-    monkeypatch.setattr("wardround.reports.study.write_comparison", lambda *_: None)
-
-
-@pytest.mark.usefixtures("page_alone")
 def test_failed_and_stopped_runs_are_said(tmp_path):
     failed, stopped = "record-local-epsilon-1-seed-2", "record-local-epsilon-4-seed-1"
     folder = write_study(tmp_path / "study", failures={failed: "ran out of <memory>"}, stopped=stopped)
-    page = write_study_report(folder).read_text()
+    page = write_study_page(folder).read_text()
     assert "1 run failed and is in no figure" in page
     assert f"<code>{failed}</code>: ran out of &lt;memory&gt;" in page
     assert "1 run stopped at the budget" in page
@@ -220,10 +213,9 @@ def test_failed_and_stopped_runs_are_said(tmp_path):
     assert "47 of 48 runs" in text
 
 
-@pytest.mark.usefixtures("page_alone")
 def test_regression_speaks_of_r2_alone(tmp_path):
     folder = write_study(tmp_path / "study", task="regression")
-    page = write_study_report(folder).read_text()
+    page = write_study_page(folder).read_text()
     assert "r2 against epsilon" in page
     assert "AUC" not in page
     assert "AUC" not in printed(folder)
@@ -242,7 +234,7 @@ def test_regression_speaks_of_r2_alone(tmp_path):
 )
 def test_studies_of_every_make_have_a_page(tmp_path, changes):
     folder = write_study(tmp_path / "study", **changes)
-    assert write_study_report(folder).is_file()
+    assert write_study_page(folder).is_file()
     assert printed(folder)
 
 

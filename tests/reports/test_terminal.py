@@ -14,9 +14,8 @@ from small_runs import profiles_of, small_config
 
 from wardround.config import FederationConfig
 from wardround.datasets import catalogue, describe, load_federation
-from wardround.reports import Progress, print_placements, print_plan, print_summary, round_text
+from wardround.reports import Progress, print_plan, print_summary, round_text
 from wardround.reports.data_tables import print_catalogue, print_description
-from wardround.server.plan.alternatives import compare_placements
 from wardround.server.plan.planning import plan_federation
 
 WriteRun = Callable[..., Path]
@@ -89,7 +88,6 @@ def test_a_plan_and_what_other_noise_would_do_count_in_the_unit(record_is: str) 
     plan = plan_federation(small_config(), profiles)
     where = console(200)
     print_plan(plan, where)
-    print_placements(compare_placements(plan), where, record_is=plan.record_is)
     noun = "patient" if record_is == "patient" else "record"
     assert re.search(rf"^hospital +{noun}s ", shown(where), re.M)
     assert f"for {noun}s: noise on the average gradient of a step" in shown(where)

@@ -204,7 +204,7 @@ def test_two_halves_that_are_told_different_lists_of_survivors_unmask_neither(nu
 def test_a_victim_told_another_list_of_those_who_shared_stays_masked():
     round_ = Round(7, 2, vectors=wide(7)).play("share")
     shape, victim = round_.members.shape, "h00"
-    assert (shape.quorum, shape.most_drops) == (5, 2)
+    assert (shape.num_members, shape.quorum) == (7, 5)
     # Two edges of the victim are cut by its own list, one more by a hospital that is listed as dropped.
     told_victim = [name for name in round_.names if name not in ("h01", "h02")]
     round_.mask_requests = server.mask_requests(round_.members, round_.shares)

@@ -55,7 +55,7 @@ def test_honest_survivors_stay_in_one_piece_whoever_colludes_and_drops():
     for n, m, c in SPARSE:
         shape = shape_of(n, m, c)
         graph, everyone = graph_of(n, shape.num_neighbours), set(range(n))
-        for gone in combinations(everyone, c + shape.most_drops):
+        for gone in combinations(everyone, c + shape.num_members - shape.quorum):
             assert in_one_piece(graph, everyone - set(gone)), (n, m, c)
 
 
@@ -66,7 +66,7 @@ def test_nobody_who_is_told_another_list_comes_loose_from_the_rest():
     }
     tried = 0
     for shape, n, c in sorted(cases, key=str):
-        graph, d = graph_of(n, shape.num_neighbours), shape.most_drops
+        graph, d = graph_of(n, shape.num_neighbours), n - shape.quorum
         for size in range(1, d + 1):
             for others in combinations(range(1, n), size - 1):  # the ring looks alike from everywhere
                 group = (0, *others)

@@ -22,7 +22,8 @@ def rounds(draw, *, sparse, beyond):
     shape = shape_of(num_advertised, min_survivors, max_colluding)
     assert not sparse or shape.num_neighbours < num_advertised - 1
     absent = draw(st.integers(0, 2), label="never advertise")
-    num_drops = shape.most_drops + 1 if beyond else draw(st.integers(0, shape.most_drops), label="drops")
+    most_drops = shape.num_members - shape.quorum
+    num_drops = most_drops + 1 if beyond else draw(st.integers(0, most_drops), label="drops")
     places = draw(st.permutations(range(num_advertised + absent)))
     drops = dict.fromkeys(places[:absent], 0)
     drops |= {place: draw(st.integers(1, 4), label="stage") for place in places[absent : absent + num_drops]}

@@ -69,7 +69,7 @@ def test_every_term_is_in_the_session(change):
 def test_shapes_of_small_federations_keep_every_rule():
     assert len(SHAPES) > 200
     for shape, n, m, c in SHAPES:
-        q, k, t, d = shape.quorum, shape.num_neighbours, shape.threshold, shape.most_drops
+        q, k, t, d = shape.quorum, shape.num_neighbours, shape.threshold, shape.num_members - shape.quorum
         assert m <= q <= n and d == n - q, shape
         assert 2 * q > n + c + 1, shape
         assert k == n - 1 or (k % 2 == 0 and k < n - 1 and k >= 2 * math.log2(n)), shape
@@ -88,7 +88,7 @@ def test_large_federations_keep_every_rule_too():
     for n in (*draws.integers(13, 3000, 300).tolist(), 2**16):
         c = int(draws.integers(0, n // 4))
         shape = shape_of(n, int(draws.integers(2, n + 1)), c)
-        k, t, d = shape.num_neighbours, shape.threshold, shape.most_drops
+        k, t, d = shape.num_neighbours, shape.threshold, shape.num_members - shape.quorum
         assert 2 * shape.quorum > n + c + 1 and k > c + 2 * d and c < t <= k - d and 2 * t > k + c
 
 

@@ -1,19 +1,21 @@
 """Every strategy by name, its options, and what a user's own strategy may and may not do."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Message
+from grid_runs import HeardGrid, run_over
 from own_strategies import Counting, CountingSums
 from safetensors.numpy import load_file
 from small_runs import charges_of, draw_in_common, small_config
 
-from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround import wire
 from wardround.config import AggregationConfig
 from wardround.errors import ConfigError, WardroundError
-from wardround.rounds import Assignment
 from wardround.simulations.runs import run
 from wardround.strategies import build_strategy, needs_only_sum
 
@@ -44,19 +46,12 @@ def test_every_strategy_runs_and_keeps_float32(strategy: str, tmp_path: Path) ->
     assert before != after
 
 
-def test_fedavg_is_the_weighted_mean_of_the_hospitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained: list[tuple[int, dict[str, np.ndarray]]] = []
-    real = LocalTrainer.train
-
-    def recording(self: Any, arrays: Any, tensors: HospitalTensors, assignment: Assignment, **options: Any) -> Any:
-        result, execution, measures = real(self, arrays, tensors, assignment, **options)
-        trained.append((measures.num_examples, {key: array.copy() for key, array in result.items()}))
-        return result, execution, measures
-
-    monkeypatch.setattr(LocalTrainer, "train", recording)
-    folder = _run(tmp_path, "fedavg", num_rounds=1)
+def test_fedavg_is_the_weighted_mean_of_the_hospitals(tmp_path: Path) -> None:
+    heard: list[tuple[Message, Message]] = []
+    run_over(tmp_path / "run", small_config(training={"num-rounds": 1}), partial(HeardGrid, heard))
+    trained = [(reply.content["metrics"]["num-examples"], wire.arrays_in(reply)) for _, reply in heard]
     total = sum(num for num, _ in trained)
-    model = load_file(folder / "model.safetensors")
+    model = load_file(tmp_path / "run" / "model.safetensors")
     assert len(trained) == 3
     for name, array in model.items():
         mean = sum(num * arrays[name].astype(np.float64) for num, arrays in trained) / total

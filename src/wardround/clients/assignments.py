@@ -56,7 +56,7 @@ class Part:
         config = self.config
         return self.cell.shape(
             sample_rate=schedule_of(config, self.num_train).sample_rate,
-            dimension=self.num_parameters + int(config.privacy.adaptive_clipping),
+            dimension=self.cell.dimension(self.num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
             num_shares=config.aggregation.honest_survivors,
             most_contributions=self.cell.most_contributions(
                 num_hospitals=len(self.names),
@@ -123,11 +123,8 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
     elif most_records is not None:
         wanted["max_weight"] = cell.vector_weight(most_records)
         bound = _own_bound(config, most_records, assignment)
-        if bound is not None and (config.privacy.unit, config.privacy.placement) == ("hospital", "local"):
-            # The bound of the sum is that of the largest noise in it, and this update has its noise already.
-            bound = max(bound, terms.max_update)
         if bound is not None:
-            wanted["max_update"] = bound
+            wanted["max_update"] = cell.bound_beside(bound, terms.max_update)
     for name, own in wanted.items():
         asked = getattr(terms, name)
         same = math.isclose(asked, own, rel_tol=1e-9) if isinstance(own, float) else asked == own

@@ -9,56 +9,63 @@ import torch
 from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import CLIP_MARGIN
-from wardround.clients.forwards import check_unwatched, unknown_because
+from wardround.clients.forwards import check_unwatched
 from wardround.clients.gradient_sums import GhostSum, GradientSum
 from wardround.clients.gradients import GhostTwin, LossPerRecord, accumulate_batch, per_record_module, quiet_hooks
-from wardround.clients.held_model import fresh_copy
-from wardround.clients.losses import loss_per_record
-from wardround.clients.modes import Mode, choose_mode
+from wardround.clients.held_model import HeldModel, fresh_copy
+from wardround.clients.modes import Mode
 from wardround.clients.programs import RecordProgram, record_program
-from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.errors import ConfigError, WardroundError
-from wardround.privacy.cells import cell_of
 
-__all__ = ["check_training"]
+__all__ = ["check_hospitals_apart", "check_records_apart"]
 
 _NUM_RECORDS = 4
 _TOLERANCE = 1e-3
 
 
-def check_training(config: Config, federation: Federation, model: nn.Module) -> Mode | None:
-    """Return how gradients by record will be computed; None where no record is protected.
+def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
+    """Return how gradients by record will be computed, having tried that every one of them is clipped.
 
     Args:
-        config: all settings.
+        held: the model, before any data; it is not changed.
         federation: gives the records' shape.
-        model: as it will be trained; it is not changed.
 
     Raises:
         ConfigError: the model or the mode can't be trusted: the reason, and what to do.
     """
-    cell = cell_of(config.privacy)
-    if not cell.is_private:
-        return None
     check_unwatched()
-    _check_precision(model)
+    _check_precision(held.now)
+    mode = held.mode_for(federation.input_shape)
+    if mode.name == "ghost" and any(hospital.train_owners is not None for hospital in federation.hospitals):
+        raise ConfigError(
+            'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
+            'set "hooks" ([training] grad-sample-mode)'
+        )
     with torch.random.fork_rng(devices=[]), quiet_hooks():
         torch.manual_seed(0)
         features, labels = _extremes(federation)
-        loss = loss_per_record(federation.task)
-        if cell.unit == "hospital":
-            if unknown_because(model, federation.input_shape):
-                _check_carries_nothing(model, features, labels, loss)
-            return None
-        mode = choose_mode(config.training.grad_sample_mode, model, federation.input_shape)
-        if mode.name == "ghost" and any(hospital.train_owners is not None for hospital in federation.hospitals):
-            raise ConfigError(
-                'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
-                'set "hooks" ([training] grad-sample-mode)'
-            )
-        _compare(mode.name, _probe(model), features, labels, loss)
+        _compare(mode.name, _probe(held.now), features, labels, held.loss)
     return mode
+
+
+def check_hospitals_apart(held: HeldModel, federation: Federation) -> None:
+    """Refuse a model that could carry something of one hospital to the next.
+
+    Args:
+        held: the model, before any data; it is not changed.
+        federation: gives the records' shape.
+
+    Raises:
+        ConfigError: the reason, and what to do.
+    """
+    check_unwatched()
+    _check_precision(held.now)
+    if held.unknown_because(federation.input_shape):
+        with torch.random.fork_rng(devices=[]), quiet_hooks():
+            torch.manual_seed(0)
+            features, labels = _extremes(federation)
+            _check_carries_nothing(held.now, features, labels, held.loss)
 
 
 def _check_precision(model: nn.Module) -> None:

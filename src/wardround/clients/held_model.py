@@ -14,7 +14,7 @@ from torch import nn
 
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import LossPerRecord, per_record_module
-from wardround.clients.modes import Mode, choose_mode
+from wardround.clients.modes import Mode, mode_given
 from wardround.clients.programs import RecordProgram, ScoringModule, record_program
 from wardround.clients.tensors import HospitalTensors
 from wardround.errors import ConfigError, ProtocolError
@@ -28,6 +28,7 @@ class HeldModel:
 
     Attributes:
         now: the module whose parameters are trained.
+        loss: of each record.
     """
 
     def __init__(
@@ -52,11 +53,10 @@ class HeldModel:
         self._pristine = fresh_copy(model)
         self.now = fresh_copy(model).to(device)
         self._device = device
+        self.loss = loss
         self._asked = asked
-        self._loss = loss
         self._protects_records = protects_records
-        self._known: dict[tuple[int, ...], bool] = {}
-        self._modes: dict[tuple[int, ...], Mode] = {}
+        self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module] | None = None
         self._program: RecordProgram | None = None
 
@@ -66,10 +66,16 @@ class HeldModel:
         Raises:
             ConfigError: not as the settings ask.
         """
-        if record_shape not in self._modes:
-            # Of the very module that is trained, not of one that it was copied from.
-            self._modes[record_shape] = choose_mode(self._asked, self.now, record_shape)
-        return self._modes[record_shape]
+        return mode_given(self._asked, self.now, self.unknown_because(record_shape))
+
+    def unknown_because(self, record_shape: tuple[int, ...]) -> str | None:
+        """Return why the forward is not a known one for records of a shape; None where it is known."""
+        if record_shape not in self._unknown:
+            # Of the very module that is trained, not of one that it was copied from, and before anything is hooked to
+            # it. Copies of a known one are known: nothing in it has a say in how it is copied.
+            found = unknown_because(self.now, record_shape, ghost=self._asked == "ghost")
+            self._unknown[record_shape] = found
+        return self._unknown[record_shape]
 
     def begin(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.
@@ -77,7 +83,7 @@ class HeldModel:
         Raises:
             UpdateError: the arrays don't fit the model.
         """
-        if whole_batches and not self._is_known(_shape(tensors)):
+        if whole_batches and self.unknown_because(_shape(tensors)):
             self.now = fresh_copy(self._pristine).to(self._device)
             self._program = None
         load_parameters(self.now, arrays)
@@ -106,19 +112,14 @@ class HeldModel:
             UpdateError: the arrays don't fit the model.
         """
         self.begin(arrays, tensors, whole_batches=not self._protects_records)
-        if self._protects_records and not self._is_known(_shape(tensors)):
+        if self._protects_records and self.unknown_because(_shape(tensors)):
             return ScoringModule(self._recorded(tensors))
         return self.now
 
     def _recorded(self, tensors: HospitalTensors) -> RecordProgram:
         if self._program is None:
-            self._program = record_program(self.now, _shape(tensors), tensors.train_labels.dtype, self._loss)
+            self._program = record_program(self.now, _shape(tensors), tensors.train_labels.dtype, self.loss)
         return self._program
-
-    def _is_known(self, record_shape: tuple[int, ...]) -> bool:
-        if record_shape not in self._known:
-            self._known[record_shape] = unknown_because(self._pristine, record_shape) is None
-        return self._known[record_shape]
 
 
 def fresh_copy(model: nn.Module) -> nn.Module:

@@ -3,20 +3,22 @@
 What is left out on purpose: whether it can be trusted with privacy, which the data decide too (see `trainers`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 from torch import nn
 
-from wardround.clients.modes import Mode, choose_mode
+from wardround.clients.cells import torch_half
+from wardround.clients.modes import Mode
 from wardround.config import Config
 from wardround.models import build_model, parameters_of
 from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
 from wardround.run_facts import RunFacts
 
-__all__ = ["InitialModel", "build_initial_model"]
+__all__ = ["InitialModel", "build_initial_model", "built_model"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -65,17 +67,29 @@ def build_initial_model(config: Config, profile: HospitalProfile) -> InitialMode
     Raises:
         ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
     """
-    cell = cell_of(config.privacy)
-    module, changes = build_model(
-        config.model,
-        input_shape=profile.input_shape,
-        num_outputs=profile.num_outputs,
-        seed=config.federation.seed,
-        private=cell.is_private,
-    )
-    mode = None
-    if cell.is_private and cell.unit == "record":
-        mode = choose_mode(config.training.grad_sample_mode, module, tuple(profile.input_shape))
-        if mode.name == "per-record":
-            changes = (*changes, mode.reason)
+    module, changes = built_model(config, profile.input_shape, profile.num_outputs)
+    half = torch_half(cell_of(config.privacy).name)
+    mode = half.mode_of(config.training.grad_sample_mode, module, tuple(profile.input_shape))
+    if mode is not None and mode.name == "per-record":
+        changes = (*changes, mode.reason)
     return InitialModel(module=module, arrays=parameters_of(module), task=profile.task, changes=changes, mode=mode)
+
+
+def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model that the settings name, and what was changed to make it fit (see `models.build_model`).
+
+    Args:
+        config: all settings.
+        input_shape: of one record.
+        num_outputs: classes, or 1 for regression.
+
+    Raises:
+        ConfigError: the model does not fit the records.
+    """
+    return build_model(
+        config.model,
+        input_shape=input_shape,
+        num_outputs=num_outputs,
+        seed=config.federation.seed,
+        private=cell_of(config.privacy).is_private,
+    )

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from wardround.clients.forwards import unknown_because
 from wardround.errors import ConfigError
 
-__all__ = ["Mode", "choose_mode"]
+__all__ = ["Mode", "choose_mode", "mode_given"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,20 @@ def choose_mode(asked: str, model: nn.Module, record_shape: tuple[int, ...]) -> 
     Raises:
         ConfigError: the mode that was asked for is for known forwards only.
     """
-    unknown = unknown_because(model, record_shape, ghost=asked == "ghost")
+    return mode_given(asked, model, unknown_because(model, record_shape, ghost=asked == "ghost"))
+
+
+def mode_given(asked: str, model: nn.Module, unknown: str | None) -> Mode:
+    """Return the mode that keeps the model's records apart, where it was found out what kind its forward is of.
+
+    Args:
+        asked: [training] grad-sample-mode.
+        model: as it will be trained.
+        unknown: what `forwards.unknown_because` says of it, for records of the shape at hand.
+
+    Raises:
+        ConfigError: the mode that was asked for is for known forwards only.
+    """
     by_record = "The model is run record by record (grad-sample-mode per-record), since"
     if asked in ("auto", "per-record") and unknown:
         return Mode("per-record", f"{by_record} its forward is not a known one: {unknown}.")

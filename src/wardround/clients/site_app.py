@@ -8,7 +8,7 @@ purpose: evaluation, since what it tells is not accounted for.
 
 import logging
 from collections.abc import Sequence
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_sum
+from wardround.clients.assignments import Part
+from wardround.clients.hospital_app import Hospitals, make_app
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
 from wardround.clients.secagg import SecAggMod, terms_in
@@ -25,10 +26,10 @@ from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
 from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
-from wardround.clients.trainers import build_trainer, hospital_tensors
-from wardround.clients.training import LocalTrainer
+from wardround.clients.trainers import build_trainer
+from wardround.clients.training import LocalTrainer, Trained
 from wardround.config import Config
-from wardround.datasets import Federation, load_site_table
+from wardround.datasets import Federation, HospitalData, load_site_table
 from wardround.errors import ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import check_alike
 from wardround.identity import differing_lines
@@ -38,8 +39,9 @@ from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 from wardround.step_events import StepEvent
+from wardround.streams import SystemSource
 
-__all__ = ["answer_as_site", "make_site_app"]
+__all__ = ["RealSite", "answer_as_site", "make_site_app"]
 
 _log = logging.getLogger(__name__)
 _PUBLIC_FIELDS = frozenset(name for name, ground in LEAVES_HOSPITAL.items() if ground == PUBLIC)
@@ -79,72 +81,86 @@ def _path_in(context: Context) -> Path:
     return Path(path)
 
 
+class RealSite(Hospitals):
+    """One real site: its own file is master of all it does, and its replies have no place for anything measured.
+
+    Errors are not yet fit to leave (see `answer_as_site`).
+    """
+
+    def __init__(self, file: SiteFile) -> None:
+        """Answer as the file says."""
+        super().__init__(file.config)
+        self._file = file
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of the roster."""
+        return self._file.names
+
+    @property
+    def agreed(self) -> bytes:
+        """Digest of the settings in the file."""
+        return self._file.digest
+
+    @cached_property
+    def federation(self) -> Federation:
+        """The site's own table."""
+        site = self._file.site
+        return load_site_table(
+            self.config.federation, path=self._file.data, hospital_id=site.name, key=site.signing_key
+        )
+
+    @cached_property
+    def trainer(self) -> LocalTrainer:
+        """What trains the site's model, by its own code, with random numbers of the operating system."""
+        with site_code(self.config, self._file.code):
+            return build_trainer(self.config, self.federation, source=SystemSource())
+
+    @property
+    def mods(self) -> list[SecAggMod]:
+        """What masks the replies, always: in clear nothing leaves but what is public."""
+        return [self.masking(lambda context: self._file.site, _PUBLIC_FIELDS)]
+
+    def asked(self, context: Context) -> HospitalData:
+        """Return the site, whatever the server says."""
+        return self.federation.hospitals[0]
+
+    def introduce(self, message: Message, context: Context) -> Message:
+        """Return the profile, to a server that has the same settings."""
+        _check_settings(message, self._file)
+        return wire.profile_reply(hospital_profile(self.asked(context), self.federation), message)
+
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse also a round that the site is not drawn for, and what it can't afford."""
+        super().check_terms(terms, message)
+        hospital = self.federation.hospitals[0]
+        part, assignment = self.part(hospital), None if message is None else wire.assignment_of(message)
+        check_round(part, terms, assignment)
+        spent = _spent_in_run(terms, self._file, hospital.fingerprint, read_releases(self._file.releases))
+        if message is not None and assignment is not None:
+            _check_told(message, self.config, self.trainer.model)
+            check_spending(part, assignment, spent)
+
+    def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
+        """Note what is about to be released; the assignment was checked with the terms, before any mask was used."""
+        _note(terms_in(context), assignment, self._file, part, self.federation.hospitals[0].fingerprint)
+
+    def proximal_mu(self, message: Message) -> float:
+        """Return what the file says."""
+        return self.config.aggregation.proximal_mu or 0.0
+
+    def report(self, trained: Trained, message: Message) -> Message:
+        """Return what was trained."""
+        return wire.execution_reply(trained.execution, trained.arrays, message)
+
+    def evaluate(self, message: Message, context: Context) -> Message:
+        """Refuse: what it tells is not accounted for."""
+        raise Refusal(f"{self._file.site.name} evaluates no model: what that tells of its records is not accounted for")
+
+
 def make_site_app(file: SiteFile) -> ClientApp:
     """Return the app of one real site; its errors are not yet fit to leave (see `answer_as_site`)."""
-    config, site, proximal_mu = file.config, file.site, file.config.aggregation.proximal_mu or 0.0
-
-    @cache
-    def table() -> Federation:
-        return load_site_table(config.federation, path=file.data, hospital_id=site.name, key=site.signing_key)
-
-    @cache
-    def the_trainer() -> LocalTrainer:
-        with site_code(config, file.code):
-            return build_trainer(config, table(), is_real=True)
-
-    @cache
-    def the_part() -> Part:
-        return Part(
-            config=config,
-            hospital_id=site.name,
-            num_train=table().hospitals[0].num_records,
-            names=file.names,
-            num_parameters=the_trainer().num_parameters,
-        )
-
-    def check_terms(terms: Terms, message: Message | None) -> None:
-        assignment = None if message is None else wire.assignment_of(message)
-        check_sum(config, terms, assignment, agreed=file.digest)
-        check_round(the_part(), terms, assignment)
-        spent = _spent_in_run(terms, file, table().hospitals[0].fingerprint, read_releases(file.releases))
-        if message is not None and assignment is not None:
-            _check_told(message, config, the_trainer().model)
-            check_spending(the_part(), assignment, spent)
-
-    def weight_of(message: Message, reply: Message) -> float:
-        return the_part().cell.vector_weight(the_part().num_train)
-
-    mod = SecAggMod(
-        lambda context: site,
-        check_terms=check_terms,
-        weight_of=weight_of,
-        keep_metrics=_PUBLIC_FIELDS,
-        has_assignment=True,
-    )
-    client_app = ClientApp(mods=[mod])
-
-    @client_app.query("profile")
-    def profile(message: Message, context: Context) -> Message:
-        _check_settings(message, file)
-        return wire.profile_reply(hospital_profile(table().hospitals[0], table()), message)
-
-    @client_app.train()
-    def train(message: Message, context: Context) -> Message:
-        hospital, trainer, assignment = table().hospitals[0], the_trainer(), wire.assignment_of(message)
-        _note(terms_in(context), assignment, file, the_part(), hospital.fingerprint)
-        arrays, execution, _ = trainer.train(
-            wire.arrays_in(message),
-            hospital_tensors(hospital, trainer.device),
-            assignment,
-            proximal_mu=proximal_mu,
-        )
-        return wire.execution_reply(execution, arrays, message)
-
-    @client_app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        raise Refusal(f"{site.name} evaluates no model: what that tells of its records is not accounted for")
-
-    return client_app
+    return make_app(RealSite(file))
 
 
 def _check_settings(message: Message, file: SiteFile) -> None:

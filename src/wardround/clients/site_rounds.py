@@ -11,7 +11,6 @@ from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
 from wardround.errors import ConfigError, DataError, Refusal
 from wardround.privacy.accounting import headline_epsilon, rdp_epsilon
-from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 from wardround.step_events import StepEvent
@@ -45,12 +44,10 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
 
 
 def _check_delta(part: Part) -> None:
-    privacy = part.config.privacy
-    units = part.cell.num_units(part.num_train, len(part.names))
     if not part.cell.is_private:
         return
     try:
-        check_target_delta(_own_delta(part), {part.hospital_id: units}, unit=privacy.unit)
+        _own_delta(part)
     except ConfigError as error:
         raise Refusal(str(error)) from None
 
@@ -136,8 +133,9 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
 
 
 def _own_delta(part: Part) -> float:
+    """Return the delta that the settings give the site; ConfigError where it is too large for its units."""
     delta = part.config.privacy.target_delta
-    return delta if isinstance(delta, float) else min(delta.values())
+    return part.cell.check_deltas(delta, {part.hospital_id: part.num_train}, len(part.names))[part.hospital_id]
 
 
 def _epsilon_beyond(events: Sequence[StepEvent], target_delta: float, most: float | None) -> float:

@@ -7,50 +7,45 @@ left out on purpose: training itself (see `training`).
 import torch
 from torch import nn
 
-from wardround.clients.checks import check_training
-from wardround.clients.held_model import fresh_copy
+from wardround.clients.cells import torch_half
+from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.identity import source_of
-from wardround.models import build_model
 from wardround.privacy.cells import cell_of
+from wardround.streams import Source
 
 __all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
 
 
-def build_trainer(config: Config, federation: Federation, *, is_real: bool = False) -> LocalTrainer:
-    """Return what trains one hospital after the other, its model checked by `check_training`.
+def build_trainer(config: Config, federation: Federation, *, source: Source | None = None) -> LocalTrainer:
+    """Return what trains one hospital after the other, its model checked as its cell asks.
 
     Args:
         config: all settings.
         federation: for the shapes of its data, and what tells it from any other.
-        is_real: whether for a site of its own, which draws from the operating system whatever the settings say.
+        source: of what is drawn; None is what the settings say, for simulated hospitals. A real site gives its own.
 
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
-    model, _ = build_model(
-        config.model,
-        input_shape=federation.input_shape,
-        num_outputs=federation.num_classes,
-        seed=config.federation.seed,
-        private=cell_of(config.privacy).is_private,
-    )
-    return trainer_of(model, config, federation, is_real=is_real)
+    model, _ = built_model(config, federation.input_shape, federation.num_classes)
+    return trainer_of(model, config, federation, source=source)
 
 
-def trainer_of(model: nn.Module, config: Config, federation: Federation, *, is_real: bool = False) -> LocalTrainer:
+def trainer_of(
+    model: nn.Module, config: Config, federation: Federation, *, source: Source | None = None
+) -> LocalTrainer:
     """Return what trains copies of a model that was built already; see `build_trainer`."""
-    # What a module's own way of being copied makes of it is what is checked.
-    model = fresh_copy(model)
-    mode = check_training(config, federation, model)
-    fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
-    source = source_of(config, fingerprints=fingerprints, is_real=is_real)
-    protects = mode is not None
-    trainer = LocalTrainer(model, config.training, task=federation.task, source=source, protects_records=protects)
-    if protects:
-        trainer.mode_for(federation.input_shape)  # refuses now what it would refuse once it is charged
+    if source is None:
+        source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
+    half = torch_half(cell_of(config.privacy).name)
+    trainer = LocalTrainer(
+        model, config.training, task=federation.task, source=source, protects_records=half.records_apart
+    )
+    # Refused now and of the copy that is trained, not once it is charged.
+    half.check(trainer.held, federation)
     return trainer
 
 

@@ -1,7 +1,6 @@
-"""What leaves a hospital that is itself the unit: its whole update, clipped, with noise or as integers.
+"""A whole update, clipped, and a share of integer noise: what several cells send is made of these.
 
-Also the last step for integers of either unit: adding the hospital's share of the noise. Left out on purpose: training,
-which here is plain local training.
+What is left out on purpose: training, and which cell sends what (see `cells`).
 """
 
 import math
@@ -11,73 +10,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME, centred_count, clip_update
-from wardround.privacy.integers import round_within, skellam_share, to_residues
-from wardround.privacy.skellam import norm_bound_squared
+from wardround.privacy.integers import skellam_share, to_residues
 from wardround.rounds import Assignment
 
-__all__ = ["noisy_residues", "release_update"]
+__all__ = ["clipped_update", "noisy_residues"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def release_update(
-    before: Mapping[str, NDArray[Any]],
-    after: Mapping[str, NDArray[Any]],
-    assignment: Assignment,
-    *,
-    noise: np.random.Generator,
-    rounding: np.random.Generator,
-) -> tuple[Arrays, dict[str, Any]]:
-    """Return what the hospital sends for its update, and what of it the server compares with the assignment.
+def clipped_update(
+    before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]], assignment: Assignment
+) -> tuple[Arrays, bool]:
+    """Return the clipped update, with the count of adaptive clipping where it is asked for, and whether it was finite.
 
-    Placement "local" sends noisy parameters, "central" the clipped update, "distributed" residues of the rounded update
-    and the hospital's share of the noise. An update that is not finite is sent as a zero update, and counted.
+    An update that is not finite becomes the zero update.
 
     Args:
         before: parameters the hospital received, by name, any shapes.
         after: parameters after local training.
-        assignment: of unit "hospital".
-        noise: the hospital's stream for this round.
-        rounding: another one.
+        assignment: with the clip.
     """
-    max_norm, sensitivity = float(assignment.max_grad_norm or 0.0), assignment.distance
-    cell, event = cell_named(assignment.event.cell), assignment.event
+    max_norm = float(assignment.max_grad_norm or 0.0)
     with np.errstate(invalid="ignore", over="ignore"):
         update = {name: np.asarray(after[name], np.float64) - before[name] for name in before}
     clipped, within, finite = clip_update(update, max_norm)
-    counts = {"num_noise_draws": 0, "noise_multiplier": 0.0, "num_replaced": int(not finite)}
     if assignment.adaptive_clipping:
         clipped[COUNT_NAME] = centred_count(within=within, max_norm=max_norm)
-    if cell.adds_noise_at_server:
-        return {name: array.astype(np.float32) for name, array in clipped.items()}, counts
-    if cell.needs_secure_sum:
-        flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)
-        steps = flat * (assignment.contribution * event.scaled_norm / sensitivity)
-        bound = norm_bound_squared(event.scaled_norm, event.dimension)
-        arrays, drawn = noisy_residues(round_within(steps, bound, rounding)[0], clipped, assignment, noise)
-        return arrays, counts | drawn
-    stddev = event.noise_multiplier * sensitivity
-    # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
-    noisy = {
-        name: (before[name] + (clipped[name] + stddev * noise.standard_normal(clipped[name].shape))).astype(
-            np.asarray(before[name]).dtype
-        )
-        for name in clipped
-    }
-    return noisy, counts | {"num_noise_draws": 1, "noise_multiplier": stddev / sensitivity}
+    return clipped, finite
 
 
 def noisy_residues(
     integers: NDArray[np.int64], like: Mapping[str, NDArray[Any]], assignment: Assignment, noise: np.random.Generator
-) -> tuple[Arrays, dict[str, Any]]:
+) -> tuple[Arrays, float]:
     """Return the integers with the hospital's share of the noise as residues, and the noise multiplier it drew for.
 
     Args:
         integers: what is to be summed, shape (dimension,).
         like: names and shapes, in the order of the integers.
-        assignment: of placement "distributed".
+        assignment: with the scale of integers and the number of shares.
         noise: the hospital's stream for this round.
     """
     event = assignment.event
@@ -88,5 +59,4 @@ def noisy_residues(
         name: part.reshape(array.shape)
         for (name, array), part in zip(like.items(), np.split(residues, edges), strict=True)
     }
-    drawn_for = math.sqrt(variance * event.num_shares) / event.scaled_norm
-    return arrays, {"num_noise_draws": 1, "noise_multiplier": drawn_for}
+    return arrays, math.sqrt(variance * event.num_shares) / event.scaled_norm

@@ -1,13 +1,12 @@
 """Which deltas are promises: refused, warned of, or neither, by how many units share them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean
-from wardround.small_counts import FEWEST_SHOWN
 
-__all__ = ["LARGEST_HOSPITAL_DELTA", "check_target_delta", "delta_warning", "names_text"]
+__all__ = ["LARGEST_HOSPITAL_DELTA", "check_hospital_deltas", "check_record_deltas", "delta_warning", "names_text"]
 
 LARGEST_HOSPITAL_DELTA = 0.01
 """Most that delta may be where a hospital is the unit: by itself it lets an attacker find one in a hundred for sure."""
@@ -15,43 +14,56 @@ LARGEST_HOSPITAL_DELTA = 0.01
 _UNITS_PER_FAILURE = 10
 
 
-def check_target_delta(
-    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int], *, unit: str = "record"
+def check_record_deltas(
+    target_delta: float | Mapping[str, float], num_train_by_hospital: Mapping[str, int]
 ) -> dict[str, float]:
-    """Return every hospital's delta, refusing one that is not below 1 / the number of units it is one of.
+    """Return every hospital's delta, refusing one that is not below 1 / the number of its records.
 
-    With delta >= 1/n, publishing one record (or hospital) whole would count as private. Hospitals are few, so that 1/n
-    alone would let 0.3 pass: for them delta is LARGEST_HOSPITAL_DELTA at most as well.
+    With delta >= 1/n, publishing one record whole would count as private.
 
-    >>> check_target_delta(1e-3, {"Basel": 100})
+    >>> check_record_deltas(1e-3, {"Basel": 100})
     {'Basel': 0.001}
 
     Args:
         target_delta: one for all, or one by hospital_id.
-        num_train_by_hospital: training records by hospital_id (>= 1); for unit "hospital" the number of hospitals.
-        unit: what is protected, "record" or "hospital".
+        num_train_by_hospital: training records by hospital_id (>= 1).
 
     Raises:
         ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
     """
-    if isinstance(target_delta, Mapping):
-        _check_names(target_delta, num_train_by_hospital)
-        deltas = {name: float(target_delta[name]) for name in num_train_by_hospital}
-    else:
-        deltas = dict.fromkeys(num_train_by_hospital, float(target_delta))
+    deltas = _deltas(target_delta, num_train_by_hospital)
     for name, num_train in sorted(num_train_by_hospital.items(), key=lambda item: item[1]):
-        is_below = 0 < deltas[name] < 1 / num_train
-        if unit == "hospital" and not (is_below and deltas[name] <= LARGEST_HOSPITAL_DELTA):
-            raise ConfigError(
-                f"target-delta = {deltas[name]:g} must be > 0, < 1/{num_train}, since one of {num_train} hospitals is "
-                f"what is protected, and <= {LARGEST_HOSPITAL_DELTA:g}, since a promise that fails more often than one "
-                "time in a hundred is none ([privacy] target-delta): lower it"
-            )
-        if not is_below:
+        if not 0 < deltas[name] < 1 / num_train:
             raise ConfigError(
                 f"target-delta = {deltas[name]:g} must be > 0 and < 1/{num_train} = {1 / num_train:.3g} for hospital "
                 f"{name}, which has {num_train} training records ([privacy] target-delta): lower it, give each "
                 "hospital its own, or leave small hospitals out with [federation] min-patients"
+            )
+    return deltas
+
+
+def check_hospital_deltas(
+    target_delta: float | Mapping[str, float], hospitals: Collection[str], num_hospitals: int
+) -> dict[str, float]:
+    """Return every hospital's delta, refusing one that is not below 1 / the number of hospitals, and small.
+
+    Hospitals are few, so that 1/n alone would let 0.3 pass: delta is LARGEST_HOSPITAL_DELTA at most as well.
+
+    Args:
+        target_delta: one for all, or one by hospital_id.
+        hospitals: hospital_ids.
+        num_hospitals: of which one is protected (>= 1).
+
+    Raises:
+        ConfigError: delta too large, out of range, missing, or for a hospital that doesn't exist.
+    """
+    deltas = _deltas(target_delta, hospitals)
+    for delta in deltas.values():
+        if not (0 < delta < 1 / num_hospitals and delta <= LARGEST_HOSPITAL_DELTA):
+            raise ConfigError(
+                f"target-delta = {delta:g} must be > 0, < 1/{num_hospitals}, since one of {num_hospitals} hospitals is "
+                f"what is protected, and <= {LARGEST_HOSPITAL_DELTA:g}, since a promise that fails more often than one "
+                "time in a hundred is none ([privacy] target-delta): lower it"
             )
     return deltas
 
@@ -62,18 +74,15 @@ def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, 
     >>> delta_warning({"Basel": 1e-5}, {"Basel": 100}, unit="record")
     ''
 
-    Hospitals with fewer than ten records count as if they had ten, so that nothing follows about how many they have.
-
     Args:
         deltas: by hospital_id.
-        num_units: training records by hospital_id; for unit "hospital" the number of hospitals.
-        unit: what is protected, "record" or "hospital".
+        num_units: that share each delta, by hospital_id.
+        unit: the noun of what is protected.
     """
-    counted = {name: max(FEWEST_SHOWN, number) if unit == "record" else number for name, number in num_units.items()}
-    worst = max(counted, key=lambda name: deltas[name] * counted[name])
-    if deltas[worst] * counted[worst] * _UNITS_PER_FAILURE <= 1 + 1e-9:
+    worst = max(num_units, key=lambda name: deltas[name] * num_units[name])
+    if deltas[worst] * num_units[worst] * _UNITS_PER_FAILURE <= 1 + 1e-9:
         return ""
-    advised = 10.0 ** math.floor(math.log10(1 / (_UNITS_PER_FAILURE * counted[worst])))
+    advised = 10.0 ** math.floor(math.log10(1 / (_UNITS_PER_FAILURE * num_units[worst])))
     return (
         f"target-delta = {deltas[worst]:g} is large: the promise may fail for one {unit} in {1 / deltas[worst]:,.0f}, "
         f"and 1 / (10 times the {unit}s that share it) is the most that is customary; set [privacy] target-delta to "
@@ -81,7 +90,14 @@ def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, 
     )
 
 
-def _check_names(target_delta: Mapping[str, float], hospitals: Mapping[str, int]) -> None:
+def _deltas(target_delta: float | Mapping[str, float], hospitals: Collection[str]) -> dict[str, float]:
+    if not isinstance(target_delta, Mapping):
+        return dict.fromkeys(hospitals, float(target_delta))
+    _check_names(target_delta, hospitals)
+    return {name: float(target_delta[name]) for name in hospitals}
+
+
+def _check_names(target_delta: Mapping[str, float], hospitals: Collection[str]) -> None:
     for name in target_delta:
         if name not in hospitals:
             hint = did_you_mean(name, hospitals, otherwise=f": the hospitals are {names_text(list(hospitals))}")

@@ -2,7 +2,7 @@
 
 A release is booked as planned before it leaves the hospital and as released when its round is committed. Planned
 entries count, released or not: a crash in between may over-count, never under-count. A run that ends says so in a row
-of its own. Epsilon isn't stored but computed from the entries (`account`). Left out on purpose: write-ahead logging
+of its own. Epsilon isn't stored but computed from the entries (`spending`). Left out on purpose: write-ahead logging
 (one file is easier to copy whole) and more than one writer at a time.
 """
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.account import Account
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
 from wardround.privacy.cells import cell_named
 from wardround.privacy.deltas import names_text
 from wardround.privacy.entries import Entry
+from wardround.privacy.spending import Account
 from wardround.step_events import EventShape, StepEvent
 
 __all__ = ["Decision", "RemainingPlan", "decide"]

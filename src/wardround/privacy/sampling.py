@@ -15,7 +15,6 @@ class PoissonSampler:
     Attributes:
         sample_rate: that probability, in (0, 1].
         num_draws: batches so far, empty ones included.
-        num_empty: empty ones among them.
     """
 
     def __init__(self, num_records: int, sample_rate: float, generator: np.random.Generator) -> None:
@@ -28,7 +27,6 @@ class PoissonSampler:
             raise ConfigError(f"sample-rate = {sample_rate} must be > 0 and <= 1 ([training] sample-rate)")
         self.sample_rate = sample_rate
         self.num_draws = 0
-        self.num_empty = 0
         self._num_records = num_records
         self._generator = generator
 
@@ -36,5 +34,4 @@ class PoissonSampler:
         """Return the next batch: the indices of its records, int64, ascending, possibly none."""
         batch = np.flatnonzero(self._generator.random(self._num_records) < self.sample_rate)
         self.num_draws += 1
-        self.num_empty += len(batch) == 0
         return torch.from_numpy(batch)

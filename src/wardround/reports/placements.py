@@ -24,22 +24,22 @@ def print_placements(
     """
     for unit, rows in rows_by_unit.items():
         console.print()
-        averaged = cell_in_words(unit, rows[0]["placement"]).words(record_is=record_is).averaged
-        console.print(f"At epsilon {epsilon_text(rows[0]['epsilon'])} for {averaged}", highlight=False)
+        words = [cell_in_words(unit, row["placement"], row["mechanism"]).words(record_is=record_is) for row in rows]
+        epsilon = epsilon_text(rows[0]["epsilon"])
+        console.print(f"At epsilon {epsilon} for {words[0].averaged}", highlight=False)
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         table.add_column("noise added")
         for column in ("noise\nmultiplier", "stddev on\nthe average", "against\nthe server"):
             table.add_column(column, justify="right", vertical="bottom")
-        for row in rows:
-            table.add_row(*_cells(row))
+        for row, said in zip(rows, words, strict=True):
+            table.add_row(*_cells(row, said.kind))
         console.print(table)
-        for row in rows:
+        for row, said in zip(rows, words, strict=True):
             if row["reason"]:
-                console.print(f"{row['placement']}: {row['reason']}", soft_wrap=True, highlight=False)
+                console.print(f"{said.kind}: {row['reason']}", soft_wrap=True, highlight=False)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    where = row["placement"]
+def _cells(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if row["reason"]:
         return (where, "-", "-", "-")
     if row["num_shares"]:

@@ -19,7 +19,7 @@ from wardround.reports.study_hospital_figures import charts_of_hospitals
 from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group, spread_text
 from wardround.reports.study_styles import BASELINE_NAMES
 
-__all__ = ["write_study_report"]
+__all__ = ["write_study_page", "write_study_report"]
 
 
 def write_study_report(folder: Path) -> Path:
@@ -34,17 +34,21 @@ def write_study_report(folder: Path) -> Path:
     """
     study = read_study(Path(folder))
     with as_written(study.folder):
-        charts = charts_of_utility(study), charts_of_noise(study), charts_of_hospitals(study)
-        contents = _contents(study, *charts)
-    together = [chart for part in charts for chart in part]
-    if together:
-        write_comparison(together, study.folder)
+        charts = [*charts_of_utility(study), *charts_of_noise(study), *charts_of_hospitals(study)]
+    if charts:
+        write_comparison(charts, study.folder)
+    return write_study_page(folder)
+
+
+def write_study_page(folder: Path) -> Path:
+    """Return the path of `report.html` alone, which has the charts in it; as `write_study_report`, and sooner."""
+    study = read_study(Path(folder))
+    with as_written(study.folder):
+        contents = _contents(study)
     return write_page(study.folder, "study.html", contents, spread=spread_text)
 
 
-def _contents(
-    study: StudyResult, utility: tuple[Chart, ...], noise: tuple[Chart, ...], hospitals: tuple[Chart, ...]
-) -> dict[str, Any]:
+def _contents(study: StudyResult) -> dict[str, Any]:
     verdict, compared = words.headline(study)
     return {
         "study": study,
@@ -54,9 +58,9 @@ def _contents(
         "readers": words.reader_rows(study),
         "guarantees": words.guarantees(study),
         "meanings": _meanings(study),
-        "utility": [_panel(chart) for chart in utility],
-        "noise": [_panel(chart) for chart in noise],
-        "hospital_panels": [_panel(chart) for chart in hospitals],
+        "utility": [_panel(chart) for chart in charts_of_utility(study)],
+        "noise": [_panel(chart) for chart in charts_of_noise(study)],
+        "hospital_panels": [_panel(chart) for chart in charts_of_hospitals(study)],
         "groups": groups_of(study.rows),
         "hospitals": hospital_groups(study),
         "baseline_names": BASELINE_NAMES,

@@ -14,6 +14,7 @@ from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
+from wardround.reports.placements import print_placements
 from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
 
@@ -56,12 +57,14 @@ def print_summary(run_folder: Path, console: Console) -> None:
 
 
 def print_plan(plan: "FederationPlan", console: Console) -> None:
-    """Print what a plan would spend, hospital by hospital, largest epsilon first, and what that protects.
+    """Print what a plan would spend, hospital by hospital, what that protects, and what other noise would do.
 
     Args:
         plan: of any cell.
         console: where to print.
     """
+    from wardround.server.plan.alternatives import compare_placements, plan_notes
+
     words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
     rows = plan.rows()
     table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
@@ -79,6 +82,9 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
     console.print(table)
     for sentence in _plan_sentences(plan, words):
         _say(console, sentence)
+    for note in plan_notes(plan):
+        console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
+    print_placements(compare_placements(plan), console, record_is=plan.record_is)
 
 
 def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]:

@@ -103,11 +103,6 @@ class Shape:
     num_neighbours: int
     threshold: int
 
-    @property
-    def most_drops(self) -> int:
-        """Members that may vanish, at whatever stages, without harm to the sum."""
-        return self.num_members - self.quorum
-
 
 def sent_digest(told: Any) -> bytes:
     """Return a hash of what everyone in a round is sent, 32 bytes; no two different things have the same.

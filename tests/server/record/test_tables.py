@@ -5,7 +5,7 @@ import math
 import pytest
 from small_runs import profiles_of, small_config
 
-from wardround.privacy.account import open_account
+from wardround.privacy.spending import open_account
 from wardround.rounds import Evaluation, ProfileMeasures
 from wardround.server.plan.planning import plan_federation
 from wardround.server.record.tables import hospital_rows, mean_over_tests, round_row

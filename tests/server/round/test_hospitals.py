@@ -1,17 +1,19 @@
 """Training and evaluating by name over a grid: fewer answers, wrong answers, nodes that are not who they should be."""
 
 import math
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message, MetricRecord
+from grid_runs import HeardGrid, LineGrid, line, losing, run_over
 from safetensors.numpy import load_file
 from small_runs import charges_of, rows_of, small_config
 
+from wardround import wire
 from wardround.clients.app import make_client_app
-from wardround.clients.training import LocalTrainer
 from wardround.datasets import load_federation
 from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.privacy.sampling import PoissonSampler
@@ -62,46 +64,39 @@ def test_too_few_survivors_leave_the_model_as_it_was(tmp_path: Path) -> None:
         assert float(after["epsilon_max"]) > float(before["epsilon_max"])
 
 
-def test_one_survivor_is_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results: list[Any] = []
-    real = LocalTrainer.train
-
-    def recording(self: Any, *args: Any, **options: Any) -> Any:
-        arrays, execution, measures = real(self, *args, **options)
-        results.append({key: array.copy() for key, array in arrays.items()})
-        return arrays, execution, measures
-
-    monkeypatch.setattr(LocalTrainer, "train", recording)
-    monkeypatch.setattr(
-        "wardround.server.round.loop.draw_dropouts", lambda *_: frozenset({"hospital-01", "hospital-03"})
+def test_one_survivor_is_the_model(tmp_path: Path) -> None:
+    config = losing(
+        small_config(training={"num-rounds": 1}), {1: {"hospital-01": "advertise", "hospital-03": "advertise"}}
     )
-    folder = run(small_config(training={"num-rounds": 1}), out=tmp_path / "run").folder
-    (only,) = results
-    model = load_file(folder / "model.safetensors")
+    heard: list[tuple[Message, Message]] = []
+    run_over(tmp_path / "run", config, partial(HeardGrid, heard))
+    ((_, reply),) = heard
+    only = wire.arrays_in(reply)
+    model = load_file(tmp_path / "run" / "model.safetensors")
     # The weight of the one that is left is divided out again; the sum's grid is 2**-40.
     assert all(abs(model[key] - only[key]).max() < 1e-6 for key in only)
 
 
+class Lying(LineGrid):
+    """Tells something else of what a hospital executed."""
+
+    def came(self, replies: list[Message], total: dict[str, Any]) -> None:
+        for reply in replies:
+            if reply.metadata.message_type == "train":
+                reply.content[wire.METRICS] = MetricRecord({**reply.content[wire.METRICS], **self.given[0]})
+
+
 @pytest.mark.parametrize("what", ["one step fewer", "another rate", "no noise", "less noise"])
-def test_an_execution_that_was_not_paid_for_is_refused(
-    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_execution_that_was_not_paid_for_is_refused(what: str, tmp_path: Path) -> None:
     changes = {
-        "one step fewer": {"num_steps": 1},
-        "another rate": {"sample_rate": 0.2},
-        "no noise": {"num_noise_draws": 0},
-        "less noise": {"noise_multiplier": 0.5},
+        "one step fewer": {"num-steps": 1},
+        "another rate": {"sample-rate": 0.2},
+        "no noise": {"num-noise-draws": 0},
+        "less noise": {"noise-multiplier": 0.5},
     }
-    real = LocalTrainer.train
-
-    def lying(self: Any, *args: Any, **options: Any) -> Any:
-        arrays, execution, measures = real(self, *args, **options)
-        return arrays, replace(execution, **changes[what]), measures
-
-    monkeypatch.setattr(LocalTrainer, "train", lying)
-    field = next(iter(changes[what]))
+    field = next(iter(changes[what])).replace("-", "_")
     with pytest.raises(ProtocolError, match=rf"hospital-01 executed {field} = .* its update is refused"):
-        run(small_config(training={"num-rounds": 1}), out=tmp_path / "run")
+        run_over(tmp_path / "run", small_config(training={"num-rounds": 1}), line(Lying, changes[what]))
     assert charges_of(tmp_path / "run", "released") == []
     assert len(charges_of(tmp_path / "run", "planned")) == 3
 

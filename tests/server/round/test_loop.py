@@ -7,9 +7,11 @@ from typing import Any
 
 import dp_accounting
 import pytest
+from flwr.app import Message
+from grid_runs import LineGrid, line, run_over
 from small_runs import charges_of, results_of, rows_of, small_config
 
-from wardround.clients.training import LocalTrainer
+from wardround import wire
 from wardround.errors import ConfigError, WardroundError
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.server.record.run_folder import RunFolder
@@ -46,12 +48,6 @@ def _raise_in(monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseExcep
     owner, name, is_round, after = {
         "before charge": (Ledger, "charge", lambda entries: entries[0].round_number == _ROUND, False),
         "after charge": (Ledger, "charge", lambda entries: entries[0].round_number == _ROUND, True),
-        "in training": (
-            LocalTrainer,
-            "train",
-            lambda arrays, tensors, a, **_: (a.round_number, a.hospital_id) == (_ROUND, "hospital-02"),
-            True,
-        ),
         "before checkpoint": (RunFolder, "write_checkpoint", lambda number, *_: number == _ROUND, False),
         "after checkpoint": (Ledger, "commit_round", lambda run_id, number, *_: number == _ROUND, False),
         "after commit": (RunFolder, "append_tables", lambda record: record.round_row.round == _ROUND, False),
@@ -69,11 +65,33 @@ def _raise_in(monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseExcep
     monkeypatch.setattr(owner, name, failing)
 
 
+class Stopped(LineGrid):
+    """Ctrl-C is pressed when round 7 was trained."""
+
+    def came(self, replies: list[Message], total: dict[str, Any]) -> None:
+        if any(reply.metadata.message_type == "train" and _round_of(reply) == _ROUND for reply in replies):
+            raise KeyboardInterrupt
+
+
+class Failing(LineGrid):
+    """The second hospital is gone when round 7 is to be trained."""
+
+    def is_cut(self, message: Message) -> bool:
+        is_training = wire.ASSIGNMENT in message.content and message.metadata.dst_node_id == 2
+        return is_training and wire.assignment_of(message).round_number == _ROUND
+
+
+def _round_of(reply: Message) -> Any:
+    return reply.content[wire.METRICS]["round-number"]  # type: ignore[index, call-overload]
+
+
 def _interrupted(strategy: str, where: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Press Ctrl-C somewhere in a run, check that the folder is in order, and return its summary."""
-    with monkeypatch.context() as patch:
-        _raise_in(patch, where, KeyboardInterrupt)
-        with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if where == "in training":
+            run_over(folder, _config(strategy), line(Stopped))
+        else:
+            _raise_in(patch, where, KeyboardInterrupt)
             run(_config(strategy), out=folder)
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "interrupted"
@@ -146,13 +164,9 @@ def _epsilon_of(num_steps: int) -> float:
     return float(accountant.compose(event, num_steps).get_epsilon(1e-4))
 
 
-def test_a_failure_at_a_hospital_leaves_a_true_ledger_and_a_resumable_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        _raise_in(patch, "in training", ValueError)
-        with pytest.raises(WardroundError, match=r"hospital hospital-02 failed: ValueError: stopped here"):
-            run(_config("fedavg"), out=tmp_path / "run")
+def test_a_failure_at_a_hospital_leaves_a_true_ledger_and_a_resumable_run(tmp_path: Path) -> None:
+    with pytest.raises(WardroundError, match=r"hospital hospital-02 failed: ConnectionError: gone"):
+        run_over(tmp_path / "run", _config("fedavg"), line(Failing))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     # Round 7 was charged, so it is in the bill, though not in the tables.
     assert summary["num_rounds"] == 6
@@ -194,16 +208,14 @@ def test_interrupted_before_round_0_is_committed(tmp_path: Path, monkeypatch: py
     assert results_of(tmp_path / "run") == results_of(whole.folder)
 
 
-def test_a_finished_run_is_returned_at_once_with_the_same_files(
-    uninterrupted: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_is_returned_at_once_with_the_same_files(uninterrupted: Callable[[str], Path]) -> None:
     folder = uninterrupted("fedadam")
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    monkeypatch.setattr(LocalTrainer, "train", None)
-    monkeypatch.setattr("wardround.simulations.runs.RayGrid", None)
-    resume(folder)
+    said: list[str] = []
+    resume(folder, say=said.append)
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert after == before
+    assert said[-1] == "writing the files of the finished run anew"
 
 
 def test_resume_of_something_else(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 """Every cell over a grid that doesn't sum, as Flower's own: the server sums the replies itself, to the same bits."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Message
+from flwr.clientapp import ClientApp
+from grid_runs import run_over
 from made_up import PRIVATE
 from small_runs import results_of, small_config
 
 from wardround import wire
 from wardround.server.round.cohort_grid import CohortGrid
-from wardround.simulations import runs
+from wardround.simulations.engines.inline import InlineGrid
+from wardround.simulations.engines.nodes import Node
 from wardround.simulations.runs import run
 
 
@@ -28,11 +31,13 @@ class PlainGrid(CohortGrid):
         return list(self._grid.send_and_receive(wave, timeout=timeout))
 
 
+def over_plain_grid(make_app: Callable[[], ClientApp], nodes: list[Node]) -> PlainGrid:
+    return PlainGrid(InlineGrid(make_app, nodes, {}), [node.node_id for node in nodes])
+
+
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize(("unit", "placement"), PRIVATE)
-def test_the_server_sums_to_the_same_bits(
-    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_sums_to_the_same_bits(unit: str, placement: str, adaptive: bool, tmp_path: Path) -> None:
     if adaptive and (unit != "hospital" or placement == "local"):
         return
     gradient = unit == "record" and placement != "local"
@@ -43,10 +48,5 @@ def test_the_server_sums_to_the_same_bits(
         aggregation={"protocol": "secure-sum", "min-survivors": 2},
     )
     summed = results_of(run(config, out=tmp_path / "summed").folder)
-    real = runs.federate
-
-    def over_plain_grid(config: Any, grid: Any, *rest: Any, **options: Any) -> Any:
-        return real(config, PlainGrid(grid, grid.get_node_ids()), *rest, **options)
-
-    monkeypatch.setattr(runs, "federate", over_plain_grid)
-    assert results_of(run(config, out=tmp_path / "plain").folder) == summed
+    run_over(tmp_path / "plain", config, over_plain_grid)
+    assert results_of(tmp_path / "plain") == summed

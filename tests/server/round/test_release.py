@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
+from small_runs import CommonStreams
 
-from wardround.clients.updates import noisy_residues, release_update
+from wardround.clients.cells import torch_half
+from wardround.clients.updates import noisy_residues
 from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
 from wardround.privacy.cells import cell_in_words, cell_named
+from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
 from wardround.privacy.clipping import COUNT_NAME, centred_count
-from wardround.server.round.release import noise_stddev, release_sum
-from wardround.streams import SeededSource
+from wardround.streams import Draw, SeededSource
 
 SHAPES = {"w": (300, 60), "b": (7,), "temperature": ()}
 SIZE = 300 * 60 + 7 + 1
@@ -59,14 +61,14 @@ def summed(tasks, updates):
     """What reaches the server of these hospitals, noise of their own included."""
     total: FixedSum = {}
     for index, (task, update) in enumerate(zip(tasks, updates, strict=True)):
-        noise, rounding = np.random.default_rng([index, 1]), np.random.default_rng([index, 2])
-        if cell_named(task.event.cell).unit == "hospital":
+        key, half = CommonStreams(index).key(), torch_half(task.event.cell)
+        if not half.records_apart:
             before = zeros()
             after = {name: (before[name] + update[name]).astype(np.float32) for name in SHAPES}
-            arrays, _ = release_update(before, after, task, noise=noise, rounding=rounding)
+            arrays, *_ = half.release(before, after, task, key)
         elif cell_named(task.event.cell).needs_secure_sum:
             steps = np.rint(flat(update) * task.event.scaled_norm / CLIP).astype(np.int64)
-            arrays, _ = noisy_residues(steps, update, task, noise)
+            arrays, _ = noisy_residues(steps, update, task, key.generator(Draw.NOISE))
         else:
             arrays = update
         if cell_named(task.event.cell).needs_secure_sum:
@@ -76,14 +78,14 @@ def summed(tasks, updates):
     return total
 
 
-def released(tasks, updates=None, answered=None, *, learning_rate=1.0, model=None):
+def released(tasks, updates=None, answered=None, *, learning_rate=1.0, model=None, total=None):
     answered = tasks if answered is None else answered
     updates = [zeros() for _ in answered] if updates is None else updates
-    return release_sum(
+    return cell_named(tasks[0].event.cell).release(
         zeros() if model is None else model,
-        summed(answered, updates),
+        summed(answered, updates) if total is None else total,
         answered,
-        assignments=tasks,
+        tasks,
         learning_rate=learning_rate,
         source=SeededSource(seed=99, job=b""),
     )
@@ -179,7 +181,7 @@ def test_central_noise_at_hospital_level_is_sized_by_the_largest_weight_of_those
     tasks = cohort("hospital", "central", [30, 100, 250])
     for answered in (tasks, tasks[:2], tasks[:1]):
         weights = [task.weight for task in answered]
-        assert noise_stddev(answered) == pytest.approx(NOISE * CLIP * max(weights))
+        assert HOSPITAL_CENTRAL.noise_stddev(answered) == pytest.approx(NOISE * CLIP * max(weights))
         values = flat(released(tasks, None, answered).arrays)
         assert values.std() == pytest.approx(NOISE * CLIP * max(weights) / sum(weights), rel=0.03)
 
@@ -192,7 +194,9 @@ def test_zeroing_a_hospital_out_moves_the_sum_by_at_most_the_billed_sensitivity(
     whole = flat(released(tasks, updates).arrays)
     noisy = [changed_assignment(task, noise_multiplier=NOISE) for task in tasks]
     stddev = expected_stddev("hospital", placement, [30, 100, 250], 3)
-    assert placement == "distributed" or noise_stddev(noisy) / sum(t.weight for t in noisy) == pytest.approx(stddev)
+    assert placement == "distributed" or HOSPITAL_CENTRAL.noise_stddev(noisy) / sum(
+        t.weight for t in noisy
+    ) == pytest.approx(stddev)
     for out in range(3):
         without = flat(released(tasks, [zeros() if k == out else u for k, u in enumerate(updates)]).arrays)
         assert np.linalg.norm(whole - without) <= stddev / NOISE * 1.01
@@ -219,7 +223,7 @@ def test_the_counts_noise_is_its_own_share_of_the_bill():
             count = {COUNT_NAME: centred_count(within=True, max_norm=CLIP)}
             accumulate(total, {"w": np.zeros(2)} | count, task.weight)
         source = SeededSource(seed=seed, job=b"")
-        result = release_sum({"w": np.zeros(2)}, total, tasks, assignments=tasks, learning_rate=1.0, source=source)
+        result = HOSPITAL_CENTRAL.release({"w": np.zeros(2)}, total, tasks, tasks, learning_rate=1.0, source=source)
         counts.append(result.arrays["w"][0])
     assert np.std(counts) == pytest.approx(NOISE * tasks[0].sensitivity / 2, rel=0.06)
 
@@ -229,4 +233,4 @@ def test_a_sum_of_other_names_or_shapes_is_refused():
     total = summed(tasks, [zeros(), zeros()])
     total["other"] = total.pop("b")
     with pytest.raises(UpdateError, match="parameter b is missing"):
-        release_sum(zeros(), total, tasks, assignments=tasks, learning_rate=1.0, source=SeededSource(seed=0, job=b""))
+        released(tasks, total=total)

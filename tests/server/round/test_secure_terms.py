@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flower_grid import FlowerGrid, stage_of
-from flwr.app import Context, Message, RecordDict
-from grid_runs import LineGrid, line, losing, run_over
+from flower_grid import stage_of
+from flwr.app import Message
+from grid_runs import HeardGrid, LineGrid, line, losing, run_over
 from made_up import PRIVATE, changed_assignment
 from safetensors.numpy import load_file
 from site_runs import answering_as_sites, run_between_sites
@@ -22,7 +22,6 @@ from wardround.datasets import load_federation
 from wardround.errors import ConfigError, ProtocolError, UpdateError, WardroundError
 from wardround.reports.folder import read_run
 from wardround.reports.words import assumptions, privacy_sentence
-from wardround.rounds import Assignment
 from wardround.secagg.records import STAGES
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.margins import update_bound
@@ -313,35 +312,17 @@ def test_honest_survivors_share_the_noise(colluding: int, survivors: int) -> Non
 )
 def test_clips_bound_what_is_sent(unit: str, placement: str, adaptive: bool, tmp_path: Path) -> None:
     """The bound of the sum's numbers from the clip, against the largest that is really sent."""
-    sent: list[tuple[Assignment, float]] = []
+    heard: list[tuple[Message, Message]] = []
     config = ideal(unit, placement, adaptive, training={"num-rounds": 1})
-    run_over(tmp_path / "run", config, partial(Overheard, sent, placement == "local"))
-    assert len(sent) == 4
-    bound = update_bound(plan(config), [assignment for assignment, _ in sent])
-    assert 0 < max(largest for _, largest in sent) <= bound < math.inf
-
-
-class Overheard(FlowerGrid):
-    """Sums nothing, and keeps the largest number that each hospital sends, or by which it moves what it was sent."""
-
-    def __init__(self, sent: list[tuple[Assignment, float]], moves: bool, make_app: Any, nodes: list[Node]) -> None:
-        contexts = {node.node_id: Context(1, node.node_id, dict(node.node_config), RecordDict(), {}) for node in nodes}
-        super().__init__(make_app(), contexts)
-        self._sent, self._moves = sent, moves
-
-    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
-        replies = []
-        for message in messages:
-            self.number(message)
-            before = wire.arrays_in(message) if wire.ARRAYS in message.content else {}
-            trained = wire.assignment_of(message) if wire.ASSIGNMENT in message.content else None
-            reply = self.reply_to(message)
-            if trained is not None:
-                like = before if self._moves else dict.fromkeys(before, 0.0)
-                moved = (np.abs(array - like[name]).max() for name, array in wire.arrays_in(reply).items())
-                self._sent.append((trained, float(max(moved))))
-            replies.append(reply)
-        return replies
+    run_over(tmp_path / "run", config, partial(HeardGrid, heard))
+    assert len(heard) == 4
+    largest = 0.0
+    for message, reply in heard:
+        sent, before = wire.arrays_in(reply), wire.arrays_in(message)
+        moved = {name: array - before[name] if placement == "local" else array for name, array in sent.items()}
+        largest = max(largest, *(float(np.abs(array).max()) for array in moved.values()))
+    bound = update_bound(plan(config), [wire.assignment_of(message) for message, _ in heard])
+    assert 0 < largest <= bound < math.inf
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,31 @@ from types import MappingProxyType
 from typing import Any
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cells.cell import READERS, Booked, Cell
+from wardround.privacy.cells.cell import Cell
 from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
 from wardround.privacy.cells.hospital_distributed import HOSPITAL_DISTRIBUTED
 from wardround.privacy.cells.hospital_local import HOSPITAL_LOCAL
 from wardround.privacy.cells.none import NONE
+from wardround.privacy.cells.promises import Booked
 from wardround.privacy.cells.record_central import RECORD_CENTRAL
 from wardround.privacy.cells.record_distributed import RECORD_DISTRIBUTED
 from wardround.privacy.cells.record_local import RECORD_LOCAL
+from wardround.privacy.cells.released_sums import ReleasedSum
+from wardround.privacy.cells.traits import READERS
 from wardround.privacy.cells.words import READER_NAMES, CellWords
 
-__all__ = ["CELLS", "READERS", "READER_NAMES", "Booked", "Cell", "CellWords", "cell_in_words", "cell_named", "cell_of"]
+__all__ = [
+    "CELLS",
+    "READERS",
+    "READER_NAMES",
+    "Booked",
+    "Cell",
+    "CellWords",
+    "ReleasedSum",
+    "cell_in_words",
+    "cell_named",
+    "cell_of",
+]
 
 CELLS: tuple[Cell, ...] = (
     NONE,
@@ -64,16 +78,17 @@ def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
     Args:
         unit: as written; of no meaning with placement "none".
         placement: as written.
-        mechanism: as written; "" for the first cell of unit and placement, where it was not.
+        mechanism: as written; where it was not, or is none of today's, the first cell of unit and placement is meant.
 
     Raises:
         ProtocolError: there is none.
     """
-    for cell in CELLS:
-        is_written = (cell.unit, cell.placement) == (unit, placement) and mechanism in ("", cell.mechanism)
-        if is_written or (cell is NONE and NONE.name in (placement, mechanism)):
-            return cell
-    raise ProtocolError(
-        f'unit = "{unit}", placement = "{placement}", mechanism = "{mechanism}" is no known cell: choose one of '
-        + ", ".join(f"{cell.unit} x {cell.placement}" for cell in CELLS)
-    )
+    if NONE.name in (placement, mechanism):
+        return NONE
+    found = [cell for cell in CELLS if (cell.unit, cell.placement) == (unit, placement)]
+    if not found:
+        raise ProtocolError(
+            f'unit = "{unit}", placement = "{placement}" is no known cell: choose one of '
+            + ", ".join(f"{cell.unit} x {cell.placement}" for cell in CELLS if cell.is_private)
+        )
+    return next((cell for cell in found if cell.mechanism == mechanism), found[0])

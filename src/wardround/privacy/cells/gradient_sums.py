@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from wardround.privacy.cells.cell import Cell
+from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
+from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.weights import noise_together
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
@@ -16,7 +17,7 @@ __all__ = ["GradientSums"]
 
 
 @dataclass(frozen=True)
-class GradientSums(Cell):
+class GradientSums(SummedCell):
     """One gradient sum a round, and one noise that covers it."""
 
     __slots__ = ()
@@ -52,6 +53,12 @@ class GradientSums(Cell):
         """Return 1."""
         return 1.0
 
+    def update_bound(
+        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
+    ) -> float:
+        """Return a clip for each of a hospital's records, with room for rounding to float32."""
+        return sensitivity * most_records * FLOAT32_SLACK
+
     def stddev_on_average(
         self,
         stddevs: Sequence[float],
@@ -64,8 +71,18 @@ class GradientSums(Cell):
         """Return the stddev of the noise on the average gradient of the cohort's expected batch."""
         return noise_together(stddevs, batches, 1.0, self.surplus(len(batches), num_shares))
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
-        """Return a clip for each of a hospital's records, with room for rounding to float32."""
-        return sensitivity * most_records * FLOAT32_SLACK
+    def sum_factor(self, answered: Sequence[Assignment]) -> float:
+        """Return their number: weights are all the same and only keep the exact sum in range."""
+        return float(len(answered))
+
+    def reply(
+        self,
+        arrays: Arrays,
+        summed: Sums,
+        answered: Sequence[Assignment],
+        assignments: Sequence[Assignment],
+        learning_rate: float,
+    ) -> ReleasedSum:
+        """Return the model after a step on the average gradient over the batch that is expected of the whole cohort."""
+        expected = sum(a.schedule.expected_batch_size for a in assignments)
+        return ReleasedSum(arrays=moved(arrays, summed, -learning_rate / expected))

@@ -21,6 +21,7 @@ class HospitalCentral(ServerNoise, WholeUpdates):
     __slots__ = ()
     name: ClassVar[str] = "hospital-central"
     mechanism: ClassVar[str] = "gaussian"
+    adapts_clip: ClassVar[bool] = True
     plain_words: ClassVar[PlainWords] = server_words("the hospital's clipped update")
 
 

@@ -23,6 +23,7 @@ class HospitalDistributed(IntegerSums, WholeUpdates):
     __slots__ = ()
     name: ClassVar[str] = "hospital-distributed"
     mechanism: ClassVar[str] = "skellam"
+    adapts_clip: ClassVar[bool] = True
     plain_words: ClassVar[PlainWords] = sum_words("the hospital's clipped update, rounded")
 
     def contribution(self, num_train: int, most_records: float) -> float:

@@ -41,6 +41,10 @@ class HospitalLocal(WholeUpdates):
             noise_multiplier=noise_multiplier,
         )
 
+    def bound_beside(self, own_bound: float, asked: float) -> float:
+        """Return the larger: the sum's bound is that of the largest noise in it, and this update has its noise."""
+        return max(own_bound, asked)
+
 
 HOSPITAL_LOCAL = HospitalLocal()
 """The one of its kind."""

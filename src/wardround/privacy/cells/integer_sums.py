@@ -4,23 +4,30 @@ Shares of Skellam noise add up to Skellam noise of the summed variance (Agarwal,
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.errors import ProtocolError
-from wardround.privacy.cells.cell import READERS, Cell
+from wardround import exact_sums
+from wardround.errors import ConfigError, ProtocolError
+from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum, like_of
+from wardround.privacy.cells.sums import SummedCell
+from wardround.privacy.cells.traits import READERS
 from wardround.privacy.cells.words import PlainWords
+from wardround.privacy.integers import from_residues
 from wardround.privacy.skellam import choose_scaled_norm, skellam_rdp
+from wardround.rounds import Assignment
 from wardround.step_events import EventShape, StepEvent
+from wardround.streams import Source
 
 __all__ = ["IntegerSums", "sum_words"]
 
 
 @dataclass(frozen=True)
-class IntegerSums(Cell):
+class IntegerSums(SummedCell):
     """Skellam noise in shares, inside the sum."""
 
     __slots__ = ()
@@ -53,7 +60,13 @@ class IntegerSums(Cell):
         most_contributions: int = 0,
         most_replies: int = 0,
     ) -> EventShape:
-        """Return what a billed step is, except for its noise and the scale that follows from it."""
+        """Return what a billed step is, except for its noise and the scale that follows from it.
+
+        Raises:
+            ConfigError: nobody counted the parameters.
+        """
+        if dimension < 1:
+            raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
         shape = super().shape(sample_rate=sample_rate)
         event = replace(shape.event, dimension=dimension, num_shares=num_shares)
         return EventShape(event=event, most_contributions=most_contributions, most_shares=most_replies)
@@ -119,6 +132,36 @@ class IntegerSums(Cell):
             "num_shares": event.num_shares,
         }
         return f"Phase({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+    def release(
+        self,
+        arrays: Arrays,
+        total: exact_sums.FixedSum,
+        answered: Sequence[Assignment],
+        assignments: Sequence[Assignment],
+        *,
+        learning_rate: float,
+        source: Source,
+        rounding: float = 0.0,
+        memory: Memory = NOTHING,
+    ) -> ReleasedSum:
+        """Return what the integers of the sum stand for, noise inside, as the one reply (see `Cell.release`)."""
+        like = like_of(arrays, assignments)
+        exact_sums.check_alike(total, like)
+        step = answered[0].distance / answered[0].event.scaled_norm
+        summed = {name: from_residues(total[name]) * step for name in like}
+        return self.reply(arrays, summed, answered, assignments, learning_rate)
+
+    def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
+        """Yield that noise could be shared, where every hospital adds the whole of it."""
+        if honest_survivors == 1 and num_hospitals > 1:
+            yield (
+                "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
+                "([aggregation] min-survivors) share it among them"
+            )
+        yield from super().plan_notes(
+            num_hospitals=num_hospitals, honest_survivors=honest_survivors, noise_ratio=noise_ratio
+        )
 
 
 def sum_words(sent: str) -> PlainWords:

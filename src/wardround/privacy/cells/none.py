@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cells.cell import Booked, Cell
+from wardround.privacy.cells.cell import Cell
+from wardround.privacy.cells.promises import Booked
 from wardround.privacy.cells.words import PlainWords
 from wardround.rounds import Assignment
 from wardround.step_events import StepEvent
@@ -23,6 +24,7 @@ class NoPrivacy(Cell):
     mechanism: ClassVar[str] = "none"
     relation: ClassVar[str] = "none"
     is_private: ClassVar[bool] = False
+    clips_records: ClassVar[bool] = False
     plain_words: ClassVar[PlainWords] = PlainWords(
         noise="none",
         kind="no",

@@ -1,17 +1,37 @@
-"""What the cells share where the server adds the noise to an exact sum."""
+"""What the cells share where the server adds the noise to an exact sum.
 
-from dataclasses import dataclass
+Contributions go onto the grid of the exact sum (`exact_sums`) before the noise and, with secure aggregation, onto the
+quantiser's first: so the noise also covers how far rounding can carry neighbours' sums apart.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from wardround.privacy.cells.cell import READERS, Cell
+from wardround import exact_sums
+from wardround.digests import array_digest
+from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum, Sums, like_of
+from wardround.privacy.cells.sums import SummedCell
+from wardround.privacy.cells.traits import READERS
 from wardround.privacy.cells.words import PlainWords
 from wardround.rounds import Assignment
+from wardround.streams import Draw, Key, Source
 
-__all__ = ["ServerNoise", "server_words"]
+__all__ = ["GRID", "ServerNoise", "server_words"]
+
+GRID = 2.0**-exact_sums.FRACTION_BITS
+"""Step of the exact sum."""
+_QUANTISER_SLACK = 1 + 2.0**-17
+"""Products of up to 2^30 in double precision are off by 2^-23 steps before they are rounded to a whole number; and both
+neighbours' sums, which a member can move to 2^30 steps, pass eight roundings of 2^-53 of that: 2^-19 steps in all."""
+_FLOAT64_SLACK = 2.0**-49
+"""Both neighbours' sums pass at most eight roundings of 2^-53 of themselves on their way from whole numbers."""
 
 
 @dataclass(frozen=True)
-class ServerNoise(Cell):
+class ServerNoise(SummedCell):
     """Noise by the server, once a round."""
 
     __slots__ = ()
@@ -27,6 +47,101 @@ class ServerNoise(Cell):
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0: hospitals draw none."""
         return 0
+
+    def rounding_distance(
+        self,
+        *,
+        sensitivity: float,
+        num_records: Sequence[int],
+        most_records: int,
+        dimension: int,
+        levels: int | None,
+        bound: float,
+    ) -> float:
+        """Return by how much (L2) rounding can add to the distance of neighbours' sums, in the units of the sum.
+
+        These are units of the gradient for records, and of the update times its weight for hospitals. The distance is
+        that of the grids, and so of the planned cohort alone; who answers decides how far the sums are apart without
+        rounding, and `noise_stddev` adds the two. So none of it is ever relative to a hospital that did not answer.
+
+        With d coordinates, a step u of the exact sum and s of the quantiser:
+
+        - *Exact sum.* Neighbours differ in one contribution, each coordinate of which is rounded by u / 2 at the most
+          on either side (or, after secure aggregation, in their whole sums, rounded once): sqrt(d) u. A gradient sum is
+          added with weight 1 / n and multiplied by n afterwards, so that there u = n 2^-40, and else 2^-40.
+        - *Secure aggregation.* The quantiser takes |x| <= R at the largest weight W that is agreed on (of the cohort,
+          or [federation] max-records in its units) to Q levels, so s = R W / Q, Q being smallest with the whole cohort
+          as members. A record moves the sum from one rounded vector to another, sqrt(d) s; a hospital that is zeroed
+          out contributes exact zeros, so that one side is rounded, sqrt(d) s / 2.
+        - *Double precision* adds 2^-49 of the longest sum there can be.
+
+        Rounding to float32 before, of an update at its hospital, stays within the room that `privacy.clipping` leaves.
+        """
+        grid = self.grid(num_records, most_records)
+        step = GRID * grid.stretch
+        if levels is not None:
+            step += grid.sides * bound * grid.largest_weight / levels * _QUANTISER_SLACK
+        return math.sqrt(dimension) * step + _FLOAT64_SLACK * (sensitivity * grid.clips)
+
+    def noise_stddev(self, answered: Sequence[Assignment], rounding: float = 0.0) -> float:
+        """Return the stddev of the noise that the server adds to every coordinate of a sum.
+
+        noise_multiplier times the distance of neighbours. That is the sensitivity for gradient sums; for weighted
+        updates that much times the largest weight among those who answered, since so far the sum moves when one of them
+        is zeroed out; and with either what rounding adds, by the triangle inequality: of the cohort's grids, whoever
+        answered.
+
+        Args:
+            answered: of those in the sum, at least one.
+            rounding: see `rounding_distance`.
+        """
+        first = answered[0]
+        largest = max(self.share(a) for a in answered)
+        return first.event.noise_multiplier * (first.distance * largest + rounding)
+
+    def release(
+        self,
+        arrays: Arrays,
+        total: exact_sums.FixedSum,
+        answered: Sequence[Assignment],
+        assignments: Sequence[Assignment],
+        *,
+        learning_rate: float,
+        source: Source,
+        rounding: float = 0.0,
+        memory: Memory = NOTHING,
+    ) -> ReleasedSum:
+        """Return the sum with its noise as the round's one reply (see `Cell.release`)."""
+        like, factor = like_of(arrays, assignments), self.sum_factor(answered)
+        mean = exact_sums.mean(total, sum(assignment.weight for assignment in answered), like)
+        summed: Sums = {name: array * factor for name, array in mean.items()}
+        # What is released is a function of all this: another sum has independent noise.
+        told = json.dumps(
+            [[asdict(a) for a in assignments], [a.hospital_id for a in answered], learning_rate, rounding]
+        )
+        key = source.key(
+            array_digest(arrays),
+            array_digest(summed),
+            told.encode(),
+            round_number=answered[0].round_number,
+            attempt=answered[0].attempt,
+            hospital_id="",
+        )
+        noisy, remembered = self.with_noise(summed, self.noise_stddev(answered, rounding), key, memory)
+        released = self.reply(arrays, noisy, answered, assignments, learning_rate)
+        return ReleasedSum(arrays=released.arrays, quantile=released.quantile, memory=remembered)
+
+    def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
+        """Return the sum with independent noise, and nothing to remember.
+
+        Args:
+            summed: by name.
+            stddev: in every coordinate.
+            key: of the release.
+            memory: what the round before handed over.
+        """
+        noise = key.generator(Draw.NOISE)
+        return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING
 
 
 def server_words(sent: str) -> PlainWords:

@@ -6,15 +6,17 @@ noise there is, and what it costs.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from wardround.privacy.cells.traits import Traits
 from wardround.rounds import Assignment
 
 __all__ = ["SumGrid", "Weights", "noise_apart", "noise_together"]
 
 
 class SumGrid(NamedTuple):
-    """How the contributions of a cohort lie on the grids that they are rounded to (see `server.plan.margins`).
+    """How the contributions of a cohort lie on the grids that they are rounded to (see `server_noise`).
 
     Attributes:
         stretch: by how much the exact sum is multiplied after it was rounded.
@@ -29,7 +31,8 @@ class SumGrid(NamedTuple):
     clips: float
 
 
-class Weights:
+@dataclass(frozen=True)
+class Weights(Traits):
     """The part of a cell that weighs: each hospital by its records."""
 
     __slots__ = ()
@@ -73,6 +76,40 @@ class Weights:
             noise_multiplier: the largest in the round (>= 0).
         """
         return max_update
+
+    def bound_beside(self, own_bound: float, asked: float) -> float:
+        """Return the bound of a secure sum that a hospital accepts, whose own contribution has its own bound.
+
+        Args:
+            own_bound: of what it sends (see `update_bound`).
+            asked: by the server, for all of the round.
+        """
+        return own_bound
+
+    def rounding_distance(
+        self,
+        *,
+        sensitivity: float,
+        num_records: Sequence[int],
+        most_records: int,
+        dimension: int,
+        levels: int | None,
+        bound: float,
+    ) -> float:
+        """Return by how much (L2) rounding can add to the distance of neighbours' sums before their noise.
+
+        Local noise is in what is rounded, which makes the rounding post-processing; noise in shares is added to whole
+        numbers whose norm was checked. So it is 0 but where the server adds the noise (see `server_noise`).
+
+        Args:
+            sensitivity: of the round, L2 (> 0).
+            num_records: training records of each hospital of the planned cohort.
+            most_records: that any of them has at most.
+            dimension: coordinates of the sum.
+            levels: of the quantiser of secure aggregation; None without.
+            bound: largest magnitude of a number that is summed (see `update_bound`).
+        """
+        return 0.0
 
     def surplus(self, num_replies: int, num_shares: int) -> float:
         """Return replies divided by those that are guaranteed to carry the whole noise: 1 where nobody has a share."""

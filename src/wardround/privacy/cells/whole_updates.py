@@ -1,32 +1,33 @@
 """What the cells share whose unit is a whole hospital, which releases its clipped update once a round."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wardround.privacy.cells.cell import Cell
+from wardround.privacy import deltas
+from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
+from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.weights import SumGrid, noise_apart, noise_together
+from wardround.privacy.clipping import COUNT_NAME, quantile_of
 from wardround.privacy.ranges import FLOAT32_SLACK
-from wardround.rounds import Schedule
+from wardround.rounds import Assignment, Schedule
 from wardround.step_events import EventShape
 
 __all__ = ["WholeUpdates"]
 
 
 @dataclass(frozen=True)
-class WholeUpdates(Cell):
+class WholeUpdates(SummedCell):
     """One update a round, of training that is nobody's concern but the hospital's."""
 
     __slots__ = ()
     unit: ClassVar[str] = "hospital"
     relation: ClassVar[str] = "zero-out-one-hospital"
+    clips_records: ClassVar[bool] = False
 
     def _overlap(self, setting: str) -> Iterator[str]:
         yield f'{setting} has no meaning with unit = "hospital", which protects whole hospitals: remove it'
-
-    def _adaptive_clipping(self) -> Iterator[str]:
-        if not self.shares_noise:
-            yield from Cell._adaptive_clipping(self)
 
     def billed(self, schedule: Schedule) -> tuple[int, float]:
         """Return one step at rate 1: one update is released, whoever was sampled to make it."""
@@ -54,16 +55,44 @@ class WholeUpdates(Cell):
         """Return how many vectors one sum may have at most: one of each hospital."""
         return num_hospitals
 
-    def num_units(self, num_train: int, num_hospitals: int) -> int:
-        """Return the number of hospitals, of which one is protected."""
-        return num_hospitals
+    def check_deltas(
+        self, target_delta: float | Mapping[str, float], num_train: Mapping[str, int], num_hospitals: int
+    ) -> dict[str, float]:
+        """Return every hospital's delta, refusing one that is no promise to so few hospitals.
+
+        Raises:
+            ConfigError: a delta is too large, out of range, missing, or for a hospital that doesn't exist.
+        """
+        return deltas.check_hospital_deltas(target_delta, num_train, num_hospitals)
+
+    def delta_warning(self, target_deltas: Mapping[str, float], num_train: Mapping[str, int]) -> str:
+        """Return a sentence where a delta is larger than is customary for so many hospitals; empty where none is."""
+        return deltas.delta_warning(target_deltas, dict.fromkeys(num_train, len(num_train)), unit=self.unit)
 
     def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
         """Refuse none: all patients are hidden with their hospital, and each hospital pays for its own."""
 
     def without_bound(self, patient_overlap: int) -> str:
-        """Return nothing: patients are no units here."""
+        """Return nothing: patients are hidden with their hospitals."""
         return ""
+
+    def update_bound(
+        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
+    ) -> float:
+        """Return the clip, with room for rounding to float32."""
+        return sensitivity * FLOAT32_SLACK
+
+    def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
+        """Yield what few hospitals cost."""
+        yield from super().plan_notes(
+            num_hospitals=num_hospitals, honest_survivors=honest_survivors, noise_ratio=noise_ratio
+        )
+        if noise_ratio >= 1:
+            yield (
+                f"hospitals are the unit, and {num_hospitals} are few: the noise on the average update is "
+                f"{noise_ratio:.3g} times as large as the largest update that the clip lets through, so little is "
+                "learned"
+            )
 
     def clips_sent(self, num_records: int) -> int:
         """Return 1: the update is clipped."""
@@ -93,18 +122,24 @@ class WholeUpdates(Cell):
         """Return the weight that the noise of a sum is relative to: the largest in the cohort."""
         return max(shares)
 
-    def caution(self, num_hospitals: int, clips_of_noise: float) -> str:
-        """Return a sentence where the noise on the average update drowns the largest update there can be."""
-        if clips_of_noise < 1:
-            return ""
-        return (
-            f"hospitals are the unit, and {num_hospitals} are few: the noise on the average update is "
-            f"{clips_of_noise:.3g} times as large as the largest update that the clip lets through, so little is "
-            "learned"
-        )
+    def sum_factor(self, answered: Sequence[Assignment]) -> float:
+        """Return the weights of those who answered."""
+        return sum(assignment.weight for assignment in answered)
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
-        """Return the clip, with room for rounding to float32."""
-        return sensitivity * FLOAT32_SLACK
+    def reply(
+        self,
+        arrays: Arrays,
+        summed: Sums,
+        answered: Sequence[Assignment],
+        assignments: Sequence[Assignment],
+        learning_rate: float,
+    ) -> ReleasedSum:
+        """Return the model moved by the average update, and what the count says of the clip."""
+        average = moved(arrays, summed, 1 / self._total_share(answered))
+        if COUNT_NAME not in summed:
+            return ReleasedSum(arrays=average)
+        count = float(summed[COUNT_NAME]) / self._total_share(assignments)
+        return ReleasedSum(arrays=average, quantile=quantile_of(count, float(answered[0].max_grad_norm or 0.0)))
+
+    def _total_share(self, assignments: Sequence[Assignment]) -> float:
+        return math.fsum(self.share(assignment) for assignment in assignments)

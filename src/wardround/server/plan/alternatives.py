@@ -12,7 +12,6 @@ from typing import Any
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.cells import CELLS, READERS, Cell
-from wardround.privacy.deltas import delta_warning
 from wardround.secagg import shape_of
 from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
@@ -33,7 +32,7 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
         plan: of any placement but "none", or nothing is compared.
 
     Returns:
-        Rows of placement, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
+        Rows of placement, mechanism, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
         stddev_on_average (see `stddev_on_average`), num_shares, readers ("bill" or "inf"), and reason, which says why
         there are no figures where there are none.
     """
@@ -66,19 +65,15 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             "hospitals of fewer than ten records show how many they have. With [training] sample-rate all have the same"
         )
     sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
-    units = {name: cell.num_units(num_train, len(sizes)) for name, num_train in sizes.items()}
-    if warning := delta_warning(plan.target_deltas, units, unit=cell.unit):
+    if warning := cell.delta_warning(plan.target_deltas, sizes):
         notes.append(warning)
-    if cell.needs_secure_sum and plan.config.aggregation.honest_survivors == 1 and len(plan.hospitals) > 1:
-        notes.append(
-            "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
-            "([aggregation] min-survivors) share it among them"
-        )
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
-    stddev = stddev_on_average(plan, cell, noise, plan.config.aggregation.honest_survivors)
-    clips = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
-    if caution := cell.caution(len(plan.hospitals), clips):
-        notes.append(caution)
+    stddev = stddev_on_average(plan, cell, noise, aggregation.honest_survivors)
+    notes += cell.plan_notes(
+        num_hospitals=len(plan.hospitals),
+        honest_survivors=aggregation.honest_survivors,
+        noise_ratio=stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm,
+    )
     return tuple(notes)
 
 
@@ -101,10 +96,7 @@ def stddev_on_average(
     if not hospitals:
         return 0.0  # nobody who is there takes part: there is nothing that noise could be on
     privacy = plan.config.privacy
-    sensitivity = cell.sensitivity(
-        privacy.max_grad_norm,
-        adaptive_clipping=privacy.adaptive_clipping and cell.adapts_clip,
-    )
+    sensitivity = cell.sensitivity(privacy.max_grad_norm, adaptive_clipping=privacy.adaptive_clipping)
     return cell.stddev_on_average(
         [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals],
         [hospital.profile.num_train for hospital in hospitals],
@@ -117,6 +109,7 @@ def stddev_on_average(
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "placement": cell.placement,
+        "mechanism": cell.mechanism,
         "relation": cell.relation,
         "epsilon": target_epsilon,
         "noise_multiplier": None,
@@ -154,7 +147,7 @@ def _hospitals_in(plan: FederationPlan, cell: Cell, num_shares: int, cohort_size
         plan.config,
         profiles,
         num_hospitals=len(plan.drawn_from),
-        dimension=plan.num_parameters + int(plan.config.privacy.adaptive_clipping and cell.adapts_clip),
+        dimension=cell.dimension(plan.num_parameters, adaptive_clipping=plan.config.privacy.adaptive_clipping),
         num_shares=num_shares,
         most_replies=cohort_size,
     )

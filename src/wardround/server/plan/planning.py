@@ -13,10 +13,8 @@ from wardround.agreed.cohorts import cohort_sizes, rounds_joined
 from wardround.agreed.contributions import assignment_for
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
-from wardround.errors import ConfigError
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.cells import Cell, cell_of
-from wardround.privacy.deltas import check_target_delta
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
@@ -68,7 +66,7 @@ def plan_federation(
         config,
         profiles,
         num_hospitals=len(drawn_from),
-        dimension=num_parameters + int(num_parameters and config.privacy.adaptive_clipping),
+        dimension=num_parameters and cell.dimension(num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
         num_shares=config.aggregation.honest_survivors,
         most_replies=cohort_sizes(config, len(drawn_from))[1],
     )
@@ -148,8 +146,8 @@ def target_deltas_in(
     Raises:
         ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
     """
-    units = {profile.hospital_id: cell.num_units(profile.num_train, num_hospitals) for profile in profiles}
-    return check_target_delta(config.privacy.target_delta, units, unit=cell.unit)
+    num_train = {profile.hospital_id: profile.num_train for profile in profiles}
+    return cell.check_deltas(config.privacy.target_delta, num_train, num_hospitals)
 
 
 def shape_in(
@@ -173,8 +171,6 @@ def shape_in(
         num_shares: replies guaranteed.
         most_replies: hospitals in a round.
     """
-    if cell.needs_secure_sum and dimension < 1:
-        raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
     return cell.shape(
         dimension=dimension,
         num_shares=num_shares,

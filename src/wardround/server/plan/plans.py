@@ -10,9 +10,9 @@ from typing import Any
 from wardround.config import Config
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
-from wardround.privacy.account import Account, open_account
 from wardround.privacy.attackers import Attacker
 from wardround.privacy.cells import Cell, cell_named, cell_of
+from wardround.privacy.spending import Account, open_account
 from wardround.rounds import HospitalProfile, ProfileMeasures, Schedule
 from wardround.small_counts import shown_count, shown_rate
 from wardround.step_events import EventShape, StepEvent

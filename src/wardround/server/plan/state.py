@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wardround.privacy.account import Account
+from wardround.privacy.spending import Account
 
 __all__ = ["RoundState"]
 

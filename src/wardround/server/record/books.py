@@ -12,9 +12,9 @@ from typing import Any
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
 from wardround.parsing import from_toml, sound
-from wardround.privacy.account import Account, open_account
 from wardround.privacy.entries import Entry, charge_id, entry_row, event_row
 from wardround.privacy.ledger import Row
+from wardround.privacy.spending import Account, open_account
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.beginnings import begun_with, plan_in
 from wardround.server.record.records import (

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from wardround.digests import array_digest
 from wardround.errors import ProtocolError
 from wardround.parsing import sound
-from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
+from wardround.privacy.spending import account_from_ledger
 from wardround.rounds import Assignment, Evaluation
 from wardround.run_facts import RunFacts
 from wardround.server.plan.plans import FederationPlan

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from wardround.config import Config
 from wardround.leaves import fields_sent
-from wardround.privacy.account import Account
 from wardround.privacy.cells import READERS, cell_named
+from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord

@@ -11,7 +11,7 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from wardround.json_records import json_values
-from wardround.privacy.account import Account
+from wardround.privacy.spending import Account
 from wardround.rounds import Assignment, Evaluation, Execution
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.records import HospitalFigures, RoundFigures, RoundRecord

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
-from wardround.privacy.account import account_from_ledger
 from wardround.privacy.ledger import Ledger
+from wardround.privacy.spending import account_from_ledger
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState

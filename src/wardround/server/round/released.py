@@ -15,7 +15,6 @@ from wardround import wire
 from wardround.rounds import Assignment
 from wardround.server.plan.margins import rounding_distance
 from wardround.server.plan.plans import FederationPlan
-from wardround.server.round.release import release_sum
 from wardround.server.round.sums import Sum
 from wardround.streams import Source
 
@@ -51,11 +50,11 @@ def release(
     """
     if summed.total is None:
         return ReleasedRound(replies=summed.replies)
-    released = release_sum(
+    released = plan.cell.release(
         arrays,
         summed.total,
         summed.answered,
-        assignments=assignments,
+        assignments,
         learning_rate=plan.config.training.learning_rate,
         source=source,
         rounding=rounding_distance(plan, assignments),

@@ -22,7 +22,7 @@ from wardround.server.round.secure_sums import sum_securely
 from wardround.server.round.secure_terms import SecureSum
 from wardround.server.round.strategy_steps import Asked
 
-__all__ = ["Sum", "add_up"]
+__all__ = ["Sum", "add_up", "sum_replies"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,7 +59,7 @@ def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
         return Sum(trained=_untrained(asked.shortfall(len(asked.by_node)) or asked.shortfall(0)))
     drops: dict[int, str] = {}
     try:
-        replies, total = _trained(link, asked, secure, drops)
+        replies, total = sum_replies(link, asked, secure, drops)
     except CohortError as error:
         return Sum(trained=_untrained(str(error), link.named(drops)))
     # In name order, so that the order in which they came can't change a bit.
@@ -79,10 +79,21 @@ def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
     )
 
 
-def _trained(
+def sum_replies(
     link: HospitalLink, asked: Asked, secure: SecureSum | None, drops: dict[int, str]
 ) -> tuple[Iterable[Message], exact_sums.FixedSum | None]:
-    """Return the replies, and their sum where the strategy sees no more than that."""
+    """Return the replies, unchecked as they came, and their exact sum where the strategy sees no more than that.
+
+    Args:
+        link: to the hospitals.
+        asked: what they are sent; messages are changed in place.
+        secure: see `add_up`.
+        drops: gets by node why a site is left out, or did not help to the end.
+
+    Raises:
+        CohortError: too few hospitals are left for secure aggregation.
+        WardroundError: see `secure_sums.sum_securely`.
+    """
     if not asked.only_sum:
         return link.grid.send_and_receive(asked.messages), None
     _ask_for_sum(asked, secure)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.clients.trainers import hospital_tensors
+from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.identity import source_of
-from wardround.models import build_model, parameters_of
+from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.simulations.engines.nodes import torch_threads
@@ -65,7 +65,7 @@ def evaluate_baseline(config: Config, baseline: str) -> Baseline:
 
 
 def _trained(config: Config, federation: Federation, baseline: str) -> dict[str, Evaluation]:
-    trainer = _trainer(config, federation)
+    trainer = build_trainer(config, federation, source=source_of(config))
     tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in federation.hospitals}
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
     initial = parameters_of(trainer.model)
@@ -136,14 +136,3 @@ def _majority(hospital: HospitalData, federation: Federation) -> Evaluation:
         accuracy=profile_measures(hospital, federation.task).majority_accuracy,
         auc=0.5 if both else float("nan"),  # one answer for all: every pair is a tie
     )
-
-
-def _trainer(config: Config, federation: Federation) -> LocalTrainer:
-    model, _ = build_model(
-        config.model,
-        input_shape=federation.input_shape,
-        num_outputs=federation.num_classes,
-        seed=config.federation.seed,
-        private=False,
-    )
-    return LocalTrainer(model, config.training, task=federation.task, source=source_of(config), protects_records=False)

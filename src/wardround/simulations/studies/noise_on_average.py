@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wardround import exact_sums
-from wardround.clients.updates import noisy_residues, release_update
+from wardround.clients.cells import torch_half
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
 from wardround.privacy.cells import cell_in_words, cell_named
-from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
-from wardround.server.round.release import release_sum
-from wardround.streams import Draw, SeededSource, Source
+from wardround.streams import SeededSource, Source
 
 __all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
 
@@ -104,7 +101,7 @@ def draw_average(
             exact_sums.accumulate_residues(total, sent)
         else:
             exact_sums.accumulate(total, sent, assignment.weight)
-    released = release_sum(zeros, total, assignments, assignments=assignments, learning_rate=1.0, source=source)
+    released = plan.cell.release(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
     return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
@@ -115,18 +112,7 @@ def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source
     key = source.key(
         array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
     )
-    noise = key.generator(Draw.NOISE)
-    cell = cell_named(assignment.event.cell)
-    if cell.unit == "hospital":
-        return release_update(zeros, zeros, assignment, noise=noise, rounding=key.generator(Draw.ROUNDING))[0]
-    if cell.adds_noise_at_server:
-        return zeros
-    if cell.needs_secure_sum:
-        nothing = np.zeros(zeros["parameters"].size, np.int64)
-        return noisy_residues(nothing, zeros, assignment, noise)[0]
-    stddev = assignment.event.noise_multiplier * float(assignment.max_grad_norm or 0.0)
-    (drawn,) = GaussianNoise(noise, torch.device("cpu")).noise_for([torch.from_numpy(zeros["parameters"])], stddev)
-    return {"parameters": drawn.numpy()}
+    return torch_half(assignment.event.cell).noise_alone(zeros, assignment, key)
 
 
 def _config(unit: str, placement: str, num_hospitals: int, noise_multiplier: float, max_grad_norm: float) -> Config:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.account import account_from_ledger, open_account
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, rdp_epsilon
 from wardround.privacy.ledger import open_ledger
+from wardround.privacy.spending import account_from_ledger, open_account
 from wardround.step_events import StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5, "Chur": 1e-5}

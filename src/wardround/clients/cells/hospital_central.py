@@ -1,0 +1,33 @@
+"""Hospitals, noise at the server: the clipped update is sent as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.clients.cells.half import Arrays
+from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.rounds import Assignment
+from wardround.streams import Key
+
+__all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
+
+
+@dataclass(frozen=True)
+class HospitalCentral(WholeUpdates):
+    """A clipped update."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "hospital-central"
+
+    def send(
+        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
+    ) -> tuple[Arrays, float | None]:
+        """Return the update in float32."""
+        return {name: array.astype(np.float32) for name, array in clipped.items()}, None
+
+
+HOSPITAL_CENTRAL = HospitalCentral()
+"""The one of its kind."""

@@ -1,0 +1,41 @@
+"""Hospitals, a share of the noise from each: the clipped update times the hospital's part is rounded and summed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.clients.cells.half import Arrays
+from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.clients.updates import noisy_residues
+from wardround.privacy.integers import round_within
+from wardround.privacy.skellam import norm_bound_squared
+from wardround.rounds import Assignment
+from wardround.streams import Draw, Key
+
+__all__ = ["HOSPITAL_DISTRIBUTED", "HospitalDistributed"]
+
+
+@dataclass(frozen=True)
+class HospitalDistributed(WholeUpdates):
+    """A rounded clipped update, with a share of the noise, as residues."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "hospital-distributed"
+
+    def send(
+        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
+    ) -> tuple[Arrays, float | None]:
+        """Return residues."""
+        event = assignment.event
+        flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)
+        steps = flat * (assignment.contribution * event.scaled_norm / assignment.distance)
+        bound = norm_bound_squared(event.scaled_norm, event.dimension)
+        integers = round_within(steps, bound, key.generator(Draw.ROUNDING))[0]
+        return noisy_residues(integers, clipped, assignment, key.generator(Draw.NOISE))
+
+
+HOSPITAL_DISTRIBUTED = HospitalDistributed()
+"""The one of its kind."""

@@ -1,0 +1,42 @@
+"""Hospitals, noise at the hospital: parameters are sent that have moved by the clipped update and noise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.clients.cells.half import Arrays
+from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.rounds import Assignment
+from wardround.streams import Draw, Key
+
+__all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
+
+
+@dataclass(frozen=True)
+class HospitalLocal(WholeUpdates):
+    """Parameters with a clipped update and noise."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "hospital-local"
+
+    def send(
+        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
+    ) -> tuple[Arrays, float | None]:
+        """Return noisy parameters."""
+        noise = key.generator(Draw.NOISE)
+        stddev = assignment.event.noise_multiplier * assignment.distance
+        # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
+        noisy = {
+            name: (before[name] + (clipped[name] + stddev * noise.standard_normal(clipped[name].shape))).astype(
+                np.asarray(before[name]).dtype
+            )
+            for name in clipped
+        }
+        return noisy, stddev / assignment.distance
+
+
+HOSPITAL_LOCAL = HospitalLocal()
+"""The one of its kind."""

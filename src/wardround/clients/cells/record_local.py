@@ -1,0 +1,53 @@
+"""Records, noise at the hospital: DP-SGD, noise in every step; the parameters that come of it are sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from numpy.typing import NDArray
+
+from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.steps import Counts, Steps, private_steps
+from wardround.clients.tensors import HospitalTensors
+from wardround.models import parameters_of
+from wardround.privacy.noise import GaussianNoise
+from wardround.privacy.sampling import PoissonSampler
+from wardround.rounds import Assignment
+from wardround.streams import Draw, Key
+
+__all__ = ["RECORD_LOCAL", "RecordLocal"]
+
+
+@dataclass(frozen=True)
+class RecordLocal(TorchHalf):
+    """DP-SGD."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "record-local"
+
+    def train(
+        self,
+        steps: Steps,
+        arrays: Mapping[str, NDArray[Any]],
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        key: Key,
+        sampler: PoissonSampler,
+        proximal_mu: float,
+    ) -> tuple[Arrays, Counts]:
+        """Return the parameters after private steps."""
+        noise = GaussianNoise(key.generator(Draw.NOISE), steps.device)
+        counts = private_steps(steps, tensors, assignment, sampler, noise, proximal_mu)
+        return parameters_of(steps.held.now), counts
+
+    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+        """Return the noise of one step, before the step divides it by the batch."""
+        stddev = assignment.event.noise_multiplier * float(assignment.max_grad_norm or 0.0)
+        noise = GaussianNoise(key.generator(Draw.NOISE), torch.device("cpu"))
+        drawn = noise.noise_for([torch.from_numpy(array) for array in zeros.values()], stddev)
+        return {name: part.numpy() for name, part in zip(zeros, drawn, strict=True)}
+
+
+RECORD_LOCAL = RecordLocal()
+"""The one of its kind."""

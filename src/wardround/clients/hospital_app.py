@@ -1,0 +1,160 @@
+"""One Flower app for simulated hospitals and real sites alike: who is asked, what is trained, what is sent.
+
+What tells the two apart is in their own classes: who is master of the settings, and what a reply has a place for (see
+`app`, `site_app`). What is left out on purpose: any decision. The server plans and charges; a hospital does as
+assigned, and refuses what its own settings don't say.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from wardround import wire
+from wardround.clients.assignments import Part, check_sum
+from wardround.clients.secagg import SecAggMod
+from wardround.clients.trainers import hospital_tensors
+from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
+from wardround.config import Config
+from wardround.datasets import Federation, HospitalData
+from wardround.privacy.cells import cell_of
+from wardround.rounds import Assignment
+from wardround.secagg import Site, Terms
+
+__all__ = ["Hospitals", "make_app"]
+
+
+class Hospitals(ABC):
+    """The hospitals that one app answers for: one of its own at a real site, all of them in simulation.
+
+    Records are read, and the model is built and checked, when the first message needs them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Answer by these settings."""
+        self.config = config
+        self._kept: dict[str, HospitalTensors] = {}
+
+    @property
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Whom cohorts are drawn from."""
+
+    @property
+    @abstractmethod
+    def agreed(self) -> bytes:
+        """Digest of the settings that a server must have too."""
+
+    @property
+    @abstractmethod
+    def federation(self) -> Federation:
+        """Their records."""
+
+    @property
+    @abstractmethod
+    def trainer(self) -> LocalTrainer:
+        """What trains them, its model checked."""
+
+    @property
+    @abstractmethod
+    def mods(self) -> list[SecAggMod]:
+        """What stands between the app and the server."""
+
+    @abstractmethod
+    def asked(self, context: Context) -> HospitalData:
+        """Return the hospital that a message is for."""
+
+    @abstractmethod
+    def introduce(self, message: Message, context: Context) -> Message:
+        """Return the reply to `query.profile`."""
+
+    @abstractmethod
+    def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
+        """Refuse an assignment, right before training, or note what it will cost."""
+
+    @abstractmethod
+    def proximal_mu(self, message: Message) -> float:
+        """Return the strength of FedProx' pull (>= 0)."""
+
+    @abstractmethod
+    def report(self, trained: Trained, message: Message) -> Message:
+        """Return the reply to `train`."""
+
+    @abstractmethod
+    def evaluate(self, message: Message, context: Context) -> Message:
+        """Return the reply to `evaluate`."""
+
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse a secure sum that is not as the settings say (see `secagg.CheckTerms`)."""
+        check_sum(self.config, terms, None if message is None else wire.assignment_of(message), agreed=self.agreed)
+
+    def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:
+        """Return the mod by which only masked sums leave.
+
+        Args:
+            site_of: returns the site that has the keys.
+            keep_metrics: names of metrics that may leave in clear.
+        """
+        return SecAggMod(
+            site_of,
+            check_terms=self.check_terms,
+            weight_of=self._weight_of,
+            keep_metrics=keep_metrics,
+            has_assignment=True,
+        )
+
+    def part(self, hospital: HospitalData) -> Part:
+        """Return the hospital's part in the rounds, as it computes it for itself."""
+        return Part(
+            config=self.config,
+            hospital_id=hospital.hospital_id,
+            num_train=hospital.num_records,
+            names=tuple(self.names),
+            num_parameters=self.trainer.num_parameters,
+            num_records=self._num_records,
+        )
+
+    def tensors(self, hospital: HospitalData) -> HospitalTensors:
+        """Return the hospital's records on the device that trains, made once."""
+        if hospital.hospital_id not in self._kept:
+            self._kept[hospital.hospital_id] = hospital_tensors(hospital, self.trainer.device)
+        return self._kept[hospital.hospital_id]
+
+    @cached_property
+    def _num_records(self) -> int:
+        return sum(hospital.num_records for hospital in self.federation.hospitals)
+
+    def _weight_of(self, message: Message, reply: Message) -> float:
+        # By the hospital's own settings and records, not by what a server says: whose it is was checked by then.
+        name = wire.assignment_of(message).hospital_id
+        (hospital,) = (hospital for hospital in self.federation.hospitals if hospital.hospital_id == name)
+        return cell_of(self.config.privacy).vector_weight(hospital.num_records)
+
+
+def make_app(hospitals: Hospitals) -> ClientApp:
+    """Return the app that answers for hospitals."""
+    client_app = ClientApp(mods=list(hospitals.mods))
+
+    @client_app.query("profile")
+    def profile(message: Message, context: Context) -> Message:
+        return hospitals.introduce(message, context)
+
+    @client_app.train()
+    def train(message: Message, context: Context) -> Message:
+        hospital, trainer, assignment = hospitals.asked(context), hospitals.trainer, wire.assignment_of(message)
+        hospitals.admit(assignment, hospitals.part(hospital), context)
+        trained = trainer.train(
+            wire.arrays_in(message),
+            hospitals.tensors(hospital),
+            assignment,
+            proximal_mu=hospitals.proximal_mu(message),
+        )
+        return hospitals.report(trained, message)
+
+    @client_app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return hospitals.evaluate(message, context)
+
+    return client_app
