@@ -13,8 +13,10 @@ from wardround.privacy.integers import to_residues
 from wardround.rounds import Assignment, Schedule
 from wardround.step_events import StepEvent
 
-PRIVATE: dict[tuple[str, str], Cell] = {(cell.unit, cell.placement): cell for cell in CELLS if cell.is_private}
-"""Cells by unit and placement."""
+PRIVATE: dict[tuple[str, str], Cell] = {
+    (cell.unit, cell.placement): cell_in_words(cell.unit, cell.placement) for cell in CELLS if cell.is_private
+}
+"""Cells by unit and placement, as these alone name them."""
 _SCHEDULE = {item.name for item in fields(Schedule)}
 _EVENT = {item.name for item in fields(StepEvent)}
 

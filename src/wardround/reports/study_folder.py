@@ -153,11 +153,13 @@ class StudyResult:
 
     def words_of(self, unit: str, placement: str) -> CellWords:
         """Return what is said of the cell of a row, with what the runs state of their records."""
-        record_is = {summary.protection.record_is for summary in self.summaries.values()}
-        summary = self.summaries.get((unit, placement))
-        protocol = summary.settings.protocol if summary else "plain"
-        cell = self.cell_of(unit, placement)
-        return cell.words(record_is="patient" if record_is == {"patient"} else "row", protocol=protocol)
+        # One data set for all runs, so that any of them tells.
+        any_of_them = next(iter(self.summaries.values()), None)
+        own = self.summaries.get((unit, placement))
+        record_is = any_of_them.protection.record_is if any_of_them else "row"
+        return self.cell_of(unit, placement).words(
+            record_is=record_is, protocol=own.settings.protocol if own else "plain"
+        )
 
     def cells_of(self, unit: str) -> dict[str, CellWords]:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from contextlib import suppress
 
 import dp_accounting
 import numpy as np
@@ -116,12 +117,13 @@ def test_a_charge_comes_back_from_its_row(cell, tmp_path):
 
 
 @every_private_cell
-def test_words_of_another_cell_make_no_charge(cell):
+def test_words_of_two_cells_make_no_charge(cell):
     row = entry_row(charged(cell))
     for name, value in cell.booked._asdict().items():
         for other in {getattr(known.booked, name) for known in CELLS} - {value}:
-            with pytest.raises(ProtocolError, match=r"ledger entry|is no known cell|an event of cell|needs clipping"):
-                entry_of(row | {name: other})
+            with suppress(ProtocolError):  # or the words are all of one other cell, which wrote just these
+                read = entry_of(row | {name: other})
+                assert read.event.cell != cell.name and entry_row(read) == row | {name: other}
 
 
 @every_cell

@@ -6,7 +6,7 @@ import pytest
 
 from wardround.config import Config, PrivacyConfig, config_from_dict, config_to_toml, load_config
 from wardround.errors import ConfigError
-from wardround.privacy.cells import CELLS, READERS, cell_of
+from wardround.privacy.cells import CELLS, READERS, Cell, cell_of
 
 SUM = {"aggregation": {"protocol": "secure-sum"}}
 
@@ -84,9 +84,22 @@ def test_adaptive_clipping_has_defaults():
 every_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 
 
+def settings_of(cell: Cell, **sections: dict[str, object]) -> Config:
+    """Return settings that name a cell, with what it needs beside unit and placement."""
+    beside: dict[str, dict[str, object]] = {}
+    if cell.noise_correlation != "none":
+        beside = {"privacy": {"noise-correlation": cell.noise_correlation}}
+        beside["training"] = {"cohorts": "round-robin", "fraction-train": 0.5}
+    return settings(
+        cell.unit,
+        cell.placement,
+        **{name: beside.get(name, {}) | sections.get(name, {}) for name in beside | sections},
+    )
+
+
 @every_cell
 def test_settings_name_the_cell_and_the_cell_refuses_nothing_of_its_own(cell):
-    config = settings(cell.unit, cell.placement)
+    config = settings_of(cell)
     assert cell_of(config.privacy) == cell
     assert not list(cell.meaningless(config.privacy))
     assert not list(cell.refusals(config.privacy, config.training, config.aggregation))
@@ -111,7 +124,7 @@ SPOILED = [
 def test_every_refusal_names_the_setting_where_it_stands_and_what_to_do_instead(cell, sections):
     """Whatever a cell refuses; what it takes, it takes."""
     try:
-        settings(cell.unit, cell.placement, **sections)
+        settings_of(cell, **sections)
     except ConfigError as error:
         ((section, keys),) = sections.items()
         assert f"[{section}]" in str(error) and any(key in str(error) for key in keys)

@@ -106,7 +106,7 @@ def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> 
     if is_under_way:
         state = f" up to the last commit, of round {last} of {planned} (the run is under way)"
     elif not books.is_closed:
-        state = f" up to the last commit, of round {last} of {planned} (the run was killed: wardround resume goes on)"
+        state = f" up to the last commit, of round {last} of {planned} (the run was killed: wardround resume continues)"
     epsilon = books.account.epsilon_total(books.plan.config.privacy.patient_overlap)
     return (
         f"in order{state}: {len(books.entries)} charges, {last + 1} committed rounds, every epsilon recomputed (total "

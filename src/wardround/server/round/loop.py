@@ -167,14 +167,8 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     # 3. Ask those whom the strategy wants to train, and who are there.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
     secure = _secure_sum(run, state, assignments, silent)
-    asked = ask(
-        run.link,
-        run.strategy,
-        state.arrays,
-        assignments,
-        silent=frozenset() if secure else silent,
-        min_survivors=config.aggregation.min_survivors,
-    )
+    absent = frozenset() if secure else silent
+    asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
@@ -202,7 +196,7 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
 def _secure_sum(
     run: _Run, state: RoundState, assignments: Sequence[Assignment], silent: Collection[str]
 ) -> SecureSum | None:
-    """Return how the round is hidden from the server, where it is: there the silent vanish at one of the stages."""
+    """Return how the round is hidden from the server; None where it is not. The silent vanish at one of its stages."""
     if run.roster is None or not assignments:
         return None
     return secure_sum_for(
