@@ -155,7 +155,7 @@ def _levels(groups: Sequence[RunGroup], column: str, curves: Sequence[Curve]) ->
 
 def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Chart:
     curves = []
-    cells = study.cells_of(unit)
+    cells = {placement: study.words_of_noise(unit, placement) for placement in study.cells_of(unit)}
     # Cells whose noise on the average has one formula share its line, which the last of them lends its look.
     last = {
         words.formula: placement for placement, words in cells.items() if any(r.placement == placement for r in rows)

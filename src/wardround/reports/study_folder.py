@@ -161,6 +161,10 @@ class StudyResult:
             record_is=record_is, protocol=own.settings.protocol if own else "plain"
         )
 
+    def words_of_noise(self, unit: str, placement: str) -> CellWords:
+        """Return what is said of noise on the average, which is drawn once: not of what later rounds take back."""
+        return cell_in_words(unit, placement).words()
+
     def cells_of(self, unit: str) -> dict[str, CellWords]:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""
         words = {placement: self.words_of(unit, placement) for placement in self.facts.placements}
