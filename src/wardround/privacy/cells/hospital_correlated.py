@@ -38,6 +38,7 @@ class HospitalCorrelated(HospitalCentral):
         HospitalCentral.plain_words,
         noise="Gaussian noise, once a round, by the server, of which later rounds take a part back",
         kind="central correlated",
+        chart_order=3,
         formula="about zC / n, of which later rounds take a part back",
         trust=f"{HospitalCentral.plain_words.trust} It keeps the noise of the last rounds while the run goes on.",
     )
