@@ -125,7 +125,7 @@ def give_up_interrupted(
     noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
     cohort = [entry.hospital_id for entry in charged]
     assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
-    state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)
+    state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
     lost = TrainedRound(executions={}, abandoned="the run was interrupted in it, and sites do not redo a round")
     evaluations = evaluate(link, strategy, round_number, state.arrays)
     record = record_of(plan, state, assignments, lost, evaluations, time.perf_counter() - started)

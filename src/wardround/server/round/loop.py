@@ -24,6 +24,7 @@ from wardround.run_facts import RunFacts
 from wardround.secagg import Roster
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
+from wardround.server.plan.noise_memory import noise_memory
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
@@ -177,7 +178,8 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
-    released = release(plan, state.arrays, assignments, summed, run.source)
+    memory = noise_memory(plan, state, round_number)
+    released = release(plan, state.arrays, assignments, summed, run.source, memory)
     # 6. Let the strategy step, which sees nothing else of the round.
     arrays = step(run.strategy, round_number, state.arrays, released.replies)
     # 7. Evaluate the model that comes of it at every hospital.
@@ -189,6 +191,7 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         arrays=arrays,
         account=state.account.charged(entries),
         max_grad_norm=_next_clip(config, state.max_grad_norm, released.quantile),
+        memory=released.memory,
     )
     record = record_of(plan, state, assignments, summed.trained, evaluations, time.perf_counter() - started)
     done = [entry.charge_id for entry in entries if entry.hospital_id in summed.trained.executions]
