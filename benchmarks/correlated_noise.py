@@ -80,12 +80,20 @@ def trained(noise_multiplier: float, correlation: str, seed: int) -> tuple[float
     tables = {
         "federation": {"dataset": "breast-cancer", "num-hospitals": 12, "seed": seed},
         "training": {
-            "num-rounds": 16, "cohorts": "round-robin", "fraction-train": 0.25,
-            "local-steps": 3, "sample-rate": 1.0, "learning-rate": 0.3,
+            "num-rounds": 16,
+            "cohorts": "round-robin",
+            "fraction-train": 0.25,
+            "local-steps": 3,
+            "sample-rate": 1.0,
+            "learning-rate": 0.3,
         },
         "privacy": {
-            "unit": "hospital", "placement": "central", "noise-correlation": correlation,
-            "noise-multiplier": noise_multiplier, "max-grad-norm": 0.5, "target-delta": 0.01,
+            "unit": "hospital",
+            "placement": "central",
+            "noise-correlation": correlation,
+            "noise-multiplier": noise_multiplier,
+            "max-grad-norm": 0.5,
+            "target-delta": 0.01,
         },
         "simulation": {"engine": "inline"},
     }
