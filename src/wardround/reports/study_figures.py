@@ -22,7 +22,7 @@ def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
     """Return utility against the epsilon spent, and against the noise multiplier where that is held equal, by unit."""
     column, name = study.metric
     charts = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         for held in ("epsilon", "noise"):
             charts.append(_utility_chart(study, unit, held, column, name))
             charts.append(_change_chart(study, unit, held, column, name))
@@ -34,7 +34,7 @@ def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
 def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     """Return the measured noise on the average against the number of hospitals, with theory, by unit."""
     charts = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         rows = [row for row in study.noise if row.unit == unit]
         if rows:
             charts.append(_noise_chart(study, unit, rows))
@@ -116,11 +116,11 @@ def _position(group: RunGroup) -> float:
 
 
 def _ticks(study: StudyResult, held: str) -> tuple[float, ...]:
-    return tuple(sorted(study.facts["target_epsilons" if held == "epsilon" else "noise_multipliers"]))
+    return tuple(sorted(study.facts.target_epsilons if held == "epsilon" else study.facts.noise_multipliers))
 
 
 def _over_seeds(study: StudyResult) -> str:
-    seeds = len(study.facts["seeds"])
+    seeds = len(study.facts.seeds)
     return "one seed, so there is no interval" if seeds == 1 else f"mean over {seeds} seeds with its 95 % t-interval"
 
 
