@@ -67,8 +67,8 @@ class HospitalCorrelated(HospitalCentral):
     def _no_turns(self) -> str:
         return (
             f'noise-correlation = "{self.noise_correlation}" needs hospitals that take part in every second round at '
-            "most ([privacy] noise-correlation), and here they are in every round: noise that cancels itself would cost "
-            "them what it saves; lower [training] fraction-train to a half or less, or remove it"
+            "most ([privacy] noise-correlation), and here they are in every round: noise that cancels itself would "
+            "cost them what it saves; lower [training] fraction-train to a half or less, or remove it"
         )
 
     def noise_memory(
