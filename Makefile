@@ -1,24 +1,28 @@
-# make run: environment and the main job. make test: all tests. make check: lint, types, tests, doctests.
+# make run: environment and the main job. make test: all tests. make check: lint, types, tests, doctests, coverage.
 PYTHON ?= python3
 BIN := .venv/bin
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: run test fuzz check lint types format lock clean
+.PHONY: run test coverage fuzz check lint types format lock clean
 
 run: .venv/installed
 	$(BIN)/wardround run
 
 # A process a processor, a file of tests as a whole in one of them; torch must not take more than that either.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(COVERAGE)
+
+# The same run, which also tells by file the lines and branches that no test took; nothing is held against it.
+coverage: COVERAGE = --cov --cov-report term:skip-covered
+coverage: test
 
 # Ten thousand broken inputs for every reader; the table goes into tests/fuzz/README.md.
 fuzz: .venv/installed-dev
 	PYTHONPATH=tests:tests/secagg $(BIN)/python tests/fuzz/fuzz_run.py --write
 
-check: lint types test
+check: lint types coverage
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -47,4 +51,4 @@ lock: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

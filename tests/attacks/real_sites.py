@@ -242,9 +242,9 @@ def attack(sites: Sites, monkeypatch: pytest.MonkeyPatch, plan: Attack, **server
     models: list[Mapping[str, Any]] = []
     honest = {name: getattr(loop, name) for name in ("ask", "secure_sum_for", "release", "step")}
 
-    def ask(link: Any, strategy: Any, arrays: Any, assignments: Any, **options: Any) -> Any:
+    def ask(link: Any, strategy: Any, arrays: Any, assignments: Any, *rest: Any) -> Any:
         models.append({name: np.array(array) for name, array in arrays.items()})
-        return honest["ask"](link, strategy, arrays, [plan.assignment(each) for each in assignments], **options)
+        return honest["ask"](link, strategy, arrays, [plan.assignment(each) for each in assignments], *rest)
 
     def secure_sum_for(*given: Any, **options: Any) -> Any:
         return plan.secure(honest["secure_sum_for"](*given, **options))

@@ -20,8 +20,9 @@ from typing import Any
 
 from wardround.errors import WardroundError
 
-__all__ = ["Outcome", "Reader", "fuzz"]
+__all__ = ["MEBI", "Outcome", "Reader", "Ways", "each", "fuzz"]
 
+MEBI = 2**20
 Ways = tuple[Any, Callable[[Random], Any], Callable[[Any], object]]
 
 
@@ -78,6 +79,18 @@ def fuzz(reader: Reader, num_cases: int, folder: Path, seed: int = 1) -> Outcome
             tracemalloc.stop()
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def each(*calls: Callable[[], object]) -> None:
+    """Call all, and raise the last refusal; any other error comes through at once."""
+    refusal: WardroundError | None = None
+    for call in calls:
+        try:
+            call()
+        except WardroundError as error:
+            refusal = error
+    if refusal is not None:
+        raise refusal
 
 
 def main() -> None:

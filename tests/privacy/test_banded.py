@@ -170,15 +170,38 @@ def test_longer_runs_repeat_the_middle_column_and_bands_are_cut() -> None:
     np.testing.assert_array_equal(np.diag(matrix, -3)[200:300], np.full(100, matrix[203, 200]))
 
 
+@pytest.mark.parametrize("num_rounds", [9, 50, 128, 129, 260])
+def test_rounds_of_unlike_scale_have_columns_of_their_own(num_rounds: int) -> None:
+    scales = (1.0, 2.5, 0.7, 1.3)
+    factorisation = factorise(num_rounds, 4, scales)
+    matrix = dense(factorisation)
+    assert np.linalg.norm(matrix, axis=0).max() <= 1
+    sums = np.tril(np.ones((num_rounds, num_rounds))) * np.resize(scales, num_rounds)
+    error = np.linalg.norm(sums @ np.linalg.inv(matrix)) / np.linalg.norm(sums)
+    assert prefix_error(factorisation) == pytest.approx(error, rel=1e-9)
+    alike = np.linalg.norm(sums @ np.linalg.inv(dense(factorise(num_rounds, 4)))) / np.linalg.norm(sums)
+    assert error < 0.98 * alike
+    if num_rounds < 10:
+        for chosen in patterns(num_rounds, 4):
+            assert largest_move(matrix, chosen, np.ones(num_rounds)) <= len(chosen)
+
+
+def test_scales_have_no_unit_and_too_many_are_taken_to_be_alike() -> None:
+    np.testing.assert_array_equal(factorise(9, 2, (1.0, 2.0)).columns, factorise(9, 2, (4.0, 8.0)).columns)
+    np.testing.assert_array_equal(factorise(9, 2, (3.0, 3.0)).columns, factorise(9, 2).columns)
+    many = tuple(np.linspace(1, 2, MOST_BAND + 1))
+    np.testing.assert_array_equal(factorise(40, MOST_BAND + 1, many).columns, factorise(40, MOST_BAND + 1).columns)
+
+
 def test_columns_that_are_too_long_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"norms in \(0, 1\]"):
-        Factorisation(num_rounds=2, columns=np.array([[0.8, 0.7], [1.0, 0.0]]))
+        Factorisation(num_rounds=2, columns=np.array([[0.8, 0.7], [1.0, 0.0]]), scales=np.ones(1))
 
 
-@pytest.mark.parametrize(("num_rounds", "separation"), [(0, 1), (1, 0)])
-def test_no_rounds_are_refused(num_rounds: int, separation: int) -> None:
+@pytest.mark.parametrize(("num_rounds", "separation", "scales"), [(0, 1, ()), (1, 0, ()), (2, 2, (1.0, 0.0))])
+def test_no_rounds_and_no_scale_are_refused(num_rounds: int, separation: int, scales: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="must be >= 1"):
-        factorise(num_rounds, separation)
+        factorise(num_rounds, separation, scales)
 
 
 def test_a_row_without_the_noises_before_it_is_refused() -> None:

@@ -49,7 +49,7 @@ def test_while_the_run_goes_on_the_tables_tell_that_nothing_is_measured(write_ru
     text = text_of(write_report(write_run("sites", is_measured=False, has_summary=False)))
     assert NOT_MEASURED in text
     # No simulation can go on with it.
-    assert "wardround resume" not in text and "the server app goes on" in text
+    assert "wardround resume" not in text and "the server app continues it" in text
     assert NOT_MEASURED not in text_of(write_report(write_run("simulated", has_summary=False)))
     # A summary of before there was a word for it is of a run that measured.
     assert NOT_MEASURED not in text_of(write_report(write_run("older", measured=None)))

@@ -169,7 +169,7 @@ def _check_settings(message: Message, file: SiteFile) -> None:
     if told.get(wire.SETTINGS_DIGEST) == file.digest:
         return
     for line in differing_lines(file.agreed, str(told.get(wire.SETTINGS, ""))):
-        _log.warning("site %s and the server have not the same settings: %s", file.site.name, line)
+        _log.warning("site %s and the server do not have the same settings: %s", file.site.name, line)
     raise Refusal(
         f"the server's settings are not those of {file.site.name}, whose log names what differs: agree on them anew"
     )

@@ -131,7 +131,7 @@ class PrivacyConfig:
     of one number per hospital. `patient_overlap` is the largest number of hospitals that may hold the same patient.
     With `adaptive_clipping` the clip of hospitals' updates starts at max_grad_norm and follows the norm that a share
     of `target_quantile` (default 0.5) of them stays below, by factors of up to exp(`clip_learning_rate`) (default 0.2)
-    a round.
+    a round. With `noise_correlation` "banded" the noise of a round takes a part of earlier rounds' noise back.
     """
 
     unit: str = setting("record", choices=tuple(dict.fromkeys(cell.unit for cell in CELLS)))
@@ -146,6 +146,9 @@ class PrivacyConfig:
     adaptive_clipping: bool = False
     target_quantile: float | None = setting(None, least=0, most=1)
     clip_learning_rate: float | None = setting(None, above=0, most=10)
+    noise_correlation: str = setting(
+        "none", choices=tuple(dict.fromkeys(cell.noise_correlation for cell in CELLS)), unwritten=True
+    )
 
     def __post_init__(self) -> None:
         check_section("privacy", self)

@@ -3,7 +3,8 @@
 Let the rows of G be what the rounds sum, each divided by its round's noise stddev for independent noise. Independent
 noise releases G + Xi, Xi with standard normal entries. Correlated noise releases G + W with C W = Xi for a lower
 triangular C: it is a function of C G + Xi, for which the columns of C decide what a hospital's rounds cost. The model
-moves by prefix sums of the rounds, A (G + W) with A lower triangular of ones, so that C is made to shorten A C^-1.
+moves by prefix sums of the rounds, A D (G + W) with A lower triangular of ones and D the rounds' scales, so that C is
+made to shorten A D C^-1.
 
 C is banded: C[t, s] = 0 unless 0 <= t - s < b. Then row t of C W = Xi reads
 
@@ -57,7 +58,7 @@ MOST_BAND = 32
 """Beyond it a round is as good as alone: the band is cut, which no proof minds, and so many noises are remembered."""
 
 MOST_COLUMNS = 128
-"""Beyond it the middle column is repeated, at a price of less than 2 % of the error."""
+"""Beyond it columns from the middle are repeated, at a price of less than 2 % of the error."""
 
 _MOST_STEPS, _LEAST_GAIN, _PATIENCE, _PAIRS, _SUFFICIENT = 200, 1e-5, 5, 10, 1e-4
 _SHORTER = 1 - 2.0**-45
@@ -70,22 +71,27 @@ class Factorisation:
 
     Attributes:
         num_rounds: rows and columns of C (>= 1).
-        columns: columns[s, i] is C[s + i, s], shape (min(num_rounds, MOST_COLUMNS), band), float64, read-only; where
-            there are more rounds, the middle one stands for all that are missing.
+        columns: columns[s, i] is C[s + i, s], shape (at most MOST_COLUMNS, band), float64, read-only; where there are
+            more rounds, as many as there are scales, from the middle, stand for all that are missing, in turn.
+        scales: of the rounds' noise in turn, relative to each other (> 0), shape (1 to MOST_BAND,), float64, read-only.
     """
 
     num_rounds: int
     columns: Floats
+    scales: Floats
 
     def __post_init__(self) -> None:
-        columns = np.array(self.columns, np.float64)
-        columns.flags.writeable = False
-        object.__setattr__(self, "columns", columns)
-        norms = [math.fsum(entries) for entries in (columns * columns).tolist()]
-        if not (0 < len(columns) <= self.num_rounds and max(norms) <= 1 and columns[:, 0].min() > 0):
+        for name in ("columns", "scales"):
+            array = np.array(getattr(self, name), np.float64)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        norms = [math.fsum(entries) for entries in (self.columns * self.columns).tolist()]
+        missing, period = self.num_rounds - len(self.columns), len(self.scales)
+        fits = missing == 0 or (missing > 0 and missing % period == 0 and period <= len(self.columns) // 2)
+        if not (norms and fits and max(norms) <= 1 and self.columns[:, 0].min() > 0 and self.scales.min() > 0):
             raise ConfigError(
-                f"the columns of a factorisation of {self.num_rounds} rounds must have norms in (0, 1], a first entry "
-                f"above 0 and be at most {self.num_rounds}: make it by factorise"
+                f"the {len(norms)} columns of a factorisation of {self.num_rounds} rounds must have norms in (0, 1] "
+                f"and a first entry above 0, and lack a multiple of {period}: make it by factorise"
             )
 
     @property
@@ -128,17 +134,21 @@ class Factorisation:
         return noises
 
     def _column(self, number: int) -> Floats:
-        missing, half = self.num_rounds - len(self.columns), len(self.columns) // 2
-        column: Floats = self.columns[number if number < half else max(half, number - missing)]
+        missing, half, period = self.num_rounds - len(self.columns), len(self.columns) // 2, len(self.scales)
+        if number >= half + missing:
+            number -= missing
+        elif number >= half:
+            number = half - period + (number - half) % period
+        column: Floats = self.columns[number]
         return column
 
 
 @lru_cache(maxsize=8)
-def factorise(num_rounds: int, separation: int) -> Factorisation:
+def factorise(num_rounds: int, separation: int, scales: tuple[float, ...] = ()) -> Factorisation:
     """Return the C whose prefix sums have the least error, for hospitals in every separation-th round at most.
 
-    It minimises |A C^-1| (Frobenius), A lower triangular of ones, by L-BFGS over the entries of the band with columns
-    scaled to length 1, from the banded square root of A; about 20 steps.
+    It minimises |A D C^-1| (Frobenius), A lower triangular of ones and D the scales, by L-BFGS over the entries of the
+    band with columns scaled to length 1, from the banded square root of A; 20 to 100 steps.
 
     >>> round(prefix_error(factorise(20, 4)), 3)
     0.633
@@ -146,41 +156,51 @@ def factorise(num_rounds: int, separation: int) -> Factorisation:
     Args:
         num_rounds: that are released (>= 1).
         separation: rounds from one participation of a hospital to its next, at least (>= 1).
+        scales: noise that the rounds would have if it were independent, relative to each other (> 0), round t having
+            scales[t % len(scales)]; () where it is the same for all. More than MOST_BAND are taken to be the same.
 
     Raises:
-        ConfigError: one of them is below 1.
+        ConfigError: a number is below 1, or a scale not above 0.
     """
-    if min(num_rounds, separation) < 1:
-        raise ConfigError(f"num-rounds = {num_rounds} and separation = {separation} must be >= 1 to factorise")
-    size = min(num_rounds, MOST_COLUMNS)
+    if min(num_rounds, separation) < 1 or not all(0 < scale < math.inf for scale in scales):
+        raise ConfigError(
+            f"num-rounds = {num_rounds} and separation = {separation} must be >= 1, and scales = {scales} > 0, to "
+            "factorise: count the rounds that are left"
+        )
+    in_turn = np.array(scales) / max(scales) if 0 < len(scales) <= MOST_BAND and len({*scales}) > 1 else np.ones(1)
+    # Where columns are missing, the last ones still have their own scales.
+    size = min(num_rounds, MOST_COLUMNS - (MOST_COLUMNS - num_rounds) % len(in_turn))
+    by_round = in_turn[np.arange(size) % len(in_turn)]
     start = _square_root(size, min(size, separation, MOST_BAND))
     free = start != 0
 
     def error_of(entries: Floats) -> tuple[float, Floats]:
         norms = _norms(entries)
         columns = entries / norms
-        error, slope = _squared_error(columns)
+        error, slope = _squared_error(columns, by_round)
         slope = slope - columns * np.array([[math.fsum(r)] for r in (slope * columns).tolist()])
         return error, np.where(free, slope / norms, 0.0)
 
     best = _minimised(error_of, start)
-    return Factorisation(num_rounds=num_rounds, columns=_SHORTER * best / _norms(best))
+    return Factorisation(num_rounds=num_rounds, columns=_SHORTER * best / _norms(best), scales=in_turn)
 
 
 def prefix_error(factorisation: Factorisation) -> float:
     """Return the root mean squared error of all prefix sums, relative to that of independent noise, in (0, 1]."""
-    num_rounds, total = factorisation.num_rounds, 0.0
-    after: list[Floats] = []  # columns s + 1, s + 2, ... of A C^-1
+    num_rounds, scales = factorisation.num_rounds, factorisation.scales
+    total = independent = 0.0
+    after: list[Floats] = []  # columns s + 1, s + 2, ... of A D C^-1
     for number in reversed(range(num_rounds)):
         solved = np.zeros(num_rounds)
-        solved[number:] = 1.0
+        solved[number:] = scales[number % len(scales)]
+        independent += _dot(solved, solved)
         column = factorisation._column(number)
         for entry, other in zip(column[1:].tolist(), after, strict=False):
             solved -= entry * other
         solved /= column[0]
         after = [solved, *after][: factorisation.band - 1]
         total += _dot(solved, solved)
-    return math.sqrt(total / (num_rounds * (num_rounds + 1) / 2))
+    return math.sqrt(total / independent)
 
 
 def _square_root(num_rounds: int, band: int) -> Floats:
@@ -192,13 +212,13 @@ def _square_root(num_rounds: int, band: int) -> Floats:
     return np.where(rows < num_rounds, np.array(entries), 0.0)
 
 
-def _squared_error(columns: Floats) -> tuple[float, Floats]:
-    """Return |B|^2 with B = A C^-1, and its slope by the entries of C: -2 B^T P where P C^T = B."""
+def _squared_error(columns: Floats, scales: Floats) -> tuple[float, Floats]:
+    """Return |B|^2 with B = A D C^-1, and its slope by the entries of C: -2 B^T P where P C^T = B."""
     size, band = columns.shape
     solved, slope = np.zeros((size, size)), np.zeros((size, band))
     for s in reversed(range(size)):
         column = np.zeros(size)
-        column[s:] = 1.0
+        column[s:] = scales[s]
         for i in range(1, min(band, size - s)):
             column -= columns[s, i] * solved[:, s + i]
         solved[:, s] = column / columns[s, 0]

@@ -25,7 +25,7 @@ _HALF_MODULUS = 2.0**31
 _NOISE_STEPS, _MOST_NOISE_STEPS = 2.0**16, 2.0**18
 _LEAST_NOISE = 0.25
 TAIL_DEVIATIONS = 16.0
-"""Noise, whole numbers or real ones, stays within so many of its standard deviations but for one draw in 10^50."""
+"""Noise, whole numbers or real ones, stays within so many of its standard deviations except for one draw in 10^50."""
 
 
 def norm_bound_squared(scaled_norm: float, dimension: int) -> int:

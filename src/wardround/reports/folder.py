@@ -64,11 +64,11 @@ def _run(
     tasks = (facts.get("task"), data.get("task"), str(data.get("dataset")).partition("-")[2])
     is_regression = "r2" in facts or "regression" in tasks
     deltas = facts.get("target_delta", privacy.get("target-delta", NOT_KNOWN))
-    hospitals = _hospitals(folder, facts, placement, deltas)
     epsilon = facts.get("epsilon") or {}
     unit = str(facts.get("unit", privacy.get("unit", "record")))
     cell = cell_in_words(unit, placement, str(facts.get("mechanism", "")))
     is_bare = not cell.is_private
+    hospitals = _hospitals(folder, facts, deltas, is_bare=is_bare)
     overlap = int(facts.get("patient_overlap", privacy.get("patient-overlap", 1)))
     most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
     return RunResult(
@@ -109,7 +109,7 @@ def _scores(facts: Mapping[str, Any], rounds: tuple[Mapping[str, float], ...], i
     }
 
 
-def _hospitals(folder: Path, facts: Mapping[str, Any], placement: str, deltas: Any) -> tuple[HospitalResult, ...]:
+def _hospitals(folder: Path, facts: Mapping[str, Any], deltas: Any, *, is_bare: bool) -> tuple[HospitalResult, ...]:
     path = folder / "hospitals.csv"
     rows: dict[str, list[dict[str, float]]] = {}
     sizes: dict[str, str] = {}
@@ -129,7 +129,7 @@ def _hospitals(folder: Path, facts: Mapping[str, Any], placement: str, deltas: A
                 name,
                 own,
                 {"num_train": sizes.get(name), **known.get(name, {})},
-                epsilon=math.inf if placement == "none" else read_number(spent.get(name, live)),
+                epsilon=math.inf if is_bare else read_number(spent.get(name, live)),
                 target_delta=read_number(deltas.get(name) if isinstance(deltas, dict) else deltas),
             )
         )

@@ -150,10 +150,10 @@ class StudyResult:
 
     def words_of(self, unit: str, placement: str) -> CellWords:
         """Return what is said of the cell of a row, with what the runs state of their records."""
-        record_is = {str(summary["record_is"]) for summary in self.summaries.values() if "record_is" in summary}
+        # One data set for all runs, so that any of them tells.
+        stated = next((summary for summary in self.summaries.values() if "record_is" in summary), {})
         protocol = str(self.summaries.get((unit, placement), {}).get("protocol", "plain"))
-        cell = self.cell_of(unit, placement)
-        return cell.words(record_is="patient" if record_is == {"patient"} else "row", protocol=protocol)
+        return self.cell_of(unit, placement).words(record_is=str(stated.get("record_is", "row")), protocol=protocol)
 
     def cells_of(self, unit: str) -> dict[str, CellWords]:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""

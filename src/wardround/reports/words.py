@@ -208,9 +208,9 @@ def status_sentence(run: RunResult) -> str:
     if run.status == "stopped-at-budget":
         reason = run.facts.get("stopped_because", "the next round would have spent more epsilon than allowed")
         return f"Stopped at the budget after {rounds}: {reason}."
-    again = f"`wardround resume {run.folder.name}` goes on"
+    again = f"`wardround resume {run.folder.name}` continues it"
     if not run.is_measured:
-        again = "started again with the same folder as `out`, the server app goes on"
+        again = "the server app continues it when it is started again with the same folder as `out`"
     return (
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here: "
         f"`wardround ledger show {run.folder.name}` shows what was charged, {again}."

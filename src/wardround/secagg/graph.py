@@ -1,4 +1,4 @@
-"""Who is whose neighbour: a ring on which everyone is joined to the k nearest (Harary's graph), or everyone to all.
+"""Which hospitals are neighbours: a ring on which everyone is joined to the k nearest (Harary's graph), or to all.
 
 It stays connected when any k - 1 members are taken out (Harary 1962). Bell et al. 2020 shuffle the ring so that drops
 hit it evenly; here the order follows from a hash, and nothing about privacy hangs on it (see `terms.shape_of`).

@@ -3,10 +3,11 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from flwr.app import Message, RecordDict
 from made_up import PRIVATE
 from safetensors.numpy import load_file
 from small_runs import CommonStreams, profiles_of, small_config
@@ -16,15 +17,19 @@ from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate, fixed_sum, mean
 from wardround.privacy.cells import cell_named
-from wardround.privacy.cells.server_noise import ServerNoise
 from wardround.privacy.clipping import COUNT_NAME, next_clip
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
-from wardround.secagg.records import STAGES
 from wardround.server.plan.margins import rounding_distance, update_bound
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.outcomes import TrainedRound
+from wardround.server.round.released import release as release_of_round
+from wardround.server.round.sums import Sum
+from wardround.simulations.engines.flower_internals import take_identity
 from wardround.simulations.runs import run
+from wardround.streams import Draw, SeededKey, SeededSource
+from wardround.wire import arrays_of
 
 SIZES = [3, 50, 1_000_000]
 
@@ -245,48 +250,47 @@ def test_an_adaptive_clip_stays_where_the_setting_may_be() -> None:
     assert next_clip(1e6, quantile=0.0, target_quantile=1.0, learning_rate=10.0) == 1e6
 
 
+class ListeningSource(SeededSource):
+    """Seeded keys of which the last is remembered, so that what was drawn with it can be drawn again."""
+
+    last: ClassVar[SeededKey]
+
+    def key(self, *inputs: bytes, **where: Any) -> SeededKey:
+        ListeningSource.last = super().key(*inputs, **where)
+        return ListeningSource.last
+
+
 @pytest.mark.parametrize("unit", ["record", "hospital"])
-@pytest.mark.parametrize("stage", [None, *STAGES])
-def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(
-    stage: str | None, unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = settings(unit, "central", "secagg+" if stage else "plain")
-    config = replace(
-        config,
-        federation=replace(config.federation, partition="quantity", num_hospitals=4),
-        training=replace(config.training, num_rounds=1),
-        privacy=replace(config.privacy, target_delta=1e-4),
-        aggregation=replace(config.aggregation, min_survivors=2),
-    )
-    drawn: list[tuple[Any, float, float]] = []
-    real = ServerNoise.noise_stddev
-
-    def noting(self: ServerNoise, answered: Any, rounding: float = 0.0) -> float:
-        drawn.append((answered, rounding, real(self, answered, rounding)))
-        return drawn[-1][2]
-
-    monkeypatch.setattr(ServerNoise, "noise_stddev", noting)
-    cohort: list[Any] = []
-    real_distance = rounding_distance
-
-    def distance(plan: Any, assignments: Any) -> float:
-        cohort.extend(assignments)
-        return real_distance(plan, assignments)
-
-    monkeypatch.setattr("wardround.server.round.released.rounding_distance", distance)
-
-    def largest_only(*given: Any) -> frozenset[str]:
-        return frozenset({max(cohort, key=lambda a: a.weight).hospital_id})
-
-    monkeypatch.setattr("wardround.server.round.loop.draw_dropouts", lambda *given: silent)
-    monkeypatch.setattr("wardround.server.round.secure_terms.draw_drop_stage", lambda *given: stage)
-    silent: frozenset[str] = frozenset()
-    run(config, out=tmp_path / "whole")
-    silent = largest_only()
-    run(config, out=tmp_path / "run")
-    (_, whole, _), (answered, rounding, stddev) = drawn
-    left = {a.hospital_id for a in cohort} - {a.hospital_id for a in answered}
-    assert left == (set() if stage in ("confirm", "unmask") else silent)
-    assert rounding == whole > 0
-    largest = 1.0 if unit == "record" else max(a.weight for a in answered)
-    assert stddev == answered[0].event.noise_multiplier * (float(answered[0].sensitivity) * largest + rounding)
+@pytest.mark.parametrize("protocol", ["plain", "secagg+"])
+def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(protocol: str, unit: str) -> None:
+    """The sum of nothing is released: what is left is the noise, whose stddev is read off to twelve digits."""
+    plan, cohort = planned(settings(unit, "central", protocol), 62)
+    zeros = {"w": np.zeros(62)}
+    rounding = rounding_distance(plan, cohort)
+    for answered in (cohort, cohort[:2]):  # the last has most of the records
+        total: FixedSum = {}
+        for assignment in answered:
+            accumulate(total, zeros, assignment.weight)
+        take_identity()
+        summed = Sum(
+            total=total,
+            replies=[Message(RecordDict(), 1, "train")],
+            answered=answered,
+            trained=TrainedRound(executions={}),
+        )
+        released = release_of_round(plan, zeros, cohort, summed, ListeningSource(seed=1, job=b"job"))
+        (reply,) = released.replies
+        drawn = ListeningSource.last.generator(Draw.NOISE).standard_normal(62)
+        if unit == "record":
+            factor = -plan.config.training.learning_rate / sum(a.schedule.expected_batch_size for a in cohort)
+            largest = 1.0
+        else:
+            factor, largest = 1 / math.fsum(a.weight for a in answered), max(a.weight for a in answered)
+        stddev = np.median(arrays_of(reply.content["arrays"])["w"] / factor / drawn)
+        distance = cohort[0].distance * largest
+        assert stddev == pytest.approx(distance + rounding, rel=1e-13)
+        # Neither without rounding, nor with that of the grids of those who answered.
+        assert rounding / distance > 1e-12
+        if answered != cohort and rounding_distance(plan, answered) != rounding:
+            assert stddev != pytest.approx(distance + rounding_distance(plan, answered), rel=1e-13)
+        assert stddev != pytest.approx(distance, rel=1e-13)

@@ -3,120 +3,27 @@
 import csv
 import json
 import re
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
-from small_runs import interrupted_in_training, small_config
+from bent_folders import (
+    cut_the_newest_round,
+    edit_checkpoint,
+    edit_config,
+    edit_model,
+    edit_summary,
+    edit_table,
+    execute,
+    rechain,
+    sql,
+)
+from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.chain import GENESIS, row_digest
-from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.verify import verify_run
-from wardround.server.round.loop import RoundRow
-from wardround.simulations.runs import resume, run
-
-CONFIG = small_config(training={"num-rounds": 3})
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(CONFIG, out=tmp_path_factory.mktemp("verify") / "run").folder
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def execute(folder: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-def rechain(folder: Path, change: Callable[[list[dict[str, Any]]], None] = lambda rows: None) -> None:
-    """Change the ledger's rows and make every digest anew, as only someone who knows how can."""
-    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection, connection:
-        connection.row_factory = sqlite3.Row
-        tables = ("entries", "rounds", "closings")
-        found = [(table, dict(row)) for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
-        found.sort(key=lambda pair: pair[1]["sequence"])
-        change([row for _, row in found])
-        digest = GENESIS
-        for table, row in found:
-            digest = row["digest"] = row_digest(digest, row)
-            values = ", ".join(f"{name} = ?" for name in row)
-            connection.execute(f"UPDATE {table} SET {values} WHERE sequence = ?", (*row.values(), row["sequence"]))
-        connection.execute("UPDATE head SET count = ?, digest = ?", (len(found), digest))
-
-
-def edit_table(name: str, change: Callable[[list[list[str]]], Any]) -> Callable[[Path], None]:
-    def tamper(folder: Path) -> None:
-        with (folder / name).open(newline="") as file:
-            rows = list(csv.reader(file))
-        change(rows)
-        with (folder / name).open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-
-    return tamper
-
-
-def edit_summary(**changes: Any) -> Callable[[Path], None]:
-    def tamper(folder: Path) -> None:
-        summary = json.loads((folder / "summary.json").read_text())
-        assert changes.keys() <= summary.keys()
-        (folder / "summary.json").write_text(json.dumps(summary | changes))
-
-    return tamper
-
-
-def edit_config(before: str, after: str) -> Callable[[Path], None]:
-    def tamper(folder: Path) -> None:
-        text = (folder / "config.toml").read_text()
-        assert before in text
-        (folder / "config.toml").write_text(text.replace(before, after))
-
-    return tamper
-
-
-def sql(*statements: str) -> Callable[[Path], None]:
-    return lambda folder: execute(folder, *statements)
-
-
-def edit_model(folder: Path) -> None:
-    arrays = load_file(folder / "model.safetensors")
-    name = min(arrays)
-    arrays[name] = np.nextafter(arrays[name], np.float32(9))
-    save_file(arrays, folder / "model.safetensors")
-
-
-def edit_checkpoint(folder: Path) -> None:
-    path = folder / "checkpoints" / "round-000002.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-
-
-def cut_the_newest_round(folder: Path) -> None:
-    """Take round 3 out of everything but the model, so that the ledger is a whole one of two rounds."""
-    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection, connection:
-        (last, digest) = connection.execute("SELECT sequence, digest FROM rounds WHERE round_number = 2").fetchone()
-        for table in ("entries", "rounds", "closings"):
-            connection.execute(f"DELETE FROM {table} WHERE sequence > {last}")
-        connection.execute("UPDATE head SET count = ?, digest = ?", (last, digest))
-    for name in ("rounds.csv", "hospitals.csv"):
-        edit_table(name, lambda rows: rows.__setitem__(slice(None), [row for row in rows if row[0] != "3"]))(folder)
-    (folder / "checkpoints" / "round-000003.safetensors").unlink()
-    (folder / "summary.json").unlink()
-
+from wardround.simulations.runs import run
 
 TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another delta": (edit_summary(target_delta=1e-9), "summary.json target_delta says 1e-09, the ledger gives 0.0001"),
@@ -410,122 +317,6 @@ def test_rounds_that_are_numbered_otherwise_or_no_records_are_found(copy: Path) 
     rechain(copy, empty)
     with pytest.raises(ProtocolError, match="the rounds in the ledger are not as they were committed"):
         verify_run(copy)
-
-
-def without_last_rows(folder: Path, copy: Path) -> Path:
-    """Return a copy of a folder as it is after a commit, before the tables have the round's rows."""
-    shutil.copytree(folder, copy)
-    for name in ("rounds.csv", "hospitals.csv"):
-        edit_table(name, lambda rows: rows.__setitem__(slice(None), [row for row in rows if row[0] != rows[-1][0]]))(
-            copy
-        )
-    return copy
-
-
-def test_a_run_that_is_under_way_is_in_order_up_to_its_last_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Looked at after every commit, before and after the tables have its rows, and in the run that goes on."""
-    seen: list[str] = []
-
-    def look(_: Any) -> None:
-        early = without_last_rows(tmp_path / "run", tmp_path / f"early-{len(seen)}")
-        with RunFolder(early).alone():
-            for folder in (early, tmp_path / "run"):
-                findings, sentence = verify_run(folder)
-                assert findings == []
-                seen.append(sentence)
-
-    with interrupted_in_training(monkeypatch, 3):
-        run(CONFIG, out=tmp_path / "run", progress=look)
-    assert verify_run(tmp_path / "run")[1].startswith("in order: 9 charges, 3 committed rounds")
-    resume(tmp_path / "run", progress=look)
-    assert [sentence.partition(":")[0] for sentence in seen] == [
-        f"in order up to the last commit, of round {number} of 3 (the run is under way)"
-        for number in (0, 0, 1, 1, 2, 2, 2, 2, 3, 3)
-    ]
-    assert verify_run(tmp_path / "run")[0] == []
-
-
-def test_files_that_are_newer_than_what_was_read_of_the_ledger_are_no_finding(
-    finished: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run goes on between two looks: ledger of one moment, tables, summary and model of a later one."""
-    cut_the_newest_round(copy)
-    rest = [path.relative_to(finished) for path in finished.rglob("*") if path.is_file()]
-    with RunFolder(copy).alone():
-        for name in ("rounds.csv", "hospitals.csv"):
-            shutil.copy(finished / name, copy / name)
-        shutil.copy(finished / "summary.json", copy / "summary.json")
-        assert verify_run(copy)[0], "nobody writes to this ledger any more, whoever holds the lock"
-        real = RunFolder.checkpoint_rounds
-
-        def go_on(self: RunFolder) -> list[int]:
-            for path in rest:
-                shutil.copy(finished / path, copy / path) if path.name != "config.toml" else None
-            return real(self)
-
-        monkeypatch.setattr(RunFolder, "checkpoint_rounds", go_on)
-        assert verify_run(copy)[0] == []
-
-
-@pytest.mark.parametrize("when", ["before the tables", "in the middle of a row", "after the tables"])
-def test_a_run_that_was_killed_is_in_order_up_to_its_last_commit(when: str, tmp_path: Path) -> None:
-    killed = tmp_path / "killed"
-
-    def kill(row: RoundRow) -> None:
-        if row.round_number == 2:
-            (shutil.copytree if when == "after the tables" else without_last_rows)(tmp_path / "run", killed)
-
-    run(CONFIG, out=tmp_path / "run", progress=kill)
-    if when == "in the middle of a row":
-        with (killed / "rounds.csv").open("a") as file:
-            file.write("2,3,3,0.4")
-    findings, sentence = verify_run(killed)
-    assert findings == []
-    assert sentence.startswith("in order up to the last commit, of round 2 of 3 (the run was killed: ")
-    # What is not the last round's is still held to the ledger.
-    edit_table("hospitals.csv", lambda rows: rows[2].__setitem__(8, "0.1"))(killed)
-    assert verify_run(killed)[0][0].startswith("hospitals.csv round 0 hospital-02 epsilon says 0.1")
-
-
-def test_a_run_that_committed_nothing(copy: Path) -> None:
-    (copy / "ledger.sqlite").unlink()
-    shutil.rmtree(copy / "checkpoints")
-    found = verify_run(copy)[0]
-    assert "summary.json is there, and the run never came to an end that it could tell of" in found
-    assert "model.safetensors is there, and no round is committed" in found
-    assert "rounds.csv has round 0, which the ledger did not commit" in found
-    for name in ("summary.json", "model.safetensors"):
-        (copy / name).unlink()
-    for name in ("rounds.csv", "hospitals.csv"):
-        edit_table(name, lambda rows: rows.__delitem__(slice(1, None)))(copy)
-    assert verify_run(copy) == ([], "in order: no round is committed yet, and nothing was charged")
-
-
-_KILLED_WRITER = """
-import os, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("PRAGMA cache_size = 1")
-connection.execute("BEGIN IMMEDIATE")
-connection.execute("UPDATE entries SET noise_multiplier = 99, fingerprint = fingerprint || fingerprint")
-connection.execute("UPDATE rounds SET record = record || record || record || record")
-os.kill(os.getpid(), 9)
-"""
-
-
-def test_a_ledger_whose_writer_was_killed_is_read_as_it_was_and_left_alone(copy: Path) -> None:
-    ledger = copy / "ledger.sqlite"
-    before = ledger.read_bytes()
-    done = subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(ledger)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    half_written = ledger.read_bytes()
-    assert half_written != before
-    assert (copy / "ledger.sqlite-journal").stat().st_size > 0
-    assert verify_run(copy)[0] == []
-    assert ledger.read_bytes() == half_written
-    assert resume(copy).summary["status"] == "done"
-    assert verify_run(copy)[0] == []
 
 
 def test_no_run(tmp_path: Path) -> None:

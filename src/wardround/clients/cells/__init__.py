@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.cells.hospital_central import HOSPITAL_CENTRAL
+from wardround.clients.cells.hospital_correlated import HOSPITAL_CORRELATED
 from wardround.clients.cells.hospital_distributed import HOSPITAL_DISTRIBUTED
 from wardround.clients.cells.hospital_local import HOSPITAL_LOCAL
 from wardround.clients.cells.none import NONE
@@ -23,6 +24,7 @@ _HALVES = (
     HOSPITAL_LOCAL,
     HOSPITAL_DISTRIBUTED,
     HOSPITAL_CENTRAL,
+    HOSPITAL_CORRELATED,
 )
 TORCH_HALVES: Mapping[str, TorchHalf] = MappingProxyType({half.name: half for half in _HALVES})
 """By the cell's name; `privacy.cells.CELLS` has the same names."""

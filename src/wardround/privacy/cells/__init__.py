@@ -11,6 +11,7 @@ from typing import Any
 from wardround.errors import ProtocolError
 from wardround.privacy.cells.cell import Cell
 from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
+from wardround.privacy.cells.hospital_correlated import HOSPITAL_CORRELATED
 from wardround.privacy.cells.hospital_distributed import HOSPITAL_DISTRIBUTED
 from wardround.privacy.cells.hospital_local import HOSPITAL_LOCAL
 from wardround.privacy.cells.none import NONE
@@ -43,6 +44,7 @@ CELLS: tuple[Cell, ...] = (
     HOSPITAL_LOCAL,
     HOSPITAL_DISTRIBUTED,
     HOSPITAL_CENTRAL,
+    HOSPITAL_CORRELATED,
 )
 """Every cell there is; the narrower of two that the same settings name stands below."""
 

@@ -12,6 +12,7 @@ from wardround import exact_sums
 from wardround.privacy.cells.bills import Bills
 from wardround.privacy.cells.promises import Promises
 from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum
+from wardround.privacy.cells.turns import Turns
 from wardround.privacy.cells.weights import Weights
 from wardround.privacy.cells.words import CellWords, words_of
 from wardround.rounds import Assignment
@@ -21,8 +22,8 @@ __all__ = ["Cell"]
 
 
 @dataclass(frozen=True)
-class Cell(Promises, Bills, Weights):
-    """One cell: its traits, what it promises, what it bills, how hospitals weigh, and what comes out.
+class Cell(Promises, Bills, Weights, Turns):
+    """One cell: its traits, what it promises, what it bills, how hospitals weigh and take turns, and what comes out.
 
     The defaults are those of DP-SGD at the hospital; each cell's file says where it differs.
     """
@@ -52,7 +53,7 @@ class Cell(Promises, Bills, Weights):
             learning_rate: of the server's step on a gradient sum.
             source: of the server's noise; drawn from only where the server adds any, once a coordinate.
             rounding: see `rounding_distance`.
-            memory: what the release of the round before handed over; nothing before the first.
+            memory: what the server's noise goes on from (see `noise_memory`).
         """
         return ReleasedSum(arrays=exact_sums.mean(total, sum(a.weight for a in answered), arrays))
 

@@ -42,9 +42,9 @@ class NoPrivacy(Cell):
 
     def meaningless(self, privacy: Any) -> Iterator[str]:
         """Yield settings that ask for noise, or for a limit to what can't be limited."""
-        for key in ("noise_multiplier", "target_epsilon", "budget_epsilon", "adaptive_clipping"):
+        for key in ("noise_multiplier", "target_epsilon", "budget_epsilon", "adaptive_clipping", "noise_correlation"):
             value = getattr(privacy, key)
-            if value is not None and value is not False:
+            if value not in (None, False, self.noise_correlation):
                 yield (
                     f"{key.replace('_', '-')} = {value} has no meaning without privacy ([privacy] placement = "
                     f'"none"): remove it, or set placement = "local"'

@@ -49,6 +49,11 @@ class Promises(Traits):
                 f'placement = "{self.placement}" protects from the server only while the sum is all it sees ([privacy] '
                 'placement): set [aggregation] protocol = "secagg+", or "secure-sum" to simulate it as an ideal'
             )
+        if privacy.noise_correlation != self.noise_correlation:
+            yield (
+                f'noise-correlation = "{privacy.noise_correlation}" is for noise that the server adds to whole updates '
+                '([privacy] noise-correlation): set unit = "hospital" and placement = "central", or remove it'
+            )
         if privacy.patient_overlap > 1:
             yield from self._overlap(f"patient-overlap = {privacy.patient_overlap} ([privacy] patient-overlap)")
         yield from self._other_refusals(training, aggregation)

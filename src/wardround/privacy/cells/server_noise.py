@@ -123,6 +123,7 @@ class ServerNoise(SummedCell):
             array_digest(arrays),
             array_digest(summed),
             told.encode(),
+            *([array_digest(memory)] if memory else []),
             round_number=answered[0].round_number,
             attempt=answered[0].attempt,
             hospital_id="",
@@ -138,7 +139,7 @@ class ServerNoise(SummedCell):
             summed: by name.
             stddev: in every coordinate.
             key: of the release.
-            memory: what the round before handed over.
+            memory: see `noise_memory`.
         """
         noise = key.generator(Draw.NOISE)
         return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING

@@ -31,6 +31,7 @@ class Traits:
         needs_secure_sum: whether the bill holds only while the sum is all that the server sees.
         payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
         accountant: by which the headline is proved, "pld" or "rdp".
+        noise_correlation: of the noise of different rounds, as the settings name it.
         plain_words: sentences for people (see `words`).
     """
 
@@ -50,4 +51,5 @@ class Traits:
     needs_secure_sum: ClassVar[bool] = False
     payload: ClassVar[str] = "parameters"
     accountant: ClassVar[str] = "pld"
+    noise_correlation: ClassVar[str] = "none"
     plain_words: ClassVar[PlainWords]

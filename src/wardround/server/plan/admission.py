@@ -5,7 +5,7 @@ What is left out on purpose: clips and deltas, which depend on what a cell relea
 
 from collections.abc import Sequence
 
-from wardround.agreed.cohorts import cohort_sizes
+from wardround.agreed.cohorts import cohort_sizes, rounds_apart
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError
 from wardround.privacy.cells import cell_of
@@ -57,6 +57,8 @@ def _check_roster(profiles: Sequence[HospitalProfile], drawn_from: Sequence[str]
 
 
 def _check_cohort(config: Config, num_hospitals: int) -> None:
+    for refusal in cell_of(config.privacy).refusals_of_turns(rounds_apart(config, num_hospitals)):
+        raise ConfigError(refusal)
     least, _ = cohort_sizes(config, num_hospitals)
     if config.aggregation.min_survivors > least:
         raise ConfigError(

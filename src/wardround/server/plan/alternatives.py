@@ -11,8 +11,9 @@ from typing import Any
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
-from wardround.privacy.cells import CELLS, READERS, Cell
+from wardround.privacy.cells import CELLS, READERS, Cell, cell_in_words
 from wardround.secagg import shape_of
+from wardround.server.plan.noise_memory import relative_noise
 from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
@@ -41,7 +42,8 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
         return {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for cell in CELLS:
-        if cell.is_private:
+        # Settings beside unit and placement make a cell that only its own plan is compared as.
+        if cell.is_private and cell in (cell_in_words(cell.unit, cell.placement), plan.cell):
             rows.setdefault(cell.unit, []).append(_row(plan, cell, target_epsilon))
     return rows
 
@@ -67,6 +69,11 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
     if warning := cell.delta_warning(plan.target_deltas, sizes):
         notes.append(warning)
+    if (relative := relative_noise(plan)) < 1:
+        notes.append(
+            f"the noise of a round takes a part of earlier rounds' back: in the model it is {relative:.3g} times what "
+            "independent noise of the same epsilon would be, on average over all rounds, though larger in single rounds"
+        )
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
     stddev = stddev_on_average(plan, cell, noise, aggregation.honest_survivors)
     notes += cell.plan_notes(
@@ -134,7 +141,8 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
     return row | {
         "noise_multiplier": [min(noise.values()), max(noise.values())],
-        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares),
+        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares)
+        * (relative_noise(plan) if plan.cell == cell else 1),
         "num_shares": hospitals[0].shape.event.num_shares or None,
     }
 

@@ -1,7 +1,7 @@
 """What a run is made of between two rounds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ class RoundState:
     """Everything the next round follows from, apart from the strategy's own memory.
 
     `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
+    `memory` is what the noise of the next round goes on from, where that hangs on earlier rounds' noise.
     `other_versions` are of packages that are not what they were when the run began.
     """
 
@@ -30,4 +31,5 @@ class RoundState:
     max_grad_norm: float
     left: Mapping[str, str]
     stopped: str
+    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     other_versions: tuple[str, ...] = ()

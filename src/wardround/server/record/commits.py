@@ -21,6 +21,7 @@ from wardround.run_facts import RunFacts
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import begun_with, committed_rounds
+from wardround.server.record.noise_files import drop_noise, read_noise, write_noise
 from wardround.server.record.outcomes import TrainedRound
 from wardround.server.record.records import Closing, Opening, RoundRecord, read_record_text, record_text
 from wardround.server.record.run_folder import RunFolder
@@ -59,6 +60,7 @@ def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: S
         max_grad_norm=record.max_grad_norm,
         left=record.left,
         stopped="",
+        memory=read_noise(folder, round_number, record.noise_memory),
         other_versions=folder.other_versions(),
     )
 
@@ -123,9 +125,11 @@ def commit(
         model=array_digest(state.arrays).hex(),
         checkpoint=checkpoint,
         sha256=sha256,
+        noise_memory=write_noise(folder, state.round_number, state.memory),
     )
     ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
     folder.drop_checkpoints_before(state.round_number - 1)
+    drop_noise(folder, but=state.round_number)
     return record
 
 
@@ -142,6 +146,8 @@ def close(
         status: "done", "stopped-at-budget" or "interrupted".
         facts: what only the starter of the run knows, which the summary takes over.
     """
+    if status != "interrupted":
+        drop_noise(folder)
     closing = Closing(status=status, facts=facts)
     ledger.close_run(state.run_id, state.round_number, record_text(closing))
     count, digest = ledger.head

@@ -136,6 +136,7 @@ class RoundRecord:
         model: digest of its parameters.
         checkpoint: name of the file.
         sha256: of that file.
+        noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
     """
 
     run_id: str
@@ -155,6 +156,7 @@ class RoundRecord:
     model: str = ""
     checkpoint: str = ""
     sha256: str = ""
+    noise_memory: str | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,14 +110,14 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
-        self._write_bytes(name, text.encode())
+        self.write_bytes(name, text.encode())
 
     def write_checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]], values: str) -> tuple[str, str]:
         """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
         name = _checkpoint_name(round_number)
         # The format sorts its arrays; strategies go by the order they were given.
         data = tensor_bytes(arrays, {"values": values, "order": json.dumps(list(arrays))})
-        self._write_bytes(name, data)
+        self.write_bytes(name, data)
         return name, hashlib.sha256(data).hexdigest()
 
     def read_checkpoint(self, name: str, sha256: str) -> tuple[dict[str, NDArray[Any]], str]:
@@ -160,7 +160,7 @@ class RunFolder:
 
     def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write model.safetensors: the parameters by name."""
-        self._write_bytes("model.safetensors", tensor_bytes(arrays))
+        self.write_bytes("model.safetensors", tensor_bytes(arrays))
 
     def read_model(self) -> dict[str, NDArray[Any]] | None:
         """Return the parameters in model.safetensors; None where there is no such file.
@@ -194,7 +194,8 @@ class RunFolder:
         """Write summary.json; infinite is written as "inf", undefined as null."""
         self.write_text("summary.json", json_text(json_values(summary)) + "\n")
 
-    def _write_bytes(self, name: str, data: bytes) -> None:
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all, durable before it returns, for the run's owner alone."""
         try:
             write_whole(self.path / name, data)
         except OSError as error:

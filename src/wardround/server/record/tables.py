@@ -89,7 +89,7 @@ def hospital_figures(
     completed: bool,
     epsilon: float,
 ) -> HospitalFigures:
-    """Return a hospital's row, but for its scores: all that follows from the plan and the ledger's charges.
+    """Return a hospital's row, except for its scores: all that follows from the plan and the ledger's charges.
 
     Args:
         plan: of the run.

@@ -25,6 +25,7 @@ from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.books import Books, agree, books_of
+from wardround.server.record.noise_files import is_noise_as_committed
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder, open_run_folder
 from wardround.server.record.tables import table_texts
@@ -104,7 +105,7 @@ def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> 
     if is_under_way:
         state = f" up to the last commit, of round {last} of {planned} (the run is under way)"
     elif not books.is_closed:
-        state = f" up to the last commit, of round {last} of {planned} (the run was killed: wardround resume goes on)"
+        state = f" up to the last commit, of round {last} of {planned} (the run was killed: wardround resume continues)"
     epsilon = books.account.epsilon_total(books.plan.config.privacy.patient_overlap)
     return (
         f"in order{state}: {len(books.entries)} charges, {last + 1} committed rounds, every epsilon recomputed (total "
@@ -243,7 +244,12 @@ def _checkpoint_findings(
 ) -> list[str]:
     if number < len(records):
         changed = folder.checkpoint_digest(number) not in (None, records[number].sha256)
-        return [f"the checkpoint of round {number} is not the one that was committed"] * changed
+        # It is deleted when the run ends, and noise begins anew without it.
+        noise_changed = not is_noise_as_committed(folder, number, records[number].noise_memory)
+        return [
+            *[f"the checkpoint of round {number} is not the one that was committed"] * changed,
+            *[f"what the noise of round {number} left is not what was committed"] * noise_changed,
+        ]
     # A crash may leave the checkpoint of the next round behind, never of a later one.
     lost = number > len(records) and not is_under_way
     return [f"there is a checkpoint of round {number}, and the ledger ends at round {len(records) - 1}"] * lost

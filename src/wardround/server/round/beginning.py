@@ -93,14 +93,7 @@ def plan_of_run(
             f"the roster had {len(plan.drawn_from)} names when the run began, and differs in {', '.join(changed[:3])}: "
             "cohorts would be others than its sites draw; put it back, or begin a new run"
         )
-    now = {profile.hospital_id: profile for profile in link.profiles}
-    left = {}
-    for hospital in plan.hospitals:
-        name = hospital.profile.hospital_id
-        if name not in now:
-            left[name] = "did not say that it is there when the run was taken up again, and is left out from there on"
-        elif now[name] != hospital.profile:
-            left[name] = "says other things of itself than when the run began, and is left out from there on"
+    left = _changed_sites(plan, link)
     remaining, least = len(plan.hospitals) - len(left), config.aggregation.min_survivors
     if remaining < least:
         raise CohortError(
@@ -109,6 +102,19 @@ def plan_of_run(
             "settings of then"
         )
     return plan, left
+
+
+def _changed_sites(plan: FederationPlan, link: HospitalLink) -> dict[str, str]:
+    """Return by name why a site can't go on with a run: it is not there, or not what it was."""
+    now = {profile.hospital_id: profile for profile in link.profiles}
+    left = {}
+    for hospital in plan.hospitals:
+        name = hospital.profile.hospital_id
+        if name not in now:
+            left[name] = "did not say that it is there when the run was taken up again, and is left out from there on"
+        elif now[name] != hospital.profile:
+            left[name] = "says other things of itself than when the run began, and is left out from there on"
+    return left
 
 
 def give_up_interrupted(
@@ -125,7 +131,7 @@ def give_up_interrupted(
     noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
     cohort = [entry.hospital_id for entry in charged]
     assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
-    state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise)
+    state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
     lost = TrainedRound(executions={}, abandoned="the run was interrupted in it, and sites do not redo a round")
     evaluations = evaluate(link, strategy, round_number, state.arrays)
     record = record_of(plan, state, assignments, lost, evaluations, time.perf_counter() - started)

@@ -24,6 +24,7 @@ from wardround.run_facts import RunFacts
 from wardround.secagg import Roster
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
+from wardround.server.plan.noise_memory import noise_memory
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
@@ -166,18 +167,13 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     # 3. Ask those whom the strategy wants to train, and who are there.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
     secure = _secure_sum(run, state, assignments, silent)
-    asked = ask(
-        run.link,
-        run.strategy,
-        state.arrays,
-        assignments,
-        silent=frozenset() if secure else silent,
-        min_survivors=config.aggregation.min_survivors,
-    )
+    absent = frozenset() if secure else silent
+    asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
-    released = release(plan, state.arrays, assignments, summed, run.source)
+    memory = noise_memory(plan, state, round_number)
+    released = release(plan, state.arrays, assignments, summed, run.source, memory)
     # 6. Let the strategy step, which sees nothing else of the round.
     arrays = step(run.strategy, round_number, state.arrays, released.replies)
     # 7. Evaluate the model that comes of it at every hospital.
@@ -189,6 +185,7 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         arrays=arrays,
         account=state.account.charged(entries),
         max_grad_norm=_next_clip(config, state.max_grad_norm, released.quantile),
+        memory=released.memory,
     )
     record = record_of(plan, state, assignments, summed.trained, evaluations, time.perf_counter() - started)
     done = [entry.charge_id for entry in entries if entry.hospital_id in summed.trained.executions]
@@ -199,7 +196,7 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
 def _secure_sum(
     run: _Run, state: RoundState, assignments: Sequence[Assignment], silent: Collection[str]
 ) -> SecureSum | None:
-    """Return how the round is hidden from the server, where it is: there the silent vanish at one of the stages."""
+    """Return how the round is hidden from the server; None where it is not. The silent vanish at one of its stages."""
     if run.roster is None or not assignments:
         return None
     return secure_sum_for(

@@ -3,9 +3,9 @@
 What is left out on purpose: the mathematics of the release, which is the cell's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Message, MetricRecord, RecordDict
@@ -30,14 +30,21 @@ class ReleasedRound:
     Attributes:
         replies: all that the strategy sees; none in an abandoned round.
         quantile: with adaptive clipping the noisy share of updates within the clip, in [0, 1]; else None.
+        memory: what the noise of the next round goes on from; nothing where there was none.
     """
 
     replies: Sequence[Message]
     quantile: float | None = None
+    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def release(
-    plan: FederationPlan, arrays: Arrays, assignments: Sequence[Assignment], summed: Sum, source: Source
+    plan: FederationPlan,
+    arrays: Arrays,
+    assignments: Sequence[Assignment],
+    summed: Sum,
+    source: Source,
+    memory: Mapping[str, NDArray[Any]],
 ) -> ReleasedRound:
     """Return what the strategy may see: single replies carry their own noise, a sum gets what the cell adds to it.
 
@@ -47,6 +54,7 @@ def release(
         assignments: of the whole cohort.
         summed: what came of it.
         source: of the server's noise.
+        memory: what that goes on from (see `noise_memory`).
     """
     if summed.total is None:
         return ReleasedRound(replies=summed.replies)
@@ -58,8 +66,11 @@ def release(
         learning_rate=plan.config.training.learning_rate,
         source=source,
         rounding=rounding_distance(plan, assignments),
+        memory=memory,
     )
-    return ReleasedRound(replies=[_one_reply(released.arrays, summed.replies)], quantile=released.quantile)
+    return ReleasedRound(
+        replies=[_one_reply(released.arrays, summed.replies)], quantile=released.quantile, memory=released.memory
+    )
 
 
 def _one_reply(arrays: Arrays, replies: Sequence[Message]) -> Message:

@@ -59,8 +59,7 @@ def ask(
     strategy: Strategy,
     arrays: Arrays,
     assignments: Sequence[Assignment],
-    *,
-    silent: Collection[str] = (),
+    absent: Collection[str],
     min_survivors: int,
 ) -> Asked:
     """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
@@ -70,14 +69,14 @@ def ask(
         strategy: any Flower strategy.
         arrays: the current model.
         assignments: of the whole cohort, already charged.
-        silent: members of the cohort that will not answer.
+        absent: members of the cohort that are not there to be asked.
         min_survivors: fewer replies than this leave the model as it is.
 
     Raises:
         ProtocolError: the strategy asks a hospital twice, or one that was not charged.
         WardroundError: the strategy's own code fails.
     """
-    by_node = {link.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in silent}
+    by_node = {link.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in absent}
     asked = Asked(
         by_node=by_node,
         num_assigned=len(assignments),

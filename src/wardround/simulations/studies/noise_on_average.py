@@ -77,7 +77,7 @@ def draw_average(
     Args:
         unit: "record" or "hospital".
         placement: "local", "distributed" or "central".
-        num_hospitals: n (>= 1), all of one size; all answer, and with "distributed" all are counted on.
+        num_hospitals: n (>= 1), all of one size; all answer, as is expected of them with "distributed".
         noise_multiplier: z (> 0).
         max_grad_norm: C (> 0).
         num_coordinates: of the model.

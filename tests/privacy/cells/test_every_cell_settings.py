@@ -1,11 +1,12 @@
-"""Settings that a cell of unit x placement can't honour are refused with the reason, and nothing else is."""
+"""Every cell: which settings name it, what it refuses and why, and the words in which it is told."""
 
 import tomllib
 
 import pytest
 
-from wardround.config import Config, config_from_dict, config_to_toml, load_config
+from wardround.config import Config, PrivacyConfig, config_from_dict, config_to_toml, load_config
 from wardround.errors import ConfigError
+from wardround.privacy.cells import CELLS, READERS, Cell, cell_of
 
 SUM = {"aggregation": {"protocol": "secure-sum"}}
 
@@ -78,3 +79,75 @@ def test_adaptive_clipping_has_defaults():
     privacy = settings("hospital", "central", privacy={"adaptive-clipping": True}).privacy
     assert (privacy.target_quantile, privacy.clip_learning_rate) == (0.5, 0.2)
     assert load_config(None, ["privacy.adaptive-clipping=false"]).privacy.target_quantile is None
+
+
+every_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+
+
+def settings_of(cell: Cell, **sections: dict[str, object]) -> Config:
+    """Return settings that name a cell, with what it needs beside unit and placement."""
+    beside: dict[str, dict[str, object]] = {}
+    if cell.noise_correlation != "none":
+        beside = {"privacy": {"noise-correlation": cell.noise_correlation}}
+        beside["training"] = {"cohorts": "round-robin", "fraction-train": 0.5}
+    return settings(
+        cell.unit,
+        cell.placement,
+        **{name: beside.get(name, {}) | sections.get(name, {}) for name in beside | sections},
+    )
+
+
+@every_cell
+def test_settings_name_the_cell_and_the_cell_refuses_nothing_of_its_own(cell):
+    config = settings_of(cell)
+    assert cell_of(config.privacy) == cell
+    assert not list(cell.meaningless(config.privacy))
+    assert not list(cell.refusals(config.privacy, config.training, config.aggregation))
+
+
+SPOILED = [
+    {"aggregation": {"protocol": "plain"}},
+    {"training": {"local-steps": 2}},
+    {"training": {"local-epochs": 1}},
+    {"training": {"momentum": 0.5}},
+    {"training": {"optimizer": "adam"}},
+    {"training": {"grad-sample-mode": "ghost"}},
+    {"aggregation": {"strategy": "fedprox", "proximal-mu": 0.1}},
+    {"privacy": {"patient-overlap": 2}},
+    {"privacy": {"adaptive-clipping": True}},
+    {"privacy": {"noise-multiplier": 1.0}},
+]
+
+
+@every_cell
+@pytest.mark.parametrize("sections", SPOILED, ids=str)
+def test_every_refusal_names_the_setting_where_it_stands_and_what_to_do_instead(cell, sections):
+    """Whatever a cell refuses; what it takes, it takes."""
+    try:
+        settings_of(cell, **sections)
+    except ConfigError as error:
+        ((section, keys),) = sections.items()
+        assert f"[{section}]" in str(error) and any(key in str(error) for key in keys)
+        assert any(advice in str(error) for advice in ("set ", "remove it", "use a strategy")), error
+
+
+@every_cell
+@pytest.mark.parametrize("record_is", ["row", "patient"])
+@pytest.mark.parametrize("protocol", ["plain", "secure-sum", "secagg+"])
+def test_every_cell_has_words_for_everything(cell, record_is, protocol):
+    words = cell.words(record_is=record_is, protocol=protocol)
+    assert all((words.unit, words.protected, words.noise, words.sent, words.trust))
+    assert set(words.sees) == set(READERS) and all(words.sees.values())
+    assert ("not against the server" in words.trust) == cell.adds_noise_at_server
+    if cell.is_private:
+        assert words.hidden.startswith("whether ") and words.hidden.endswith("public")
+        assert ("patient" in words.hidden) == (words.unit == "patient")
+
+
+def test_who_is_told_of_is_who_is_hidden():
+    hidden = "used or replaced by an empty one; that the hospital has n"
+    told = {cell_of(PrivacyConfig()).words(record_is=record_is).hidden for record_is in ("row", "patient")}
+    assert told == {
+        f"whether a record of yours was {hidden} records is public",
+        f"whether your record was {hidden} patients is public",
+    }

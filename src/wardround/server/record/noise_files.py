@@ -1,0 +1,82 @@
+"""What the server's noise goes on from, in a file of its own beside a round's checkpoint.
+
+With this file and the models the noise of the last rounds can be taken away. So it is deleted as soon as the next round
+is committed or the run is over. Where it is gone, noise begins anew. What is left out on purpose: what is in it, which
+is the cell's (see `privacy.cells`).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from wardround.disk import file_bytes
+from wardround.errors import ProtocolError
+from wardround.server.record.run_folder import RunFolder
+from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
+
+__all__ = ["drop_noise", "is_noise_as_committed", "read_noise", "write_noise"]
+
+_STEP = "delete it, and noise begins anew"
+
+
+def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArray[Any]]) -> str | None:
+    """Write what the next round's noise goes on from, durable before it returns; return its sha256, None for nothing.
+
+    Args:
+        folder: of the run.
+        round_number: that is about to be committed.
+        memory: see `Cell.with_noise`.
+    """
+    if not memory:
+        return None
+    data = tensor_bytes(memory)
+    folder.write_bytes(_name(round_number), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> dict[str, NDArray[Any]]:
+    """Return what was written; {} where there was nothing, or the file is gone.
+
+    Args:
+        folder: of the run.
+        round_number: the last one that is committed.
+        sha256: that was committed with it; None where nothing was written.
+
+    Raises:
+        ProtocolError: the file can't be read, or is not the one that was committed.
+    """
+    path = folder.path / _name(round_number)
+    if sha256 is None or not path.exists():
+        return {}
+    if not is_noise_as_committed(folder, round_number, sha256):
+        raise ProtocolError(f"{path} is not the one that was committed: {_STEP}")
+    return read_tensors(file_bytes(path, MOST_TENSOR_BYTES), str(path), _STEP)[0]
+
+
+def is_noise_as_committed(folder: RunFolder, round_number: int, sha256: str | None) -> bool:
+    """Return whether a round's file is the one that was committed with it, or gone."""
+    try:
+        data = file_bytes(folder.path / _name(round_number), MOST_TENSOR_BYTES)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return hashlib.sha256(data).hexdigest() == sha256
+
+
+def drop_noise(folder: RunFolder, *, but: int | None = None) -> None:
+    """Delete what noise went on from, except for one round's.
+
+    Args:
+        folder: of the run.
+        but: number of that round; None for none.
+    """
+    for path in (folder.path / "checkpoints").glob("noise-*"):
+        if but is None or path != folder.path / _name(but):
+            path.unlink()
+
+
+def _name(round_number: int) -> str:
+    return f"checkpoints/noise-{round_number:06d}.safetensors"
