@@ -89,6 +89,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     """Return a function that sums a round as our round loop does: in the workers, where the engine has some."""
     from wardround import exact_sums, wire
     from wardround.rounds import Assignment, Schedule
+    from wardround.secagg import read_roster
     from wardround.server.round.hospitals import HospitalLink
     from wardround.server.round.strategy_steps import Asked
     from wardround.server.round.sums import sum_replies
@@ -100,7 +101,8 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     names = {number + 1: f"client-{number}" for number in range(case.num_clients)}
     node_of = {name: node_id for node_id, name in names.items()}
     # As with real sites, who fails is left out of the round.
-    link = HospitalLink(grid=grid, node_of=node_of, name_of=names, profiles=(), are_sites=True)
+    roster = read_roster(folder / "roster.json")
+    link = HospitalLink(grid=grid, node_of=node_of, name_of=names, profiles=(), roster=roster)
     drops = {number + 1: stage for number in range(case.num_clients) if (stage := gone_sometime(number, case))}
 
     def run_round(round_number: int) -> np.ndarray:

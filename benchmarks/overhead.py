@@ -38,6 +38,7 @@ from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.run_facts import RunFacts
 from wardround.server.record.run_folder import create_run_folder
+from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
@@ -143,7 +144,7 @@ def run_wardround(config: Config, federation: Federation) -> float:
         grid = InlineGrid(lambda: make_client_app(config, federation), nodes, {})
         run_folder = create_run_folder(Path(folder) / "run", config)
         initial, facts = parameters_of(model), RunFacts(task="classification")
-        federate(config, grid, run_folder, initial, strategy=strategy_of(config), facts=facts)
+        federate(config, connect(grid), run_folder, initial, strategy=strategy_of(config), facts=facts)
         return time.process_time() - started
 
 

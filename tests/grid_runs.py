@@ -18,6 +18,7 @@ from wardround.exact_sums import FixedSum
 from wardround.privacy.ledger import open_ledger
 from wardround.server.plan.dropouts import draw_drop_stage, draw_dropouts
 from wardround.server.record.run_folder import create_run_folder, open_run_folder
+from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.simulations.engines.flower_internals import APP_RAISED, give_id
 from wardround.simulations.engines.inline import InlineGrid
@@ -86,7 +87,7 @@ def run_over(
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
     return federate(
         config,
-        make_grid(partial(make_client_app, config, prepared.federation), nodes),
+        connect(make_grid(partial(make_client_app, config, prepared.federation), nodes)),
         folder,
         prepared.initial,
         strategy=prepared.strategy,

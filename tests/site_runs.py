@@ -20,7 +20,7 @@ from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
-from wardround.server.round.introductions import connect
+from wardround.server.round.introductions import connect, connect_sites
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.inline import InlineGrid
@@ -91,6 +91,7 @@ def run_between_sites(
     is_telling: bool = False,
     make_grid: Callable[[Callable[[], ClientApp], list[Node]], Grid] | None = None,
     timeout_seconds: float | None = None,
+    has_roster: bool = True,
     agreed: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the summary of a run between four sites, begun or taken up again in its folder.
@@ -107,6 +108,7 @@ def run_between_sites(
         is_telling: whether the sites send all that simulated hospitals send, unasked.
         timeout_seconds: that replies are waited for.
         make_grid: makes the grid of the app and the nodes; None takes the inline engine.
+        has_roster: whether the server has one; without, it takes the sites for simulated hospitals.
         agreed: numbers of the roster that are not those of the settings.
     """
     config = config or config_between_sites()
@@ -124,7 +126,8 @@ def run_between_sites(
     grid: Grid = InlineGrid(make_app, nodes, {}) if make_grid is None else make_grid(make_app, nodes)
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
     roster = simulated_roster(config.federation.seed, NAMES, **(numbers | dict(agreed or {})))
-    model = build_initial_model(config, connect(grid, are_sites=True).profiles[0])
+    link = connect_sites(grid, config, roster, timeout_seconds) if has_roster else connect(grid)
+    model = build_initial_model(config, link.profiles[0])
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
 
     def watch(row: RoundRow) -> None:
@@ -135,14 +138,12 @@ def run_between_sites(
 
     outcome = federate(
         config,
-        grid,
+        link,
         folder,
         model.arrays,
         strategy=strategy_of(config),
         facts=replace(model.facts, engine="flower"),
         progress=watch,
-        roster=roster,
-        timeout_seconds=timeout_seconds,
     )
     return json_values(outcome)
 

@@ -15,6 +15,7 @@ from wardround.errors import ConfigError, ProtocolError
 from wardround.models import build_model
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.run_folder import create_run_folder
+from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.simulations.prepared import plan, prepare
 from wardround.simulations.runs import open_grid, run
@@ -92,7 +93,7 @@ def test_a_plan_for_other_hospitals_or_data_is_refused_before_anything_is_charge
     ):
         federate(
             prepared.config,
-            grid,
+            connect(grid),
             folder,
             prepared.initial,
             strategy=prepared.strategy,

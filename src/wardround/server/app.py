@@ -23,7 +23,7 @@ from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import Summary
-from wardround.server.round.introductions import agreed_profile, connect
+from wardround.server.round.introductions import agreed_profile, connect, connect_sites
 from wardround.server.round.loop import federate
 from wardround.strategies import strategy_of
 
@@ -71,19 +71,17 @@ def serve(grid: Grid, context: Context) -> Path:
         raise ConfigError(f"timeout-seconds = {timeout_seconds:g} must be > 0 (--run-config): 3600 is an hour")
     # Of real sites those who are there go on without the others.
     _wait_for_nodes(grid, num_nodes, num_nodes if roster is None else config.aggregation.min_survivors)
+    link = connect(grid) if roster is None else connect_sites(grid, config, roster, timeout_seconds)
     # Of real sites all agreed on the schema, and no site's word makes the model.
-    profile = connect(grid).profiles[0] if roster is None else agreed_profile(config)
-    model = build_initial_model(config, profile)
+    model = build_initial_model(config, link.profiles[0] if roster is None else agreed_profile(config))
     folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
     summary = federate(
         config,
-        grid,
+        link,
         folder,
         model.arrays,
         strategy=strategy,
         facts=replace(model.facts, engine="flower"),
-        roster=roster,
-        timeout_seconds=timeout_seconds,
     )
     print(_ending(folder.path, summary))
     return folder.path

@@ -18,6 +18,7 @@ from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import Summary
+from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.grid import SimulatedGrid
@@ -167,7 +168,7 @@ def _federate(
         say(begins)
         outcome = federate(
             config,
-            grid,
+            connect(grid),
             folder,
             prepared.initial,
             strategy=prepared.strategy,

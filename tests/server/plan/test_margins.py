@@ -278,7 +278,7 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(pro
             answered=answered,
             trained=TrainedRound(executions={}),
         )
-        released = release_of_round(plan, zeros, cohort, summed, ListeningSource(seed=1, job=b"job"))
+        released = release_of_round(plan, zeros, cohort, summed, ListeningSource(seed=1, job=b"job"), {})
         (reply,) = released.replies
         drawn = ListeningSource.last.generator(Draw.NOISE).standard_normal(62)
         if unit == "record":

@@ -19,7 +19,6 @@ from wardround.leaves import LEAVES_HOSPITAL, SIMULATION_ONLY, fields_sent
 from wardround.privacy.ledger import open_ledger
 from wardround.secagg import simulated_roster
 from wardround.server.record.verify import verify_run
-from wardround.server.round.introductions import connect
 from wardround.server.round.progress import RoundRow
 from wardround.simulations.runs import resume
 
@@ -190,13 +189,10 @@ def test_other_settings_are_another_run(tmp_path: Path) -> None:
         run_between_sites(tmp_path / "run", config_between_sites(training={"num-rounds": 3, "learning-rate": 0.25}))
 
 
-def test_a_server_without_a_roster_refuses_what_real_sites_send(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_server_without_a_roster_refuses_what_real_sites_send(tmp_path: Path) -> None:
     """It would draw keys and noise from the seed, and show an empty page for scores that it expects."""
-    monkeypatch.setattr("site_runs.connect", lambda grid, **_: connect(grid))
     with pytest.raises(ProtocolError, match="hospital-01 sends what a real site sends, and the server has no roster"):
-        run_between_sites(tmp_path / "run")
+        run_between_sites(tmp_path / "run", has_roster=False)
 
 
 @pytest.mark.parametrize("failed", [False, True])

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from wardround.errors import WardroundError
 from wardround.exact_sums import FixedSum
 from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.secagg import Roster
 
 __all__ = ["HospitalLink", "SummingGrid"]
 
@@ -40,8 +41,8 @@ class HospitalLink:
         name_of: hospitals by node id.
         profiles: what each says of itself, in name order.
         measures: what was measured of simulated hospitals, by name.
-        are_sites: whether they are sites of their own, which measure nothing for others, and of which one that fails is
-            left out.
+        roster: of real sites, which measure nothing for others, and of which one that fails is left out; None of
+            simulated hospitals.
         left_out: by site or node, why it is not in the run.
         timeout_seconds: that a site's reply is waited for; None waits for ever, as for simulated hospitals.
     """
@@ -51,9 +52,14 @@ class HospitalLink:
     name_of: Mapping[int, str]
     profiles: tuple[HospitalProfile, ...]
     measures: Mapping[str, ProfileMeasures] = field(default_factory=dict)
-    are_sites: bool = False
+    roster: Roster | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float | None = None
+
+    @property
+    def are_sites(self) -> bool:
+        """Whether they are sites of their own, with keys in a roster; else they simulate hospitals."""
+        return self.roster is not None
 
     def sender_of(self, reply: Message) -> str:
         """Return whose reply it is."""

@@ -6,7 +6,8 @@ somebody should see, and end the run. What is left out on purpose: what hospital
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -16,61 +17,66 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError, WardroundError
 from wardround.identity import agreed_digest, agreed_text
 from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.secagg import Roster
 from wardround.server.round.hospitals import HospitalLink
 from wardround.strategies.replies import answers_by_node, fault_of, with_time_limit
 
-__all__ = ["agreed_profile", "check_site_profile", "connect"]
+__all__ = ["agreed_profile", "check_site_profile", "connect", "connect_sites"]
 
 _log = logging.getLogger(__name__)
 _AGREED = ("task", "input_shape", "num_outputs", "own_statistics")
 
 
-def connect(
-    grid: Grid,
-    *,
-    are_sites: bool = False,
-    settings: Config | None = None,
-    names: Collection[str] = (),
-    timeout_seconds: float | None = None,
-) -> HospitalLink:
-    """Ask every node of the grid who it is.
+def connect(grid: Grid) -> HospitalLink:
+    """Ask every node of the grid which simulated hospital it is.
 
     Args:
         grid: any Flower grid.
-        are_sites: whether the nodes are sites of their own, with keys in a roster; else they simulate hospitals.
-        settings: the server's, which real sites hold their own to, and whose schema their profiles are held to.
-        names: of real sites, in the roster; empty accepts any.
-        timeout_seconds: that replies of real sites are waited for; None waits for ever.
 
     Raises:
-        CohortError: no node is there, two are the same simulated hospital, or too few real sites are left.
-        ProtocolError: a simulated hospital's reply is none, or it measured nothing.
-        WardroundError: a simulated hospital could not answer.
+        CohortError: no node is there, or two are the same hospital.
+        ProtocolError: a reply is none, or it measured nothing.
+        WardroundError: a hospital could not answer.
     """
+    profiles, measures = _simulated_profiles(grid.send_and_receive(_queries(grid)))
+    return _link(grid, profiles, measures=measures)
+
+
+def connect_sites(grid: Grid, config: Config, roster: Roster, timeout_seconds: float | None = None) -> HospitalLink:
+    """Ask every node of the grid which real site it is.
+
+    Args:
+        grid: any Flower grid.
+        config: the server's settings, which sites hold their own to, and whose schema their profiles are held to.
+        roster: of the sites.
+        timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
+
+    Raises:
+        CohortError: no node is there, or too few sites are left.
+    """
+    messages = _queries(grid, agreed_text(config), agreed_digest(config))
+    replies = grid.send_and_receive(with_time_limit(messages, timeout_seconds), timeout=timeout_seconds)
+    profiles, left_out = _site_profiles(messages, replies, tuple(roster.verify_keys), config)
+    for name, reason in left_out.items():
+        _log.warning("%s %s", name, reason)
+    return _link(grid, profiles, roster=roster, left_out=left_out, timeout_seconds=timeout_seconds)
+
+
+def _queries(grid: Grid, *told: Any) -> list[Message]:
     node_ids = sorted(grid.get_node_ids())
     if not node_ids:
         raise CohortError("no hospital is connected: start the nodes first")
-    told = (agreed_text(settings), agreed_digest(settings)) if are_sites and settings is not None else ()
-    messages = [wire.profile_query(node_id, *told) for node_id in node_ids]
-    measures: dict[str, ProfileMeasures] = {}
-    left_out: dict[str, str] = {}
-    if are_sites:
-        replies = grid.send_and_receive(with_time_limit(messages, timeout_seconds), timeout=timeout_seconds)
-        profiles, left_out = _site_profiles(messages, replies, names, settings)
-        for name, reason in left_out.items():
-            _log.warning("%s %s", name, reason)
-    else:
-        profiles, measures = _simulated_profiles(grid.send_and_receive(messages))
+    return [wire.profile_query(node_id, *told) for node_id in node_ids]
+
+
+def _link(grid: Grid, profiles: Mapping[int, HospitalProfile], **known: Any) -> HospitalLink:
     node_of = {profile.hospital_id: node_id for node_id, profile in profiles.items()}
     return HospitalLink(
         grid=grid,
         node_of=node_of,
         name_of={node_id: name for name, node_id in node_of.items()},
         profiles=tuple(sorted(profiles.values(), key=lambda profile: profile.hospital_id)),
-        measures=measures,
-        are_sites=are_sites,
-        left_out=left_out,
-        timeout_seconds=timeout_seconds if are_sites else None,
+        **known,
     )
 
 
@@ -142,15 +148,15 @@ def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
 
 
 def _site_profiles(
-    messages: Sequence[Message], replies: Iterable[Message], names: Collection[str], settings: Config | None
+    messages: Sequence[Message], replies: Iterable[Message], names: Collection[str], settings: Config
 ) -> tuple[dict[int, HospitalProfile], dict[str, str]]:
     """Return what sites say of themselves by node, and why others are left out, by name or else by node.
 
     Args:
         messages: that were sent.
         replies: that came.
-        names: of all sites, in the roster; empty accepts any.
-        settings: that their profiles are held to; None holds them to none.
+        names: of all sites, in the roster.
+        settings: that their profiles are held to.
 
     Raises:
         CohortError: fewer sites are left than a round needs.
@@ -174,19 +180,19 @@ def _site_profiles(
         profiles = {node_id: profile for node_id, profile in profiles.items() if node_id not in twins}
     there = {profile.hospital_id for profile in profiles.values()}
     left |= dict.fromkeys(sorted({*names} - there - {*left}), "is left out of the run, as no node said that it is it")
-    least = settings.aggregation.min_survivors if settings is not None else 1
+    least = settings.aggregation.min_survivors
     if len(profiles) < least:
         said = "; ".join(f"{name} {reason}" for name, reason in left.items())
         raise CohortError(f"{len(profiles)} sites can take part, and min-survivors = {least} are needed: {said}")
     return profiles, left
 
 
-def _site_profile(reply: Message | None, names: Collection[str], settings: Config | None) -> HospitalProfile:
+def _site_profile(reply: Message | None, names: Collection[str], settings: Config) -> HospitalProfile:
     if reply is None or reply.has_error():
         raise ProtocolError(fault_of(reply))
     profile = wire.read_profile(reply)
-    if names and profile.hospital_id not in names:
+    if profile.hospital_id not in names:
         raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
-    if settings is not None and settings.federation.schema is not None:
+    if settings.federation.schema is not None:
         check_site_profile(settings, profile)
     return profile

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
@@ -35,7 +34,6 @@ from wardround.server.record.sameness import check_untouched
 from wardround.server.record.summaries import Summary
 from wardround.server.round.beginning import begin, give_up_interrupted, plan_of_run
 from wardround.server.round.hospitals import HospitalLink
-from wardround.server.round.introductions import connect
 from wardround.server.round.progress import RoundRow, row_of
 from wardround.server.round.released import release
 from wardround.server.round.secure_terms import SecureSum, roster_of, secure_sum_for
@@ -73,7 +71,7 @@ class _Run:
 
 def federate(
     config: Config,
-    grid: Grid,
+    link: HospitalLink,
     folder: RunFolder,
     initial: Arrays,
     *,
@@ -81,28 +79,23 @@ def federate(
     facts: RunFacts,
     planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
-    roster: Roster | None = None,
-    timeout_seconds: float | None = None,
 ) -> Summary:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
     Args:
         config: all settings.
-        grid: any Flower grid whose nodes run the hospitals' ClientApp.
+        link: to the hospitals, over any Flower grid whose nodes run their ClientApp (see `introductions.connect`).
         folder: of the run; an earlier run in it is taken up after its last committed round.
         initial: parameters before round 1.
         strategy: that the settings name (see `strategies.strategy_of`), as it was made: it has seen no round.
         planned: the plan, where it was made before anybody was asked; None makes it of what the hospitals say.
         facts: for the summary, what only the caller knows.
         progress: called after every committed round.
-        roster: of the sites, for secure aggregation; None for simulated hospitals, whose keys follow from the seed.
-        timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
 
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    names = () if roster is None else tuple(roster.verify_keys)
-    link = connect(grid, are_sites=roster is not None, settings=config, names=names, timeout_seconds=timeout_seconds)
+    names = () if link.roster is None else tuple(link.roster.verify_keys)
     source = source_of(config, is_real=link.are_sites)
     facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
@@ -116,7 +109,7 @@ def federate(
             ledger=ledger,
             folder=folder,
             source=source,
-            roster=roster_of(plan, roster),
+            roster=roster_of(plan, link.roster),
         )
         state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
         state = replace(state, left={**left, **state.left})
