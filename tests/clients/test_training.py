@@ -10,6 +10,7 @@ from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
 from small_runs import CommonStreams
 
+from wardround.clients.gradients import quiet_hooks
 from wardround.clients.steps import private_steps
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
@@ -343,7 +344,8 @@ def test_noise_and_steps_are_counted_where_they_are_drawn_and_not_taken_from_the
     noise = GaussianNoise(streams.drawn(Draw.NOISE), torch.device("cpu"))
     sampler = PoissonSampler(NUM_RECORDS, 0.3, streams.drawn(Draw.SAMPLING))
     noise.noise_for([torch.zeros(1)], 1.5 * 0.7)  # drawn, and not assigned
-    counts = private_steps(local.steps, tensors(), task, sampler, noise, 0.0)
+    with quiet_hooks():
+        counts = private_steps(local.steps, tensors(), task, sampler, noise, 0.0)
     assert (counts.num_steps, counts.num_noise_draws, counts.noise_multiplier) == (5, 6, pytest.approx(1.5))
 
 

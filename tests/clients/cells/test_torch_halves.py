@@ -156,6 +156,10 @@ def hospital_central(reference, sent):
     return flat(sent), reference.clipped_update(), 2e-5
 
 
+def hospital_correlated(reference, sent):
+    return hospital_central(reference, sent)  # what is correlated is the server's noise
+
+
 REFERENCES = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -166,6 +170,7 @@ REFERENCES = {
         hospital_local,
         hospital_distributed,
         hospital_central,
+        hospital_correlated,
     )
 }
 
