@@ -41,7 +41,7 @@ def test_the_sites_of_the_walkthrough_fit_the_settings_that_they_agree_on(tmp_pa
         file = read_site_file(path)
         assert (file.site.name, file.digest) == (name, agreed_digest(server))
         table = load_site_table(file.config.federation, path=file.data, hospital_id=name, key=file.site.signing_key)
-        assert 50 < table.hospitals[0].num_records <= server.federation.max_records
+        assert 50 < table.hospitals[0].num_train <= server.federation.max_records
         assert file.data.read_bytes() == (again[name].parent / "patients.csv").read_bytes()
 
 

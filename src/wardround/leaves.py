@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 __all__ = [
     "CHARGED",
+    "FORMERLY_SENT",
     "GROUNDS",
     "INDEPENDENT",
     "LEAVES_HOSPITAL",
@@ -68,6 +69,7 @@ _FIELDS = (
     ("keys-of", INDEPENDENT, "whose masking keys it gives a share of, since these hospitals fell silent"),
     ("key-shares", INDEPENDENT, "its shares of those keys"),
 )
+_FORMER_FIELDS = (("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),)
 _SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
 _SIMULATED = frozenset(name for name, ground, _ in _FIELDS if ground == SIMULATION_ONLY)
 
@@ -77,8 +79,11 @@ docs/decisions), independent of the data (keys and shares of secure aggregation)
 "arrays" are the parameters, or what the cell of unit x placement sends in their place (`privacy.cells`), which
 includes the count of adaptive clipping."""
 
-SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sentence in _FIELDS})
-"""The same fields in words for people."""
+FORMERLY_SENT: Mapping[str, str] = MappingProxyType({name: ground for name, ground, _ in _FORMER_FIELDS})
+"""What replies of earlier versions carried, and summaries of their runs list."""
+
+SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sentence in (*_FIELDS, *_FORMER_FIELDS)})
+"""All these fields in words for people."""
 
 
 def fields_sent(*, protocol: str, task: str, failed: bool, are_sites: bool = False) -> dict[str, str]:

@@ -142,12 +142,25 @@ def _write_summary(folder: Path, row: dict[str, Any], sizes: dict[str, int], rec
     summary = {
         "dataset": "heart-disease",
         "num_hospitals": len(sizes),
-        "record_is": record_is,
+        "num_rounds": row["num_rounds"],
         "num_rounds_planned": 40,
+        "status": row["status"],
+        "unit": row["unit"],
+        "record_is": record_is,
+        "placement": row["placement"],
         "relation": cell.relation,
         "mechanism": cell.mechanism,
         "target_delta": 1e-5,
+        "epsilon": {"max": row["epsilon_max"], "total": row["epsilon_total"], "hospitals": {}, "readers": {}},
         "attacker": {"by": "pld"},
+        "patient_overlap": 1,
+        "loss": 0.5,
+        "seconds": row["seconds"],
+        "seed": row["seed"],
+        "model": "logistic",
+        "left_out": [],
+        "hospitals": [],
+        "leaves_hospital": {},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
 

@@ -97,11 +97,34 @@ def test_the_same_folder_gives_the_same_bytes(write_run: WriteRun) -> None:
     assert [path.name for path in folder.iterdir() if path.suffix == ".part"] == []
 
 
-@pytest.mark.parametrize(
-    "key", ["epsilon", "hospitals", "notes", "versions", "target_delta", "leaves_hospital", "seconds"]
-)
+@pytest.mark.parametrize("key", ["hospitals", "notes", "versions", "accountant", "num_parameters", "engine"])
 def test_a_missing_key_is_not_the_end(write_run: WriteRun, key: str) -> None:
     assert "Wardround" in write_report(write_run(**{key: None})).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", ["epsilon", "target_delta", "leaves_hospital", "seconds", "relation"])
+def test_a_summary_without_what_every_version_wrote_is_refused_in_a_sentence(write_run: WriteRun, key: str) -> None:
+    lacking = rf"summary\.json is no summary of a run \(it lacks {key}\): `wardround resume .*` writes it anew"
+    with pytest.raises(ProtocolError, match=lacking):
+        write_report(write_run(**{key: None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"num_rounds_planned": "many"}, "num_rounds_planned is a str, and must be a whole number"),
+        ({"epsilon": {"max": [1], "total": 1}}, "epsilon max is a list, and must be a number"),
+        ({"status": 3}, "status is a int, and must be text"),
+        ({"left_out": {"a": 1}}, "left_out is a dict, and must be a list"),
+        ({"notes": "alone"}, "notes is a str, and must be a list"),
+        ({"measured": "yes"}, "measured is a str, and must be true or false"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_where_it_stands(
+    write_run: WriteRun, changes: dict[str, object], fault: str
+) -> None:
+    with pytest.raises(ProtocolError, match=re.escape(fault)):
+        write_report(write_run(**changes))
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path: Path, write_run: WriteRun) -> None:

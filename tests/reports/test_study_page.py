@@ -14,7 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cells import cell_in_words
+from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.reports import Progress, print_study, write_study_page, write_study_report
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
@@ -164,6 +164,41 @@ def test_caveats_and_delta_stand_beside_the_claims(tmp_path):
     study = read_study(folder)
     assert caveat not in headline(study)[1] and caveat not in " ".join(printed(folder).split())
     assert headline(study)[0].endswith("for every patient")
+
+
+def test_where_a_record_is_a_patient_no_chart_table_or_sentence_names_the_unit_a_record(tmp_path):
+    folder = write_study(tmp_path / "study", units=("record", "hospital"), record_is="patient")
+    study = read_study(folder)
+    page = write_study_page(folder).read_text()
+    for wrong in ("unit: record", "unit record", "record, local", "Training records", "training records", "of records"):
+        assert wrong not in page
+    for right in ("unit: patient", "unit patient", "patient, local noise", "Training patients", "Epsilons of patients"):
+        assert right in page
+    assert all("record" not in chart.x_label + chart.title for chart in charts_of_hospitals(study))
+    assert len(re.findall(r"^patient (local|distributed|central) ", printed(folder), re.M)) == 3 * 4
+
+
+def test_a_study_names_the_noise_that_its_runs_state_and_only_that_which_was_drawn_on_the_average(tmp_path):
+    folder = write_study(tmp_path / "study", units=("hospital",))
+    for path in folder.glob("runs/hospital-central-*/summary.json"):
+        stated = json.loads(path.read_text()) | {"mechanism": cell_named("hospital-correlated").mechanism}
+        path.write_text(json.dumps(stated))
+    study = read_study(folder)
+    (chart,) = charts_of_noise(study)
+    assert "hospital, central correlated noise" in [name for name, *_ in reader_rows(study)]
+    assert "central correlated noise changes AUC" in " ".join(findings(study))
+    assert [curve.label for curve in charts_of_utility(study)[0].curves][-1] == "central correlated noise"
+    assert "central, drawn" in [curve.label for curve in chart.curves]
+
+
+def test_the_promises_of_one_unit_are_told_apart_where_they_differ(tmp_path):
+    differing = read_study(write_study(tmp_path / "both", units=("hospital",), placements=("central", "local")))
+    alike = read_study(write_study(tmp_path / "alike", placements=("central", "local")))
+    assert (
+        "A hospital's epsilon with local noise is about exchanging its update for any other, with central noise about "
+        "leaving its contribution out: different promises, whatever the figures say."
+    ) in assumptions(differing)
+    assert not any("different promises" in sentence for sentence in assumptions(alike))
 
 
 def test_no_difference_is_called_no_difference(tmp_path):

@@ -126,7 +126,7 @@ class LocalTrainer:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         key = self._keys.key(arrays, assignment, proximal_mu)
         self.held.begin(arrays, tensors, whole_batches=not half.records_apart)
-        sampler = PoissonSampler(tensors.num_records, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
+        sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
@@ -141,7 +141,7 @@ class LocalTrainer:
         )
         check_execution(assignment, execution)
         measures = TrainingMeasures(
-            num_examples=tensors.num_records,
+            num_examples=tensors.num_train,
             num_scrubbed=counts.num_scrubbed,
             loss=counts.loss,
             seconds=time.perf_counter() - started,

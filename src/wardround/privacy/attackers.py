@@ -47,6 +47,11 @@ class AttackerFigures:
     gdp_mu_error: float = json_field(lacking=math.nan)
     by: str = json_field(lacking="")
 
+    @property
+    def rates(self) -> tuple[float, float, float]:
+        """The three shares."""
+        return self.coin_toss_accuracy, self.tpr_at_fpr_1_percent, self.tpr_at_fpr_01_percent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacker:

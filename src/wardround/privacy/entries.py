@@ -11,7 +11,20 @@ from wardround.privacy.cells import cell_in_words, cell_named
 from wardround.rounds import Assignment
 from wardround.step_events import StepEvent
 
-__all__ = ["ENTRY_COLUMNS", "EVENT_COLUMNS", "Entry", "charge_id", "entry_for", "entry_of", "entry_row", "event_of"]
+__all__ = [
+    "ENTRY_COLUMNS",
+    "EVENT_COLUMNS",
+    "Entry",
+    "charge_id",
+    "entry_for",
+    "entry_of",
+    "entry_row",
+    "event_of",
+    "event_row",
+]
+
+_Row = dict[str, str | int | float]
+"""By column."""
 
 ENTRY_COLUMNS: Mapping[str, type] = MappingProxyType(
     {
@@ -111,12 +124,16 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
     )
 
 
-def entry_row(entry: Entry) -> dict[str, Any]:
+def entry_row(entry: Entry) -> _Row:
     """Return the entry as a ledger's row has it, in the order of ENTRY_COLUMNS."""
-    event, booked = entry.event, cell_named(entry.event.cell).booked
-    values = {name: getattr(entry, name) for name in ENTRY_COLUMNS if hasattr(entry, name)}
-    values |= {name: getattr(event, name) for name in ENTRY_COLUMNS if hasattr(event, name)} | booked._asdict()
+    values = {name: getattr(entry, name) for name in ENTRY_COLUMNS if hasattr(entry, name)} | event_row(entry.event)
     return {name: values[name] for name in ENTRY_COLUMNS}
+
+
+def event_row(event: StepEvent) -> _Row:
+    """Return what a ledger's row has of an event: its numbers, and its cell as five words."""
+    numbers = {name: getattr(event, name) for name in ENTRY_COLUMNS if hasattr(event, name)}
+    return numbers | cell_named(event.cell).booked._asdict()
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:

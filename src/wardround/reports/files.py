@@ -13,8 +13,20 @@ from typing import Any
 from wardround.disk import file_text
 from wardround.errors import ProtocolError
 from wardround.parsing import from_json, from_toml, sound
+from wardround.server.record.summaries import Summary
+from wardround.server.record.summaries import read_summary as summary_in
 
-__all__ = ["NOT_KNOWN", "as_written", "read_json", "read_number", "read_numbers", "read_rows", "read_text", "read_toml"]
+__all__ = [
+    "NOT_KNOWN",
+    "as_written",
+    "read_json",
+    "read_number",
+    "read_numbers",
+    "read_rows",
+    "read_summary",
+    "read_text",
+    "read_toml",
+]
 
 NOT_KNOWN = float("nan")
 _MOST_BYTES = 2**30
@@ -56,20 +68,34 @@ def read_toml(path: Path, text: str) -> dict[str, dict[str, Any]]:
     return {section: table for section, table in tables.items() if isinstance(table, dict)}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the keys of a JSON file that have a value; nothing where there is no file.
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the table of a JSON file, or None where there is no such file.
 
     Raises:
         ProtocolError: the file is not a JSON table.
     """
     text = read_text(path)
     if text is None:
-        return {}
+        return None
     with sound(ProtocolError, f"{path} is not valid JSON", f"run `wardround resume {path.parent}`"):
-        facts = from_json(text)
-    if not isinstance(facts, dict):
-        raise ProtocolError(f"{path} must hold a table, not a {type(facts).__name__}: restore the file")
-    return {key: value for key, value in facts.items() if value is not None}
+        table = from_json(text)
+    if not isinstance(table, dict):
+        raise ProtocolError(f"{path} must hold a table, not a {type(table).__name__}: restore the file")
+    return table
+
+
+def read_summary(run_folder: Path) -> Summary | None:
+    """Return what summary.json of a run says, or None where the run did not get so far.
+
+    Raises:
+        ProtocolError: it is damaged, or of a version that did not write what is needed.
+    """
+    path = run_folder / "summary.json"
+    table = read_json(path)
+    if table is None:
+        return None
+    with sound(ProtocolError, f"{path} is no summary of a run", f"`wardround resume {run_folder}` writes it anew"):
+        return summary_in(table)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -4,7 +4,8 @@ Left out on purpose: the ledger and the model. Epsilon is taken as written by th
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,26 @@ from wardround.privacy.cells import READERS, cell_in_words
 from wardround.reports.files import (
     NOT_KNOWN,
     as_written,
-    read_json,
     read_number,
     read_numbers,
     read_rows,
+    read_summary,
     read_text,
     read_toml,
 )
 from wardround.reports.numbers import number_text
 from wardround.reports.results import HospitalResult, RunResult
+from wardround.server.record.summaries import (
+    EpsilonSummary,
+    HospitalSummary,
+    Protection,
+    RegressionScores,
+    Summary,
+)
 
 __all__ = ["NOT_KNOWN", "read_run"]
+
+_Settings = Mapping[str, Mapping[str, Any]]
 
 
 def read_run(run_folder: Path) -> RunResult:
@@ -42,74 +52,104 @@ def read_run(run_folder: Path) -> RunResult:
             f"{folder} is not a run folder (no config.toml): name the folder that `wardround run` wrote"
         )
     rows = read_rows(folder / "rounds.csv")
-    facts = read_json(folder / "summary.json")
-    if not rows and not facts:
+    summary = read_summary(folder)
+    if not rows and summary is None:
         raise ProtocolError(f"{folder} holds no finished round yet: run `wardround resume {folder}` first")
     config = read_toml(folder / "config.toml", config_text)
     rounds = tuple(sorted((read_numbers(row, folder / "rounds.csv") for row in rows), key=lambda row: row["round"]))
     with as_written(folder):
-        return _run(folder, config_text, config, facts, rounds)
+        return _run(folder, config_text, config, summary, rounds)
 
 
 def _run(
-    folder: Path,
-    config_text: str,
-    config: Mapping[str, Mapping[str, Any]],
-    facts: Mapping[str, Any],
-    rounds: tuple[Mapping[str, float], ...],
+    folder: Path, config_text: str, config: _Settings, summary: Summary | None, rounds: tuple[Mapping[str, float], ...]
 ) -> RunResult:
-    privacy = config.get("privacy", {})
-    placement = str(facts.get("placement", privacy.get("placement", "local")))
-    data = config.get("federation", {})
-    tasks = (facts.get("task"), data.get("task"), str(data.get("dataset")).partition("-")[2])
-    is_regression = "r2" in facts or "regression" in tasks
-    deltas = facts.get("target_delta", privacy.get("target-delta", NOT_KNOWN))
-    epsilon = facts.get("epsilon") or {}
-    unit = str(facts.get("unit", privacy.get("unit", "record")))
-    cell = cell_in_words(unit, placement, str(facts.get("mechanism", "")))
-    is_bare = not cell.is_private
-    hospitals = _hospitals(folder, facts, deltas, is_bare=is_bare)
-    overlap = int(facts.get("patient_overlap", privacy.get("patient-overlap", 1)))
-    most = epsilon.get("max", _largest(hospital.epsilon for hospital in hospitals))
+    protection = _protection(config, summary)
+    cell = cell_in_words(protection.unit, protection.placement, protection.mechanism)
+    overlap = summary.patient_overlap if summary else int(config.get("privacy", {}).get("patient-overlap", 1))
+    protocol = summary.settings.protocol if summary else ""
+    hospitals = _hospitals(folder, summary, protection, is_private=cell.is_private)
+    spent = _spent(summary, hospitals, rounds, protection.target_delta)
+    if not cell.is_private:
+        spent = replace(spent, max=math.inf, total=math.inf, readers=dict.fromkeys(READERS, math.inf))
+    is_regression = _is_regression(config, summary)
     return RunResult(
         folder=folder,
         config_text=config_text,
         config=config,
-        facts=facts,
+        summary=summary,
         is_regression=is_regression,
-        placement=placement,
-        unit=unit,
-        words=cell.words(
-            record_is=str(facts.get("record_is", "row")), protocol=str(facts.get("protocol")), patient_overlap=overlap
-        ),
-        epsilon_max=math.inf if is_bare else read_number(most),
-        epsilon_total=math.inf
-        if is_bare
-        else read_number(epsilon.get("total", _largest(row.get("epsilon_total", NOT_KNOWN) for row in rounds))),
-        readers={
-            reader: math.inf if is_bare else read_number((epsilon.get("readers") or {}).get(reader))
-            for reader in READERS
-        },
-        target_delta=read_number(epsilon.get("target_delta", None if isinstance(deltas, dict) else deltas)),
+        placement=protection.placement,
+        unit=protection.unit,
+        words=cell.words(record_is=protection.record_is, protocol=protocol, patient_overlap=overlap),
+        epsilon_max=spent.max,
+        epsilon_total=spent.total,
+        readers={reader: spent.readers.get(reader, NOT_KNOWN) for reader in READERS},
+        target_delta=NOT_KNOWN if spent.target_delta is None else spent.target_delta,
         patient_overlap=overlap,
-        scores=_scores(facts, rounds, is_regression),
+        scores=_scores(summary, rounds, is_regression),
         rounds=rounds,
         hospitals=hospitals,
     )
 
 
-def _scores(facts: Mapping[str, Any], rounds: tuple[Mapping[str, float], ...], is_regression: bool) -> dict[str, float]:
+def _protection(config: _Settings, summary: Summary | None) -> Protection:
+    """Return what the summary says is protected, and while there is none what the settings say."""
+    if summary:
+        return summary.protection
+    privacy = config.get("privacy", {})
+    deltas = privacy.get("target-delta", NOT_KNOWN)
+    return Protection(
+        unit=str(privacy.get("unit", "record")),
+        record_is="row",
+        own_statistics=None,
+        placement=str(privacy.get("placement", "local")),
+        relation="",
+        mechanism="",
+        target_delta=dict(deltas) if isinstance(deltas, dict) else read_number(deltas),
+    )
+
+
+def _is_regression(config: _Settings, summary: Summary | None) -> bool:
+    data = config.get("federation", {})
+    tasks = (summary and summary.facts.task, data.get("task"), str(data.get("dataset")).partition("-")[2])
+    return (summary is not None and isinstance(summary.scores, RegressionScores)) or "regression" in tasks
+
+
+def _spent(
+    summary: Summary | None,
+    hospitals: Sequence[HospitalResult],
+    rounds: Sequence[Mapping[str, float]],
+    target_delta: float | Mapping[str, float],
+) -> EpsilonSummary:
+    """Return what the summary says was spent, and while there is none what the tables say."""
+    common = target_delta if isinstance(target_delta, float | int) else None
+    if summary:
+        stated = summary.epsilon.target_delta
+        return replace(summary.epsilon, target_delta=common if stated is None else stated)
+    return EpsilonSummary(
+        max=_largest(hospital.epsilon for hospital in hospitals),
+        total=_largest(row.get("epsilon_total", NOT_KNOWN) for row in rounds),
+        hospitals={},
+        target_delta=common,
+        readers={},
+    )
+
+
+def _scores(summary: Summary | None, rounds: Sequence[Mapping[str, float]], is_regression: bool) -> dict[str, float]:
     last = rounds[-1] if rounds else {}
-    score, baseline = ("r2", "majority_r2") if is_regression else ("accuracy", "majority_accuracy")
-    return {
-        "accuracy": read_number(facts.get(score, last.get("accuracy", NOT_KNOWN))),
-        "auc": NOT_KNOWN if is_regression else read_number(facts.get("auc", last.get("auc", NOT_KNOWN))),
-        "loss": read_number(facts.get("loss", last.get("loss", NOT_KNOWN))),
-        "majority_accuracy": read_number(facts.get(baseline, NOT_KNOWN)),
-    }
+    numbers = {key: last.get(key, NOT_KNOWN) for key in ("accuracy", "auc", "loss")}
+    if summary and summary.scores:
+        stated = {"accuracy": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
+        numbers |= {key: value for key, value in stated.items() if value is not None}
+    if is_regression:
+        numbers["auc"] = NOT_KNOWN
+    return numbers | {"majority_accuracy": read_number(summary and summary.scores and summary.scores.majority)}
 
 
-def _hospitals(folder: Path, facts: Mapping[str, Any], deltas: Any, *, is_bare: bool) -> tuple[HospitalResult, ...]:
+def _hospitals(
+    folder: Path, summary: Summary | None, protection: Protection, *, is_private: bool
+) -> tuple[HospitalResult, ...]:
     path = folder / "hospitals.csv"
     rows: dict[str, list[dict[str, float]]] = {}
     sizes: dict[str, str] = {}
@@ -118,51 +158,55 @@ def _hospitals(folder: Path, facts: Mapping[str, Any], deltas: Any, *, is_bare: 
         numbers = read_numbers({key: value for key, value in row.items() if key != "hospital"}, path)
         rows.setdefault(name, []).append(numbers)
         sizes[name] = row.get("num_examples", "")
-    known = {str(item.get("hospital")): item for item in facts.get("hospitals") or ()}
-    spent = (facts.get("epsilon") or {}).get("hospitals") or {}
+    known = {item.hospital: item for item in summary.hospitals} if summary else {}
+    spent = summary.epsilon.hospitals if summary else {}
+    deltas = protection.target_delta
     results = []
     for name in sorted({*rows, *known, *spent}):
         own = sorted(rows.get(name, []), key=lambda row: row["round"])
         live = _largest(row.get("epsilon", NOT_KNOWN) for row in own)
         results.append(
             _hospital(
-                name,
+                known.get(name) or _not_yet_known(name, sizes.get(name, "")),
                 own,
-                {"num_train": sizes.get(name), **known.get(name, {})},
-                epsilon=math.inf if is_bare else read_number(spent.get(name, live)),
-                target_delta=read_number(deltas.get(name) if isinstance(deltas, dict) else deltas),
+                epsilon=spent.get(name, live) if is_private else math.inf,
+                target_delta=read_number(deltas.get(name) if isinstance(deltas, Mapping) else deltas),
             )
         )
     return tuple(results)
 
 
-def _hospital(
-    name: str, rows: list[dict[str, float]], known: Mapping[str, Any], *, epsilon: float, target_delta: float
-) -> HospitalResult:
+def _not_yet_known(name: str, size: str) -> HospitalSummary:
     # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
-    if _is_small(known.get("num_test", "<10")):
+    return HospitalSummary(hospital=name, num_train=size, num_test="<10", majority_accuracy=None)
+
+
+def _hospital(
+    known: HospitalSummary, rows: list[dict[str, float]], *, epsilon: float, target_delta: float
+) -> HospitalResult:
+    if _is_small(known.num_test):
         rows = [row | dict.fromkeys(("loss", "accuracy", "auc"), NOT_KNOWN) for row in rows]
     trained = [row for row in rows if row["round"] >= 1 and row.get("selected") == 1]
-    size = known.get("num_train")
+    size = known.num_train
     rates = _span(row.get("sample_rate", NOT_KNOWN) for row in trained)
     return HospitalResult(
-        name=name,
+        name=known.hospital,
         size=str(size) if _is_small(size) else number_text(read_number(size), 0),
         num_train=read_number(size),
-        num_test=read_number(known.get("num_test", NOT_KNOWN)),
+        num_test=read_number(known.num_test),
         rounds_selected=len(trained),
         rounds_completed=sum(row.get("completed") == 1 for row in trained),
         noise_multiplier=_span(row.get("noise_multiplier", NOT_KNOWN) for row in trained),
         sample_rate=rates if not _is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
         target_delta=target_delta,
         epsilon=epsilon,
-        majority_accuracy=read_number(known.get("majority_accuracy", known.get("majority_r2", NOT_KNOWN))),
+        majority_accuracy=read_number(known.majority_accuracy),
         rows=tuple(rows),
         **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("loss", "accuracy", "auc")},
     )
 
 
-def _is_small(count: Any) -> bool:
+def _is_small(count: int | str | None) -> bool:
     return isinstance(count, str) and count.startswith("<")
 
 

@@ -5,24 +5,19 @@ epsilon and delta alone is true, but so loose that it misleads. Where a run did 
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
+from wardround.privacy.attackers import AttackerFigures
 from wardround.privacy.cells import CellWords
-from wardround.reports.files import read_number
 
-__all__ = ["ATTACK_FIGURES", "attack_sentences", "coin_toss", "meaning", "right_of_1000"]
-
-ATTACK_FIGURES = ("coin_toss_accuracy", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
-"""The figures of an attacker in summary.json that sentences are made of."""
+__all__ = ["attack_sentences", "coin_toss", "meaning", "right_of_1000"]
 
 
-def meaning(epsilon: float, attacker: Mapping[str, Any], words: CellWords) -> tuple[str, ...]:
+def meaning(epsilon: float, attacker: AttackerFigures | None, words: CellWords) -> tuple[str, ...]:
     """Return what an epsilon means, in sentences that hold for every attacker.
 
     Args:
         epsilon: spent, >= 0 or inf; nan where it is not known, of which nothing is said.
-        attacker: ATTACK_FIGURES as shares in [0, 1], and "by", the accountant; empty where the run did not say.
+        attacker: how often one is right at most; None where the run did not say.
         words: what is said of the cell.
 
     Source: the bands are those of Ponomareva et al. 2023 (arXiv 2303.00654), section 5.2.1.
@@ -34,16 +29,15 @@ def meaning(epsilon: float, attacker: Mapping[str, Any], words: CellWords) -> tu
     return (*attack_sentences(attacker, words), _band(epsilon))
 
 
-def attack_sentences(attacker: Mapping[str, Any], words: CellWords) -> tuple[str, ...]:
+def attack_sentences(attacker: AttackerFigures | None, words: CellWords) -> tuple[str, ...]:
     """Return how often an attacker who knows everything else is right; nothing where a figure is missing."""
-    shares = [read_number(attacker.get(key)) for key in ATTACK_FIGURES]
-    if any(math.isnan(share) for share in shares):
+    if attacker is None or any(map(math.isnan, attacker.rates)):
         return ()
-    found, found_strictly = (right_of_1000(share) for share in shares[1:])
+    found, found_strictly = map(right_of_1000, attacker.rates[1:])
     computed = (
         "They are computed from Renyi divergences, which are looser than the distribution of the privacy loss: the "
         "true figures are lower."
-        if attacker.get("by") == "renyi"
+        if attacker.by == "renyi"
         else "They are computed from the distribution of the privacy loss over the whole run."
     )
     return (
@@ -56,12 +50,11 @@ def attack_sentences(attacker: Mapping[str, Any], words: CellWords) -> tuple[str
     )
 
 
-def coin_toss(attacker: Mapping[str, Any], words: CellWords) -> str:
+def coin_toss(attacker: AttackerFigures | None, words: CellWords) -> str:
     """Return how often the attacker guesses right, a clause without its full stop; empty where it is not known."""
-    right = read_number(attacker.get("coin_toss_accuracy"))
-    if math.isnan(right):
+    if attacker is None or math.isnan(attacker.coin_toss_accuracy):
         return ""
-    often = right_of_1000(right)
+    often = right_of_1000(attacker.coin_toss_accuracy)
     guesses = f"guesses right at most {often} times in 1000 (blind guessing: 500)"
     if often == 1000:
         guesses = "may guess right every time: nothing is promised"

@@ -4,7 +4,6 @@ It holds nothing but what the run folder says, so the same folder gives the same
 """
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +75,10 @@ def _subtitle(run: RunResult) -> str:
     parts = [
         count_text(len(run.hospitals), "hospital"),
         count_text(run.num_rounds, "round"),
-        str(run.facts.get("model", run.setting("model", "name", "logistic"))),
+        run.summary.settings.model if run.summary else str(run.setting("model", "name", "logistic")),
     ]
-    if "num_parameters" in run.facts:
-        parts[-1] += f" with {count_text(int(run.facts['num_parameters']), 'parameter')}"
+    if run.facts.num_parameters is not None:
+        parts[-1] += f" with {count_text(run.facts.num_parameters, 'parameter')}"
     return " · ".join(parts)
 
 
@@ -94,7 +93,7 @@ def _guarantee(run: RunResult) -> list[tuple[str, str]]:
         ("Protected unit", run.words.protected),
         ("What is hidden", words.relation_text(run) or "not recorded"),
         noise,
-        ("Noise is drawn from", _NOISE_SOURCES.get(run.stated["noise"], "not recorded")),
+        ("Noise is drawn from", _NOISE_SOURCES.get(run.claim.noise, "not recorded")),
         ("Clip", _clip(run)),
         ("Delta", _delta_range(run)),
         *_mu(run),
@@ -105,7 +104,8 @@ def _guarantee(run: RunResult) -> list[tuple[str, str]]:
 
 
 def _clip(run: RunResult) -> str:
-    clip = run.facts.get("max_grad_norm", run.setting("privacy", "max-grad-norm", None))
+    clip = run.summary.max_grad_norm if run.summary else None
+    clip = run.setting("privacy", "max-grad-norm", None) if clip is None else clip
     if clip is None:
         return "not recorded"
     adapted = " after the last round (adapted)" if run.setting("privacy", "adaptive-clipping", False) else ""
@@ -114,16 +114,18 @@ def _clip(run: RunResult) -> str:
 
 def _mu(run: RunResult) -> list[tuple[str, str]]:
     """Return the Gaussian-DP mu with its error; no line where the run did not state one."""
-    mu, error = run.facts.get("gdp_mu"), run.attacker.get("gdp_mu_error")
-    if not isinstance(mu, int | float):
-        reason = run.facts.get("gdp_mu_reason")
-        return [("Gaussian-DP mu", str(reason))] if reason else []
-    fit = "" if error is None else f", error of the fit {float(error):.2g}"
-    return [("Gaussian-DP mu", f"{epsilon_text(float(mu))}{fit}")]
+    stated = run.summary.attackers if run.summary else None
+    if stated is None:
+        return []
+    if stated.gdp_mu is None:
+        return [("Gaussian-DP mu", stated.gdp_mu_reason)] if stated.gdp_mu_reason else []
+    error = stated.attacker.gdp_mu_error if stated.attacker else math.nan
+    fit = "" if math.isnan(error) else f", error of the fit {error:.2g}"
+    return [("Gaussian-DP mu", f"{epsilon_text(stated.gdp_mu)}{fit}")]
 
 
 def _dates(run: RunResult) -> str:
-    first, last = run.facts.get("dates") or ("", "")
+    first, last = run.facts.dates or ("", "")
     if not first:
         return "not recorded"
     return f"{first} to {last.removeprefix(first[:11]) if last[:10] == first[:10] else last} UTC (first and last round)"
@@ -131,7 +133,7 @@ def _dates(run: RunResult) -> str:
 
 def _sources(run: RunResult) -> list[str]:
     """Return where the data are from, in which version, as their source says."""
-    return [note.removeprefix("source: ") for note in run.sentences("notes") if note.startswith("source: ")]
+    return [note.removeprefix("source: ") for note in run.facts.notes if note.startswith("source: ")]
 
 
 def _delta_range(run: RunResult) -> str:
@@ -160,15 +162,15 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     )
     rows.append(("Rounds", str(run.num_rounds), f"planned: {run.num_rounds_planned}"))
     rows.append((f"Training {run.words.counted}", run.num_records, f"in {count_text(len(run.hospitals), 'hospital')}"))
-    if "seconds" in run.facts:
-        engine = "".join(f", {run.facts[key]}" for key in ("engine", "device") if key in run.facts)
-        rows.append(("Time", f"{float(run.facts['seconds']):,.1f} s", engine.removeprefix(", ")))
+    if run.summary:
+        engine = ", ".join(part for part in (run.facts.engine, run.facts.device) if part)
+        rows.append(("Time", f"{run.summary.seconds:,.1f} s", engine))
     return rows
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
     """Return (grounds, what that means, a sentence for everything that left a hospital on them), charged first."""
-    stated: Mapping[str, str] = run.facts.get("leaves_hospital") or {}
+    stated = run.summary.leaves_hospital if run.summary else {}
     is_adaptive = run.setting("privacy", "adaptive-clipping", False)
     share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
     said = {**SENTENCES, "arrays": run.words.sent + share}
@@ -186,7 +188,6 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
 
 
 def _versions(run: RunResult) -> str:
-    stated = run.facts.get("versions")
-    if isinstance(stated, dict):
-        return "\n".join(f"{name} {version}" for name, version in stated.items())
-    return str(stated or read_text(run.folder / "versions.txt") or "").strip()
+    if run.summary and run.summary.versions:
+        return "\n".join(f"{name} {version}" for name, version in run.summary.versions.items())
+    return (read_text(run.folder / "versions.txt") or "").strip()

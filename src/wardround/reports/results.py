@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wardround.privacy.attackers import AttackerFigures
 from wardround.privacy.cells import READERS, CellWords, cell_in_words
-from wardround.reports.files import read_number
+from wardround.reports.files import NOT_KNOWN
+from wardround.run_facts import RunFacts
+from wardround.server.record.summaries import Summary
 from wardround.small_counts import shown_total
 
-__all__ = ["HospitalResult", "RunResult"]
+__all__ = ["Claim", "HospitalResult", "RunResult", "claim_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,51 @@ class HospitalResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What the sentences beside an epsilon rest on.
+
+    Attributes:
+        dataset: its name.
+        relation: between neighbours; "" where nothing is protected yet.
+        own_statistics: whether hospitals standardised by their own records; None where that is not recorded yet.
+        noise: where it is drawn from, "seeded" or "system".
+        protocol: that sums are made by.
+        status: of the run.
+        num_rounds_lost: charged, and not in the model.
+        max_colluding: hospitals that may tell each other all they see.
+    """
+
+    dataset: str
+    relation: str
+    own_statistics: bool | None
+    noise: str
+    protocol: str
+    status: str
+    num_rounds_lost: int = 0
+    max_colluding: int = 0
+
+
+def claim_of(summary: Summary, *, noise: str = "", protocol: str = "") -> Claim:
+    """Return what a summary says that its epsilons rest on.
+
+    Args:
+        summary: of a run.
+        noise: where the noise is drawn from, where the summary does not say.
+        protocol: that sums are made by, likewise.
+    """
+    return Claim(
+        dataset=summary.dataset,
+        relation=summary.protection.relation,
+        own_statistics=summary.protection.own_statistics,
+        noise=summary.facts.noise or noise,
+        protocol=summary.settings.protocol or protocol,
+        status=summary.status,
+        num_rounds_lost=summary.num_rounds_lost,
+        max_colluding=summary.settings.max_colluding,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """A run as its folder tells it. Numbers that the folder does not hold are nan.
 
@@ -61,7 +109,7 @@ class RunResult:
         folder: where the run is.
         config_text: config.toml as it stands there.
         config: the same, parsed: section -> key -> value.
-        facts: summary.json as it stands there; empty where the run did not get so far.
+        summary: what summary.json says; None where the run did not get so far.
         is_regression: the quality figure is r2, not accuracy.
         placement: where the noise is added: none, local, distributed or central.
         unit: what one unit of protection is: record or hospital.
@@ -79,7 +127,7 @@ class RunResult:
     folder: Path
     config_text: str
     config: Mapping[str, Mapping[str, Any]]
-    facts: Mapping[str, Any]
+    summary: Summary | None
     is_regression: bool
     placement: str
     unit: str
@@ -114,7 +162,7 @@ class RunResult:
         """Whether loss and scores were measured at all; real sites measure none for others."""
         # Until a run ends, its tables tell.
         so_far = not self.rounds or any(row.get("loss", math.nan) == row.get("loss", math.nan) for row in self.rounds)
-        return bool(self.facts.get("measured", bool(self.facts) or so_far))
+        return self.summary.measured if self.summary else so_far
 
     @property
     def has_baselines(self) -> bool:
@@ -122,52 +170,65 @@ class RunResult:
         return any(hospital.majority_accuracy == hospital.majority_accuracy for hospital in self.hospitals)
 
     @property
-    def attacker(self) -> Mapping[str, Any]:
-        """How often an attacker on the total is right; empty where the run did not say."""
-        return self.facts.get("attacker") or {}
+    def attacker(self) -> AttackerFigures | None:
+        """How often an attacker on the total is right; None where the run did not say."""
+        return self.summary.attackers.attacker if self.summary and self.summary.attackers else None
 
     @property
     def guesses(self) -> dict[str, float]:
         """Share of coin tosses that each reader guesses right at most, in [0.5, 1]; nan where the run did not say."""
-        stated = self.facts.get("attackers") or {}
-        return {name: read_number((stated.get(name) or {}).get("coin_toss_accuracy")) for name in READERS}
+        stated = self.summary.attackers.attackers if self.summary and self.summary.attackers else {}
+        return {name: stated[name].coin_toss_accuracy if name in stated else NOT_KNOWN for name in READERS}
 
     @property
     def dataset(self) -> str:
         """Name of the data."""
-        return str(self.facts.get("dataset", self.setting("federation", "dataset", "unnamed data")))
+        return self.summary.dataset if self.summary else str(self.setting("federation", "dataset", "unnamed data"))
 
     @property
     def status(self) -> str:
         """One of done, stopped-at-budget, interrupted."""
-        return str(self.facts.get("status", "interrupted"))
+        return self.summary.status if self.summary else "interrupted"
 
     @property
     def num_rounds(self) -> int:
         """Rounds that were committed."""
-        return int(self.facts.get("num_rounds", max((row["round"] for row in self.rounds), default=0)))
+        return self.summary.num_rounds if self.summary else int(max((row["round"] for row in self.rounds), default=0))
 
     @property
     def num_rounds_planned(self) -> int:
         """Rounds that were asked for."""
-        return int(self.facts.get("num_rounds_planned", self.setting("training", "num-rounds", self.num_rounds)))
+        if self.summary:
+            return self.summary.num_rounds_planned
+        return int(self.setting("training", "num-rounds", self.num_rounds))
+
+    @property
+    def facts(self) -> RunFacts:
+        """What only the starter of the run could tell, and its notes."""
+        return self.summary.facts if self.summary else RunFacts()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sentences on who was left out of what."""
+        return self.summary.left_out if self.summary else ()
 
     def setting(self, section: str, key: str, default: Any) -> Any:
         """Return a setting of config.toml, or the default where it is not set."""
         return self.config.get(section, {}).get(key, default)
 
     @property
-    def stated(self) -> dict[str, Any]:
-        """The summary, and while there is none the settings that a claim rests on."""
-        protocol, noise = (
-            self.setting("aggregation", "protocol", "plain"),
-            self.setting("simulation", "noise", "seeded"),
-        )
+    def claim(self) -> Claim:
+        """What the epsilons rest on: as the summary says, and while there is none as the settings do."""
+        noise = str(self.setting("simulation", "noise", "seeded"))
+        protocol = str(self.setting("aggregation", "protocol", "plain"))
+        if self.summary:
+            return claim_of(self.summary, noise=noise, protocol=protocol)
         cell = cell_in_words(self.unit, self.placement)
-        relation = {"relation": cell.relation} if cell.is_private and not self.facts else {}
-        return {"dataset": self.dataset, "protocol": protocol, "noise": noise, **relation, **self.facts}
-
-    def sentences(self, key: str) -> tuple[str, ...]:
-        """Return a list of summary.json as sentences; empty where it is missing."""
-        listed = self.facts.get(key) or ()
-        return (listed,) if isinstance(listed, str) else tuple(str(item) for item in listed)
+        return Claim(
+            dataset=self.dataset,
+            relation=cell.relation if cell.is_private else "",
+            own_statistics=None,
+            noise=noise,
+            protocol=protocol,
+            status=self.status,
+        )

@@ -3,6 +3,7 @@
 They hold nothing but what the study's folder says, so the same folder gives the same bytes.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,13 @@ def _panel(chart: Chart) -> Panel:
 def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
     """Return (unit, epsilon, what it means) at one level of each unit, the worst of its runs."""
     result = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         group = middle_group([group for group in groups_of(study.rows) if group.unit == unit])
         if group is None:
             continue
-        stated = study.summaries.get((unit, group.placement), {}).get("attacker") or {}
-        attacker = group.attacker | {"by": stated.get("by")}
+        summary = study.summaries.get((unit, group.placement))
+        stated = summary.attackers.attacker if summary and summary.attackers else None
+        attacker = replace(group.attacker, by=stated.by if stated else "")
         said = study.words_of(unit, group.placement)
         epsilon = max(row.epsilon_total for row in group.rows)
         result.append((said.name, epsilon, meaning(epsilon, attacker, said)))

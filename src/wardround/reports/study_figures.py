@@ -22,7 +22,7 @@ def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
     """Return utility against the epsilon spent, and against the noise multiplier where that is held equal, by unit."""
     column, name = study.metric
     charts = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         for held in ("epsilon", "noise"):
             charts.append(_utility_chart(study, unit, held, column, name))
             charts.append(_change_chart(study, unit, held, column, name))
@@ -34,7 +34,7 @@ def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
 def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     """Return the measured noise on the average against the number of hospitals, with theory, by unit."""
     charts = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         rows = [row for row in study.noise if row.unit == unit]
         if rows:
             charts.append(_noise_chart(study, unit, rows))
@@ -116,11 +116,11 @@ def _position(group: RunGroup) -> float:
 
 
 def _ticks(study: StudyResult, held: str) -> tuple[float, ...]:
-    return tuple(sorted(study.facts["target_epsilons" if held == "epsilon" else "noise_multipliers"]))
+    return tuple(sorted(study.facts.target_epsilons if held == "epsilon" else study.facts.noise_multipliers))
 
 
 def _over_seeds(study: StudyResult) -> str:
-    seeds = len(study.facts["seeds"])
+    seeds = len(study.facts.seeds)
     return "one seed, so there is no interval" if seeds == 1 else f"mean over {seeds} seeds with its 95 % t-interval"
 
 
@@ -155,7 +155,7 @@ def _levels(groups: Sequence[RunGroup], column: str, curves: Sequence[Curve]) ->
 
 def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Chart:
     curves = []
-    cells = study.cells_of(unit)
+    cells = {placement: study.words_of_noise(unit, placement) for placement in study.cells_of(unit)}
     # Cells whose noise on the average has one formula share its line, which the last of them lends its look.
     last = {
         words.formula: placement for placement, words in cells.items() if any(r.placement == placement for r in rows)

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
+from wardround.json_records import read_json_record
+from wardround.privacy.attackers import AttackerFigures
 from wardround.privacy.cells import READERS, Cell, CellWords, cell_in_words
-from wardround.reports.files import as_written, read_json, read_number, read_text
-from wardround.reports.meaning import ATTACK_FIGURES
+from wardround.reports.files import NOT_KNOWN, as_written, read_json, read_number, read_summary, read_text
 from wardround.reports.numbers import number_text
+from wardround.server.record.summaries import Summary
+from wardround.simulations.studies.study_records import StudyFacts
 
 __all__ = ["NoiseRow", "StudyHospital", "StudyResult", "StudyRow", "read_study"]
 
@@ -41,7 +44,7 @@ class StudyRow:
         num_rounds: rounds committed.
         task: "classification" or "regression".
         target_delta: the delta that its largest and total epsilon are stated at; nan where the run did not say.
-        attacker: how often an attacker is right, by its columns; empty where the run did not say.
+        attacker: how often one is right at most; nan where the run did not say.
     """
 
     run: str
@@ -61,7 +64,7 @@ class StudyRow:
     num_rounds: int
     task: str
     target_delta: float
-    attacker: Mapping[str, float]
+    attacker: AttackerFigures
 
     @property
     def level(self) -> tuple[str, float]:
@@ -119,17 +122,17 @@ class StudyResult:
     """
 
     folder: Path
-    facts: Mapping[str, Any]
+    facts: StudyFacts
     rows: tuple[StudyRow, ...]
     hospitals: Mapping[str, tuple[StudyHospital, ...]]
     failures: Mapping[str, str]
     noise: tuple[NoiseRow, ...]
-    summaries: Mapping[tuple[str, str], Mapping[str, Any]]
+    summaries: Mapping[tuple[str, str], Summary]
 
     @property
     def num_runs(self) -> int:
         """How many runs the study has, done or not."""
-        return len(self.facts["runs"])
+        return len(self.facts.runs)
 
     @property
     def is_regression(self) -> bool:
@@ -145,19 +148,26 @@ class StudyResult:
 
     def cell_of(self, unit: str, placement: str) -> Cell:
         """Return the cell of a row, as its runs state it."""
-        mechanism = str(self.summaries.get((unit, placement), {}).get("mechanism", ""))
-        return cell_in_words(unit, placement, mechanism)
+        summary = self.summaries.get((unit, placement))
+        return cell_in_words(unit, placement, summary.protection.mechanism if summary else "")
 
     def words_of(self, unit: str, placement: str) -> CellWords:
         """Return what is said of the cell of a row, with what the runs state of their records."""
         # One data set for all runs, so that any of them tells.
-        stated = next((summary for summary in self.summaries.values() if "record_is" in summary), {})
-        protocol = str(self.summaries.get((unit, placement), {}).get("protocol", "plain"))
-        return self.cell_of(unit, placement).words(record_is=str(stated.get("record_is", "row")), protocol=protocol)
+        any_of_them = next(iter(self.summaries.values()), None)
+        own = self.summaries.get((unit, placement))
+        record_is = any_of_them.protection.record_is if any_of_them else "row"
+        return self.cell_of(unit, placement).words(
+            record_is=record_is, protocol=own.settings.protocol if own else "plain"
+        )
+
+    def words_of_noise(self, unit: str, placement: str) -> CellWords:
+        """Return what is said of noise on the average, which is drawn once: not of what later rounds take back."""
+        return cell_in_words(unit, placement).words()
 
     def cells_of(self, unit: str) -> dict[str, CellWords]:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""
-        words = {placement: self.words_of(unit, placement) for placement in self.facts["placements"]}
+        words = {placement: self.words_of(unit, placement) for placement in self.facts.placements}
         return dict(sorted(words.items(), key=lambda item: item[1].chart_order))
 
     @property
@@ -176,28 +186,23 @@ def read_study(folder: Path) -> StudyResult:
     Raises:
         ProtocolError: it is not a study's folder, or a file in it is damaged.
     """
-    facts = read_json(folder / "study.json")
-    if "runs" not in facts:
+    table = read_json(folder / "study.json")
+    if table is None or "runs" not in table:
         raise ProtocolError(f"{folder} is not a study's folder (no study.json in it): check the path")
     with as_written(folder):
-        return _study(folder, facts)
+        return _study(folder, read_json_record(StudyFacts, table, "study.json"))
 
 
-def _study(folder: Path, facts: Mapping[str, Any]) -> StudyResult:
-    for key in ("units", "placements", "noise_multipliers", "target_epsilons", "seeds", "baselines"):
-        if not isinstance(facts[key], list):
-            raise ValueError(f"{key} in study.json is no list")
-    if not (isinstance(facts["runs"], dict) and isinstance(facts["name"], str)):
-        raise ValueError("runs or name in study.json is of another form")
+def _study(folder: Path, facts: StudyFacts) -> StudyResult:
     rows = tuple(_row(cells, folder) for cells in _table(folder / "results.csv"))
-    if strangers := [row.run for row in rows if row.run not in facts["runs"]]:
+    if strangers := [row.run for row in rows if row.run not in facts.runs]:
         raise ValueError(f"results.csv has the run {strangers[0]!r}, which is none of study.json")
     hospitals: dict[str, tuple[StudyHospital, ...]] = {}
     for cells in _table(folder / "hospitals.csv"):
         hospitals[cells["run"]] = (*hospitals.get(cells["run"], ()), _hospital(cells, folder))
-    summaries: dict[tuple[str, str], Mapping[str, Any]] = {}
+    summaries: dict[tuple[str, str], Summary] = {}
     for row in rows:
-        if (row.unit, row.placement) not in summaries and (summary := read_json(_place(folder, row) / "summary.json")):
+        if (row.unit, row.placement) not in summaries and (summary := read_summary(_place(folder, row))):
             summaries[row.unit, row.placement] = summary
     return StudyResult(
         folder=folder,
@@ -225,7 +230,14 @@ def _row(cells: Mapping[str, str], folder: Path) -> StudyRow:
         num_rounds=int(number("num_rounds")),
         epsilon_readers={reader: number(f"epsilon_{reader}") for reader in READERS},
         target_delta=read_number(cells.get("target_delta")),
-        attacker={key: number(key) for key in ATTACK_FIGURES if cells.get(key)},
+        attacker=AttackerFigures(
+            coin_toss_accuracy=read_number(cells.get("coin_toss_accuracy")),
+            tpr_at_fpr_1_percent=read_number(cells.get("tpr_at_fpr_0.01")),
+            tpr_at_fpr_01_percent=read_number(cells.get("tpr_at_fpr_0.001")),
+            gdp_mu=None,
+            gdp_mu_error=NOT_KNOWN,
+            by="",
+        ),
     )
 
 

@@ -19,7 +19,7 @@ def charts_of_hospitals(study: StudyResult) -> tuple[Chart, ...]:
     """Return by unit, at the middle level, what each hospital gets over its size, and what it spends."""
     every = hospital_groups(study)
     charts = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         group = middle_group([item.group for item in every if item.group.unit == unit])
         if group is None:
             continue
@@ -37,7 +37,7 @@ def _hospital_charts(study: StudyResult, unit: str, group: RunGroup, chosen: Seq
     """Return what each hospital gets: less than without privacy where that was run, else its score."""
     column, name = study.metric
     at, missing, noun = _at(group), _unscored(study, chosen), study.noun(unit)
-    seeds = count_text(len(study.facts["seeds"]), "seed")
+    seeds = count_text(len(study.facts.seeds), "seed")
     if any(item.costs for item in chosen):
         curves = _curves(study, unit, chosen, lambda item: _mean(item.costs))
         chart = Chart(
@@ -79,7 +79,7 @@ def _epsilon_charts(study: StudyResult, unit: str, every: Sequence[HospitalGroup
         name=f"epsilon-size-{unit}",
         title=f"Epsilon by hospital, unit: {study.noun(unit)}",
         caption=f"Each mark is a hospital at {_at(group)}: what it spent, mean over "
-        f"{count_text(len(study.facts['seeds']), 'seed')} (column epsilon of hospitals.csv).",
+        f"{count_text(len(study.facts.seeds), 'seed')} (column epsilon of hospitals.csv).",
         x_label=f"training {study.counted}",
         y_label="epsilon",
         curves=curves,

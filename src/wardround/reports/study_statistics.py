@@ -5,8 +5,9 @@ Left out on purpose: anything about one run alone, and tests of significance: a 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from wardround.privacy.attackers import AttackerFigures
 from wardround.reports.numbers import number_text
 from wardround.reports.study_folder import StudyHospital, StudyResult, StudyRow
 
@@ -65,10 +66,18 @@ class RunGroup:
         return spread_of(getattr(row, column) for row in self.rows)
 
     @property
-    def attacker(self) -> dict[str, float]:
-        """Return how often an attacker is right, the worst of the runs; empty where one did not say."""
-        keys = set.intersection(*(set(row.attacker) for row in self.rows))
-        return {key: max(row.attacker[key] for row in self.rows) for key in keys}
+    def attacker(self) -> AttackerFigures:
+        """How often an attacker is right at most, the worst of the runs; nan where one did not say."""
+        of_all = zip(*(row.attacker.rates for row in self.rows), strict=True)
+        coin_toss, at_1_percent, at_01_percent = (
+            math.nan if any(map(math.isnan, rates)) else max(rates) for rates in of_all
+        )
+        return replace(
+            self.rows[0].attacker,
+            coin_toss_accuracy=coin_toss,
+            tpr_at_fpr_1_percent=at_1_percent,
+            tpr_at_fpr_01_percent=at_01_percent,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,8 @@ def print_study(folder: Path, console: Console) -> None:
         ProtocolError: it is not a study's folder.
     """
     study = read_study(folder)
-    seeds = count_text(len(study.facts["seeds"]), "seed")
-    console.print(
-        Text(f"{study.facts['name']}: {len(study.rows)} of {count_text(study.num_runs, 'run')}", style="bold")
-    )
+    seeds = count_text(len(study.facts.seeds), "seed")
+    console.print(Text(f"{study.facts.name}: {len(study.rows)} of {count_text(study.num_runs, 'run')}", style="bold"))
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
     for column in ("held equal", "noise", "epsilon", *_scores(study)):
@@ -38,7 +36,7 @@ def print_study(folder: Path, console: Console) -> None:
         table.add_row(*_cells(group, study))
     console.print(table)
     lines = [f"Mean over {seeds}, with the half width of its 95 % t-interval."]
-    if study.facts["placements"]:
+    if study.facts.placements:
         lines.append(f"Epsilon: the largest of the hospitals', at delta {deltas(study)}.")
     console.print(Text(" ".join([*lines, *study_caveats(study)])))
     stopped = sum(row.status != "done" for row in study.rows)

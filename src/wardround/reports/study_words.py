@@ -5,10 +5,10 @@ The sentences are text without markup. Every number in them is a mean over rows 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from wardround.privacy.cells import READERS, CellWords
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
+from wardround.reports.results import claim_of
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import (
     RunGroup,
@@ -20,6 +20,7 @@ from wardround.reports.study_statistics import (
 )
 from wardround.reports.study_styles import BASELINE_NAMES
 from wardround.reports.words import OTHER_RUNS, caveats, hidden_text
+from wardround.server.record.summaries import Summary
 
 __all__ = [
     "assumptions",
@@ -37,10 +38,10 @@ def headline(study: StudyResult) -> tuple[str, str]:
     """Return what came out in one line, and the paragraph that says what was compared."""
     name = study.metric[1]
     groups = groups_of(study.rows)
-    first = middle_group([group for group in groups if group.unit == study.facts["units"][0]])
+    first = middle_group([group for group in groups if group.unit == study.facts.units[0]])
     compared = " ".join((_compared(study), *study_caveats(study)))
     if first is None:
-        return f"{study.facts['name']}: without privacy only", compared
+        return f"{study.facts.name}: without privacy only", compared
     scores = [
         f"{spread_text(group.spread(study.metric[0]))} with {_words(study, group).kind} noise"
         for group in _same_level(groups, first)
@@ -54,7 +55,7 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     column, name = study.metric
     groups = groups_of(study.rows)
     sentences = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         middle = middle_group([group for group in groups if group.unit == unit])
         if middle is None:
             continue
@@ -93,7 +94,7 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
     """Return (cell, level and which one it is, largest epsilon by reader, whom to trust) at one level of each unit."""
     groups = groups_of(study.rows)
     rows = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         mine = [group for group in groups if group.unit == unit]
         first = middle_group(mine)
         for group in _same_level(groups, first) if first else ():
@@ -107,26 +108,29 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
 def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return by unit the terms of its guarantee as (term, value), in the words of NIST SP 800-226."""
     result = []
-    for unit in study.facts["units"]:
+    for unit in study.facts.units:
         cells = study.cells_of(unit)
         stated = {placement: study.summaries.get((unit, placement)) for placement in cells}
         known = {placement: summary for placement, summary in stated.items() if summary}
         if not known:
             continue
         words = [cells[placement] for placement in known]
-        hidden = {said.kind: hidden_text(said, summary) for said, summary in zip(words, known.values(), strict=True)}
+        hidden = {
+            said.kind: hidden_text(said, summary.protection.relation)
+            for said, summary in zip(words, known.values(), strict=True)
+        }
         one = next(iter(known.values()))
         rows = [
             ("Unit of privacy", words[0].protected),
             ("What is hidden", _by_noise(hidden)),
             ("Noise", _by_noise({said.kind: said.noise for said in words})),
-            ("Clip (L2 norm)", f"{float(one['max_grad_norm']):g}" if one.get("max_grad_norm") else "not recorded"),
+            ("Clip (L2 norm)", f"{one.max_grad_norm:g}" if one.max_grad_norm else "not recorded"),
             ("Delta", _delta_text(one)),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),
-            ("Data set", f"{one['dataset']}, {count_text(int(one['num_hospitals']), 'hospital')}"),
-            *(("Data", note.removeprefix("source: ")) for note in one.get("notes", ()) if note.startswith("source: ")),
-            ("Rounds", str(one["num_rounds_planned"])),
-            ("Date", str((one.get("dates") or ["not recorded"])[0])),
+            ("Data set", f"{one.dataset}, {count_text(one.num_hospitals, 'hospital')}"),
+            *(("Data", note.removeprefix("source: ")) for note in one.facts.notes if note.startswith("source: ")),
+            ("Rounds", str(one.num_rounds_planned)),
+            ("Date", (one.facts.dates or ("not recorded",))[0]),
         ]
         result.append((words[0].unit, rows))
     return result
@@ -142,17 +146,17 @@ def study_caveats(study: StudyResult) -> list[str]:
     """Return what changes the claims of the study's runs, each once."""
     said = [
         sentence
-        for unit in study.facts["units"]
+        for unit in study.facts.units
         for placement, words in study.cells_of(unit).items()
         if (summary := study.summaries.get((unit, placement)))
-        for sentence in caveats({"status": "done", **summary}, words)
+        for sentence in caveats(claim_of(summary), words)
     ]
     return list(dict.fromkeys(said))
 
 
 def assumptions(study: StudyResult) -> tuple[str, ...]:
     """Return what must hold for the epsilons to mean what they say, and what they do not cover."""
-    by_unit = [tuple(study.cells_of(unit).values()) for unit in study.facts["units"]]
+    by_unit = [tuple(study.cells_of(unit).values()) for unit in study.facts.units]
     cells = [words for words_of_unit in by_unit for words in words_of_unit]
     lines = []
     if cells:
@@ -190,7 +194,7 @@ def _promises(cells: Sequence[CellWords]) -> tuple[str, ...]:
 
 def method(study: StudyResult) -> tuple[str, ...]:
     """Return how the numbers were computed."""
-    seeds = study.facts["seeds"]
+    seeds = study.facts.seeds
     lines = [
         f"Every setting was run with {count_text(len(seeds), 'seed')} ({', '.join(map(str, seeds))}). A seed draws "
         "the split "
@@ -202,7 +206,7 @@ def method(study: StudyResult) -> tuple[str, ...]:
             "mean if "
             "the scores are about normal. They say how sure the mean is, not how far single runs spread."
         )
-    if study.facts["placements"]:
+    if study.facts.placements:
         lines.append(
             "Epsilon is recomputed from every run's ledger: by privacy loss distributions and Renyi divergences for "
             "Gaussian "
@@ -217,17 +221,16 @@ def method(study: StudyResult) -> tuple[str, ...]:
 def _compared(study: StudyResult) -> str:
     facts = study.facts
     parts = [count_text(study.num_runs, "run")]
-    if facts["placements"]:
-        parts.append(f"noise {_listed(facts['placements'])}")
-    if facts["target_epsilons"]:
-        parts.append(f"at equal epsilon ({', '.join(f'{value:g}' for value in facts['target_epsilons'])})")
-    if facts["noise_multipliers"]:
-        parts.append(f"at equal noise multiplier ({', '.join(f'{value:g}' for value in facts['noise_multipliers'])})")
-    text = f"{', '.join(parts)}, with {count_text(len(facts['seeds']), 'seed')} each"
-    if facts["baselines"]:
+    if facts.placements:
+        parts.append(f"noise {_listed(facts.placements)}")
+    if facts.target_epsilons:
+        parts.append(f"at equal epsilon ({', '.join(f'{value:g}' for value in facts.target_epsilons)})")
+    if facts.noise_multipliers:
+        parts.append(f"at equal noise multiplier ({', '.join(f'{value:g}' for value in facts.noise_multipliers)})")
+    text = f"{', '.join(parts)}, with {count_text(len(facts.seeds), 'seed')} each"
+    if facts.baselines:
         text += (
-            f"; baselines without privacy: "
-            f"{_listed([BASELINE_NAMES[name].split(',')[0] for name in facts['baselines']])}"
+            f"; baselines without privacy: {_listed([BASELINE_NAMES[name].split(',')[0] for name in facts.baselines])}"
         )
     return f"{text}."
 
@@ -267,13 +270,13 @@ def _by_noise(values: Mapping[str, str]) -> str:
     return "; ".join(f"{kind}: {value}" for kind, value in values.items())
 
 
-def _delta_text(summary: Mapping[str, Any]) -> str:
+def _delta_text(summary: Summary) -> str:
     """Return the delta of a run's largest and total epsilon, and the hospitals' own where they differ."""
-    stated, own = (summary.get("epsilon") or {}).get("target_delta"), summary["target_delta"]
-    if not isinstance(own, dict):
-        return delta_text(float(own))
+    stated, own = summary.epsilon.target_delta, summary.protection.target_delta
+    if not isinstance(own, Mapping):
+        return delta_text(own)
     by_hospital = f"{delta_text(min(own.values()))} to {delta_text(max(own.values()))}, by hospital"
-    return by_hospital if stated is None else f"{delta_text(float(stated))} for largest and total; {by_hospital}"
+    return by_hospital if stated is None else f"{delta_text(stated)} for largest and total; {by_hospital}"
 
 
 def _listed(words: Sequence[str]) -> str:

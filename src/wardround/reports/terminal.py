@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wardround.json_records import json_values
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
@@ -100,7 +99,7 @@ def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]
     if math.isinf(total):
         return (*spent, "Without noise there is no privacy: epsilon is infinite.")
     protected = f"Protected is {words.protected}. Hidden is {words.hidden}."
-    return (*spent, protected, f"{coin_toss(json_values(plan.attacker.figures), words)}.")
+    return (*spent, protected, f"{coin_toss(plan.attacker.figures, words)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
@@ -160,9 +159,9 @@ def _sentences(run: RunResult, folder: Path, console: Console) -> None:
     for sentence in (status_sentence(run), privacy_sentence(run), live_sentence(run), quality_sentence(run)):
         if sentence:
             _say(console, sentence)
-    for sentence in run.sentences("model_changes"):
+    for sentence in run.facts.model_changes or ():
         _say(console, f"Note: {sentence}")
-    for sentence in run.sentences("left_out"):
+    for sentence in run.left_out:
         _say(console, f"Left out: {sentence}")
     page = folder / "report.html"
     _say(console, f"Report: {page}" if page.exists() else f"For the report: wardround report {folder}")

@@ -6,12 +6,11 @@ The sentences are text without markup; page and terminal share them. Words about
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
-from wardround.reports.results import RunResult
+from wardround.reports.results import Claim, RunResult
 
 __all__ = [
     "NOT_MEASURED",
@@ -41,13 +40,12 @@ OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does n
 
 def relation_text(run: RunResult) -> str:
     """Return what the neighbouring relation hides: empty where the run did not say."""
-    return hidden_text(run.words, run.stated)
+    return hidden_text(run.words, run.claim.relation)
 
 
-def hidden_text(words: CellWords, facts: Mapping[str, Any]) -> str:
+def hidden_text(words: CellWords, relation: str) -> str:
     """Return what a cell's relation hides; of a run that states another relation, its name."""
-    stated = str(facts.get("relation", ""))
-    return words.hidden if stated == words.relation else stated
+    return words.hidden if relation == words.relation else relation
 
 
 def headline(run: RunResult) -> tuple[str, str]:
@@ -74,44 +72,44 @@ def headline(run: RunResult) -> tuple[str, str]:
         f"{delta_text(run.target_delta)}.",
         run.words.trust,
         *(f"Against {READER_NAMES[name]} it is {epsilon_text(run.readers[name])}." for name in _weaker_readers(run)),
-        *caveats(run.stated, run.words),
+        *caveats(run.claim, run.words),
     ]
     return f"Epsilon is at most {epsilon_text(run.epsilon_total)}", " ".join(line for line in lines if line)
 
 
-def caveats(facts: Mapping[str, Any], words: CellWords) -> tuple[str, ...]:
+def caveats(claim: Claim, words: CellWords) -> tuple[str, ...]:
     """Return what changes the claim of a run, and so stands beside it wherever it is made.
 
     Args:
-        facts: the run's summary.
+        claim: what the run's epsilons rest on.
         words: what is said of its cell.
     """
     lines = [*words.caveats]
-    if facts.get("own_statistics") is None and facts.get("dataset") == "csv":
+    if claim.own_statistics is None and claim.dataset == "csv":
         lines.append(
             "Whether hospitals standardised features by means and deviations of their own records, which the figure "
             "does not cover, is recorded when the run ends."
         )
-    if facts.get("own_statistics"):
+    if claim.own_statistics:
         lines.append(
             "Not covered are the means and deviations by which each hospital standardised its features: they are of "
             "its own records, and no noise is on them."
         )
-    if facts.get("noise") != "system":
+    if claim.noise != "system":
         lines.append(
             "The noise comes from a simulation's seed: whoever knows the seed can take it out. The figure holds with "
             "noise from the operating system."
         )
-    if facts.get("protocol") == "secure-sum":
+    if claim.protocol == "secure-sum":
         lines.append(
             "That the server receives sums alone is acted out by the simulation; between real sites it takes secure "
             'aggregation (protocol = "secagg+").'
         )
-    if facts.get("status") == "stopped-at-budget":
+    if claim.status == "stopped-at-budget":
         lines.append("The run stopped at its budget: the figure covers the rounds up to there.")
-    if facts.get("status", "interrupted") == "interrupted":
+    if claim.status == "interrupted":
         lines.append("The run is not finished: a round under way is charged, and not in this figure.")
-    lost = int(facts.get("num_rounds_lost", 0))
+    lost = claim.num_rounds_lost
     if lost:
         verb = "is" if lost == 1 else "are"
         lines.append(
@@ -146,7 +144,7 @@ def privacy_sentence(run: RunResult) -> str:
         f"{delta_text(run.target_delta, words=False)}{from_whom}{but}.",
         f"Hidden is {hidden}." if hidden else "",
         f"{'; '.join([toss, *_better_guesses(run, names)])}." if toss else "",
-        *caveats(run.stated, run.words),
+        *caveats(run.claim, run.words),
     ]
     return " ".join(line for line in lines if line)
 
@@ -206,7 +204,7 @@ def status_sentence(run: RunResult) -> str:
         return ""
     rounds = f"{run.num_rounds} of {count_text(run.num_rounds_planned, 'round')}"
     if run.status == "stopped-at-budget":
-        reason = run.facts.get("stopped_because", "the next round would have spent more epsilon than allowed")
+        reason = run.facts.stopped_because or "the next round would have spent more epsilon than allowed"
         return f"Stopped at the budget after {rounds}: {reason}."
     again = f"`wardround resume {run.folder.name}` continues it"
     if not run.is_measured:
@@ -223,7 +221,7 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
         return ("None: without noise there is no guarantee that could rest on assumptions.",)
     return (
         *run.words.assumes,
-        _who_follows(run.stated),
+        _who_follows(run.claim),
         f"The figure is for this run alone. {OTHER_RUNS}",
         f"Epsilon is about one {run.words.unit}. It does not stop anyone from learning what is true of patients in "
         "general, and it does not cover choices made by looking at these data before the run, such as learning rates.",
@@ -246,10 +244,10 @@ def _uncovered(run: RunResult) -> str:
     )
 
 
-def _who_follows(facts: Mapping[str, Any]) -> str:
+def _who_follows(claim: Claim) -> str:
     """Return what the server is trusted with, and what keeps the rest from it."""
-    if facts.get("protocol") == "secagg+":
-        colluding = count_text(int(facts.get("max_colluding", 0)), "hospital")
+    if claim.protocol == "secagg+":
+        colluding = count_text(claim.max_colluding, "hospital")
         return (
             "The server gets masked updates, of which it can read only the sum over a majority of a round's hospitals "
             f"(secure aggregation, SecAgg+), as long as no more than {colluding} side with it (docs/security.md). The "
@@ -268,7 +266,7 @@ def method(run: RunResult) -> tuple[str, ...]:
         "The curves by round and the progress line compose the entries with Renyi differential privacy, which is fast "
         "enough to run live.",
     ]
-    if run.facts.get("accountant") == "pld":
+    if run.summary and run.summary.accountant == "pld":
         lines.append(
             "The headline and the tables give the smaller of two valid upper bounds: Renyi, and the privacy loss "
             "distribution at the end of the run. They may therefore lie a little below the end of the curves."

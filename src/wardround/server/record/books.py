@@ -12,7 +12,7 @@ from typing import Any
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
 from wardround.parsing import from_toml, sound
-from wardround.privacy.entries import Entry, charge_id, entry_row
+from wardround.privacy.entries import Entry, charge_id, entry_row, event_row
 from wardround.privacy.ledger import Row
 from wardround.privacy.spending import Account, open_account
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
@@ -26,6 +26,7 @@ from wardround.server.record.records import (
 from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
 from wardround.server.record.tables import FOLLOWING_COLUMNS, hospital_figures
+from wardround.step_events import StepEvent
 
 __all__ = ["Books", "agree", "books_of"]
 
@@ -116,7 +117,9 @@ class Books:
                 yield f"charge {entry.charge_id} is for no hospital of the plan"
                 continue
             charged = entry_row(entry)
-            for name, value in _planned_for(self.plan, names[entry.hospital_id], entry).items():
+            event = _planned_for(self.plan, names[entry.hospital_id], entry)
+            planned = {"fingerprint": self.plan.fingerprints[entry.hospital_id], **event_row(event)}
+            for name, value in planned.items():
                 if not agree(charged[name], value):
                     yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"
             if entry.run_id != self.records[0].run_id:
@@ -157,26 +160,12 @@ def _planned(rows: Sequence[Row]) -> list[Entry]:
     return [row.content for row in rows if row.kind == "planned" and isinstance(row.content, Entry)]
 
 
-def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> dict[str, Any]:
-    """Return what the plan says of a hospital's charge; of the noise only where nothing may size it anew."""
-    cell, privacy, booked = plan.cell, plan.config.privacy, plan.cell.booked
-    event = cell.step_event(hospital.shape, entry.event.noise_multiplier, hospital.billed_steps)
-    planned: dict[str, Any] = {
-        "fingerprint": plan.fingerprints[entry.hospital_id],
-        "mechanism": booked.mechanism,
-        "sample_rate": event.sample_rate,
-        "num_steps": event.num_steps,
-        "unit": booked.unit,
-        "placement": booked.placement,
-        "relation": booked.relation,
-        "reader": booked.reader,
-        "scaled_norm": event.scaled_norm,
-        "dimension": event.dimension,
-        "num_shares": event.num_shares,
-    }
-    if cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
-        planned["noise_multiplier"] = float(privacy.noise_multiplier)
-    return planned
+def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> StepEvent:
+    """Return what a hospital's charge is for by the plan; its noise only where nothing may size it anew."""
+    privacy, noise = plan.config.privacy, entry.event.noise_multiplier
+    if plan.cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
+        noise = float(privacy.noise_multiplier)
+    return plan.cell.step_event(hospital.shape, noise, hospital.billed_steps)
 
 
 _Compared = tuple[str, Any, Any]

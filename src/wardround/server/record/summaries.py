@@ -63,9 +63,9 @@ class EpsilonSummary:
 
     max: float
     total: float
-    hospitals: Mapping[str, float]
+    hospitals: Mapping[str, float] = json_field(lacking={})
     target_delta: float | None = json_field(lacking=None)
-    readers: Mapping[str, float]
+    readers: Mapping[str, float] = json_field(lacking={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from wardround.errors import ProtocolError, WardroundError
 from wardround.identity import decisive, settings_digest
 from wardround.json_records import json_values
 from wardround.json_text import json_text
+from wardround.leaves import FORMERLY_SENT
 from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.books import Books, agree, books_of
@@ -203,7 +204,16 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
     except (OSError, ValueError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
-    return _differences("summary.json", written, json.loads(json_text(json_values(books.summary(closing)))))
+    return _differences("summary.json", _of_now(written), json.loads(json_text(json_values(books.summary(closing)))))
+
+
+def _of_now(written: Any) -> Any:
+    """Return a summary without the fields that only earlier versions sent: its run may have been one of theirs."""
+    listed = written.get("leaves_hospital") if isinstance(written, dict) else None
+    if not isinstance(listed, dict):
+        return written
+    kept = {name: ground for name, ground in listed.items() if FORMERLY_SENT.get(name) != ground}
+    return written | {"leaves_hospital": kept}
 
 
 def _differences(where: str, written: Any, wanted: Any) -> list[str]:
