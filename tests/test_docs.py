@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from test_structure import LAYERS
 
 from wardround.clients.site_file import read_site_file
 from wardround.config import Config, check_agreement, load_config
@@ -127,3 +128,11 @@ def test_every_attack_is_in_the_list_of_attacks():
     listed = set(re.findall(r"`(test_\w+)`", (ROOT / "tests" / "attacks" / "README.md").read_text()))
     there = {name for path in (ROOT / "tests" / "attacks").glob("test_*.py") for name in _tests_in(path)}
     assert there <= listed, there - listed
+
+
+def test_contributing_names_the_layers_and_files_that_there_are():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    chain = " < ".join(", ".join(sorted(layer)) for layer in LAYERS)
+    assert f"`{chain}`" in " ".join(text.split())
+    for name in re.findall(r"`((?:src|tests|docs)/[^`]*)`", text):
+        assert (ROOT / name).exists(), name
