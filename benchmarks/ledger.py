@@ -63,7 +63,7 @@ def main() -> None:
     rows = [("epsilon of all hospitals after every round", time_epsilons(rounds))]
     started = time.perf_counter()
     for entry in rounds[0]:
-        rdp.__wrapped__(entry.noise_multiplier, entry.sample_rate)
+        rdp.__wrapped__(entry.event.noise_multiplier, entry.event.sample_rate)
     rows.append(("of which 100 distinct pairs for the first time", time.perf_counter() - started))
     with tempfile.TemporaryDirectory() as folder, open_ledger(Path(folder) / "ledger.sqlite") as ledger:
         started = time.perf_counter()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from test_structure import LAYERS
 
 from wardround.clients.site_file import read_site_file
 from wardround.config import Config, check_agreement, load_config
@@ -41,7 +42,7 @@ def test_the_sites_of_the_walkthrough_fit_the_settings_that_they_agree_on(tmp_pa
         file = read_site_file(path)
         assert (file.site.name, file.digest) == (name, agreed_digest(server))
         table = load_site_table(file.config.federation, path=file.data, hospital_id=name, key=file.site.signing_key)
-        assert 50 < table.hospitals[0].num_records <= server.federation.max_records
+        assert 50 < table.hospitals[0].num_train <= server.federation.max_records
         assert file.data.read_bytes() == (again[name].parent / "patients.csv").read_bytes()
 
 
@@ -127,3 +128,11 @@ def test_every_attack_is_in_the_list_of_attacks():
     listed = set(re.findall(r"`(test_\w+)`", (ROOT / "tests" / "attacks" / "README.md").read_text()))
     there = {name for path in (ROOT / "tests" / "attacks").glob("test_*.py") for name in _tests_in(path)}
     assert there <= listed, there - listed
+
+
+def test_contributing_names_the_layers_and_files_that_there_are():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    chain = " < ".join(", ".join(sorted(layer)) for layer in LAYERS)
+    assert f"`{chain}`" in " ".join(text.split())
+    for name in re.findall(r"`((?:src|tests|docs)/[^`]*)`", text):
+        assert (ROOT / name).exists(), name

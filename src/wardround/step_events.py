@@ -6,6 +6,7 @@ Left out on purpose: what they cost, and whom they protect from whom. Both are t
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from wardround.errors import ConfigError
 
@@ -52,7 +53,7 @@ class StepEvent:
     @property
     def kind(self) -> "StepEvent":
         """One step of these: what steps are added up by."""
-        return replace(self, num_steps=1)
+        return self if self.num_steps == 1 else _one_of(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,11 @@ class EventShape:
     def at_rate(self, sample_rate: float) -> "EventShape":
         """Return the same at another sample rate, in (0, 1]."""
         return replace(self, event=replace(self.event, sample_rate=sample_rate))
+
+
+@lru_cache(maxsize=16384)
+def _one_of(event: StepEvent) -> StepEvent:
+    return replace(event, num_steps=1)
 
 
 def check_rate_and_noise(noise_multiplier: float, sample_rate: float) -> None:

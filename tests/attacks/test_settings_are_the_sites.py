@@ -116,6 +116,11 @@ OTHER: dict[str, dict[str, Any]] = {
     "model.width": {"model": {"width": 65}},
     "training.num_rounds": {"training": {"num-rounds": 3}},
     "training.fraction_train": {"training": {"fraction-train": 0.75}},
+    "privacy.noise_correlation": {
+        "training": {"cohorts": "round-robin", "fraction-train": 0.75},
+        "privacy": {"unit": "hospital", "placement": "central", "noise-correlation": "banded"},
+    },
+    "training.cohorts": {"training": {"cohorts": "round-robin"}},
     "training.local_steps": {"training": {"local-steps": 3}},
     "training.local_epochs": {"training": {"local-steps": None, "local-epochs": 1}},
     "training.batch_size": {"training": {"sample-rate": None, "batch-size": 20}},

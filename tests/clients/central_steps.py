@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from made_up import flat_assignment
 from numpy.typing import NDArray
-from small_runs import small_config
+from small_runs import CommonStreams, small_config
 
 from wardround.clients.trainers import build_trainer
 from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -18,7 +18,7 @@ def labels_of(features: torch.Tensor) -> torch.Tensor:
 
 
 def trainer_for(model: str, features: torch.Tensor, mode: str) -> LocalTrainer:
-    """Return what trains a "module:factory" on these records, as an app would build it."""
+    """Return what trains a "module:factory" on these records, as an app would build it, but for streams in common."""
     arrays = {"features": features.numpy(), "labels": labels_of(features).numpy()}
     records = {f"{part}_{key}": array for part in ("train", "test") for key, array in arrays.items()}
     federation = Federation(
@@ -37,7 +37,7 @@ def trainer_for(model: str, features: torch.Tensor, mode: str) -> LocalTrainer:
         training={"grad-sample-mode": mode, "local-steps": 1, "sample-rate": 1.0},
         privacy={"placement": "central"},
     )
-    return build_trainer(config, federation)
+    return build_trainer(config, federation, source=CommonStreams(config.federation.seed))
 
 
 def sums_of(

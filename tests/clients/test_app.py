@@ -70,7 +70,7 @@ def _assignment(index: int = 0, **changes: Any) -> Assignment:
             "hospital_id": hospital.hospital_id,
             "round_number": 1,
             "sample_rate": 0.1,
-            "expected_batch_size": 0.1 * hospital.num_records,
+            "expected_batch_size": 0.1 * hospital.num_train,
             "num_steps": 2,
             "noise_multiplier": 1.0,
             "max_grad_norm": 1.0,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from central_steps import sums_of, trainer_for
-from small_runs import draw_in_common
 from torch import nn
 from torch.nn import functional
 
@@ -246,8 +245,7 @@ def with_record(record: torch.Tensor | float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
-def test_one_record_moves_the_sum_by_a_clip_and_leaves_nothing_behind_or_is_refused(name, mode, monkeypatch):
-    draw_in_common(monkeypatch)
+def test_one_record_moves_the_sum_by_a_clip_and_leaves_nothing_behind_or_is_refused(name, mode):
     try:
         trainer = trainer_of(name, mode)
     except WardroundError:

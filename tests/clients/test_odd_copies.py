@@ -6,7 +6,6 @@ import inspect
 import pytest
 import torch
 from central_steps import sums_of, trainer_for
-from small_runs import draw_in_common
 from torch import nn
 
 from wardround.errors import ConfigError
@@ -167,8 +166,7 @@ def trainer_of(make, mode="auto"):
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("mode", ["auto", "hooks", "ew", "ghost"])
-def test_what_is_trained_keeps_records_apart_or_is_refused_before_training(make, mode, monkeypatch):
-    draw_in_common(monkeypatch)
+def test_what_is_trained_keeps_records_apart_or_is_refused_before_training(make, mode):
     try:
         trainer, features = trainer_of(make, mode)
     except ConfigError:

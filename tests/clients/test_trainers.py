@@ -28,7 +28,7 @@ def trained(config: Config, *, source: Source | None = None, **changes: Any) -> 
             "hospital_id": hospital.hospital_id,
             "round_number": 1,
             "sample_rate": 1.0,
-            "expected_batch_size": float(hospital.num_records),
+            "expected_batch_size": float(hospital.num_train),
             "num_steps": 1,
             "noise_multiplier": 1.0,
             "max_grad_norm": 1.0,
@@ -50,7 +50,7 @@ def test_runs_in_one_process_of_a_site_share_no_noise(noise_multipliers: tuple[f
 
     # All is the same, the round and the run included: two runs of a server that picks them so.
     values = difference(SystemSource())
-    stddev = 0.5 / _FEDERATION.hospitals[0].num_records * math.hypot(*noise_multipliers)
+    stddev = 0.5 / _FEDERATION.hospitals[0].num_train * math.hypot(*noise_multipliers)
     assert kstest(values / stddev, "norm").pvalue > 1e-6
     for wrong in (2 / 3, 3 / 2):
         assert kstest(values / (stddev * wrong), "norm").pvalue < 1e-8

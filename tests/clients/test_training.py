@@ -10,6 +10,7 @@ from made_up import changed_assignment, flat_assignment
 from scipy.stats import kstest
 from small_runs import CommonStreams
 
+from wardround.clients.gradients import quiet_hooks
 from wardround.clients.steps import private_steps
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
@@ -36,11 +37,12 @@ def tensors(seed=0, num_records=NUM_RECORDS, shape=(NUM_FEATURES,)):
     )
 
 
-def trainer(mode="hooks", model="logistic", seed=7, shape=(NUM_FEATURES,), task="classification", **training):
+def trainer(mode="hooks", model="logistic", seed=7, shape=(NUM_FEATURES,), most_floats=2**27, **training):
+    task = training.pop("task", "classification")
     outputs = 1 if task == "regression" else 2
     built, _ = build_model(ModelConfig(name=model), input_shape=shape, num_outputs=outputs, seed=1)
     config = TrainingConfig(**({"grad_sample_mode": mode, "learning_rate": 0.5} | training))
-    return LocalTrainer(built, config, task=task, source=CommonStreams(seed))
+    return LocalTrainer(built, config, task=task, source=CommonStreams(seed), most_floats=most_floats)
 
 
 def assignment(**changes):
@@ -111,12 +113,11 @@ def test_modes_agree_on_deeper_models(model):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_chunks_of_a_batch_add_up_to_the_same_step(mode, monkeypatch):
+def test_chunks_of_a_batch_add_up_to_the_same_step(mode):
     data, task = tensors(), assignment(noise_multiplier=1.0)
     whole = trainer(mode)
     want, *_ = whole.train(parameters_of(whole.model), data, task)
-    monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", 14 * 3)  # three records at a time
-    parts = trainer(mode)
+    parts = trainer(mode, most_floats=14 * 3)  # three records at a time
     got, execution, _ = parts.train(parameters_of(parts.model), data, task)
     for name, array in want.items():
         np.testing.assert_allclose(got[name], array, atol=1e-5)
@@ -218,7 +219,7 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip(mode):
 
 @pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "per-record"])
 @pytest.mark.parametrize("max_grad_norm", [0.7, None])
-def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm, monkeypatch):
+def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm):
     """Repeating every row of a patient changes nothing: the patient is sampled, averaged and clipped as one."""
     data = tensors()
     copies = torch.arange(NUM_RECORDS) % 3 + 1
@@ -234,8 +235,7 @@ def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm, monkeypatc
     arrays = parameters_of(single.model)
     want, *_ = single.train(arrays, data, task)
     for floats in (14 * 4, 2**27):
-        monkeypatch.setattr("wardround.clients.gradients._CHUNK_FLOATS", floats)
-        got, _, measures = trainer(mode).train(arrays, repeated, task)
+        got, _, measures = trainer(mode, most_floats=floats).train(arrays, repeated, task)
         assert measures.num_examples == NUM_RECORDS
         for name, array in want.items():
             np.testing.assert_allclose(got[name], array, atol=1e-5)
@@ -344,7 +344,8 @@ def test_noise_and_steps_are_counted_where_they_are_drawn_and_not_taken_from_the
     noise = GaussianNoise(streams.drawn(Draw.NOISE), torch.device("cpu"))
     sampler = PoissonSampler(NUM_RECORDS, 0.3, streams.drawn(Draw.SAMPLING))
     noise.noise_for([torch.zeros(1)], 1.5 * 0.7)  # drawn, and not assigned
-    counts = private_steps(local.steps, tensors(), task, sampler, noise, 0.0)
+    with quiet_hooks():
+        counts = private_steps(local.steps, tensors(), task, sampler, noise, 0.0)
     assert (counts.num_steps, counts.num_noise_draws, counts.noise_multiplier) == (5, 6, pytest.approx(1.5))
 
 

@@ -190,4 +190,4 @@ def test_the_example_is_what_its_script_writes_and_trains_four_hospitals(
     assert federation.excluded == ()
     for hospital in federation.hospitals:
         assert np.isfinite(hospital.train_features).all()
-        assert hospital.num_records < len(hospital.train_labels)
+        assert hospital.num_train < len(hospital.train_labels)

@@ -71,7 +71,7 @@ def test_a_patients_rows_stay_together_and_its_side_follows_from_its_name_alone(
     moved = by_patient(tmp_path, [(f" {patient} ", number + 50, True) for patient, number, _ in rows])
     assert {number % 50 for number in moved[0]} == {number % 50 for number in train}
     (hospital,) = site(tmp_path, rows, patient_column="patient").hospitals
-    assert hospital.num_records == len({number % 50 for number in train})
+    assert hospital.num_train == len({number % 50 for number in train})
 
 
 rows_without_names = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=30, max_size=60)

@@ -18,14 +18,17 @@ from wardround.config import AggregationConfig
 from wardround.errors import ConfigError, WardroundError
 from wardround.simulations.runs import run
 from wardround.strategies import build_strategy, needs_only_sum
+from wardround.strategies.by_name import STRATEGIES
 
-_OPTIONS: dict[str, dict[str, float]] = {
-    "fedavg": {},
-    "fedavgm": {"server-learning-rate": 0.9, "server-momentum": 0.5},
-    "fedadam": {"eta": 0.05, "eta-l": 0.1, "beta-1": 0.8, "beta-2": 0.9, "tau": 1e-3},
-    "fedyogi": {"eta": 0.05, "eta-l": 0.1, "beta-1": 0.8, "beta-2": 0.9, "tau": 1e-3},
-    "fedadagrad": {"eta": 0.05, "eta-l": 0.1, "tau": 1e-3},
-    "fedprox": {"proximal-mu": 0.1},
+_VALUES = {
+    "server-learning-rate": 0.9,
+    "server-momentum": 0.5,
+    "eta": 0.05,
+    "eta-l": 0.1,
+    "beta-1": 0.8,
+    "beta-2": 0.9,
+    "tau": 1e-3,
+    "proximal-mu": 0.1,
 }
 
 
@@ -36,9 +39,10 @@ def _run(tmp_path: Path, strategy: str, *, num_rounds: int = 2, **options: Any) 
     return run(config, out=tmp_path / "run").folder
 
 
-@pytest.mark.parametrize("strategy", list(_OPTIONS))
-def test_every_strategy_runs_and_keeps_float32(strategy: str, tmp_path: Path) -> None:
-    folder = _run(tmp_path, strategy, **_OPTIONS[strategy])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_runs_with_its_options_and_keeps_float32(strategy: str, tmp_path: Path) -> None:
+    options = [option.replace("_", "-") for option in STRATEGIES[strategy].options]
+    folder = _run(tmp_path, strategy, **{option: _VALUES[option] for option in options})
     model = load_file(folder / "model.safetensors")
     assert {array.dtype for array in model.values()} == {np.dtype(np.float32)}
     assert all(np.isfinite(array).all() for array in model.values())

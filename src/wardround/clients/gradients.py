@@ -27,6 +27,7 @@ from wardround.privacy.noise import GaussianNoise
 __all__ = [
     "GhostOptimizer",
     "GhostTwin",
+    "MOST_GRADIENT_FLOATS",
     "LossPerRecord",
     "PrivateOptimizer",
     "accumulate_batch",
@@ -37,7 +38,8 @@ __all__ = [
 LossPerRecord = Callable[[Tensor, Tensor], Tensor]
 """(outputs (n, k), labels (n,)) -> losses (n,)."""
 
-_CHUNK_FLOATS = 2**27  # half a GiB of float32 per-record gradients at a time
+MOST_GRADIENT_FLOATS = 2**27
+"""Half a GiB of float32 per-record gradients at a time."""
 
 
 class _CountedNoise:
@@ -168,6 +170,8 @@ def accumulate_batch(
     labels: Tensor,
     loss_per_record: LossPerRecord,
     owners: Tensor | None = None,
+    *,
+    most_floats: int = MOST_GRADIENT_FLOATS,
 ) -> Tensor:
     """Take one private step on a Poisson batch of any size, zero included, and return the rows' losses (n,).
 
@@ -182,8 +186,9 @@ def accumulate_batch(
         owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's gradient
             is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with augmentations), so that
             the patient is the record that is protected.
+        most_floats: of gradients at a time (>= 1).
     """
-    chunk = max(1, _CHUNK_FLOATS // sum(parameter.numel() for parameter in optimizer.params))
+    chunk = max(1, most_floats // sum(parameter.numel() for parameter in optimizer.params))
     parts = _chunks(len(labels), chunk, owners)
     if not parts:
         _step_on_nothing(optimizer)

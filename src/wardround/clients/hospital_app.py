@@ -110,7 +110,7 @@ class Hospitals(ABC):
         return Part(
             config=self.config,
             hospital_id=hospital.hospital_id,
-            num_train=hospital.num_records,
+            num_train=hospital.num_train,
             names=tuple(self.names),
             num_parameters=self.trainer.num_parameters,
             num_records=self._num_records,
@@ -124,13 +124,13 @@ class Hospitals(ABC):
 
     @cached_property
     def _num_records(self) -> int:
-        return sum(hospital.num_records for hospital in self.federation.hospitals)
+        return sum(hospital.num_train for hospital in self.federation.hospitals)
 
     def _weight_of(self, message: Message, reply: Message) -> float:
         # By the hospital's own settings and records, not by what a server says: whose it is was checked by then.
         name = wire.assignment_of(message).hospital_id
         (hospital,) = (hospital for hospital in self.federation.hospitals if hospital.hospital_id == name)
-        return cell_of(self.config.privacy).vector_weight(hospital.num_records)
+        return cell_of(self.config.privacy).vector_weight(hospital.num_train)
 
 
 def make_app(hospitals: Hospitals) -> ClientApp:

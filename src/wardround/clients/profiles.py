@@ -15,7 +15,7 @@ def hospital_profile(hospital: HospitalData, federation: Federation) -> Hospital
     """Return what the server is told of any hospital before the first round."""
     return HospitalProfile(
         hospital_id=hospital.hospital_id,
-        num_train=hospital.num_records,
+        num_train=hospital.num_train,
         task=federation.task,
         input_shape=federation.input_shape,
         num_outputs=federation.num_classes,

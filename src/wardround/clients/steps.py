@@ -62,12 +62,14 @@ class Steps:
         training: optimizer and learning rate.
         loss: of each row.
         device: that trains.
+        most_floats: of per-record gradients at a time (>= 1); a batch with more is worked off in parts.
     """
 
     held: HeldModel
     training: TrainingConfig
     loss: LossPerRecord
     device: torch.device
+    most_floats: int
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -188,7 +190,7 @@ def _private_step(
 ) -> Tensor:
     rows, owners = tensors.rows_of(sampler.draw().to(steps.device))
     features, labels = tensors.train_features[rows], tensors.train_labels[rows]
-    return accumulate_batch(module, optimizer, features, labels, steps.loss, owners)
+    return accumulate_batch(module, optimizer, features, labels, steps.loss, owners, most_floats=steps.most_floats)
 
 
 def _copies(steps: Steps) -> list[Tensor]:

@@ -22,7 +22,7 @@ class HospitalTensors:
     train_owners: Tensor | None = None
 
     @property
-    def num_records(self) -> int:
+    def num_train(self) -> int:
         """Number of training records: of patients, where patients own several rows."""
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 
@@ -30,7 +30,7 @@ class HospitalTensors:
         """Return the rows of a batch of records, and the record of each row where they differ."""
         if self.train_owners is None:
             return batch, None
-        chosen = torch.zeros(self.num_records, dtype=torch.bool, device=self.train_owners.device)
+        chosen = torch.zeros(self.num_train, dtype=torch.bool, device=self.train_owners.device)
         chosen[batch] = True
         rows = chosen[self.train_owners].nonzero().squeeze(1)
         return rows, self.train_owners[rows]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wardround.clients.cells import torch_half
-from wardround.clients.gradients import quiet_hooks
+from wardround.clients.gradients import MOST_GRADIENT_FLOATS, quiet_hooks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode
@@ -49,7 +49,14 @@ class LocalTrainer:
     """
 
     def __init__(
-        self, model: nn.Module, training: TrainingConfig, *, task: str, source: Source, protects_records: bool = True
+        self,
+        model: nn.Module,
+        training: TrainingConfig,
+        *,
+        task: str,
+        source: Source,
+        protects_records: bool = True,
+        most_floats: int = MOST_GRADIENT_FLOATS,
     ) -> None:
         """Copy the model and keep the settings.
 
@@ -60,6 +67,7 @@ class LocalTrainer:
             source: of what a release draws: batches, noise, rounding and a model's own dropout. It tells the data of
                 all hospitals from any others (`identity.source_of`).
             protects_records: whether test records too are scored one by one where the forward is the model's own.
+            most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
 
         Raises:
             ConfigError: the model can't be copied.
@@ -70,7 +78,7 @@ class LocalTrainer:
         self.held = HeldModel(
             model, device=self.device, asked=training.grad_sample_mode, loss=loss, protects_records=protects_records
         )
-        self.steps = Steps(held=self.held, training=training, loss=loss, device=self.device)
+        self.steps = Steps(held=self.held, training=training, loss=loss, device=self.device, most_floats=most_floats)
 
     @property
     def model(self) -> nn.Module:
@@ -118,7 +126,7 @@ class LocalTrainer:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         key = self._keys.key(arrays, assignment, proximal_mu)
         self.held.begin(arrays, tensors, whole_batches=not half.records_apart)
-        sampler = PoissonSampler(tensors.num_records, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
+        sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
@@ -133,7 +141,7 @@ class LocalTrainer:
         )
         check_execution(assignment, execution)
         measures = TrainingMeasures(
-            num_examples=tensors.num_records,
+            num_examples=tensors.num_train,
             num_scrubbed=counts.num_scrubbed,
             loss=counts.loss,
             seconds=time.perf_counter() - started,

@@ -82,7 +82,7 @@ class HospitalData:
     train_owners: NDArray[np.int64] | None = None
 
     @property
-    def num_records(self) -> int:
+    def num_train(self) -> int:
         """Number of training records: of patients, where some patient has several rows."""
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 

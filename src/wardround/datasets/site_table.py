@@ -55,9 +55,9 @@ def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, k
             f"records of all {number} patients ([federation] test-fraction): add patients, or agree on a smaller one"
         )
     hospital = make_hospital(dataset, hospital_id, train, test, key=key)
-    if config.max_records is not None and hospital.num_records > config.max_records:
+    if config.max_records is not None and hospital.num_train > config.max_records:
         raise DataError(
-            f"{path} has {hospital.num_records} training records and may have <= {config.max_records} ([federation] "
+            f"{path} has {hospital.num_train} training records and may have <= {config.max_records} ([federation] "
             "max-records): agree on more"
         )
     return Federation(

@@ -6,27 +6,44 @@ out on purpose: client sampling inside a strategy, because Flower draws node ids
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 
 from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
+from wardround.names import did_you_mean
 from wardround.privacy.cells import cell_of
 
-__all__ = ["build_strategy", "needs_only_sum", "strategy_of"]
+__all__ = ["STRATEGIES", "Recipe", "build_strategy", "needs_only_sum", "strategy_of"]
 
-_STRATEGIES: dict[str, tuple[Callable[..., Strategy], tuple[str, ...]]] = {
-    "fedavg": (FedAvg, ()),
-    "fedavgm": (FedAvgM, ("server_learning_rate", "server_momentum")),
-    "fedadam": (FedAdam, ("eta", "eta_l", "beta_1", "beta_2", "tau")),
-    "fedyogi": (FedYogi, ("eta", "eta_l", "beta_1", "beta_2", "tau")),
-    "fedadagrad": (FedAdagrad, ("eta", "eta_l", "tau")),
-    "fedprox": (FedProx, ("proximal_mu",)),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One of Flower's averaging strategies, served by the weighted mean of a round alone.
+
+    Attributes:
+        build: Flower's class.
+        options: keys of [aggregation] that it takes.
+        needed: those of them that have no default there; each with a value to begin with.
+    """
+
+    build: type[Strategy]
+    options: tuple[str, ...] = ()
+    needed: Mapping[str, float] = field(default_factory=dict)
+
+
+STRATEGIES: Mapping[str, Recipe] = {
+    "fedavg": Recipe(build=FedAvg),
+    "fedavgm": Recipe(build=FedAvgM, options=("server_learning_rate", "server_momentum")),
+    "fedadam": Recipe(build=FedAdam, options=("eta", "eta_l", "beta_1", "beta_2", "tau")),
+    "fedyogi": Recipe(build=FedYogi, options=("eta", "eta_l", "beta_1", "beta_2", "tau")),
+    "fedadagrad": Recipe(build=FedAdagrad, options=("eta", "eta_l", "tau")),
+    "fedprox": Recipe(build=FedProx, options=("proximal_mu",), needed={"proximal_mu": 0.01}),
 }
-_OPTIONS = tuple(dict.fromkeys(option for _, options in _STRATEGIES.values() for option in options))
-_ONLY_SUM = (FedAvg, FedAvgM, FedAdam, FedYogi, FedAdagrad, FedProx)
+_OPTIONS = tuple(dict.fromkeys(option for recipe in STRATEGIES.values() for option in recipe.options))
 
 
 def strategy_of(config: Config) -> Strategy:
@@ -58,26 +75,17 @@ def build_strategy(config: AggregationConfig, *, only_sum: bool = False) -> Stra
         _check_options(config.strategy, given, ())
         strategy = _users_strategy(config.strategy)
     else:
-        if config.strategy not in _STRATEGIES:
-            raise ConfigError(
-                f'strategy = "{config.strategy}" must be one of {", ".join(_STRATEGIES)} or "package.module:factory" '
-                "([aggregation] strategy)"
-            )
-        build, options = _STRATEGIES[config.strategy]
-        _check_options(config.strategy, given, options)
-        if config.strategy == "fedprox" and "proximal_mu" not in given:
-            raise ConfigError('strategy = "fedprox" needs [aggregation] proximal-mu: add proximal-mu = 0.01')
-        strategy = build(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **given)
+        strategy = _named_strategy(config.strategy, given)
     if only_sum and not needs_only_sum(strategy):
         raise ConfigError(
             f'strategy = "{config.strategy}" wants every hospital\'s update by itself, which carries no noise with '
             f'placement = "distributed" or "central": set [privacy] placement = "local", or use one of '
-            f"{', '.join(_STRATEGIES)}"
+            f"{', '.join(STRATEGIES)}"
         )
     if config.protocol != "plain" and not needs_only_sum(strategy):
         raise ConfigError(
             f'strategy = "{config.strategy}" wants every hospital\'s update by itself, which protocol = '
-            f'"{config.protocol}" never shows: set protocol = "plain", or use one of {", ".join(_STRATEGIES)}'
+            f'"{config.protocol}" never shows: set protocol = "plain", or use one of {", ".join(STRATEGIES)}'
         )
     return strategy
 
@@ -88,7 +96,28 @@ def needs_only_sum(strategy: Strategy) -> bool:
     True for Flower's own averaging classes (not for their subclasses, which may do anything) and for a strategy
     that says so with `needs_only_sum = True`.
     """
-    return type(strategy) in _ONLY_SUM or bool(getattr(strategy, "needs_only_sum", False))
+    return any(type(strategy) is recipe.build for recipe in STRATEGIES.values()) or bool(
+        getattr(strategy, "needs_only_sum", False)
+    )
+
+
+def _named_strategy(name: str, given: dict[str, Any]) -> Strategy:
+    if name not in STRATEGIES:
+        hint = did_you_mean(name, STRATEGIES, otherwise="")
+        raise ConfigError(
+            f'strategy = "{name}" must be one of {", ".join(STRATEGIES)} or "package.module:factory" ([aggregation] '
+            f"strategy){hint}"
+        )
+    recipe = STRATEGIES[name]
+    _check_options(name, given, recipe.options)
+    for option, value in recipe.needed.items():
+        if option not in given:
+            key = option.replace("_", "-")
+            raise ConfigError(f'strategy = "{name}" needs [aggregation] {key}: add {key} = {value}')
+    # Flower's classes don't take a common type's arguments: their names are its interface.
+    build: Any = recipe.build
+    strategy: Strategy = build(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, **given)
+    return strategy
 
 
 def _check_options(name: str, given: dict[str, Any], allowed: tuple[str, ...]) -> None:

@@ -10,8 +10,8 @@ from made_up import PRIVATE
 from small_runs import charges_of, interrupted_in_training, results_of, rows_of, small_config
 
 from wardround.errors import WardroundError
-from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.verify import verify_run
+from wardround.server.round.progress import RoundRow
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
@@ -32,9 +32,7 @@ def _reported(summary: dict[str, Any]) -> dict[str, float]:
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 @pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])
-def test_no_hospital_ever_passes_the_budget(
-    on_budget: str, fraction: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_hospital_ever_passes_the_budget(on_budget: str, fraction: float, tmp_path: Path) -> None:
     unlimited = {
         h.profile.hospital_id: h.epsilon for h in plan(_config("stop", 1e6, **{"fraction-train": fraction})).hospitals
     }
@@ -64,28 +62,26 @@ def test_no_hospital_ever_passes_the_budget(
         # Nothing of the budget is left lying about by the hospital that needed more noise.
         assert max(spent.values()) > 0.99 * budget
 
-    _interrupt_twice(config, tmp_path / "pieces", monkeypatch)
+    _interrupt_twice(config, tmp_path / "pieces")
     assert results_of(tmp_path / "pieces") == results_of(folder)
     assert charges_of(tmp_path / "pieces", "planned") == charges_of(folder, "planned")
     again = json.loads((tmp_path / "pieces" / "summary.json").read_text())
     assert (again["status"], again["left_out"]) == (summary["status"], summary["left_out"])
 
 
-def _interrupt_twice(config: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _interrupt_twice(config: Any, folder: Path) -> None:
     """Run as if the machine failed after rounds 2 and 5."""
-    real = RunFolder.append_tables
 
-    def failing(self: RunFolder, record: Any) -> None:
-        real(self, record)
-        if record.round_row.round in (2, 5):
+    def failing(row: RoundRow) -> None:
+        if row.round_number in (2, 5) and row.round_number not in failed:
+            failed.append(row.round_number)
             raise WardroundError("pulled the plug")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "append_tables", failing)
-        with pytest.raises(WardroundError, match="pulled the plug"):
-            run(config, out=folder)
-        with suppress(WardroundError):
-            resume(folder)
+    failed: list[int] = []
+    with pytest.raises(WardroundError, match="pulled the plug"):
+        run(config, out=folder, progress=failing)
+    with suppress(WardroundError):
+        resume(folder, progress=failing)
     resume(folder)
 
 

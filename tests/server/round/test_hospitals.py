@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flower_grid import stage_of
 from flwr.app import Message, MetricRecord
 from grid_runs import HeardGrid, LineGrid, line, losing, run_over
 from safetensors.numpy import load_file
@@ -75,6 +76,22 @@ def test_one_survivor_is_the_model(tmp_path: Path) -> None:
     model = load_file(tmp_path / "run" / "model.safetensors")
     # The weight of the one that is left is divided out again; the sum's grid is 2**-40.
     assert all(abs(model[key] - only[key]).max() < 1e-6 for key in only)
+
+
+class Shrunk(LineGrid):
+    """A node is no longer there when it is to train."""
+
+    def sent(self, message: Message) -> None:
+        if stage_of(message) == "train":
+            raise CohortError("node 2 does not exist")
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "own_strategies:counting"])
+def test_a_grid_that_lost_a_node_ends_the_run(strategy: str, tmp_path: Path) -> None:
+    config = small_config(training={"num-rounds": 1}, aggregation={"strategy": strategy})
+    with pytest.raises(CohortError, match="node 2 does not exist"):
+        run_over(tmp_path / "run", config, line(Shrunk))
+    assert charges_of(tmp_path / "run", "released") == []
 
 
 class Lying(LineGrid):

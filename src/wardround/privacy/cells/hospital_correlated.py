@@ -57,18 +57,18 @@ class HospitalCorrelated(HospitalCentral):
                 'robin", or remove it'
             )
         elif training.fraction_train == 1:
-            yield self._no_turns(1)
+            yield self._no_turns()
 
     def refusals_of_turns(self, rounds_apart: int) -> Iterator[str]:
         """Yield why there is nothing to gain where every hospital is in every round."""
         if rounds_apart == 1:
-            yield self._no_turns(rounds_apart)
+            yield self._no_turns()
 
-    def _no_turns(self, rounds_apart: int) -> str:
+    def _no_turns(self) -> str:
         return (
             f'noise-correlation = "{self.noise_correlation}" needs hospitals that take part in every second round at '
-            f"most ([privacy] noise-correlation), and here that is every {rounds_apart}. round: noise that cancels "
-            "itself would cost them what it saves; lower [training] fraction-train to a half or less, or remove it"
+            "most ([privacy] noise-correlation), and here they are in every round: noise that cancels itself would "
+            "cost them what it saves; lower [training] fraction-train to a half or less, or remove it"
         )
 
     def noise_memory(
@@ -82,7 +82,12 @@ class HospitalCorrelated(HospitalCentral):
         return {"columns": begun.columns, "scales": begun.scales, "rounds": rounds}
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
-        """Return the sum with the noise of its row, and what the next round's goes on from: nothing after the last."""
+        """Return the sum with the noise of its row, and what the next round's goes on from: nothing after the last.
+
+        Without a memory the round is a factorisation by itself, of one row: independent noise.
+        """
+        if not memory:
+            return super().with_noise(summed, stddev, key, memory)
         first, now, num_rounds = (int(number) for number in memory["rounds"])
         factorisation = Factorisation(num_rounds=num_rounds, columns=memory["columns"], scales=memory["scales"])
         generator = key.generator(Draw.NOISE)

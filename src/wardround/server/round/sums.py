@@ -51,6 +51,7 @@ def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
         secure: how the sum is hidden from the server; None lets the grid, or this process, see what it adds up.
 
     Raises:
+        CohortError: the grid lost a node.
         WardroundError: a simulated hospital failed; the message names it and gives its reason.
         ProtocolError: a simulated hospital executed something else than it was assigned, or its secrets can't be had.
         UpdateError: an update is not finite or does not fit.
@@ -61,6 +62,8 @@ def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
     try:
         replies, total = sum_replies(link, asked, secure, drops)
     except CohortError as error:
+        if secure is None:  # where it is no outcome of a protocol, but a grid that lost its nodes
+            raise
         return Sum(trained=_untrained(str(error), link.named(drops)))
     # In name order, so that the order in which they came can't change a bit.
     replies = link.answered(replies)

@@ -59,7 +59,7 @@ def evaluate_baseline(config: Config, baseline: str) -> Baseline:
             evaluations = _trained(config, federation, baseline)
     return Baseline(
         evaluations=evaluations,
-        num_train={hospital.hospital_id: hospital.num_records for hospital in federation.hospitals},
+        num_train={hospital.hospital_id: hospital.num_train for hospital in federation.hospitals},
         task=federation.task,
     )
 
@@ -100,7 +100,7 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
     """Return all hospitals' training records as one hospital's."""
     owners = None
     if any(part.train_owners is not None for part in tensors):
-        starts = np.cumsum([0, *(part.num_records for part in tensors[:-1])])
+        starts = np.cumsum([0, *(part.num_train for part in tensors[:-1])])
         owners = torch.cat([_owners(part) + int(start) for part, start in zip(tensors, starts, strict=True)])
     pooled = HospitalTensors(
         train_features=torch.cat([part.train_features for part in tensors]),
@@ -111,7 +111,7 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
     )
     profile = HospitalProfile(
         hospital_id="pooled",
-        num_train=pooled.num_records,
+        num_train=pooled.num_train,
         task=profiles[0].task,
         input_shape=profiles[0].input_shape,
         num_outputs=profiles[0].num_outputs,
@@ -122,7 +122,7 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
 def _owners(tensors: HospitalTensors) -> torch.Tensor:
     if tensors.train_owners is not None:
         return tensors.train_owners
-    return torch.arange(tensors.num_records, device=tensors.train_labels.device)
+    return torch.arange(tensors.num_train, device=tensors.train_labels.device)
 
 
 def _majority(hospital: HospitalData, federation: Federation) -> Evaluation:

@@ -1,0 +1,75 @@
+"""The command line: parse, call, print. Results go to stdout; progress, notes and errors to stderr.
+
+A command is a function of a file here and a line below. No file here imports more than settings and errors before its
+command is called, so that help is there at once.
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from wardround import interruptions
+from wardround.cli.compare import compare
+from wardround.cli.data import data_app
+from wardround.cli.ledger import ledger_app
+from wardround.cli.plan import plan
+from wardround.cli.report import report
+from wardround.cli.run import resume, run
+from wardround.errors import WardroundError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="wardround",
+    help="Federated learning across hospitals under differential privacy, with an account of every epsilon.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (run, resume, plan, compare, report):
+    app.command()(_command)
+app.add_typer(data_app, name="data")
+app.add_typer(ledger_app, name="ledger")
+
+
+def main() -> None:
+    """Run the command line and end the process with the documented exit code."""
+    interruptions.interrupt_on_sigterm()
+    sys.path.insert(0, str(Path.cwd()))  # so that "package.module:factory" finds a user's own modules
+    try:
+        _run_app()
+    except WardroundError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt as stop:
+        _fail("interrupted", interruptions.exit_code_of(stop))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            # The reader of our output went away (for example `| head`): nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        full = " (the disk is full: free some space)" if error.errno == errno.ENOSPC else ""
+        _fail(f"{error}{full}", 1)
+    except Exception as error:
+        if os.environ.get("WARDROUND_DEBUG"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error} (WARDROUND_DEBUG=1 shows where)", 1)
+
+
+def _run_app() -> None:
+    try:
+        app(standalone_mode=True)
+    except SystemExit as error:
+        if error.code == 130:  # what typer makes of Ctrl-C
+            raise interruptions.first_interruption(error) from None
+        raise
+
+
+def _fail(message: str, exit_code: int) -> None:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    # A file or another's message may be quoted, and a terminal does what control characters say.
+    shown = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in message)
+    typer.echo("".join(shown), err=True)
+    sys.exit(exit_code)

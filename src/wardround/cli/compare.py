@@ -1,0 +1,41 @@
+"""`wardround compare`: run a study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wardround import interruptions
+from wardround.cli.arguments import Json, console
+from wardround.errors import WardroundError
+from wardround.json_text import json_text
+
+__all__ = ["compare"]
+
+
+def compare(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A base job and what is varied.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder, or this study's, to go on.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
+    from wardround import simulations
+    from wardround.reports import Progress, print_study, write_study_report
+
+    settings = simulations.load_study(study)
+    folder = out or simulations.default_study_path(settings)
+    with interruptions.resumable_study(study, folder), Progress("run", quiet=as_json) as bar:
+        bar.say("loading PyTorch and Flower, and starting the workers")
+        done = simulations.compare(settings, folder, progress=bar.show)
+    write_study_report(folder)
+    if as_json:
+        typer.echo(json_text(done.to_dict()))
+    else:
+        print_study(folder, console())
+    if done.failures:
+        raise WardroundError(
+            f"{len(done.failures)} of {done.num_runs} runs failed; the others' results are in {folder}. To try these "
+            f"again: wardround compare {study} --out {folder}"
+        )

@@ -1,0 +1,61 @@
+"""`wardround data list`, `describe` and `fetch`."""
+
+from typing import Annotated
+
+import typer
+
+from wardround.cli.arguments import Json, Overrides, console
+from wardround.config import load_config
+from wardround.json_text import json_text
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(help="Data sets: what there is, how it is split, getting it.", no_args_is_help=True)
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the data sets."""
+    from wardround.datasets import catalogue
+    from wardround.reports.data_tables import print_catalogue
+
+    if as_json:
+        typer.echo(json_text([entry._asdict() for entry in catalogue()]))
+    else:
+        print_catalogue(catalogue(), console())
+
+
+@data_app.command("describe")
+def data_describe(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set, or a config file.")] = None,
+    set_: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Show hospitals by records and class shares."""
+    is_file = name is not None and name.endswith(".toml")
+    overrides = list(set_ or [])
+    if name is not None and not is_file:
+        overrides = [f'federation.dataset="{name}"', *overrides]
+    from wardround.datasets import describe, load_federation
+    from wardround.reports.data_tables import print_description, shown_description
+
+    federation = load_federation(load_config(name if is_file else None, overrides).federation)
+    table = describe(federation)
+    if as_json:
+        facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
+        said = {"notes": federation.notes, "excluded": federation.excluded}
+        typer.echo(json_text(facts | {"hospitals": shown_description(table)} | said))
+    else:
+        print_description(table, federation.notes, federation.excluded, console())
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set.")],
+    data_dir: Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Look here first.")] = None,
+) -> None:
+    """Find or download the files of a data set, check them, and print where they are."""
+    from wardround.datasets import fetch
+
+    for path in fetch(name, data_dir):
+        typer.echo(path)

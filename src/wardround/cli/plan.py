@@ -1,0 +1,36 @@
+"""`wardround plan`: noise and epsilon before any training."""
+
+from typing import Annotated
+
+import typer
+
+from wardround.cli.arguments import ConfigPath, Json, Overrides, console
+from wardround.config import load_config
+from wardround.json_text import json_text
+
+__all__ = ["plan"]
+
+
+def plan(
+    config: ConfigPath = None,
+    set_: Overrides = None,
+    target_epsilon: Annotated[
+        float | None, typer.Option("--target-epsilon", metavar="E", help="Size the noise so that all spend E.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show noise and epsilon per hospital, in total and against each reader, and what noise placed elsewhere costs."""
+    overrides = list(set_ or [])
+    if target_epsilon is not None:
+        overrides.append(f"privacy.target-epsilon={target_epsilon}")
+    settings = load_config(config, overrides)
+    from wardround import simulations
+    from wardround.reports import print_plan
+    from wardround.server.plan.alternatives import compare_placements, plan_notes
+
+    planned = simulations.plan(settings)
+    if as_json:
+        elsewhere = {"notes": plan_notes(planned), "placements": compare_placements(planned)}
+        typer.echo(json_text(planned.to_dict() | elsewhere))
+    else:
+        print_plan(planned, console())

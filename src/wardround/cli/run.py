@@ -1,0 +1,82 @@
+"""`wardround run` and `wardround resume`: train, show how it goes, and print what it came to."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wardround import interruptions
+from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, console
+from wardround.config import load_config
+from wardround.errors import BudgetError
+
+if TYPE_CHECKING:
+    from wardround.server.round.progress import RoundRow
+    from wardround.simulations import Run
+
+__all__ = ["resume", "run"]
+
+
+def run(
+    config: ConfigPath = None,
+    set_: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", metavar="ray|inline", help="Where hospitals run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model over hospitals and write a run folder."""
+    settings = load_config(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
+    from wardround.server.record.run_folder import default_run_path
+
+    folder = out or default_run_path(settings)
+    with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
+        from wardround import door
+
+        finished = door.run(settings, out=folder, progress=update, say=say)
+    _finish(finished, as_json)
+
+
+def resume(run_dir: RunDir, as_json: Json = False) -> None:
+    """Go on with an interrupted run; a round that was charged and not finished is charged again."""
+    from wardround.server.record.run_folder import open_run_folder
+
+    with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
+        from wardround import door
+
+        finished = door.resume(run_dir, progress=update, say=say)
+    _finish(finished, as_json)
+
+
+@contextmanager
+def _progress(
+    num_rounds: int, folder: Path, *, quiet: bool
+) -> Iterator[tuple[Callable[["RoundRow"], None], Callable[[str], None]]]:
+    """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
+    from wardround.reports import Progress, round_text
+
+    with interruptions.resumable_run(folder), Progress("round", quiet=quiet) as bar:
+
+        def update(row: "RoundRow") -> None:
+            text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)
+            bar.show(row.round_number, num_rounds, text)
+
+        bar.say("loading PyTorch and Flower")
+        yield update, bar.say
+
+
+def _finish(finished: "Run", as_json: bool) -> None:
+    """Print the table or the summary, and end with 3 where the budget stopped the run."""
+    from wardround.reports import print_summary
+
+    if as_json:
+        typer.echo((finished.folder / "summary.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        print_summary(finished.folder, console())
+    outcome = finished.outcome
+    if outcome.status == "stopped-at-budget":
+        raise BudgetError(
+            f"stopped at the budget after round {outcome.num_rounds} of {outcome.num_rounds_planned}; "
+            f"what was trained up to there is complete: {finished.folder}"
+        )
