@@ -57,7 +57,7 @@ def test_the_phrases_are_found_across_lines_and_quotes(tmp_path: Path) -> None:
 
 
 def test_every_field_that_leaves_a_hospital_has_a_sentence_without_a_field_s_name() -> None:
-    names = [name for name in LEAVES_HOSPITAL if "-" in name]
+    names = [name for name in SENTENCES if "-" in name]
     said = [*SENTENCES.values(), *(cell.words().sent for cell in CELLS)]
-    assert set(SENTENCES) == set(LEAVES_HOSPITAL) and all(said)
+    assert set(SENTENCES) >= set(LEAVES_HOSPITAL) and all(said)
     assert [name for name in names for sentence in said if name in sentence] == []

@@ -145,9 +145,7 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
             return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]
         if mode == "ghost":
             return GhostTwin(model, max_grad_norm)
-        return GradSampleModule(  # type: ignore[no-any-return]
-            model, loss_reduction="mean", force_functorch=mode == "functorch"
-        )
+        return GradSampleModule(model, loss_reduction="mean", force_functorch=mode == "functorch")  # type: ignore[no-any-return]
     except (NotImplementedError, ValueError) as error:
         raise ConfigError(
             f'grad-sample-mode = "{mode}" can\'t serve this model: {error} ([training] grad-sample-mode)'

@@ -136,6 +136,17 @@ def test_a_placement_that_the_base_does_not_fit_is_refused_before_anything_runs(
         load_study(write(text)).runs()
 
 
+def test_correlated_noise_is_for_studies_of_its_own_unit_and_placement_alone(write):
+    turns = '[set.training]\ncohorts = "round-robin"\nfraction-train = 0.34\n'
+    correlated = '[set.privacy]\nnoise-correlation = "banded"\ntarget-delta = 1e-2\n'
+    alone = '[study]\nbase = "base.toml"\nunits = ["hospital"]\nplacements = ["central"]\nnoise-multipliers = [1.0]\n'
+    (only,) = load_study(write(alone + turns + correlated)).runs()
+    assert (only.config.privacy.noise_correlation, only.config.privacy.placement) == ("banded", "central")
+    several = alone.replace('["central"]', '["central", "local"]')
+    with pytest.raises(ConfigError, match="is for noise that the server adds to whole updates"):
+        load_study(write(several + turns + correlated))
+
+
 def test_a_missing_study_says_where_studies_are(tmp_path):
     with pytest.raises(ConfigError, match="examples/studies"):
         load_study(tmp_path / "none.toml")

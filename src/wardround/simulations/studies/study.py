@@ -147,6 +147,10 @@ def load_study(path: Path) -> Study:
     values: dict[str, Any] = {
         known[key]: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
+    if "noise-correlation" in merged.get("privacy", {}):
+        # It goes with one unit and placement alone, so that the base is what a study of just these varies.
+        alone = {key: values.get(f"{key}s", ()) for key in ("unit", "placement")}
+        merged["privacy"] |= {key: listed[0] for key, listed in alone.items() if len(listed) == 1}
     return Study(base=config_from_dict(merged), **({"name": path.stem} | values))
 
 
