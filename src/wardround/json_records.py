@@ -187,7 +187,7 @@ def _number(value: Any, where: str) -> Any:
     if isinstance(value, str) and value in _INFINITE:
         return _INFINITE[value]
     # Not made a float: it is written as it was read.
-    return _exactly(int)(value, where) if isinstance(value, int) else _refused(value, where, float)
+    return value if type(value) is int else _refused(value, where, float)
 
 
 def _exactly(kind: type) -> _Read:

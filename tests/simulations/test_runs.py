@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,6 @@ import torch
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from safetensors.numpy import load_file
-
-sys.path.append(str(Path(__file__).parents[1]))
 from small_runs import draw_in_common, results_of, rows_of, small_config
 
 import wardround

@@ -1,9 +1,8 @@
 """One private step: the clipped sum of per-record gradients of a Poisson batch, noise, and the optimizer's step.
 
-Opacus computes the per-record gradients (every mode it has) and drives the step. Ours are three changes around it:
-noise comes from a counted source of its own stream, a record whose gradient is not finite contributes zero instead
-of spoiling the model, and an empty batch is a step like any other. What is left out on purpose: Opacus'
-PrivacyEngine and its accountant, because the ledger is charged from the plan and compared with what was executed.
+Opacus computes per-record gradients in every mode it has, and drives the step. Ours are three changes: noise comes from
+a counted source of its own stream, a record whose gradient is not finite contributes zero, and an empty batch is a step
+like any other. Left out on purpose: Opacus' PrivacyEngine and its accountant, as the ledger is charged from the plan.
 """
 
 import copy
@@ -146,9 +145,7 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
             return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]
         if mode == "ghost":
             return GhostTwin(model, max_grad_norm)
-        return GradSampleModule(  # type: ignore[no-any-return]
-            model, loss_reduction="mean", force_functorch=mode == "functorch"
-        )
+        return GradSampleModule(model, loss_reduction="mean", force_functorch=mode == "functorch")  # type: ignore[no-any-return]
     except (NotImplementedError, ValueError) as error:
         raise ConfigError(
             f'grad-sample-mode = "{mode}" can\'t serve this model: {error} ([training] grad-sample-mode)'

@@ -1,14 +1,10 @@
 """One hospital's arrays from its row numbers: standardised where the source asks for it, and fingerprinted."""
 
-import hashlib
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.datasets.records import Dataset, HospitalData
-from wardround.datasets.site_keys import keyed_fingerprint
+from wardround.datasets.site_keys import fingerprint_of
 from wardround.datasets.splits import first_rows
 
 __all__ = ["make_hospital"]
@@ -40,7 +36,7 @@ def make_hospital(
         train_labels=labels,
         test_features=features["test"],
         test_labels=dataset.labels[test],
-        fingerprint=_fingerprint(told) if key is None else keyed_fingerprint(key, told),
+        fingerprint=fingerprint_of(told, key=key),
         train_owners=owners,
     )
 
@@ -74,11 +70,3 @@ def _standardised(
         scaled[:, columns] = np.where(np.isnan(values), 0.0, values)
         result[side] = scaled
     return result
-
-
-def _fingerprint(arrays: Iterable[NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return digest.hexdigest()

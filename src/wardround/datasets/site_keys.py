@@ -5,6 +5,7 @@ the key can't tell its values from random ones (Bellare 2006, "New Proofs for NM
 purpose: where the key is kept, and simulated hospitals, which have none.
 """
 
+import hashlib
 import hmac
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
 
-__all__ = ["are_test_records", "keyed_fingerprint"]
+__all__ = ["are_test_records", "fingerprint_of"]
 
 _SHORTEST_KEY = 32
 
@@ -40,24 +41,27 @@ def are_test_records(key: bytes, identities: Iterable[bytes], test_fraction: flo
     return np.fromiter(drawn, dtype=np.bool_)
 
 
-def keyed_fingerprint(key: bytes, arrays: Iterable[NDArray[Any]]) -> str:
-    """Return the HMAC-SHA256 of arrays, hexadecimal: the same only for the same key, dtypes, shapes and bits.
+def fingerprint_of(arrays: Iterable[NDArray[Any]], *, key: bytes | None = None) -> str:
+    """Return a digest of arrays, hexadecimal: the same only for the same key, dtypes, shapes and bits.
 
-    Without the key nobody can test a guess at a record, as they could with a plain digest.
+    With a key it is their HMAC-SHA256: without it nobody can test a guess at a record, as they could with the SHA-256
+    that simulated hospitals have. Ledgers and sites keep these, so neither form ever changes.
 
     Args:
-        key: the site's, at least 32 bytes.
         arrays: of any dtype without Python objects, in order.
+        key: the site's, at least 32 bytes; None in simulation.
 
     Raises:
         ConfigError: the key is too short.
     """
-    code = hmac.new(_purpose_key(key, b"fingerprint of training data"), digestmod="sha256")
+    code: Any = hashlib.sha256()
+    if key is not None:
+        code = hmac.new(_purpose_key(key, b"fingerprint of training data"), digestmod="sha256")
     for item in arrays:
-        told = digest_of(item.dtype.str.encode(), repr(item.shape).encode())
-        code.update(told)
+        form, shape = item.dtype.str, repr(item.shape)
+        code.update(f"{form}{shape}".encode() if key is None else digest_of(form.encode(), shape.encode()))
         code.update(np.ascontiguousarray(item).reshape(-1).view(np.uint8).data)
-    return code.hexdigest()
+    return str(code.hexdigest())
 
 
 def _purpose_key(key: bytes, purpose: bytes) -> bytes:

@@ -6,7 +6,6 @@ Left out on purpose: what they cost together (see `accounting`).
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from wardround.privacy.cells import cell_named
 from wardround.step_events import StepEvent
 
-__all__ = ["dp_event", "event_against", "merged", "step_rdp"]
+__all__ = ["event_against", "merged", "step_rdp"]
 
 
 def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
@@ -33,11 +32,6 @@ def step_rdp(event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:
         cached: False for events that are only tried out, which would fill the cache.
     """
     return cell_named(event.cell).divergence(event, cached=cached)
-
-
-def dp_event(event: StepEvent) -> Any:
-    """Return dp-accounting's event; None where it has none (see `cells.cell.Cell.dp_event`)."""
-    return cell_named(event.cell).dp_event(event)
 
 
 def event_against(event: StepEvent, reader: str) -> StepEvent:

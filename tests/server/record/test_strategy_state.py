@@ -1,13 +1,8 @@
 """What a strategy remembers comes back as it was, in its order and its types."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAdam
-
-sys.path.append(str(Path(__file__).parents[2] / "strategies"))
 from own_strategies import Remembering
 
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
