@@ -1,5 +1,6 @@
 """Notes of what a site released: each once, whole, in a row, and nothing is released where the row is broken."""
 
+import json
 import math
 import os
 import stat
@@ -12,6 +13,7 @@ import pytest
 
 from wardround.clients.released import Released, note_release, read_releases
 from wardround.errors import ProtocolError, Refusal
+from wardround.privacy.cells import cell_named
 from wardround.step_events import StepEvent
 
 PHASE = StepEvent(noise_multiplier=1.1, sample_rate=1 / 3, num_steps=7)
@@ -33,6 +35,21 @@ def test_what_is_noted_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [f"00000000{number}.json" for number in (1, 2, 3)]
     modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert (stat.S_IMODE(folder.stat().st_mode), modes) == (0o700, {0o600})
+
+
+@pytest.mark.parametrize(
+    "event", [PHASE, replace(PHASE, cell="hospital-distributed", scaled_norm=500.0, dimension=3, num_shares=2), None]
+)
+def test_notes_from_before_events_named_their_cell_are_read(event: StepEvent | None, tmp_path: Path) -> None:
+    note_release(tmp_path, replace(ONE, event=event), accept)
+    (path,) = tmp_path.iterdir()
+    table = json.loads(path.read_text())
+    table["phase"] = phase = table.pop("event")
+    if phase is not None:
+        booked = cell_named(phase.pop("cell")).booked
+        phase |= {"unit": booked.unit, "relation": booked.relation, "placement": booked.placement}
+    path.write_text(json.dumps(table))
+    assert read_releases(tmp_path) == (replace(ONE, event=event),)
 
 
 def test_what_is_refused_leaves_no_note(tmp_path: Path) -> None:

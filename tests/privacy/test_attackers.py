@@ -155,8 +155,8 @@ def test_renyi_profile_is_above_the_distributions_and_gives_the_renyi_epsilon():
 
 
 def test_integer_noise_is_bounded_by_renyi_and_above_the_gaussian_it_resembles():
-    terms = {"unit": "hospital", "relation": "zero-out-one-hospital", "placement": "distributed"}
-    skellam = attacker(phase(2.0, 1.0, 10, scaled_norm=1000.0, dimension=30, num_shares=3, **terms))
+    integers = {"cell": "hospital-distributed", "scaled_norm": 1000.0, "dimension": 30, "num_shares": 3}
+    skellam = attacker(phase(2.0, 1.0, 10, **integers))
     gaussian = attacker(phase(2.0, 1.0, 10))
     assert (skellam.by, gaussian.by) == ("renyi", "pld")
     for key in ("coin_toss_accuracy", *RATES.values()):
@@ -179,7 +179,7 @@ def test_a_patient_in_several_hospitals_is_found_more_easily():
 
 def test_an_account_states_attackers_in_all_by_hospital_and_against_a_reader():
     account = open_account({"Basel": 1e-3, "Bern": 1e-5}).projected(
-        [("Basel", phase(2.0, 0.1, 50, placement="central")), ("Bern", phase(2.0, 0.1, 100, placement="central"))]
+        [("Basel", phase(2.0, 0.1, 50, cell="record-central")), ("Bern", phase(2.0, 0.1, 100, cell="record-central"))]
     )
     assert account.attackers()["Bern"] == account.attacker(1) == attacker(phase(2.0, 0.1, 100))
     assert account.attackers()["Basel"] == attacker(phase(2.0, 0.1, 50), target_delta=1e-3)

@@ -63,7 +63,7 @@ def test_a_run_says_what_it_protects_and_its_ledger_verifies(
         "unit": unit,
         "placement": placement,
         "relation": cell.relation,
-        "mechanism": cell.name,
+        "mechanism": cell.mechanism,
     }
     epsilon = summary["epsilon"]
     assert epsilon["total"] == epsilon["max"] == max(epsilon["hospitals"].values()) == epsilon["readers"]["recipient"]
