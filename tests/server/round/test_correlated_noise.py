@@ -167,6 +167,13 @@ def test_a_round_goes_on_from_the_one_right_before_it_alone() -> None:
         assert begun["columns"].tobytes() == fresh["columns"].tobytes()
 
 
+def test_columns_that_span_more_rounds_than_hospitals_keep_away_are_not_gone_on_with() -> None:
+    _, memory = released(planned(), 1, {}, size=5)
+    sooner = planned(training={"fraction-train": 0.5})
+    begun = noise_memory(sooner, before_round(sooner, 2, memory), 2)
+    assert begun["rounds"].tolist() == [2, 2, ROUNDS - 1] and begun["columns"].shape[1] == 2
+
+
 def test_a_redone_round_has_noise_of_its_own_that_takes_nothing_back() -> None:
     plan = planned()
     first, memory = released(plan, 1, {})

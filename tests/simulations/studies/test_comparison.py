@@ -134,7 +134,7 @@ def test_a_run_killed_between_rounds_goes_on_to_the_same_bits(compared, tmp_path
     assert read_result(tmp_path / "half") is None
     result = finish_run(item, tmp_path / "half")
     inside = read_result(compared / "runs" / item.name)
-    assert result["hospitals"] == inside["hospitals"]
+    assert result.hospitals == inside.hospitals
 
 
 def test_a_worker_that_dies_is_replaced_and_a_bad_run_leaves_the_others_results(ray_session, tmp_path, monkeypatch):
@@ -162,8 +162,8 @@ def test_a_study_in_which_nothing_works_is_an_error_and_says_why(ray_session, tm
 def test_a_run_that_stops_at_its_budget_says_so(tmp_path):
     private = replace(BASE.privacy, noise_multiplier=1.0, budget_epsilon=1e-3)
     study = Study(base=replace(BASE, privacy=private), placements=("local",), noise_multipliers=(1.0,))
-    row = finish_run(study.runs()[0], tmp_path / "run")["row"]
-    assert (row["status"], row["num_rounds"], row["epsilon_max"]) == ("stopped-at-budget", 0, 0.0)
+    row = finish_run(study.runs()[0], tmp_path / "run").row
+    assert (row.status, row.num_rounds, row.epsilon_max) == ("stopped-at-budget", 0, 0.0)
 
 
 def test_the_folder_of_another_study_is_refused(tmp_path):

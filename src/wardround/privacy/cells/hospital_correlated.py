@@ -75,7 +75,9 @@ class HospitalCorrelated(HospitalCentral):
         self, memory: Memory, *, round_number: int, attempt: int, rounds_left: int, scales: Sequence[float]
     ) -> Memory:
         """Return the memory for the first attempt at the round after it, else the beginning of a new factorisation."""
-        if attempt == 1 and memory and int(memory["rounds"][1]) == round_number:
+        follows = attempt == 1 and memory and int(memory["rounds"][1]) == round_number
+        # A column that spans more rounds than the hospitals keep away would be met twice by one of them.
+        if follows and memory["columns"].shape[1] <= len(scales):
             return memory
         begun = factorise(rounds_left, len(scales), tuple(scales))
         rounds = np.array([round_number, round_number, rounds_left], np.int64)

@@ -8,21 +8,24 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wardround.config import config_to_toml
 from wardround.disk import file_text, make_private_folder
 from wardround.errors import ConfigError, WardroundError
+from wardround.json_records import json_values
+from wardround.json_text import plain_values
 from wardround.parsing import from_json
 from wardround.simulations.engines.start import start_ray
 from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS, measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
 from wardround.simulations.studies.study_files import write_csv, write_text
+from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows, StudyFacts
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
 
 __all__ = ["Comparison", "compare", "default_study_path"]
@@ -76,7 +79,7 @@ def compare(
     todo = [item for item in runs if item.name not in results]
     failures: dict[str, str] = {}
 
-    def done(item: StudyRun, result: dict[str, Any] | None, reason: str) -> None:
+    def done(item: StudyRun, result: RunRows | None, reason: str) -> None:
         if result is None:
             failures[item.name] = reason
         else:
@@ -111,7 +114,7 @@ class _StudyWorker:
     def __init__(self, search_path: Sequence[str]) -> None:
         sys.path[:] = [*search_path, *(entry for entry in sys.path if entry not in search_path)]
 
-    def finish(self, item: StudyRun, folder: Path) -> tuple[dict[str, Any] | None, str]:
+    def finish(self, item: StudyRun, folder: Path) -> tuple[RunRows | None, str]:
         """Return the rows, or the reason why there are none."""
         try:
             return finish_run(item, folder), ""
@@ -126,7 +129,7 @@ def _run_all(
     folder: Path,
     num_workers: int,
     gpus_per_worker: float,
-    done: Callable[[StudyRun, dict[str, Any] | None, str], None],
+    done: Callable[[StudyRun, RunRows | None, str], None],
 ) -> None:
     started_here = start_ray(num_workers)
     import ray
@@ -176,9 +179,9 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
             raise ConfigError(f"{path} can't be read ({error}): restore it, or name a new folder with --out") from None
         if not isinstance(found, dict):
             raise ConfigError(f"{path} is no study's: restore it, or name a new folder with --out")
-        if found.get("runs") != wanted["runs"]:
+        if found.get("runs") != wanted.runs:
             raise ConfigError(f"--out {folder} holds another study (its settings differ): name a new folder")
-        if found.get("versions") != wanted["versions"]:
+        if found.get("versions") != wanted.versions:
             raise ConfigError(
                 f"--out {folder} was begun with other versions than those installed now ({found.get('versions')}): "
                 "install those, or name a new folder"
@@ -191,30 +194,35 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
         make_private_folder(folder)
     except OSError as error:
         raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
-    write_text(path, json.dumps(wanted, indent=1) + "\n")
+    write_text(path, json.dumps(json_values(wanted), indent=1) + "\n")
 
 
-def _description(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
-    """Return what study.json holds: what is varied, and every run's settings, as TOML, by its name."""
-    varied = {key: list(getattr(study, key)) for key in ("units", "placements", "noise_multipliers", "target_epsilons")}
-    return {
-        "name": study.name,
-        **varied,
-        "seeds": list(study.seeds),
-        "baselines": list(study.baselines),
-        "base": config_to_toml(study.base),
-        "versions": {name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
-        "runs": {item.name: config_to_toml(item.config) for item in runs},
-    }
+def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
+    return StudyFacts(
+        name=study.name,
+        units=study.units,
+        placements=study.placements,
+        noise_multipliers=study.noise_multipliers,
+        target_epsilons=study.target_epsilons,
+        seeds=study.seeds,
+        baselines=study.baselines,
+        base=config_to_toml(study.base),
+        versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
+        runs={item.name: config_to_toml(item.config) for item in runs},
+    )
 
 
 def _write_tables(
-    folder: Path, runs: Sequence[StudyRun], results: dict[str, dict[str, Any]], failures: dict[str, str]
+    folder: Path, runs: Sequence[StudyRun], results: dict[str, RunRows], failures: dict[str, str]
 ) -> None:
     """Write all tables anew, in the study's order whatever the order the runs came in."""
     done = [results[item.name] for item in runs if item.name in results]
-    lines = [line for result in done for line in result["hospitals"]]
+    lines = [_cells(line) for result in done for line in result.hospitals]
     failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
-    write_csv(folder / "results.csv", RESULT_COLUMNS, [result["row"] for result in done])
+    write_csv(folder / "results.csv", RESULT_COLUMNS, [_cells(result.row) for result in done])
     write_csv(folder / "hospitals.csv", HOSPITAL_COLUMNS, lines)
     write_csv(folder / "failures.csv", ("run", "reason"), failed)
+
+
+def _cells(row: ResultRow | HospitalRow) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", plain_values(json_values(row)))

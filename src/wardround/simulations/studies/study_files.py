@@ -8,7 +8,6 @@ import errno
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from wardround.disk import write_whole
 from wardround.errors import WardroundError
@@ -31,7 +30,7 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     """Write a table whole or not at all; a column that a row lacks is empty.
 
     Raises:

@@ -4,11 +4,11 @@ What is left out on purpose: files (see `study_files`), and means and intervals 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from wardround.json_records import json_field
 
-__all__ = ["StudyFacts"]
+__all__ = ["HospitalRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +38,100 @@ class StudyFacts:
     base: str = json_field(lacking="")
     versions: Mapping[str, str] = json_field(lacking={})
     runs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """A row of results.csv: one run; None where there is nothing to say, as of the noise of a baseline.
+
+    Attributes:
+        placement: where noise is added.
+        unit: what is protected; "" of a baseline.
+        noise_multiplier: the largest of the hospitals'.
+        target_epsilon: that was wanted.
+        seed: of the run.
+        baseline: its name; "" for a run with privacy.
+        epsilon_max: the largest of the hospitals'.
+        epsilon_total: of a patient in as many hospitals as the patient overlap says.
+        accuracy: mean over hospitals by test records; r2 where the task is regression, as in a run's own tables.
+        auc: likewise.
+        seconds: that the rounds took.
+        run: its name.
+        status: how it ended.
+        num_rounds: committed.
+        task: "classification" or "regression".
+        epsilon_server: against the server.
+        epsilon_hospital: against another hospital.
+        epsilon_recipient: against whoever receives the model.
+        relation: between neighbours; "" of a baseline.
+        target_delta: that the largest and the total epsilon are stated at.
+        gdp_mu: of the one Gaussian that stands for the run.
+        coin_toss_accuracy: of an attacker, at most.
+        tpr_at_fpr_1_percent: likewise.
+        tpr_at_fpr_01_percent: likewise.
+    """
+
+    placement: str
+    unit: str
+    noise_multiplier: float | None
+    target_epsilon: float | None
+    seed: int
+    baseline: str
+    epsilon_max: float
+    epsilon_total: float
+    accuracy: float | None
+    auc: float | None
+    seconds: float
+    run: str
+    status: str
+    num_rounds: int
+    task: str | None
+    epsilon_server: float
+    epsilon_hospital: float
+    epsilon_recipient: float
+    relation: str
+    target_delta: float | None = None
+    gdp_mu: float | None = None
+    coin_toss_accuracy: float | None = None
+    tpr_at_fpr_1_percent: float | None = json_field(default=None, key="tpr_at_fpr_0.01")
+    tpr_at_fpr_01_percent: float | None = json_field(default=None, key="tpr_at_fpr_0.001")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalRow:
+    """A row of hospitals.csv: one hospital in one run, with the columns of `ResultRow` that tell the runs apart.
+
+    Attributes:
+        hospital: its name.
+        num_examples: training records, as they may be shown.
+        epsilon: that it spent, at its own delta.
+        num_test: test records, as they may be shown; None where none are measured.
+    """
+
+    placement: str
+    unit: str
+    noise_multiplier: float | None
+    target_epsilon: float | None
+    seed: int
+    baseline: str
+    hospital: str
+    num_examples: int | str
+    epsilon: float
+    accuracy: float | None
+    auc: float | None
+    run: str
+    num_test: int | str | None
+    relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRows:
+    """result.json: the rows of a run that is done."""
+
+    row: ResultRow
+    hospitals: tuple[HospitalRow, ...]
+
+
+def columns_of(kind: type[ResultRow | HospitalRow]) -> tuple[str, ...]:
+    """Return the columns of a table, in order."""
+    return tuple(item.metadata.get("key") or item.name for item in fields(kind))
