@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: import layers, who may import what, file sizes, public names, start."""
 
 import ast
+import functools
 import importlib
 import pkgutil
 import subprocess
@@ -61,8 +62,13 @@ def module_of(path):
     return ".".join(part for part in parts if part != "__init__")
 
 
+@functools.cache
+def nodes_of(path):
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -91,13 +97,14 @@ def test_left_never_imports_right_and_siblings_not_each_other(path):
             assert LAYER_OF[other] < LAYER_OF[mine], f"{module_of(path)} imports {name}"
 
 
+@functools.cache
 def graph():
     """Return by module the modules of the house that it imports, as a name may be a module or something in one."""
     names = {module_of(path) for path in FILES}
     arrows = {}
     for path in FILES:
         found = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "wardround":
                 room = node.module.removeprefix("wardround").lstrip(".")
                 inside = [f"{room}.{alias.name}".lstrip(".") for alias in node.names]
@@ -153,7 +160,7 @@ def long_parts(path):
     name, text = module_of(path), path.read_text()
     if len(text.splitlines()) > MOST_LINES:
         yield name
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes_of(path):
         if isinstance(node, FUNCTIONS):
             inside = [part for part in ast.walk(node) if isinstance(part, FUNCTIONS) and ast.get_docstring(part)]
             told = sum(part.body[0].end_lineno - part.body[0].lineno + 1 for part in inside)
@@ -174,7 +181,7 @@ def test_files_of_tests_stay_short():
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_nothing_is_asserted_and_nothing_caught_unnamed(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         assert not isinstance(node, ast.Assert), f"{module_of(path)}:{node.lineno} asserts"
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{module_of(path)}:{node.lineno} has a bare except"
