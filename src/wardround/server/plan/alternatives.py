@@ -72,7 +72,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     if (relative := relative_noise(plan)) < 1:
         notes.append(
             f"the noise of a round takes a part of earlier rounds' back: in the model it is {relative:.3g} times what "
-            "independent noise of the same epsilon would be, on average over all rounds, though larger in single rounds; "
+            "independent noise of the same epsilon would be, over all rounds, though larger in single rounds; "
             "where cells are compared its stddev is that of independent noise which would leave as much in the model"
         )
     noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
