@@ -5,22 +5,19 @@ What is left out on purpose: whether it can be trusted with privacy, which the d
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from numpy.typing import NDArray
 from torch import nn
 
 from wardround.clients.cells import torch_half
 from wardround.clients.modes import Mode
 from wardround.config import Config
+from wardround.exact_sums import Arrays
 from wardround.models import build_model, parameters_of
 from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
 from wardround.run_facts import RunFacts
 
 __all__ = ["InitialModel", "build_initial_model", "built_model"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wardround.clients.gradients import (
@@ -23,13 +22,13 @@ from wardround.clients.held_model import HeldModel
 from wardround.clients.programs import RecordProgram
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
+from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 
 __all__ = ["Counts", "Steps", "by_record", "plain_steps", "private_steps", "summed_batch"]
 
-Arrays = dict[str, NDArray[Any]]
 _Plain = TypeVar("_Plain", bound=PrivateOptimizer)
 _Ghost = TypeVar("_Ghost", bound=GhostOptimizer)
 

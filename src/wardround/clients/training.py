@@ -22,6 +22,7 @@ from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.steps import Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
+from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
 from wardround.privacy.sampling import PoissonSampler
@@ -34,7 +35,7 @@ __all__ = ["HospitalTensors", "LocalTrainer", "Trained", "resolve_device"]
 class Trained(NamedTuple):
     """What came of training: what is sent, what of it is public, and what is measured in simulation only."""
 
-    arrays: dict[str, NDArray[Any]]
+    arrays: Arrays
     execution: Execution
     measures: TrainingMeasures
 

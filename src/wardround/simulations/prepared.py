@@ -6,12 +6,13 @@ out on purpose: engines and folders (see `runs`).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
+from wardround.exact_sums import Arrays
 from wardround.parameter_counts import count_parameters
 from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import plan_federation
@@ -19,7 +20,6 @@ from wardround.server.plan.plans import FederationPlan
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
-    from numpy.typing import NDArray
 
     from wardround.clients.initial_models import InitialModel
 
@@ -41,7 +41,7 @@ class Prepared:
 
     config: Config
     federation: Federation
-    initial: "dict[str, NDArray[Any]]"
+    initial: Arrays
     plan: FederationPlan
     strategy: "Strategy"
     facts: RunFacts

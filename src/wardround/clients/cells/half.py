@@ -18,14 +18,13 @@ from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.steps import Counts, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.datasets import Federation
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
-__all__ = ["Arrays", "TorchHalf"]
-
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["TorchHalf"]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays
 from wardround.clients.cells.whole_updates import WholeUpdates
 from wardround.clients.updates import noisy_residues
+from wardround.exact_sums import Arrays
 from wardround.privacy.integers import round_within
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays
 from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.cells.half import TorchHalf
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
 from wardround.clients.steps import Counts, Steps, plain_steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.datasets import Federation
+from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment

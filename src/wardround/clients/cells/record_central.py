@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.cells.half import TorchHalf
 from wardround.clients.gradient_sums import GhostSum, GradientSum
 from wardround.clients.steps import Counts, Steps, by_record, summed_batch
 from wardround.clients.tensors import HospitalTensors
+from wardround.exact_sums import Arrays
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.cells.half import TorchHalf
 from wardround.clients.gradient_sums import GhostSum, RoundedSum
 from wardround.clients.steps import Counts, Steps, by_record, summed_batch
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import noisy_residues
 from wardround.errors import ConfigError
+from wardround.exact_sums import Arrays
 from wardround.privacy.sampling import PoissonSampler
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import torch
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.cells.half import TorchHalf
 from wardround.clients.steps import Counts, Steps, private_steps
 from wardround.clients.tensors import HospitalTensors
+from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.cells.half import TorchHalf
 from wardround.clients.checks import check_hospitals_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
@@ -19,6 +19,7 @@ from wardround.clients.steps import Counts, Steps, plain_steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.updates import clipped_update
 from wardround.datasets import Federation
+from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wardround.disk import file_bytes
 from wardround.errors import ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
 
@@ -36,7 +37,7 @@ def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArr
     return hashlib.sha256(data).hexdigest()
 
 
-def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> dict[str, NDArray[Any]]:
+def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> Arrays:
     """Return what was written; {} where there was nothing, or the file is gone.
 
     Args:
