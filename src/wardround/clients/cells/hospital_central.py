@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,9 @@ from wardround.streams import Key
 __all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HospitalCentral(WholeUpdates):
     """A clipped update."""
-
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-central"
 
     def send(
         self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
@@ -29,5 +26,4 @@ class HospitalCentral(WholeUpdates):
         return {name: array.astype(np.float32) for name, array in clipped.items()}, None
 
 
-HOSPITAL_CENTRAL = HospitalCentral()
-"""The one of its kind."""
+HOSPITAL_CENTRAL = HospitalCentral("hospital-central")

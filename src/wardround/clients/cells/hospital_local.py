@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,9 @@ from wardround.streams import Draw, Key
 __all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HospitalLocal(WholeUpdates):
     """Parameters with a clipped update and noise."""
-
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-local"
 
     def send(
         self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
@@ -38,5 +35,4 @@ class HospitalLocal(WholeUpdates):
         return noisy, stddev / assignment.distance
 
 
-HOSPITAL_LOCAL = HospitalLocal()
-"""The one of its kind."""
+HOSPITAL_LOCAL = HospitalLocal("hospital-local")
