@@ -60,11 +60,7 @@ class InitialModel:
 
 
 def build_initial_model(config: Config, profile: HospitalProfile) -> InitialModel:
-    """Return the model before round 1: the same in every process.
-
-    Args:
-        config: all settings.
-        profile: of any hospital, for the shapes of its records.
+    """Return the model before round 1: the same in every process, made for the shapes of any hospital's records.
 
     Raises:
         ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
@@ -78,11 +74,6 @@ def build_initial_model(config: Config, profile: HospitalProfile) -> InitialMode
 
 def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the model that the settings name, and what was changed to make it fit (see `models.build_model`).
-
-    Args:
-        config: all settings.
-        input_shape: of one record.
-        num_outputs: classes, or 1 for regression.
 
     Raises:
         ConfigError: the model does not fit the records.

@@ -29,13 +29,7 @@ class ReleaseKeys:
         self._hashed: tuple[Any, bytes, Any] | None = None
 
     def key(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment, proximal_mu: float) -> Key:
-        """Return the key of what is about to be released.
-
-        Args:
-            arrays: the parameters that the hospital received.
-            assignment: what it is asked to do.
-            proximal_mu: strength of FedProx' pull (>= 0).
-        """
+        """Return the key of what is about to be released."""
         told = [asdict(assignment), proximal_mu, *_processor(self._device)]
         return self._source.key(
             self._model_digest(arrays, assignment),

@@ -183,11 +183,7 @@ def summed_batch(
 ) -> tuple[Arrays, Counts]:
     """Return the clipped sum of one Poisson batch by parameter; the model stays as it is.
 
-    Args:
-        steps: with the model.
-        local: with the records, and what draws the batch.
-        module: of `by_record`.
-        optimizer: one that keeps its sum (see `gradient_sums`).
+    Module and optimizer are of `by_record`, of a kind that keeps its sum (see `gradient_sums`).
     """
     losses = _private_step(steps, local, module, optimizer)
     names = [name for name, parameter in steps.held.now.named_parameters() if parameter.requires_grad]

@@ -45,9 +45,7 @@ class TorchHalf(ABC):
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Refuse a model that can't be trusted; return how gradients by record are computed, None with whole batches.
 
-        Args:
-            held: the model, before any data; it is not changed.
-            federation: gives the records' shape.
+        The model is as before any data, and stays so.
 
         Raises:
             ConfigError: the reason, and what to do.
@@ -56,12 +54,7 @@ class TorchHalf(ABC):
 
     @abstractmethod
     def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
-        """Return what the hospital sends in a round, and what was executed.
-
-        Args:
-            steps: what steps are taken with.
-            local: the hospital's part in the round.
-        """
+        """Return what the hospital sends in a round, and what was executed."""
 
     def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
         """Return what is sent where there is nothing but noise: gradients of zero, or an update of zero.

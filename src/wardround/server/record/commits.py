@@ -99,13 +99,7 @@ def commit(
 ) -> RoundRecord:
     """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
 
-    Args:
-        ledger: of the run.
-        folder: of the run.
-        strategy: whose memory is kept.
-        state: after the round.
-        record: of the round.
-        released: charge_ids of what left a hospital.
+    `released` are the charge_ids of what left a hospital.
 
     Returns:
         The record as it was committed.
