@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wardround import exact_sums
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells.bills import Bills
 from wardround.privacy.cells.promises import Promises
-from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum
+from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum
 from wardround.privacy.cells.turns import Turns
 from wardround.privacy.cells.weights import Weights
 from wardround.privacy.cells.words import CellWords, words_of

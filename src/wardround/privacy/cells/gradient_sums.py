@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
+from wardround.exact_sums import Arrays
+from wardround.privacy.cells.released_sums import ReleasedSum, Sums, moved
 from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.weights import noise_together
 from wardround.privacy.ranges import FLOAT32_SLACK

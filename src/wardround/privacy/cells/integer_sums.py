@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from wardround import exact_sums
 from wardround.errors import ConfigError, ProtocolError
-from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum, like_of
+from wardround.exact_sums import Arrays
+from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum, like_of
 from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.traits import READERS
 from wardround.privacy.cells.words import PlainWords

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 
-__all__ = ["NOTHING", "Arrays", "Memory", "ReleasedSum", "Sums", "like_of", "moved"]
+__all__ = ["NOTHING", "Memory", "ReleasedSum", "Sums", "like_of", "moved"]
 
-Arrays = dict[str, NDArray[Any]]
 Sums = Mapping[str, NDArray[np.floating[Any]]]
 Memory = Mapping[str, NDArray[Any]]
 NOTHING: Memory = MappingProxyType({})

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from wardround import exact_sums
 from wardround.digests import array_digest
-from wardround.privacy.cells.released_sums import NOTHING, Arrays, Memory, ReleasedSum, Sums, like_of
+from wardround.exact_sums import Arrays
+from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum, Sums, like_of
 from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.traits import READERS
 from wardround.privacy.cells.words import PlainWords

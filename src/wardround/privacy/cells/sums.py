@@ -4,8 +4,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells.cell import Cell
-from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums
+from wardround.privacy.cells.released_sums import ReleasedSum, Sums
 from wardround.rounds import Assignment
 
 __all__ = ["SummedCell"]

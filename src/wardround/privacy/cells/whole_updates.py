@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from wardround.exact_sums import Arrays
 from wardround.privacy import deltas
-from wardround.privacy.cells.released_sums import Arrays, ReleasedSum, Sums, moved
+from wardround.privacy.cells.released_sums import ReleasedSum, Sums, moved
 from wardround.privacy.cells.sums import SummedCell
 from wardround.privacy.cells.weights import SumGrid, noise_apart, noise_together
 from wardround.privacy.clipping import COUNT_NAME, quantile_of
