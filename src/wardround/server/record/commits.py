@@ -119,7 +119,7 @@ def commit(
     )
     ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
     folder.drop_checkpoints_before(state.round_number - 1)
-    drop_noise(folder, but=state.round_number)
+    drop_noise(folder, but=state.round_number if state.memory else None)
     return record
 
 
