@@ -83,13 +83,7 @@ def run(
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
-    """Run a federation from round 0 and return it.
-
-    Args:
-        config: all settings.
-        out: a new or empty folder; None makes runs/<name>-<time>.
-        progress: called after every committed round.
-        say: called with a few words whenever something that takes a while begins.
+    """Run a federation from round 0 and return it; what may be given is told in `door.run`.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.

@@ -49,8 +49,37 @@ def sum_securely(
         UpdateError: a number in the sum is too large.
         WardroundError: a simulated hospital failed.
     """
+    with _outcome(link, secure, drops):
+        exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages)
+        before = wire.arrays_in(messages[0])
+        # Of one message: a hospital that is sent something else refuses.
+        terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
+        with _loud(link, secure, drops):
+            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
+        asked = ask_masked(exchange, opened, messages)
+        if isinstance(link.grid, SummingGrid):
+            replies, total = link.grid.send_and_sum(asked)
+            summed = summed_by_workers(_answers(link, replies), total, drops)
+        else:
+            summed = add_masked(asked, _answers(link, exchange.send("mask", asked)), before, drops, assignments)
+        with _loud(link, secure, drops):
+            close_round(exchange, opened, summed.replies, summed.vector, drops)
+        active = [assignments[node_id] for node_id in summed.replies]
+        if secure.is_weighted:
+            weights = [secure.weights[node_id] for node_id in summed.replies]
+            origin = before if secure.payload == "parameters" else {}
+            return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
+        residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
+        if link.are_sites:
+            _check_residues(residues, active, secure.max_update)
+        return list(summed.replies.values()), residues
+
+
+@contextmanager
+def _outcome(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
+    """Say why there is no sum in the hospitals' own words too; of real sites nothing that they send ends the run."""
     try:
-        return _summed(link, messages, assignments, secure, drops)
+        yield
     except CohortError as error:
         reasons = dict.fromkeys(
             reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages
@@ -60,38 +89,6 @@ def sum_securely(
         if not link.are_sites:
             raise
         raise CohortError(str(error)) from None
-
-
-def _summed(
-    link: HospitalLink,
-    messages: Sequence[Message],
-    assignments: Mapping[int, Assignment],
-    secure: SecureSum,
-    drops: dict[int, str],
-) -> tuple[list[Message], exact_sums.FixedSum]:
-    exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages)
-    before = wire.arrays_in(messages[0])
-    # Of one message: a hospital that is sent something else refuses.
-    terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
-    with _loud(link, secure, drops):
-        opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
-    asked = ask_masked(exchange, opened, messages)
-    if isinstance(link.grid, SummingGrid):
-        replies, total = link.grid.send_and_sum(asked)
-        summed = summed_by_workers(_answers(link, replies), total, drops)
-    else:
-        summed = add_masked(asked, _answers(link, exchange.send("mask", asked)), before, drops, assignments)
-    with _loud(link, secure, drops):
-        close_round(exchange, opened, summed.replies, summed.vector, drops)
-    active = [assignments[node_id] for node_id in summed.replies]
-    if secure.is_weighted:
-        weights = [secure.weights[node_id] for node_id in summed.replies]
-        origin = before if secure.payload == "parameters" else {}
-        return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
-    residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
-    if link.are_sites:
-        _check_residues(residues, active, secure.max_update)
-    return list(summed.replies.values()), residues
 
 
 def _answers(link: HospitalLink, replies: Sequence[Message]) -> Sequence[Message]:

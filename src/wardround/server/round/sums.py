@@ -87,11 +87,7 @@ def sum_replies(
 ) -> tuple[Iterable[Message], exact_sums.FixedSum | None]:
     """Return the replies, unchecked as they came, and their exact sum where the strategy sees no more than that.
 
-    Args:
-        link: to the hospitals.
-        asked: what they are sent; messages are changed in place.
-        secure: see `add_up`.
-        drops: gets by node why a site is left out, or did not help to the end.
+    What is given is told in `add_up`; `drops` gets by node why a site is left out, or did not help to the end.
 
     Raises:
         CohortError: too few hospitals are left for secure aggregation.
