@@ -6,6 +6,7 @@ import typer
 
 from wardround.cli.arguments import ConfigPath, Json, Overrides, console
 from wardround.config import load_config
+from wardround.json_records import json_values
 from wardround.json_text import json_text
 
 __all__ = ["plan"]
@@ -30,7 +31,8 @@ def plan(
 
     planned = simulations.plan(settings)
     if as_json:
-        elsewhere = {"notes": plan_notes(planned), "placements": compare_placements(planned)}
+        rows = {unit: [json_values(row) for row in of] for unit, of in compare_placements(planned).items()}
+        elsewhere = {"notes": plan_notes(planned), "placements": rows}
         typer.echo(json_text(planned.to_dict() | elsewhere))
     else:
         print_plan(planned, console())

@@ -14,7 +14,7 @@ from wardround.agreed.cohorts import draw_cohort
 from wardround.cli import app
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
-from wardround.server.plan.alternatives import compare_placements, plan_notes
+from wardround.server.plan.alternatives import PlacementRow, compare_placements, plan_notes
 from wardround.server.plan.planning import plan_federation
 from wardround.simulations.runs import run
 from wardround.step_events import StepEvent
@@ -22,27 +22,27 @@ from wardround.step_events import StepEvent
 COMPARED = {"noise-multiplier": None, "target-epsilon": 2.0, "target-delta": 1e-4}
 
 
-def compared(config: Config, sizes: list[int], num_parameters: int = 62) -> dict[str, dict[str, dict[str, Any]]]:
+def compared(config: Config, sizes: list[int], num_parameters: int = 62) -> dict[str, dict[str, PlacementRow]]:
     rows = compare_placements(plan_federation(config, profiles_of(sizes), num_parameters))
-    return {unit: {row["placement"]: row for row in of} for unit, of in rows.items()}
+    return {unit: {row.placement: row for row in of} for unit, of in rows.items()}
 
 
 @pytest.mark.parametrize("n", [4, 25, 100])
 def test_the_gap_between_local_and_central_is_the_root_of_n(n: int) -> None:
     rows = compared(small_config(privacy=COMPARED), [400] * n)
     record, hospital = rows["record"], rows["hospital"]
-    assert record["local"]["stddev_on_average"] / record["central"]["stddev_on_average"] == pytest.approx(
+    assert record["local"].stddev_on_average / record["central"].stddev_on_average == pytest.approx(
         math.sqrt(n), rel=1e-3
     )
     # At hospital level neighbours are twice as far apart where the noise is local.
-    assert hospital["local"]["stddev_on_average"] / hospital["central"]["stddev_on_average"] == pytest.approx(
+    assert hospital["local"].stddev_on_average / hospital["central"].stddev_on_average == pytest.approx(
         2 * math.sqrt(n), rel=1e-3
     )
     for unit in (record, hospital):
         # Integer noise is billed by Renyi divergences, Gaussian noise by its loss distribution.
-        ratio = unit["distributed"]["stddev_on_average"] / unit["central"]["stddev_on_average"]
+        ratio = unit["distributed"].stddev_on_average / unit["central"].stddev_on_average
         assert 1.03 < ratio < 1.25
-        assert unit["distributed"]["num_shares"] == n
+        assert unit["distributed"].num_shares == n
 
 
 def test_every_row_spends_the_same_epsilon_at_the_worst_hospital() -> None:
@@ -50,28 +50,28 @@ def test_every_row_spends_the_same_epsilon_at_the_worst_hospital() -> None:
     rows = compared(config, [100, 300, 600])
     for unit, of in rows.items():
         for placement, row in of.items():
-            noise = row["noise_multiplier"][0]
+            noise = row.noise_multiplier[0]
             steps = 30 if unit == "record" else 10
             rate = 0.1 if unit == "record" else 1.0
             if placement != "distributed":
                 spent = headline_epsilon([StepEvent(noise_multiplier=noise, sample_rate=rate, num_steps=steps)], 1e-4)
                 assert spent == pytest.approx(2.0, rel=1e-3) and spent <= 2.0
-            assert row["epsilon"] == 2.0 and row["relation"] == PRIVATE[unit, placement].relation
-            assert row["readers"]["server"] == ("inf" if placement == "central" else "bill")
+            assert row.epsilon == 2.0 and row.relation == PRIVATE[unit, placement].relation
+            assert row.readers["server"] == ("inf" if placement == "central" else "bill")
 
 
 def test_without_a_target_the_epsilon_of_the_noise_is_compared() -> None:
     config = small_config()
     planned = plan_federation(config, profiles_of([200, 400]), 62)
     rows = compare_placements(planned)
-    assert {row["epsilon"] for of in rows.values() for row in of} == {planned.epsilon_max}
-    assert rows["record"][0]["noise_multiplier"] == pytest.approx([1.0, 1.0], rel=2e-4)
+    assert {row.epsilon for of in rows.values() for row in of} == {planned.epsilon_max}
+    assert rows["record"][0].noise_multiplier == pytest.approx([1.0, 1.0], rel=2e-4)
 
 
 def test_rows_without_an_answer_say_why() -> None:
     overlap = compared(small_config(privacy=COMPARED | {"patient-overlap": 2}), [200, 300])["record"]
-    assert overlap["local"]["reason"] == "" and overlap["central"]["noise_multiplier"] is None
-    assert "no bound for a patient in several hospitals" in overlap["central"]["reason"]
+    assert overlap["local"].reason == "" and overlap["central"].noise_multiplier is None
+    assert "no bound for a patient in several hospitals" in overlap["central"].reason
     assert compared(small_config(privacy={"noise-multiplier": 0.0}), [200, 300]) == {}
     none = small_config(privacy={"noise-multiplier": None, "placement": "none"})
     assert compared(none, [200, 300]) == {} and plan_notes(plan_federation(none, profiles_of([9, 9]))) == ()
@@ -104,8 +104,8 @@ def test_the_plans_own_placement_is_listed_with_its_own_noise_whatever_the_delta
     config = small_config(privacy={"noise-multiplier": 1.0, "target-delta": deltas})
     plan = plan_federation(config, profiles_of([400, 400]), 62)
     row = compared(config, [400, 400])["record"]["local"]
-    assert row["epsilon"] == plan.epsilon_max
-    assert row["noise_multiplier"] == [1.0, 1.0]
+    assert row.epsilon == plan.epsilon_max
+    assert row.noise_multiplier == (1.0, 1.0)
 
 
 def test_a_large_delta_is_warned_of_in_plan_and_summary(tmp_path: Path) -> None:

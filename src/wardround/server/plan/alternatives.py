@@ -6,8 +6,7 @@ listed apart and never compared. What is left out on purpose: utility, which onl
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
 from wardround.errors import BudgetError, ConfigError
@@ -18,10 +17,37 @@ from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
 
-__all__ = ["compare_placements", "plan_notes", "stddev_on_average"]
+__all__ = ["PlacementRow", "compare_placements", "plan_notes", "stddev_on_average"]
 
 
-def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementRow:
+    """What it takes to spend an epsilon in a cell; None where there are no figures.
+
+    Attributes:
+        placement: where the noise is added.
+        mechanism: that adds it.
+        relation: between neighbours.
+        epsilon: that is spent.
+        noise_multiplier: the smallest and the largest over hospitals.
+        stddev_on_average: see the function of that name.
+        num_shares: replies guaranteed, where hospitals add shares of one noise.
+        readers: "bill" or "inf", by who looks.
+        reason: why there are no figures; "" where there are.
+    """
+
+    placement: str
+    mechanism: str
+    relation: str
+    epsilon: float
+    noise_multiplier: tuple[float, float] | None = None
+    stddev_on_average: float | None = None
+    num_shares: int | None = None
+    readers: Mapping[str, str]
+    reason: str = ""
+
+
+def compare_placements(plan: FederationPlan) -> dict[str, list[PlacementRow]]:
     """Return, by unit, one row per placement: what it takes to spend the plan's epsilon there.
 
     That epsilon is [privacy] target-epsilon, or what the planned noise multiplier spends at the worst hospital. Records
@@ -31,16 +57,11 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[dict[str, Any]]]:
 
     Args:
         plan: of any placement but "none", or nothing is compared.
-
-    Returns:
-        Rows of placement, mechanism, relation, epsilon, noise_multiplier (the smallest and the largest over hospitals),
-        stddev_on_average (see `stddev_on_average`), num_shares, readers ("bill" or "inf"), and reason, which says why
-        there are no figures where there are none.
     """
     target_epsilon = plan.config.privacy.target_epsilon or plan.epsilon_max
     if not plan.cell.is_private or not 0 < target_epsilon < math.inf:
         return {}
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[PlacementRow]] = {}
     for cell in CELLS:
         # Settings beside unit and placement make a cell that only its own plan is compared as.
         if cell.is_private and cell in (cell_in_words(cell.unit, cell.placement), plan.cell):
@@ -112,20 +133,16 @@ def stddev_on_average(
     )
 
 
-def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "placement": cell.placement,
-        "mechanism": cell.mechanism,
-        "relation": cell.relation,
-        "epsilon": target_epsilon,
-        "noise_multiplier": None,
-        "stddev_on_average": None,
-        "num_shares": None,
-        "readers": {reader: _reader(cell, reader) for reader in READERS},
-        "reason": "",
-    }
+def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRow:
+    row = PlacementRow(
+        placement=cell.placement,
+        mechanism=cell.mechanism,
+        relation=cell.relation,
+        epsilon=target_epsilon,
+        readers={reader: _reader(cell, reader) for reader in READERS},
+    )
     if reason := cell.without_bound(plan.config.privacy.patient_overlap):
-        return row | {"reason": reason}
+        return replace(row, reason=reason)
     cohort_size = len(draw_cohort(plan.config, plan.drawn_from, 1))
     num_shares = cohort_size
     if plan.config.aggregation.protocol != "plain":
@@ -136,14 +153,15 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
             plan.hospitals if plan.cell == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
         )
     except (BudgetError, ConfigError) as error:
-        return row | {"reason": str(error)}
+        return replace(row, reason=str(error))
     noise = {hospital.name: hospital.noise_multiplier for hospital in hospitals}
-    return row | {
-        "noise_multiplier": [min(noise.values()), max(noise.values())],
-        "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares)
+    return replace(
+        row,
+        noise_multiplier=(min(noise.values()), max(noise.values())),
+        stddev_on_average=stddev_on_average(plan, cell, noise, num_shares)
         * (relative_noise(plan) if plan.cell == cell else 1),
-        "num_shares": hospitals[0].shape.event.num_shares or None,
-    }
+        num_shares=hospitals[0].shape.event.num_shares or None,
+    )
 
 
 def _hospitals_in(plan: FederationPlan, cell: Cell, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
