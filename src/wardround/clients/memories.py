@@ -23,7 +23,7 @@ _RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)
 class Memory:
     """What was found, by path, and the things themselves: as long as they live, nothing else has their identity."""
 
-    found: dict[str, Any]
+    found: dict[str, object]
     kept: list[Any]
 
     def differs_from(self, other: "Memory") -> str | None:
@@ -36,13 +36,13 @@ class Memory:
 
 def memory_of(module: Any) -> Memory:
     """Return everything reachable from an object's attributes: tensors by identity and version, the rest by value."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     kept: list[Any] = []
     _collect(module, "", found, kept, set())
     return Memory(found, kept)
 
 
-def _collect(value: Any, path: str, found: dict[str, Any], kept: list[Any], seen: set[int]) -> None:
+def _collect(value: Any, path: str, found: dict[str, object], kept: list[Any], seen: set[int]) -> None:
     name = path or "the model"
     kept.append(value)
     if isinstance(value, Tensor):

@@ -29,6 +29,7 @@ from wardround.errors import WardroundError
 __all__ = ["RecordProgram", "ScoringModule", "record_program"]
 
 _Names = tuple[tuple[str, ...], tuple[str, ...]]  # of trainable parameters, of frozen ones and buffers
+_Slot = tuple[dict[str, Any], str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,7 +165,7 @@ def _scores_of(model: nn.Module, names: _Names) -> Callable[..., Any]:
     return run
 
 
-def _slots(model: nn.Module, names: _Names) -> list[tuple[dict[str, Any], str, int]]:
+def _slots(model: nn.Module, names: _Names) -> list[_Slot]:
     """Return every place of a parameter or buffer, and its number among the names; shared ones have several."""
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     number_of = {id(tensors[name]): number for number, name in enumerate((*names[0], *names[1]))}
@@ -178,7 +179,7 @@ def _slots(model: nn.Module, names: _Names) -> list[tuple[dict[str, Any], str, i
 
 
 @contextmanager
-def _filled(slots: list[tuple[dict[str, Any], str, int]], tensors: list[Tensor]) -> Iterator[None]:
+def _filled(slots: list[_Slot], tensors: list[Tensor]) -> Iterator[None]:
     before = [place[key] for place, key, _ in slots]
     try:
         for place, key, number in slots:

@@ -7,7 +7,6 @@ for "local" (twice that where the unit is a hospital, whose updates are 2C apart
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ _RECORDS = 100
 
 def measure_noise(
     units: Sequence[str], placements: Sequence[str], *, noise_multiplier: float = 1.0, max_grad_norm: float = 1.0
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Return one row of `NOISE_COLUMNS` per unit, placement and number of hospitals.
 
     Args:

@@ -4,7 +4,6 @@ A study compares at equal epsilon (target-epsilons) and at equal noise multiplie
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
@@ -75,13 +74,15 @@ class Study:
             ConfigError: a placement doesn't fit the base settings.
         """
         runs = [StudyRun.baseline_of(self.base, baseline, seed) for baseline in self.baselines for seed in self.seeds]
-        levels: list[dict[str, Any]] = [
-            *({"target_epsilon": value, "noise_multiplier": None} for value in self.target_epsilons),
-            *({"target_epsilon": None, "noise_multiplier": value} for value in self.noise_multipliers),
+        levels = [
+            *((value, None) for value in self.target_epsilons),
+            *((None, value) for value in self.noise_multipliers),
         ]
-        for unit, placement, level in product(self.units, self.placements, levels):
-            varied = {"unit": unit, "placement": placement, **level}
-            runs += [StudyRun.private_of(self.base, varied, seed) for seed in self.seeds]
+        for unit, placement, (epsilon, noise) in product(self.units, self.placements, levels):
+            privacy = replace(
+                self.base.privacy, unit=unit, placement=placement, target_epsilon=epsilon, noise_multiplier=noise
+            )
+            runs += [StudyRun.private_of(self.base, privacy, seed) for seed in self.seeds]
         return tuple(runs)
 
 
@@ -108,10 +109,9 @@ class StudyRun:
         return cls(name=f"{baseline}-seed-{seed}", config=config, baseline=baseline)
 
     @classmethod
-    def private_of(cls, base: Config, varied: Mapping[str, Any], seed: int) -> "StudyRun":
-        """Return the base job with some of its privacy settings replaced: unit, placement, and how much noise."""
-        config = replace(_seeded(base, seed), privacy=replace(base.privacy, **varied))
-        privacy = config.privacy
+    def private_of(cls, base: Config, privacy: PrivacyConfig, seed: int) -> "StudyRun":
+        """Return the base job with other privacy settings."""
+        config = replace(_seeded(base, seed), privacy=privacy)
         word, value = (
             ("epsilon", privacy.target_epsilon) if privacy.target_epsilon else ("noise", privacy.noise_multiplier)
         )
