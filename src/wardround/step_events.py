@@ -4,7 +4,6 @@ Left out on purpose: what they cost, and whom they protect from whom. Both are t
 `privacy.cells`).
 """
 
-import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,6 +13,8 @@ __all__ = ["EventShape", "StepEvent", "check_rate_and_noise"]
 
 _MOST_STEPS = 2**53
 """Beyond them a float can't count."""
+_MOST_NOISE = 1e150
+"""Its square is a float still, which every bill divides by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -21,7 +22,7 @@ class StepEvent:
     """Steps of one kind on one hospital's data; hashable, and sorted always in one order.
 
     Attributes:
-        noise_multiplier: noise stddev / sensitivity (>= 0, finite); 0 means no noise and infinite epsilon.
+        noise_multiplier: noise stddev / sensitivity (>= 0, <= 1e150); 0 means no noise and infinite epsilon.
         sample_rate: probability that a record is in a step's Poisson batch, in (0, 1]; 1 for a whole update.
         num_steps: releases with noise (>= 0), empty batches included.
         cell: name of the cell (see `privacy.cells`): what is protected, which data are neighbours, who adds the noise.
@@ -91,8 +92,10 @@ def _one_of(event: StepEvent) -> StepEvent:
 
 
 def check_rate_and_noise(noise_multiplier: float, sample_rate: float) -> None:
-    """Raise ConfigError unless noise_multiplier is finite and >= 0 and sample_rate in (0, 1]."""
-    if not 0 <= noise_multiplier < math.inf:
-        raise ConfigError(f"noise-multiplier = {noise_multiplier} must be finite and >= 0: choose another")
+    """Raise ConfigError unless noise_multiplier is >= 0, its square finite, and sample_rate in (0, 1]."""
+    if not 0 <= noise_multiplier <= _MOST_NOISE:
+        raise ConfigError(
+            f"noise-multiplier = {noise_multiplier} must be finite, >= 0 and <= {_MOST_NOISE:g}: choose another"
+        )
     if not 0 < sample_rate <= 1:
         raise ConfigError(f"sample-rate = {sample_rate} must be in (0, 1]: choose another")

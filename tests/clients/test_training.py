@@ -373,3 +373,21 @@ def test_another_model_is_other_noise_whatever_memory_it_lies_in(read_only):
         assert not np.allclose(noise_on(other), first, atol=1e-3)
     south = noise_on(arrays, changed_assignment(task, hospital_id="south"))
     assert not np.allclose(south, noise_on(arrays), atol=1e-3)
+
+
+@pytest.mark.parametrize("changed", ["feature", "label", "owners"])
+def test_other_records_are_other_noise_whatever_the_source_knows_of_them(changed):
+    local, first, task = trainer(), tensors(), assignment(noise_multiplier=30.0, sample_rate=1e-9, num_steps=1)
+    features, labels = first.train_features.clone(), first.train_labels.clone()
+    if changed == "feature":
+        features[0, 0] += 1
+    if changed == "label":
+        labels[0] = 1 - labels[0]
+    owners = torch.arange(NUM_RECORDS) if changed == "owners" else None
+    second = dataclasses.replace(first, train_features=features, train_labels=labels, train_owners=owners)
+    for half in ("record-local", "hospital-local"):
+        task = changed_assignment(task, cell=half)
+        job = LocalTrainer(local.model, TrainingConfig(), task="classification", source=SeededSource(seed=7, job=b""))
+        arrays = parameters_of(local.model)
+        sent = [job.train(arrays, data, task)[0] for data in (first, second)]
+        assert all(np.abs(sent[0][name] - sent[1][name]).min() > 1e-6 for name in arrays)

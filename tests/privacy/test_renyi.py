@@ -106,10 +106,16 @@ def test_edges():
         rdp(1.0, 0.5)[0] = 0.0
 
 
-@pytest.mark.parametrize(("noise", "rate"), [(-1.0, 0.5), (math.nan, 0.5), (math.inf, 0.5), (1.0, 0.0), (1.0, 1.01)])
+@pytest.mark.parametrize(
+    ("noise", "rate"), [(-1.0, 0.5), (math.nan, 0.5), (math.inf, 0.5), (1e308, 0.1), (1.0, 0.0), (1.0, 1.01)]
+)
 def test_refuses_what_is_out_of_range(noise, rate):
     with pytest.raises(ConfigError, match=r"noise-multiplier|sample-rate"):
         rdp(noise, rate)
+
+
+def test_the_most_noise_that_is_taken_has_a_bill():
+    assert 0 <= rdp_epsilon([StepEvent(noise_multiplier=1e150, sample_rate=0.1, num_steps=2)], 1e-5) < 1e-2
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,6 +1,7 @@
 """The keys of a hospital's releases, over everything that a release is a function of.
 
-What is left out on purpose: settings, data, code and versions, which are in the source (see `identity.source_of`).
+What is left out on purpose: settings, code, versions and the data of other hospitals, which are in the source (see
+`identity.source_of`).
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from wardround.clients.tensors import HospitalTensors
 from wardround.digests import array_digest
 from wardround.rounds import Assignment
 from wardround.streams import Key, Source
@@ -28,17 +30,21 @@ class ReleaseKeys:
         self._device = device
         self._hashed: tuple[Any, bytes, Any] | None = None
 
-    def key(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment, proximal_mu: float) -> Key:
+    def key(
+        self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
+    ) -> Key:
         """Return the key of what is about to be released.
 
         Args:
             arrays: the parameters that the hospital received.
+            tensors: its records.
             assignment: what it is asked to do.
             proximal_mu: strength of FedProx' pull (>= 0).
         """
         told = [asdict(assignment), proximal_mu, *_processor(self._device)]
         return self._source.key(
             self._model_digest(arrays, assignment),
+            tensors.train_digest,
             json.dumps(told, sort_keys=True).encode(),
             round_number=assignment.round_number,
             attempt=assignment.attempt,

@@ -1,9 +1,11 @@
 """One hospital's rows as torch tensors on the device that trains."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from wardround.digests import array_digest
 
 __all__ = ["HospitalTensors"]
 
@@ -13,6 +15,7 @@ class HospitalTensors:
     """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
 
     `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
+    `train_digest` (32 bytes) is of the training rows and owners, on whatever device they are.
     """
 
     train_features: Tensor
@@ -20,6 +23,13 @@ class HospitalTensors:
     test_features: Tensor
     test_labels: Tensor
     train_owners: Tensor | None = None
+    train_digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        owners = {} if self.train_owners is None else {"owners": self.train_owners}
+        rows = {"features": self.train_features, "labels": self.train_labels, **owners}
+        digest = array_digest({name: tensor.detach().cpu().numpy() for name, tensor in rows.items()})
+        object.__setattr__(self, "train_digest", digest)
 
     @property
     def num_train(self) -> int:

@@ -64,8 +64,7 @@ class LocalTrainer:
             model: as it was built; it is copied, and stays as it is.
             training: optimizer, learning rate, mode, device.
             task: classification (cross-entropy) or regression (squared error).
-            source: of what a release draws: batches, noise, rounding and a model's own dropout. It tells the data of
-                all hospitals from any others (`identity.source_of`).
+            source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
             protects_records: whether test records too are scored one by one where the forward is the model's own.
             most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
 
@@ -124,7 +123,7 @@ class LocalTrainer:
         half = torch_half(assignment.event.cell)
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        key = self._keys.key(arrays, assignment, proximal_mu)
+        key = self._keys.key(arrays, tensors, assignment, proximal_mu)
         self.held.begin(arrays, tensors, whole_batches=not half.records_apart)
         sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
