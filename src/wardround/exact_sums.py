@@ -30,6 +30,7 @@ from wardround.errors import UpdateError
 __all__ = [
     "FRACTION_BITS",
     "LARGEST_VALUE",
+    "Arrays",
     "FixedSum",
     "Shaped",
     "accumulate",
@@ -39,6 +40,9 @@ __all__ = [
     "mean",
     "merge",
 ]
+
+Arrays = dict[str, NDArray[Any]]
+"""Parameters, or what is sent in their place, by name."""
 
 FixedSum = dict[str, NDArray[np.int64]]
 """Running totals by parameter name, in units of 2**-FRACTION_BITS."""

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 from small_runs import CommonStreams
 
 from wardround.clients.gradients import quiet_hooks
-from wardround.clients.steps import private_steps
+from wardround.clients.steps import LocalRound, private_steps
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import ProtocolError
@@ -343,9 +343,12 @@ def test_noise_and_steps_are_counted_where_they_are_drawn_and_not_taken_from_the
     local, task, streams = trainer(), assignment(noise_multiplier=1.5), CommonStreams(7)
     noise = GaussianNoise(streams.drawn(Draw.NOISE), torch.device("cpu"))
     sampler = PoissonSampler(NUM_RECORDS, 0.3, streams.drawn(Draw.SAMPLING))
+    given = LocalRound(
+        received={}, tensors=tensors(), assignment=task, key=streams.key(), sampler=sampler, proximal_mu=0.0
+    )
     noise.noise_for([torch.zeros(1)], 1.5 * 0.7)  # drawn, and not assigned
     with quiet_hooks():
-        counts = private_steps(local.steps, tensors(), task, sampler, noise, 0.0)
+        counts = private_steps(local.steps, given, noise)
     assert (counts.num_steps, counts.num_noise_draws, counts.noise_multiplier) == (5, 6, pytest.approx(1.5))
 
 

@@ -144,6 +144,22 @@ def test_an_abandoned_round_is_paid_for_and_the_next_begins_anew(tmp_path: Path)
     assert len(charges_of(done.folder, "planned")) == 24 > len(charges_of(done.folder, "released"))
 
 
+def test_what_a_killed_attempt_left_goes_with_a_round_that_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {"simulation": {"dropout-rate": 0.5}, "aggregation": {"min-survivors": 2}}
+    config = turns(training={"num-rounds": 12}, **sections)
+    completed = [row["num_completed"] for row in rows_of(run(config, out=tmp_path / "run").folder / "rounds.csv")]
+    number = completed.index("0", 2)  # abandoned
+    with interrupted_before_charging(monkeypatch, number):
+        run(config, out=tmp_path / "broken")
+    # As where the process was killed between this file and the commit that it belongs to.
+    (tmp_path / "broken" / "checkpoints" / f"noise-{number:06d}.safetensors").write_bytes(b"of another attempt")
+    with interrupted_before_charging(monkeypatch, number + 1):
+        resume(tmp_path / "broken")
+    assert noises(tmp_path / "broken") == [] and verify_run(tmp_path / "broken")[0] == []
+
+
 @pytest.mark.parametrize("protocol", ["secure-sum", "secagg+"])
 def test_secure_sums_carry_it_too(protocol: str, tmp_path: Path) -> None:
     sums = {"aggregation": {"protocol": protocol, "min-survivors": 2}}

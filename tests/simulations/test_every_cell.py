@@ -268,7 +268,9 @@ def test_a_hospital_refuses_to_send_what_another_cell_sends(tmp_path: Path, monk
 
     original = runs.make_client_app
     monkeypatch.setattr(runs, "make_client_app", lied_to)
-    with pytest.raises(Exception, match="the assignment's placement = central, and this hospital's settings say local"):
+    with pytest.raises(
+        Exception, match="the assignment's cell = hospital-central, and this hospital's settings say hospital-local"
+    ):
         run(asked, out=tmp_path / "run")
 
 

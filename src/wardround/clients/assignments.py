@@ -75,10 +75,6 @@ class Part:
 def check_assignment(assignment: Assignment, part: Part) -> None:
     """Refuse another hospital's assignment, which would draw that one's noise, and one that is not as the settings say.
 
-    Args:
-        assignment: from the server.
-        part: what the hospital knows by itself.
-
     Raises:
         Refusal: naming the value that is wrong.
     """

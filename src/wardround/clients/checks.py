@@ -27,10 +27,6 @@ _TOLERANCE = 1e-3
 def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
     """Return how gradients by record will be computed, having tried that every one of them is clipped.
 
-    Args:
-        held: the model, before any data; it is not changed.
-        federation: gives the records' shape.
-
     Raises:
         ConfigError: the model or the mode can't be trusted: the reason, and what to do.
     """
@@ -51,10 +47,6 @@ def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
 
 def check_hospitals_apart(held: HeldModel, federation: Federation) -> None:
     """Refuse a model that could carry something of one hospital to the next.
-
-    Args:
-        held: the model, before any data; it is not changed.
-        federation: gives the records' shape.
 
     Raises:
         ConfigError: the reason, and what to do.

@@ -14,7 +14,7 @@ from torch import nn
 
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import LossPerRecord, per_record_module
-from wardround.clients.modes import Mode, mode_given
+from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.programs import RecordProgram, ScoringModule, record_program
 from wardround.clients.tensors import HospitalTensors
 from wardround.errors import ConfigError, ProtocolError
@@ -66,7 +66,7 @@ class HeldModel:
         Raises:
             ConfigError: not as the settings ask.
         """
-        return mode_given(self._asked, self.now, self.unknown_because(record_shape))
+        return choose_mode(self._asked, self.now, self.unknown_because(record_shape))
 
     def unknown_because(self, record_shape: tuple[int, ...]) -> str | None:
         """Return why the forward is not a known one for records of a shape; None where it is known."""

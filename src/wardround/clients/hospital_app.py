@@ -91,12 +91,7 @@ class Hospitals(ABC):
         check_sum(self.config, terms, None if message is None else wire.assignment_of(message), agreed=self.agreed)
 
     def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:
-        """Return the mod by which only masked sums leave.
-
-        Args:
-            site_of: returns the site that has the keys.
-            keep_metrics: names of metrics that may leave in clear.
-        """
+        """Return the mod by which only masked sums leave, and the metrics that are named in clear."""
         return SecAggMod(
             site_of,
             check_terms=self.check_terms,

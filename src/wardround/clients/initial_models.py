@@ -4,15 +4,14 @@ What is left out on purpose: whether it can be trusted with privacy, which the d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from numpy.typing import NDArray
 from torch import nn
 
-from wardround.clients.cells import torch_half
-from wardround.clients.modes import Mode
+from wardround.clients.forwards import unknown_because
+from wardround.clients.modes import Mode, choose_mode
 from wardround.config import Config
+from wardround.exact_sums import Arrays
 from wardround.models import build_model, parameters_of
 from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
@@ -20,22 +19,18 @@ from wardround.run_facts import RunFacts
 
 __all__ = ["InitialModel", "build_initial_model", "built_model"]
 
-Arrays = dict[str, NDArray[Any]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InitialModel:
     """The model before round 1.
 
     Attributes:
-        module: as it was built; whoever trains it trains a copy.
         arrays: its trainable parameters by name.
         task: classification or regression.
         changes: what was changed to make it fit, as sentences.
         mode: how gradients by record are computed; None where none are.
     """
 
-    module: nn.Module
     arrays: Arrays
     task: str
     changes: tuple[str, ...]
@@ -47,41 +42,38 @@ class InitialModel:
         return sum(array.size for array in self.arrays.values())
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed, and why it is run record by record where it is."""
+        return (*self.changes, self.mode.reason) if self.mode and self.mode.name == "per-record" else self.changes
+
+    @property
     def facts(self) -> RunFacts:
         """What the summary says of it."""
-        facts = RunFacts(
-            task=self.task, num_parameters=self.num_parameters, notes=self.changes, model_changes=self.changes
+        return RunFacts(
+            task=self.task,
+            num_parameters=self.num_parameters,
+            notes=self.notes,
+            model_changes=self.notes,
+            grad_sample_mode=None if self.mode is None else self.mode.name,
+            grad_sample_reason=None if self.mode is None else self.mode.reason,
         )
-        if self.mode is None:
-            return facts
-        return replace(facts, grad_sample_mode=self.mode.name, grad_sample_reason=self.mode.reason)
 
 
 def build_initial_model(config: Config, profile: HospitalProfile) -> InitialModel:
-    """Return the model before round 1: the same in every process.
-
-    Args:
-        config: all settings.
-        profile: of any hospital, for the shapes of its records.
+    """Return the model before round 1: the same in every process, made for the shapes of any hospital's records.
 
     Raises:
         ConfigError: the model does not fit the hospitals' records, or not per-record gradients.
     """
     module, changes = built_model(config, profile.input_shape, profile.num_outputs)
-    half = torch_half(cell_of(config.privacy).name)
-    mode = half.mode_of(config.training.grad_sample_mode, module, tuple(profile.input_shape))
-    if mode is not None and mode.name == "per-record":
-        changes = (*changes, mode.reason)
-    return InitialModel(module=module, arrays=parameters_of(module), task=profile.task, changes=changes, mode=mode)
+    asked, mode = config.training.grad_sample_mode, None
+    if cell_of(config.privacy).clips_records:
+        mode = choose_mode(asked, module, unknown_because(module, tuple(profile.input_shape), ghost=asked == "ghost"))
+    return InitialModel(arrays=parameters_of(module), task=profile.task, changes=changes, mode=mode)
 
 
 def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the model that the settings name, and what was changed to make it fit (see `models.build_model`).
-
-    Args:
-        config: all settings.
-        input_shape: of one record.
-        num_outputs: classes, or 1 for regression.
 
     Raises:
         ConfigError: the model does not fit the records.

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from wardround.clients.forwards import unknown_because
 from wardround.errors import ConfigError
 
-__all__ = ["Mode", "choose_mode", "mode_given"]
+__all__ = ["Mode", "choose_mode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +26,8 @@ class Mode:
     reason: str
 
 
-def choose_mode(asked: str, model: nn.Module, record_shape: tuple[int, ...]) -> Mode:
+def choose_mode(asked: str, model: nn.Module, unknown: str | None) -> Mode:
     """Return the mode that keeps the model's records apart.
-
-    Args:
-        asked: [training] grad-sample-mode.
-        model: as it will be trained.
-        record_shape: of one record.
-
-    Raises:
-        ConfigError: the mode that was asked for is for known forwards only.
-    """
-    return mode_given(asked, model, unknown_because(model, record_shape, ghost=asked == "ghost"))
-
-
-def mode_given(asked: str, model: nn.Module, unknown: str | None) -> Mode:
-    """Return the mode that keeps the model's records apart, where it was found out what kind its forward is of.
 
     Args:
         asked: [training] grad-sample-mode.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from wardround import wire
 from wardround.clients.site_log import log_failure, seen
 from wardround.errors import ConfigError, ProtocolError, Refusal, UpdateError
-from wardround.exact_sums import check_alike
+from wardround.exact_sums import Arrays, check_alike
 from wardround.secagg import Site, Terms, hospital, is_weighted, read_site, sent_digest, stated_digest
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
@@ -263,7 +263,7 @@ def _reply(message: Message, record: Any) -> Message:
 
 def _vector(
     site: Site, terms: Terms, num_members: int, sent: Mapping[str, NDArray[Any]], reply: Message, weight: float
-) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
+) -> tuple[NDArray[np.uint32], Arrays]:
     """Return what is to be masked, and arrays with the names and shapes of its parts, in `wire.masked_order`.
 
     A real site holds what it sends to the bound, where a simulated hospital refuses: a refusal would tell the server.

@@ -87,12 +87,7 @@ def check_history(
 
 
 def event_in(part: Part, assignment: Assignment) -> StepEvent | None:
-    """Return what a release costs; None without privacy.
-
-    Args:
-        part: of the site.
-        assignment: checked by `check_assignment`.
-    """
+    """Return what a release costs; None without privacy."""
     if not part.cell.is_private:
         return None
     return part.cell.step_event(part.shape, assignment.event.noise_multiplier, assignment.event.num_steps)

@@ -4,7 +4,7 @@ What a cell makes of them and sends is in `cells`. What is left out on purpose: 
 optimizer starts afresh, so that a resumed run goes on as an uninterrupted one).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,13 +23,14 @@ from wardround.clients.held_model import HeldModel
 from wardround.clients.programs import RecordProgram
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
+from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
+from wardround.streams import Key
 
-__all__ = ["Counts", "Steps", "by_record", "plain_steps", "private_steps", "summed_batch"]
+__all__ = ["Counts", "LocalRound", "Steps", "by_record", "plain_steps", "private_steps", "summed_batch"]
 
-Arrays = dict[str, NDArray[Any]]
 _Plain = TypeVar("_Plain", bound=PrivateOptimizer)
 _Ghost = TypeVar("_Ghost", bound=GhostOptimizer)
 
@@ -90,17 +91,36 @@ class Steps:
                 parameter.grad.add_(parameter.detach() - start, alpha=proximal_mu)
 
 
-def plain_steps(
-    steps: Steps, tensors: HospitalTensors, assignment: Assignment, sampler: PoissonSampler, proximal_mu: float
-) -> Counts:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LocalRound:
+    """What a hospital does its part in a round with.
+
+    Attributes:
+        received: parameters that it was sent; the model has them.
+        tensors: its records.
+        assignment: what it is asked to do.
+        key: of the release; each purpose has a stream of its own.
+        sampler: draws the batches.
+        proximal_mu: strength of FedProx' pull (>= 0).
+    """
+
+    received: Mapping[str, NDArray[Any]]
+    tensors: HospitalTensors
+    assignment: Assignment
+    key: Key
+    sampler: PoissonSampler
+    proximal_mu: float
+
+
+def plain_steps(steps: Steps, local: LocalRound) -> Counts:
     """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size."""
-    optimizer, model = steps.optimizer(), steps.held.now
+    optimizer, model, tensors = steps.optimizer(), steps.held.now, local.tensors
     anchor = _copies(steps)
     losses = []
     num_scrubbed = 0
     model.train()
-    for _ in range(assignment.schedule.num_steps):
-        rows, owners = tensors.rows_of(sampler.draw().to(steps.device))
+    for _ in range(local.assignment.schedule.num_steps):
+        rows, owners = tensors.rows_of(local.sampler.draw().to(steps.device))
         optimizer.zero_grad(set_to_none=False)
         batch_losses = steps.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
         finite = batch_losses.isfinite()
@@ -109,32 +129,25 @@ def plain_steps(
             rows, owners = rows[finite], None if owners is None else owners[finite]
             batch_losses = steps.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-        torch.autograd.backward(weighted.sum() / assignment.schedule.expected_batch_size)
-        if proximal_mu:
-            steps.pull_back(anchor, proximal_mu)
+        torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
+        if local.proximal_mu:
+            steps.pull_back(anchor, local.proximal_mu)
         optimizer.step()
         losses.append(batch_losses.detach())
-    return Counts(num_steps=sampler.num_draws, num_scrubbed=num_scrubbed, loss=_mean_loss(losses))
+    return Counts(num_steps=local.sampler.num_draws, num_scrubbed=num_scrubbed, loss=_mean_loss(losses))
 
 
-def private_steps(
-    steps: Steps,
-    tensors: HospitalTensors,
-    assignment: Assignment,
-    sampler: PoissonSampler,
-    noise: GaussianNoise,
-    proximal_mu: float,
-) -> Counts:
+def private_steps(steps: Steps, local: LocalRound, noise: GaussianNoise) -> Counts:
     """Train with DP-SGD: clipped gradients of Poisson batches, noise in every step (Abadi et al. 2016, algorithm 1)."""
-    module, optimizer = by_record(steps, tensors, assignment, PrivateOptimizer, GhostOptimizer)
+    module, optimizer = by_record(steps, local, PrivateOptimizer, GhostOptimizer)
     optimizer.draw_from(noise)
-    if proximal_mu:
+    if local.proximal_mu:
         # The pull depends on no record, so it is added after the noise (post-processing).
         anchor = _copies(steps)
-        optimizer.attach_step_hook(lambda _: steps.pull_back(anchor, proximal_mu))
-    losses = [_private_step(steps, module, optimizer, tensors, sampler) for _ in range(assignment.schedule.num_steps)]
+        optimizer.attach_step_hook(lambda _: steps.pull_back(anchor, local.proximal_mu))
+    losses = [_private_step(steps, local, module, optimizer) for _ in range(local.assignment.schedule.num_steps)]
     return Counts(
-        num_steps=sampler.num_draws,
+        num_steps=local.sampler.num_draws,
         num_scrubbed=optimizer.num_scrubbed,
         loss=_mean_loss(losses),
         num_noise_draws=noise.num_draws,
@@ -143,19 +156,18 @@ def private_steps(
 
 
 def by_record(
-    steps: Steps, tensors: HospitalTensors, assignment: Assignment, plain: type[_Plain], ghost: type[_Ghost]
+    steps: Steps, local: LocalRound, plain: type[_Plain], ghost: type[_Ghost]
 ) -> tuple[nn.Module | RecordProgram, _Plain | _Ghost]:
     """Return what leaves every record's gradient, and an optimizer that clips them as assigned.
 
     Args:
         steps: with the model.
-        tensors: the records.
-        assignment: clip, noise multiplier and expected batch size.
+        local: with the records, clip, noise multiplier and expected batch size.
         plain: kind of optimizer where single gradients are left.
         ghost: kind where they arrive summed.
     """
-    max_grad_norm = float(assignment.max_grad_norm or 0.0)
-    module = steps.held.by_record(tensors, max_grad_norm)
+    assignment, max_grad_norm = local.assignment, float(local.assignment.max_grad_norm or 0.0)
+    module = steps.held.by_record(local.tensors, max_grad_norm)
     kind = ghost if isinstance(module, GhostTwin) else plain
     optimizer = kind(
         steps.optimizer(),
@@ -167,28 +179,22 @@ def by_record(
 
 
 def summed_batch(
-    steps: Steps, module: nn.Module | RecordProgram, optimizer: Any, tensors: HospitalTensors, sampler: PoissonSampler
+    steps: Steps, local: LocalRound, module: nn.Module | RecordProgram, optimizer: Any
 ) -> tuple[Arrays, Counts]:
     """Return the clipped sum of one Poisson batch by parameter; the model stays as it is.
 
-    Args:
-        steps: with the model.
-        module: of `by_record`.
-        optimizer: one that keeps its sum (see `gradient_sums`).
-        tensors: the records.
-        sampler: draws the batch.
+    Module and optimizer are of `by_record`, of a kind that keeps its sum (see `gradient_sums`).
     """
-    losses = _private_step(steps, module, optimizer, tensors, sampler)
+    losses = _private_step(steps, local, module, optimizer)
     names = [name for name, parameter in steps.held.now.named_parameters() if parameter.requires_grad]
     sums = {name: tensor.cpu().numpy() for name, tensor in zip(names, optimizer.gradient_sum, strict=True)}
-    counts = Counts(num_steps=sampler.num_draws, num_scrubbed=optimizer.num_scrubbed, loss=_mean_loss([losses]))
+    counts = Counts(num_steps=local.sampler.num_draws, num_scrubbed=optimizer.num_scrubbed, loss=_mean_loss([losses]))
     return sums, counts
 
 
-def _private_step(
-    steps: Steps, module: nn.Module | RecordProgram, optimizer: Any, tensors: HospitalTensors, sampler: PoissonSampler
-) -> Tensor:
-    rows, owners = tensors.rows_of(sampler.draw().to(steps.device))
+def _private_step(steps: Steps, local: LocalRound, module: nn.Module | RecordProgram, optimizer: Any) -> Tensor:
+    tensors = local.tensors
+    rows, owners = tensors.rows_of(local.sampler.draw().to(steps.device))
     features, labels = tensors.train_features[rows], tensors.train_labels[rows]
     return accumulate_batch(module, optimizer, features, labels, steps.loss, owners, most_floats=steps.most_floats)
 

@@ -19,9 +19,10 @@ from wardround.clients.held_model import HeldModel
 from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode
 from wardround.clients.release_keys import ReleaseKeys
-from wardround.clients.steps import Steps
+from wardround.clients.steps import LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
+from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
 from wardround.privacy.sampling import PoissonSampler
@@ -34,7 +35,7 @@ __all__ = ["HospitalTensors", "LocalTrainer", "Trained", "resolve_device"]
 class Trained(NamedTuple):
     """What came of training: what is sent, what of it is public, and what is measured in simulation only."""
 
-    arrays: dict[str, NDArray[Any]]
+    arrays: Arrays
     execution: Execution
     measures: TrainingMeasures
 
@@ -126,10 +127,13 @@ class LocalTrainer:
         key = self._keys.key(arrays, tensors, assignment, proximal_mu)
         self.held.begin(arrays, tensors, whole_batches=not half.records_apart)
         sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
+        local = LocalRound(
+            received=arrays, tensors=tensors, assignment=assignment, key=key, sampler=sampler, proximal_mu=proximal_mu
+        )
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
-            sent, counts = half.train(self.steps, arrays, tensors, assignment, key, sampler, proximal_mu)
+            sent, counts = half.train(self.steps, local)
         execution = Execution(
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,

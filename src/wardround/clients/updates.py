@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME, centred_count, clip_update
 from wardround.privacy.integers import skellam_share, to_residues
 from wardround.rounds import Assignment
 
 __all__ = ["clipped_update", "noisy_residues"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def clipped_update(

@@ -13,6 +13,7 @@ from torch import nn
 
 from wardround.config import ModelConfig
 from wardround.errors import ConfigError, UpdateError, WardroundError
+from wardround.exact_sums import Arrays
 from wardround.models.fitting import check_records_apart, take_shapes, try_one_batch, without_batch_statistics
 from wardround.models.named import BUILDERS, IMAGE_MODELS
 
@@ -50,7 +51,7 @@ def build_model(
     return model, notes
 
 
-def parameters_of(model: nn.Module) -> dict[str, NDArray[Any]]:
+def parameters_of(model: nn.Module) -> Arrays:
     """Return copies of the trainable parameters by name, as arrays on the CPU."""
     return {
         name: parameter.detach().cpu().numpy().copy()

@@ -24,13 +24,7 @@ _SEALED_BYTES = 2 * SHARE_BYTES + SEALED_EXTRA_BYTES
 def faults_in_advertisements(
     terms: Terms, roster: Roster, advertisements: Mapping[int, Advertisement]
 ) -> dict[int, str]:
-    """Return by node what is wrong with its advertisement: one that is let through can't spoil the others' round.
-
-    Args:
-        terms: of the round.
-        roster: of the federation.
-        advertisements: by node.
-    """
+    """Return by node what is wrong with its advertisement: one that is let through can't spoil the others' round."""
     faults = {}
     private_key = new_private_key()  # whatever it is: the unsound keys are unsound with any
     for node_id, ad in advertisements.items():

@@ -6,20 +6,21 @@ out on purpose: engines and folders (see `runs`).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.errors import ConfigError
+from wardround.exact_sums import Arrays
 from wardround.parameter_counts import count_parameters
+from wardround.privacy.cells import cell_of
 from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
-    from numpy.typing import NDArray
 
     from wardround.clients.initial_models import InitialModel
 
@@ -41,7 +42,7 @@ class Prepared:
 
     config: Config
     federation: Federation
-    initial: "dict[str, NDArray[Any]]"
+    initial: Arrays
     plan: FederationPlan
     strategy: "Strategy"
     facts: RunFacts
@@ -108,14 +109,16 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
     """
     import torch
 
-    from wardround.clients.initial_models import build_initial_model
+    from wardround.clients.initial_models import InitialModel, built_model
     from wardround.clients.trainers import trainer_of
+    from wardround.models import parameters_of
 
     if _device_of(config) == "cuda" and not torch.cuda.is_available():
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
-    model = build_initial_model(config, hospital_profile(federation.hospitals[0], federation))
-    trainer_of(model.module, config, federation)
-    return model
+    module, changes = built_model(config, federation.input_shape, federation.num_classes)
+    trainer = trainer_of(module, config, federation)
+    mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
+    return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode)
 
 
 def _facts(config: Config, federation: Federation, model: "InitialModel") -> RunFacts:
@@ -129,7 +132,7 @@ def _facts(config: Config, federation: Federation, model: "InitialModel") -> Run
         num_workers=engine.num_workers(config.simulation, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
-        notes=(*federation.notes, *model.changes),
+        notes=(*federation.notes, *model.notes),
         excluded=tuple(federation.excluded),
     )
 

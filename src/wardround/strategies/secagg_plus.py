@@ -15,7 +15,6 @@ import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.errors import CohortError, ConfigError, ProtocolError, UpdateError
+from wardround.exact_sums import Arrays
 from wardround.secagg import Roster, Terms, sent_digest, stated_digest
 from wardround.secagg.terms import LARGEST, SMALLEST
 from wardround.strategies.by_name import needs_only_sum
@@ -34,7 +34,6 @@ from wardround.strategies.secagg_sum import add_masked, weighed_mean
 __all__ = ["SecAggPlus"]
 
 _log = logging.getLogger(__name__)
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

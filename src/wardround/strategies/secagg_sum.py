@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from flwr.app import Message
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.errors import ProtocolError, UpdateError
-from wardround.exact_sums import FixedSum, Shaped, check_alike
+from wardround.exact_sums import Arrays, FixedSum, Shaped, check_alike
 from wardround.privacy.executions import check_execution
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
@@ -128,9 +127,7 @@ def weighed_mean(
     return split_like(mean, like), weight
 
 
-def _masked(
-    reply: Message | None, like: Mapping[str, Shaped], assignment: Assignment | None
-) -> dict[str, NDArray[Any]]:
+def _masked(reply: Message | None, like: Mapping[str, Shaped], assignment: Assignment | None) -> Arrays:
     """Return a masked vector's arrays, or refuse what is none, or is of other training than was assigned."""
     if reply is None or reply.has_error():
         raise ProtocolError(fault_of(reply))

@@ -7,28 +7,24 @@ purpose: the steps themselves (see `clients.steps`), and any accounting.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
-from torch import nn
 
 from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
-from wardround.clients.modes import Mode, choose_mode
-from wardround.clients.steps import Counts, Steps
-from wardround.clients.tensors import HospitalTensors
+from wardround.clients.modes import Mode
+from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.datasets import Federation
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
-from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
-__all__ = ["Arrays", "TorchHalf"]
-
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["TorchHalf"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TorchHalf(ABC):
     """What torch does for one cell; an object without state.
 
@@ -36,8 +32,7 @@ class TorchHalf(ABC):
         name: of the cell, as `privacy.cells` has it.
     """
 
-    __slots__ = ()
-    name: ClassVar[str]
+    name: str
 
     @property
     def records_apart(self) -> bool:
@@ -50,50 +45,16 @@ class TorchHalf(ABC):
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Refuse a model that can't be trusted; return how gradients by record are computed, None with whole batches.
 
-        Args:
-            held: the model, before any data; it is not changed.
-            federation: gives the records' shape.
+        The model is as before any data, and stays so.
 
         Raises:
             ConfigError: the reason, and what to do.
         """
         return check_records_apart(held, federation)
 
-    def mode_of(self, asked: str, model: nn.Module, record_shape: tuple[int, ...]) -> Mode | None:
-        """Return how gradients by record are computed; None with whole batches.
-
-        Args:
-            asked: [training] grad-sample-mode.
-            model: as it will be trained.
-            record_shape: of one record.
-
-        Raises:
-            ConfigError: the mode that was asked for can't serve the model.
-        """
-        return choose_mode(asked, model, record_shape) if self.records_apart else None
-
     @abstractmethod
-    def train(
-        self,
-        steps: Steps,
-        arrays: Mapping[str, NDArray[Any]],
-        tensors: HospitalTensors,
-        assignment: Assignment,
-        key: Key,
-        sampler: PoissonSampler,
-        proximal_mu: float,
-    ) -> tuple[Arrays, Counts]:
-        """Return what the hospital sends in a round, and what was executed.
-
-        Args:
-            steps: what steps are taken with; the model has the parameters of `arrays`.
-            arrays: parameters that the hospital received.
-            tensors: its records.
-            assignment: what it is asked to do.
-            key: of the release; each purpose has a stream of its own.
-            sampler: draws the batches.
-            proximal_mu: strength of FedProx' pull (>= 0).
-        """
+    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+        """Return what the hospital sends in a round, and what was executed."""
 
     def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
         """Return what is sent where there is nothing but noise: gradients of zero, or an update of zero.

@@ -2,25 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays
 from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
 __all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HospitalCentral(WholeUpdates):
     """A clipped update."""
-
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-central"
 
     def send(
         self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
@@ -29,5 +26,4 @@ class HospitalCentral(WholeUpdates):
         return {name: array.astype(np.float32) for name, array in clipped.items()}, None
 
 
-HOSPITAL_CENTRAL = HospitalCentral()
-"""The one of its kind."""
+HOSPITAL_CENTRAL = HospitalCentral("hospital-central")

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays
 from wardround.clients.cells.whole_updates import WholeUpdates
 from wardround.clients.updates import noisy_residues
+from wardround.exact_sums import Arrays
 from wardround.privacy.integers import round_within
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
@@ -18,12 +18,9 @@ from wardround.streams import Draw, Key
 __all__ = ["HOSPITAL_DISTRIBUTED", "HospitalDistributed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HospitalDistributed(WholeUpdates):
     """A rounded clipped update, with a share of the noise, as residues."""
-
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-distributed"
 
     def send(
         self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
@@ -37,5 +34,4 @@ class HospitalDistributed(WholeUpdates):
         return noisy_residues(integers, clipped, assignment, key.generator(Draw.NOISE))
 
 
-HOSPITAL_DISTRIBUTED = HospitalDistributed()
-"""The one of its kind."""
+HOSPITAL_DISTRIBUTED = HospitalDistributed("hospital-distributed")

@@ -2,25 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays
 from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
 __all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HospitalLocal(WholeUpdates):
     """Parameters with a clipped update and noise."""
-
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-local"
 
     def send(
         self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
@@ -38,5 +35,4 @@ class HospitalLocal(WholeUpdates):
         return noisy, stddev / assignment.distance
 
 
-HOSPITAL_LOCAL = HospitalLocal()
-"""The one of its kind."""
+HOSPITAL_LOCAL = HospitalLocal("hospital-local")

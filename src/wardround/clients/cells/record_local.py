@@ -2,43 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
-from wardround.clients.steps import Counts, Steps, private_steps
-from wardround.clients.tensors import HospitalTensors
+from wardround.clients.cells.half import TorchHalf
+from wardround.clients.steps import Counts, LocalRound, Steps, private_steps
+from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.noise import GaussianNoise
-from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
 __all__ = ["RECORD_LOCAL", "RecordLocal"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RecordLocal(TorchHalf):
     """DP-SGD."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "record-local"
-
-    def train(
-        self,
-        steps: Steps,
-        arrays: Mapping[str, NDArray[Any]],
-        tensors: HospitalTensors,
-        assignment: Assignment,
-        key: Key,
-        sampler: PoissonSampler,
-        proximal_mu: float,
-    ) -> tuple[Arrays, Counts]:
+    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the parameters after private steps."""
-        noise = GaussianNoise(key.generator(Draw.NOISE), steps.device)
-        counts = private_steps(steps, tensors, assignment, sampler, noise, proximal_mu)
+        counts = private_steps(steps, local, GaussianNoise(local.key.generator(Draw.NOISE), steps.device))
         return parameters_of(steps.held.now), counts
 
     def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
@@ -49,5 +35,4 @@ class RecordLocal(TorchHalf):
         return {name: part.numpy() for name, part in zip(zeros, drawn, strict=True)}
 
 
-RECORD_LOCAL = RecordLocal()
-"""The one of its kind."""
+RECORD_LOCAL = RecordLocal("record-local")

@@ -11,46 +11,36 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wardround.clients.cells.half import Arrays, TorchHalf
+from wardround.clients.cells.half import TorchHalf
 from wardround.clients.checks import check_hospitals_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, Steps, plain_steps
-from wardround.clients.tensors import HospitalTensors
+from wardround.clients.steps import Counts, LocalRound, Steps, plain_steps
 from wardround.clients.updates import clipped_update
 from wardround.datasets import Federation
+from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
-from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
 __all__ = ["WholeUpdates"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WholeUpdates(TorchHalf):
     """A hospital's whole update, clipped."""
-
-    __slots__ = ()
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Refuse a model that could carry something of one hospital to the next."""
         check_hospitals_apart(held, federation)
         return None
 
-    def train(
-        self,
-        steps: Steps,
-        arrays: Mapping[str, NDArray[Any]],
-        tensors: HospitalTensors,
-        assignment: Assignment,
-        key: Key,
-        sampler: PoissonSampler,
-        proximal_mu: float,
-    ) -> tuple[Arrays, Counts]:
+    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what leaves of the update that plain steps make."""
-        counts = plain_steps(steps, tensors, assignment, sampler, proximal_mu)
-        sent, noise_multiplier, is_finite = self.release(arrays, parameters_of(steps.held.now), assignment, key)
+        counts = plain_steps(steps, local)
+        sent, noise_multiplier, is_finite = self.release(
+            local.received, parameters_of(steps.held.now), local.assignment, local.key
+        )
         counts = replace(counts, num_scrubbed=counts.num_scrubbed + int(not is_finite))
         if noise_multiplier is None:
             return sent, counts

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wardround import exact_sums
 from wardround.errors import ProtocolError
 from wardround.privacy.cells.promises import Promises
-from wardround.privacy.cells.released_sums import Arrays, Averaging, ReleasedSum, RoundSum, SumGrid, Sums
+from wardround.privacy.cells.released_sums import Averaging, ReleasedSum, RoundSum, SumGrid, Sums
 from wardround.privacy.renyi import rdp
 from wardround.rounds import Assignment, Schedule
 from wardround.step_events import EventShape, StepEvent
@@ -149,7 +149,7 @@ class Cell(Promises):
         """Return what a reply is multiplied with in the round's exact sum; None where residues are added up."""
         return assignment.weight
 
-    def add(self, total: exact_sums.FixedSum, sent: Arrays, assignment: Assignment) -> None:
+    def add(self, total: exact_sums.FixedSum, sent: exact_sums.Arrays, assignment: Assignment) -> None:
         """Add what a hospital sent to the round's exact sum."""
         weight = self.sum_weight(assignment)
         if weight is None:

@@ -43,7 +43,8 @@ class NoPrivacy(Cell):
         """Yield settings that ask for noise, or for a limit to what can't be limited."""
         for key in ("noise_multiplier", "target_epsilon", "budget_epsilon", "adaptive_clipping", "noise_correlation"):
             value = getattr(privacy, key)
-            if value not in (None, False, self.noise_correlation):
+            # By identity: a noise multiplier of 0.0 equals False, and asks for something all the same.
+            if not (value is None or value is False or value == self.noise_correlation):
                 yield (
                     f"{key.replace('_', '-')} = {value} has no meaning without privacy ([privacy] placement = "
                     f'"none"): remove it, or set placement = "local"'

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround import exact_sums
+from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.streams import Source
 
-__all__ = ["NOTHING", "Arrays", "Averaging", "Memory", "ReleasedSum", "RoundSum", "SumGrid", "Sums", "moved"]
+__all__ = ["NOTHING", "Averaging", "Memory", "ReleasedSum", "RoundSum", "SumGrid", "Sums", "moved"]
 
-Arrays = dict[str, NDArray[Any]]
 Sums = Mapping[str, NDArray[np.floating[Any]]]
 Memory = Mapping[str, NDArray[Any]]
 NOTHING: Memory = MappingProxyType({})

@@ -17,11 +17,6 @@ __all__ = ["check_hospitals"]
 def check_hospitals(config: Config, profiles: Sequence[HospitalProfile], drawn_from: Sequence[str]) -> None:
     """Refuse hospitals for which there can be no plan.
 
-    Args:
-        config: all settings.
-        profiles: of those that are there.
-        drawn_from: names that cohorts are drawn from.
-
     Raises:
         CohortError: there is none, or two share a name.
         ConfigError: they hold more than the settings say, are not in the roster, or are too few for a round.

@@ -16,13 +16,7 @@ __all__ = ["noise_memory", "relative_noise"]
 
 
 def noise_memory(plan: FederationPlan, state: RoundState, round_number: int) -> Mapping[str, NDArray[Any]]:
-    """Return what the noise of a round goes on from (see `Cell.noise_memory`); {} in most cells.
-
-    Args:
-        plan: of the run.
-        state: before the round.
-        round_number: from 1.
-    """
+    """Return what the noise of a round goes on from (see `Cell.noise_memory`); {} in most cells."""
     return plan.cell.noise_memory(
         state.memory,
         round_number=round_number,

@@ -137,12 +137,6 @@ def target_deltas_in(
 ) -> dict[str, float]:
     """Return every hospital's delta in a cell, which need not be the settings' own.
 
-    Args:
-        cell: which.
-        config: all settings.
-        profiles: of all hospitals.
-        num_hospitals: that cohorts are drawn from.
-
     Raises:
         ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
     """

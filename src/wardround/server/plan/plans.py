@@ -87,11 +87,7 @@ class FederationPlan:
         return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
 
     def most_records(self, names: Iterable[str]) -> int:
-        """Return the training records that any of the hospitals has at most; [federation] max-records where it is set.
-
-        Args:
-            names: of hospitals.
-        """
+        """Return the training records that any of these hospitals has at most; [federation] max-records where set."""
         if self.config.federation.max_records is not None:
             return self.config.federation.max_records
         chosen = set(names)

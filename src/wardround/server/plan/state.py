@@ -6,11 +6,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from wardround.exact_sums import Arrays
 from wardround.privacy.spending import Account
 
 __all__ = ["RoundState"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -21,13 +21,7 @@ __all__ = ["begun_with", "committed_rounds", "opening_in", "opening_of", "plan_i
 
 
 def opening_of(plan: FederationPlan, folder: RunFolder, absent: Mapping[str, str]) -> Opening:
-    """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`).
-
-    Args:
-        plan: of the run that begins.
-        folder: of the run.
-        absent: who was expected and is not there, and why.
-    """
+    """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`)."""
     return Opening(
         config=config_to_toml(plan.config),
         profiles=tuple(hospital.profile for hospital in plan.hospitals),

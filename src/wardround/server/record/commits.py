@@ -6,10 +6,8 @@ from the seed. What is left out on purpose: what happens in a round (see `loop`)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from wardround.digests import array_digest
 from wardround.errors import ProtocolError
@@ -32,8 +30,6 @@ from wardround.server.record.summary import build_summary
 from wardround.server.record.tables import hospital_rows, round_row
 
 __all__ = ["close", "commit", "record_of", "restore"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
@@ -103,13 +99,7 @@ def commit(
 ) -> RoundRecord:
     """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
 
-    Args:
-        ledger: of the run.
-        folder: of the run.
-        strategy: whose memory is kept.
-        state: after the round.
-        record: of the round.
-        released: charge_ids of what left a hospital.
+    `released` are the charge_ids of what left a hospital.
 
     Returns:
         The record as it was committed.
@@ -129,7 +119,7 @@ def commit(
     )
     ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
     folder.drop_checkpoints_before(state.round_number - 1)
-    drop_noise(folder, but=state.round_number)
+    drop_noise(folder, but=state.round_number if state.memory else None)
     return record
 
 

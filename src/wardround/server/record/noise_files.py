@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wardround.disk import file_bytes
 from wardround.errors import ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
 
@@ -22,13 +23,7 @@ _STEP = "delete it, and noise begins anew"
 
 
 def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArray[Any]]) -> str | None:
-    """Write what the next round's noise goes on from, durable before it returns; return its sha256, None for nothing.
-
-    Args:
-        folder: of the run.
-        round_number: that is about to be committed.
-        memory: see `Cell.with_noise`.
-    """
+    """Write what the next round's noise goes on from, durable before it returns; return its sha256, or None."""
     if not memory:
         return None
     data = tensor_bytes(memory)
@@ -36,7 +31,7 @@ def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArr
     return hashlib.sha256(data).hexdigest()
 
 
-def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> dict[str, NDArray[Any]]:
+def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> Arrays:
     """Return what was written; {} where there was nothing, or the file is gone.
 
     Args:
@@ -67,12 +62,7 @@ def is_noise_as_committed(folder: RunFolder, round_number: int, sha256: str | No
 
 
 def drop_noise(folder: RunFolder, *, but: int | None = None) -> None:
-    """Delete what noise went on from, except for one round's.
-
-    Args:
-        folder: of the run.
-        but: number of that round; None for none.
-    """
+    """Delete what noise went on from, except for one round's, `but`."""
     for path in (folder.path / "checkpoints").glob("noise-*"):
         if but is None or path != folder.path / _name(but):
             path.unlink()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from wardround.config import Config, config_to_toml, load_config
 from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, write_whole
 from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.exact_sums import Arrays
 from wardround.json_records import json_values
 from wardround.json_text import json_text
 from wardround.parsing import from_json, sound
@@ -120,7 +121,7 @@ class RunFolder:
         self.write_bytes(name, data)
         return name, hashlib.sha256(data).hexdigest()
 
-    def read_checkpoint(self, name: str, sha256: str) -> tuple[dict[str, NDArray[Any]], str]:
+    def read_checkpoint(self, name: str, sha256: str) -> tuple[Arrays, str]:
         """Return what `write_checkpoint` was given.
 
         Raises:
@@ -162,7 +163,7 @@ class RunFolder:
         """Write model.safetensors: the parameters by name."""
         self.write_bytes("model.safetensors", tensor_bytes(arrays))
 
-    def read_model(self) -> dict[str, NDArray[Any]] | None:
+    def read_model(self) -> Arrays | None:
         """Return the parameters in model.safetensors; None where there is no such file.
 
         Raises:

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.errors import ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.parsing import from_json, sound
 
 __all__ = ["read_strategy_state", "restore_strategy_state"]
 
 
-def read_strategy_state(strategy: Strategy) -> tuple[dict[str, NDArray[Any]], str, tuple[str, ...]]:
+def read_strategy_state(strategy: Strategy) -> tuple[Arrays, str, tuple[str, ...]]:
     """Return the arrays by name, the rest as JSON text, and the attributes that can't be kept."""
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: Arrays = {}
     lost: list[str] = []
     values = _packed_attributes(strategy, "", arrays, lost)
     # Not sorted: strategies pair lists with the order of a record's names.
@@ -42,16 +43,14 @@ def restore_strategy_state(strategy: Strategy, arrays: Mapping[str, NDArray[Any]
         _put_back(strategy, from_json(values), arrays)
 
 
-def _packed_attributes(
-    strategy: Strategy, path: str, arrays: dict[str, NDArray[Any]], lost: list[str]
-) -> dict[str, Any]:
+def _packed_attributes(strategy: Strategy, path: str, arrays: Arrays, lost: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in vars(strategy).items():
         where = f"{path}{name}"
         if isinstance(value, Strategy):
             values[name] = {"strategy": _packed_attributes(value, f"{where}/", arrays, lost)}
             continue
-        kept: dict[str, NDArray[Any]] = {}
+        kept: Arrays = {}
         try:
             values[name] = _packed(value, where, kept)
         except TypeError:
@@ -72,7 +71,7 @@ def _put_back(strategy: Strategy, values: Mapping[str, Any], arrays: Mapping[str
             setattr(strategy, name, _unpacked(value, arrays))
 
 
-def _packed(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
+def _packed(value: Any, path: str, arrays: Arrays) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from wardround.errors import ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.parsing import from_json, sound
 
 __all__ = ["MOST_TENSOR_BYTES", "read_tensors", "tensor_bytes"]
@@ -35,7 +36,7 @@ def tensor_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
     return data
 
 
-def read_tensors(data: bytes, what: str, step: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def read_tensors(data: bytes, what: str, step: str) -> tuple[Arrays, dict[str, str]]:
     """Return the arrays, sorted as the file has them, and the metadata.
 
     No more memory is asked for than three times the bytes, whatever the header says.
@@ -50,7 +51,7 @@ def read_tensors(data: bytes, what: str, step: str) -> tuple[dict[str, NDArray[A
     """
     with sound(ProtocolError, f"{what} can't be read", step, SafetensorError):
         metadata = _checked_header(data)
-        arrays: dict[str, NDArray[Any]] = load(data)
+        arrays: Arrays = load(data)
     return arrays, metadata
 
 

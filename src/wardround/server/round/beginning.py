@@ -3,13 +3,12 @@
 import time
 import uuid
 from dataclasses import replace
-from typing import Any
 
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.privacy.ledger import Ledger
 from wardround.privacy.spending import account_from_ledger
 from wardround.server.plan.planning import assign_round, plan_federation
@@ -23,8 +22,6 @@ from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.strategy_steps import evaluate
 
 __all__ = ["begin", "give_up_interrupted", "plan_of_run"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def begin(

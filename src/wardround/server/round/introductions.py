@@ -30,9 +30,6 @@ _AGREED = ("task", "input_shape", "num_outputs", "own_statistics")
 def connect(grid: Grid) -> HospitalLink:
     """Ask every node of the grid which simulated hospital it is.
 
-    Args:
-        grid: any Flower grid.
-
     Raises:
         CohortError: no node is there, or two are the same hospital.
         ProtocolError: a reply is none, or it measured nothing.
@@ -151,12 +148,6 @@ def _site_profiles(
     messages: Sequence[Message], replies: Iterable[Message], names: Collection[str], settings: Config
 ) -> tuple[dict[int, HospitalProfile], dict[str, str]]:
     """Return what sites say of themselves by node, and why others are left out, by name or else by node.
-
-    Args:
-        messages: that were sent.
-        replies: that came.
-        names: of all sites, in the roster.
-        settings: that their profiles are held to.
 
     Raises:
         CohortError: fewer sites are left than a round needs.

@@ -9,12 +9,11 @@ What is left out on purpose: how messages travel (any Flower grid will do), how 
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from wardround.config import Config
+from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import Ledger, open_ledger
@@ -42,8 +41,6 @@ from wardround.server.round.sums import add_up
 from wardround.streams import Source, SystemSource
 
 __all__ = ["federate"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,13 +29,7 @@ class RoundRow:
 
 
 def row_of(record: RoundRecord, num_rounds: int, task: str | None) -> RoundRow:
-    """Return what may be watched of a round.
-
-    Args:
-        record: what was committed of it.
-        num_rounds: planned.
-        task: classification or regression.
-    """
+    """Return what may be watched of a round."""
     row = record.round_row
     name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
     return RoundRow(

@@ -12,6 +12,7 @@ from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from wardround import wire
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells import RoundSum
 from wardround.rounds import Assignment
 from wardround.server.plan.margins import rounding_distance
@@ -20,8 +21,6 @@ from wardround.server.round.sums import Sum
 from wardround.streams import Source
 
 __all__ = ["ReleasedRound", "release"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

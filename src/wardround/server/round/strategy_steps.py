@@ -7,23 +7,20 @@ and what of it a strategy may see (see `sums`, `released`).
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError, WardroundError
+from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment, Evaluation
 from wardround.server.round.cohort_grid import CohortGrid
 from wardround.server.round.hospitals import HospitalLink
 from wardround.strategies import needs_only_sum
 
 __all__ = ["Asked", "ask", "evaluate", "step"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

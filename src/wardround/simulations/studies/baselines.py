@@ -6,11 +6,9 @@ is an ordinary run. Training is the federation's own: the same model, steps, rat
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
@@ -18,6 +16,7 @@ from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import Federation, HospitalData, load_federation
+from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
@@ -25,8 +24,6 @@ from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.simulations.engines.nodes import torch_threads
 
 __all__ = ["Baseline", "evaluate_baseline"]
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

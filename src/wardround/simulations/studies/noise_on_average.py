@@ -16,6 +16,7 @@ from wardround import exact_sums
 from wardround.clients.cells import torch_half
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells import RoundSum, cell_in_words
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
@@ -107,7 +108,7 @@ def draw_average(
     return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
 
 
-def _sent(assignment: Assignment, zeros: dict[str, NDArray[Any]], source: Source) -> dict[str, NDArray[Any]]:
+def _sent(assignment: Assignment, zeros: Arrays, source: Source) -> Arrays:
     """Return what a hospital sends whose records have no gradient, or whose update is zero."""
     key = source.key(
         array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
