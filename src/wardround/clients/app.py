@@ -39,18 +39,13 @@ class SimulatedHospitals(Hospitals):
 
     def __init__(self, config: Config, federation: Federation) -> None:
         """Answer for all hospitals of the federation."""
-        super().__init__(config)
+        super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals])
         self._federation = federation
 
     @property
     def federation(self) -> Federation:
         """All of it."""
         return self._federation
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(hospital.hospital_id for hospital in self._federation.hospitals)
 
     @cached_property
     def agreed(self) -> bytes:

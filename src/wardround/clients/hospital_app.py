@@ -32,15 +32,10 @@ class Hospitals(ABC):
     Records are read, and the model is built and checked, when the first message needs them.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Answer by these settings."""
-        self.config = config
+    def __init__(self, config: Config, names: Sequence[str]) -> None:
+        """Answer by these settings; cohorts are drawn from the names."""
+        self.config, self.names = config, tuple(names)
         self._kept: dict[str, HospitalTensors] = {}
-
-    @property
-    @abstractmethod
-    def names(self) -> Sequence[str]:
-        """Whom cohorts are drawn from."""
 
     @property
     @abstractmethod
@@ -106,7 +101,7 @@ class Hospitals(ABC):
             config=self.config,
             hospital_id=hospital.hospital_id,
             num_train=hospital.num_train,
-            names=tuple(self.names),
+            names=self.names,
             num_parameters=self.trainer.num_parameters,
             num_records=self._num_records,
         )

@@ -89,13 +89,8 @@ class RealSite(Hospitals):
 
     def __init__(self, file: SiteFile) -> None:
         """Answer as the file says."""
-        super().__init__(file.config)
+        super().__init__(file.config, file.names)
         self._file = file
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All of the roster."""
-        return self._file.names
 
     @property
     def agreed(self) -> bytes:

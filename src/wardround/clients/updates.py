@@ -14,6 +14,7 @@ from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME, centred_count, clip_update
 from wardround.privacy.integers import skellam_share, to_residues
 from wardround.rounds import Assignment
+from wardround.secagg.quantisation import split_like
 
 __all__ = ["clipped_update", "noisy_residues"]
 
@@ -53,9 +54,4 @@ def noisy_residues(
     event = assignment.event
     variance = (event.noise_multiplier * event.scaled_norm) ** 2 / event.num_shares
     residues = to_residues(integers + skellam_share(len(integers), variance, noise))
-    edges = np.cumsum([array.size for array in like.values()])[:-1]
-    arrays = {
-        name: part.reshape(array.shape)
-        for (name, array), part in zip(like.items(), np.split(residues, edges), strict=True)
-    }
-    return arrays, math.sqrt(variance * event.num_shares) / event.scaled_norm
+    return split_like(residues, like), math.sqrt(variance * event.num_shares) / event.scaled_norm

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import CohortError, UpdateError
-from wardround.exact_sums import Arrays
+from wardround.exact_sums import Arrays, Shaped
 from wardround.secagg.terms import Terms
 
 __all__ = ["Quantiser", "flattened", "quantiser_for", "saturated", "split_like"]
@@ -222,7 +222,7 @@ def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def split_like(flat: NDArray[Any], like: Mapping[str, Any]) -> Arrays:
+def split_like(flat: NDArray[Any], like: Mapping[str, Shaped]) -> Arrays:
     """Return views of a flat array with the names and shapes of `like`, in its order.
 
     >>> split_like(np.arange(3), {"weight": np.zeros((1, 2)), "bias": np.zeros(1)})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from wardround.clients.initial_models import InitialModel
 
-__all__ = ["Prepared", "plan", "prepare"]
+__all__ = ["Prepared", "plan", "prepare", "silent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +48,11 @@ class Prepared:
     facts: RunFacts
 
 
-def prepare(config: Config, say: Callable[[str], None] | None = None, *, is_begun: bool = False) -> Prepared:
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def prepare(config: Config, say: Callable[[str], None] = silent, *, is_begun: bool = False) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
     Args:
@@ -61,7 +65,6 @@ def prepare(config: Config, say: Callable[[str], None] | None = None, *, is_begu
     """
     from wardround.strategies import strategy_of
 
-    say = say or _silent
     strategy = strategy_of(config)
     say(f"reading {config.federation.dataset}")
     federation = load_federation(config.federation)
@@ -141,7 +144,3 @@ def _device_of(config: Config) -> str:
     from wardround.clients.training import resolve_device
 
     return resolve_device(config.training.device).type
-
-
-def _silent(_: str) -> None:
-    """Say nothing."""

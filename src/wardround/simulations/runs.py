@@ -25,7 +25,7 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
 from wardround.simulations.engines.start import EarlyStart
-from wardround.simulations.prepared import Prepared, prepare
+from wardround.simulations.prepared import Prepared, prepare, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -94,7 +94,7 @@ def run(
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
-    say = say or _silent
+    say = say or silent
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     with ENGINES[config.simulation.engine].start_early(config.simulation) as early:
         # Everything that can be refused is refused before there is a folder.
@@ -122,7 +122,7 @@ def resume(
             "same config, roster and out (flwr run)"
         )
     config = folder.config()
-    say = say or _silent
+    say = say or silent
     prepared = prepare(config, say, is_begun=True)
     # A finished run only has its files written anew: no reason to start Ray.
     is_finished = _is_finished(folder, config)
@@ -177,10 +177,6 @@ def _federate(
             progress=progress,
         )
     return Run(folder.path, outcome)
-
-
-def _silent(_: str) -> None:
-    """Say nothing."""
 
 
 def _is_finished(folder: RunFolder, config: Config) -> bool:

@@ -6,7 +6,7 @@ out on purpose: client sampling inside a strategy, because Flower draws node ids
 
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +101,7 @@ def needs_only_sum(strategy: Strategy) -> bool:
     )
 
 
-def _named_strategy(name: str, given: dict[str, Any]) -> Strategy:
+def _named_strategy(name: str, given: Mapping[str, float]) -> Strategy:
     if name not in STRATEGIES:
         hint = did_you_mean(name, STRATEGIES, otherwise="")
         raise ConfigError(
@@ -120,7 +120,7 @@ def _named_strategy(name: str, given: dict[str, Any]) -> Strategy:
     return strategy
 
 
-def _check_options(name: str, given: dict[str, Any], allowed: tuple[str, ...]) -> None:
+def _check_options(name: str, given: Iterable[str], allowed: tuple[str, ...]) -> None:
     for option in given:
         if option not in allowed:
             words = ", ".join(word.replace("_", "-") for word in allowed) or "none"

@@ -61,13 +61,12 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         )
     if not cell.is_private:
         return tuple(notes)
-    if any(plan.rate_to_show(h.schedule.sample_rate, h.profile.num_train) is None for h in plan.hospitals):
+    if any(plan.rate_to_show(h.schedule.sample_rate, h.num_train) is None for h in plan.hospitals):
         notes.append(
             "batch-size divided by a hospital's size is its sample rate, and its epsilon tells that rate: so "
             "hospitals of fewer than ten records show how many they have. With [training] sample-rate all have the same"
         )
-    sizes = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
-    if warning := cell.delta_warning(plan.target_deltas, sizes):
+    if warning := cell.delta_warning(plan.target_deltas, plan.sizes):
         notes.append(warning)
     if (relative := relative_noise(plan)) < 1:
         notes.append(
@@ -75,8 +74,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             "independent noise of the same epsilon would be, over all rounds, though larger in single rounds; "
             "where cells are compared its stddev is that of independent noise which would leave as much in the model"
         )
-    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
-    stddev = stddev_on_average(plan, cell, noise, aggregation.honest_survivors)
+    stddev = stddev_on_average(plan, cell, plan.noise_multipliers, aggregation.honest_survivors)
     notes += cell.plan_notes(
         num_hospitals=len(plan.hospitals),
         honest_survivors=aggregation.honest_survivors,
@@ -100,14 +98,14 @@ def stddev_on_average(
         num_shares: replies guaranteed, where hospitals add shares of one noise.
     """
     cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
-    hospitals = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in cohort]
+    hospitals = [hospital for hospital in plan.hospitals if hospital.name in cohort]
     if not hospitals:
         return 0.0  # nobody who is there takes part: there is nothing that noise could be on
     privacy = plan.config.privacy
     sensitivity = cell.sensitivity(privacy.max_grad_norm, adaptive_clipping=privacy.adaptive_clipping)
     return cell.stddev_on_average(
-        [noise_multipliers[hospital.profile.hospital_id] * sensitivity for hospital in hospitals],
-        [hospital.profile.num_train for hospital in hospitals],
+        [noise_multipliers[hospital.name] * sensitivity for hospital in hospitals],
+        [hospital.num_train for hospital in hospitals],
         [hospital.schedule.expected_batch_size for hospital in hospitals],
         most_records=plan.most_records(cohort),
         num_shares=num_shares,
@@ -139,7 +137,7 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> dict[str, A
         )
     except (BudgetError, ConfigError) as error:
         return row | {"reason": str(error)}
-    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in hospitals}
+    noise = {hospital.name: hospital.noise_multiplier for hospital in hospitals}
     return row | {
         "noise_multiplier": [min(noise.values()), max(noise.values())],
         "stddev_on_average": stddev_on_average(plan, cell, noise, num_shares)
@@ -164,7 +162,7 @@ def _hospitals_in(plan: FederationPlan, cell: Cell, num_shares: int, cohort_size
     hospitals = (
         replace(
             hospital,
-            target_delta=deltas[hospital.profile.hospital_id],
+            target_delta=deltas[hospital.name],
             shape=shape.at_rate(cell.billed(hospital.schedule)[1]),
         )
         for hospital in plan.hospitals

@@ -78,14 +78,14 @@ def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tup
 def _rounds_left(plan: FederationPlan, state: RoundState, round_number: int) -> dict[str, RemainingPlan]:
     joined = rounds_joined(plan.config, plan.drawn_from, first_round=round_number)
     return {
-        hospital.profile.hospital_id: RemainingPlan(
-            noise_multiplier=state.noise_multipliers[hospital.profile.hospital_id],
+        hospital.name: RemainingPlan(
+            noise_multiplier=state.noise_multipliers[hospital.name],
             shape=hospital.shape,
             num_steps=hospital.billed_steps,
-            num_participations=joined[hospital.profile.hospital_id],
+            num_participations=joined[hospital.name],
         )
         for hospital in plan.hospitals
-        if hospital.profile.hospital_id not in state.left
+        if hospital.name not in state.left
     }
 
 

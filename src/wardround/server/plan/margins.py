@@ -59,7 +59,7 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     names = {assignment.hospital_id for assignment in assignments}
     return plan.cell.rounding_distance(
         sensitivity=assignments[0].distance,
-        num_records=[h.profile.num_train for h in plan.hospitals if h.profile.hospital_id in names],
+        num_records=[h.num_train for h in plan.hospitals if h.name in names],
         most_records=plan.most_records(names),
         dimension=_dimension(plan),
         levels=None if quantiser is None else quantiser.levels,

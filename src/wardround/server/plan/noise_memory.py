@@ -39,5 +39,5 @@ def _scales(plan: FederationPlan, first_round: int, left: Collection[str]) -> li
 def _largest_weight(plan: FederationPlan, round_number: int, left: Collection[str]) -> float:
     """Return the largest weight in a round's average, by which its noise is sized; 1 where nobody is left for it."""
     cohort = set(draw_cohort(plan.config, plan.drawn_from, round_number)) - set(left)
-    sizes = [h.profile.num_train for h in plan.hospitals if h.profile.hospital_id in cohort]
+    sizes = [h.num_train for h in plan.hospitals if h.name in cohort]
     return max((plan.cell.cohort_weight(size, sum(sizes), len(sizes)) for size in sizes), default=1.0)

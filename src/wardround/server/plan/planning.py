@@ -104,20 +104,20 @@ def assign_round(
         max_grad_norm: the clip in force (it differs from the setting with adaptive clipping); None is the setting's.
         attempt: at the round, from 1.
     """
-    chosen = [hospital for hospital in plan.hospitals if hospital.profile.hospital_id in set(cohort)]
+    chosen = [hospital for hospital in plan.hospitals if hospital.name in set(cohort)]
     cell, size = plan.cell, len(chosen)
-    total = sum(hospital.profile.num_train for hospital in chosen)
-    most_records = plan.most_records(hospital.profile.hospital_id for hospital in chosen)
+    total = sum(hospital.num_train for hospital in chosen)
+    most_records = plan.most_records(hospital.name for hospital in chosen)
     return tuple(
         assignment_for(
             plan.config,
             hospital.shape,
-            hospital_id=hospital.profile.hospital_id,
-            num_train=hospital.profile.num_train,
+            hospital_id=hospital.name,
+            num_train=hospital.num_train,
             round_number=round_number,
-            noise_multiplier=noise_multipliers[hospital.profile.hospital_id],
-            weight=cell.cohort_weight(hospital.profile.num_train, total, size),
-            contribution=cell.contribution(hospital.profile.num_train, most_records),
+            noise_multiplier=noise_multipliers[hospital.name],
+            weight=cell.cohort_weight(hospital.num_train, total, size),
+            contribution=cell.contribution(hospital.num_train, most_records),
             max_grad_norm=max_grad_norm,
             attempt=attempt,
         )

@@ -45,6 +45,16 @@ class HospitalPlan:
     measures: ProfileMeasures | None = None
 
     @property
+    def name(self) -> str:
+        """The hospital's."""
+        return self.profile.hospital_id
+
+    @property
+    def num_train(self) -> int:
+        """Its training records, as it states them."""
+        return self.profile.num_train
+
+    @property
     def billed_steps(self) -> int:
         """Steps that are charged for a round: one where the whole update is released."""
         return cell_named(self.shape.cell).billed(self.schedule)[0]
@@ -84,14 +94,24 @@ class FederationPlan:
     @property
     def names(self) -> tuple[str, ...]:
         """The hospitals' names, sorted."""
-        return tuple(hospital.profile.hospital_id for hospital in self.hospitals)
+        return tuple(hospital.name for hospital in self.hospitals)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Each hospital's training records."""
+        return {hospital.name: hospital.num_train for hospital in self.hospitals}
+
+    @property
+    def noise_multipliers(self) -> dict[str, float]:
+        """Each hospital's, as planned."""
+        return {hospital.name: hospital.noise_multiplier for hospital in self.hospitals}
 
     def most_records(self, names: Iterable[str]) -> int:
         """Return the training records that any of these hospitals has at most; [federation] max-records where set."""
         if self.config.federation.max_records is not None:
             return self.config.federation.max_records
         chosen = set(names)
-        return max((h.profile.num_train for h in self.hospitals if h.profile.hospital_id in chosen), default=1)
+        return max((h.num_train for h in self.hospitals if h.name in chosen), default=1)
 
     def rate_to_show(self, rate: float, num_train: int) -> float | None:
         """Return a hospital's sample rate; None where it is a batch divided by a size that is not shown."""
@@ -101,9 +121,9 @@ class FederationPlan:
         """Return one row per hospital: what it would pay after all rounds."""
         return [
             {
-                "hospital": hospital.profile.hospital_id,
-                "num_examples": shown_count(hospital.profile.num_train),
-                "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.profile.num_train),
+                "hospital": hospital.name,
+                "num_examples": shown_count(hospital.num_train),
+                "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.num_train),
                 "num_steps": hospital.schedule.num_steps,
                 "num_rounds": hospital.num_rounds,
                 "noise_multiplier": hospital.noise_multiplier,
@@ -116,7 +136,7 @@ class FederationPlan:
     @property
     def account(self) -> Account:
         """The account as it will be after all rounds."""
-        events = [(hospital.profile.hospital_id, hospital.event) for hospital in self.hospitals]
+        events = [(hospital.name, hospital.event) for hospital in self.hospitals]
         return open_account(self.target_deltas).projected(events)
 
     @property
@@ -175,11 +195,10 @@ class FederationPlan:
     def fingerprints(self) -> dict[str, str]:
         """The digest of each hospital's training data; "" of a real site, which does not tell it."""
         return {
-            hospital.profile.hospital_id: hospital.measures.fingerprint if hospital.measures else ""
-            for hospital in self.hospitals
+            hospital.name: hospital.measures.fingerprint if hospital.measures else "" for hospital in self.hospitals
         }
 
     @property
     def target_deltas(self) -> dict[str, float]:
         """Each hospital's delta."""
-        return {hospital.profile.hospital_id: hospital.target_delta for hospital in self.hospitals}
+        return {hospital.name: hospital.target_delta for hospital in self.hospitals}

@@ -55,7 +55,7 @@ def calibrated(
         return with_each(target_epsilon)
 
     def total(inverse: float) -> float:
-        events = {hospital.profile.hospital_id: [hospital.event] for hospital in with_each(1 / inverse)}
+        events = {hospital.name: [hospital.event] for hospital in with_each(1 / inverse)}
         return overlap_epsilon(events, common_delta, patient_overlap)
 
     # Epsilon grows with about the root of what is composed.

@@ -25,7 +25,7 @@ def opening_of(plan: FederationPlan, folder: RunFolder, absent: Mapping[str, str
     return Opening(
         config=config_to_toml(plan.config),
         profiles=tuple(hospital.profile for hospital in plan.hospitals),
-        measures={h.profile.hospital_id: h.measures for h in plan.hospitals if h.measures is not None},
+        measures={h.name: h.measures for h in plan.hospitals if h.measures is not None},
         num_parameters=plan.num_parameters,
         drawn_from=plan.drawn_from,
         packages=tuple(folder.versions()),

@@ -111,7 +111,7 @@ class Books:
         return found
 
     def _charge_findings(self) -> Iterator[str]:
-        names = {hospital.profile.hospital_id: hospital for hospital in self.plan.hospitals}
+        names = {hospital.name: hospital for hospital in self.plan.hospitals}
         for entry in self.entries:
             if entry.hospital_id not in names:
                 yield f"charge {entry.charge_id} is for no hospital of the plan"
@@ -202,7 +202,7 @@ def _compared(
     yield "hospitals", [line.hospital for line in record.hospital_rows], list(plan.names)
     rows = {line.hospital: line for line in record.hospital_rows}
     for hospital in plan.hospitals:
-        name = hospital.profile.hospital_id
+        name = hospital.name
         entry, line = entries.get(name), rows.get(name)
         event = entry.event if entry else None
         wanted = hospital_figures(plan, hospital, number, event, completed=name in released, epsilon=epsilons[name])

@@ -35,6 +35,8 @@ __all__ = [
     "create_run_folder",
     "default_run_path",
     "open_run_folder",
+    "path_now",
+    "unwritable",
 ]
 
 _LOCK_TRIES = 5
@@ -189,7 +191,7 @@ class RunFolder:
                 with open(self.path / name, "a", encoding="utf-8", newline="", opener=open_private) as file:
                     file.write(text)
             except OSError as error:
-                raise self._unwritable(self.path / name, error) from error
+                raise self._unwritable(name, error) from error
 
     def write_summary(self, summary: Summary) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""
@@ -200,13 +202,16 @@ class RunFolder:
         try:
             write_whole(self.path / name, data)
         except OSError as error:
-            raise self._unwritable(self.path / name, error) from error
+            raise self._unwritable(name, error) from error
 
-    def _unwritable(self, path: Path, error: OSError) -> WardroundError:
-        step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
-        return WardroundError(
-            f"can't write {path}: {error.strerror}: {step}, then go on with: wardround resume {self.path}"
-        )
+    def _unwritable(self, name: str, error: OSError) -> WardroundError:
+        return unwritable(self.path / name, error, f"go on with: wardround resume {self.path}")
+
+
+def unwritable(path: Path, error: OSError, then: str) -> WardroundError:
+    """Return the error that says why a file can't be written, and what to do, and then."""
+    step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
+    return WardroundError(f"can't write {path}: {error.strerror}: {step}, then {then}")
 
 
 def create_run_folder(path: Path, config: Config) -> RunFolder:
@@ -247,10 +252,14 @@ def open_run_folder(path: Path) -> RunFolder:
     return folder
 
 
-def default_run_path(config: Config, now: datetime | None = None) -> Path:
-    """Return runs/<name>-<time>, the time in UTC, for a run without --out."""
-    name = config.federation.dataset.replace(":", "-")
-    return Path("runs") / f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+def default_run_path(config: Config) -> Path:
+    """Return the path of a run without --out."""
+    return path_now(config.federation.dataset.replace(":", "-"))
+
+
+def path_now(name: str) -> Path:
+    """Return runs/<name>-<time>, the time in UTC."""
+    return Path("runs") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
 
 
 def _installed() -> tuple[str, ...]:

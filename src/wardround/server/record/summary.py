@@ -152,8 +152,8 @@ def _scores(plan: FederationPlan, last: RoundFigures, regression: bool) -> Class
 def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
     return tuple(
         HospitalSummary(
-            hospital=hospital.profile.hospital_id,
-            num_train=shown_count(hospital.profile.num_train),
+            hospital=hospital.name,
+            num_train=shown_count(hospital.num_train),
             num_test=None if hospital.measures is None else shown_count(hospital.measures.num_test),
             majority_accuracy=majority,
         )

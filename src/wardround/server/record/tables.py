@@ -68,7 +68,7 @@ def hospital_rows(
     epsilons = account.epsilons()
     rows = []
     for hospital in plan.hospitals:
-        name = hospital.profile.hospital_id
+        name = hospital.name
         is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
         figures = hospital_figures(
             plan, hospital, round_number, events.get(name), completed=name in executions, epsilon=epsilons[name]
@@ -99,10 +99,10 @@ def hospital_figures(
         completed: whether it answered.
         epsilon: spent so far, at its own delta.
     """
-    size = hospital.profile.num_train
+    size = hospital.num_train
     return HospitalFigures(
         round=round_number,
-        hospital=hospital.profile.hospital_id,
+        hospital=hospital.name,
         selected=int(event is not None),
         completed=int(completed),
         num_examples=shown_count(size),

@@ -31,7 +31,7 @@ _ITEM_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2} | {
 def tensor_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:
     """Return the file's bytes; metadata are texts that go along."""
     # In C order: safetensors writes the memory of any other as if it were in that order.
-    rows: dict[str, Any] = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    rows = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data: bytes = save(rows, metadata=None if metadata is None else dict(metadata))
     return data
 

@@ -37,7 +37,7 @@ def begin(
         attempt=1,
         arrays=initial,
         account=account_from_ledger(ledger, plan.target_deltas),
-        noise_multipliers={hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals},
+        noise_multipliers=plan.noise_multipliers,
         max_grad_norm=plan.config.privacy.max_grad_norm,
         left={},
         stopped="",
@@ -106,7 +106,7 @@ def _changed_sites(plan: FederationPlan, link: HospitalLink) -> dict[str, str]:
     now = {profile.hospital_id: profile for profile in link.profiles}
     left = {}
     for hospital in plan.hospitals:
-        name = hospital.profile.hospital_id
+        name = hospital.name
         if name not in now:
             left[name] = "did not say that it is there when the run was taken up again, and is left out from there on"
         elif now[name] != hospital.profile:
@@ -138,7 +138,7 @@ def give_up_interrupted(
 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:
     """Refuse a plan that was not made of what the hospitals say: its noise would be that of others."""
-    for_whom = {hospital.profile: planned.fingerprints[hospital.profile.hospital_id] for hospital in planned.hospitals}
+    for_whom = {hospital.profile: planned.fingerprints[hospital.name] for hospital in planned.hospitals}
     there = {
         profile: measured.fingerprint
         for profile in link.profiles

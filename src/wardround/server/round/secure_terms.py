@@ -111,8 +111,8 @@ def secure_sum_for(
         silent: simulated hospitals that vanish in the round, each at a stage drawn for it.
     """
     first = assignments[0]
-    num_train = {h.profile.hospital_id: h.profile.num_train for h in plan.hospitals}
-    weights = {node_of[a.hospital_id]: plan.cell.vector_weight(num_train[a.hospital_id]) for a in assignments}
+    sizes = plan.sizes
+    weights = {node_of[a.hospital_id]: plan.cell.vector_weight(sizes[a.hospital_id]) for a in assignments}
     return SecureSum(
         roster=roster,
         run_id=run_id,

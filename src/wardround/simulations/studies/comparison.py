@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.parsing import from_json
+from wardround.server.record.run_folder import path_now
 from wardround.simulations.engines.start import start_ray
 from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS, measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
@@ -103,9 +103,9 @@ def compare(
     return Comparison(folder=folder, num_runs=len(runs), failures=failures)
 
 
-def default_study_path(study: Study, now: datetime | None = None) -> Path:
-    """Return runs/<study>-<time>, the time in UTC, for a study without --out."""
-    return Path("runs") / f"{study.name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+def default_study_path(study: Study) -> Path:
+    """Return the path of a study without --out."""
+    return path_now(study.name)
 
 
 class _StudyWorker:

@@ -90,9 +90,8 @@ def draw_average(
     config = _config(unit, placement, num_hospitals, noise_multiplier, max_grad_norm)
     profiles = [_profile(index) for index in range(num_hospitals)]
     plan = plan_federation(config, profiles, num_parameters=num_coordinates)
-    noise = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in plan.hospitals}
     # The round's number picks the streams: another one for every n, so that the measurements are independent.
-    assignments = assign_round(plan, plan.names, num_hospitals, noise)
+    assignments = assign_round(plan, plan.names, num_hospitals, plan.noise_multipliers)
     zeros = {"parameters": np.zeros(num_coordinates, np.float64)}
     total: exact_sums.FixedSum = {}
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))

@@ -4,13 +4,12 @@ What is left out on purpose: what is in them (see `comparison`, `study_run`), an
 """
 
 import csv
-import errno
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wardround.disk import write_whole
-from wardround.errors import WardroundError
+from wardround.server.record.run_folder import unwritable
 
 __all__ = ["write_csv", "write_text"]
 
@@ -24,10 +23,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         write_whole(path, text.encode())
     except OSError as error:
-        step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
-        raise WardroundError(
-            f"can't write {path}: {error.strerror}: {step}, then repeat the command with the same --out"
-        ) from error
+        raise unwritable(path, error, "repeat the command with the same --out") from error
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
