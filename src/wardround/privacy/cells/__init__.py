@@ -1,7 +1,9 @@
 """The cells of unit x placement: every way to protect that there is, and one that protects nobody.
 
 A cell that is not in `CELLS` does not exist. Outside this package, and torch's half of it in `clients.cells`, nothing
-asks which cell it is: a cell is asked for what it does.
+asks which cell it is: a cell is asked for what it does. Each has a file with all that is special to it. What hospitals
+send is in `gradient_sums` and `whole_updates`, who adds noise to the sum in `server_noise` and `integer_sums`; every
+question that there is, with the answer of most cells, is in `promises` and `cell`.
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ __all__ = ["HospitalCentral"]
 
 @dataclass(frozen=True)
 class HospitalCentral(ServerNoise, WholeUpdates):
-    """A clipped update, with noise by the server."""
+    """A clipped update (`WholeUpdates`), with noise by the server (`ServerNoise`)."""
 
     name = "hospital-central"
     mechanism = "gaussian"

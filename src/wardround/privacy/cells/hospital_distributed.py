@@ -17,7 +17,7 @@ __all__ = ["HospitalDistributed"]
 
 @dataclass(frozen=True)
 class HospitalDistributed(IntegerSums, WholeUpdates):
-    """A clipped update as integers, with noise in shares."""
+    """A clipped update (`WholeUpdates`) as integers, with noise in shares (`IntegerSums`)."""
 
     name = "hospital-distributed"
     mechanism = "skellam"

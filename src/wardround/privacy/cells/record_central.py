@@ -14,7 +14,7 @@ __all__ = ["RecordCentral"]
 
 @dataclass(frozen=True)
 class RecordCentral(ServerNoise, GradientSums):
-    """One gradient sum a round, with noise by the server."""
+    """One gradient sum a round (`GradientSums`), with noise by the server (`ServerNoise`)."""
 
     name = "record-central"
     mechanism = "poisson-subsampled-gaussian"

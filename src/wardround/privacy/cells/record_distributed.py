@@ -16,7 +16,7 @@ __all__ = ["RecordDistributed"]
 
 @dataclass(frozen=True)
 class RecordDistributed(IntegerSums, GradientSums):
-    """One gradient sum a round, of integers, with noise in shares."""
+    """One gradient sum a round (`GradientSums`), of integers with noise in shares (`IntegerSums`)."""
 
     name = "record-distributed"
     mechanism = "poisson-subsampled-skellam"
