@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
+from wardround.exact_sums import FixedSum
 from wardround.privacy.cells import CELLS, Cell, cell_in_words, cell_named
 from wardround.privacy.entries import Entry
 from wardround.privacy.integers import to_residues
@@ -32,7 +32,6 @@ def cohort_of(cell: Cell, sizes: Sequence[int], **changes: Any) -> list[Assignme
     values = {"noise_multiplier": 1.5, "max_grad_norm": 0.5, "sample_rate": 0.5, "dimension": 6} | changes
     adaptive, rate = bool(values.get("adaptive_clipping", False)), values["sample_rate"]
     shape = cell.shape(
-        sample_rate=rate,
         dimension=cell.dimension(values["dimension"], adaptive_clipping=adaptive),
         num_shares=len(sizes),
         most_contributions=cell.most_contributions(num_hospitals=len(sizes), num_records=sum(sizes), max_records=None),
@@ -64,14 +63,11 @@ def sum_of(cell: Cell, assignments: Sequence[Assignment], contributions: Sequenc
     """Return the exact sum of what hospitals contribute: parameters, gradient sums or updates, rounded if integers."""
     total = FixedSum()
     for assignment, contribution in zip(assignments, contributions, strict=True):
+        sent = {name: np.asarray(array, float) for name, array in contribution.items()}
         if cell.needs_secure_sum:
             scale = cell.share(assignment) * assignment.event.scaled_norm / assignment.distance
-            whole = {name: np.rint(scale * np.asarray(array)).astype(np.int64) for name, array in contribution.items()}
-            accumulate_residues(total, {name: to_residues(array) for name, array in whole.items()})
-        else:
-            accumulate(
-                total, {name: np.asarray(array, float) for name, array in contribution.items()}, assignment.weight
-            )
+            sent = {name: to_residues(np.rint(scale * array).astype(np.int64)) for name, array in sent.items()}
+        cell.add(total, sent, assignment)
     return total
 
 

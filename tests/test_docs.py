@@ -136,3 +136,17 @@ def test_contributing_names_the_layers_and_files_that_there_are():
     assert f"`{chain}`" in " ".join(text.split())
     for name in re.findall(r"`((?:src|tests|docs)/[^`]*)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_every_path_of_a_source_file_in_the_documents_exists_or_has_a_successor():
+    package = ROOT / "src" / "wardround"
+    rooms = "|".join(sorted(path.name for path in package.iterdir() if (path / "__init__.py").exists()))
+    named = 0
+    for page in [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]:
+        for name, after in re.findall(
+            rf"`((?:{rooms}|tests|benchmarks|examples)/[\w./-]+)`([^`]{{0,12}})", page.read_text()
+        ):
+            named += 1
+            there = any((base / name).exists() for base in (package, ROOT))
+            assert there or after.startswith(" (since "), f"{page.name}: {name}"
+    assert named > 60

@@ -15,7 +15,7 @@ from wardround.step_events import StepEvent
 
 
 def dp_sgd(sample_rate):
-    return cell_named("record-local").shape(sample_rate=sample_rate)
+    return cell_named("record-local").shape().at_rate(sample_rate)
 
 
 def phase(noise_multiplier, sample_rate, num_steps):

@@ -32,7 +32,7 @@ def charge(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_
 def plan(num_participations, noise_multiplier=1.5):
     return RemainingPlan(
         noise_multiplier=noise_multiplier,
-        shape=cell_named("record-local").shape(sample_rate=0.1),
+        shape=cell_named("record-local").shape().at_rate(0.1),
         num_steps=10,
         num_participations=num_participations,
     )

@@ -19,7 +19,7 @@ from wardround.errors import ConfigError, Refusal
 from wardround.privacy.cells import Cell, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, LARGEST_NOISE, SMALLEST_CLIP
 from wardround.rounds import Assignment
-from wardround.secagg import Terms
+from wardround.secagg import Terms, is_weighted
 from wardround.step_events import EventShape
 
 __all__ = ["Part", "check_assignment", "check_sum"]
@@ -54,8 +54,7 @@ class Part:
     def shape(self) -> EventShape:
         """What a billed step of it is."""
         config = self.config
-        return self.cell.shape(
-            sample_rate=schedule_of(config, self.num_train).sample_rate,
+        shape = self.cell.shape(
             dimension=self.cell.dimension(self.num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
             num_shares=config.aggregation.honest_survivors,
             most_contributions=self.cell.most_contributions(
@@ -65,6 +64,7 @@ class Part:
             ),
             most_replies=cohort_sizes(config, len(self.names))[1],
         )
+        return shape.at_rate(self.cell.billed(schedule_of(config, self.num_train))[1])
 
     def takes_part_in(self, round_number: int) -> bool:
         """Return whether there is such a round, and the hospital is drawn for it."""
@@ -112,9 +112,8 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
     if terms.settings_digest != agreed:
         raise Refusal("the server's settings are not this hospital's: give both the same settings")
     cell, most_records = cell_of(config.privacy), config.federation.max_records
-    payload = cell.payload
-    wanted: dict[str, object] = {"payload": payload}
-    if payload == "residues":
+    wanted: dict[str, object] = {"payload": cell.payload}
+    if not is_weighted(cell.payload):
         wanted |= {"max_update": 0.0, "max_weight": 0.0}
     elif most_records is not None:
         wanted["max_weight"] = cell.vector_weight(most_records)

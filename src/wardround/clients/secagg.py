@@ -21,7 +21,7 @@ from wardround import wire
 from wardround.clients.site_log import log_failure, seen
 from wardround.errors import ConfigError, ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import Arrays, check_alike
-from wardround.secagg import Site, Terms, hospital, read_site, sent_digest, stated_digest
+from wardround.secagg import Site, Terms, hospital, is_weighted, read_site, sent_digest, stated_digest
 from wardround.secagg.hospital import Memory
 from wardround.secagg.keys import transcript
 from wardround.secagg.masks import add_masks
@@ -272,7 +272,7 @@ def _vector(
     check_alike(arrays, sent)
     like = {name: sent[name] for name in wire.masked_order(sent)}
     values = flattened({name: arrays[name] for name in like})
-    if terms.payload == "residues":
+    if not is_weighted(terms.payload):
         if any(array.dtype != np.uint32 for array in arrays.values()):
             raise UpdateError("residues must be uint32: both sides need the same version")
         return values.astype(np.uint32), like  # a copy, as masks are added in place

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.config import FederationConfig
+from wardround.datasets.download import RemoteFile, fetch_file
 from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.source import Source
 from wardround.errors import DataError
 
-__all__ = ["IDX_FILE_NAMES", "PIXEL_NOTE", "idx_dataset", "read_idx", "scaled_pixels"]
+__all__ = ["PIXEL_NOTE", "idx_dataset", "idx_source", "read_idx", "scaled_pixels"]
 
-IDX_FILE_NAMES = (
+_FILE_NAMES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
     "t10k-images-idx3-ubyte.gz",
@@ -22,12 +25,55 @@ PIXEL_NOTE = "normalisation: public constants (pixels 0 to 255 scaled to [-1, 1]
 _UNSIGNED_BYTE = 8
 
 
+def idx_source(
+    *,
+    name: str,
+    place: int,
+    sentence: str,
+    address: str,
+    checksums: tuple[str, ...],
+    class_names: tuple[str, ...],
+    origin: str,
+) -> Source:
+    """Return the source of 70,000 images (n, 1, 28, 28), pixels in [-1, 1], in four files; the last 10,000 test.
+
+    Args:
+        name: as in [federation] dataset; files lie in a folder of that name.
+        place: in the catalogue.
+        sentence: what the images show.
+        address: of the folder that has the files.
+        checksums: "md5:..." or "sha256:...", in the order of `_FILE_NAMES`.
+        class_names: one name per label, from 0.
+        origin: sentence on where the data comes from.
+    """
+    files = tuple(
+        RemoteFile(dataset=name, name=file, folders=(name.replace("-", "_"),), checksum=checksum, url=address + file)
+        for file, checksum in zip(_FILE_NAMES, checksums, strict=True)
+    )
+
+    def fetch(data_dir: str | None) -> list[Path]:
+        return [fetch_file(remote, data_dir) for remote in files]
+
+    def load(config: FederationConfig) -> Dataset:
+        return idx_dataset(name, fetch(config.data_dir), class_names, origin)
+
+    return Source(
+        name=name,
+        place=place,
+        sentence=sentence,
+        task=CLASSIFICATION,
+        num_rows=70_000,
+        load=load,
+        fetch=fetch,
+    )
+
+
 def idx_dataset(name: str, paths: list[Path], class_names: tuple[str, ...], source: str) -> Dataset:
     """Return the images (n, 1, height, width) of a training and a test pair of idx.gz files.
 
     Args:
         name: as in [federation] dataset.
-        paths: images and labels of training, then of test, in the order of `IDX_FILE_NAMES`.
+        paths: images and labels of training, then of test, in the order of `_FILE_NAMES`.
         class_names: one name per label, from 0.
         source: sentence on where the data comes from.
 

@@ -1,13 +1,18 @@
 """What people see: the live progress, the table at the end of a run, and `report.html`.
 
-Everything is read from a run folder. Importing this package loads neither matplotlib nor jinja2 nor pandas.
+Everything is read from a run folder. Importing this package loads none of its modules until they are used, so that a
+plan does not wait for the pages of studies, nor anything for matplotlib, jinja2 and pandas.
 """
 
-from wardround.reports.progress import Progress, round_text
-from wardround.reports.report import write_report
-from wardround.reports.study import write_study_page, write_study_report
-from wardround.reports.study_terminal import print_study
-from wardround.reports.terminal import print_plan, print_summary
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wardround.reports.progress import Progress, round_text
+    from wardround.reports.report import write_report
+    from wardround.reports.study import write_study_page, write_study_report
+    from wardround.reports.study_terminal import print_study
+    from wardround.reports.terminal import print_plan, print_summary
 
 __all__ = [
     "Progress",
@@ -19,3 +24,21 @@ __all__ = [
     "write_study_page",
     "write_study_report",
 ]
+
+_MODULES = {
+    "Progress": "progress",
+    "print_plan": "terminal",
+    "print_study": "study_terminal",
+    "print_summary": "terminal",
+    "round_text": "progress",
+    "write_report": "report",
+    "write_study_page": "study",
+    "write_study_report": "study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, loading the module that has it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -14,7 +14,17 @@ import numpy as np
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg.keys import KEY_BYTES, transcript
 
-__all__ = ["LARGEST", "PAYLOADS", "SMALLEST", "Shape", "Terms", "sent_digest", "shape_of", "stated_digest"]
+__all__ = [
+    "LARGEST",
+    "PAYLOADS",
+    "SMALLEST",
+    "Shape",
+    "Terms",
+    "is_weighted",
+    "sent_digest",
+    "shape_of",
+    "stated_digest",
+]
 
 PAYLOADS = ("parameters", "values", "residues")
 """What hospitals sum: the difference of their parameters to those they were sent, weighted; weighted values as they
@@ -55,7 +65,7 @@ class Terms:
     settings_digest: bytes
 
     def __post_init__(self) -> None:
-        weighted = self.payload != "residues"
+        weighted = is_weighted(self.payload)
         rules = {
             "round_number must be >= 1": self.round_number >= 1,
             "min_survivors must be >= 2": self.min_survivors >= 2,
@@ -153,6 +163,11 @@ def stated_digest(settings: bytes) -> bytes:
         settings: whatever both sides must have alike, such as the version of an app and its learning rate.
     """
     return transcript(b"settings", settings)
+
+
+def is_weighted(payload: str) -> bool:
+    """Return whether every vector of such a sum carries its weight; residues are summed as they are."""
+    return payload != "residues"
 
 
 def shape_of(num_members: int, min_survivors: int, max_colluding: int) -> Shape:

@@ -138,7 +138,7 @@ def test_every_cell_has_words_for_everything(cell, record_is, protocol):
     words = cell.words(record_is=record_is, protocol=protocol)
     assert all((words.unit, words.protected, words.noise, words.sent, words.trust))
     assert set(words.sees) == set(READERS) and all(words.sees.values())
-    assert ("not against the server" in words.trust) == cell.adds_noise_at_server
+    assert ("not against the server" in words.trust) == (cell.placement == "central")
     if cell.is_private:
         assert words.hidden.startswith("whether ") and words.hidden.endswith("public")
         assert ("patient" in words.hidden) == (words.unit == "patient")

@@ -7,7 +7,7 @@ import pytest
 from made_up import cohort_of, sum_of
 from scipy import stats
 
-from wardround.privacy.cells import CELLS
+from wardround.privacy.cells import CELLS, RoundSum
 from wardround.privacy.clipping import COUNT_NAME, clip_update
 from wardround.simulations.studies.noise_on_average import draw_average
 from wardround.streams import SeededSource
@@ -25,10 +25,18 @@ def arrays_of(seed, scale=1.0):
     return {name: scale * generator.normal(size=shape) for name, shape in SHAPES.items()}
 
 
-def released(cell, assignments, contributions, answered=None, **changes):
+def released(cell, assignments, contributions, answered=None, model=None):
     answered = assignments if answered is None else answered
-    given = {"learning_rate": 0.7, "source": SeededSource(seed=5, job=b""), "memory": begun(cell)} | changes
-    return cell.release(arrays_of(0), sum_of(cell, answered, contributions), answered, assignments, **given)
+    summed = RoundSum(
+        arrays=arrays_of(0) if model is None else model,
+        total=sum_of(cell, answered, contributions),
+        answered=answered,
+        assignments=assignments,
+        learning_rate=0.7,
+        source=SeededSource(seed=5, job=b""),
+        memory=begun(cell),
+    )
+    return cell.release(summed)
 
 
 def begun(cell):
@@ -75,9 +83,7 @@ def test_without_noise_the_release_is_the_plain_computation(cell, num_answered):
 def test_a_release_keeps_the_models_types(cell):
     assignments = cohort_of(cell, SIZES, noise_multiplier=1.0 if cell.is_private else 0.0)
     model = {name: array.astype(np.float32) for name, array in arrays_of(0).items()}
-    total = sum_of(cell, assignments, [arrays_of(k, 0.01) for k in (1, 2, 3)])
-    source = SeededSource(seed=5, job=b"")
-    result = cell.release(model, total, assignments, assignments, learning_rate=0.7, source=source, memory=begun(cell))
+    result = released(cell, assignments, [arrays_of(k, 0.01) for k in (1, 2, 3)], model=model)
     assert {name: (array.dtype, array.shape) for name, array in result.arrays.items()} == {
         name: (array.dtype, array.shape) for name, array in model.items()
     }
@@ -157,7 +163,7 @@ def test_another_sum_has_independent_noise_and_the_same_sum_the_same(cell):
     other = released(cell, assignments, moved).arrays
     change = np.concatenate([(other[name] - one[name]).reshape(-1) for name in SHAPES])
     # Without noise of the server's own, all coordinates move by the same.
-    assert (np.ptp(change) > 1e-3) == cell.adds_noise_at_server
+    assert (np.ptp(change) > 1e-3) == (cell.placement == "central")
 
 
 @every_cell
@@ -174,4 +180,4 @@ def test_only_rounding_before_the_noise_is_covered_by_it(cell):
     numbers = {"num_records": SIZES, "most_records": 250, "dimension": 1000, "bound": 1.0}
     plain = cell.rounding_distance(sensitivity=CLIP, levels=None, **numbers)
     masked = cell.rounding_distance(sensitivity=CLIP, levels=1000, **numbers)
-    assert (masked > plain > 0) if cell.adds_noise_at_server else (masked == plain == 0)
+    assert (masked > plain > 0) if cell.placement == "central" else (masked == plain == 0)

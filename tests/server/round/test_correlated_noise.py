@@ -16,6 +16,7 @@ from wardround.agreed.cohorts import draw_cohort
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.privacy.banded import factorise
+from wardround.privacy.cells import RoundSum
 from wardround.privacy.spending import open_account
 from wardround.server.plan.noise_memory import noise_memory, relative_noise
 from wardround.server.plan.planning import assign_round, plan_federation
@@ -72,15 +73,16 @@ def released(
     total: exact_sums.FixedSum = {}
     for assignment in assignments:
         exact_sums.accumulate(total, zeros, assignment.weight)
-    what = plan.cell.release(
-        zeros,
-        total,
-        assignments,
-        assignments,
+    summed = RoundSum(
+        arrays=zeros,
+        total=total,
+        answered=assignments,
+        assignments=assignments,
         learning_rate=1.0,
         source=SeededSource(seed=seed, job=b""),
         memory=noise_memory(plan, before_round(plan, number, memory, attempt), number),
     )
+    what = plan.cell.release(summed)
     return what.arrays["w"] / CLIP, what.memory
 
 
@@ -203,15 +205,16 @@ def test_adaptive_clippings_count_has_noise_of_the_same_kind() -> None:
     total: exact_sums.FixedSum = {}
     for assignment in assignments:
         exact_sums.accumulate(total, {"w": np.zeros(3), "within-clip": np.zeros(())}, assignment.weight)
-    what = plan.cell.release(
-        model,
-        total,
-        assignments,
-        assignments,
+    summed = RoundSum(
+        arrays=model,
+        total=total,
+        answered=assignments,
+        assignments=assignments,
         learning_rate=1.0,
         source=SeededSource(seed=1, job=b""),
         memory=noise_memory(plan, before_round(plan, 1, {}), 1),
     )
+    what = plan.cell.release(summed)
     assert what.quantile is not None and what.memory["noise/within-clip"].shape == (1,)
 
 

@@ -11,9 +11,8 @@ from small_runs import CommonStreams
 from wardround.clients.cells import torch_half
 from wardround.clients.updates import noisy_residues
 from wardround.errors import UpdateError
-from wardround.exact_sums import FixedSum, accumulate, accumulate_residues
-from wardround.privacy.cells import cell_in_words, cell_named
-from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
+from wardround.exact_sums import FixedSum, accumulate
+from wardround.privacy.cells import RoundSum, cell_in_words, cell_named
 from wardround.privacy.clipping import COUNT_NAME, centred_count
 from wardround.streams import Draw, SeededSource
 
@@ -71,24 +70,22 @@ def summed(tasks, updates):
             arrays, _ = noisy_residues(steps, update, task, key.generator(Draw.NOISE))
         else:
             arrays = update
-        if cell_named(task.event.cell).needs_secure_sum:
-            accumulate_residues(total, arrays)
-        else:
-            accumulate(total, arrays, task.weight)
+        cell_named(task.event.cell).add(total, arrays, task)
     return total
 
 
-def released(tasks, updates=None, answered=None, *, learning_rate=1.0, model=None, total=None):
+def released(tasks, updates=None, answered=None, *, learning_rate=1.0, model=None, total=None, seed=99):
     answered = tasks if answered is None else answered
     updates = [zeros() for _ in answered] if updates is None else updates
-    return cell_named(tasks[0].event.cell).release(
-        zeros() if model is None else model,
-        summed(answered, updates) if total is None else total,
-        answered,
-        tasks,
+    made_of = RoundSum(
+        arrays=zeros() if model is None else model,
+        total=summed(answered, updates) if total is None else total,
+        answered=answered,
+        assignments=tasks,
         learning_rate=learning_rate,
-        source=SeededSource(seed=99, job=b""),
+        source=SeededSource(seed=seed, job=b""),
     )
+    return cell_named(tasks[0].event.cell).release(made_of)
 
 
 def expected_stddev(unit, placement, sizes, num_shares):
@@ -181,7 +178,7 @@ def test_central_noise_at_hospital_level_is_sized_by_the_largest_weight_of_those
     tasks = cohort("hospital", "central", [30, 100, 250])
     for answered in (tasks, tasks[:2], tasks[:1]):
         weights = [task.weight for task in answered]
-        assert HOSPITAL_CENTRAL.noise_stddev(answered) == pytest.approx(NOISE * CLIP * max(weights))
+        assert cell_named("hospital-central").noise_stddev(answered) == pytest.approx(NOISE * CLIP * max(weights))
         values = flat(released(tasks, None, answered).arrays)
         assert values.std() == pytest.approx(NOISE * CLIP * max(weights) / sum(weights), rel=0.03)
 
@@ -194,7 +191,7 @@ def test_zeroing_a_hospital_out_moves_the_sum_by_at_most_the_billed_sensitivity(
     whole = flat(released(tasks, updates).arrays)
     noisy = [changed_assignment(task, noise_multiplier=NOISE) for task in tasks]
     stddev = expected_stddev("hospital", placement, [30, 100, 250], 3)
-    assert placement == "distributed" or HOSPITAL_CENTRAL.noise_stddev(noisy) / sum(
+    assert placement == "distributed" or cell_named("hospital-central").noise_stddev(noisy) / sum(
         t.weight for t in noisy
     ) == pytest.approx(stddev)
     for out in range(3):
@@ -222,8 +219,7 @@ def test_the_counts_noise_is_its_own_share_of_the_bill():
         for task in tasks:
             count = {COUNT_NAME: centred_count(within=True, max_norm=CLIP)}
             accumulate(total, {"w": np.zeros(2)} | count, task.weight)
-        source = SeededSource(seed=seed, job=b"")
-        result = HOSPITAL_CENTRAL.release({"w": np.zeros(2)}, total, tasks, tasks, learning_rate=1.0, source=source)
+        result = released(tasks, model={"w": np.zeros(2)}, total=total, seed=seed)
         counts.append(result.arrays["w"][0])
     assert np.std(counts) == pytest.approx(NOISE * tasks[0].sensitivity / 2, rel=0.06)
 

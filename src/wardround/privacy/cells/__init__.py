@@ -1,7 +1,9 @@
 """The cells of unit x placement: every way to protect that there is, and one that protects nobody.
 
 A cell that is not in `CELLS` does not exist. Outside this package, and torch's half of it in `clients.cells`, nothing
-asks which cell it is: a cell is asked for what it does.
+asks which cell it is: a cell is asked for what it does. Each has a file with all that is special to it. What hospitals
+send is in `gradient_sums` and `whole_updates`, who adds noise to the sum in `server_noise` and `integer_sums`; every
+question that there is, with the answer of most cells, is in `promises` and `cell`.
 """
 
 from collections.abc import Mapping
@@ -10,17 +12,16 @@ from typing import Any
 
 from wardround.errors import ProtocolError
 from wardround.privacy.cells.cell import Cell
-from wardround.privacy.cells.hospital_central import HOSPITAL_CENTRAL
-from wardround.privacy.cells.hospital_correlated import HOSPITAL_CORRELATED
-from wardround.privacy.cells.hospital_distributed import HOSPITAL_DISTRIBUTED
-from wardround.privacy.cells.hospital_local import HOSPITAL_LOCAL
-from wardround.privacy.cells.none import NONE
-from wardround.privacy.cells.promises import Booked
-from wardround.privacy.cells.record_central import RECORD_CENTRAL
-from wardround.privacy.cells.record_distributed import RECORD_DISTRIBUTED
-from wardround.privacy.cells.record_local import RECORD_LOCAL
-from wardround.privacy.cells.released_sums import ReleasedSum
-from wardround.privacy.cells.traits import READERS
+from wardround.privacy.cells.hospital_central import HospitalCentral
+from wardround.privacy.cells.hospital_correlated import HospitalCorrelated
+from wardround.privacy.cells.hospital_distributed import HospitalDistributed
+from wardround.privacy.cells.hospital_local import HospitalLocal
+from wardround.privacy.cells.none import NoPrivacy
+from wardround.privacy.cells.promises import READERS, Booked
+from wardround.privacy.cells.record_central import RecordCentral
+from wardround.privacy.cells.record_distributed import RecordDistributed
+from wardround.privacy.cells.record_local import RecordLocal
+from wardround.privacy.cells.released_sums import ReleasedSum, RoundSum
 from wardround.privacy.cells.words import READER_NAMES, CellWords
 
 __all__ = [
@@ -31,20 +32,21 @@ __all__ = [
     "Cell",
     "CellWords",
     "ReleasedSum",
+    "RoundSum",
     "cell_in_words",
     "cell_named",
     "cell_of",
 ]
 
 CELLS: tuple[Cell, ...] = (
-    NONE,
-    RECORD_LOCAL,
-    RECORD_DISTRIBUTED,
-    RECORD_CENTRAL,
-    HOSPITAL_LOCAL,
-    HOSPITAL_DISTRIBUTED,
-    HOSPITAL_CENTRAL,
-    HOSPITAL_CORRELATED,
+    NoPrivacy(),
+    RecordLocal(),
+    RecordDistributed(),
+    RecordCentral(),
+    HospitalLocal(),
+    HospitalDistributed(),
+    HospitalCentral(),
+    HospitalCorrelated(),
 )
 """Every cell there is; the narrower of two that the same settings name stands below."""
 
@@ -85,8 +87,8 @@ def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
     Raises:
         ProtocolError: there is none.
     """
-    if NONE.name in (placement, mechanism):
-        return NONE
+    if NoPrivacy.name in (placement, mechanism):
+        return cell_named(NoPrivacy.name)
     found = [cell for cell in CELLS if (cell.unit, cell.placement) == (unit, placement)]
     if not found:
         raise ProtocolError(

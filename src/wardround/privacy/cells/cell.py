@@ -2,75 +2,279 @@
 
 A cell is one way to protect: one unit, one place where the noise is added, one mechanism. It is an object without
 state that holds all that the cell is; whoever needs to know asks it for a behaviour, and never which cell it is. The
-proofs are in docs/privacy.md. What is left out on purpose: torch (see `clients.cells`).
+proofs are in docs/privacy.md. What it is, refuses and promises stands in `promises`; here is what it bills, how
+hospitals weigh, and what comes out of a round. What is left out on purpose: torch (see `clients.cells`).
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wardround import exact_sums
-from wardround.exact_sums import Arrays
-from wardround.privacy.cells.bills import Bills
+from wardround.errors import ProtocolError
 from wardround.privacy.cells.promises import Promises
-from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum
-from wardround.privacy.cells.turns import Turns
-from wardround.privacy.cells.weights import Weights
-from wardround.privacy.cells.words import CellWords, words_of
-from wardround.rounds import Assignment
-from wardround.streams import Source
+from wardround.privacy.cells.released_sums import Averaging, ReleasedSum, RoundSum, SumGrid, Sums
+from wardround.privacy.renyi import rdp
+from wardround.rounds import Assignment, Schedule
+from wardround.step_events import EventShape, StepEvent
 
-__all__ = ["Cell"]
+__all__ = ["Cell", "SummedCell"]
 
 
 @dataclass(frozen=True)
-class Cell(Promises, Bills, Weights, Turns):
-    """One cell: its traits, what it promises, what it bills, how hospitals weigh and take turns, and what comes out.
+class Cell(Promises):
+    """One cell; the defaults are those of DP-SGD at the hospital, and each cell's file says where it differs."""
 
-    The defaults are those of DP-SGD at the hospital; each cell's file says where it differs.
-    """
+    def billed(self, schedule: Schedule) -> tuple[int, float]:
+        """Return how many steps are billed for a round, and their sample rate."""
+        return schedule.num_steps, schedule.sample_rate
 
-    __slots__ = ()
+    def most_contributions(self, *, num_hospitals: int, num_records: int, max_records: int | None) -> int:
+        """Return how many vectors one sum may have at most: one of each record.
 
-    def release(
+        Args:
+            num_hospitals: that cohorts are drawn from.
+            num_records: training records of all of them, as far as that is known.
+            max_records: [federation] max-records; every hospital counts as if it had as many.
+        """
+        return num_records if max_records is None else num_hospitals * max_records
+
+    def shape(
+        self, *, dimension: int = 0, num_shares: int = 0, most_contributions: int = 0, most_replies: int = 0
+    ) -> EventShape:
+        """Return what a billed step is, except for its noise, at sample rate 1 (see `EventShape.at_rate`).
+
+        Args:
+            dimension: coordinates of what is released.
+            num_shares: replies guaranteed.
+            most_contributions: vectors that one sum may have at most (see `most_contributions`).
+            most_replies: hospitals in a round.
+        """
+        return EventShape(event=StepEvent(noise_multiplier=0.0, sample_rate=1.0, cell=self.name))
+
+    def step_event(self, shape: EventShape, noise_multiplier: float, num_steps: int) -> StepEvent:
+        """Return so many steps with so much noise.
+
+        Raises:
+            ConfigError: a number is out of range, or the sum would not fit its integers.
+        """
+        return replace(shape.event, noise_multiplier=noise_multiplier, num_steps=num_steps)
+
+    def shape_of(self, event: StepEvent) -> EventShape:
+        """Return the shape of an event that was charged."""
+        return EventShape(event=replace(event.kind, noise_multiplier=0.0))
+
+    def check_event(self, event: StepEvent) -> None:
+        """Refuse an event that is none of the cell's.
+
+        Raises:
+            ProtocolError: naming what does not fit.
+        """
+        if event.scaled_norm or event.dimension or event.num_shares:
+            raise ProtocolError(
+                f"an event of cell {self.name} has scaled_norm = {event.scaled_norm}, dimension = {event.dimension}, "
+                f"num_shares = {event.num_shares}, which are of integer noise: they must be 0"
+            )
+
+    def num_noise_draws(self, assignment: Assignment) -> int:
+        """Return how often the hospital draws noise in a round: once for every billed step."""
+        return assignment.event.num_steps
+
+    def divergence(self, event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:
+        """Return the Renyi divergence of one step of an event: shape (len(ORDERS),), float64, nats, read-only.
+
+        Args:
+            event: of this cell; its number of steps does not matter.
+            cached: False for events that are only tried out, which would fill the cache.
+        """
+        return (rdp if cached else rdp.__wrapped__)(event.noise_multiplier, event.sample_rate)
+
+    def gaussian_steps(self, event: StepEvent) -> tuple[float, float, int] | None:
+        """Return the event as Poisson-subsampled Gaussian steps: noise multiplier, sample rate, steps.
+
+        None where it is none, so that privacy loss distributions prove nothing here.
+        """
+        return event.noise_multiplier, event.sample_rate, event.num_steps
+
+    def dp_event(self, event: StepEvent) -> Any:
+        """Return dp-accounting's event; None where it has none.
+
+        Read it under REPLACE_SPECIAL, dp-accounting's name for zero-out, which is the relation of records. (Its
+        accountants take the same pair of distributions under ADD_OR_REMOVE_ONE.) Where hospitals are the unit the noise
+        multiplier is relative to how far apart neighbours are, of whatever relation, so that the same reading holds;
+        REPLACE_ONE would count that distance twice.
+        """
+        from dp_accounting import dp_event as events
+
+        if self.gaussian_steps(event) is None:
+            return None
+        step: Any = events.GaussianDpEvent(event.noise_multiplier)
+        if event.sample_rate < 1:
+            step = events.PoissonSampledDpEvent(event.sample_rate, step)
+        return events.SelfComposedDpEvent(step, event.num_steps)
+
+    def event_text(self, event: StepEvent) -> str:
+        """Return the event as dp-accounting writes it, or in words of ours where it has none."""
+        return repr(self.dp_event(event))
+
+    def vector_weight(self, num_train: int) -> float:
+        """Return what a hospital's vector weighs in a secure sum (> 0): its records."""
+        return float(num_train)
+
+    def cohort_weight(self, num_train: int, total: int, size: int) -> float:
+        """Return a hospital's share in the average over the round's cohort, in (0, 1].
+
+        Args:
+            num_train: its training records (>= 1).
+            total: of all in the cohort.
+            size: hospitals in the cohort.
+        """
+        return num_train / total
+
+    def contribution(self, num_train: int, most_records: float) -> float:
+        """Return what a clipped update is multiplied with before a sum of integers, in (0, 1].
+
+        Args:
+            num_train: training records of its hospital (>= 1).
+            most_records: that any hospital of the round has at most.
+        """
+        return 1.0
+
+    def sum_weight(self, assignment: Assignment) -> float | None:
+        """Return what a reply is multiplied with in the round's exact sum; None where residues are added up."""
+        return assignment.weight
+
+    def add(self, total: exact_sums.FixedSum, sent: exact_sums.Arrays, assignment: Assignment) -> None:
+        """Add what a hospital sent to the round's exact sum."""
+        weight = self.sum_weight(assignment)
+        if weight is None:
+            exact_sums.accumulate_residues(total, sent)
+        else:
+            exact_sums.accumulate(total, sent, weight)
+
+    def share(self, assignment: Assignment) -> float:
+        """Return what a hospital's contribution is multiplied with in the released sum."""
+        return assignment.weight
+
+    def clip_range(self, *, dimension: int, num_members: int, most_records: int) -> tuple[float, float]:
+        """Return the smallest clip that a sum can hold, and one that is too large for it.
+
+        Args:
+            dimension: coordinates of the sum.
+            num_members: hospitals in a round.
+            most_records: that any of them has at most.
+        """
+        return 0.0, math.inf
+
+    def update_bound(
+        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
+    ) -> float:
+        """Return the largest magnitude that a coordinate of what a hospital sends can have.
+
+        Args:
+            max_update: [aggregation] max-update, which holds where no clip bounds it.
+            most_records: training records that any hospital of the round has at most.
+            sensitivity: the largest in the round, L2 (> 0).
+            noise_multiplier: the largest in the round (>= 0).
+        """
+        return max_update
+
+    def bound_beside(self, own_bound: float, asked: float) -> float:
+        """Return the bound of a secure sum that a hospital accepts, given its own and the one that is asked for."""
+        return own_bound
+
+    def check_sum(self, total: exact_sums.FixedSum, answered: Sequence[Assignment], max_update: float) -> None:
+        """Refuse a sum that carries no weights to be checked, and that these hospitals can't have.
+
+        Args:
+            total: sum of residues.
+            answered: of those in the sum, at least one.
+            max_update: largest magnitude of a number without its noise (> 0).
+
+        Raises:
+            UpdateError: one of them sent something else than its vector.
+        """
+
+    def rounding_distance(
         self,
-        arrays: Arrays,
-        total: exact_sums.FixedSum,
-        answered: Sequence[Assignment],
-        assignments: Sequence[Assignment],
         *,
-        learning_rate: float,
-        source: Source,
-        rounding: float = 0.0,
-        memory: Memory = NOTHING,
-    ) -> ReleasedSum:
-        """Return what the strategy may see of a round: the mean of what was sent, whose noise is in it already.
+        sensitivity: float,
+        num_records: Sequence[int],
+        most_records: int,
+        dimension: int,
+        levels: int | None,
+        bound: float,
+    ) -> float:
+        """Return by how much (L2) rounding can add to the distance of neighbours' sums before their noise.
+
+        Local noise is in what is rounded, which makes the rounding post-processing; noise in shares is added to whole
+        numbers whose norm was checked. So it is 0 but where the server adds the noise (see `server_noise`).
 
         Args:
-            arrays: the current model.
-            total: exact sum over those who answered: of parameters, clipped gradient sums or clipped updates times
-                their weights, or of residues, as `payload` says.
-            answered: of those in the sum, at least one, in name order.
-            assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
-            learning_rate: of the server's step on a gradient sum.
-            source: of the server's noise; drawn from only where the server adds any, once a coordinate.
-            rounding: see `rounding_distance`.
-            memory: what the server's noise goes on from (see `noise_memory`).
+            sensitivity: of the round, L2 (> 0).
+            num_records: training records of each hospital of the planned cohort.
+            most_records: that any of them has at most.
+            dimension: coordinates of the sum.
+            levels: of the quantiser of secure aggregation; None without.
+            bound: largest magnitude of a number that is summed (see `update_bound`).
         """
-        return ReleasedSum(arrays=exact_sums.mean(total, sum(a.weight for a in answered), arrays))
+        return 0.0
 
-    def words(self, *, record_is: str = "row", protocol: str = "plain", patient_overlap: int = 1) -> CellWords:
-        """Return what is said of the cell.
+    def averaging(self, num_train: Sequence[int], batches: Sequence[float], most_records: int) -> Averaging:
+        """Return how hospitals are averaged (see `stddev_on_average`)."""
+        return Averaging(weights=num_train, divisors=batches, largest=1.0)
+
+    def surplus(self, num_replies: int, num_shares: int) -> float:
+        """Return replies divided by those that are guaranteed to carry the whole noise: 1 where nobody has a share."""
+        return 1.0
+
+    def stddev_on_average(
+        self,
+        stddevs: Sequence[float],
+        num_train: Sequence[int],
+        batches: Sequence[float],
+        *,
+        most_records: int,
+        num_shares: int,
+    ) -> float:
+        """Return the stddev, in every coordinate, of the noise on the average update, or gradient of one step.
 
         Args:
-            record_is: what a record is, "row" or "patient".
-            protocol: how contributions travel: under "secagg+" the server sees their sum alone.
-            patient_overlap: hospitals that may hold the same patient, >= 1.
+            stddevs: of the noise in what each hospital releases, or in the sum of all.
+            num_train: training records of each.
+            batches: records that each expects in a batch.
+            most_records: that any of them has at most, as was agreed.
+            num_shares: replies guaranteed, where hospitals add shares of one noise.
         """
-        return words_of(
-            self.plain_words,
-            unit=self.unit,
-            relation=self.relation,
-            record_is=record_is,
-            summed=protocol == "secagg+",
-            overlap=patient_overlap,
-        )
+        weights, divisors, largest = self.averaging(num_train, batches, most_records)
+        if self.shares_noise:
+            surplus = self.surplus(len(weights), num_shares)
+            return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(weights)
+        parts = [weight * stddev / over for weight, stddev, over in zip(weights, stddevs, divisors, strict=True)]
+        return math.hypot(*parts) / math.fsum(weights)
+
+    def release(self, summed: RoundSum) -> ReleasedSum:
+        """Return what the strategy may see of a round: the mean of what was sent, whose noise is in it already."""
+        return ReleasedSum(arrays=exact_sums.mean(summed.total, summed.weight, summed.arrays))
+
+
+@dataclass(frozen=True)
+class SummedCell(Cell, ABC):
+    """A cell whose contributions are of use as a sum: what `server_noise` and `integer_sums` ask of what is summed."""
+
+    @abstractmethod
+    def sum_factor(self, answered: Sequence[Assignment]) -> float:
+        """Return what the mean over those who answered is multiplied with to be the sum of `share` x contribution."""
+
+    @abstractmethod
+    def reply(self, released: Sums, summed: RoundSum) -> ReleasedSum:
+        """Return the one reply that a strategy sees of a sum with its noise; no data are left in anything but that."""
+
+    @abstractmethod
+    def grid(self, num_train: Sequence[int], most_records: int) -> SumGrid:
+        """Return how the contributions of hospitals with so many records lie on the grids that they are rounded to."""

@@ -5,12 +5,10 @@ The sum over all hospitals is a Poisson batch's sum of clipped gradients: neighb
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from wardround.exact_sums import Arrays
-from wardround.privacy.cells.released_sums import ReleasedSum, Sums, moved
-from wardround.privacy.cells.sums import SummedCell
-from wardround.privacy.cells.weights import noise_together
+from wardround.privacy.cells.cell import SummedCell
+from wardround.privacy.cells.released_sums import Averaging, ReleasedSum, RoundSum, SumGrid, Sums, moved
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
 
@@ -21,8 +19,7 @@ __all__ = ["GradientSums"]
 class GradientSums(SummedCell):
     """One gradient sum a round, and one noise that covers it."""
 
-    __slots__ = ()
-    sends_sum: ClassVar[bool] = True
+    sends_sum = True
 
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:
         cell = f'with unit = "{self.unit}" and placement = "{self.placement}"'
@@ -60,30 +57,19 @@ class GradientSums(SummedCell):
         """Return a clip for each of a hospital's records, with room for rounding to float32."""
         return sensitivity * most_records * FLOAT32_SLACK
 
-    def stddev_on_average(
-        self,
-        stddevs: Sequence[float],
-        num_train: Sequence[int],
-        batches: Sequence[float],
-        *,
-        most_records: int,
-        num_shares: int,
-    ) -> float:
-        """Return the stddev of the noise on the average gradient of the cohort's expected batch."""
-        return noise_together(stddevs, batches, 1.0, self.surplus(len(batches), num_shares))
+    def averaging(self, num_train: Sequence[int], batches: Sequence[float], most_records: int) -> Averaging:
+        """Return the average gradient over all expected batches, whose sum has one noise."""
+        return Averaging(weights=batches, divisors=batches, largest=1.0)
+
+    def grid(self, num_train: Sequence[int], most_records: int) -> SumGrid:
+        """Return that a sum of n is added with weight 1 / n and multiplied by n, and may be many clips long."""
+        return SumGrid(stretch=len(num_train), largest_weight=1.0, sides=1.0, clips=sum(num_train))
 
     def sum_factor(self, answered: Sequence[Assignment]) -> float:
         """Return their number: weights are all the same and only keep the exact sum in range."""
         return float(len(answered))
 
-    def reply(
-        self,
-        arrays: Arrays,
-        summed: Sums,
-        answered: Sequence[Assignment],
-        assignments: Sequence[Assignment],
-        learning_rate: float,
-    ) -> ReleasedSum:
+    def reply(self, released: Sums, summed: RoundSum) -> ReleasedSum:
         """Return the model after a step on the average gradient over the batch that is expected of the whole cohort."""
-        expected = sum(a.schedule.expected_batch_size for a in assignments)
-        return ReleasedSum(arrays=moved(arrays, summed, -learning_rate / expected))
+        expected = sum(a.schedule.expected_batch_size for a in summed.assignments)
+        return ReleasedSum(arrays=moved(summed.arrays, released, -summed.learning_rate / expected))

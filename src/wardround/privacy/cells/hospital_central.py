@@ -5,25 +5,18 @@ most. The bill is that of one Gaussian release, against whoever does not see the
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from wardround.privacy.cells.server_noise import ServerNoise, server_words
 from wardround.privacy.cells.whole_updates import WholeUpdates
-from wardround.privacy.cells.words import PlainWords
 
-__all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
+__all__ = ["HospitalCentral"]
 
 
 @dataclass(frozen=True)
 class HospitalCentral(ServerNoise, WholeUpdates):
-    """A clipped update, with noise by the server."""
+    """A clipped update (`WholeUpdates`), with noise by the server (`ServerNoise`)."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-central"
-    mechanism: ClassVar[str] = "gaussian"
-    adapts_clip: ClassVar[bool] = True
-    plain_words: ClassVar[PlainWords] = server_words("the hospital's clipped update")
-
-
-HOSPITAL_CENTRAL = HospitalCentral()
-"""The one of its kind."""
+    name = "hospital-central"
+    mechanism = "gaussian"
+    adapts_clip = True
+    plain_words = server_words("the hospital's clipped update")

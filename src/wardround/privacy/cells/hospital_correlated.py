@@ -9,17 +9,16 @@ always allowed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from wardround.privacy.banded import Factorisation, factorise, prefix_error
 from wardround.privacy.cells.hospital_central import HospitalCentral
 from wardround.privacy.cells.released_sums import NOTHING, Memory, Sums
-from wardround.privacy.cells.words import PlainWords
 from wardround.streams import Draw, Key
 
-__all__ = ["HOSPITAL_CORRELATED", "HospitalCorrelated"]
+__all__ = ["HospitalCorrelated"]
 
 _NOISE = "noise/"
 _MOST_ROUNDS = 1000
@@ -30,11 +29,10 @@ _MOST_ROUNDS = 1000
 class HospitalCorrelated(HospitalCentral):
     """A clipped update, with noise by the server that cancels itself over the rounds."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-correlated"
-    mechanism: ClassVar[str] = "banded-gaussian"
-    noise_correlation: ClassVar[str] = "banded"
-    plain_words: ClassVar[PlainWords] = replace(
+    name = "hospital-correlated"
+    mechanism = "banded-gaussian"
+    noise_correlation = "banded"
+    plain_words = replace(
         HospitalCentral.plain_words,
         noise="Gaussian noise, once a round, by the server, of which later rounds take a part back",
         kind="central correlated",
@@ -109,7 +107,3 @@ class HospitalCorrelated(HospitalCentral):
     def relative_noise(self, *, num_rounds: int, scales: Sequence[float]) -> float:
         """Return the error of prefix sums relative to independent noise, of the first 1000 rounds at most."""
         return prefix_error(factorise(min(num_rounds, _MOST_ROUNDS), len(scales), tuple(scales)))
-
-
-HOSPITAL_CORRELATED = HospitalCorrelated()
-"""The one of its kind."""

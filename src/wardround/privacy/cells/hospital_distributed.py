@@ -6,38 +6,32 @@ multiplied with a share of the largest hospital's records before they are rounde
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from wardround.privacy.cells.integer_sums import IntegerSums, sum_words
+from wardround.privacy.cells.released_sums import Averaging
 from wardround.privacy.cells.whole_updates import WholeUpdates
-from wardround.privacy.cells.words import PlainWords
 from wardround.rounds import Assignment
 
-__all__ = ["HOSPITAL_DISTRIBUTED", "HospitalDistributed"]
+__all__ = ["HospitalDistributed"]
 
 
 @dataclass(frozen=True)
 class HospitalDistributed(IntegerSums, WholeUpdates):
-    """A clipped update as integers, with noise in shares."""
+    """A clipped update (`WholeUpdates`) as integers, with noise in shares (`IntegerSums`)."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-distributed"
-    mechanism: ClassVar[str] = "skellam"
-    adapts_clip: ClassVar[bool] = True
-    plain_words: ClassVar[PlainWords] = sum_words("the hospital's clipped update, rounded")
+    name = "hospital-distributed"
+    mechanism = "skellam"
+    adapts_clip = True
+    plain_words = sum_words("the hospital's clipped update, rounded")
 
     def contribution(self, num_train: int, most_records: float) -> float:
         """Return its records as a share of the most that any hospital of the round has."""
         return num_train / most_records
 
-    def largest_share(self, shares: Sequence[float], most_records: int) -> float:
-        """Return the records that contributions are relative to, whoever takes part."""
-        return float(most_records)
+    def averaging(self, num_train: Sequence[int], batches: Sequence[float], most_records: int) -> Averaging:
+        """Return the average update by records, with noise relative to the most that any has, whoever answers."""
+        return super().averaging(num_train, batches, most_records)._replace(largest=most_records)
 
     def share(self, assignment: Assignment) -> float:
         """Return its contribution."""
         return assignment.contribution
-
-
-HOSPITAL_DISTRIBUTED = HospitalDistributed()
-"""The one of its kind."""

@@ -5,26 +5,24 @@ release whose noise is relative to that.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from wardround.privacy.cells.whole_updates import WholeUpdates
-from wardround.privacy.cells.words import PlainWords, local_words
+from wardround.privacy.cells.words import local_words
 from wardround.privacy.skellam import TAIL_DEVIATIONS
 
-__all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
+__all__ = ["HospitalLocal"]
 
 
 @dataclass(frozen=True)
 class HospitalLocal(WholeUpdates):
     """A clipped update with noise of its own."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "hospital-local"
-    placement: ClassVar[str] = "local"
-    mechanism: ClassVar[str] = "gaussian"
-    relation: ClassVar[str] = "replace-one-update"
-    clips_apart: ClassVar[float] = 2.0
-    plain_words: ClassVar[PlainWords] = local_words(
+    name = "hospital-local"
+    placement = "local"
+    mechanism = "gaussian"
+    relation = "replace-one-update"
+    clips_apart = 2.0
+    plain_words = local_words(
         noise="Gaussian noise, once a round, by the hospital",
         formula="2zC / sqrt(n)",
         sent="the hospital's clipped update",
@@ -44,7 +42,3 @@ class HospitalLocal(WholeUpdates):
     def bound_beside(self, own_bound: float, asked: float) -> float:
         """Return the larger: the sum's bound is that of the largest noise in it, and this update has its noise."""
         return max(own_bound, asked)
-
-
-HOSPITAL_LOCAL = HospitalLocal()
-"""The one of its kind."""

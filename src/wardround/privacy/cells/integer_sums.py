@@ -5,24 +5,21 @@ Shares of Skellam noise add up to Skellam noise of the summed variance (Agarwal,
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround import exact_sums
-from wardround.errors import ConfigError, ProtocolError
-from wardround.exact_sums import Arrays
-from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum, like_of
-from wardround.privacy.cells.sums import SummedCell
-from wardround.privacy.cells.traits import READERS
+from wardround.errors import ConfigError, ProtocolError, UpdateError
+from wardround.privacy.cells.cell import SummedCell
+from wardround.privacy.cells.promises import READERS
+from wardround.privacy.cells.released_sums import ReleasedSum, RoundSum
 from wardround.privacy.cells.words import PlainWords
 from wardround.privacy.integers import from_residues
-from wardround.privacy.skellam import choose_scaled_norm, skellam_rdp
+from wardround.privacy.skellam import TAIL_DEVIATIONS, choose_scaled_norm, skellam_rdp
 from wardround.rounds import Assignment
 from wardround.step_events import EventShape, StepEvent
-from wardround.streams import Source
 
 __all__ = ["IntegerSums", "sum_words"]
 
@@ -31,12 +28,11 @@ __all__ = ["IntegerSums", "sum_words"]
 class IntegerSums(SummedCell):
     """Skellam noise in shares, inside the sum."""
 
-    __slots__ = ()
-    placement: ClassVar[str] = "distributed"
-    shares_noise: ClassVar[bool] = True
-    needs_secure_sum: ClassVar[bool] = True
-    payload: ClassVar[str] = "residues"
-    accountant: ClassVar[str] = "rdp"
+    placement = "distributed"
+    shares_noise = True
+    needs_secure_sum = True
+    payload = "residues"
+    accountant = "rdp"
 
     def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
         """Return the noise multiplier that is left against a reader: another hospital subtracts its own share.
@@ -53,13 +49,7 @@ class IntegerSums(SummedCell):
         return num_replies / num_shares
 
     def shape(
-        self,
-        *,
-        sample_rate: float = 1.0,
-        dimension: int = 0,
-        num_shares: int = 0,
-        most_contributions: int = 0,
-        most_replies: int = 0,
+        self, *, dimension: int = 0, num_shares: int = 0, most_contributions: int = 0, most_replies: int = 0
     ) -> EventShape:
         """Return what a billed step is, except for its noise and the scale that follows from it.
 
@@ -68,8 +58,7 @@ class IntegerSums(SummedCell):
         """
         if dimension < 1:
             raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
-        shape = super().shape(sample_rate=sample_rate)
-        event = replace(shape.event, dimension=dimension, num_shares=num_shares)
+        event = replace(super().shape().event, dimension=dimension, num_shares=num_shares)
         return EventShape(event=event, most_contributions=most_contributions, most_shares=most_replies)
 
     def step_event(self, shape: EventShape, noise_multiplier: float, num_steps: int) -> StepEvent:
@@ -115,43 +104,41 @@ class IntegerSums(SummedCell):
         """Return None: nothing is proved of loss distributions in several dimensions."""
         return None
 
-    def dp_event(self, event: StepEvent) -> Any:
-        """Return None: dp-accounting has no event for it."""
-        return None
-
     def event_text(self, event: StepEvent) -> str:
         """Return the event in words of ours, spelled as in every summary since the first."""
-        values = {
-            "noise_multiplier": event.noise_multiplier,
-            "sample_rate": event.sample_rate,
-            "num_steps": event.num_steps,
-            "unit": self.unit,
-            "relation": self.relation,
-            "placement": self.placement,
-            "scaled_norm": event.scaled_norm,
-            "dimension": event.dimension,
-            "num_shares": event.num_shares,
-        }
+        told = asdict(event)
+        booked = {"unit": self.unit, "relation": self.relation, "placement": self.placement}
+        values = {key: told[key] for key in ("noise_multiplier", "sample_rate", "num_steps")} | booked
+        values |= {key: told[key] for key in ("scaled_norm", "dimension", "num_shares")}
         return f"Phase({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
-    def release(
-        self,
-        arrays: Arrays,
-        total: exact_sums.FixedSum,
-        answered: Sequence[Assignment],
-        assignments: Sequence[Assignment],
-        *,
-        learning_rate: float,
-        source: Source,
-        rounding: float = 0.0,
-        memory: Memory = NOTHING,
-    ) -> ReleasedSum:
-        """Return what the integers of the sum stand for, noise inside, as the one reply (see `Cell.release`)."""
-        like = like_of(arrays, assignments)
-        exact_sums.check_alike(total, like)
-        step = answered[0].distance / answered[0].event.scaled_norm
-        summed = {name: from_residues(total[name]) * step for name in like}
-        return self.reply(arrays, summed, answered, assignments, learning_rate)
+    def sum_weight(self, assignment: Assignment) -> float | None:
+        """Return None: residues are added up as they are."""
+        return None
+
+    def check_sum(self, total: exact_sums.FixedSum, answered: Sequence[Assignment], max_update: float) -> None:
+        """Refuse a sum of whole numbers that these hospitals can't have.
+
+        Each number is at most max_update, and its share of the noise at most 16 deviations of all the noise, which one
+        draw in 10^50 is not.
+        """
+        first = answered[0]
+        most = len(answered) * (max_update + TAIL_DEVIATIONS * first.event.noise_multiplier * first.distance)
+        # And a step for each number that was rounded.
+        limit = most * first.event.scaled_norm / first.distance + len(answered)
+        largest = max(int(np.abs(from_residues(part)).max(initial=0)) for part in total.values())
+        if largest > limit:
+            raise UpdateError(
+                f"a number of the sum is {largest} steps, and of {len(answered)} hospitals must be <= {limit:.0f}: one "
+                "of them sent something else than its vector, and nobody can tell which"
+            )
+
+    def release(self, summed: RoundSum) -> ReleasedSum:
+        """Return what the integers of the sum stand for, noise inside, as the round's one reply."""
+        like, first = summed.like(), summed.answered[0]
+        exact_sums.check_alike(summed.total, like)
+        step = first.distance / first.event.scaled_norm
+        return self.reply({name: from_residues(summed.total[name]) * step for name in like}, summed)
 
     def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield that noise could be shared, where every hospital adds the whole of it."""

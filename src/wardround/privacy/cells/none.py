@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from wardround.errors import ProtocolError
 from wardround.privacy.cells.cell import Cell
@@ -11,21 +11,20 @@ from wardround.privacy.cells.words import PlainWords
 from wardround.rounds import Assignment
 from wardround.step_events import StepEvent
 
-__all__ = ["NONE", "NoPrivacy"]
+__all__ = ["NoPrivacy"]
 
 
 @dataclass(frozen=True)
 class NoPrivacy(Cell):
     """Training without privacy, which the ledger has all the same, at an infinite epsilon."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "none"
-    placement: ClassVar[str] = "none"
-    mechanism: ClassVar[str] = "none"
-    relation: ClassVar[str] = "none"
-    is_private: ClassVar[bool] = False
-    clips_records: ClassVar[bool] = False
-    plain_words: ClassVar[PlainWords] = PlainWords(
+    name = "none"
+    placement = "none"
+    mechanism = "none"
+    relation = "none"
+    is_private = False
+    clips_records = False
+    plain_words = PlainWords(
         noise="none",
         kind="no",
         formula="",
@@ -70,7 +69,7 @@ class NoPrivacy(Cell):
         Raises:
             ProtocolError: there is some.
         """
-        Cell.check_event(self, event)
+        super().check_event(event)
         if event.noise_multiplier:
             raise ProtocolError(
                 f"noise_multiplier = {event.noise_multiplier} needs clipping: give a finite sensitivity and a cell "
@@ -83,7 +82,3 @@ class NoPrivacy(Cell):
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0."""
         return 0
-
-
-NONE = NoPrivacy()
-"""The one of its kind."""

@@ -1,19 +1,24 @@
-"""What a cell promises to whom, and which settings it refuses because it can't."""
+"""What a cell is, what it promises to whom, and which settings it refuses because it can't."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from wardround.errors import ConfigError
 from wardround.privacy import deltas
-from wardround.privacy.cells.traits import READERS, Traits
+from wardround.privacy.cells.released_sums import NOTHING, Memory
+from wardround.privacy.cells.words import CellWords, PlainWords, words_of
+from wardround.privacy.clipping import JOINT_NORM
 from wardround.small_counts import FEWEST_SHOWN
 
-__all__ = ["Booked", "Promises"]
+__all__ = ["READERS", "Booked", "Promises"]
+
+READERS = ("server", "hospital", "recipient")
+"""Who may look: the server, another hospital of the federation, whoever receives the model."""
 
 
 class Booked(NamedTuple):
-    """A cell as ledgers and summaries have it."""
+    """A cell as ledgers and summaries have it; the reader is whom the bill holds against."""
 
     unit: str
     relation: str
@@ -23,10 +28,44 @@ class Booked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Promises(Traits):
-    """The promises that most cells share."""
+class Promises:
+    """The facts and promises of a cell; the defaults are those of DP-SGD at the hospital.
 
-    __slots__ = ()
+    Attributes:
+        name: of the cell, as events and assignments have it.
+        unit: what is protected, "record" or "hospital".
+        placement: where the noise is added, as the settings name it.
+        mechanism: as the ledger has it.
+        relation: which data are neighbours; figures of different units or relations are never added.
+        clips_apart: most that neighbours differ by in what is released, in clips (max_grad_norm).
+        is_private: whether anything is protected.
+        clips_records: whether every record's gradient is clipped by itself, which not every model can do.
+        adapts_clip: whether the clip may follow a quantile of the updates' norms.
+        shares_noise: whether one noise covers the sum of all hospitals, so that all have the same noise multiplier.
+        sends_sum: whether hospitals send one clipped gradient sum a round instead of training.
+        needs_secure_sum: whether the bill holds only while the sum is all that the server sees.
+        payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
+        accountant: by which the headline is proved, "pld" or "rdp".
+        noise_correlation: of the noise of different rounds, as the settings name it.
+        plain_words: sentences for people (see `words`).
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str] = "record"
+    placement: ClassVar[str]
+    mechanism: ClassVar[str]
+    relation: ClassVar[str] = "zero-out-one-record"
+    clips_apart: ClassVar[float] = 1.0
+    is_private: ClassVar[bool] = True
+    clips_records: ClassVar[bool] = True
+    adapts_clip: ClassVar[bool] = False
+    shares_noise: ClassVar[bool] = False
+    sends_sum: ClassVar[bool] = False
+    needs_secure_sum: ClassVar[bool] = False
+    payload: ClassVar[str] = "parameters"
+    accountant: ClassVar[str] = "pld"
+    noise_correlation: ClassVar[str] = "none"
+    plain_words: ClassVar[PlainWords]
 
     def answers_to(self, privacy: Any) -> bool:
         """Return whether the settings of [privacy] name this cell; `cells.cell_of` takes the last that they name."""
@@ -37,13 +76,7 @@ class Promises(Traits):
         yield from ()
 
     def refusals(self, privacy: Any, training: Any, aggregation: Any) -> Iterator[str]:
-        """Yield why the cell can't honour the settings, or has no proof for them, and what to set instead.
-
-        Args:
-            privacy: `config.PrivacyConfig`.
-            training: `config.TrainingConfig`.
-            aggregation: `config.AggregationConfig`.
-        """
+        """Yield why the cell can't honour these sections of the settings, or has no proof for them, and a way out."""
         if self.needs_secure_sum and aggregation.protocol == "plain":
             yield (
                 f'placement = "{self.placement}" protects from the server only while the sum is all it sees ([privacy] '
@@ -75,6 +108,29 @@ class Promises(Traits):
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:
         yield from ()
 
+    def refusals_of_turns(self, rounds_apart: int) -> Iterator[str]:
+        """Yield why the cell has no use for hospitals that are drawn for every so many rounds (>= 1), at least."""
+        yield from ()
+
+    def noise_memory(
+        self, memory: Memory, *, round_number: int, attempt: int, rounds_left: int, scales: Sequence[float]
+    ) -> Memory:
+        """Return what the server's noise in a round goes on from; nothing where rounds are independent.
+
+        Args:
+            memory: what the release of the round before handed over; nothing before the first.
+            round_number: from 1.
+            attempt: at the round, from 1.
+            rounds_left: this one and all after it (>= 1).
+            scales: stddevs that independent noise would have on the average, relative to each other, of this round and
+                those after it until its hospitals take part again (> 0).
+        """
+        return NOTHING
+
+    def relative_noise(self, *, num_rounds: int, scales: Sequence[float]) -> float:
+        """Return the error of the model's sums of so many rounds, relative to that of independent noise, in (0, 1]."""
+        return 1.0
+
     def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
         """Return the noise multiplier that is left against a reader, who subtracts what it added or sees it without.
 
@@ -85,22 +141,23 @@ class Promises(Traits):
         """
         return noise_multiplier
 
-    @property
-    def holds_against(self) -> str:
-        """The readers that the bill holds against, as the ledger has it."""
-        readers = [reader for reader in READERS if self.noise_against(reader, 1.0, 2) == 1.0]
-        return "anyone" if len(readers) == len(READERS) else ",".join(readers)
+    def sensitivity(self, max_grad_norm: float, *, adaptive_clipping: bool = False) -> float:
+        """Return the L2 distance of neighbours, before rounding: the clip times how many of it they are apart.
 
-    @property
-    def learns(self) -> Mapping[str, str]:
-        """By reader, what it learns: "bill" where the bill holds, "less" noise where a part is known, or "inf"."""
-        left = {reader: self.noise_against(reader, 1.0, 2) for reader in READERS}
-        return {reader: "bill" if noise == 1 else "less" if noise else "inf" for reader, noise in left.items()}
+        With adaptive clipping a count travels along, which is charged with the update (see `privacy.clipping`).
+        """
+        return max_grad_norm * self.clips_apart * (JOINT_NORM if adaptive_clipping and self.adapts_clip else 1.0)
+
+    def dimension(self, num_parameters: int, *, adaptive_clipping: bool = False) -> int:
+        """Return the coordinates of what is released: the parameters, and a count where one travels along."""
+        return num_parameters + int(adaptive_clipping and self.adapts_clip)
 
     @property
     def booked(self) -> Booked:
         """The words that stand for the cell in the ledger's rows."""
-        return Booked(self.unit, self.relation, self.placement, self.mechanism, self.holds_against)
+        readers = [reader for reader in READERS if self.noise_against(reader, 1.0, 2) == 1.0]
+        held = "anyone" if len(readers) == len(READERS) else ",".join(readers)
+        return Booked(self.unit, self.relation, self.placement, self.mechanism, held)
 
     def check_deltas(
         self, target_delta: float | Mapping[str, float], num_train: Mapping[str, int], num_hospitals: int
@@ -129,12 +186,8 @@ class Promises(Traits):
     def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
         """Refuse more hospitals with rows of one patient than the bill is for, which adds up over hospitals.
 
-        Args:
-            hospitals_per_patient: the most that hold rows of one patient.
-            patient_overlap: [privacy] patient-overlap.
-
         Raises:
-            ConfigError: the patient would pay at more of them than is said.
+            ConfigError: the patient would pay at more of them than [privacy] patient-overlap says.
         """
         held = hospitals_per_patient
         if held > patient_overlap:
@@ -158,3 +211,20 @@ class Promises(Traits):
             noise_ratio: norm of the noise on the average, in clips.
         """
         yield from ()
+
+    def words(self, *, record_is: str = "row", protocol: str = "plain", patient_overlap: int = 1) -> CellWords:
+        """Return what is said of the cell.
+
+        Args:
+            record_is: what a record is, "row" or "patient".
+            protocol: how contributions travel: under "secagg+" the server sees their sum alone.
+            patient_overlap: hospitals that may hold the same patient, >= 1.
+        """
+        return words_of(
+            self.plain_words,
+            unit=self.unit,
+            relation=self.relation,
+            record_is=record_is,
+            summed=protocol == "secagg+",
+            overlap=patient_overlap,
+        )

@@ -5,26 +5,17 @@ other hospitals, and whoever receives the model.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from wardround.privacy.cells.gradient_sums import GradientSums
 from wardround.privacy.cells.server_noise import ServerNoise, server_words
-from wardround.privacy.cells.words import PlainWords
 
-__all__ = ["RECORD_CENTRAL", "RecordCentral"]
+__all__ = ["RecordCentral"]
 
 
 @dataclass(frozen=True)
 class RecordCentral(ServerNoise, GradientSums):
-    """One gradient sum a round, with noise by the server."""
+    """One gradient sum a round (`GradientSums`), with noise by the server (`ServerNoise`)."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "record-central"
-    mechanism: ClassVar[str] = "poisson-subsampled-gaussian"
-    plain_words: ClassVar[PlainWords] = server_words(
-        "the sum of a Poisson batch's clipped gradients, one for each {unit}"
-    )
-
-
-RECORD_CENTRAL = RecordCentral()
-"""The one of its kind."""
+    name = "record-central"
+    mechanism = "poisson-subsampled-gaussian"
+    plain_words = server_words("the sum of a Poisson batch's clipped gradients, one for each {unit}")

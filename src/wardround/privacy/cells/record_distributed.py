@@ -6,25 +6,21 @@ Poisson-subsampled Skellam step with the noise of the replies that are guarantee
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from wardround.privacy.cells.gradient_sums import GradientSums
 from wardround.privacy.cells.integer_sums import IntegerSums, sum_words
-from wardround.privacy.cells.words import PlainWords
 
-__all__ = ["RECORD_DISTRIBUTED", "RecordDistributed"]
+__all__ = ["RecordDistributed"]
 
 
 @dataclass(frozen=True)
 class RecordDistributed(IntegerSums, GradientSums):
-    """One gradient sum a round, of integers, with noise in shares."""
+    """One gradient sum a round (`GradientSums`), of integers with noise in shares (`IntegerSums`)."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "record-distributed"
-    mechanism: ClassVar[str] = "poisson-subsampled-skellam"
-    plain_words: ClassVar[PlainWords] = sum_words(
-        "the sum of a Poisson batch's clipped gradients, one for each {unit} and rounded"
-    )
+    name = "record-distributed"
+    mechanism = "poisson-subsampled-skellam"
+    plain_words = sum_words("the sum of a Poisson batch's clipped gradients, one for each {unit} and rounded")
 
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:
         yield from super()._other_refusals(training, aggregation)
@@ -34,7 +30,3 @@ class RecordDistributed(IntegerSums, GradientSums):
                 f'"{self.unit}" and placement = "{self.placement}": set grad-sample-mode = "auto" ([training] '
                 "grad-sample-mode)"
             )
-
-
-RECORD_DISTRIBUTED = RecordDistributed()
-"""The one of its kind."""

@@ -6,28 +6,22 @@ from the noisy sums. Every step is billed at its sample rate, whoever looks.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from wardround.privacy.cells.cell import Cell
-from wardround.privacy.cells.words import PlainWords, local_words
+from wardround.privacy.cells.words import local_words
 
-__all__ = ["RECORD_LOCAL", "RecordLocal"]
+__all__ = ["RecordLocal"]
 
 
 @dataclass(frozen=True)
 class RecordLocal(Cell):
     """DP-SGD at the hospital."""
 
-    __slots__ = ()
-    name: ClassVar[str] = "record-local"
-    placement: ClassVar[str] = "local"
-    mechanism: ClassVar[str] = "poisson-subsampled-gaussian"
-    plain_words: ClassVar[PlainWords] = local_words(
+    name = "record-local"
+    placement = "local"
+    mechanism = "poisson-subsampled-gaussian"
+    plain_words = local_words(
         noise="Gaussian noise in every local step, by the hospital (DP-SGD)",
         formula="zC / sqrt(n)",
         sent="the model after local steps",
     )
-
-
-RECORD_LOCAL = RecordLocal()
-"""The one of its kind."""

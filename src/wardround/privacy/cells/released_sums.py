@@ -1,23 +1,61 @@
-"""What is left of a round's sum when it is released, and the plain arithmetic on the way there."""
+"""A round's exact sum, what is left of it when it is released, and the plain arithmetic on the way there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround import exact_sums
 from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
+from wardround.streams import Source
 
-__all__ = ["NOTHING", "Memory", "ReleasedSum", "Sums", "like_of", "moved"]
+__all__ = ["NOTHING", "Averaging", "Memory", "ReleasedSum", "RoundSum", "SumGrid", "Sums", "moved"]
 
 Sums = Mapping[str, NDArray[np.floating[Any]]]
 Memory = Mapping[str, NDArray[Any]]
 NOTHING: Memory = MappingProxyType({})
 """What a cell whose rounds are independent remembers of earlier ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundSum:
+    """What a release is made of.
+
+    Attributes:
+        arrays: the current model.
+        total: exact sum over those who answered: of parameters, clipped gradient sums or clipped updates times their
+            weights, or of residues (see `Cell.sum_weight`).
+        answered: assignments of those in the sum, at least one, in name order.
+        assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
+        learning_rate: of the server's step on a gradient sum.
+        source: of the server's noise; drawn from only where the server adds any, once a coordinate.
+        rounding: see `Cell.rounding_distance`.
+        memory: what the server's noise goes on from (see `Cell.noise_memory`).
+    """
+
+    arrays: Arrays
+    total: exact_sums.FixedSum
+    answered: Sequence[Assignment]
+    assignments: Sequence[Assignment]
+    learning_rate: float
+    source: Source
+    rounding: float = 0.0
+    memory: Memory = field(default_factory=lambda: NOTHING)
+
+    @property
+    def weight(self) -> float:
+        """Weights of those who answered, added up."""
+        return sum(assignment.weight for assignment in self.answered)
+
+    def like(self) -> dict[str, NDArray[np.float64]]:
+        """Return zeros of what is summed: of the parameters, and of a count where one travels along."""
+        like = {name: np.zeros(np.shape(array)) for name, array in self.arrays.items()}
+        return like | ({COUNT_NAME: np.zeros(())} if self.assignments[0].adaptive_clipping else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,10 +73,34 @@ class ReleasedSum:
     memory: Memory = field(default_factory=lambda: NOTHING)
 
 
-def like_of(arrays: Arrays, assignments: Sequence[Assignment]) -> dict[str, NDArray[np.float64]]:
-    """Return zeros of the names and shapes that are summed: the parameters', and a count's where one travels along."""
-    like = {name: np.zeros(np.shape(array)) for name, array in arrays.items()}
-    return like | ({COUNT_NAME: np.zeros(())} if assignments[0].adaptive_clipping else {})
+class Averaging(NamedTuple):
+    """How what hospitals release is averaged, and what its noise is relative to.
+
+    Attributes:
+        weights: of each hospital, in any unit.
+        divisors: that what each releases is divided by, where each has noise of its own.
+        largest: weight, in that unit, of what one noise on the sum of all is relative to.
+    """
+
+    weights: Sequence[float]
+    divisors: Sequence[float]
+    largest: float
+
+
+class SumGrid(NamedTuple):
+    """How the contributions of a cohort lie on the grids that they are rounded to (see `server_noise`).
+
+    Attributes:
+        stretch: by how much the exact sum is multiplied after it was rounded.
+        largest_weight: that a contribution is multiplied with before it is quantised, at most.
+        sides: of two neighbours' sums, how many are rounded where they differ, times a half step each.
+        clips: length of the longest sum there can be, in clips.
+    """
+
+    stretch: float
+    largest_weight: float
+    sides: float
+    clips: float
 
 
 def moved(arrays: Arrays, direction: Sums, factor: float) -> Arrays:

@@ -7,23 +7,24 @@ quantiser's first: so the noise also covers how far rounding can carry neighbour
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass, replace
 
 from wardround import exact_sums
 from wardround.digests import array_digest
-from wardround.exact_sums import Arrays
-from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum, Sums, like_of
-from wardround.privacy.cells.sums import SummedCell
-from wardround.privacy.cells.traits import READERS
+from wardround.privacy.cells.cell import SummedCell
+from wardround.privacy.cells.promises import READERS
+from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum, RoundSum, Sums
 from wardround.privacy.cells.words import PlainWords
+from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
-from wardround.streams import Draw, Key, Source
+from wardround.streams import Draw, Key
 
-__all__ = ["GRID", "ServerNoise", "server_words"]
+__all__ = ["ServerNoise", "server_words"]
 
-GRID = 2.0**-exact_sums.FRACTION_BITS
+_GRID = 2.0**-exact_sums.FRACTION_BITS
 """Step of the exact sum."""
+_MOST_ROUNDING = 0.01
+"""By which the grid may take neighbours apart, in clips."""
 _QUANTISER_SLACK = 1 + 2.0**-17
 """Products of up to 2^30 in double precision are off by 2^-23 steps before they are rounded to a whole number; and both
 neighbours' sums, which a member can move to 2^30 steps, pass eight roundings of 2^-53 of that: 2^-19 steps in all."""
@@ -35,11 +36,9 @@ _FLOAT64_SLACK = 2.0**-49
 class ServerNoise(SummedCell):
     """Noise by the server, once a round."""
 
-    __slots__ = ()
-    placement: ClassVar[str] = "central"
-    shares_noise: ClassVar[bool] = True
-    adds_noise_at_server: ClassVar[bool] = True
-    payload: ClassVar[str] = "values"
+    placement = "central"
+    shares_noise = True
+    payload = "values"
 
     def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
         """Return the noise multiplier that is left against a reader: none against the server, which adds it."""
@@ -48,6 +47,17 @@ class ServerNoise(SummedCell):
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0: hospitals draw none."""
         return 0
+
+    def clip_range(self, *, dimension: int, num_members: int, most_records: int) -> tuple[float, float]:
+        """Return the smallest clip that the grid does not drown, and one at which sums are too large for it.
+
+        With d coordinates and n hospitals of average weight 1 / n, the grid takes neighbours up to sqrt(d) 2^-40 n
+        clips of size 1 apart (see `rounding_distance`); the noise covers it, whatever it is, and this holds it to a
+        hundredth. A sum of gradients beyond 2^22 would be refused before it has any noise, by which records decided on
+        an outcome that everybody sees: so no hospital's can be.
+        """
+        least = math.sqrt(dimension) * _GRID * num_members / _MOST_ROUNDING
+        return least, exact_sums.LARGEST_VALUE / self.grid([most_records], most_records).clips / FLOAT32_SLACK
 
     def rounding_distance(
         self,
@@ -79,7 +89,7 @@ class ServerNoise(SummedCell):
         Rounding to float32 before, of an update at its hospital, stays within the room that `privacy.clipping` leaves.
         """
         grid = self.grid(num_records, most_records)
-        step = GRID * grid.stretch
+        step = _GRID * grid.stretch
         if levels is not None:
             step += grid.sides * bound * grid.largest_weight / levels * _QUANTISER_SLACK
         return math.sqrt(dimension) * step + _FLOAT64_SLACK * (sensitivity * grid.clips)
@@ -100,38 +110,30 @@ class ServerNoise(SummedCell):
         largest = max(self.share(a) for a in answered)
         return first.event.noise_multiplier * (first.distance * largest + rounding)
 
-    def release(
-        self,
-        arrays: Arrays,
-        total: exact_sums.FixedSum,
-        answered: Sequence[Assignment],
-        assignments: Sequence[Assignment],
-        *,
-        learning_rate: float,
-        source: Source,
-        rounding: float = 0.0,
-        memory: Memory = NOTHING,
-    ) -> ReleasedSum:
-        """Return the sum with its noise as the round's one reply (see `Cell.release`)."""
-        like, factor = like_of(arrays, assignments), self.sum_factor(answered)
-        mean = exact_sums.mean(total, sum(assignment.weight for assignment in answered), like)
-        summed: Sums = {name: array * factor for name, array in mean.items()}
+    def release(self, summed: RoundSum) -> ReleasedSum:
+        """Return the sum with its noise as the round's one reply."""
+        answered, memory = summed.answered, summed.memory
+        factor = self.sum_factor(answered)
+        mean = exact_sums.mean(summed.total, summed.weight, summed.like())
+        exact: Sums = {name: array * factor for name, array in mean.items()}
         # What is released is a function of all this: another sum has independent noise.
-        told = json.dumps(
-            [[asdict(a) for a in assignments], [a.hospital_id for a in answered], learning_rate, rounding]
-        )
-        key = source.key(
-            array_digest(arrays),
-            array_digest(summed),
-            told.encode(),
+        told = [
+            [asdict(a) for a in summed.assignments],
+            [a.hospital_id for a in answered],
+            summed.learning_rate,
+            summed.rounding,
+        ]
+        key = summed.source.key(
+            array_digest(summed.arrays),
+            array_digest(exact),
+            json.dumps(told).encode(),
             *([array_digest(memory)] if memory else []),
             round_number=answered[0].round_number,
             attempt=answered[0].attempt,
             hospital_id="",
         )
-        noisy, remembered = self.with_noise(summed, self.noise_stddev(answered, rounding), key, memory)
-        released = self.reply(arrays, noisy, answered, assignments, learning_rate)
-        return ReleasedSum(arrays=released.arrays, quantile=released.quantile, memory=remembered)
+        noisy, remembered = self.with_noise(exact, self.noise_stddev(answered, summed.rounding), key, memory)
+        return replace(self.reply(noisy, summed), memory=remembered)
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
         """Return the sum with independent noise, and nothing to remember.

@@ -5,9 +5,9 @@ left out on purpose: numbers, which are quoted from a run's summary.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-__all__ = ["READER_NAMES", "CellWords", "PlainWords", "local_words", "words_of"]
+__all__ = ["READER_NAMES", "CellWords", "PlainWords", "UnitWords", "local_words", "words_of"]
 
 READER_NAMES: Mapping[str, str] = {
     "server": "the server that runs the training",
@@ -17,7 +17,7 @@ READER_NAMES: Mapping[str, str] = {
 """Who may look, in words, by reader."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PlainWords:
     """The words that are a cell's own.
 
@@ -46,67 +46,19 @@ class PlainWords:
     relies: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellWords:
-    """What is said of a cell.
+@dataclass(frozen=True, kw_only=True)
+class UnitWords:
+    """The words that are a unit's own.
 
     Attributes:
-        unit: the noun for what is protected.
-        units: the noun for many.
-        counted: the noun for many of what a hospital's size is counted in.
         protected: what one unit is.
-        relation: which data are neighbours, as ledgers and summaries have it.
-        hidden: what the relation hides, and what it does not.
-        promise: what neighbours differ by, in a few words.
+        mine: one that is somebody's.
         used: what an attacker guesses, a clause after "whether".
-        whom: for whom the total epsilon holds.
         clipped: what is clipped.
         averaged: what the noise on the average is stated of, where cells are compared.
-        noise: who adds which noise.
-        kind: the noise in one word, before "noise".
-        formula: its standard deviation on the average of n hospitals that are alike, by noise multiplier z and clip C.
-        chart_order: the cell's place among those of its unit in charts and lists, from 0.
-        sent: what leaves a hospital in a round.
-        trust: who has to be trusted with what.
-        price: what a clear difference from noise that each hospital adds alone is due to.
-        relies: what its epsilon relies on beside the noise, in sentences.
         assumes: what must hold of the data for its epsilon to mean what it says, in sentences.
         caveats: what it does not protect, in sentences.
-        sees: by reader, what it sees.
     """
-
-    unit: str
-    units: str
-    counted: str
-    protected: str
-    relation: str
-    hidden: str
-    promise: str
-    used: str
-    whom: str
-    clipped: str
-    averaged: str
-    noise: str
-    kind: str
-    formula: str
-    chart_order: int
-    sent: str
-    trust: str
-    price: str
-    relies: tuple[str, ...]
-    assumes: tuple[str, ...]
-    caveats: tuple[str, ...]
-    sees: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """The cell as a row of a table has it."""
-        return f"{self.unit}, {self.kind} noise"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Noun:
-    """What is said of a unit, as `CellWords` has it."""
 
     protected: str
     mine: str
@@ -117,8 +69,38 @@ class _Noun:
     caveats: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CellWords(PlainWords, UnitWords):
+    """What is said of a cell: its own words, its unit's, and what follows from how it is used.
+
+    Attributes:
+        unit: the noun for what is protected.
+        units: the noun for many.
+        counted: the noun for many of what a hospital's size is counted in.
+        relation: which data are neighbours, as ledgers and summaries have it.
+        hidden: what the relation hides, and what it does not.
+        promise: what neighbours differ by, in a few words.
+        whom: for whom the total epsilon holds.
+        sees: by reader, what it sees.
+    """
+
+    unit: str
+    units: str
+    counted: str
+    relation: str
+    hidden: str
+    promise: str
+    whom: str
+    sees: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The cell as a row of a table has it."""
+        return f"{self.unit}, {self.kind} noise"
+
+
 _NOUNS = {
-    "record": _Noun(
+    "record": UnitWords(
         protected="one record (one row of a hospital's training data)",
         mine="a record of yours",
         used="a record was used",
@@ -127,7 +109,7 @@ _NOUNS = {
         assumes=("Every step draws its records at random with the stated rate.",),
         caveats=("A patient with several rows is protected less.",),
     ),
-    "patient": _Noun(
+    "patient": UnitWords(
         protected="one patient (all rows of the patient at a hospital)",
         mine="your record",
         used="a patient's record was used",
@@ -135,7 +117,7 @@ _NOUNS = {
         averaged="patients: noise on the average gradient of a step, after the same number of steps in every row",
         assumes=("Every step draws its patients at random with the stated rate.",),
     ),
-    "hospital": _Noun(
+    "hospital": UnitWords(
         protected="one hospital (everything it contributes)",
         mine="a hospital's contribution",
         used="a hospital's contribution was used",
@@ -200,28 +182,16 @@ def words_of(plain: PlainWords, *, unit: str, relation: str, record_is: str, sum
     said = _NOUNS[noun]
     hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in _HIDDEN[relation])
     whom, assumes = ("for each hospital", ()) if unit == "hospital" else _of_overlap(overlap)
+    own = asdict(plain) | asdict(said)
     return CellWords(
+        **own | {"sent": plain.sent.format(unit=noun), "assumes": (*assumes, *said.assumes)},
         unit=noun,
         units=f"{noun}s",
         counted=f"{record}s",
-        protected=said.protected,
         relation=relation,
         hidden=hidden,
         promise=promise,
-        used=said.used,
         whom=whom,
-        clipped=said.clipped,
-        averaged=said.averaged,
-        noise=plain.noise,
-        kind=plain.kind,
-        formula=plain.formula,
-        chart_order=plain.chart_order,
-        sent=plain.sent.format(unit=noun),
-        trust=plain.trust,
-        price=plain.price,
-        relies=plain.relies,
-        assumes=(*assumes, *said.assumes),
-        caveats=said.caveats,
         sees={
             "server": plain.server_sees_sum if summed else plain.server_sees,
             "hospital": "the shared model after each round",

@@ -3,51 +3,37 @@
 Here are the numbers of a plan and its rounds; what follows from them is each cell's own (`Cell.rounding_distance`).
 """
 
-import math
 from collections.abc import Sequence
 
 from wardround.agreed.cohorts import cohort_sizes
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, LARGEST_VALUE
-from wardround.privacy.cells.server_noise import GRID
-from wardround.privacy.ranges import FLOAT32_SLACK, LARGEST_CLIP
+from wardround.privacy.ranges import LARGEST_CLIP
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
 from wardround.server.plan.plans import FederationPlan
 
 __all__ = ["check_clip", "rounding_distance", "update_bound"]
 
-_MOST_ROUNDING = 0.01
-
 
 def check_clip(plan: FederationPlan) -> None:
     """Refuse a clip so small that the grid of the exact sum would drown what is within it, or too large for it.
 
-    With d coordinates and n hospitals of average weight 1 / n, the grid takes neighbours up to sqrt(d) 2^-40 n clips of
-    size 1 apart (see `rounding_distance`); the noise covers it, whatever it is, and this holds it to a hundredth.
-
-    A sum of gradients beyond 2^22 would be refused before it has any noise, by which records decided on an outcome that
-    everybody sees: so no hospital's can be.
-
     Raises:
         ConfigError: naming the clip, what is allowed, and what to set.
     """
-    cell, privacy = plan.cell, plan.config.privacy
-    if not cell.adds_noise_at_server:
-        return
+    clip, most_records = plan.config.privacy.max_grad_norm, plan.most_records(plan.names)
     _, num_members = cohort_sizes(plan.config, len(plan.drawn_from))
-    least = math.sqrt(_dimension(plan)) * GRID * num_members / _MOST_ROUNDING
-    if privacy.max_grad_norm < least:
+    least, most = plan.cell.clip_range(dimension=_dimension(plan), num_members=num_members, most_records=most_records)
+    if clip < least:
         raise ConfigError(
-            f"max-grad-norm = {privacy.max_grad_norm:g} must be >= {least:.3g} and <= {LARGEST_CLIP:g} for "
+            f"max-grad-norm = {clip:g} must be >= {least:.3g} and <= {LARGEST_CLIP:g} for "
             f"{plan.num_parameters} parameters and {num_members} hospitals in a round ([privacy] max-grad-norm), as "
             f"sums are kept in steps of 2^-{FRACTION_BITS}: raise it"
         )
-    most_records = plan.most_records(plan.names)
-    most = LARGEST_VALUE / cell.clips_sent(most_records) / FLOAT32_SLACK
-    if not privacy.max_grad_norm < most:
+    if not clip < most:
         raise ConfigError(
-            f"max-grad-norm = {privacy.max_grad_norm:g} must be < {most:.3g} for a hospital of {most_records} records "
+            f"max-grad-norm = {clip:g} must be < {most:.3g} for a hospital of {most_records} records "
             f"([privacy] max-grad-norm), as sums are kept below {LARGEST_VALUE:.0f}: lower it"
         )
 

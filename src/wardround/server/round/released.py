@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.exact_sums import Arrays
+from wardround.privacy.cells import RoundSum
 from wardround.rounds import Assignment
 from wardround.server.plan.margins import rounding_distance
 from wardround.server.plan.plans import FederationPlan
@@ -58,14 +59,16 @@ def release(
     if summed.total is None:
         return ReleasedRound(replies=summed.replies)
     released = plan.cell.release(
-        arrays,
-        summed.total,
-        summed.answered,
-        assignments,
-        learning_rate=plan.config.training.learning_rate,
-        source=source,
-        rounding=rounding_distance(plan, assignments),
-        memory=memory,
+        RoundSum(
+            arrays=arrays,
+            total=summed.total,
+            answered=summed.answered,
+            assignments=assignments,
+            learning_rate=plan.config.training.learning_rate,
+            source=source,
+            rounding=rounding_distance(plan, assignments),
+            memory=memory,
+        )
     )
     return ReleasedRound(
         replies=[_one_reply(released.arrays, summed.replies)], quantile=released.quantile, memory=released.memory

@@ -13,8 +13,7 @@ from flwr.app import Message
 
 from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
-from wardround.privacy.integers import from_residues
-from wardround.privacy.skellam import TAIL_DEVIATIONS
+from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
 from wardround.secagg import sent_digest
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
@@ -71,7 +70,7 @@ def sum_securely(
             return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
         residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
         if link.are_sites:
-            _check_residues(residues, active, secure.max_update)
+            cell_named(active[0].event.cell).check_sum(residues, active, secure.max_update)
         return list(summed.replies.values()), residues
 
 
@@ -134,29 +133,3 @@ def _weighted_sum(
     if origin:
         mean = {name: part + share * origin[name].astype(np.float64) for name, part in mean.items()}
     return exact_sums.fixed_sum(mean)
-
-
-def _check_residues(total: exact_sums.FixedSum, active: Sequence[Assignment], max_update: float) -> None:
-    """Refuse a sum of whole numbers that these hospitals can't have: one of them sent something else than its vector.
-
-    Each number is at most max_update, and its share of the noise at most 16 deviations of all the noise, which one draw
-    in 10^50 is not.
-
-    Args:
-        total: sum of the residues.
-        active: of those in the sum, at least one.
-        max_update: largest magnitude of a number without its noise (> 0).
-
-    Raises:
-        UpdateError: a number is too large.
-    """
-    first = active[0]
-    most = len(active) * (max_update + TAIL_DEVIATIONS * first.event.noise_multiplier * first.distance)
-    # And a step for each number that was rounded.
-    limit = most * first.event.scaled_norm / first.distance + len(active)
-    largest = max(int(np.abs(from_residues(part)).max(initial=0)) for part in total.values())
-    if largest > limit:
-        raise UpdateError(
-            f"a number of the sum is {largest} steps, and of {len(active)} hospitals must be <= {limit:.0f}: one of "
-            "them sent something else than its vector, and nobody can tell which"
-        )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wardround.errors import ConfigError
 from wardround.identity import agreed_digest
 from wardround.rounds import Assignment
-from wardround.secagg import Roster, Terms, simulated_roster
+from wardround.secagg import Roster, Terms, is_weighted, simulated_roster
 from wardround.server.plan.dropouts import draw_drop_stage
 from wardround.server.plan.margins import update_bound
 from wardround.server.plan.plans import FederationPlan
@@ -48,7 +48,7 @@ class SecureSum:
     @property
     def is_weighted(self) -> bool:
         """Whether every vector carries its weight: residues are summed as they are."""
-        return self.payload != "residues"
+        return is_weighted(self.payload)
 
     def terms(self, model_digest: bytes) -> Terms:
         """Return the terms of the round, given the digest of what everyone is sent."""

@@ -104,10 +104,7 @@ def sum_replies(
     for reply in replies:
         if not reply.has_error():
             assignment = asked.by_node[reply.metadata.src_node_id]
-            if cell_named(assignment.event.cell).payload == "residues":
-                exact_sums.accumulate_residues(total, wire.arrays_in(reply))
-            else:
-                exact_sums.accumulate(total, wire.arrays_in(reply), assignment.weight)
+            cell_named(assignment.event.cell).add(total, wire.arrays_in(reply), assignment)
     return replies, total
 
 
@@ -118,10 +115,11 @@ def _ask_for_sum(asked: Asked, secure: SecureSum | None) -> None:
         assignment = asked.by_node[message.metadata.dst_node_id]
         # The strategy shares one config between all messages; the weight is each hospital's own.
         config = wire.config_in(message)
-        if secure is not None or cell_named(assignment.event.cell).payload == "residues":
+        weight = cell_named(assignment.event.cell).sum_weight(assignment)
+        if secure is not None or weight is None:
             config[wire.SUM_RESIDUES] = True
         else:
-            config[wire.SUM_WEIGHT] = assignment.weight
+            config[wire.SUM_WEIGHT] = weight
         message.content[wire.CONFIG] = config
         more = [COUNT_NAME] if assignment.adaptive_clipping else []
         more += [wire.SUM_OF_WEIGHTS] if secure is not None and secure.is_weighted else []

@@ -16,7 +16,7 @@ from wardround.clients.cells import torch_half
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
 from wardround.exact_sums import Arrays
-from wardround.privacy.cells import cell_in_words, cell_named
+from wardround.privacy.cells import RoundSum, cell_in_words
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.streams import SeededSource, Source
@@ -96,11 +96,11 @@ def draw_average(
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
         sent = _sent(assignment, zeros, source)
-        if cell_named(assignment.event.cell).needs_secure_sum:
-            exact_sums.accumulate_residues(total, sent)
-        else:
-            exact_sums.accumulate(total, sent, assignment.weight)
-    released = plan.cell.release(zeros, total, assignments, assignments, learning_rate=1.0, source=source)
+        plan.cell.add(total, sent, assignment)
+    summed = RoundSum(
+        arrays=zeros, total=total, answered=assignments, assignments=assignments, learning_rate=1.0, source=source
+    )
+    released = plan.cell.release(summed)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
     return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
