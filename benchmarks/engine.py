@@ -120,9 +120,9 @@ def run_wardround(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[s
     from flwr.serverapp.strategy import FedAvg
 
     from wardround.exact_sums import mean
-    from wardround.simulations.engines.nodes import SUM_WEIGHT, Node
+    from wardround.simulations.engines.nodes import Node
     from wardround.simulations.engines.ray_grid import RayGrid
-    from wardround.wire import array_record, arrays_of
+    from wardround.wire import SUM_WEIGHT, array_record, arrays_of
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
 

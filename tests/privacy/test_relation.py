@@ -266,7 +266,7 @@ def test_an_empty_record_changes_nothing_that_is_public_and_a_removed_one_does(p
     assert zeroed == whole
     assigned, _ = asked_of(federation_of(basel=hospital_of(36), bern=hospital_of(50)), placement, batch)
     changed = "sample_rate" if "batch-size" in batch else "expected_batch_size"
-    assert getattr(assigned["basel"], changed) != getattr(whole[0]["basel"], changed)
+    assert getattr(assigned["basel"].schedule, changed) != getattr(whole[0]["basel"].schedule, changed)
     if placement == "local":
         # The other hospital's weight, too, tells how many this one has.
         assert assigned["bern"].weight != whole[0]["bern"].weight

@@ -19,16 +19,11 @@ from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate, accumulate_residues, check_alike
 from wardround.simulations.engines.envelopes import ndarrays_of, own_copy
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
-from wardround.wire import CONFIG, SUM_RESIDUES
+from wardround.wire import CONFIG, SUM_RESIDUES, SUM_WEIGHT
 
-__all__ = ["SUM_WEIGHT", "Node", "NodeRunner", "Scalar", "share_out", "torch_threads"]
+__all__ = ["Node", "NodeRunner", "Scalar", "share_out", "torch_threads"]
 
 Scalar = str | int | float | bool
-
-SUM_WEIGHT = "sum-weight"
-"""A message with this key in its "config" record gets a reply without arrays: they go into the sum, times its value.
-
-With `wire.SUM_RESIDUES` in its place they are residues modulo 2^32, which go into the sum as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
