@@ -100,8 +100,8 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     weights = {number + 1: num_examples(number) / everybody for number in range(case.num_clients)}
     names = {number + 1: f"client-{number}" for number in range(case.num_clients)}
     node_of = {name: node_id for node_id, name in names.items()}
-    # As with real sites, who fails is left out of the round.
-    roster = read_roster(folder / "roster.json")
+    # As with real sites, who fails is left out of a secure round.
+    roster = read_roster(folder / "roster.json") if secure else None
     link = HospitalLink(grid=grid, node_of=node_of, name_of=names, profiles=(), roster=roster)
     drops = {number + 1: stage for number in range(case.num_clients) if (stage := gone_sometime(number, case))}
 
