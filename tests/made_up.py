@@ -95,3 +95,16 @@ def entry(**values: Any) -> Entry:
     """Return the ledger entry that has these values, of DP-SGD unless a cell is named."""
     event = {name: values.pop(name) for name in _EVENT & set(values)}
     return Entry(**values, event=StepEvent(**event))
+
+
+def charge(hospital: str, round_number: int = 1, **event: Any) -> Entry:
+    """Return the charge of a hospital in a round: ten steps at rate 0.1 and noise 1.5, unless other ones are given."""
+    return entry(
+        charge_id=f"run/{round_number}/{hospital}",
+        fingerprint="f" * 64,
+        hospital_id=hospital,
+        run_id="run",
+        round_number=round_number,
+        sensitivity=1.0,
+        **{"noise_multiplier": 1.5, "sample_rate": 0.1, "num_steps": 10} | event,
+    )

@@ -6,7 +6,7 @@ Flower and Ray are imported by the first call that needs them.
 
 import os
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # Before Flower or Ray is imported anywhere: neither reports home nor looks for updates.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -14,6 +14,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 from wardround.config import Config, config_from_dict, load_config
+from wardround.first_use import on_first_use
 
 if TYPE_CHECKING:
     from wardround.door import resume, run
@@ -22,14 +23,4 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Run", "config_from_dict", "load_config", "resume", "run"]
 __version__ = version("wardround")
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("resume", "run"):
-        from wardround import door
-
-        return getattr(door, name)
-    if name == "Run":
-        from wardround.simulations import Run
-
-        return Run
-    raise AttributeError(f"module 'wardround' has no attribute '{name}'")
+__getattr__ = on_first_use(__name__, {"Run": "simulations", "resume": "door", "run": "door"})

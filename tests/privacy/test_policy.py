@@ -3,7 +3,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import entry
+from made_up import charge
 
 from wardround.errors import ConfigError
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
@@ -13,20 +13,6 @@ from wardround.privacy.spending import open_account
 from wardround.step_events import StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
-
-
-def charge(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
-    return entry(
-        charge_id=f"run/{round_number}/{hospital}",
-        fingerprint="f" * 64,
-        hospital_id=hospital,
-        run_id="run",
-        round_number=round_number,
-        noise_multiplier=noise_multiplier,
-        sample_rate=sample_rate,
-        num_steps=num_steps,
-        sensitivity=1.0,
-    )
 
 
 def plan(num_participations, noise_multiplier=1.5):

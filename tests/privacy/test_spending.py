@@ -1,10 +1,10 @@
 import math
 
-import made_up
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import charge
 
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, rdp_epsilon
@@ -15,58 +15,44 @@ from wardround.step_events import StepEvent
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5, "Chur": 1e-5}
 
 
-def entry(hospital, round_number=1, noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
-    return made_up.entry(
-        charge_id=f"run/{round_number}/{hospital}",
-        fingerprint="f" * 64,
-        hospital_id=hospital,
-        run_id="run",
-        round_number=round_number,
-        noise_multiplier=noise_multiplier,
-        sample_rate=sample_rate,
-        num_steps=num_steps,
-        sensitivity=1.0,
-    )
-
-
-def phase(noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
+def steps(noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
     return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
 
 
 def test_epsilons_are_those_of_the_phases_at_each_hospitals_delta():
     account = open_account(DELTAS)
     for round_number in range(1, 8):
-        account = account.charged([entry("Basel", round_number), entry("Bern", round_number, noise_multiplier=3.0)])
+        account = account.charged([charge("Basel", round_number), charge("Bern", round_number, noise_multiplier=3.0)])
     assert account.epsilons() == {
-        "Basel": rdp_epsilon([phase(num_steps=70)], 1e-3),
-        "Bern": rdp_epsilon([phase(noise_multiplier=3.0, num_steps=70)], 1e-5),
+        "Basel": rdp_epsilon([steps(num_steps=70)], 1e-3),
+        "Bern": rdp_epsilon([steps(noise_multiplier=3.0, num_steps=70)], 1e-5),
         "Chur": 0.0,
     }
-    assert account.events["Basel"] == (phase(num_steps=70),)
+    assert account.events["Basel"] == (steps(num_steps=70),)
     assert account.events["Chur"] == ()
 
 
 def test_an_account_is_never_changed():
     account = open_account(DELTAS)
-    account.charged([entry("Basel")])
+    account.charged([charge("Basel")])
     assert account.epsilons() == dict.fromkeys(DELTAS, 0.0)
     with pytest.raises(ValueError, match="read-only"):
         account.divergences[0, 0] = 1.0
 
 
 def test_totals_are_stated_at_the_smallest_delta():
-    account = open_account(DELTAS).charged([entry("Basel"), entry("Bern"), entry("Chur", num_steps=20)])
+    account = open_account(DELTAS).charged([charge("Basel"), charge("Bern"), charge("Chur", num_steps=20)])
     assert account.common_delta == 1e-5
-    assert account.epsilon_max() == rdp_epsilon([phase(num_steps=20)], 1e-5)
+    assert account.epsilon_max() == rdp_epsilon([steps(num_steps=20)], 1e-5)
     assert account.epsilon_max() >= max(account.epsilons().values())
     assert account.epsilon_total(1) == account.epsilon_max()
-    assert account.epsilon_total(2) == pytest.approx(rdp_epsilon([phase(num_steps=30)], 1e-5), rel=1e-12)
+    assert account.epsilon_total(2) == pytest.approx(rdp_epsilon([steps(num_steps=30)], 1e-5), rel=1e-12)
     assert account.epsilon_total(3) == account.epsilon_total(9)
-    assert account.epsilon_total(3) == pytest.approx(rdp_epsilon([phase(num_steps=40)], 1e-5), rel=1e-12)
+    assert account.epsilon_total(3) == pytest.approx(rdp_epsilon([steps(num_steps=40)], 1e-5), rel=1e-12)
 
 
 def test_headline_is_the_tightest_of_everything():
-    account = open_account(DELTAS).charged([entry("Basel", noise_multiplier=1.0), entry("Bern"), entry("Chur")])
+    account = open_account(DELTAS).charged([charge("Basel", noise_multiplier=1.0), charge("Bern"), charge("Chur")])
     headline = account.headline(2)
     assert headline.hospitals == {
         name: headline_epsilon(account.events[name], target_delta) for name, target_delta in DELTAS.items()
@@ -79,7 +65,7 @@ def test_headline_is_the_tightest_of_everything():
 
 
 def test_no_noise_is_infinite():
-    account = open_account(DELTAS).charged([entry("Basel", noise_multiplier=0.0)])
+    account = open_account(DELTAS).charged([charge("Basel", noise_multiplier=0.0)])
     assert math.isinf(account.epsilons()["Basel"])
     assert math.isinf(account.epsilon_total(2))
     assert math.isinf(account.headline(2).total)
@@ -89,7 +75,7 @@ def test_no_noise_is_infinite():
 @settings(max_examples=20, deadline=None)
 @given(order=st.permutations(range(12)), num_kinds=st.integers(1, 4))
 def test_order_changes_nothing_not_a_bit(order, num_kinds):
-    plans = [("Basel", phase(noise_multiplier=1.0 + k % num_kinds, num_steps=k + 1)) for k in range(12)]
+    plans = [("Basel", steps(noise_multiplier=1.0 + k % num_kinds, num_steps=k + 1)) for k in range(12)]
     straight = open_account(DELTAS).projected(plans)
     shuffled = open_account(DELTAS)
     for k in order:
@@ -98,7 +84,7 @@ def test_order_changes_nothing_not_a_bit(order, num_kinds):
 
 
 def test_many_kinds_add_up_all_the_same():
-    plans = [("Bern", phase(noise_multiplier=1 + k / 50)) for k in range(40)]
+    plans = [("Bern", steps(noise_multiplier=1 + k / 50)) for k in range(40)]
     account = open_account(DELTAS)
     for plan in plans:
         account = account.projected([plan])
@@ -109,7 +95,7 @@ def test_the_ledger_gives_the_same_account_to_the_bit(tmp_path):
     live = open_account(DELTAS)
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         for round_number in range(1, 6):
-            entries = [entry(name, round_number, noise_multiplier=1.1 + round_number % 2) for name in DELTAS]
+            entries = [charge(name, round_number, noise_multiplier=1.1 + round_number % 2) for name in DELTAS]
             ledger.charge(entries)
             live = live.charged(entries)
         stored = account_from_ledger(ledger, DELTAS)

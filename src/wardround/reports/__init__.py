@@ -4,8 +4,9 @@ Everything is read from a run folder. Importing this package loads none of its m
 plan does not wait for the pages of studies, nor anything for matplotlib, jinja2 and pandas.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wardround.first_use import on_first_use
 
 if TYPE_CHECKING:
     from wardround.reports.progress import Progress, round_text
@@ -25,20 +26,16 @@ __all__ = [
     "write_study_report",
 ]
 
-_MODULES = {
-    "Progress": "progress",
-    "print_plan": "terminal",
-    "print_study": "study_terminal",
-    "print_summary": "terminal",
-    "round_text": "progress",
-    "write_report": "report",
-    "write_study_page": "study",
-    "write_study_report": "study",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a public name, loading the module that has it."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "Progress": "progress",
+        "print_plan": "terminal",
+        "print_study": "study_terminal",
+        "print_summary": "terminal",
+        "round_text": "progress",
+        "write_report": "report",
+        "write_study_page": "study",
+        "write_study_report": "study",
+    },
+)

@@ -3,8 +3,9 @@
 Everything is imported on first use: a worker needs no runs, and Ray can start before anything else is loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wardround.first_use import on_first_use
 
 if TYPE_CHECKING:
     from wardround.simulations.engines.inline import InlineGrid
@@ -32,24 +33,21 @@ __all__ = [
     "run",
 ]
 
-_MODULES = {
-    "Comparison": "studies.comparison",
-    "EarlyStart": "engines.start",
-    "InlineGrid": "engines.inline",
-    "Node": "engines.nodes",
-    "RayGrid": "engines.ray_grid",
-    "Run": "runs",
-    "Study": "studies.study",
-    "compare": "studies.comparison",
-    "default_study_path": "studies.comparison",
-    "load_study": "studies.study",
-    "plan": "prepared",
-    "resume": "runs",
-    "run": "runs",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'wardround.simulations' has no attribute '{name}'")
-    return getattr(import_module(f"wardround.simulations.{_MODULES[name]}"), name)
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "Comparison": "studies.comparison",
+        "EarlyStart": "engines.start",
+        "InlineGrid": "engines.inline",
+        "Node": "engines.nodes",
+        "RayGrid": "engines.ray_grid",
+        "Run": "runs",
+        "Study": "studies.study",
+        "compare": "studies.comparison",
+        "default_study_path": "studies.comparison",
+        "load_study": "studies.study",
+        "plan": "prepared",
+        "resume": "runs",
+        "run": "runs",
+    },
+)
