@@ -12,9 +12,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_assignment
+from wardround.clients.assignments import Part, check_assignment, check_sum
 from wardround.clients.evaluation import evaluate
-from wardround.clients.hospital_app import Hospitals, make_app
+from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.secagg import SecAggMod
 from wardround.clients.site_app import answer_as_site
@@ -26,7 +26,7 @@ from wardround.errors import CohortError
 from wardround.identity import agreed_digest
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
-from wardround.secagg import Site, simulated_site
+from wardround.secagg import Site, Terms, simulated_site
 
 __all__ = ["SimulatedHospitals", "app", "make_client_app"]
 
@@ -46,11 +46,6 @@ class SimulatedHospitals(Hospitals):
     def federation(self) -> Federation:
         """All of it."""
         return self._federation
-
-    @cached_property
-    def agreed(self) -> bytes:
-        """Digest of the settings."""
-        return agreed_digest(self.config)
 
     @cached_property
     def trainer(self) -> LocalTrainer:
@@ -78,8 +73,13 @@ class SimulatedHospitals(Hospitals):
         measures = profile_measures(hospital, self._federation.task)
         return wire.simulated_profile_reply(hospital_profile(hospital, self._federation), measures, message)
 
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse other terms than the settings say, as a rehearsal of what a real site does."""
+        assignment = None if message is None else wire.assignment_of(message)
+        check_sum(self.config, terms, assignment, agreed=self._agreed)
+
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
-        """Refuse what the settings don't say, as a rehearsal of what a real site does."""
+        """Refuse what the settings don't say, likewise."""
         check_assignment(assignment, part)
 
     def proximal_mu(self, message: Message) -> float:
@@ -99,6 +99,10 @@ class SimulatedHospitals(Hospitals):
         evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self._federation.task)
         return wire.evaluation_reply(evaluation, message)
 
+    @cached_property
+    def _agreed(self) -> bytes:
+        return agreed_digest(self.config)
+
     def _site_of(self, context: Context) -> Site:
         return simulated_site(
             self.config.federation.seed,
@@ -114,7 +118,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
     """
-    return make_app(SimulatedHospitals(config, federation))
+    return SimulatedHospitals(config, federation).app()
 
 
 @lru_cache(maxsize=1)

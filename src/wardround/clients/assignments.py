@@ -122,8 +122,7 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
             wanted["max_update"] = cell.bound_beside(bound, terms.max_update)
     for name, own in wanted.items():
         asked = getattr(terms, name)
-        same = math.isclose(asked, own, rel_tol=1e-9) if isinstance(own, float) else asked == own
-        if not same:
+        if not _same(asked, own):
             raise Refusal(f"the terms' {name} = {asked}, and this hospital's settings say {own}: nothing is sent")
 
 

@@ -20,21 +20,14 @@ from wardround.models import ResidualBlock
 
 __all__ = ["check_unwatched", "unknown_because"]
 
-_CONVOLUTIONS: dict[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
-_DROPOUTS: dict[type[nn.Module], int] = {
-    nn.Dropout: 0,
-    nn.Dropout1d: 3,
-    nn.Dropout2d: 4,
-    nn.Dropout3d: 5,
-    nn.AlphaDropout: 0,
-}
-_POOLS: dict[type[nn.Module], int] = {
+_DIMENSIONS: dict[type[nn.Module], int] = {
+    nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5,
+    nn.Dropout: 0, nn.Dropout1d: 3, nn.Dropout2d: 4, nn.Dropout3d: 5, nn.AlphaDropout: 0,
     nn.MaxPool1d: 3, nn.MaxPool2d: 4, nn.MaxPool3d: 5, nn.AvgPool1d: 3, nn.AvgPool2d: 4, nn.AvgPool3d: 5,
     nn.AdaptiveAvgPool1d: 3, nn.AdaptiveAvgPool2d: 4, nn.AdaptiveAvgPool3d: 5,
     nn.AdaptiveMaxPool1d: 3, nn.AdaptiveMaxPool2d: 4, nn.AdaptiveMaxPool3d: 5,
 }  # fmt: skip
-_DIMENSIONS: dict[type[nn.Module], int] = {**_CONVOLUTIONS, **_DROPOUTS, **_POOLS}
-"""Dimensions of a batch for these layers; with one less they would take the records for channels."""
+"""Dimensions of a batch for these layers, if not any; with one less they would take the records for channels."""
 
 _ALONG_A_DIMENSION = {
     nn.Softmax: "dim",
@@ -58,20 +51,8 @@ _SETTINGS = {
     "sparse": False,
 }  # fmt: skip
 
-_MODULE_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_load_state_dict_pre_hooks",
-)
-_GLOBAL_HOOKS = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
-)
+_CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_MODULE_HOOKS = (*_CALL_HOOKS, "_state_dict_hooks", "_load_state_dict_pre_hooks")
 _PLAIN_ATTRIBUTES = vars(nn.Module())
 _SCALARS = (bool, int, float, str, type(None))
 _NUM_PROBES = 7
@@ -111,7 +92,7 @@ def check_unwatched() -> None:
     """
     modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     watchers = {
-        "global module hooks": any(getattr(torch_module, name, None) for name in _GLOBAL_HOOKS),
+        "global module hooks": any(getattr(torch_module, f"_global{name}", None) for name in _CALL_HOOKS),
         "hooks on saved tensors": torch._C._autograd._top_saved_tensors_default_hooks(True) is not None,
         "a torch function mode": any(type(mode) is not DeviceContext for mode in modes),
         "a torch dispatch mode": bool(_get_current_dispatch_mode_stack()),
@@ -176,7 +157,6 @@ def _odd_parameter(parameter: nn.Parameter, used_before: bool) -> str | None:
 def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str | None:
     """Follow the shapes of a batch through a model of listed layers, without numbers, and check each layer's."""
     found: list[str] = []
-    handles = []
     shapes: dict[int, torch.Size] = {}
 
     def look(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
@@ -188,13 +168,11 @@ def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str |
 
     try:
         without_numbers = copy.deepcopy(model).to("meta").train()
-        handles = [module.register_forward_hook(look) for module in without_numbers.modules()]
+        for module in without_numbers.modules():
+            module.register_forward_hook(look)
         without_numbers(torch.zeros((_NUM_PROBES, *record_shape), device="meta"))
     except Exception as error:
         return f"its layers don't fit records of shape {record_shape}: {type(error).__name__}: {error}"
-    finally:
-        for handle in handles:
-            handle.remove()
     return found[0] if found else None
 
 

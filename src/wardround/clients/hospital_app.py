@@ -13,7 +13,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_sum
+from wardround.clients.assignments import Part
 from wardround.clients.secagg import SecAggMod
 from wardround.clients.trainers import hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
@@ -23,7 +23,7 @@ from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
 from wardround.secagg import Site, Terms
 
-__all__ = ["Hospitals", "make_app"]
+__all__ = ["Hospitals"]
 
 
 class Hospitals(ABC):
@@ -36,11 +36,6 @@ class Hospitals(ABC):
         """Answer by these settings; cohorts are drawn from the names."""
         self.config, self.names = config, tuple(names)
         self._kept: dict[str, HospitalTensors] = {}
-
-    @property
-    @abstractmethod
-    def agreed(self) -> bytes:
-        """Digest of the settings that a server must have too."""
 
     @property
     @abstractmethod
@@ -66,6 +61,10 @@ class Hospitals(ABC):
         """Return the reply to `query.profile`."""
 
     @abstractmethod
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse a secure sum that is not as the settings say (see `secagg.CheckTerms`)."""
+
+    @abstractmethod
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
         """Refuse an assignment, right before training, or note what it will cost."""
 
@@ -75,15 +74,27 @@ class Hospitals(ABC):
 
     @abstractmethod
     def report(self, trained: Trained, message: Message) -> Message:
-        """Return the reply to `train`."""
+        """Return the reply to `train`, of what was trained."""
 
     @abstractmethod
     def evaluate(self, message: Message, context: Context) -> Message:
         """Return the reply to `evaluate`."""
 
-    def check_terms(self, terms: Terms, message: Message | None) -> None:
-        """Refuse a secure sum that is not as the settings say (see `secagg.CheckTerms`)."""
-        check_sum(self.config, terms, None if message is None else wire.assignment_of(message), agreed=self.agreed)
+    def app(self) -> ClientApp:
+        """Return the app that answers for them."""
+        client_app = ClientApp(mods=self.mods)
+        client_app.query("profile")(self.introduce)
+        client_app.train()(self.train)
+        client_app.evaluate()(self.evaluate)
+        return client_app
+
+    def train(self, message: Message, context: Context) -> Message:
+        """Return the reply to `train`: what came of training as assigned."""
+        hospital, assignment = self.asked(context), wire.assignment_of(message)
+        self.admit(assignment, self.part(hospital), context)
+        mu = self.proximal_mu(message)
+        trained = self.trainer.train(wire.arrays_in(message), self.tensors(hospital), assignment, proximal_mu=mu)
+        return self.report(trained, message)
 
     def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:
         """Return the mod by which only masked sums leave, and the metrics that are named in clear."""
@@ -121,30 +132,3 @@ class Hospitals(ABC):
         name = wire.assignment_of(message).hospital_id
         (hospital,) = (hospital for hospital in self.federation.hospitals if hospital.hospital_id == name)
         return cell_of(self.config.privacy).vector_weight(hospital.num_train)
-
-
-def make_app(hospitals: Hospitals) -> ClientApp:
-    """Return the app that answers for hospitals."""
-    client_app = ClientApp(mods=list(hospitals.mods))
-
-    @client_app.query("profile")
-    def profile(message: Message, context: Context) -> Message:
-        return hospitals.introduce(message, context)
-
-    @client_app.train()
-    def train(message: Message, context: Context) -> Message:
-        hospital, trainer, assignment = hospitals.asked(context), hospitals.trainer, wire.assignment_of(message)
-        hospitals.admit(assignment, hospitals.part(hospital), context)
-        trained = trainer.train(
-            wire.arrays_in(message),
-            hospitals.tensors(hospital),
-            assignment,
-            proximal_mu=hospitals.proximal_mu(message),
-        )
-        return hospitals.report(trained, message)
-
-    @client_app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        return hospitals.evaluate(message, context)
-
-    return client_app

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-from torch.func import functionalize, vmap
+from torch.func import functional_call, functionalize, vmap
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -28,8 +28,8 @@ from wardround.errors import WardroundError
 
 __all__ = ["RecordProgram", "ScoringModule", "record_program"]
 
-_Names = tuple[tuple[str, ...], tuple[str, ...]]  # of trainable parameters, of frozen ones and buffers
-_Slot = tuple[dict[str, Any], str, int]
+_Names = tuple[str, ...]
+"""Of trainable parameters, then of frozen ones and buffers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,7 +110,7 @@ def record_program(
     record = torch.zeros((1, *record_shape), device=device)
     label = torch.zeros(1, dtype=label_type, device=device)
     fixed = ([p.detach() for p in parameters.values()], list(constants.values()))
-    names = (tuple(parameters), tuple(constants))
+    names = (*parameters, *constants)
 
     def gradient(copied: nn.Module) -> Callable[..., Any]:
         return _gradient_of(copied.train(), names, loss)
@@ -142,52 +142,22 @@ def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
 
 
 def _gradient_of(model: nn.Module, names: _Names, loss: Any) -> Callable[..., Any]:
-    slots = _slots(model, names)
-
     def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor) -> Any:
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
-        with torch.enable_grad(), _filled(slots, [*leaves, *constants]):
-            losses = loss(model(record), label)
-            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-        gradients = [torch.zeros_like(leaf) if rows is None else rows for leaf, rows in zip(leaves, found, strict=True)]
-        return gradients, losses.detach()
+        with torch.enable_grad():
+            losses = loss(functional_call(model, dict(zip(names, [*leaves, *constants], strict=True)), record), label)
+            gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
+        return list(gradients), losses.detach()
 
     return run
 
 
 def _scores_of(model: nn.Module, names: _Names) -> Callable[..., Any]:
-    slots = _slots(model, names)
-
     def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
-        with torch.no_grad(), _filled(slots, [*parameters, *constants]):
-            return model(record)
+        with torch.no_grad():
+            return functional_call(model, dict(zip(names, [*parameters, *constants], strict=True)), record)
 
     return run
-
-
-def _slots(model: nn.Module, names: _Names) -> list[_Slot]:
-    """Return every place of a parameter or buffer, and its number among the names; shared ones have several."""
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    number_of = {id(tensors[name]): number for number, name in enumerate((*names[0], *names[1]))}
-    return [
-        (place, key, number_of[id(value)])
-        for module in model.modules()
-        for place in (module._parameters, module._buffers)
-        for key, value in place.items()
-        if value is not None
-    ]
-
-
-@contextmanager
-def _filled(slots: list[_Slot], tensors: list[Tensor]) -> Iterator[None]:
-    before = [place[key] for place, key, _ in slots]
-    try:
-        for place, key, number in slots:
-            place[key] = tensors[number]
-        yield
-    finally:
-        for (place, key, _), value in zip(slots, before, strict=True):
-            place[key] = value
 
 
 def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], given: tuple[Any, ...]) -> GraphModule:

@@ -9,7 +9,7 @@ released (see `site_rounds`), and whoever deletes the last files, who can do any
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 
 from wardround.disk import file_text, make_private_folder, open_private, sync_folder
 from wardround.errors import ConfigError, ProtocolError
+from wardround.json_records import read_json_record
 from wardround.parsing import from_json, sound
 from wardround.privacy.cells import cell_in_words
 from wardround.step_events import StepEvent
-from wardround.typed_records import read_record
 
 __all__ = ["Released", "note_release", "read_releases"]
 
@@ -117,26 +117,21 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _event(values: Mapping[str, Any]) -> StepEvent:
-    return read_record(StepEvent, {key.replace("_", "-"): value for key, value in values.items()})
-
-
-def _worded(phase: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event as it was noted before events named their cell."""
-    cell = cell_in_words(phase["unit"], phase["placement"])
-    return {name: value for name, value in phase.items() if name not in cell.booked._fields} | {"cell": cell.name}
-
-
 def _read(path: Path) -> Released:
     step = "restore it from a backup, as what was released is not known without it"
     with sound(ProtocolError, f"can't read what was released from {path}", step, ConfigError):
         table = from_json(file_text(path, _MOST_BYTES))
         if "phase" in table:
-            phase = table.pop("phase")
-            table["event"] = None if phase is None else _worded(phase)
-        event = table.pop("event")
-        released = Released(**table, event=None if event is None else _event(event))
-        texts = (released.run_id, released.settings, released.data)
-        if type(released.round_number) is not int or any(not isinstance(text, str) for text in texts):
-            raise TypeError("a value has another type")
+            table["event"] = _renamed(table.pop("phase"))
+        released = read_json_record(Released, table)
+        if asdict(released) != table:
+            raise ValueError("it has other keys or values than what was noted")
     return released
+
+
+def _renamed(event: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return an event as it was noted before events named their cell, and were called so."""
+    if event is None:
+        return None
+    cell = cell_in_words(event["unit"], event["placement"])
+    return {name: value for name, value in event.items() if name not in cell.booked._fields} | {"cell": cell.name}

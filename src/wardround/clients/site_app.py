@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
 from torch import nn
 
 from wardround import wire
-from wardround.clients.assignments import Part
-from wardround.clients.hospital_app import Hospitals, make_app
+from wardround.clients.assignments import Part, check_sum
+from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
 from wardround.clients.secagg import SecAggMod, terms_in
@@ -41,7 +40,7 @@ from wardround.secagg import Terms
 from wardround.step_events import StepEvent
 from wardround.streams import SystemSource
 
-__all__ = ["RealSite", "answer_as_site", "make_site_app"]
+__all__ = ["RealSite", "answer_as_site"]
 
 _log = logging.getLogger(__name__)
 _PUBLIC_FIELDS = frozenset(name for name, ground in LEAVES_HOSPITAL.items() if ground == PUBLIC)
@@ -58,7 +57,7 @@ def answer_as_site(message: Message, context: Context) -> Message:
     try:
         file = read_site_file(_path_in(context))
         name = f"site {file.site.name}"
-        reply = make_site_app(file)(message, context)
+        reply = RealSite(file).app()(message, context)
         if not reply.has_error():
             return reply
         _log.error("%s could not do what it was asked: %s", name, seen(str(reply.error.reason)))
@@ -92,11 +91,6 @@ class RealSite(Hospitals):
         super().__init__(file.config, file.names)
         self._file = file
 
-    @property
-    def agreed(self) -> bytes:
-        """Digest of the settings in the file."""
-        return self._file.digest
-
     @cached_property
     def federation(self) -> Federation:
         """The site's own table."""
@@ -127,18 +121,26 @@ class RealSite(Hospitals):
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse also a round that the site is not drawn for, and what it can't afford."""
-        super().check_terms(terms, message)
-        hospital = self.federation.hospitals[0]
-        part, assignment = self.part(hospital), None if message is None else wire.assignment_of(message)
+        assignment = None if message is None else wire.assignment_of(message)
+        check_sum(self.config, terms, assignment, agreed=self._file.digest)
+        part = self.part(self.federation.hospitals[0])
         check_round(part, terms, assignment)
-        spent = _spent_in_run(terms, self._file, hospital.fingerprint, read_releases(self._file.releases))
+        spent = self._spent(self._release(terms, None), read_releases(self._file.releases))
         if message is not None and assignment is not None:
             _check_told(message, self.config, self.trainer.model)
             check_spending(part, assignment, spent)
 
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
-        """Note what is about to be released; the assignment was checked with the terms, before any mask was used."""
-        _note(terms_in(context), assignment, self._file, part, self.federation.hospitals[0].fingerprint)
+        """Note what is about to be released; the assignment was checked with the terms, before any mask was used.
+
+        All is checked once more with what was noted up to that very moment.
+        """
+        release = self._release(terms_in(context), event_in(part, assignment))
+        note_release(
+            self._file.releases,
+            release,
+            lambda before: check_spending(part, assignment, self._spent(release, before)),
+        )
 
     def proximal_mu(self, message: Message) -> float:
         """Return what the file says."""
@@ -152,10 +154,17 @@ class RealSite(Hospitals):
         """Refuse: what it tells is not accounted for."""
         raise Refusal(f"{self._file.site.name} evaluates no model: what that tells of its records is not accounted for")
 
+    def _release(self, terms: Terms, event: StepEvent | None) -> Released:
+        return Released(
+            run_id=terms.run_id,
+            round_number=terms.round_number,
+            settings=self._file.digest.hex(),
+            data=self.federation.hospitals[0].fingerprint,
+            event=event,
+        )
 
-def make_site_app(file: SiteFile) -> ClientApp:
-    """Return the app of one real site; its errors are not yet fit to leave (see `answer_as_site`)."""
-    return make_app(RealSite(file))
+    def _spent(self, asked: Released, before: Sequence[Released]) -> list[StepEvent]:
+        return check_history(asked, before, runs=self._file.runs)
 
 
 def _check_settings(message: Message, file: SiteFile) -> None:
@@ -184,25 +193,3 @@ def _check_told(message: Message, config: Config, model: nn.Module) -> None:
     asked, own_mu = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0), config.aggregation.proximal_mu or 0.0
     if asked != own_mu:
         raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {own_mu}")
-
-
-def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[StepEvent]:
-    in_run = check_history(
-        terms.run_id, terms.round_number, settings=file.digest.hex(), data=data, runs=file.runs, before=before
-    )
-    return [release.event for release in in_run if release.event is not None]
-
-
-def _note(terms: Terms, assignment: Assignment, file: SiteFile, part: Part, data: str) -> None:
-    """Note what is about to be released; all is checked once more with what was noted up to that very moment."""
-    note_release(
-        file.releases,
-        Released(
-            run_id=terms.run_id,
-            round_number=terms.round_number,
-            settings=file.digest.hex(),
-            data=data,
-            event=event_in(part, assignment),
-        ),
-        lambda before: check_spending(part, assignment, _spent_in_run(terms, file, data, before)),
-    )

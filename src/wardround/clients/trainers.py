@@ -45,7 +45,7 @@ def trainer_of(
         model, config.training, task=federation.task, source=source, protects_records=half.records_apart
     )
     # Refused now and of the copy that is trained, not once it is charged.
-    half.check(trainer.held, federation)
+    half.check(trainer, federation)
     return trainer
 
 

@@ -141,6 +141,6 @@ def _facts(config: Config, federation: Federation, model: "InitialModel") -> Run
 
 
 def _device_of(config: Config) -> str:
-    from wardround.clients.training import resolve_device
+    from wardround.clients.held_model import resolve_device
 
     return resolve_device(config.training.device).type

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, LocalRound, Steps
+from wardround.clients.steps import Counts, LocalRound
 from wardround.datasets import Federation
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
@@ -50,10 +50,10 @@ class TorchHalf(ABC):
         Raises:
             ConfigError: the reason, and what to do.
         """
-        return check_records_apart(held, federation)
+        return check_records_apart(held, federation) if self.records_apart else None
 
     @abstractmethod
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what the hospital sends in a round, and what was executed."""
 
     def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.clients.cells.whole_updates import WholeUpdates
-from wardround.clients.updates import noisy_residues
+from wardround.clients.residues import noisy_residues
 from wardround.exact_sums import Arrays
 from wardround.privacy.integers import round_within
 from wardround.privacy.skellam import norm_bound_squared

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.gradient_sums import GhostSum, GradientSum
-from wardround.clients.steps import Counts, LocalRound, Steps, by_record, summed_batch
+from wardround.clients.gradients import ClippedSum
+from wardround.clients.held_model import HeldModel
+from wardround.clients.steps import Counts, LocalRound, add_batch
 from wardround.exact_sums import Arrays
 
 __all__ = ["RECORD_CENTRAL", "RecordCentral"]
@@ -14,10 +15,12 @@ __all__ = ["RECORD_CENTRAL", "RecordCentral"]
 class RecordCentral(TorchHalf):
     """A clipped gradient sum."""
 
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the sum; no step is taken, so nothing pulls back."""
-        module, optimizer = by_record(steps, local, GradientSum, GhostSum)
-        return summed_batch(steps, local, module, optimizer)
+        summed = ClippedSum(held.parameters, local.clip)
+        counts = add_batch(held, local, summed)
+        names = [name for name, parameter in held.model.named_parameters() if parameter.requires_grad]
+        return {name: part.cpu().numpy() for name, part in zip(names, summed.values(), strict=True)}, counts
 
 
 RECORD_CENTRAL = RecordCentral("record-central")

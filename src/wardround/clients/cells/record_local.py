@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.steps import Counts, LocalRound, Steps, private_steps
+from wardround.clients.held_model import HeldModel
+from wardround.clients.steps import Counts, LocalRound, private_steps
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.noise import GaussianNoise
@@ -22,10 +23,10 @@ __all__ = ["RECORD_LOCAL", "RecordLocal"]
 class RecordLocal(TorchHalf):
     """DP-SGD."""
 
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the parameters after private steps."""
-        counts = private_steps(steps, local, GaussianNoise(local.key.generator(Draw.NOISE), steps.device))
-        return parameters_of(steps.held.now), counts
+        counts = private_steps(held, local, GaussianNoise(local.key.generator(Draw.NOISE), held.device))
+        return parameters_of(held.model), counts
 
     def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
         """Return the noise of one step, before the step divides it by the batch."""
