@@ -40,11 +40,8 @@ _BLOCK_FLOATS = 2**22
 def clipped_blocks(gradients: Sequence[Tensor], max_grad_norm: float) -> Iterator[tuple[list[Tensor], Tensor, int]]:
     """Yield blocks of records: their gradients in float64, their factors, and how many were not finite.
 
-    A gradient that is not finite is yielded as zero.
-
-    Args:
-        gradients: (n, p) of each parameter, in float32.
-        max_grad_norm: per-record L2 clip over all parameters together.
+    Gradients are (n, p) of each parameter, in float32, and clipped over all together; one that is not finite is yielded
+    as zero.
     """
     num_rows = min(_BLOCK_ROWS, max(1, _BLOCK_FLOATS // max(1, sum(gradient.shape[1] for gradient in gradients))))
     for start in range(0, len(gradients[0]), num_rows):

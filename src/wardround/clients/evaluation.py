@@ -1,10 +1,12 @@
 """How a model does on one hospital's test records: loss, accuracy or r2, and AUC."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from torch import nn
+from torch import Tensor
 
 from wardround.clients.losses import loss_per_record
 from wardround.clients.profiles import r2
@@ -16,13 +18,12 @@ __all__ = ["evaluate", "macro_auc"]
 _BATCH = 1024
 
 
-def evaluate(model: nn.Module, tensors: HospitalTensors, *, hospital_id: str, task: str) -> Evaluation:
+def evaluate(model: Callable[[Tensor], Tensor], tensors: HospitalTensors, *, hospital_id: str, task: str) -> Evaluation:
     """Return the model's scores on the hospital's test records (nan where there are none)."""
     num_test = len(tensors.test_labels)
     if num_test == 0:
         nan = float("nan")
         return Evaluation(hospital_id=hospital_id, num_examples=0, loss=nan, accuracy=nan, auc=nan)
-    model.eval()
     with torch.no_grad():
         outputs = torch.cat([model(part) for part in torch.split(tensors.test_features, _BATCH)])
         losses = loss_per_record(task)(outputs, tensors.test_labels)

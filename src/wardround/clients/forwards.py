@@ -65,10 +65,8 @@ def unknown_because(model: nn.Module, record_shape: tuple[int, ...], *, ghost: b
     first dimension is the batch; `nn.Sequential` and `ResidualBlock` compose such layers; without hooks, overrides and
     shared or subclassed parameters nothing else runs; and without buffers nothing is kept.
 
-    Args:
-        model: any module; its code is not run unless it is the framework's own.
-        record_shape: of one record.
-        ghost: also refuse what makes the norms of ghost clipping inexact.
+    No code is run that is not the framework's own. With `ghost` what makes the norms of ghost clipping inexact is
+    refused too.
     """
     seen: set[int] = set()
     for name, module in _every_part(model):

@@ -76,9 +76,9 @@ class ClippedSum:
 
         Args:
             module: of the same parameters.
-            features: (n, ...) rows of the batch; large batches are worked off in parts.
+            features: (n, ...); large batches are worked off in parts.
             labels: (n,).
-            loss_per_record: loss of each row; a program has its own.
+            loss_per_record: a program has its own.
             owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's
                 gradient is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with
                 augmentations), so that the patient is the record that is protected.
@@ -164,9 +164,9 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
     """Return the model wrapped so that a backward pass leaves per-record gradients (or their norms).
 
     Args:
-        model: its parameters are shared with the wrapper; its forward is a known one.
-        mode: hooks, functorch, ew (expanded weights) or ghost.
-        max_grad_norm: per-record L2 clip; used by ghost only.
+        model: with a known forward; its parameters are shared.
+        mode: hooks, functorch, ew (expanded weights) or ghost, which alone needs the clip.
+        max_grad_norm: per-record L2 clip.
 
     Raises:
         ConfigError: Opacus can't serve a layer of the model in this mode.

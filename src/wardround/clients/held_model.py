@@ -5,22 +5,24 @@ where no record is protected, a fresh copy of what it was before any data. What 
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import MOST_GRADIENT_FLOATS, ByRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode, choose_mode
-from wardround.clients.programs import RecordProgram, ScoringModule, record_program
+from wardround.clients.programs import RecordProgram, record_program
+from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
 from wardround.errors import ConfigError, ProtocolError
 from wardround.models import load_parameters
+from wardround.streams import Source
 
 __all__ = ["HeldModel", "fresh_copy", "resolve_device"]
 
@@ -33,6 +35,7 @@ class HeldModel:
         training: optimizer, learning rate, mode of per-record gradients.
         device: that trains.
         loss: of each row.
+        keys: of releases.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
     """
 
@@ -42,6 +45,7 @@ class HeldModel:
         training: TrainingConfig,
         *,
         task: str,
+        source: Source,
         protects_records: bool = True,
         most_floats: int = MOST_GRADIENT_FLOATS,
     ) -> None:
@@ -50,9 +54,10 @@ class HeldModel:
         Args:
             model: before any data.
             training: all of [training].
-            task: classification (cross-entropy) or regression (squared error).
+            task: classification or regression.
+            source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
             protects_records: whether test records too are scored one by one where the forward is the model's own.
-            most_floats: of per-record gradients at a time.
+            most_floats: as in the attributes.
 
         Raises:
             ConfigError: the model can't be copied, or not as it is.
@@ -65,6 +70,7 @@ class HeldModel:
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
+        self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module] | None = None
@@ -125,16 +131,16 @@ class HeldModel:
             raise ProtocolError(f"max-grad-norm changed to {max_grad_norm} within a run; it is fixed by [privacy]")
         return self._wrapped[1].train()
 
-    def scoring_model(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors) -> nn.Module:
-        """Return a module with these parameters for the hospital's test records; nothing of them stays in it.
+    def scoring_model(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors) -> Callable[[Tensor], Tensor]:
+        """Return what gives the outputs of the hospital's test records for these parameters, and keeps nothing of them.
 
         Raises:
             UpdateError: the arrays don't fit the model.
         """
         self.begin(arrays, tensors, whole_batches=not self._protects_records)
         if self._protects_records and self.unknown_because(tensors.record_shape):
-            return ScoringModule(self._recorded(tensors))
-        return self.model
+            return self._recorded(tensors).outputs_of
+        return self.model.eval()
 
     def _recorded(self, tensors: HospitalTensors) -> RecordProgram:
         if self._program is None:

@@ -82,7 +82,7 @@ class Hospitals(ABC):
 
     def app(self) -> ClientApp:
         """Return the app that answers for them."""
-        client_app = ClientApp(mods=self.mods)
+        client_app = ClientApp(mods=list(self.mods))
         client_app.query("profile")(self.introduce)
         client_app.train()(self.train)
         client_app.evaluate()(self.evaluate)

@@ -22,13 +22,9 @@ __all__ = ["InitialModel", "build_initial_model", "built_model"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InitialModel:
-    """The model before round 1.
+    """The model before round 1: what changed to make it fit, as sentences, and how gradients by record are computed.
 
-    Attributes:
-        arrays: its trainable parameters by name.
-        task: classification or regression.
-        changes: what was changed to make it fit, as sentences.
-        mode: how gradients by record are computed; None where none are.
+    There is no mode where no record's gradient is clipped.
     """
 
     arrays: Arrays

@@ -41,12 +41,7 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
 
 
 def r2(predictions: Any, labels: NDArray[np.float32]) -> float:
-    """Return the coefficient of determination; nan where the labels, shape (n,), don't vary.
-
-    Args:
-        predictions: (n,), or one number for all.
-        labels: (n,).
-    """
+    """Return the coefficient of determination of predictions (n,), or one for all; nan where labels (n,) don't vary."""
     spread = float(((labels - labels.mean(dtype=np.float64)) ** 2).sum())
     error = float(((np.asarray(predictions, np.float64) - labels) ** 2).sum())
     return 1.0 - error / spread if spread > 0 else float("nan")

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,10 +27,7 @@ from wardround.clients.memories import memory_of
 from wardround.clients.purity import WRITES, check_pure, refused, zero_what_is_empty
 from wardround.errors import WardroundError
 
-__all__ = ["RecordProgram", "ScoringModule", "record_program"]
-
-_Names = tuple[str, ...]
-"""Of trainable parameters, then of frozen ones and buffers."""
+__all__ = ["RecordProgram", "record_program"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,11 +47,7 @@ class RecordProgram:
     def gradients_of(self, features: Tensor, labels: Tensor) -> Tensor:
         """Leave every record's gradient (n, ...) in each parameter's `grad_sample`, and return the losses (n,).
 
-        Random layers draw anew for every record.
-
-        Args:
-            features: (n, ...), n >= 1.
-            labels: (n,).
+        Random layers draw anew for every record. Features are (n, ...) and labels (n,), n >= 1.
         """
         run = vmap(self.gradient, in_dims=(None, None, 0, 0), randomness="different")
         gradients, losses = run(*self._fixed(), features.unsqueeze(1), labels.unsqueeze(1))
@@ -70,19 +64,6 @@ class RecordProgram:
         return [parameter.detach() for parameter in self.parameters], list(self.constants)
 
 
-class ScoringModule(nn.Module):
-    """A program's outputs in the form of a module."""
-
-    def __init__(self, program: RecordProgram) -> None:
-        """Score with the program."""
-        super().__init__()
-        self._program = program
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the outputs (n, k) of records (n, ...)."""
-        return self._program.outputs_of(features)
-
-
 def record_program(
     model: nn.Module,
     record_shape: tuple[int, ...],
@@ -94,11 +75,7 @@ def record_program(
     The model's code runs here, on copies and on tensors without values, twice for each mode: what differs between two
     runs, or is written anywhere in the module, is state that a program of one record can't have.
 
-    Args:
-        model: on the device that it will be trained on.
-        record_shape: of one record.
-        label_type: of the labels.
-        loss: (outputs (n, k), labels (n,)) -> (n,).
+    The model is on the device that it will be trained on; the loss is (outputs (n, k), labels (n,)) -> (n,).
 
     Raises:
         ConfigError: the model can't be run record by record, and why.
@@ -112,17 +89,23 @@ def record_program(
     fixed = ([p.detach() for p in parameters.values()], list(constants.values()))
     names = (*parameters, *constants)
 
-    def gradient(copied: nn.Module) -> Callable[..., Any]:
-        return _gradient_of(copied.train(), names, loss)
+    def outputs(copied: nn.Module, parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
+        return functional_call(copied, dict(zip(names, [*parameters, *constants], strict=True)), record)
 
-    def scores(copied: nn.Module) -> Callable[..., Any]:
-        return _scores_of(copied.eval(), names)
+    def gradient(
+        copied: nn.Module, parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor
+    ) -> Any:
+        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
+        with torch.enable_grad():
+            losses = loss(outputs(copied, leaves, constants, record), label)
+            gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
+        return list(gradients), losses.detach()
 
     program = RecordProgram(
         parameters=tuple(parameters.values()),
         constants=tuple(constants.values()),
-        gradient=_recorded(model, gradient, (*fixed, record, label)),
-        scores=_recorded(model, scores, (*fixed, record)),
+        gradient=_recorded(model, True, gradient, (*fixed, record, label)),
+        scores=_recorded(model, False, torch.no_grad()(outputs), (*fixed, record)),
     )
     _try(program, record.repeat(2, *(1 for _ in record_shape)), label.repeat(2))
     return program
@@ -141,35 +124,15 @@ def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
             parameter.grad_sample = None
 
 
-def _gradient_of(model: nn.Module, names: _Names, loss: Any) -> Callable[..., Any]:
-    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor) -> Any:
-        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
-        with torch.enable_grad():
-            losses = loss(functional_call(model, dict(zip(names, [*leaves, *constants], strict=True)), record), label)
-            gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
-        return list(gradients), losses.detach()
-
-    return run
-
-
-def _scores_of(model: nn.Module, names: _Names) -> Callable[..., Any]:
-    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
-        with torch.no_grad():
-            return functional_call(model, dict(zip(names, [*parameters, *constants], strict=True)), record)
-
-    return run
-
-
-def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], given: tuple[Any, ...]) -> GraphModule:
+def _recorded(model: nn.Module, training: bool, run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
     """Record twice, each time on a fresh copy, and return the program if both are the same pure function."""
     try:
-        copied = copy.deepcopy(model)
-        run = of(copied)
+        copied = copy.deepcopy(model).train(training)
         before = memory_of(copied)
-        first = _once(run, given)
+        first = _once(partial(run, copied), given)
         if changed := memory_of(copied).differs_from(before):
             raise refused(f"it writes to {changed} in its forward, which would outlive the call")
-        second = _once(of(copy.deepcopy(model)), given)
+        second = _once(partial(run, copy.deepcopy(model).train(training)), given)
     except WardroundError:
         raise
     except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:

@@ -33,14 +33,7 @@ class ReleaseKeys:
     def key(
         self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
     ) -> Key:
-        """Return the key of what is about to be released.
-
-        Args:
-            arrays: the parameters that the hospital received.
-            tensors: its records.
-            assignment: what it is asked to do.
-            proximal_mu: strength of FedProx' pull (>= 0).
-        """
+        """Return the key of what is about to be released, over all that the hospital received and has."""
         told = [asdict(assignment), proximal_mu, *_processor(self._device)]
         return self._source.key(
             self._model_digest(arrays, assignment),

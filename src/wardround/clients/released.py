@@ -7,7 +7,6 @@ released (see `site_rounds`), and whoever deletes the last files, who can do any
 """
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wardround.disk import file_text, make_private_folder, open_private, sync_folder
+from wardround.disk import file_text, make_private_folder, sync_folder, write_whole
 from wardround.errors import ConfigError, ProtocolError
 from wardround.json_records import read_json_record
 from wardround.parsing import from_json, sound
@@ -71,10 +70,7 @@ def read_releases(folder: Path) -> tuple[Released, ...]:
 def note_release(folder: Path, released: Released, check: Callable[[Sequence[Released]], None]) -> None:
     """Note a release for good, before anything of it exists.
 
-    Args:
-        folder: of the site's releases; it is made where there is none.
-        released: what is about to be released.
-        check: is given all that was released so far, and raises where this one may not follow.
+    The check is given all that was released so far, and raises where this one may not follow.
 
     Raises:
         ProtocolError: it can't be noted.
@@ -84,7 +80,7 @@ def note_release(folder: Path, released: Released, check: Callable[[Sequence[Rel
         if not folder.is_dir():
             make_private_folder(folder)
             sync_folder(folder.parent)
-        _write(draft, json.dumps(asdict(released), sort_keys=True))
+        write_whole(draft, json.dumps(asdict(released), sort_keys=True).encode())
         while not _is_linked(draft, folder, check):
             pass
         sync_folder(folder)
@@ -108,13 +104,6 @@ def _is_linked(draft: Path, folder: Path, check: Callable[[Sequence[Released]], 
 
 def _name(number: int) -> str:
     return f"{number:0{_WIDTH}d}{_SUFFIX}"
-
-
-def _write(path: Path, text: str) -> None:
-    with open(path, "x", encoding="utf-8", opener=open_private) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> Released:

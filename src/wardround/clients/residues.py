@@ -23,11 +23,7 @@ def noisy_residues(
 ) -> tuple[Arrays, float]:
     """Return the integers with the hospital's share of the noise as residues, and the noise multiplier it drew for.
 
-    Args:
-        integers: what is to be summed, shape (dimension,).
-        like: names and shapes, in the order of the integers.
-        assignment: with the scale of integers and the number of shares.
-        noise: the hospital's stream for this round.
+    The integers have shape (dimension,), and names and shapes are those of `like`, in its order.
     """
     event = assignment.event
     variance = (event.noise_multiplier * event.scaled_norm) ** 2 / event.num_shares

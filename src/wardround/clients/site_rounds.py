@@ -21,10 +21,7 @@ __all__ = ["check_history", "check_round", "check_spending", "event_in"]
 def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None:
     """Refuse a round that a site is not drawn for, and an assignment that is not as its own settings have it.
 
-    Args:
-        part: of the site.
-        terms: checked by `assignments.check_sum`.
-        assignment: what the site is asked to do; None before it is asked.
+    The terms were checked by `assignments.check_sum`; there is no assignment before the site is asked to train.
 
     Raises:
         Refusal: naming the value that is wrong; it depends on no record.
@@ -48,7 +45,7 @@ def check_history(asked: Released, before: Sequence[Released], *, runs: int) -> 
     """Return what was spent in the run so far, refusing another run than the site answers, and a round done twice.
 
     Args:
-        asked: what a server asks for; its cost is not looked at.
+        asked: of a server; its cost is not looked at.
         before: all that the site released.
         runs: that the site answers with these settings, in all.
 
@@ -88,10 +85,7 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
     of the headline (`accounting.headline_epsilon`). What a patient pays at other hospitals ([privacy] patient-overlap)
     a site can't know, and the server keeps.
 
-    Args:
-        part: of the site.
-        assignment: checked by `check_assignment`.
-        spent: on earlier releases of the run.
+    The assignment was checked by `check_assignment`.
 
     Raises:
         Refusal: naming the epsilon and what it may be.

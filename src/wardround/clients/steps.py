@@ -46,8 +46,6 @@ class LocalRound:
 
     Attributes:
         received: parameters that it was sent; the model has them.
-        tensors: its records.
-        assignment: what it is asked to do.
         key: of the release; each purpose has a stream of its own.
         sampler: draws the batches.
         proximal_mu: strength of FedProx' pull (>= 0).

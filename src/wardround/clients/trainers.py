@@ -4,6 +4,8 @@ Simulated hospitals and real sites build theirs here alike, except for where the
 left out on purpose: training itself (see `training`).
 """
 
+from dataclasses import fields
+
 import torch
 from torch import nn
 
@@ -22,10 +24,7 @@ __all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
 def build_trainer(config: Config, federation: Federation, *, source: Source | None = None) -> LocalTrainer:
     """Return what trains one hospital after the other, its model checked as its cell asks.
 
-    Args:
-        config: all settings.
-        federation: for the shapes of its data, and what tells it from any other.
-        source: of what is drawn; None is what the settings say, for simulated hospitals. A real site gives its own.
+    What is drawn has the source that the settings say, for simulated hospitals; a real site gives its own.
 
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
@@ -51,10 +50,6 @@ def trainer_of(
 
 def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
     """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared."""
-    return HospitalTensors(
-        train_features=torch.tensor(hospital.train_features, device=device),
-        train_labels=torch.tensor(hospital.train_labels, device=device),
-        test_features=torch.tensor(hospital.test_features, device=device),
-        test_labels=torch.tensor(hospital.test_labels, device=device),
-        train_owners=None if hospital.train_owners is None else torch.tensor(hospital.train_owners, device=device),
-    )
+    arrays = {item.name: getattr(hospital, item.name) for item in fields(HospitalTensors) if item.init}
+    rows = {name: torch.tensor(array, device=device) for name, array in arrays.items() if array is not None}
+    return HospitalTensors(**rows)

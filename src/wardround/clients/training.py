@@ -11,21 +11,18 @@ from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from wardround.clients.cells import torch_half
-from wardround.clients.gradients import MOST_GRADIENT_FLOATS, quiet_hooks
+from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
-from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.steps import LocalRound
 from wardround.clients.tensors import HospitalTensors
-from wardround.config import TrainingConfig
 from wardround.exact_sums import Arrays
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment, Execution, TrainingMeasures
-from wardround.streams import Draw, Source
+from wardround.streams import Draw
 
 __all__ = ["HospitalTensors", "LocalTrainer", "Trained"]
 
@@ -40,23 +37,6 @@ class Trained(NamedTuple):
 
 class LocalTrainer(HeldModel):
     """A held model that trains one hospital after the other; everything else it is given is immutable."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        training: TrainingConfig,
-        *,
-        task: str,
-        source: Source,
-        protects_records: bool = True,
-        most_floats: int = MOST_GRADIENT_FLOATS,
-    ) -> None:
-        """Hold the model, and draw batches, noise, rounding and its dropout from a source (see `identity.source_of`).
-
-        The rest is as in `HeldModel`.
-        """
-        super().__init__(model, training, task=task, protects_records=protects_records, most_floats=most_floats)
-        self._keys = ReleaseKeys(source, self.device)
 
     def train(
         self,
@@ -76,7 +56,7 @@ class LocalTrainer(HeldModel):
         half = torch_half(assignment.event.cell)
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        key = self._keys.key(arrays, tensors, assignment, proximal_mu)
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu)
         self.begin(arrays, tensors, whole_batches=not half.records_apart)
         sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         local = LocalRound(

@@ -295,5 +295,5 @@ def test_nothing_stays_in_the_model_for_the_next_hospital(name, model):
     for key in alone:
         np.testing.assert_array_equal(after[key], alone[key])
     assert measured.loss == wanted.loss
-    scores = [local.scoring_model(start, data()).eval()(data().test_features).detach() for local in (used, fresh)]
+    scores = [local.scoring_model(start, data())(data().test_features).detach() for local in (used, fresh)]
     assert torch.equal(*scores)

@@ -26,11 +26,7 @@ __all__ = ["TorchHalf"]
 
 @dataclass(frozen=True, slots=True)
 class TorchHalf(ABC):
-    """What torch does for one cell; an object without state.
-
-    Attributes:
-        name: of the cell, as `privacy.cells` has it.
-    """
+    """What torch does for the cell of a name; an object without state."""
 
     name: str
 
@@ -59,9 +55,6 @@ class TorchHalf(ABC):
     def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
         """Return what is sent where there is nothing but noise: gradients of zero, or an update of zero.
 
-        Args:
-            zeros: in the place of the model's parameters.
-            assignment: with the noise.
-            key: of the release.
+        The zeros are in the place of the model's parameters.
         """
         return dict(zeros)

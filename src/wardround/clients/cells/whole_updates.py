@@ -57,11 +57,7 @@ class WholeUpdates(TorchHalf):
     ) -> tuple[Arrays, float | None, bool]:
         """Return what leaves of an update, for which noise multiplier noise was drawn, and whether it was finite.
 
-        Args:
-            before: parameters the hospital received, by name, any shapes.
-            after: parameters after local training; where they are not finite a zero update leaves.
-            assignment: with the clip and the noise.
-            key: of the release.
+        Where the parameters after local training are not finite, a zero update leaves.
         """
         max_norm = float(assignment.max_grad_norm or 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -77,9 +73,5 @@ class WholeUpdates(TorchHalf):
     ) -> tuple[Arrays, float | None]:
         """Return what leaves the hospital, and the noise multiplier that noise was drawn for; None where none was.
 
-        Args:
-            before: parameters the hospital received.
-            clipped: the update, float64, with the count of adaptive clipping where it is asked for.
-            assignment: with the noise.
-            key: of the release.
+        The clipped update is float64, and has the count of adaptive clipping where that is asked for.
         """
