@@ -77,11 +77,7 @@ def _check_precision(held: HeldModel) -> None:
 
 @contextmanager
 def _extremes(federation: Federation) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give records of very different sizes, an ordinary, a large and a small one and a single spike; draw the same.
-
-    Raises:
-        ConfigError: the model fails on them.
-    """
+    """Give records of very different sizes: an ordinary, a large and a small one, and a single spike."""
     with torch.random.fork_rng(devices=[]), quiet_hooks():
         torch.manual_seed(0)
         features = torch.randn((_NUM_RECORDS, *federation.input_shape))

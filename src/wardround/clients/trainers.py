@@ -18,25 +18,25 @@ from wardround.identity import source_of
 from wardround.privacy.cells import cell_of
 from wardround.streams import Source
 
-__all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
+__all__ = ["build_trainer", "hospital_tensors"]
 
 
-def build_trainer(config: Config, federation: Federation, *, source: Source | None = None) -> LocalTrainer:
+def build_trainer(
+    config: Config, federation: Federation, *, model: nn.Module | None = None, source: Source | None = None
+) -> LocalTrainer:
     """Return what trains one hospital after the other, its model checked as its cell asks.
 
-    What is drawn has the source that the settings say, for simulated hospitals; a real site gives its own.
+    Args:
+        config: all settings.
+        federation: for the shapes of its data, and what tells it from any other.
+        model: where it was built already; it is copied.
+        source: of what is drawn; None is what the settings say, for simulated hospitals. A real site gives its own.
 
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
-    model, _ = built_model(config, federation.input_shape, federation.num_classes)
-    return trainer_of(model, config, federation, source=source)
-
-
-def trainer_of(
-    model: nn.Module, config: Config, federation: Federation, *, source: Source | None = None
-) -> LocalTrainer:
-    """Return what trains copies of a model that was built already; see `build_trainer`."""
+    if model is None:
+        model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
         source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
     half = torch_half(cell_of(config.privacy).name)

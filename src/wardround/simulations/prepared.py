@@ -113,13 +113,13 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
     import torch
 
     from wardround.clients.initial_models import InitialModel, built_model
-    from wardround.clients.trainers import trainer_of
+    from wardround.clients.trainers import build_trainer
     from wardround.models import parameters_of
 
     if _device_of(config) == "cuda" and not torch.cuda.is_available():
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
-    trainer = trainer_of(module, config, federation)
+    trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
     return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode)
 

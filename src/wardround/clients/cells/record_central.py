@@ -7,6 +7,7 @@ from wardround.clients.gradients import ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.steps import Counts, LocalRound, add_batch
 from wardround.exact_sums import Arrays
+from wardround.models import parameters_of
 
 __all__ = ["RECORD_CENTRAL", "RecordCentral"]
 
@@ -19,8 +20,8 @@ class RecordCentral(TorchHalf):
         """Return the sum; no step is taken, so nothing pulls back."""
         summed = ClippedSum(held.parameters, local.clip)
         counts = add_batch(held, local, summed)
-        names = [name for name, parameter in held.model.named_parameters() if parameter.requires_grad]
-        return {name: part.cpu().numpy() for name, part in zip(names, summed.values(), strict=True)}, counts
+        by_name = zip(parameters_of(held.model), summed.values(), strict=True)
+        return {name: part.cpu().numpy() for name, part in by_name}, counts
 
 
 RECORD_CENTRAL = RecordCentral("record-central")
