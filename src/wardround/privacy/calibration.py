@@ -11,7 +11,7 @@ from functools import lru_cache
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.accounting import composed_rdp, headline_epsilon, overlap_epsilon
 from wardround.privacy.cells import cell_named
-from wardround.privacy.events import merged, step_rdp
+from wardround.privacy.events import merged
 from wardround.privacy.ranges import LARGEST_NOISE
 from wardround.privacy.renyi import epsilon_from_rdp
 from wardround.step_events import EventShape, StepEvent
@@ -77,7 +77,7 @@ def _calibrated(
         return [*spent, cell.step_event(shape, min(noise_multiplier, most_noise), num_steps)]
 
     def by_rdp(noise_multiplier: float) -> float:
-        step = step_rdp(cell.step_event(shape, min(noise_multiplier, most_noise), 1), cached=False)
+        step = cell.divergence(cell.step_event(shape, min(noise_multiplier, most_noise), 1), cached=False)
         return float(epsilon_from_rdp(before + num_steps * step, target_delta))
 
     def headline(noise_multiplier: float) -> float:
