@@ -193,6 +193,6 @@ def check_independent(events: Iterable[StepEvent]) -> None:
 
 def _segments(events: Sequence[StepEvent]) -> Segments | None:
     """Return the events as steps that loss distributions are known of; None where one is not."""
-    steps = [cell_named(event.cell).gaussian_steps(event) for event in events]
-    known = tuple(step for step in steps if step is not None)
-    return known if len(known) == len(steps) else None
+    if any(cell_named(event.cell).accountant != "pld" for event in events):
+        return None
+    return tuple((event.noise_multiplier, event.sample_rate, event.num_steps) for event in events)
