@@ -16,12 +16,12 @@ from wardround.clients.forwards import check_unwatched
 from wardround.clients.gradients import (
     ByRecord,
     ClippedSum,
-    LossPerRecord,
     per_record_module,
     quiet_hooks,
     trained_parameters,
 )
 from wardround.clients.held_model import HeldModel, fresh_copy
+from wardround.clients.losses import LossPerRecord
 from wardround.clients.modes import Mode
 from wardround.clients.programs import record_program
 from wardround.datasets import Federation

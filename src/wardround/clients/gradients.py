@@ -9,7 +9,7 @@ Opacus' PrivacyEngine and its accountant, as the ledger is charged from the plan
 import copy
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +18,7 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import SumInParts, clipped_blocks, with_margin
+from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
 
@@ -26,14 +27,10 @@ __all__ = [
     "ClippedSum",
     "GhostTwin",
     "MOST_GRADIENT_FLOATS",
-    "LossPerRecord",
     "per_record_module",
     "quiet_hooks",
     "trained_parameters",
 ]
-
-LossPerRecord = Callable[[Tensor, Tensor], Tensor]
-"""(outputs (n, k), labels (n,)) -> losses (n,)."""
 
 ByRecord = nn.Module | RecordProgram
 """What leaves every record's gradient, or their clipped sum: of `per_record_module`, or a program of one record."""
@@ -67,7 +64,7 @@ class ClippedSum:
         module: ByRecord,
         features: Tensor,
         labels: Tensor,
-        loss_per_record: LossPerRecord,
+        loss: LossPerRecord,
         owners: Tensor | None = None,
         *,
         most_floats: int = MOST_GRADIENT_FLOATS,
@@ -78,7 +75,7 @@ class ClippedSum:
             module: of the same parameters.
             features: (n, ...); large batches are worked off in parts.
             labels: (n,).
-            loss_per_record: a program has its own.
+            loss: a program has its own.
             owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's
                 gradient is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with
                 augmentations), so that the patient is the record that is protected.
@@ -92,9 +89,9 @@ class ClippedSum:
         for part in _chunks(len(labels), chunk, owners):
             self._forget()
             if isinstance(module, GhostTwin):
-                losses.append(self._add_by_twin(module, features[part], labels[part], loss_per_record))
+                losses.append(self._add_by_twin(module, features[part], labels[part], loss))
                 continue
-            losses.append(_backward(module, features[part], labels[part], loss_per_record))
+            losses.append(_backward(module, features[part], labels[part], loss))
             self._add_gradients(len(labels[part]), None if owners is None else owners[part])
         self._forget()
         return torch.cat(losses)
@@ -124,10 +121,8 @@ class ClippedSum:
             self.num_scrubbed += num_lost
             self.add_up(block, factors)
 
-    def _add_by_twin(
-        self, twin: "GhostTwin", features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
-    ) -> Tensor:
-        losses, num_lost = _clipped_backward(twin, features, labels, loss_per_record)
+    def _add_by_twin(self, twin: "GhostTwin", features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
+        losses, num_lost = _clipped_backward(twin, features, labels, loss)
         self.num_scrubbed += num_lost
         for part, parameter in zip(self._sums, twin.parameters_in_double, strict=True):
             if parameter.grad is not None:
@@ -212,17 +207,15 @@ def _mean_by_owner(rows: Tensor, owners: Tensor) -> Tensor:
     return rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, owners, rows) / counts[:, None]
 
 
-def _backward(module: ByRecord, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord) -> Tensor:
+def _backward(module: ByRecord, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
     if isinstance(module, RecordProgram):
         return module.gradients_of(features, labels)
-    losses = loss_per_record(module(features), labels)
+    losses = loss(module(features), labels)
     torch.autograd.backward(losses.mean())
     return losses.detach()
 
 
-def _clipped_backward(
-    twin: GhostTwin, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
-) -> tuple[Tensor, int]:
+def _clipped_backward(twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord) -> tuple[Tensor, int]:
     """Leave the clipped sum in the twin, and return the losses, and how many records were not finite.
 
     Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping).
@@ -230,7 +223,7 @@ def _clipped_backward(
     on_cuda = features.device.type == "cuda"
     generator = torch.cuda.default_generators[features.device.index or 0] if on_cuda else torch.default_generator
     draws = generator.get_state()
-    losses, finite = _ghost_norms(twin, features, labels, loss_per_record)
+    losses, finite = _ghost_norms(twin, features, labels, loss)
     shown, num_lost = losses.detach().float(), int((~finite).sum())
     if num_lost:
         # A zero coefficient can't hide a nan (0 * nan = nan): such records are emptied, and keep their place, so that
@@ -238,12 +231,12 @@ def _clipped_backward(
         generator.set_state(draws)
         broken = ~finite.view(-1, *(1 for _ in features.shape[1:]))
         emptied = features.masked_fill(broken, 0), labels.masked_fill(~finite, 0)
-        losses, again = _ghost_norms(twin, *emptied, loss_per_record)
+        losses, again = _ghost_norms(twin, *emptied, loss)
         if not bool(again.all()):
             # Not even an empty record has a gradient: these leave the batch.
             twin.zero_grad(set_to_none=True)
             if bool(finite.any()):
-                _, more_lost = _clipped_backward(twin, features[finite], labels[finite], loss_per_record)
+                _, more_lost = _clipped_backward(twin, features[finite], labels[finite], loss)
                 num_lost += more_lost
             return shown, num_lost
     coefficients = twin.wrapped.get_clipping_coef() * finite
@@ -253,12 +246,10 @@ def _clipped_backward(
     return shown, num_lost
 
 
-def _ghost_norms(
-    twin: GhostTwin, features: Tensor, labels: Tensor, loss_per_record: LossPerRecord
-) -> tuple[Tensor, Tensor]:
+def _ghost_norms(twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord) -> tuple[Tensor, Tensor]:
     """Return the losses, whose graph is kept, and which records have a finite norm; norms stay with the twin."""
     twin.zero_grad(set_to_none=True)
-    losses = loss_per_record(twin(features), labels)
+    losses = loss(twin(features), labels)
     torch.autograd.backward(losses.mean(), retain_graph=True)
     finite = twin.wrapped.get_norm_sample().isfinite()
     twin.zero_grad(set_to_none=True)

@@ -5,11 +5,9 @@ where no record is protected, a fresh copy of what it was before any data. What 
 """
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wardround.clients.forwards import check_unwatched, unknown_because
@@ -21,6 +19,7 @@ from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
 from wardround.errors import ConfigError, ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.models import load_parameters
 from wardround.streams import Source
 
@@ -103,7 +102,7 @@ class HeldModel:
             self._unknown[record_shape] = found
         return self._unknown[record_shape]
 
-    def begin(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, *, whole_batches: bool) -> None:
+    def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.
 
         Raises:
@@ -131,7 +130,7 @@ class HeldModel:
             raise ProtocolError(f"max-grad-norm changed to {max_grad_norm} within a run; it is fixed by [privacy]")
         return self._wrapped[1].train()
 
-    def scoring_model(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors) -> Callable[[Tensor], Tensor]:
+    def scoring_model(self, arrays: Arrays, tensors: HospitalTensors) -> Callable[[Tensor], Tensor]:
         """Return what gives the outputs of the hospital's test records for these parameters, and keeps nothing of them.
 
         Raises:

@@ -23,6 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from wardround.clients.losses import LossPerRecord
 from wardround.clients.memories import memory_of
 from wardround.clients.purity import WRITES, check_pure, refused, zero_what_is_empty
 from wardround.errors import WardroundError
@@ -65,17 +66,14 @@ class RecordProgram:
 
 
 def record_program(
-    model: nn.Module,
-    record_shape: tuple[int, ...],
-    label_type: torch.dtype,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    model: nn.Module, record_shape: tuple[int, ...], label_type: torch.dtype, loss: LossPerRecord
 ) -> RecordProgram:
     """Return the program of a model, whose parameters it shares.
 
     The model's code runs here, on copies and on tensors without values, twice for each mode: what differs between two
     runs, or is written anywhere in the module, is state that a program of one record can't have.
 
-    The model is on the device that it will be trained on; the loss is (outputs (n, k), labels (n,)) -> (n,).
+    The model is on the device that it will be trained on.
 
     Raises:
         ConfigError: the model can't be run record by record, and why.

@@ -4,8 +4,6 @@ What is left out on purpose: which of them sends what (see `cells`).
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ __all__ = ["noisy_residues"]
 
 
 def noisy_residues(
-    integers: NDArray[np.int64], like: Mapping[str, NDArray[Any]], assignment: Assignment, noise: np.random.Generator
+    integers: NDArray[np.int64], like: Arrays, assignment: Assignment, noise: np.random.Generator
 ) -> tuple[Arrays, float]:
     """Return the integers with the hospital's share of the noise as residues, and the noise multiplier it drew for.
 

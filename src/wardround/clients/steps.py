@@ -4,17 +4,16 @@ What a cell makes of them and sends is in `cells`. What is left out on purpose: 
 optimizer starts afresh, so that a resumed run goes on as an uninterrupted one).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from wardround.clients.gradients import ByRecord, ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.tensors import HospitalTensors
+from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
@@ -51,7 +50,7 @@ class LocalRound:
         proximal_mu: strength of FedProx' pull (>= 0).
     """
 
-    received: Mapping[str, NDArray[Any]]
+    received: Arrays
     tensors: HospitalTensors
     assignment: Assignment
     key: Key

@@ -6,11 +6,9 @@ server charges the assignment before it is sent.
 """
 
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from numpy.typing import NDArray
 
 from wardround.clients.cells import torch_half
 from wardround.clients.gradients import quiet_hooks
@@ -39,12 +37,7 @@ class LocalTrainer(HeldModel):
     """A held model that trains one hospital after the other; everything else it is given is immutable."""
 
     def train(
-        self,
-        arrays: Mapping[str, NDArray[Any]],
-        tensors: HospitalTensors,
-        assignment: Assignment,
-        *,
-        proximal_mu: float = 0.0,
+        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, *, proximal_mu: float = 0.0
     ) -> Trained:
         """Return what the hospital sends, as its cell says, the count of what was executed, and what was measured.
 

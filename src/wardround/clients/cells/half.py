@@ -5,11 +5,7 @@ purpose: the steps themselves (see `clients.steps`), and any accounting.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
 
 from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
@@ -52,7 +48,7 @@ class TorchHalf(ABC):
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what the hospital sends in a round, and what was executed."""
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return what is sent where there is nothing but noise: gradients of zero, or an update of zero.
 
         The zeros are in the place of the model's parameters.

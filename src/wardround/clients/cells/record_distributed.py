@@ -1,11 +1,9 @@
 """Records, a share of the noise from each hospital: every record's clipped gradient is rounded, the integers summed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from wardround.clients.cells.half import TorchHalf
@@ -65,7 +63,7 @@ class RecordDistributed(TorchHalf):
         sent, noise_multiplier = noisy_residues(summed.integers, parameters_of(held.model), local.assignment, noise)
         return sent, replace(counts, num_noise_draws=1, noise_multiplier=noise_multiplier)
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return a share of the noise as residues."""
         nothing = np.zeros(sum(array.size for array in zeros.values()), np.int64)
         return noisy_residues(nothing, zeros, assignment, key.generator(Draw.NOISE))[0]

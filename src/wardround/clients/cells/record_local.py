@@ -1,11 +1,8 @@
 """Records, noise at the hospital: DP-SGD, noise in every step; the parameters that come of it are sent."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.held_model import HeldModel
@@ -28,7 +25,7 @@ class RecordLocal(TorchHalf):
         counts = private_steps(held, local, GaussianNoise(local.key.generator(Draw.NOISE), held.device))
         return parameters_of(held.model), counts
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return the noise of one step, before the step divides it by the batch."""
         stddev = assignment.event.noise_multiplier * float(assignment.max_grad_norm or 0.0)
         noise = GaussianNoise(key.generator(Draw.NOISE), torch.device("cpu"))

@@ -5,12 +5,9 @@ needs no torch (see `privacy.clipping`).
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.checks import check_hospitals_apart
@@ -48,12 +45,12 @@ class WholeUpdates(TorchHalf):
             noise_multiplier=noise_multiplier or 0.0,
         )
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return what leaves of an update of zero."""
         return self.release(zeros, zeros, assignment, key)[0]
 
     def release(
-        self, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key
+        self, before: Arrays, after: Arrays, assignment: Assignment, key: Key
     ) -> tuple[Arrays, float | None, bool]:
         """Return what leaves of an update, for which noise multiplier noise was drawn, and whether it was finite.
 
@@ -68,9 +65,7 @@ class WholeUpdates(TorchHalf):
         return *self.send(before, clipped, assignment, key), is_finite
 
     @abstractmethod
-    def send(
-        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
-    ) -> tuple[Arrays, float | None]:
+    def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return what leaves the hospital, and the noise multiplier that noise was drawn for; None where none was.
 
         The clipped update is float64, and has the count of adaptive clipping where that is asked for.
