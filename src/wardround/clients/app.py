@@ -16,7 +16,6 @@ from wardround.clients.assignments import Part, check_assignment, check_sum
 from wardround.clients.evaluation import evaluate
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.clients.secagg import SecAggMod
 from wardround.clients.site_app import answer_as_site
 from wardround.clients.trainers import build_trainer
 from wardround.clients.training import LocalTrainer, Trained
@@ -40,26 +39,19 @@ class SimulatedHospitals(Hospitals):
     def __init__(self, config: Config, federation: Federation) -> None:
         """Answer for all hospitals of the federation."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals])
-        self._federation = federation
-
-    @property
-    def federation(self) -> Federation:
-        """All of it."""
-        return self._federation
+        self.federation = federation
+        # What may leave is picked by the reply itself.
+        is_masked = config.aggregation.protocol == "secagg+"
+        self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []
 
     @cached_property
     def trainer(self) -> LocalTrainer:
         """One for all hospitals of a process."""
-        return build_trainer(self.config, self._federation)
-
-    @property
-    def mods(self) -> list[SecAggMod]:
-        """What masks the replies, where secure aggregation is set; what may leave is picked by the reply itself."""
-        return [self.masking(self._site_of, LEAVES_HOSPITAL)] if self.config.aggregation.protocol == "secagg+" else []
+        return build_trainer(self.config, self.federation)
 
     def asked(self, context: Context) -> HospitalData:
         """Return the hospital whose partition the node is."""
-        hospitals, index = self._federation.hospitals, context.node_config.get("partition-id")
+        hospitals, index = self.federation.hospitals, context.node_config.get("partition-id")
         if not isinstance(index, int) or not 0 <= index < len(hospitals):
             raise CohortError(
                 f"partition-id = {index} must be in 0..{len(hospitals) - 1}: start as many nodes as the federation has "
@@ -70,8 +62,8 @@ class SimulatedHospitals(Hospitals):
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the profile, and what is measured of the records."""
         hospital = self.asked(context)
-        measures = profile_measures(hospital, self._federation.task)
-        return wire.simulated_profile_reply(hospital_profile(hospital, self._federation), measures, message)
+        measures = profile_measures(hospital, self.federation.task)
+        return wire.simulated_profile_reply(hospital_profile(hospital, self.federation), measures, message)
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse other terms than the settings say, as a rehearsal of what a real site does."""
@@ -96,7 +88,7 @@ class SimulatedHospitals(Hospitals):
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
-        evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self._federation.task)
+        evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
         return wire.evaluation_reply(evaluation, message)
 
     @cached_property

@@ -31,7 +31,6 @@ class Part:
 
     Attributes:
         config: its own settings.
-        hospital_id: who it is.
         num_train: its training records (>= 1).
         names: that cohorts are drawn from: of its roster, or of all simulated hospitals.
         num_parameters: of its own model (>= 1).

@@ -53,16 +53,25 @@ def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
 
 
 def check_hospitals_apart(held: HeldModel, federation: Federation) -> None:
-    """Refuse a model that could carry something of one hospital to the next.
+    """Refuse a model that gives another gradient after other records went through another copy of it.
 
     Raises:
         ConfigError: the reason, and what to do.
     """
     check_unwatched()
     _check_precision(held)
-    if held.unknown_because(federation.input_shape):
-        with _extremes(federation) as (features, labels):
-            _check_carries_nothing(held.model, features, labels, held.loss)
+    if not held.unknown_because(federation.input_shape):
+        return
+    with _extremes(federation) as (features, labels):
+        first = _gradient_on_batch(held, features, labels)
+        _gradient_on_batch(held, features * 3 + 1, labels)
+        again = _gradient_on_batch(held, features, labels)
+    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
+        raise ConfigError(
+            "the model gives other gradients once other records went through a copy of it: it keeps something outside "
+            "of its attributes, or draws outside of torch, and could carry one hospital's data to the next. Keep its "
+            "forward a function of the batch and the parameters ([model] name)"
+        )
 
 
 def _check_precision(held: HeldModel) -> None:
@@ -160,19 +169,6 @@ def _gradient_of(model: nn.Module, features: Tensor, labels: Tensor, loss: LossP
     return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
 
-def _check_carries_nothing(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
-    """Refuse a model that gives another gradient after other records went through another copy of it."""
-    first = _gradient_on_batch(model, features, labels, loss)
-    _gradient_on_batch(model, features * 3 + 1, labels, loss)
-    again = _gradient_on_batch(model, features, labels, loss)
-    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
-        raise ConfigError(
-            "the model gives other gradients once other records went through a copy of it: it keeps something outside "
-            "of its attributes, or draws outside of torch, and could carry one hospital's data to the next. Keep its "
-            "forward a function of the batch and the parameters ([model] name)"
-        )
-
-
-def _gradient_on_batch(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
+def _gradient_on_batch(held: HeldModel, features: Tensor, labels: Tensor) -> Tensor:
     torch.manual_seed(1)
-    return _gradient_of(fresh_copy(model).cpu().train(), features, labels, loss)
+    return _gradient_of(fresh_copy(held.model).cpu().train(), features, labels, held.loss)

@@ -29,13 +29,7 @@ _DIMENSIONS: dict[type[nn.Module], int] = {
 }  # fmt: skip
 """Dimensions of a batch for these layers, if not any; with one less they would take the records for channels."""
 
-_ALONG_A_DIMENSION = {
-    nn.Softmax: "dim",
-    nn.LogSoftmax: "dim",
-    nn.Softmin: "dim",
-    nn.GLU: "dim",
-    nn.Flatten: "start_dim",
-}
+_ALONG_A_DIMENSION: set[type[nn.Module]] = {nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU, nn.Flatten}
 _ELEMENTWISE = {
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
     nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanhshrink,
@@ -182,7 +176,7 @@ def _misuses(module: nn.Module, given: Tensor, output: Tensor, ghost: bool) -> I
     if wanted and given.dim() != wanted:
         yield f"takes {given.dim()} dimensions, and {wanted} are a batch"
     if kind in _ALONG_A_DIMENSION:
-        dimension = getattr(module, _ALONG_A_DIMENSION[kind])
+        dimension = getattr(module, "start_dim" if kind is nn.Flatten else "dim")
         if dimension is None or dimension % given.dim() == 0:
             yield "works along the dimension of the records"
     if kind is nn.LayerNorm and len(module.normalized_shape) >= given.dim():  # type: ignore[arg-type]

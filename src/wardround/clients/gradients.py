@@ -23,10 +23,10 @@ from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
 
 __all__ = [
+    "MOST_GRADIENT_FLOATS",
     "ByRecord",
     "ClippedSum",
     "GhostTwin",
-    "MOST_GRADIENT_FLOATS",
     "per_record_module",
     "quiet_hooks",
     "trained_parameters",

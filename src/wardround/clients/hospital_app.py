@@ -7,7 +7,6 @@ assigned, and refuses what its own settings don't say.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -30,27 +29,21 @@ class Hospitals(ABC):
     """The hospitals that one app answers for: one of its own at a real site, all of them in simulation.
 
     Records are read, and the model is built and checked, when the first message needs them.
+
+    Attributes:
+        federation: their records.
+        trainer: what trains them, its model checked.
+        mods: what stands between the app and the server.
     """
+
+    federation: Federation
+    trainer: LocalTrainer
+    mods: list[SecAggMod]
 
     def __init__(self, config: Config, names: Sequence[str]) -> None:
         """Answer by these settings; cohorts are drawn from the names."""
         self.config, self.names = config, tuple(names)
         self._kept: dict[str, HospitalTensors] = {}
-
-    @property
-    @abstractmethod
-    def federation(self) -> Federation:
-        """Their records."""
-
-    @property
-    @abstractmethod
-    def trainer(self) -> LocalTrainer:
-        """What trains them, its model checked."""
-
-    @property
-    @abstractmethod
-    def mods(self) -> list[SecAggMod]:
-        """What stands between the app and the server."""
 
     @abstractmethod
     def asked(self, context: Context) -> HospitalData:
@@ -114,7 +107,7 @@ class Hospitals(ABC):
             num_train=hospital.num_train,
             names=self.names,
             num_parameters=self.trainer.num_parameters,
-            num_records=self._num_records,
+            num_records=sum(hospital.num_train for hospital in self.federation.hospitals),
         )
 
     def tensors(self, hospital: HospitalData) -> HospitalTensors:
@@ -122,10 +115,6 @@ class Hospitals(ABC):
         if hospital.hospital_id not in self._kept:
             self._kept[hospital.hospital_id] = hospital_tensors(hospital, self.trainer.device)
         return self._kept[hospital.hospital_id]
-
-    @cached_property
-    def _num_records(self) -> int:
-        return sum(hospital.num_train for hospital in self.federation.hospitals)
 
     def _weight_of(self, message: Message, reply: Message) -> float:
         # By the hospital's own settings and records, not by what a server says: whose it is was checked by then.

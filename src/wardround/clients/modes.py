@@ -3,7 +3,7 @@
 What is left out on purpose: any mode that would depend on what a forward of a user's own does with a batch.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -13,8 +13,7 @@ from wardround.errors import ConfigError
 __all__ = ["Mode", "choose_mode"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(NamedTuple):
     """A mode of per-record gradients: hooks, ew, functorch, ghost (Opacus') or per-record, and why, as a sentence."""
 
     name: str

@@ -33,8 +33,6 @@ class Released:
     """One release of a site.
 
     Attributes:
-        run_id: of the run.
-        round_number: from 1.
         settings: hex digest of the agreed settings (`identity.agreed_digest`).
         data: hex digest of the training data, keyed by a secret of the site.
         event: what it costs; None where it was released without privacy.

@@ -20,7 +20,7 @@ from wardround.clients.assignments import Part, check_sum
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
-from wardround.clients.secagg import SecAggMod, terms_in
+from wardround.clients.secagg import terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
@@ -90,6 +90,8 @@ class RealSite(Hospitals):
         """Answer as the file says."""
         super().__init__(file.config, file.names)
         self._file = file
+        # Always: in clear nothing leaves but what is public.
+        self.mods = [self.masking(lambda context: file.site, _PUBLIC_FIELDS)]
 
     @cached_property
     def federation(self) -> Federation:
@@ -104,11 +106,6 @@ class RealSite(Hospitals):
         """What trains the site's model, by its own code, with random numbers of the operating system."""
         with site_code(self.config, self._file.code):
             return build_trainer(self.config, self.federation, source=SystemSource())
-
-    @property
-    def mods(self) -> list[SecAggMod]:
-        """What masks the replies, always: in clear nothing leaves but what is public."""
-        return [self.masking(lambda context: self._file.site, _PUBLIC_FIELDS)]
 
     def asked(self, context: Context) -> HospitalData:
         """Return the site, whatever the server says."""
@@ -125,7 +122,7 @@ class RealSite(Hospitals):
         check_sum(self.config, terms, assignment, agreed=self._file.digest)
         part = self.part(self.federation.hospitals[0])
         check_round(part, terms, assignment)
-        spent = self._spent(self._release(terms, None), read_releases(self._file.releases))
+        spent = check_history(self._release(terms, None), read_releases(self._file.releases), runs=self._file.runs)
         if message is not None and assignment is not None:
             _check_told(message, self.config, self.trainer.model)
             check_spending(part, assignment, spent)
@@ -136,11 +133,11 @@ class RealSite(Hospitals):
         All is checked once more with what was noted up to that very moment.
         """
         release = self._release(terms_in(context), event_in(part, assignment))
-        note_release(
-            self._file.releases,
-            release,
-            lambda before: check_spending(part, assignment, self._spent(release, before)),
-        )
+
+        def check(before: Sequence[Released]) -> None:
+            check_spending(part, assignment, check_history(release, before, runs=self._file.runs))
+
+        note_release(self._file.releases, release, check)
 
     def proximal_mu(self, message: Message) -> float:
         """Return what the file says."""
@@ -162,9 +159,6 @@ class RealSite(Hospitals):
             data=self.federation.hospitals[0].fingerprint,
             event=event,
         )
-
-    def _spent(self, asked: Released, before: Sequence[Released]) -> list[StepEvent]:
-        return check_history(asked, before, runs=self._file.runs)
 
 
 def _check_settings(message: Message, file: SiteFile) -> None:
