@@ -59,8 +59,7 @@ def unknown_because(model: nn.Module, record_shape: tuple[int, ...], *, ghost: b
     first dimension is the batch; `nn.Sequential` and `ResidualBlock` compose such layers; without hooks, overrides and
     shared or subclassed parameters nothing else runs; and without buffers nothing is kept.
 
-    No code is run that is not the framework's own. With `ghost` what makes the norms of ghost clipping inexact is
-    refused too.
+    No code but the framework's own is run. With `ghost` it also refuses what makes norms of ghost clipping inexact.
     """
     seen: set[int] = set()
     for name, module in _every_part(model):

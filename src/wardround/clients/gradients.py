@@ -72,7 +72,7 @@ class ClippedSum:
         """Add a batch of any size, zero included, and return the rows' losses (n,).
 
         Args:
-            module: of the same parameters.
+            module: that computes them.
             features: (n, ...); large batches are worked off in parts.
             labels: (n,).
             loss: a program has its own.

@@ -31,10 +31,6 @@ class HeldModel:
 
     Attributes:
         model: the module whose parameters are trained.
-        training: optimizer, learning rate, mode of per-record gradients.
-        device: that trains.
-        loss: of each row.
-        keys: of releases.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
     """
 
@@ -56,7 +52,7 @@ class HeldModel:
             task: classification or regression.
             source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
             protects_records: whether test records too are scored one by one where the forward is the model's own.
-            most_floats: as in the attributes.
+            most_floats: see above.
 
         Raises:
             ConfigError: the model can't be copied, or not as it is.

@@ -28,22 +28,26 @@ __all__ = ["Hospitals"]
 class Hospitals(ABC):
     """The hospitals that one app answers for: one of its own at a real site, all of them in simulation.
 
-    Records are read, and the model is built and checked, when the first message needs them.
-
-    Attributes:
-        federation: their records.
-        trainer: what trains them, its model checked.
-        mods: what stands between the app and the server.
+    Records are read, and the model is built and checked, when the first message needs them. The mods stand between the
+    app and the server.
     """
 
-    federation: Federation
-    trainer: LocalTrainer
     mods: list[SecAggMod]
 
     def __init__(self, config: Config, names: Sequence[str]) -> None:
         """Answer by these settings; cohorts are drawn from the names."""
         self.config, self.names = config, tuple(names)
         self._kept: dict[str, HospitalTensors] = {}
+
+    @property
+    @abstractmethod
+    def federation(self) -> Federation:
+        """Their records."""
+
+    @property
+    @abstractmethod
+    def trainer(self) -> LocalTrainer:
+        """What trains them, its model checked."""
 
     @abstractmethod
     def asked(self, context: Context) -> HospitalData:

@@ -50,14 +50,14 @@ def site_from_context(context: Context) -> Site:
     Raises:
         ConfigError: one is missing, or a file is not as it should be.
     """
-    values = {key: context.node_config.get(key) for key in ("hospital", "site-key", "roster")}
-    for key, value in values.items():
-        if not isinstance(value, str):
+    node = context.node_config
+    for key in ("hospital", "site-key", "roster"):
+        if not isinstance(node.get(key), str):
             raise ConfigError(
-                f'{key} = {value} must be text in node_config: start the SuperNode with --node-config \'hospital="..." '
-                'site-key="..." roster="..."\', all three'
+                f"{key} = {node.get(key)} must be text in node_config: start the SuperNode with --node-config "
+                '\'hospital="..." site-key="..." roster="..."\', all three'
             )
-    return read_site(str(values["hospital"]), Path(str(values["site-key"])), Path(str(values["roster"])))
+    return read_site(str(node["hospital"]), Path(str(node["site-key"])), Path(str(node["roster"])))
 
 
 def weight_in_metrics(message: Message, reply: Message) -> float:
@@ -197,7 +197,7 @@ class SecAggMod:
             for record in reply.content.values()
             if isinstance(record, MetricRecord)
             for key, value in record.items()
-            if key in self.keep_metrics
+            if key in frozenset(self.keep_metrics)
         }
         arrays = wire.array_record(split_like(vector, like))
         return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)}), reply_to=message)

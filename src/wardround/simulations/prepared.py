@@ -136,7 +136,7 @@ def _facts(config: Config, federation: Federation, model: "InitialModel") -> Run
         num_workers=min(most_workers, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
-        notes=(*federation.notes, *model.notes),
+        notes=(*federation.notes, *model.facts.notes),
         excluded=tuple(federation.excluded),
     )
 

@@ -35,12 +35,10 @@ class TorchHalf(ABC):
         return cell_named(self.name).clips_records
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
-        """Refuse a model that can't be trusted; return how gradients by record are computed, None with whole batches.
-
-        The model is as before any data, and stays so.
+        """Return how gradients by record are computed, None with whole batches; the model stays as before any data.
 
         Raises:
-            ConfigError: the reason, and what to do.
+            ConfigError: it can't be trusted: the reason, and what to do.
         """
         return check_records_apart(held, federation) if self.records_apart else None
 
@@ -49,8 +47,5 @@ class TorchHalf(ABC):
         """Return what the hospital sends in a round, and what was executed."""
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
-        """Return what is sent where there is nothing but noise: gradients of zero, or an update of zero.
-
-        The zeros are in the place of the model's parameters.
-        """
+        """Return what is sent where there is nothing but noise: of gradients or an update of zeros like parameters."""
         return dict(zeros)
