@@ -117,14 +117,10 @@ def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> 
 
 
 def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahead: bool) -> list[str]:
-    """Compare a table with what it must be.
+    """Compare a table with its text by the ledger.
 
-    Args:
-        path: of the table.
-        wanted: its text by the ledger.
-        last: the last committed round.
-        is_open: whether the last round's rows may be missing.
-        is_ahead: whether there may be rows of later rounds, or half a row.
+    The rows of the last committed round may be missing of one that is open; one that is ahead may have rows of later
+    rounds, or half a row.
     """
     header, *rows = list(csv.reader(io.StringIO(wanted)))
     try:
@@ -233,7 +229,7 @@ def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
     # It is written where a run ends, just before that is booked.
     rounds = {len(books.records) - 1}
     if closing is not None and not books.is_closed:
-        rounds.add(books.round_at(closing))
+        rounds.add(len(books.until(closing).records) - 1)
     if array_digest(arrays).hex() in {books.records[number].saved.model for number in rounds}:
         return []
     return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]

@@ -7,7 +7,7 @@ What is left out on purpose: how messages travel (any Flower grid will do), how 
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flwr.serverapp.strategy import Strategy
@@ -17,7 +17,6 @@ from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import open_ledger
-from wardround.rounds import Assignment
 from wardround.run_facts import RunFacts
 from wardround.secagg import Roster
 from wardround.server.plan.budget import entries_of, within_budget
@@ -35,7 +34,7 @@ from wardround.server.round.beginning import begin, give_up_interrupted, plan_of
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.progress import RoundRow, row_of
 from wardround.server.round.released import release
-from wardround.server.round.secure_terms import SecureSum, roster_of, secure_sum_for
+from wardround.server.round.secure_terms import roster_of, secure_sum_for
 from wardround.server.round.strategy_steps import ask, evaluate, step
 from wardround.server.round.sums import add_up
 from wardround.streams import Source, SystemSource
@@ -147,7 +146,9 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     run.ledger.charge(entries)
     # 3. Ask those whom the strategy wants to train, and who are there.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
-    secure = _secure_sum(run, state, assignments, silent)
+    secure = secure_sum_for(
+        plan, assignments, run_id=state.run_id, roster=run.roster, node_of=run.link.node_of, silent=silent
+    )
     absent = frozenset() if secure else silent
     asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
     # 4. Add up what they send, exactly.
@@ -171,17 +172,6 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     seconds = time.perf_counter() - started
     record = commit(run, state, assignments, summed.answered, summed.outcome, evaluations, seconds)
     return replace(state, attempt=1), record
-
-
-def _secure_sum(
-    run: _Run, state: RoundState, assignments: Sequence[Assignment], silent: Collection[str]
-) -> SecureSum | None:
-    """Return how the round is hidden from the server; None where it is not. The silent vanish at one of its stages."""
-    if run.roster is None or not assignments:
-        return None
-    return secure_sum_for(
-        run.plan, assignments, run_id=state.run_id, roster=run.roster, node_of=run.link.node_of, silent=silent
-    )
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:

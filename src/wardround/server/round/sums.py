@@ -16,6 +16,7 @@ from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
 from wardround.rounds import Assignment
+from wardround.secagg import is_weighted
 from wardround.server.record.records import Outcome
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_sums import sum_securely
@@ -123,7 +124,7 @@ def _ask_for_sum(asked: Asked, secure: SecureSum | None) -> None:
             config[wire.SUM_WEIGHT] = weight
         message.content[wire.CONFIG] = config
         more = [COUNT_NAME] if assignment.adaptive_clipping else []
-        more += [wire.SUM_OF_WEIGHTS] if secure is not None and secure.is_weighted else []
+        more += [wire.SUM_OF_WEIGHTS] if secure is not None and is_weighted(secure.terms.payload) else []
         if more:
             record = message.content[wire.ARRAYS]
             if id(record) not in with_more:
