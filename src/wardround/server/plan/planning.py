@@ -98,13 +98,8 @@ def assign_round(
 ) -> tuple[Assignment, ...]:
     """Return what each hospital of the cohort is asked to do in the round, in name order.
 
-    Args:
-        plan: of the run.
-        cohort: names of those who take part.
-        round_number: from 1.
-        noise_multipliers: in force, by hospital (they differ from the plan's after a re-plan).
-        max_grad_norm: the clip in force (it differs from the setting with adaptive clipping); None is the setting's.
-        attempt: at the round, from 1.
+    Noise multipliers, by hospital, and the clip are those in force: they differ from the plan's after a re-plan and
+    with adaptive clipping. None is the clip of the settings.
     """
     chosen = [hospital for hospital in plan.hospitals if hospital.name in set(cohort)]
     cell, size = plan.cell, len(chosen)

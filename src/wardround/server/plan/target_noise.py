@@ -25,12 +25,8 @@ def calibrated(
     """Return the hospitals with the least noise that keeps each, and the total, within the target over all rounds.
 
     The total is stated at the smallest delta, so each hospital's noise is sized for that. With patients in several
-    hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target.
-
-    Args:
-        hospitals: as planned; where their cell shares noise, all get what the most exposed one needs.
-        target_epsilon: for the reported total and for every hospital.
-        patient_overlap: hospitals that may hold the same patient (>= 1); 1 where noise is shared.
+    hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target. Where the cell
+    shares noise, which a patient in several hospitals has no bound with, all get what the most exposed one needs.
     """
     common_delta = min(hospital.target_delta for hospital in hospitals)
     guess = 1.0

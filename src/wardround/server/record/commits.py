@@ -103,15 +103,8 @@ def commit(
 ) -> RoundRecord:
     """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
 
-    Args:
-        run: where it is kept.
-        state: after the round.
-        assignments: of the whole cohort.
-        answered: those of them whose updates left their hospitals.
-        outcome: of the training.
-        evaluations: of the model, by hospital.
-        seconds: that the round took.
-        opening: of round 0: what the run began with.
+    The state is that after the round. Assignments are of the whole cohort, and those of them are `answered` whose
+    updates left their hospitals. Round 0 has an opening.
 
     Returns:
         What is kept of the round beside model and charges.
@@ -158,11 +151,7 @@ def _save(run: KeptRun, state: RoundState) -> Saved:
 def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> Summary:
     """Book how the run ended, for now or for good, and write summary.json of what the ledger then holds; return it.
 
-    Args:
-        run: where it is kept.
-        state: after the last committed round.
-        status: "done", "stopped-at-budget" or "interrupted".
-        facts: what only the starter of the run knows, which the summary takes over.
+    The state is that after the last committed round; status and facts are those of `Closing`.
     """
     if status != "interrupted":
         drop_noise(run.folder)

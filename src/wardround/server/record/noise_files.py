@@ -32,12 +32,7 @@ def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArr
 
 
 def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> Arrays:
-    """Return what was written; {} where there was nothing, or the file is gone.
-
-    Args:
-        folder: of the run.
-        round_number: the last one that is committed.
-        sha256: that was committed with it; None where nothing was written.
+    """Return what was written with the sha256 of the last committed round; {} where that is None, or the file is gone.
 
     Raises:
         ProtocolError: the file can't be read, or is not the one that was committed.

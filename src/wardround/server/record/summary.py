@@ -31,14 +31,10 @@ __all__ = ["build_summary"]
 def build_summary(
     plan: FederationPlan, account: Account, records: Sequence[RoundRecord], *, closing: Closing, head: LedgerHead
 ) -> Summary:
-    """Return what summary.json holds; epsilon is recomputed from the charges in the account.
+    """Return what summary.json holds; epsilon is recomputed from the charges in the account, which are all there are.
 
-    Args:
-        plan: of the run.
-        account: every charge in the ledger.
-        records: the committed rounds, round 0 first.
-        closing: how it ended, with the facts that only the starter of the run knew, taken over as they are.
-        head: of the ledger, right after the closing was booked.
+    The records are of the committed rounds, round 0 first; the facts in the closing, which only the starter of the run
+    knew, are taken over as they are; the head is the ledger's, right after the closing was booked.
     """
     config, cell, last = plan.config, plan.cell, records[-1]
     left_out = tuple(dict.fromkeys(_left_out(records)))

@@ -91,13 +91,7 @@ def hospital_figures(
 ) -> HospitalFigures:
     """Return a hospital's row, except for its scores: all that follows from the plan and the ledger's charges.
 
-    Args:
-        plan: of the run.
-        hospital: which.
-        round_number: of the row.
-        event: that was charged; None where the hospital was not asked.
-        completed: whether it answered.
-        epsilon: spent so far, at its own delta.
+    The event is what was charged, None where the hospital was not asked; epsilon is spent so far, at its own delta.
     """
     size = hospital.num_train
     return HospitalFigures(

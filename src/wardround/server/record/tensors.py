@@ -35,13 +35,9 @@ def read_tensors(data: bytes, what: str, step: str) -> tuple[Arrays, dict[str, s
     No more memory is asked for than a few times the bytes, whatever the header says: safetensors holds its sizes to
     them before it makes an array.
 
-    Args:
-        data: of the file.
-        what: it is, for the message.
-        step: what to do where it can't be read.
-
     Raises:
-        ProtocolError: it is no such file, or the sizes in its header are not those of the bytes.
+        ProtocolError: it is no such file, or the sizes in its header are not those of the bytes; the message says
+            `what` it is, and which `step` to take.
     """
     with sound(ProtocolError, f"{what} can't be read", step, SafetensorError):
         arrays: Arrays = load(data)

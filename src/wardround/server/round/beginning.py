@@ -48,22 +48,13 @@ def plan_of_run(
     link: HospitalLink,
     ledger: Ledger,
     num_parameters: int,
-    drawn_from: tuple[str, ...],
-    planned: FederationPlan | None = None,
+    planned: FederationPlan | None,
 ) -> tuple[FederationPlan, dict[str, str]]:
     """Return the plan of a run that begins or is taken up again, and who is left out of it from now on, and why.
 
-    Args:
-        config: all settings.
-        link: to the hospitals that are there now.
-        ledger: of the run; empty where it begins.
-        num_parameters: of the model.
-        drawn_from: names over which cohorts are drawn; () for those of the hospitals that are there.
-        planned: what was planned for simulated hospitals before they were asked; None plans for who is there.
-
-    Returns:
-        The plan; and by hospital what the summary says of who is left out: of a run between real sites that is taken
-        up again, those who are not there, or are not what they were.
+    What was planned for simulated hospitals before they were asked is held to what they say, and else a plan is made of
+    that. A run between real sites that is taken up again goes on by the plan that it began with, and leaves out those
+    who are not there, or are not what they were.
 
     Raises:
         ConfigError: the roster has other names than when the run began.
@@ -73,6 +64,7 @@ def plan_of_run(
     if planned is not None:
         _check_planned(planned, link)
         return planned, {}
+    drawn_from = () if link.roster is None else tuple(link.roster.verify_keys)
     opening = opening_in(ledger)
     if not link.are_sites or opening is None:
         profiles, measures = link.profiles, link.measures
@@ -130,11 +122,7 @@ def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState) -> 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:
     """Refuse a plan that was not made of what the hospitals say: its noise would be that of others."""
     for_whom = {hospital.profile: planned.fingerprints[hospital.name] for hospital in planned.hospitals}
-    there = {
-        profile: measured.fingerprint
-        for profile in link.profiles
-        if (measured := link.measures.get(profile.hospital_id))
-    }
+    there = {p: link.measures[p.hospital_id].fingerprint for p in link.profiles if p.hospital_id in link.measures}
     if for_whom != there:
         others = sorted({profile.hospital_id for profile, _ in for_whom.items() ^ there.items()})
         raise ProtocolError(

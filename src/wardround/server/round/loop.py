@@ -83,13 +83,12 @@ def federate(
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    names = () if link.roster is None else tuple(link.roster.verify_keys)
     source = source_of(config, is_real=link.are_sites)
     facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
-        plan, left = plan_of_run(config, link, ledger, num_parameters, names, planned)
+        plan, left = plan_of_run(config, link, ledger, num_parameters, planned)
         run = _Run(
             plan=plan,
             link=link,

@@ -36,12 +36,8 @@ def sum_securely(
 ) -> tuple[list[Message], exact_sums.FixedSum]:
     """Return the replies of those in the sum, without arrays, and the exact sum that is released.
 
-    Args:
-        link: to the hospitals.
-        messages: one for each, at least one; changed in place.
-        assignments: by node id.
-        secure: the terms.
-        drops: gets by node why a site is left out, or did not help to the end.
+    There is at least one message, one for each hospital, which is changed in place, and its assignment by node id.
+    `drops` gets by node why a site is left out, or did not help to the end.
 
     Raises:
         CohortError: too few hospitals are left, or, of real sites, what they sent can't be summed.
@@ -120,12 +116,8 @@ def _weighted_sum(
 ) -> exact_sums.FixedSum:
     """Return the sum of shares times numbers, as `exact_sums.accumulate` would have made it.
 
-    Args:
-        opened: the round.
-        summed: the masks taken off.
-        active: of those in the sum.
-        weights: of theirs, which are known.
-        origin: parameters that differences were taken to; none where numbers were summed as they are.
+    The vectors weigh what is known of them. `origin` are the parameters that differences were taken to; none where
+    numbers were summed as they are.
     """
     mean, _ = weighed_mean(opened, summed, weights)
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.

@@ -41,9 +41,7 @@ class SecureSum:
 def roster_of(plan: FederationPlan, roster: Roster | None) -> Roster | None:
     """Return with whom rounds are summed by secure aggregation; None where another protocol is set.
 
-    Args:
-        plan: of the run.
-        roster: of real sites; None for simulated hospitals, whose keys follow from the seed.
+    Simulated hospitals have no roster of their own: their keys follow from the seed.
 
     Raises:
         ConfigError: the settings are not those that the sites agreed on.
@@ -72,15 +70,9 @@ def secure_sum_for(
     node_of: Mapping[str, int],
     silent: Collection[str] = (),
 ) -> SecureSum | None:
-    """Return how the round's sum is hidden from the server; None where it is not, or nobody has an assignment.
+    """Return how the round's sum is hidden from the server; None without a roster, or where nobody has an assignment.
 
-    Args:
-        plan: of the run.
-        assignments: of the cohort.
-        run_id: of the run.
-        roster: of the federation; None where rounds are not summed by secure aggregation.
-        node_of: node ids by hospital.
-        silent: simulated hospitals that vanish in the round, each at a stage drawn for it.
+    Simulated hospitals that are `silent` vanish in the round, each at a stage drawn for it.
     """
     if roster is None or not assignments:
         return None

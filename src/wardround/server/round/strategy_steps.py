@@ -61,13 +61,7 @@ def ask(
 ) -> Asked:
     """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
 
-    Args:
-        link: to the hospitals.
-        strategy: any Flower strategy.
-        arrays: the current model.
-        assignments: of the whole cohort, already charged.
-        absent: members of the cohort that are not there to be asked.
-        min_survivors: fewer replies than this leave the model as it is.
+    The assignments are of the whole cohort, already charged; `absent` are members of it that are not there.
 
     Raises:
         ProtocolError: the strategy asks a hospital twice, or one that was not charged.
@@ -91,12 +85,6 @@ def ask(
 
 def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequence[Message]) -> Arrays:
     """Return the next model, as the strategy makes it; without replies the model and the strategy stay as they are.
-
-    Args:
-        strategy: any Flower strategy.
-        round_number: from 1.
-        arrays: the current model.
-        replies: all that the strategy may see of the round.
 
     Raises:
         UpdateError: the next model is not finite or does not fit.

@@ -46,10 +46,7 @@ class Sum:
 def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
     """Let the hospitals train, check what they executed, and add up what they send.
 
-    Args:
-        link: to the hospitals.
-        asked: what they are sent; messages are changed in place.
-        secure: how the sum is hidden from the server; None lets the grid, or this process, see what it adds up.
+    Without secure aggregation the grid, or this process, sees what it adds up. Messages are changed in place.
 
     Raises:
         CohortError: the grid lost a node.
