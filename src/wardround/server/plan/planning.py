@@ -19,6 +19,7 @@ from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
+from wardround.step_events import EventShape
 
 __all__ = [
     "assign_round",
@@ -66,24 +67,18 @@ def plan_federation(
         num_parameters=num_parameters,
         num_shares=config.aggregation.honest_survivors,
     )
-    hospitals = []
-    for profile in profiles:
-        schedule = schedule_of(config, profile.num_train)
-        num_steps, rate = cell.billed(schedule)
-        hospital = HospitalPlan(
-            profile=profile,
-            target_delta=deltas[profile.hospital_id],
-            schedule=schedule,
-            num_steps=num_steps,
-            num_participations=joined[profile.hospital_id],
-            shape=shape.at_rate(rate),
-            noise_multiplier=float(privacy.noise_multiplier or 0.0),
-            measures=(measures or {}).get(profile.hospital_id),
+    hospitals = tuple(
+        _plan_hospital(
+            config,
+            profile,
+            (measures or {}).get(profile.hospital_id),
+            shape,
+            deltas[profile.hospital_id],
+            joined[profile.hospital_id],
         )
-        hospitals.append(hospital)
-    plan = FederationPlan(
-        config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
+        for profile in profiles
     )
+    plan = FederationPlan(config=config, hospitals=hospitals, num_parameters=num_parameters, drawn_from=drawn_from)
     check_clip(plan)
     return replace(plan, hospitals=tuple(_with_noise(config, plan.hospitals)))
 
@@ -127,6 +122,29 @@ def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -
     if not plan.cell.shares_noise:
         return dict(noise_multipliers)
     return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
+
+
+def _plan_hospital(
+    config: Config,
+    profile: HospitalProfile,
+    measures: ProfileMeasures | None,
+    shape: EventShape,
+    target_delta: float,
+    num_participations: int,
+) -> HospitalPlan:
+    """Return the hospital's part, with the noise of the settings."""
+    schedule = schedule_of(config, profile.num_train)
+    num_steps, rate = cell_of(config.privacy).billed(schedule)
+    return HospitalPlan(
+        profile=profile,
+        target_delta=target_delta,
+        schedule=schedule,
+        num_steps=num_steps,
+        num_participations=num_participations,
+        shape=shape.at_rate(rate),
+        noise_multiplier=float(config.privacy.noise_multiplier or 0.0),
+        measures=measures,
+    )
 
 
 def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
