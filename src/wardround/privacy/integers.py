@@ -28,7 +28,7 @@ def round_within(vectors: NDArray[np.float64], norm_bound_squared: int, generato
 
     A rounding that is too long is drawn again; after 32 tries the vector is rounded towards zero, which can't be. So
     the bound always holds (see `skellam.norm_bound_squared`); the mean of a rounding is within a small fraction of a
-    step of the vector. Vectors are finite, in steps, shape (num_vectors, dimension), and what is drawn is nobody else's.
+    step of the vector. Vectors are finite, in steps, shape (num_vectors, dimension); draws are nobody else's.
 
     Source: Kairouz, Liu, Steinke 2021 (arXiv 2102.06387), algorithm 1.
     """
