@@ -173,10 +173,10 @@ class SecAggMod:
     def _masked(
         self, site: Site, terms: Terms, memory: Memory, message: Message, context: Context, call_next: ClientAppCallable
     ) -> Message:
-        request = wire.read_record(MaskRequest, cast(ConfigRecord, message.content[wire.SECAGG]))
         name, record = wire.one_array_record(message.content)
         sent = wire.arrays_of(record)
         told = sent_digest(wire.told_to_all(message, has_assignment=self.has_assignment))
+        request = wire.read_record(MaskRequest, cast(ConfigRecord, message.content[wire.SECAGG]))
         memory, masks = hospital.mask(site, terms, memory, request, model_digest=told)
         self.check_terms(terms, message)
         # Before training: these masks are for this message alone, whatever becomes of it.
