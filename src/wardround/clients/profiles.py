@@ -37,7 +37,7 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
         baseline = float(np.mean(test == np.bincount(train).argmax()))
     else:
         baseline = r2(train.mean(dtype=np.float64), test)
-    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_accuracy=baseline)
+    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline)
 
 
 def r2(predictions: Any, labels: NDArray[np.float32]) -> float:
