@@ -118,10 +118,10 @@ class HostileServer:
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
         self.errors = {}
         exchange = Exchange(grid=Asking(self._ask))
-        opened = open_round(exchange, list(self._node_of.values()), secure.terms(told), secure.roster, {})
+        opened = open_round(exchange, list(self._node_of.values()), secure.terms(told), secure.roster)
         replies = {
             self._names[message.metadata.dst_node_id - 1]: self._ask(message)
-            for message in ask_masked(exchange, opened, messages)
+            for message in ask_masked(opened, messages)
         }
         return {name: reply for name, reply in replies.items() if not reply.has_error()}
 

@@ -28,7 +28,7 @@ from wardround.rounds import (
     ProfileMeasures,
     TrainingMeasures,
 )
-from wardround.secagg import Terms, hospital, server
+from wardround.secagg import Terms, faults, hospital, server
 from wardround.secagg.members import advertised_text, members_of
 from wardround.secagg.records import (
     STAGES,
@@ -207,7 +207,7 @@ def _requests(_: Path) -> Ways:
     before = _rounds()
     told = {
         "advertise": before["advertise"].terms,
-        "share": server.share_request(before["advertise"].members, before["advertise"].ads),
+        "share": server.share_request(before["advertise"].terms, before["advertise"].ads),
         "mask": server.mask_requests(before["share"].members, before["share"].shares)["h00"],
         "confirm": server.confirm_request(
             before["mask"].members, list(before["mask"].shares), list(before["mask"].masked)
@@ -255,12 +255,13 @@ def _replies(_: Path) -> Ways:
 
     def advertised(record: ConfigRecord) -> None:
         ad = wire.read_record(Advertisement, record)
-        members = members_of(round_.terms, (ad, *round_.ads[1:]))
-        advertised_text(members.terms.session, ad.name, ad.sealing_key, ad.masking_key)
-        server.share_request(members, [ad, *round_.ads[1:]])
+        advertised_text(round_.terms.session, ad.name, ad.sealing_key, ad.masking_key)
+        members_of(round_.terms, server.share_request(round_.terms, [ad, *round_.ads[1:]]))
 
     def shared(record: ConfigRecord) -> None:
-        server.mask_requests(round_.members, round_.shares | {"h00": wire.read_record(Shares, record)})
+        reply = wire.read_record(Shares, record)
+        faults.check_shares(round_.members, "h00", reply)
+        server.mask_requests(round_.members, round_.shares | {"h00": reply})
 
     def confirmed(record: ConfigRecord) -> None:
         confirmations = round_.confirmations | {"h00": wire.read_record(Confirmation, record)}

@@ -6,6 +6,7 @@ stage is answered once. What is left out on purpose: training, transport, and wh
 
 import os
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from wardround.errors import ProtocolError, Refusal
 from wardround.secagg.keys import is_signed, new_private_key, public_key, seal, sign, unseal
@@ -38,13 +39,10 @@ class Memory:
         sealing_key: private key of the advertised one.
         masking_key: private key of the advertised one.
         seed: of its own mask.
-        names: everyone who advertised, with their keys in the next two.
-        sealing_keys: of the names.
-        masking_keys: of the names.
+        told: of everyone who advertised, without the signatures.
         sharing: those who shared secrets.
-        senders: neighbours whose shares it holds, in the next two.
-        key_shares: of the senders' masking keys.
-        seed_shares: of the senders' seeds.
+        senders: neighbours whose shares it holds.
+        shares: for each sender, that of its masking key and then that of its seed.
         active: confirmed.
         dropped: confirmed.
     """
@@ -54,13 +52,10 @@ class Memory:
     sealing_key: bytes = b""
     masking_key: bytes = b""
     seed: bytes = b""
-    names: tuple[str, ...] = ()
-    sealing_keys: tuple[bytes, ...] = ()
-    masking_keys: tuple[bytes, ...] = ()
+    told: ShareRequest = ShareRequest(session=b"", names=(), sealing_keys=(), masking_keys=(), signatures=())
     sharing: tuple[str, ...] = ()
     senders: tuple[str, ...] = ()
-    key_shares: tuple[bytes, ...] = ()
-    seed_shares: tuple[bytes, ...] = ()
+    shares: tuple[bytes, ...] = ()
     active: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -104,15 +99,8 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
             them.
     """
     _check_stage(site, terms, memory, "advertise", request.session)
-    memory = replace(
-        memory,
-        stage="share",
-        seed=os.urandom(SECRET_BYTES),
-        names=request.names,
-        sealing_keys=request.sealing_keys,
-        masking_keys=request.masking_keys,
-    )
-    members = _members(terms, memory)
+    memory = replace(memory, stage="share", seed=os.urandom(SECRET_BYTES), told=replace(request, signatures=()))
+    members = members_of(terms, memory.told)
     signatures = paired(request.names, request.signatures, "signatures")
     for name in members.order:
         if name not in site.roster.verify_keys:
@@ -144,7 +132,7 @@ def mask(
     _check_stage(site, terms, memory, "share", request.session)
     if model_digest != terms.model_digest:
         raise _refusal(site, "the parameters or settings that it was sent are not those that the terms name")
-    members = _members(terms, memory)
+    members = members_of(terms, memory.told)
     sealed = paired(request.senders, request.sealed, "sealed shares")
     sharing = frozenset(request.sharing)
     if not (site.name in sharing <= set(members.order)) or len(sharing) < len(request.sharing):
@@ -161,8 +149,7 @@ def mask(
         stage="mask",
         sharing=tuple(sorted(sharing)),
         senders=tuple(partners),
-        key_shares=tuple(opened[name][:SHARE_BYTES] for name in partners),
-        seed_shares=tuple(opened[name][SHARE_BYTES:] for name in partners),
+        shares=tuple(opened[name] for name in partners),
     )
     return memory, [*masks, members.own_mask(memory.seed, site.name)]
 
@@ -175,7 +162,7 @@ def confirm(site: Site, terms: Terms, memory: Memory, request: ConfirmRequest) -
             active members.
     """
     _check_stage(site, terms, memory, "mask", request.session)
-    members = _members(terms, memory)
+    members = members_of(terms, memory.told)
     active, dropped = frozenset(request.active), frozenset(request.dropped)
     if both := active & dropped:
         raise _refusal(site, f"{min(both)} is listed as active and as dropped, which would give away its vector")
@@ -198,28 +185,25 @@ def unmask(site: Site, terms: Terms, memory: Memory, request: UnmaskRequest) -> 
         ProtocolError: the lists are not those it confirmed, or too few hospitals confirmed them.
     """
     _check_stage(site, terms, memory, "confirm", request.session)
-    members = _members(terms, memory)
+    members = members_of(terms, memory.told)
     if (tuple(sorted(request.active)), tuple(sorted(request.dropped))) != (memory.active, memory.dropped):
         raise _refusal(site, "the lists of active and dropped hospitals changed after it confirmed them")
     text = members.confirmed_text(memory.sharing, memory.active, memory.dropped)
     signatures = paired(request.signers, request.signatures, "confirmations")
-    # Only who sent a vector was asked to confirm.
-    confirmed = 0
-    for name, signature in signatures.items():
-        confirmed += name in memory.active and is_signed(site.roster.verify_keys[name], signature, text)
-        if confirmed == members.shape.quorum:
-            break
+    # Only who sent a vector was asked to confirm; a quorum is enough to look at.
+    asked = (name for name in signatures if name in memory.active)
+    signed = (name for name in asked if is_signed(site.roster.verify_keys[name], signatures[name], text))
+    confirmed = len(tuple(islice(signed, members.shape.quorum)))
     if confirmed < members.shape.quorum:
         raise _refusal(site, f"{confirmed} hospitals confirmed the lists, and {members.shape.quorum} are needed")
-    seeds = dict(zip(memory.senders, memory.seed_shares, strict=True))
-    keys = dict(zip(memory.senders, memory.key_shares, strict=True))
-    seeds_of = tuple(name for name in memory.senders if name in memory.active)
-    keys_of = tuple(name for name in memory.senders if name in memory.dropped)
+    held = paired(memory.senders, memory.shares, "shares")
+    seeds = {name: share[SHARE_BYTES:] for name, share in held.items() if name in memory.active}
+    keys = {name: share[:SHARE_BYTES] for name, share in held.items() if name in memory.dropped}
     return Memory(stage="unmask", session=memory.session), UnmaskShares(
-        seeds_of=seeds_of,
-        seed_shares=tuple(seeds[name] for name in seeds_of),
-        keys_of=keys_of,
-        key_shares=tuple(keys[name] for name in keys_of),
+        seeds_of=tuple(seeds),
+        seed_shares=tuple(seeds.values()),
+        keys_of=tuple(keys),
+        key_shares=tuple(keys.values()),
     )
 
 
@@ -246,16 +230,6 @@ def _opened(site: Site, members: Members, memory: Memory, sender: str, sealed: b
     if len(text) != 2 * SHARE_BYTES:
         raise _refusal(site, f"{sender} sealed {len(text)} bytes, which must be {2 * SHARE_BYTES}")
     return text
-
-
-def _members(terms: Terms, memory: Memory) -> Members:
-    sealing = paired(memory.names, memory.sealing_keys, "sealing keys")
-    masking = paired(memory.names, memory.masking_keys, "masking keys")
-    ads = (
-        Advertisement(name=name, sealing_key=sealing[name], masking_key=masking[name], signature=b"")
-        for name in memory.names
-    )
-    return members_of(terms, tuple(ads))
 
 
 def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> None:

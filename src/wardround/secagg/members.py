@@ -11,7 +11,7 @@ from functools import lru_cache
 from wardround.errors import ProtocolError
 from wardround.secagg.graph import neighbours_of, ring
 from wardround.secagg.keys import KEY_BYTES, agree, derive, transcript
-from wardround.secagg.records import Advertisement
+from wardround.secagg.records import ShareRequest, paired
 from wardround.secagg.terms import Shape, Terms, shape_of
 
 __all__ = ["Members", "advertised_text", "members_of"]
@@ -86,30 +86,30 @@ def advertised_text(session: bytes, name: str, sealing_key: bytes, masking_key: 
 
 
 @lru_cache(maxsize=16)
-def members_of(terms: Terms, advertisements: tuple[Advertisement, ...]) -> Members:
-    """Return the members of a round; signatures are the hospitals' to check, who have the roster.
+def members_of(terms: Terms, told: ShareRequest) -> Members:
+    """Return the members of a round, given what all are told of each other, in any order.
 
-    Args:
-        terms: of the round.
-        advertisements: in any order; their signatures do not matter here.
+    Signatures do not matter here: they are the hospitals' to check, who have the roster.
 
     Raises:
         CohortError: there are too few.
         ProtocolError: a name or a key is there twice, or a key is not 32 bytes long.
     """
-    ads = sorted(advertisements, key=lambda ad: ad.name)
-    keys = [key for ad in ads for key in (ad.sealing_key, ad.masking_key)]
-    if len({ad.name for ad in ads}) < len(ads) or len(set(keys)) < len(keys):
+    sealing_keys = paired(told.names, told.sealing_keys, "sealing keys")
+    masking_keys = paired(told.names, told.masking_keys, "masking keys")
+    keys = (*told.sealing_keys, *told.masking_keys)
+    if len(set(keys)) < len(keys):
         raise ProtocolError("a name or a key was advertised twice: every hospital has a name and new keys of its own")
     if any(len(key) != KEY_BYTES for key in keys):
         raise ProtocolError(f"every advertised key must have {KEY_BYTES} bytes")
-    parts = [part for ad in ads for part in (ad.name.encode(), ad.sealing_key, ad.masking_key)]
+    names = sorted(told.names)
+    parts = [part for name in names for part in (name.encode(), sealing_keys[name], masking_keys[name])]
     digest = transcript(b"members", terms.session, *parts)
     return Members(
         terms=terms,
-        shape=shape_of(len(ads), terms.min_survivors, terms.max_colluding),
-        order=ring([ad.name for ad in ads], digest),
+        shape=shape_of(len(names), terms.min_survivors, terms.max_colluding),
+        order=ring(names, digest),
         digest=digest,
-        sealing_keys={ad.name: ad.sealing_key for ad in ads},
-        masking_keys={ad.name: ad.masking_key for ad in ads},
+        sealing_keys=sealing_keys,
+        masking_keys=masking_keys,
     )

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.errors import CohortError, UpdateError
+from wardround.errors import CohortError, ProtocolError, UpdateError
 from wardround.exact_sums import Arrays, Shaped
 from wardround.secagg.terms import Terms
 
@@ -116,7 +116,9 @@ class Quantiser:
         values *= self.max_update * self.max_weight / self.levels
         return values, float(signed[-1]) * self.max_weight / self.levels
 
-    def mean(self, total: NDArray[np.uint32], num_summed: int) -> tuple[NDArray[np.float64], float]:
+    def mean(
+        self, total: NDArray[np.uint32], num_summed: int, known_weight: float | None = None
+    ) -> tuple[NDArray[np.float64], float]:
         """Return the weighted mean of the values, shape (dimension,), and the sum of the weights.
 
         One hospital alone can shift the sums of weights and values, as nobody sees what it adds; a mean of values that
@@ -125,13 +127,22 @@ class Quantiser:
         Args:
             total: as `sums` has it.
             num_summed: hospitals in the sum (1 to num_members).
+            known_weight: what the weights must sum to; None believes what the sum says, within its bounds.
 
         Raises:
             CohortError: the weights sum to 0.
+            ProtocolError: the weights do not sum to the known one.
             UpdateError: the weights or the mean are not what so many hospitals can have.
         """
         values, weight = self.sums(total)
         slack = num_summed * self.max_weight / (2 * self.levels)
+        if known_weight is not None:
+            if abs(weight - known_weight) > 2 * slack:
+                raise ProtocolError(
+                    f"the weights in the sum add up to {weight:g}, and must to {known_weight:g}: a hospital holds "
+                    "another number of records than it said at first, and the sum is refused"
+                )
+            return self.mean_of(values, known_weight, num_summed), known_weight
         if abs(weight) <= slack:
             raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
         if not 0 < weight <= num_summed * self.max_weight + slack:

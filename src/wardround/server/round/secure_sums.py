@@ -49,20 +49,22 @@ def sum_securely(
         WardroundError: a simulated hospital failed.
     """
     with _outcome(link, secure, drops):
-        exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages)
+        exchange = Exchange(
+            grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages, drops=drops
+        )
         before = wire.arrays_in(messages[0])
         # Of one message: a hospital that is sent something else refuses.
         terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
         with _loud(link, secure, drops):
-            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
-        asked = ask_masked(exchange, opened, messages)
+            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
+        asked = ask_masked(opened, messages)
         if isinstance(link.grid, SummingGrid):
             replies, total = link.grid.send_and_sum(asked)
-            summed = summed_by_workers(_answers(link, replies), total, drops)
+            summed = summed_by_workers(opened, _answers(link, replies), total)
         else:
-            summed = add_masked(asked, _answers(link, exchange.send("mask", asked)), before, drops, assignments)
+            summed = add_masked(opened, asked, _answers(link, exchange.send("mask", asked)), before, assignments)
         with _loud(link, secure, drops):
-            close_round(exchange, opened, summed.replies, summed.vector, drops)
+            close_round(opened, summed.replies, summed.vector)
         active = [assignments[node_id] for node_id in summed.replies]
         if secure.is_weighted:
             weights = [secure.weights[node_id] for node_id in summed.replies]
@@ -125,7 +127,7 @@ def _weighted_sum(
         weights: of theirs, which are known.
         origin: parameters that differences were taken to; none where numbers were summed as they are.
     """
-    mean, _ = weighed_mean(opened, summed, weights)
+    mean, _ = weighed_mean(opened, summed, sum(weights))
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
     share = sum(assignment.weight for assignment in active)
     for part in mean.values():
