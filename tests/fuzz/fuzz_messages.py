@@ -84,7 +84,7 @@ def _profiles(_: Path) -> Ways:
 
     def read(record: ConfigRecord) -> None:
         reply = _message(profile=record)
-        profile, measures = wire.read_profile(reply), wire.read_profile_measures(reply)
+        profile, measures = wire.read_profile(reply), wire.read_measures(ProfileMeasures, reply)
         if profile.hospital_id == other.hospital_id or measures is None:
             raise ProtocolError("the server would not take it: it is another's, or measured nothing")
         plan_federation(
@@ -100,8 +100,8 @@ def _executions(_: Path) -> Ways:
 
     def read(record: MetricRecord) -> None:
         reply = _message(metrics=record)
-        check_execution(ASSIGNMENT, wire.read_execution(reply, "hospital-01"))
-        wire.read_training_measures(reply)
+        check_execution(ASSIGNMENT, wire.read_metrics(Execution, reply, "hospital-01"))
+        wire.read_measures(TrainingMeasures, reply)
 
     return MetricRecord(dict(values)), lambda random: mutated_record(random, values, MetricRecord), read
 
@@ -111,7 +111,7 @@ def _evaluations(_: Path) -> Ways:
     del values["hospital-id"]
 
     def read(record: MetricRecord) -> None:
-        wire.read_evaluation(_message(metrics=record), "hospital-01")
+        wire.read_metrics(Evaluation, _message(metrics=record), "hospital-01")
 
     return MetricRecord(dict(values)), lambda random: mutated_record(random, values, MetricRecord), read
 

@@ -31,6 +31,16 @@ def test_the_order_of_advertisements_and_their_signatures_do_not_matter():
     assert sorted(MEMBERS.point(name) for name in PRIVATE) == [1, 2, 3, 4, 5]
 
 
+def test_the_ring_has_everyone_once_and_changes_from_round_to_round():
+    ads = [
+        Advertisement(name=f"h{i}", sealing_key=bytes([i, 0]) * 16, masking_key=bytes([i, 1]) * 16, signature=b"")
+        for i in range(20)
+    ]
+    orders = {members_among(ads, round_number=number).order for number in range(1, 11)}
+    assert len(orders) == 10
+    assert all(sorted(order) == sorted(ad.name for ad in ads) for order in orders)
+
+
 @pytest.mark.parametrize(
     "ads",
     [

@@ -98,9 +98,8 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
         ProtocolError: a key is not signed by its owner's long-term key, or this hospital's own are not as it advertised
             them.
     """
-    _check_stage(site, terms, memory, "advertise", request.session)
-    memory = replace(memory, stage="share", seed=os.urandom(SECRET_BYTES), told=replace(request, signatures=()))
-    members = members_of(terms, memory.told)
+    memory = replace(memory, told=replace(request, signatures=()))
+    members = _members(site, terms, memory, "advertise", request.session)
     signatures = paired(request.names, request.signatures, "signatures")
     for name in members.order:
         if name not in site.roster.verify_keys:
@@ -111,6 +110,7 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
     own = members.sealing_keys.get(site.name), members.masking_keys.get(site.name)
     if own != (public_key(memory.sealing_key), public_key(memory.masking_key)):
         raise _refusal(site, "its own keys are missing, or not those it advertised")
+    memory = replace(memory, stage="share", seed=os.urandom(SECRET_BYTES))
     return memory, _shares(site, members, memory)
 
 
@@ -129,10 +129,9 @@ def mask(
     Raises:
         ProtocolError: others may have been sent another model, too few share secrets, or a share does not open.
     """
-    _check_stage(site, terms, memory, "share", request.session)
+    members = _members(site, terms, memory, "share", request.session)
     if model_digest != terms.model_digest:
         raise _refusal(site, "the parameters or settings that it was sent are not those that the terms name")
-    members = members_of(terms, memory.told)
     sealed = paired(request.senders, request.sealed, "sealed shares")
     sharing = frozenset(request.sharing)
     if not (site.name in sharing <= set(members.order)) or len(sharing) < len(request.sharing):
@@ -142,15 +141,9 @@ def mask(
     partners = sorted(members.neighbours(site.name) & sharing)
     if sorted(sealed) != partners:
         raise _refusal(site, "the sealed shares are not those of its neighbours who shared secrets")
-    opened = {name: _opened(site, members, memory, name, sealed[name]) for name in partners}
+    shares = tuple(_opened(site, members, memory, name, sealed[name]) for name in partners)
     masks = [members.pairwise_mask(memory.masking_key, site.name, name) for name in partners]
-    memory = replace(
-        memory,
-        stage="mask",
-        sharing=tuple(sorted(sharing)),
-        senders=tuple(partners),
-        shares=tuple(opened[name] for name in partners),
-    )
+    memory = replace(memory, stage="mask", sharing=tuple(sorted(sharing)), senders=tuple(partners), shares=shares)
     return memory, [*masks, members.own_mask(memory.seed, site.name)]
 
 
@@ -161,8 +154,7 @@ def confirm(site: Site, terms: Terms, memory: Memory, request: ConfirmRequest) -
         ProtocolError: the lists overlap, are not of those who shared secrets, lack this hospital, or have too few
             active members.
     """
-    _check_stage(site, terms, memory, "mask", request.session)
-    members = members_of(terms, memory.told)
+    members = _members(site, terms, memory, "mask", request.session)
     active, dropped = frozenset(request.active), frozenset(request.dropped)
     if both := active & dropped:
         raise _refusal(site, f"{min(both)} is listed as active and as dropped, which would give away its vector")
@@ -184,8 +176,7 @@ def unmask(site: Site, terms: Terms, memory: Memory, request: UnmaskRequest) -> 
     Raises:
         ProtocolError: the lists are not those it confirmed, or too few hospitals confirmed them.
     """
-    _check_stage(site, terms, memory, "confirm", request.session)
-    members = members_of(terms, memory.told)
+    members = _members(site, terms, memory, "confirm", request.session)
     if (tuple(sorted(request.active)), tuple(sorted(request.dropped))) != (memory.active, memory.dropped):
         raise _refusal(site, "the lists of active and dropped hospitals changed after it confirmed them")
     text = members.confirmed_text(memory.sharing, memory.active, memory.dropped)
@@ -232,7 +223,8 @@ def _opened(site: Site, members: Members, memory: Memory, sender: str, sealed: b
     return text
 
 
-def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> None:
+def _members(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> Members:
+    """Return the members of the round, unless a message is of another one or a stage is asked for out of turn."""
     if not session == terms.session == memory.session:
         raise _refusal(
             site, f"a message is of another round or run than round {terms.round_number}, which is under way"
@@ -241,6 +233,7 @@ def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session:
         raise _refusal(
             site, f'a stage was asked for out of turn or twice in round {terms.round_number} (after "{memory.stage}")'
         )
+    return members_of(terms, memory.told)
 
 
 def _refusal(site: Site, reason: str) -> Refusal:

@@ -1,5 +1,9 @@
 """The members of a round, as everybody sees them who has the same advertisements: keys, shape, ring and secrets' names.
 
+Neighbours are the k nearest on a ring, which stays connected when any k - 1 members are taken out (Harary 1962). Bell
+et al. 2020 shuffle it so that drops hit it evenly; here its order follows from a hash, and nothing about privacy hangs
+on it (see `terms.shape_of`).
+
 Both sides build it with `members_of`. Its digest covers every name and key, and every key and signature that is made
 later covers the digest: hospitals that were told different things share no masks and confirm no common list.
 """
@@ -9,12 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from wardround.errors import ProtocolError
-from wardround.secagg.graph import neighbours_of, ring
 from wardround.secagg.keys import KEY_BYTES, agree, derive, transcript
 from wardround.secagg.records import ShareRequest, paired
 from wardround.secagg.terms import Shape, Terms, shape_of
 
-__all__ = ["Members", "advertised_text", "members_of"]
+__all__ = ["Members", "advertised_text", "members_of", "neighbours_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,23 @@ class Members:
         return transcript(b"confirmed", self.digest, *lists)
 
 
+def neighbours_of(name: str, order: Sequence[str], num_neighbours: int) -> frozenset[str]:
+    """Return the neighbours of a member: the nearest on the ring, as many on either side (Harary's graph), or all.
+
+    >>> sorted(neighbours_of("a", "abcdef", 2)), sorted(neighbours_of("a", "abcd", 3))
+    (['b', 'f'], ['b', 'c', 'd'])
+
+    Args:
+        name: one of `order`.
+        order: the ring.
+        num_neighbours: even, or one less than there are members.
+    """
+    if num_neighbours >= len(order) - 1:
+        return frozenset(order) - {name}
+    place, half = list(order).index(name), num_neighbours // 2
+    return frozenset(order[(place + step) % len(order)] for step in range(-half, half + 1) if step)
+
+
 def advertised_text(session: bytes, name: str, sealing_key: bytes, masking_key: bytes) -> bytes:
     """Return what a hospital signs to advertise its keys."""
     return transcript(b"advertised", session, name.encode(), sealing_key, masking_key)
@@ -108,7 +128,7 @@ def members_of(terms: Terms, told: ShareRequest) -> Members:
     return Members(
         terms=terms,
         shape=shape_of(len(names), terms.min_survivors, terms.max_colluding),
-        order=ring(names, digest),
+        order=tuple(sorted(names, key=lambda name: transcript(b"ring", digest, name.encode()))),
         digest=digest,
         sealing_keys=sealing_keys,
         masking_keys=masking_keys,

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import CohortError, ProtocolError, UpdateError
-from wardround.exact_sums import Arrays, Shaped
+from wardround.exact_sums import Arrays, Shaped, check_real
 from wardround.secagg.terms import Terms
 
 __all__ = ["Quantiser", "flattened", "quantiser_for", "saturated", "split_like"]
@@ -226,9 +226,7 @@ def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     Raises:
         UpdateError: a dtype that is not a number.
     """
-    for name, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
-            raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
+    check_real(arrays)
     parts = [np.asarray(array).reshape(-1) for array in arrays.values()] or [np.zeros(0)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

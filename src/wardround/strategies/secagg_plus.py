@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -84,11 +85,18 @@ class SecAggPlus(Strategy):
         for name, value in (("max_update", max_update), ("max_weight", max_weight)):
             if not SMALLEST <= value <= LARGEST:
                 raise ConfigError(f"{name} = {value} must be >= 1e-30 and <= 1e30")
-        self._strategy, self._roster = strategy, roster
-        self._max_update, self._max_weight = float(max_update), float(max_weight)
-        self._settings_digest = stated_digest(settings)
-        self._timeout_seconds = timeout_seconds
-        self._run_id = uuid.uuid4().hex
+        self._strategy, self._roster, self._timeout_seconds = strategy, roster, timeout_seconds
+        self._terms = partial(
+            Terms,
+            federation=roster.federation,
+            run_id=uuid.uuid4().hex,
+            min_survivors=roster.min_survivors,
+            max_colluding=roster.max_colluding,
+            payload="parameters",
+            max_update=float(max_update),
+            max_weight=float(max_weight),
+            settings_digest=stated_digest(settings),
+        )
         self._training: _Training | None = None
 
     def summary(self) -> None:
@@ -104,19 +112,8 @@ class SecAggPlus(Strategy):
         messages = list(self._strategy.configure_train(server_round, arrays, config, grid))
         if not messages:
             return []
-        terms = Terms(
-            federation=self._roster.federation,
-            run_id=self._run_id,
-            round_number=server_round,
-            min_survivors=self._roster.min_survivors,
-            max_colluding=self._roster.max_colluding,
-            payload="parameters",
-            max_update=self._max_update,
-            max_weight=self._max_weight,
-            # Of one message: a hospital that is sent something else refuses.
-            model_digest=sent_digest(wire.told_to_all(messages[0])),
-            settings_digest=self._settings_digest,
-        )
+        # The digest of one message: a hospital that is sent something else refuses.
+        terms = self._terms(round_number=server_round, model_digest=sent_digest(wire.told_to_all(messages[0])))
         before = wire.arrays_of(wire.one_array_record(messages[0].content)[1])
         exchange = Exchange(grid=grid, timeout_seconds=self._timeout_seconds)
         with _outcome(server_round, exchange.drops):

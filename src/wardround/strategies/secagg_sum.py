@@ -18,7 +18,7 @@ from wardround import wire
 from wardround.errors import ProtocolError, UpdateError
 from wardround.exact_sums import Arrays, FixedSum, Shaped, check_alike
 from wardround.privacy.executions import check_execution
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, Execution
 from wardround.secagg.quantisation import flattened, quantiser_for, split_like
 from wardround.strategies.replies import answered, answers_by_node
 from wardround.strategies.secagg_exchange import OpenRound
@@ -41,11 +41,6 @@ class VectorSum:
     vector: NDArray[np.uint32]
     like: Mapping[str, Shaped]
     replies: Mapping[int, Message]
-
-    @property
-    def arrays(self) -> dict[str, NDArray[np.uint32]]:
-        """Views of the vector by name."""
-        return split_like(self.vector, self.like)
 
 
 def add_masked(
@@ -125,5 +120,5 @@ def _masked(reply: Message | None, like: Mapping[str, Shaped], assignment: Assig
     if any(array.dtype != np.uint32 for array in arrays.values()):
         raise ProtocolError("its reply is not masked: attach SecAggMod to its ClientApp, as the others do")
     if assignment is not None:
-        check_execution(assignment, wire.read_execution(reply, assignment.hospital_id))
+        check_execution(assignment, wire.read_metrics(Execution, reply, assignment.hospital_id))
     return arrays

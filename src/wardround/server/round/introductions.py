@@ -135,7 +135,7 @@ def _simulated_profiles(
 
 
 def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
-    measures = wire.read_profile_measures(reply)
+    measures = wire.read_measures(ProfileMeasures, reply)
     if measures is None:
         raise ProtocolError(
             f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: give "

@@ -16,6 +16,7 @@ from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundE
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
 from wardround.secagg import sent_digest
+from wardround.secagg.quantisation import split_like
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_terms import SecureSum
 from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
@@ -70,7 +71,7 @@ def sum_securely(
             weights = [secure.weights[node_id] for node_id in summed.replies]
             origin = before if secure.payload == "parameters" else {}
             return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
-        residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
+        residues = {name: part.astype(np.int64) for name, part in split_like(summed.vector, summed.like).items()}
         if link.are_sites:
             cell_named(active[0].event.cell).check_sum(residues, active, secure.max_update)
         return list(summed.replies.values()), residues

@@ -138,11 +138,11 @@ def _untrained(abandoned: str, left_out: Mapping[str, str] | None = None) -> Tra
 def _executions(replies: Sequence[Message], answered: Sequence[Assignment]) -> dict[str, Execution]:
     executions = {}
     for reply, assignment in zip(replies, answered, strict=True):
-        executions[assignment.hospital_id] = execution = wire.read_execution(reply, assignment.hospital_id)
+        executions[assignment.hospital_id] = execution = wire.read_metrics(Execution, reply, assignment.hospital_id)
         check_execution(assignment, execution)
     return executions
 
 
 def _measures(link: HospitalLink, replies: Sequence[Message]) -> dict[str, TrainingMeasures]:
-    measures = ((link.sender_of(reply), wire.read_training_measures(reply)) for reply in replies)
+    measures = ((link.sender_of(reply), wire.read_measures(TrainingMeasures, reply)) for reply in replies)
     return {name: measured for name, measured in measures if measured is not None}
