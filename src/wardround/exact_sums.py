@@ -112,10 +112,7 @@ def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: floa
 
 
 def fixed_sum(sums: Mapping[str, NDArray[np.float64]]) -> FixedSum:
-    """Return weighted sums that were made elsewhere as `accumulate` would have made them, rounded once.
-
-    Args:
-        sums: over contributions whose weights sum to at most 1, float64, any shapes, |x| < 2**22.
+    """Return weighted sums that were made elsewhere, weights up to 1, as `accumulate` makes them, rounded once.
 
     Raises:
         UpdateError: a value is not finite or too large; the message names the parameter.

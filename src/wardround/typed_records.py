@@ -66,10 +66,6 @@ def record_values(record: Any) -> dict[str, Any]:
 def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     """Return the record that `record_values` made the values of; what does not belong to it is ignored.
 
-    Args:
-        kind: of record.
-        values: by key, from anyone.
-
     Raises:
         ProtocolError: a value is missing, or not of the type, length or range that it must be of.
     """

@@ -54,6 +54,7 @@ __all__ = [
     "simulated_profile_reply",
     "told_to_all",
     "with_assignment",
+    "with_record",
 ]
 
 _Measures = TypeVar("_Measures", ProfileMeasures, TrainingMeasures)
@@ -110,13 +111,16 @@ def masked_order(names: Iterable[str]) -> list[str]:
 
 
 def with_assignment(message: Message, assignment: Assignment) -> Message:
-    """Return the message with a content of its own that also carries the assignment.
+    """Return the message with a content of its own that also carries the assignment."""
+    return with_record(message, ASSIGNMENT, record_values(assignment))
+
+
+def with_record(message: Message, name: str, values: Mapping[str, Any]) -> Message:
+    """Return the message with a content of its own that also carries a record.
 
     Flower's strategies share one RecordDict between all messages of a round; this takes them apart.
     """
-    content = RecordDict(dict(message.content.items()))
-    content[ASSIGNMENT] = ConfigRecord(record_values(assignment))
-    message.content = content
+    message.content = RecordDict(dict(message.content.items()) | {name: ConfigRecord(dict(values))})
     return message
 
 
@@ -165,10 +169,8 @@ def _told(record: Any, own: frozenset[str]) -> Iterator[Any]:
 def profile_query(node_id: int, settings: str = "", digest: bytes = b"") -> Message:
     """Return the question who a node is.
 
-    Args:
-        node_id: whom it goes to.
-        settings: of the server of real sites (`identity.agreed_text`), so that a site can name what differs in its log.
-        digest: of them (`identity.agreed_digest`), which a site holds its own to.
+    The server of real sites tells its settings (`identity.agreed_text`), so that a site can name what differs in its
+    log, and their digest (`identity.agreed_digest`), which a site holds its own to.
     """
     told = ConfigRecord({SETTINGS: settings, SETTINGS_DIGEST: digest})
     return Message(RecordDict({CONFIG: told}), dst_node_id=node_id, message_type="query.profile")

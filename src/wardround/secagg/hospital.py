@@ -36,15 +36,13 @@ class Memory:
     Attributes:
         stage: the last one that was answered.
         session: of the terms that it advertised keys for.
-        sealing_key: private key of the advertised one.
-        masking_key: private key of the advertised one.
+        sealing_key: private key of the advertised one, as is masking_key.
         seed: of its own mask.
         told: of everyone who advertised, without the signatures.
         sharing: those who shared secrets.
         senders: neighbours whose shares it holds.
         shares: for each sender, that of its masking key and then that of its seed.
-        active: confirmed.
-        dropped: confirmed.
+        active: confirmed, as are the dropped.
     """
 
     stage: str
@@ -64,12 +62,7 @@ class Memory:
 
 
 def advertise(site: Site, terms: Terms, last_round: int) -> tuple[Memory, Advertisement]:
-    """Return new keys for the round, signed.
-
-    Args:
-        site: this hospital.
-        terms: what the server proposes.
-        last_round: the latest round of the run that this hospital has advertised keys for; 0 for none.
+    """Return new keys for the round, signed; `last_round` of the run had such keys before, 0 for none.
 
     Raises:
         ProtocolError: the terms are not those of the roster, or the round is over.
@@ -119,12 +112,7 @@ def mask(
 ) -> tuple[Memory, list[tuple[bytes, bool]]]:
     """Return the masks for this hospital's vector, as `masks.add_masks` takes them; they are used once.
 
-    Args:
-        site: this hospital.
-        terms: of the round.
-        memory: of the stage before.
-        request: from the server.
-        model_digest: `terms.sent_digest` the parameters and settings that this hospital was sent.
+    `model_digest` is `terms.sent_digest` of the parameters and settings that this hospital was sent.
 
     Raises:
         ProtocolError: others may have been sent another model, too few share secrets, or a share does not open.

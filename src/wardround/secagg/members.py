@@ -60,10 +60,7 @@ class Members:
     def pairwise_mask(self, own_key: bytes, name: str, other: str) -> tuple[bytes, bool]:
         """Return the mask of two neighbours as `masks.add_masks` has it: the first in name order adds it.
 
-        Args:
-            own_key: private masking key of `name`.
-            name: whose vector it goes into.
-            other: the neighbour.
+        It is for the vector of `name`, whose private masking key is `own_key`.
         """
         pair = sorted((name.encode(), other.encode()))
         key = derive(agree(own_key, self.masking_keys[other]), b"pairwise mask", self.digest, *pair)
@@ -88,11 +85,6 @@ def neighbours_of(name: str, order: Sequence[str], num_neighbours: int) -> froze
 
     >>> sorted(neighbours_of("a", "abcdef", 2)), sorted(neighbours_of("a", "abcd", 3))
     (['b', 'f'], ['b', 'c', 'd'])
-
-    Args:
-        name: one of `order`.
-        order: the ring.
-        num_neighbours: even, or one less than there are members.
     """
     if num_neighbours >= len(order) - 1:
         return frozenset(order) - {name}

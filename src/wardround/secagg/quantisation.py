@@ -103,11 +103,7 @@ class Quantiser:
         return residues
 
     def sums(self, total: NDArray[np.uint32]) -> tuple[NDArray[np.float64], float]:
-        """Return the weighted sum of the values, shape (dimension,), and the sum of the weights.
-
-        Args:
-            total: sum of residues modulo 2^32, shape (dimension + 1,).
-        """
+        """Return the weighted sum of the values, shape (dimension,), and that of the weights, from that of residues."""
         signed = total.view(np.int32)
         values = signed[:-1].astype(np.float64)
         if self.is_folded:
@@ -125,7 +121,7 @@ class Quantiser:
         are all within max_update is within it, too, and weights are of at most so many hospitals.
 
         Args:
-            total: as `sums` has it.
+            total: sum of residues modulo 2^32, shape (dimension + 1,).
             num_summed: hospitals in the sum (1 to num_members).
             known_weight: what the weights must sum to; None believes what the sum says, within its bounds.
 
@@ -153,12 +149,7 @@ class Quantiser:
         return self.mean_of(values, weight, num_summed), weight
 
     def mean_of(self, values: NDArray[np.float64], weight: float, num_summed: int) -> NDArray[np.float64]:
-        """Return a weighted sum, divided in place by the sum of the weights, within max_update.
-
-        Args:
-            values: as `sums` returns them, shape (dimension,).
-            weight: sum of the weights (> 0).
-            num_summed: hospitals in the sum (1 to num_members).
+        """Return a sum, shape (dimension,), divided in place by the sum of the weights (> 0), within max_update.
 
         Raises:
             UpdateError: the mean is larger than the rounding of so many hospitals' numbers can make it; never where it
@@ -181,12 +172,7 @@ class Quantiser:
 
 
 def quantiser_for(terms: Terms, num_members: int) -> Quantiser:
-    """Return the quantiser that everybody in a round uses.
-
-    Args:
-        terms: of the round, whose payload is not residues.
-        num_members: of the round.
-    """
+    """Return the quantiser that everybody in a round uses whose payload is not residues."""
     return Quantiser(
         num_members=num_members,
         max_update=terms.max_update,

@@ -46,9 +46,7 @@ def share_request(terms: Terms, advertisements: Iterable[Advertisement]) -> Shar
 def mask_requests(members: Members, shares: Mapping[str, Shares]) -> dict[str, MaskRequest]:
     """Return the request for each hospital that shared its secrets, with what its neighbours sealed for it.
 
-    Args:
-        members: of the round.
-        shares: by name, without faults (see `faults`).
+    `shares` by name have no faults (see `faults`).
 
     Raises:
         CohortError: too few replied.
@@ -68,12 +66,7 @@ def mask_requests(members: Members, shares: Mapping[str, Shares]) -> dict[str, M
 
 
 def confirm_request(members: Members, sharing: Sequence[str], active: Sequence[str]) -> ConfirmRequest:
-    """Return the request that goes to every active hospital.
-
-    Args:
-        members: of the round.
-        sharing: those who shared their secrets.
-        active: of them, those whose masked vector is in the sum.
+    """Return the request that goes to every active hospital, whose masked vector is in the sum, of those sharing.
 
     Raises:
         CohortError: too few are active.

@@ -27,13 +27,8 @@ def split(secret: bytes, points: Iterable[int], threshold: int) -> dict[int, byt
     >>> sorted(split(bytes(range(32)), [1, 2, 3], 2))
     [1, 2, 3]
 
-    Args:
-        secret: 32 bytes.
-        points: whole numbers >= 1, all different, at least `threshold` of them.
-        threshold: shares that are needed (>= 1).
-
     Raises:
-        ProtocolError: an argument is out of range.
+        ProtocolError: the secret has not 32 bytes, or there are not at least `threshold` (>= 1) different points >= 1.
     """
     points = list(points)
     if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(set(points)) == len(points) or min(points) < 1:
@@ -65,8 +60,8 @@ def combine(
 
     Args:
         shares: by point, those that are trusted most first.
-        threshold: the one the secret was split with.
-        is_secret: whether bytes are the secret; what an honest owner said about it beforehand.
+        threshold: that it was split with.
+        is_secret: whether bytes are it, by what an honest owner said beforehand.
 
     Raises:
         ProtocolError: there are too few shares, or too few right ones.

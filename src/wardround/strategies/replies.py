@@ -25,9 +25,7 @@ def answers_by_node(messages: Sequence[Message], replies: Iterable[Message]) -> 
     A node's second reply does not count, nor one to a message of another node or round. Flower answers for a node that
     is gone under an id of its own, so that an error goes by the message that it is about.
 
-    Args:
-        messages: that were sent, one a node; Flower gives them their ids when it sends them.
-        replies: in any order, failed ones as well.
+    Messages are one a node, and have their ids since Flower sent them.
     """
     asked = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
     answers: dict[int, Message] = {}
@@ -62,12 +60,7 @@ def answered(reply: Message | None) -> Message:
 
 
 def with_time_limit(messages: Iterable[Message], timeout_seconds: float | None) -> list[Message]:
-    """Return the messages, which nobody may answer once they were given up waiting for.
-
-    Args:
-        messages: changed in place.
-        timeout_seconds: that replies are waited for; None leaves them as they are.
-    """
+    """Return the messages, changed in place, which nobody may answer once they were given up waiting for."""
     messages = list(messages)
     for message in messages:
         message.metadata.ttl = timeout_seconds or message.metadata.ttl

@@ -80,13 +80,7 @@ class OpenRound:
 
 
 def open_round(exchange: Exchange, node_ids: Sequence[int], terms: Terms, roster: Roster) -> OpenRound:
-    """Let the nodes advertise keys and share secrets.
-
-    Args:
-        exchange: where they are.
-        node_ids: of the cohort.
-        terms: of the round.
-        roster: of the federation; hospitals check against their own copies.
+    """Let the nodes of the cohort advertise keys and share secrets; hospitals check against their own rosters.
 
     Raises:
         CohortError: too few take part.
@@ -116,24 +110,16 @@ def open_round(exchange: Exchange, node_ids: Sequence[int], terms: Terms, roster
 
 def ask_masked(opened: OpenRound, messages: Iterable[Message]) -> list[Message]:
     """Return the training messages to those who shared secrets, each with a content that asks for a masked reply."""
-    asked = []
-    for message in opened.exchange.present("mask", messages):
-        request = opened.requests.get(message.metadata.dst_node_id)
-        if request is not None:
-            content = RecordDict(dict(message.content.items()))
-            content[wire.SECAGG] = ConfigRecord({"stage": "mask", **wire.record_values(request)})
-            message.content = content
-            asked.append(message)
-    return asked
+    asked = {message.metadata.dst_node_id: message for message in opened.exchange.present("mask", messages)}
+    return [
+        wire.with_record(message, wire.SECAGG, {"stage": "mask", **wire.record_values(opened.requests[node_id])})
+        for node_id, message in asked.items()
+        if node_id in opened.requests
+    ]
 
 
 def close_round(opened: OpenRound, active: Iterable[int], total: NDArray[np.uint32]) -> None:
-    """Turn the sum of masked vectors into the sum of vectors, in place.
-
-    Args:
-        opened: the round.
-        active: node ids of those whose masked vectors are in the total.
-        total: uint32, shape (dimension,), sum modulo 2^32.
+    """Turn the sum modulo 2^32 of the active nodes' masked vectors, shape (dimension,), into that of their vectors.
 
     Raises:
         CohortError: too few are left to take the masks off; the total is as it was.

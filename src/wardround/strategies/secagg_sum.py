@@ -50,14 +50,9 @@ def add_masked(
     like: Mapping[str, Shaped],
     assignments: Mapping[int, Assignment] | None = None,
 ) -> VectorSum:
-    """Return the sum of the replies that are as they should be; the others are drops.
+    """Return the sum of the replies to the training messages that are as they should be; the others are drops.
 
-    Args:
-        opened: the round.
-        asked: the training messages, one a node, as they were sent.
-        replies: that came, in any order.
-        like: names and shapes of what is in each, in any order.
-        assignments: by node id, what each must say that it did; None where apps say nothing of it.
+    Each has arrays `like` these, in any order, and says that it did what was assigned, unless apps say nothing of it.
     """
     answers, strange = answers_by_node(asked, replies)
     for sentence in strange:
@@ -79,13 +74,7 @@ def add_masked(
 
 
 def summed_by_workers(opened: OpenRound, replies: Sequence[Message], total: FixedSum) -> VectorSum:
-    """Return the same where an engine's workers added up what they trained: all of them are our own software.
-
-    Args:
-        opened: the round.
-        replies: without arrays, one a node.
-        total: of the residues, as they are.
-    """
+    """Return the same where an engine's workers added up the residues of replies, all of them our own software."""
     summed: dict[int, Message] = {}
     for reply in replies:
         try:
@@ -101,10 +90,7 @@ def weighed_mean(
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """Return the mean of the numbers by name, weighed as the hospitals did, and the sum of the weights.
 
-    Args:
-        opened: the round.
-        summed: the masks taken off, and a weight in every vector.
-        known_weight: as `Quantiser.mean` has it, which also says what is refused.
+    The masks are off, and every vector has a weight; `Quantiser.mean` says what is refused.
     """
     quantiser = quantiser_for(opened.members.terms, opened.members.shape.num_members)
     mean, weight = quantiser.mean(summed.vector, len(summed.replies), known_weight)
