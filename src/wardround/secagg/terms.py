@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wardround.errors import CohortError, ProtocolError
+from wardround.rounds import hold
 from wardround.secagg.keys import KEY_BYTES, transcript
 
 __all__ = [
@@ -76,10 +77,7 @@ class Terms:
             f"model_digest must have {KEY_BYTES} bytes": len(self.model_digest) == KEY_BYTES,
             f"settings_digest must have {KEY_BYTES} bytes": len(self.settings_digest) == KEY_BYTES,
         }
-        for rule, holds in rules.items():
-            if not holds:
-                name = rule.split(" ", 1)[0]
-                raise ProtocolError(f"the terms of a secure sum: {rule}, not {getattr(self, name)}")
+        hold(self, rules)
 
     @property
     def session(self) -> bytes:
