@@ -134,7 +134,7 @@ class HospitalSummary:
     hospital: str
     num_train: int | str
     num_test: int | str | None
-    majority_accuracy: float | None = json_field(lacking=None)
+    majority_score: float | None = json_field(key="majority_accuracy", lacking=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
