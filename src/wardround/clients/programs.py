@@ -8,7 +8,7 @@ there when the data is. What can't be recorded as a pure function is refused. Wh
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-from torch.func import functional_call, functionalize, vmap
+from torch.func import functionalize, vmap
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -88,7 +88,8 @@ def record_program(
     names = (*parameters, *constants)
 
     def outputs(copied: nn.Module, parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
-        return functional_call(copied, dict(zip(names, [*parameters, *constants], strict=True)), record)
+        with _filled(copied, dict(zip(names, [*parameters, *constants], strict=True))):
+            return copied(record)
 
     def gradient(
         copied: nn.Module, parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor
@@ -120,6 +121,22 @@ def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
     finally:
         for parameter in program.parameters:
             parameter.grad_sample = None
+
+
+@contextmanager
+def _filled(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put tensors into every place of the parameters and buffers of their names; shared ones have several."""
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    given = {id(own[name]): tensor for name, tensor in tensors.items()}
+    places = [place for module in model.modules() for place in (module._parameters, module._buffers)]
+    before = [(place, key, value) for place in places for key, value in place.items() if value is not None]
+    try:
+        for place, key, value in before:
+            place[key] = given[id(value)]  # type: ignore[assignment]
+        yield
+    finally:
+        for place, key, value in before:
+            place[key] = value  # type: ignore[assignment]
 
 
 def _recorded(model: nn.Module, training: bool, run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
