@@ -92,12 +92,8 @@ def calibrate_overlap(
 
     The total is that of a patient in up to `patient_overlap` hospitals, with what is spent and what is to come.
 
-    Args:
-        target_epsilon: > 0.
-        target_delta: in (0, 1), common to all.
-        to_come: by hospital_id the shape of a step, how many steps (>= 0), and the noise multiplier to multiply.
-        patient_overlap: >= 2.
-        spent: by hospital_id, of these hospitals and of others.
+    What is to come is by hospital_id the shape of a step, how many steps (>= 0), and the noise multiplier to multiply;
+    what is spent, of these hospitals and of others. The target delta is common to all.
 
     Raises:
         BudgetError: no noise is enough.
@@ -120,11 +116,7 @@ def calibrate_overlap(
 
 
 def _most_noise(shape: EventShape) -> float:
-    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits.
-
-    Raises:
-        ConfigError: hardly any noise fits.
-    """
+    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits."""
     cell, noise_multiplier = cell_named(shape.cell), LARGEST_NOISE
     while noise_multiplier > _LEAST_CEILING:
         try:

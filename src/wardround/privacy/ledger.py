@@ -56,11 +56,9 @@ class Row:
 
 
 def open_ledger(path: str | Path, *, read_only: bool = False) -> "Ledger":
-    """Return the ledger in a file, made new where there is none.
+    """Return the ledger in a SQLite file, made new where there is none; its folder must exist.
 
-    Args:
-        path: the SQLite file; its folder must exist.
-        read_only: look at an existing ledger as it is now; nothing can be written.
+    With read_only an existing ledger is looked at as it is now, and nothing can be written.
 
     Raises:
         ProtocolError: no such ledger (read_only), not a ledger, damaged, or a disk that is full or refuses.
@@ -136,12 +134,9 @@ class Ledger:
         return first, last
 
     def close_run(self, run_id: str, round_number: int, record: str) -> None:
-        """Book that a run ended, for now or for good; not again where nothing happened since, and it ended alike.
+        """Book that a run ended after a round, for now or for good, with how as JSON text, which is kept as it is.
 
-        Args:
-            run_id: which job.
-            round_number: the last one committed.
-            record: how it ended, as JSON text; kept as it is.
+        Not again where nothing happened since, and it ended alike.
         """
         last = self._rows("SELECT record FROM closings WHERE sequence = (SELECT count FROM head)")
         if [row["record"] for row in last] != [record]:
