@@ -35,12 +35,7 @@ __all__ = ["Run", "open_grid", "resume", "run"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A finished, stopped or interrupted run, as its folder has it.
-
-    Attributes:
-        folder: of the run.
-        outcome: what the run came to, as records.
-    """
+    """A finished, stopped or interrupted run: its folder, and what it came to as records."""
 
     folder: Path
     outcome: Summary

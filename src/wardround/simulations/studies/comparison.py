@@ -34,13 +34,7 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A study's results, as its folder has them.
-
-    Attributes:
-        folder: with results.csv, hospitals.csv, failures.csv, noise_on_average.csv and a folder per run.
-        num_runs: of the study.
-        failures: reason by run, for those that have no row.
-    """
+    """A study's results, as its folder has them: tables and a folder per run; why runs have no row, by run."""
 
     folder: Path
     num_runs: int
@@ -63,7 +57,7 @@ def compare(
     """Run what is left of a study and write results.csv and hospitals.csv.
 
     Args:
-        study: what to run.
+        study: its runs.
         folder: new, empty, or of the same study before.
         num_workers: processes (>= 1); None is [simulation] num-workers of the base, or one per processor.
         progress: called after every run with how many are done, how many there are, and the run's name.
@@ -128,28 +122,25 @@ def _run_all(
     started_here = start_ray(num_workers)
     import ray
 
-    actor_class = ray.remote(_StudyWorker).options(num_cpus=0, num_gpus=gpus_per_worker)
+    # One that dies (out of memory, killed) is started anew, and takes its run up after the last committed round.
+    actor_class = ray.remote(_StudyWorker).options(
+        num_cpus=0, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=_TRIES - 1
+    )
     idle = [actor_class.remote(sys.path) for _ in range(num_workers)]
-    waiting, tries = list(reversed(todo)), dict.fromkeys((item.name for item in todo), 0)
+    waiting = list(reversed(todo))
     running: dict[Any, tuple[StudyRun, Any]] = {}
     try:
         while waiting or running:
             while waiting and idle:
                 item, actor = waiting.pop(), idle.pop()
-                tries[item.name] += 1
                 running[actor.finish.remote(item, _place(folder, item))] = (item, actor)
             (reference,), _ = ray.wait(list(running), num_returns=1)
             item, actor = running.pop(reference)
+            idle.append(actor)
             try:
                 result, reason = ray.get(reference)
-                idle.append(actor)
             except ray.exceptions.RayError as error:
-                # The process died (out of memory, killed): another takes the run up after its last round.
-                idle.append(actor_class.remote(sys.path))
                 result, reason = None, f"its worker died {_TRIES} times ({error}): use fewer workers"
-                if tries[item.name] < _TRIES:
-                    waiting.append(item)
-                    continue
             done(item, result, reason)
     finally:
         for actor in [*idle, *(actor for _, actor in running.values())]:
@@ -194,12 +185,7 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
 def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
     return StudyFacts(
         name=study.name,
-        units=study.units,
-        placements=study.placements,
-        noise_multipliers=study.noise_multipliers,
-        target_epsilons=study.target_epsilons,
-        seeds=study.seeds,
-        baselines=study.baselines,
+        **study.varied,
         base=config_to_toml(study.base),
         versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
         runs={item.name: config_to_toml(item.config) for item in runs},
