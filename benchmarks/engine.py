@@ -111,11 +111,15 @@ def run_flower(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[str,
 
 
 def run_wardround(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[str, object]:
-    """Measure our engine: FedAvg gets one reply, which is the sum."""
-    from wardround.simulations.engines.start import EarlyStart
+    """Measure our engine: Ray starts while everything else is imported."""
+    from wardround.simulations.engines.start import early_ray
 
-    # As `wardround run` does: Ray starts while everything else is imported.
-    early = EarlyStart(NUM_WORKERS)
+    with early_ray(NUM_WORKERS):
+        return rounds_on_ray(num_hospitals, num_bytes, num_rounds)
+
+
+def rounds_on_ray(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[str, object]:
+    """Measure our engine on a Ray that starts already: FedAvg gets one reply, which is the sum."""
     from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
     from flwr.serverapp.strategy import FedAvg
 
@@ -139,7 +143,7 @@ def run_wardround(num_hospitals: int, num_bytes: int, num_rounds: int) -> dict[s
         return [Message(content, reply_to=messages[0])]
 
     nodes = [Node(node_id=index + 1, node_config={"partition-id": index}) for index in range(num_hospitals)]
-    with early, RayGrid(make_app, nodes, {}, num_workers=NUM_WORKERS, early=early) as grid:
+    with RayGrid(make_app, nodes, num_workers=NUM_WORKERS) as grid:
         strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=num_hospitals, min_available_nodes=num_hospitals)
         return rounds(grid, strategy, array_record(initial_model(num_bytes)), num_rounds, exchange)
 

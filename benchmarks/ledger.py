@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import wardround
-from wardround.privacy.accounting import rdp
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
+from wardround.privacy.renyi import rdp
 from wardround.privacy.spending import account_from_ledger, open_account
 from wardround.step_events import StepEvent
 

@@ -141,7 +141,7 @@ def run_wardround(config: Config, federation: Federation) -> float:
     ]
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
-        grid = InlineGrid(lambda: make_client_app(config, federation), nodes, {})
+        grid = InlineGrid(lambda: make_client_app(config, federation), nodes)
         run_folder = create_run_folder(Path(folder) / "run", config)
         initial, facts = parameters_of(model), RunFacts(task="classification")
         federate(config, connect(grid), run_folder, initial, strategy=strategy_of(config), facts=facts)

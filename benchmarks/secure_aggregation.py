@@ -131,7 +131,7 @@ def run_inline(protocol: str, case: Case, folder: Path) -> dict[str, Any]:
 
         return timed
 
-    grid = InlineGrid(make_app, nodes_of(case), {})
+    grid = InlineGrid(make_app, nodes_of(case))
     measured = rounds(grid, PROTOCOLS[protocol], case, folder, lambda: spent[0])
     return measured | counted(grid, PROTOCOLS[protocol], case, folder)
 
@@ -141,7 +141,7 @@ def run_ray(protocol: str, case: Case, folder: Path) -> dict[str, Any]:
     from wardround.simulations.engines.ray_grid import RayGrid
 
     chosen = ON_OUR_ENGINE[protocol]
-    with RayGrid(partial(chosen.app, case, folder), nodes_of(case), {}, num_workers=NUM_WORKERS) as grid:
+    with RayGrid(partial(chosen.app, case, folder), nodes_of(case), num_workers=NUM_WORKERS) as grid:
         return rounds(grid, chosen, case, folder, lambda: 0.0) | ELSEWHERE | NOT_COUNTED
 
 

@@ -24,6 +24,7 @@ from wardround.simulations.engines.flower_internals import APP_RAISED, give_id
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.prepared import prepare
+from wardround.strategies import strategy_of
 
 
 class LineGrid(InlineGrid):
@@ -81,7 +82,7 @@ def run_over(
         config: of a run that begins; of one that is taken up again it must be the one it began with.
         make_grid: makes the grid of the app and the nodes.
     """
-    prepared = prepare(config)
+    prepared = prepare(config, strategy_of(config))
     config = prepared.config
     nodes = [Node(node_id=n + 1, node_config={"partition-id": n}) for n in range(len(prepared.federation.hospitals))]
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
@@ -100,7 +101,7 @@ def line(kind: type[LineGrid], *given: Any) -> Callable[[Callable[[], ClientApp]
     """Return what makes such a grid; `given` becomes its attribute of that name."""
 
     def make(make_app: Callable[[], ClientApp], nodes: list[Node]) -> LineGrid:
-        grid = kind(make_app, nodes, {})
+        grid = kind(make_app, nodes)
         grid.given = given
         return grid
 

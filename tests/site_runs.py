@@ -123,7 +123,7 @@ def run_between_sites(
     )
     if is_telling:
         make_app = partial(make_client_app, config, federation)
-    grid: Grid = InlineGrid(make_app, nodes, {}) if make_grid is None else make_grid(make_app, nodes)
+    grid: Grid = InlineGrid(make_app, nodes) if make_grid is None else make_grid(make_app, nodes)
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
     roster = simulated_roster(config.federation.seed, NAMES, **(numbers | dict(agreed or {})))
     link = connect_sites(grid, config, roster, timeout_seconds) if has_roster else connect(grid)

@@ -1,16 +1,31 @@
 """The doors from Python and from Flower leave what the command line leaves: a run's folder with its page."""
 
 from pathlib import Path
+from typing import Any
 
-from flwr.app import Context, RecordDict
+import torch
+from flower_grid import FlowerGrid
+from flwr.app import Context, Message, RecordDict
 from small_runs import small_config
 
 import wardround
 from wardround.clients.app import app as client_app
 from wardround.config import config_to_toml
 from wardround.flower import app
-from wardround.simulations.engines.inline import InlineGrid
-from wardround.simulations.engines.nodes import Node
+
+
+class TwoThreads(FlowerGrid):
+    """Flower gives an app as many threads as it likes."""
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
+        replies = []
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        for message in messages:
+            self.number(message)
+            replies.append(self.reply_to(message))
+        torch.set_num_threads(before)
+        return replies
 
 
 def test_a_run_from_python_has_its_page_and_says_in_one_line_what_it_was(tmp_path: Path) -> None:
@@ -28,13 +43,12 @@ def test_a_run_from_python_has_its_page_and_says_in_one_line_what_it_was(tmp_pat
 def test_a_run_under_flower_has_its_page_and_the_bits_of_any_other(tmp_path: Path) -> None:
     config = small_config(training={"num-rounds": 1})
     (tmp_path / "c.toml").write_text(config_to_toml(config))
+    settings = {"config": str(tmp_path / "c.toml"), "out": str(tmp_path / "run"), "num-nodes": 3}
     nodes = [
-        Node(node_id=index + 1, node_config={"partition-id": index, "num-partitions": 3}, load=1.0)
+        Context(1, index + 1, {"partition-id": index, "num-partitions": 3}, RecordDict(), settings)
         for index in range(3)
     ]
-    settings = {"config": str(tmp_path / "c.toml"), "out": str(tmp_path / "run"), "num-nodes": 3}
-    # Flower gives an app as many threads as it likes.
-    grid = InlineGrid(lambda: client_app, nodes, settings, num_threads=2)
+    grid = TwoThreads(client_app, {context.node_id: context for context in nodes})
     app(grid, Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=settings))
     assert "Epsilon is at most" in (tmp_path / "run" / "report.html").read_text()
     elsewhere = wardround.run(config, out=tmp_path / "elsewhere").folder

@@ -33,9 +33,7 @@ def replies() -> dict[str, Message]:
     """A real reply of a real hospital to each kind of message."""
     config = small_config()
     federation = load_federation(config.federation)
-    grid = InlineGrid(
-        lambda: make_client_app(config, federation), [Node(node_id=1, node_config={"partition-id": 0})], {}
-    )
+    grid = InlineGrid(lambda: make_client_app(config, federation), [Node(node_id=1, node_config={"partition-id": 0})])
     model, _ = build_model(config.model, input_shape=(30,), num_outputs=2, seed=1, private=True)
     arrays = wire.array_record(parameters_of(model))
 

@@ -3,8 +3,10 @@
 What is left out on purpose: files (see `disk`) and what a text means.
 """
 
+import csv
 import json
 import tomllib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,10 @@ from wardround.errors import WardroundError
 
 __all__ = ["from_json", "from_toml", "sound"]
 
-_DEFECTS = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+_DEFECTS = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RecursionError, TypeError, ValueError),
+    *(csv.Error, zlib.error),
+)
 """What Python raises about a file that can't be read and a value that is not of the form it is read as."""
 
 

@@ -162,7 +162,7 @@ def simulated() -> tuple[InlineGrid, Any]:
     config = small_config(federation={"num-hospitals": 5, "test-fraction": 0.06})
     federation = load_federation(config.federation)
     nodes = [Node(node_id=1, node_config={"partition-id": 0})]
-    return InlineGrid(lambda: make_client_app(config, federation), nodes, {}), federation
+    return InlineGrid(lambda: make_client_app(config, federation), nodes), federation
 
 
 def asking_for_loss(grid: Any, names: tuple[str, str]) -> Callable[[Any, float], float]:

@@ -27,7 +27,7 @@ _FEDERATION = load_federation(_CONFIG.federation)
 def asking(config: Config = _CONFIG, **node_config: str) -> Callable[..., Message]:
     """Return what sends a message to a hospital whose settings are the config, and returns its reply."""
     nodes = [Node(node_id=index + 1, node_config={"partition-id": index, **node_config}) for index in range(3)]
-    grid = InlineGrid(lambda: make_client_app(config, _FEDERATION), nodes, {})
+    grid = InlineGrid(lambda: make_client_app(config, _FEDERATION), nodes)
 
     def send(
         kind: str,

@@ -56,7 +56,7 @@ def served(folder: Path, config: Config, paths: Mapping[str, Path], out: str = "
     run_config = {"config": str(folder / "server.toml"), "out": str(folder / out), "num-nodes": len(nodes)}
     run_config |= {"roster": str(folder / "roster.json")}
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=run_config)
-    return serve(InlineGrid(lambda: app, nodes, {}), context)
+    return serve(InlineGrid(lambda: app, nodes), context)
 
 
 def completed(folder: Path) -> list[int]:

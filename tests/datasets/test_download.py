@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wardround.datasets.download import RemoteFile, fetch_file, find_file
-from wardround.datasets.idx_images import read_idx
+from wardround.datasets.sources.mnist import read_idx
 from wardround.errors import ConfigError, DataError
 
 CONTENT = b"the very bytes\n" * 1000
@@ -75,7 +75,7 @@ def test_an_md5_is_checked_too(address: str) -> None:
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ("missing", r"things needs things.bin.*cannot be downloaded.*HTTP 404.*WARDROUND_DATA"),
+        ("missing", r"things needs things.bin.*cannot be downloaded.*HTTP Error 404.*WARDROUND_DATA"),
         ("wrong", rf"/wrong has sha256 [0-9a-f]+, but things needs {SHA256}.*try again"),
         ("short", r"/short ended after 100 of 15000 bytes: try again"),
     ],
@@ -127,6 +127,18 @@ def test_data_dir_comes_before_the_variable(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WARDROUND_DATA", str(tmp_path / "second"))
     assert find_file(_remote(None), str(tmp_path / "first")) == tmp_path / "first" / "things.bin"
     assert find_file(_remote(None), None) == tmp_path / "second" / "things.bin"
+
+
+def test_a_preferred_file_is_taken_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = _remote(None, name="things.gz", preferred=None)
+    remote = _remote(None, how_to_obtain="ask the publisher", preferred=packed)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("WARDROUND_DATA", str(tmp_path / "second"))
+    (tmp_path / "first" / "things.bin").write_bytes(CONTENT)
+    assert fetch_file(remote, str(tmp_path / "first")) == tmp_path / "first" / "things.bin"
+    (tmp_path / "second" / "things.gz").write_bytes(CONTENT)
+    assert fetch_file(remote, str(tmp_path / "first")) == tmp_path / "second" / "things.gz"
 
 
 def test_a_data_dir_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from wardround.config import FederationConfig
-from wardround.datasets import SOURCES, Dataset, catalogue, fetch, load_dataset, load_federation, sources
-from wardround.datasets.idx_images import scaled_pixels
-from wardround.datasets.sources import medmnist as medmnist_source
+from wardround.datasets import SOURCES, Dataset, fetch, load_dataset, load_federation, sources
+from wardround.datasets.images import scaled_pixels
+from wardround.datasets.sources.medmnist import medmnist_source
 from wardround.errors import ConfigError, DataError
 
 BUNDLED = ("breast-cancer", "digits", "synthetic-regression")
-READY_MADE = [name for name, source in SOURCES.items() if source.task is not None]
+READY_MADE = [name for name, source in SOURCES.items() if source.task != "either"]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_the_catalogue_has_every_file_of_sources_in_its_order() -> None:
     folder = Path(sources.__file__).parent
     files = [importlib.import_module(f"{sources.__name__}.{path.stem}") for path in sorted(folder.glob("[a-z]*.py"))]
     found = [source for module in files for source in module.SOURCES]
-    entries = catalogue()
+    entries = list(SOURCES.values())
     assert [entry.name for entry in entries] == [source.name for source in sorted(found, key=lambda s: s.place)]
     assert len({source.name for source in found}) == len(found) >= 19
     assert [entry.name for entry in entries[:4]] == ["breast-cancer", "digits", "heart-disease", "ist"]
@@ -284,13 +284,14 @@ def _npz(
 
     path = tmp_path / "breastmnist.npz"
     np.savez(path, **arrays)  # type: ignore[arg-type]
-    images = medmnist_source.MedicalImages(
+    source = medmnist_source(
+        "breastmnist",
         sentence="invented",
         num_rows=num_rows,
         md5=md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
         class_names=("a", "b"),
     )
-    monkeypatch.setattr(medmnist_source, "MEDMNIST", {"breastmnist": images})
+    monkeypatch.setitem(SOURCES, source.name, source)  # type: ignore[arg-type]
     return FederationConfig(dataset="medmnist:breastmnist", data_dir=str(tmp_path))
 
 
@@ -317,8 +318,8 @@ def test_medmnist_puts_channels_first_and_trains_on_validation_rows(
 @pytest.mark.parametrize(
     ("changes", "num_rows", "message"),
     [
-        ({}, 10, r"has 9 rows and labels up to 1, not 10 rows of 2 classes"),
-        ({"test_labels": np.array([0, 1, 2])}, 9, r"labels up to 2, not 9 rows of 2 classes"),
+        ({}, 10, r"has 9 rows, not 10"),
+        ({"test_labels": np.array([0, 1, 2])}, 9, r"has label 2, beyond the 2 classes"),
         ({"val_labels": np.zeros((2, 14), dtype=np.uint8)}, 9, r"val has images .* not one label per image"),
         ({"train_images": np.zeros((4, 28, 28), dtype=np.float32)}, 9, r"train has images float32"),
         ({"train_images": np.zeros((4, 28, 28, 28), dtype=np.uint8)}, 9, r"train has images uint8"),

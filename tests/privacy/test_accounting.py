@@ -12,11 +12,11 @@ from wardround.errors import ConfigError
 from wardround.privacy.accounting import (
     headline_epsilon,
     largest_rdp,
-    merged,
     overlap_epsilon,
     pld_epsilon,
     rdp_epsilon,
 )
+from wardround.privacy.events import merged
 from wardround.privacy.loss_distribution import composed_bound, grid_interval
 from wardround.step_events import StepEvent
 

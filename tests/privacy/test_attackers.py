@@ -37,12 +37,12 @@ def attacker(*phases, target_delta=1e-5) -> Attacker:
 @pytest.mark.parametrize("mu", [0.02, 0.3, 1.0, 3.0, 8.0])
 def test_one_gaussian_is_its_closed_form(mu):
     found = attacker(phase(1 / mu, 1.0, 1))
-    assert 0 <= found.coin_toss_accuracy - stats.norm.cdf(mu / 2) < 1e-3
+    assert 0 <= found.figures.coin_toss_accuracy - stats.norm.cdf(mu / 2) < 1e-3
     for rate, key in RATES.items():
         assert 0 <= json_values(found.figures)[key] - stats.norm.cdf(stats.norm.ppf(rate) + mu) < 1e-3
-    assert mu <= found.gdp_mu < mu * 1.001
-    assert found.gdp_mu_error < 1e-4
-    assert (found.reported_mu, found.reason, found.by) == (found.gdp_mu, "", "pld")
+    assert mu <= found.nearest_mu < mu * 1.001
+    assert found.figures.gdp_mu_error < 1e-4
+    assert (found.figures.gdp_mu, found.reason, found.figures.by) == (found.nearest_mu, "", "pld")
 
 
 @pytest.mark.parametrize(("noise", "rate"), [(0.6, 0.3), (1.0, 0.05), (2.0, 0.7)])
@@ -81,8 +81,8 @@ def test_attackers_by_one_epsilon_and_delta_alone_would_be_far_stronger():
     phases = [phase(1.921, 0.2, 75)]
     epsilon, found = headline_epsilon(phases, 1e-5), attacker(*phases)
     by_one_pair = (math.exp(epsilon) + 1e-5) / (1 + math.exp(epsilon))
-    assert by_one_pair > 0.98 and 0.6 < found.coin_toss_accuracy < 0.7
-    assert min(1, math.exp(epsilon) * 0.01 + 1e-5) > 0.9 and found.tpr_at_fpr_1_percent < 0.1
+    assert by_one_pair > 0.98 and 0.6 < found.figures.coin_toss_accuracy < 0.7
+    assert min(1, math.exp(epsilon) * 0.01 + 1e-5) > 0.9 and found.figures.tpr_at_fpr_1_percent < 0.1
 
 
 @settings(max_examples=8, deadline=None)
@@ -94,7 +94,7 @@ def test_more_noise_helps_no_attacker_and_more_steps_harm_none(noise, rate, step
     for key in ("coin_toss_accuracy", *RATES.values()):
         assert json_values(noisier.figures)[key] <= here[key] + slack
         assert json_values(longer.figures)[key] >= here[key] - slack
-    assert noisier.gdp_mu <= longer.gdp_mu
+    assert noisier.nearest_mu <= longer.nearest_mu
 
 
 @pytest.mark.parametrize(("noise", "rate", "steps"), [(1.795, 0.2, 75), (2.0, 0.032, 937), (1.0, 0.05, 1)])
@@ -103,8 +103,8 @@ def test_mu_covers_every_epsilon_down_to_the_target_delta(noise, rate, steps):
     found = attacker(*phases)
     for target_delta in (1e-2, 1e-3, 1e-4, 1e-5):
         spent = headline_epsilon(phases, target_delta)
-        assert spent <= gaussian_epsilon(found.gdp_mu, target_delta) + 1e-9
-    smaller = found.gdp_mu * 0.99
+        assert spent <= gaussian_epsilon(found.nearest_mu, target_delta) + 1e-9
+    smaller = found.nearest_mu * 0.99
     deltas = headline_profile(phases, 1e-5).deltas
     assert (deltas > np.maximum(gaussian_deltas(smaller, EPSILONS), 1e-5)).any()
 
@@ -120,14 +120,14 @@ def test_the_error_of_mu_is_the_largest_gap_along_the_diagonal():
         return np.maximum(0, np.maximum(one, ((1 - deltas - rates) / growth).max(axis=0)))
 
     rates = np.linspace(0, 1, 501)
-    gaussian = stats.norm.cdf(stats.norm.ppf(1 - rates) - found.gdp_mu)
+    gaussian = stats.norm.cdf(stats.norm.ppf(1 - rates) - found.nearest_mu)
     low, high = 0.0, 1.0
     while high - low > 1e-6:
         kappa = (low + high) / 2
         low, high = (low, kappa) if (misses(rates + kappa) - kappa <= gaussian).all() else (kappa, high)
-    assert found.gdp_mu_error == pytest.approx(high, abs=2e-4)
-    assert found.gdp_mu_error > LARGEST_FIT_ERROR
-    assert found.reported_mu is None and json_values(found.figures)["gdp_mu"] is None
+    assert found.figures.gdp_mu_error == pytest.approx(high, abs=2e-4)
+    assert found.figures.gdp_mu_error > LARGEST_FIT_ERROR
+    assert found.figures.gdp_mu is None and json_values(found.figures)["gdp_mu"] is None
     assert "no one Gaussian stands for" in found.reason
 
 
@@ -140,7 +140,7 @@ def test_no_noise_is_no_privacy_and_nothing_released_is_guesswork():
         "gdp_mu_error": 0.0,
         "by": "renyi",
     }
-    nothing = attacker()
+    nothing = attacker().figures
     assert (nothing.coin_toss_accuracy, nothing.gdp_mu) == (0.5, 0.0)
     assert (nothing.tpr_at_fpr_1_percent, nothing.tpr_at_fpr_01_percent) == pytest.approx((0.01, 0.001))
 
@@ -158,21 +158,21 @@ def test_integer_noise_is_bounded_by_renyi_and_above_the_gaussian_it_resembles()
     integers = {"cell": "hospital-distributed", "scaled_norm": 1000.0, "dimension": 30, "num_shares": 3}
     skellam = attacker(phase(2.0, 1.0, 10, **integers))
     gaussian = attacker(phase(2.0, 1.0, 10))
-    assert (skellam.by, gaussian.by) == ("renyi", "pld")
+    assert (skellam.figures.by, gaussian.figures.by) == ("renyi", "pld")
     for key in ("coin_toss_accuracy", *RATES.values()):
         assert json_values(gaussian.figures)[key] < json_values(skellam.figures)[key] < 1
 
 
 def test_a_patient_in_several_hospitals_is_found_more_easily():
     hospitals = {"a": [phase(3.0, 0.1, 100)], "b": [phase(2.0, 0.05, 50)], "c": [phase(4.0, 1.0, 5)], "d": []}
-    one, two, all_of_them = (attacker_of(overlap_profile(hospitals, 1e-5, k), 1e-5) for k in (1, 2, 9))
-    singles = [attacker(*phases) for phases in hospitals.values()]
+    one, two, all_of_them = (attacker_of(overlap_profile(hospitals, 1e-5, k), 1e-5).figures for k in (1, 2, 9))
+    singles = [attacker(*phases).figures for phases in hospitals.values()]
     assert one.coin_toss_accuracy == max(single.coin_toss_accuracy for single in singles)
     assert one.coin_toss_accuracy < min(two.coin_toss_accuracy, all_of_them.coin_toss_accuracy)
     together = attacker(*(part for phases in hospitals.values() for part in phases))
-    assert json_values(all_of_them.figures) == json_values(together.figures)
+    assert all_of_them == together.figures
     for chosen in itertools.combinations(hospitals.values(), 2):
-        pair = attacker(*(part for phases in chosen for part in phases))
+        pair = attacker(*(part for phases in chosen for part in phases)).figures
         assert pair.coin_toss_accuracy <= two.coin_toss_accuracy + 1e-4
         assert pair.tpr_at_fpr_1_percent <= two.tpr_at_fpr_1_percent + 1e-4
 
@@ -184,7 +184,7 @@ def test_an_account_states_attackers_in_all_by_hospital_and_against_a_reader():
     assert account.attackers()["Bern"] == account.attacker(1) == attacker(phase(2.0, 0.1, 100))
     assert account.attackers()["Basel"] == attacker(phase(2.0, 0.1, 50), target_delta=1e-3)
     assert account.against("recipient").attacker(1) == account.attacker(1)
-    assert account.against("server").attacker(1).coin_toss_accuracy == 1.0
+    assert account.against("server").attacker(1).figures.coin_toss_accuracy == 1.0
 
 
 def test_largest_profile_of_none_is_zero():

@@ -244,7 +244,7 @@ def asked_of(
     names = [hospital.hospital_id for hospital in federation.hospitals]
     assignments = assign_round(plan, names, 1, dict.fromkeys(names, 2.0))
     nodes = [Node(node_id=index + 1, node_config={"partition-id": index}) for index in range(len(names))]
-    grid = InlineGrid(lambda: make_client_app(config, federation), nodes, {})
+    grid = InlineGrid(lambda: make_client_app(config, federation), nodes)
     start = parameters_of(build_trainer(config, federation).model)
     executed = {}
     for index, assignment in enumerate(assignments):

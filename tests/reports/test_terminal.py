@@ -13,7 +13,7 @@ from rich.console import Console
 from small_runs import profiles_of, small_config
 
 from wardround.config import FederationConfig
-from wardround.datasets import catalogue, describe, load_federation
+from wardround.datasets import SOURCES, describe, load_federation
 from wardround.reports import Progress, print_plan, print_summary, round_text
 from wardround.reports.data_tables import print_catalogue, print_description
 from wardround.server.plan.planning import plan_federation
@@ -135,7 +135,7 @@ def test_quiet_is_quiet_and_unknown_is_not_a_number() -> None:
 
 def test_data_tables() -> None:
     where = console(80)
-    print_catalogue(catalogue(), where)
+    print_catalogue(SOURCES.values(), where)
     for name in ("breast-cancer", "heart-disease", "ist", "synthetic-regression", "csv"):
         assert name in shown(where)
     assert max(len(line) for line in shown(where).splitlines()) <= 80

@@ -10,8 +10,8 @@ import pytest
 from engine_variants import VARIANTS, opened
 from toy_hospital import federation, make_app
 
-from wardround.simulations.engines.cluster import join_cluster
 from wardround.simulations.engines.nodes import Node
+from wardround.simulations.engines.start import start_ray
 
 
 @pytest.fixture(scope="session")
@@ -19,12 +19,15 @@ def ray_session() -> Iterator[Any]:
     """Start Ray; grids opened by tests join it and leave it running."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cluster = join_cluster(3, 0.0)
-    yield cluster.ray
+        started_here = start_ray(3)
+    import ray
+
+    yield ray
     with warnings.catch_warnings():
         # Ray leaves files and processes to the collector, which would otherwise complain in whichever test is next.
         warnings.simplefilter("ignore", ResourceWarning)
-        cluster.leave()
+        if started_here:
+            ray.shutdown()
         gc.collect()
 
 

@@ -21,4 +21,4 @@ def opened(engine: str, nodes: list[Node], app: Callable[[], ClientApp] = make_a
     """Open a grid of the table's engine, "ray-2" with two workers."""
     name, _, num_workers = engine.partition("-")
     settings = SimulationConfig(engine=name, num_workers=int(num_workers) if num_workers else None)
-    return ENGINES[name].open(settings, app, nodes, None)
+    return ENGINES[name].open(app, nodes, settings)

@@ -1,5 +1,7 @@
 """What is made before any training: once, the same if the model was counted or built; refused where it can't be."""
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -9,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from small_runs import small_config
 
 from wardround.clients.trainers import build_trainer
-from wardround.config import ModelConfig
+from wardround.config import ModelConfig, config_to_toml
 from wardround.datasets import load_federation
 from wardround.errors import ConfigError, ProtocolError
 from wardround.models import build_model
@@ -19,8 +21,14 @@ from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.simulations.prepared import plan, prepare
 from wardround.simulations.runs import open_grid, run
+from wardround.strategies import strategy_of
 
 DISTRIBUTED = {"placement": "distributed", "noise-multiplier": 20.0}
+
+
+def prepared_of(**sections):
+    config = small_config(**sections)
+    return prepare(config, strategy_of(config))
 
 
 def test_the_model_is_counted_as_it_is_built():
@@ -72,8 +80,25 @@ def test_a_run_makes_its_strategy_once_and_its_model_once_for_itself_and_once_fo
     assert MADE == {"strategy": 1, "model": 2}
 
 
+def test_a_strategy_that_cannot_be_had_is_refused_before_ray_is_started_and_data_is_read(tmp_path):
+    """In a process of its own, where no Ray was started yet."""
+    config = small_config(simulation={"engine": "ray"}, aggregation={"strategy": "no_such_module:made"})
+    (tmp_path / "c.toml").write_text(config_to_toml(config))
+    program = f"""
+import sys
+from wardround import load_config, run
+from wardround.errors import ConfigError
+try:
+    run(load_config({str(tmp_path / "c.toml")!r}), out={str(tmp_path / "run")!r}, say=print)
+except ConfigError as error:
+    print("refused", "ray" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["refused False"], done.stderr
+
+
 def test_what_was_prepared_is_what_the_run_began_with(tmp_path):
-    prepared = prepare(small_config(training={"num-rounds": 1}))
+    prepared = prepared_of(training={"num-rounds": 1})
     assert prepared.plan == plan(prepared.config)
     outcome = run(prepared.config, out=tmp_path / "run").outcome
     planned = {hospital.profile.hospital_id: hospital.noise_multiplier for hospital in prepared.plan.hospitals}
@@ -85,7 +110,7 @@ def test_what_was_prepared_is_what_the_run_began_with(tmp_path):
 
 @pytest.mark.parametrize("other", [{"federation": {"seed": 8}}, {"federation": {"num-hospitals": 4}}])
 def test_a_plan_for_other_hospitals_or_data_is_refused_before_anything_is_charged(other, tmp_path):
-    prepared, elsewhere = prepare(small_config()), prepare(small_config(**other))
+    prepared, elsewhere = prepared_of(), prepared_of(**other)
     folder = create_run_folder(tmp_path / "run", prepared.config)
     with (
         open_grid(prepared.config, prepared.federation) as grid,

@@ -4,8 +4,6 @@ All of it follows from the settings and from public numbers, so that a site comp
 from a server. Left out on purpose: who takes part, and how much noise a target takes.
 """
 
-from dataclasses import replace
-
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.privacy.cells import cell_of
@@ -47,22 +45,16 @@ def assignment_for(
     """
     cell, schedule, privacy = cell_of(config.privacy), schedule_of(config, num_train), config.privacy
     num_steps, _ = cell.billed(schedule)
-    unclipped = Assignment(
+    clip = (max_grad_norm or privacy.max_grad_norm) if cell.is_private else None
+    return Assignment(
         hospital_id=hospital_id,
         round_number=round_number,
         schedule=schedule,
         event=cell.step_event(shape, noise_multiplier, num_steps),
         weight=weight,
-        max_grad_norm=None,
-        contribution=contribution,
-        attempt=attempt,
-    )
-    if not cell.is_private:
-        return unclipped
-    clip = privacy.max_grad_norm if max_grad_norm is None else max_grad_norm
-    return replace(
-        unclipped,
         max_grad_norm=clip,
-        sensitivity=cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping),
+        sensitivity=clip and cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping),
+        contribution=contribution,
         adaptive_clipping=privacy.adaptive_clipping,
+        attempt=attempt,
     )

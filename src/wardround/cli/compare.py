@@ -23,9 +23,10 @@ def compare(
     """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
     from wardround import simulations
     from wardround.reports import Progress, print_study, write_study_report
+    from wardround.server.record.run_folder import path_now
 
     settings = simulations.load_study(study)
-    folder = out or simulations.default_study_path(settings)
+    folder = out or path_now(settings.name)
     with interruptions.resumable_study(study, folder), Progress("run", quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
         done = simulations.compare(settings, folder, progress=bar.show)

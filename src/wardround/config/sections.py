@@ -222,6 +222,11 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         check_section("simulation", self)
+        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+            raise ConfigError(
+                f"gpus-per-worker = {self.gpus_per_worker} must be 0, a fraction of one GPU, or a whole number "
+                "([simulation] gpus-per-worker)"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

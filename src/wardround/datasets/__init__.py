@@ -7,18 +7,16 @@ from wardround.datasets.federation import build_federation, load_federation
 from wardround.datasets.records import Dataset, Federation, HospitalData
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
-from wardround.datasets.sources import SOURCES, CatalogueEntry, catalogue, fetch, load_dataset
+from wardround.datasets.sources import SOURCES, fetch, load_dataset
 from wardround.datasets.tables import describe
 
 __all__ = [
     "SOURCES",
-    "CatalogueEntry",
     "Dataset",
     "Federation",
     "HospitalData",
     "Source",
     "build_federation",
-    "catalogue",
     "describe",
     "fetch",
     "load_dataset",

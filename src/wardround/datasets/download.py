@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wardround.errors import ConfigError, DataError
+from wardround.parsing import sound
 
 __all__ = ["RemoteFile", "fetch_file", "find_file"]
 
@@ -35,6 +36,7 @@ class RemoteFile:
         url: official address; None where a person has to fetch the file.
         accepts_manifest: whether a MANIFEST.json beside the file may state another sha256 (a subset, say).
         how_to_obtain: what to do where there is no address; one sentence.
+        preferred: another file of the same content, which is taken wherever it is found; it is not downloaded.
     """
 
     dataset: str
@@ -44,6 +46,7 @@ class RemoteFile:
     url: str | None
     accepts_manifest: bool = False
     how_to_obtain: str = ""
+    preferred: "RemoteFile | None" = None
 
 
 def fetch_file(remote: RemoteFile, data_dir: str | None) -> Path:
@@ -56,28 +59,19 @@ def fetch_file(remote: RemoteFile, data_dir: str | None) -> Path:
     Raises:
         DataError: a folder is missing, a checksum is wrong, or the file is nowhere and cannot be downloaded.
     """
-    found = find_file(remote, data_dir)
-    if found is not None:
+    if found := find_file(remote, data_dir):
         return found
-    searched = ", ".join(str(folder) for folder in _search_folders(remote, data_dir))
+    *_, cache = folders = _search_folders(remote, data_dir)
+    missing = f"{remote.dataset} needs {remote.name}, which is not in {', '.join(map(str, folders))}"
+    elsewhere = "point WARDROUND_DATA (or data-dir) at a folder that has it"
     if remote.url is None:
-        raise DataError(
-            f"{remote.dataset} needs {remote.name}, which is not in {searched}: {remote.how_to_obtain} "
-            "or point WARDROUND_DATA (or data-dir) at a folder that has it"
-        )
-    target = _cache_folder(remote) / remote.name
+        raise DataError(f"{missing}: {remote.how_to_obtain} or {elsewhere}")
     # The network modules take a tenth of a second to import, and most runs need none.
     from http.client import HTTPException
 
-    try:
-        _download(remote, remote.url, target)
-    except (OSError, HTTPException) as error:
-        raise DataError(
-            f"{remote.dataset} needs {remote.name}, which is not in {searched} and cannot be downloaded from "
-            f"{remote.url} ({_reason(error)}): connect to the network, or point WARDROUND_DATA (or data-dir) at a "
-            "folder that has it"
-        ) from None
-    return target
+    failure, step = f"{missing} and cannot be downloaded from {remote.url}", f"connect to the network, or {elsewhere}"
+    with sound(DataError, failure, step, HTTPException):
+        return _download(remote, remote.url, cache)
 
 
 def find_file(remote: RemoteFile, data_dir: str | None) -> Path | None:
@@ -91,15 +85,18 @@ def find_file(remote: RemoteFile, data_dir: str | None) -> Path | None:
         ConfigError: a named folder does not exist.
         DataError: the file found has the wrong checksum.
     """
+    if remote.preferred and (found := find_file(remote.preferred, data_dir)):
+        return found
     for folder in _search_folders(remote, data_dir):
         path = folder / remote.name
         if path.is_file():
-            _verify(remote, path)
+            _verify(remote, path, shown=str(path), step="delete the file so that it is fetched again")
             return path
     return None
 
 
 def _search_folders(remote: RemoteFile, data_dir: str | None) -> list[Path]:
+    """Return the folders in the order in which they are searched, the cache last."""
     folders = []
     named = (("[federation] data-dir", data_dir), ("WARDROUND_DATA", os.environ.get("WARDROUND_DATA")))
     for setting, value in named:
@@ -108,23 +105,18 @@ def _search_folders(remote: RemoteFile, data_dir: str | None) -> list[Path]:
             if not root.is_dir():
                 raise ConfigError(f"{setting} = {value} is not a folder: correct or remove it")
             folders += [*(root / name for name in remote.folders), root]
-    return [*folders, _cache_folder(remote)]
+    return [*folders, Path("~/.cache/wardround").expanduser() / remote.folders[0]]
 
 
-def _cache_folder(remote: RemoteFile) -> Path:
-    return Path("~/.cache/wardround").expanduser() / remote.folders[0]
-
-
-def _download(remote: RemoteFile, url: str, target: Path) -> None:
-    """Write the file under a temporary name and rename it once it is complete and verified."""
+def _download(remote: RemoteFile, url: str, folder: Path) -> Path:
+    """Write the file into a folder of its own and move it once it is complete and verified."""
     import urllib.request
 
     _logger.info("downloading %s", url)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as own:
+        temporary = Path(own) / remote.name
+        with temporary.open("wb") as out, urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
             shutil.copyfileobj(response, out, _CHUNK_BYTES)
             expected_bytes = response.headers.get("Content-Length")
         num_bytes = temporary.stat().st_size
@@ -132,13 +124,11 @@ def _download(remote: RemoteFile, url: str, target: Path) -> None:
             raise DataError(
                 f"{url} ended after {num_bytes} of {expected_bytes} bytes: try again (nothing was kept of it)"
             )
-        _verify(remote, temporary, shown=url)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _verify(remote, temporary, shown=url, step="try again, or get the file elsewhere")
+        return temporary.replace(folder / remote.name)
 
 
-def _verify(remote: RemoteFile, path: Path, shown: str | None = None) -> None:
+def _verify(remote: RemoteFile, path: Path, *, shown: str, step: str) -> None:
     if remote.checksum is None:
         return
     algorithm, _, expected = remote.checksum.partition(":")
@@ -146,39 +136,21 @@ def _verify(remote: RemoteFile, path: Path, shown: str | None = None) -> None:
     if actual == expected or (remote.accepts_manifest and _hex_digest(path, "sha256") == _manifest_sha256(path)):
         return
     manifest = " (and no MANIFEST.json beside it states its sha256)" if remote.accepts_manifest else ""
-    next_step = "try again, or get the file elsewhere" if shown else "delete the file so that it is fetched again"
     raise DataError(
-        f"{shown or path} has {algorithm} {actual}, but {remote.dataset} needs {expected}{manifest}: it is damaged or "
-        f"another version; {next_step}"
+        f"{shown} has {algorithm} {actual}, but {remote.dataset} needs {expected}{manifest}: it is damaged or another "
+        f"version; {step}"
     )
 
 
 def _hex_digest(path: Path, algorithm: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({_reason(error)}): check its permissions") from None
+    with sound(DataError, f"cannot read {path}", "check its permissions"), path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def _manifest_sha256(path: Path) -> str | None:
     manifest = path.with_name("MANIFEST.json")
     if not manifest.is_file():
         return None
-    try:
+    with sound(DataError, f"{manifest} is not a manifest of files with path and sha256", "mend it"):
         files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
         return next((str(item["sha256"]) for item in files if item["path"] == path.name), None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{manifest} is not a manifest of files with path and sha256 ({error}): mend it") from None
-
-
-def _reason(error: Exception) -> str:
-    from urllib.error import HTTPError, URLError
-
-    if isinstance(error, HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    if isinstance(error, URLError):
-        return str(error.reason)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -14,25 +14,21 @@ from numpy.typing import NDArray
 
 from wardround.errors import ConfigError
 from wardround.privacy.cells import cell_named
-from wardround.privacy.events import merged, step_rdp
+from wardround.privacy.events import merged
 from wardround.privacy.loss_distribution import LossBound, Segments, composed_bound, envelope_bound
 from wardround.privacy.profiles import Profile, largest_profile, renyi_profile
-from wardround.privacy.renyi import ORDERS, epsilon_from_rdp, rdp
+from wardround.privacy.renyi import ORDERS, epsilon_from_rdp
 from wardround.step_events import StepEvent
 
 __all__ = [
-    "ORDERS",
     "check_independent",
     "composed_rdp",
-    "epsilon_from_rdp",
     "headline_epsilon",
     "headline_profile",
     "largest_rdp",
-    "merged",
     "overlap_epsilon",
     "overlap_profile",
     "pld_epsilon",
-    "rdp",
     "rdp_epsilon",
 ]
 
@@ -43,7 +39,7 @@ def composed_rdp(events: Iterable[StepEvent]) -> NDArray[np.float64]:
     """Return the Renyi divergence of all events together: shape (len(ORDERS),), float64, nats."""
     total = np.zeros(len(ORDERS))
     for event in merged(events):
-        total = total + event.num_steps * step_rdp(event)
+        total = total + event.num_steps * cell_named(event.cell).divergence(event)
     return total
 
 
@@ -121,8 +117,6 @@ def largest_rdp(divergences: NDArray[np.float64], patient_overlap: int) -> NDArr
     """
     if patient_overlap < 1:
         raise ConfigError(f"patient-overlap = {patient_overlap} must be >= 1 ([privacy] patient-overlap)")
-    if patient_overlap == 1:
-        return np.asarray(divergences.max(axis=0, initial=0.0))
     return np.asarray(np.sort(divergences, axis=0)[-patient_overlap:].sum(axis=0))
 
 
@@ -141,54 +135,46 @@ def overlap_epsilon(
 
     Source: composition of independent noise at k hospitals; McSherry 2009 for disjoint patients.
     """
-    hospitals = [whole for events in events_by_hospital.values() if (whole := merged(events))]
-    if patient_overlap == 1:
+    hospitals = _apart(events_by_hospital, patient_overlap)
+    if patient_overlap == 1 or len(hospitals) == 1:
         return max((headline_epsilon(events, target_delta) for events in hospitals), default=0.0)
-    by_rdp = float(epsilon_from_rdp(_divergences(hospitals, patient_overlap), target_delta))
-    check_independent(event for events in hospitals for event in events)
-    if len(hospitals) <= patient_overlap:
-        return headline_epsilon([event for events in hospitals for event in events], target_delta)
-    bound = _envelope(hospitals, target_delta, patient_overlap, by_rdp)
+    _, by_rdp, bound = _envelope(hospitals, target_delta, patient_overlap)
     return by_rdp if bound is None else min(by_rdp, bound.epsilon)
 
 
 def overlap_profile(
     events_by_hospital: Mapping[str, Sequence[StepEvent]], target_delta: float, patient_overlap: int
 ) -> Profile:
-    """Return a bound on delta at every epsilon for a patient as in `overlap_epsilon`, for whom it is the epsilon.
-
-    Args:
-        events_by_hospital: what was done at each hospital.
-        target_delta: in (0, 1), common to all; it chooses the grid.
-        patient_overlap: >= 1.
-    """
-    hospitals = [whole for events in events_by_hospital.values() if (whole := merged(events))]
-    if patient_overlap == 1:
+    """Return a bound on delta at every epsilon for a patient as in `overlap_epsilon`; target_delta chooses the grid."""
+    hospitals = _apart(events_by_hospital, patient_overlap)
+    if patient_overlap == 1 or len(hospitals) == 1:
         return largest_profile(headline_profile(events, target_delta) for events in hospitals)
-    divergences = _divergences(hospitals, patient_overlap)
-    check_independent(event for events in hospitals for event in events)
-    if len(hospitals) <= patient_overlap:
-        return headline_profile([event for events in hospitals for event in events], target_delta)
-    by_rdp = float(epsilon_from_rdp(divergences, target_delta))
-    bound = _envelope(hospitals, target_delta, patient_overlap, by_rdp)
+    divergences, _, bound = _envelope(hospitals, target_delta, patient_overlap)
     return renyi_profile(divergences) if bound is None else bound.profile
 
 
-def _divergences(hospitals: Sequence[Sequence[StepEvent]], patient_overlap: int) -> NDArray[np.float64]:
-    divergences = np.array([composed_rdp(events) for events in hospitals]).reshape(-1, len(ORDERS))
-    return largest_rdp(divergences, patient_overlap)
+def _apart(events_by_hospital: Mapping[str, Sequence[StepEvent]], patient_overlap: int) -> list[tuple[StepEvent, ...]]:
+    """Return what each hospital did that did anything; what all did as one where a patient may be in all of them."""
+    hospitals = [whole for events in events_by_hospital.values() if (whole := merged(events))]
+    if patient_overlap == 1:
+        return hospitals
+    together = [event for events in hospitals for event in events]
+    check_independent(together)
+    return [merged(together)] if len(hospitals) <= patient_overlap else hospitals
 
 
 def _envelope(
-    hospitals: Sequence[Sequence[StepEvent]], target_delta: float, patient_overlap: int, by_rdp: float
-) -> LossBound | None:
-    if math.isinf(by_rdp):
-        return None
-    reach = max(rdp_epsilon(events, _TAIL_DELTA) for events in hospitals)
+    hospitals: Sequence[Sequence[StepEvent]], target_delta: float, patient_overlap: int
+) -> tuple[NDArray[np.float64], float, LossBound | None]:
+    """Return what is proved of any so many hospitals: divergences, their epsilon, and by loss distributions."""
+    divergences = largest_rdp(np.array([composed_rdp(events) for events in hospitals]), patient_overlap)
+    by_rdp = float(epsilon_from_rdp(divergences, target_delta))
     segments = [part for events in hospitals if (part := _segments(events)) is not None]
-    if len(segments) < len(hospitals):
-        return None
-    return envelope_bound(tuple(segments), patient_overlap, target_delta, max(by_rdp, 1e-3), reach)
+    if math.isinf(by_rdp) or len(segments) < len(hospitals):
+        return divergences, by_rdp, None
+    reach = max(rdp_epsilon(events, _TAIL_DELTA) for events in hospitals)
+    bound = envelope_bound(tuple(segments), patient_overlap, target_delta, max(by_rdp, 1e-3), reach)
+    return divergences, by_rdp, bound
 
 
 def check_independent(events: Iterable[StepEvent]) -> None:
@@ -197,8 +183,7 @@ def check_independent(events: Iterable[StepEvent]) -> None:
     Raises:
         ConfigError: naming the placement.
     """
-    for event in events:
-        cell = cell_named(event.cell)
+    for cell in (cell_named(event.cell) for event in events):
         if cell.shares_noise:
             raise ConfigError(
                 f'patient-overlap must be 1 with placement = "{cell.placement}", where hospitals share one noise '
@@ -208,6 +193,6 @@ def check_independent(events: Iterable[StepEvent]) -> None:
 
 def _segments(events: Sequence[StepEvent]) -> Segments | None:
     """Return the events as steps that loss distributions are known of; None where one is not."""
-    steps = [cell_named(event.cell).gaussian_steps(event) for event in events]
-    known = tuple(step for step in steps if step is not None)
-    return known if len(known) == len(steps) else None
+    if any(cell_named(event.cell).accountant != "pld" for event in events):
+        return None
+    return tuple((event.noise_multiplier, event.sample_rate, event.num_steps) for event in events)

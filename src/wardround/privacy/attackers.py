@@ -29,14 +29,14 @@ _LEAST_MU, _MOST_MU, _MU_TOLERANCE = 1e-9, 1e3, 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackerFigures:
-    """What is reported of an `Attacker`, under the names that summary.json has.
+    """What is reported of an `Attacker`, under the names that summary.json has; nan where a number is not known.
 
     Attributes:
-        coin_toss_accuracy: share of right guesses where a coin decides; nan where it is not known, as all below.
-        tpr_at_fpr_1_percent: share of used records found at 1 % of false accusations.
-        tpr_at_fpr_01_percent: the same at 0.1 %.
-        gdp_mu: of the one Gaussian that stands for the profile; None where none does.
-        gdp_mu_error: by how much that one may over-state the attacker.
+        coin_toss_accuracy: share of right guesses where a coin decides whether the record was used, in [0.5, 1].
+        tpr_at_fpr_1_percent: share of used records that are found while 1 % of the others are falsely accused.
+        tpr_at_fpr_01_percent: the same while 0.1 % are.
+        gdp_mu: `Attacker.nearest_mu` where one Gaussian stands for the profile, within LARGEST_FIT_ERROR; else None.
+        gdp_mu_error: by how much the rates of those Gaussians may over-state the attacker, beyond the profile.
         by: what proves the profile, "pld" or "renyi".
     """
 
@@ -58,52 +58,22 @@ class Attacker:
     """The most that any attacker can reach against what was released.
 
     Attributes:
-        coin_toss_accuracy: share of right guesses where a coin decides whether the record was used, in [0.5, 1].
-        tpr_at_fpr_1_percent: share of used records that are found while 1 % of the others are falsely accused.
-        tpr_at_fpr_01_percent: the same while 0.1 % are.
-        gdp_mu: distance in standard deviations of two Gaussians that are at least as easily told apart at every delta
-            from the target's up; inf without privacy.
-        gdp_mu_error: by how much the rates of those Gaussians may over-state the attacker, beyond the profile.
-        by: what proves the profile, "pld" or "renyi".
+        figures: what is reported of it.
+        nearest_mu: distance in standard deviations of two Gaussians that are at least as easily told apart at every
+            delta from the target's up, whether or not they stand for the profile; inf without privacy.
     """
 
-    coin_toss_accuracy: float
-    tpr_at_fpr_1_percent: float
-    tpr_at_fpr_01_percent: float
-    gdp_mu: float
-    gdp_mu_error: float
-    by: str
-
-    @property
-    def is_gaussian(self) -> bool:
-        """Whether one Gaussian stands for the whole profile, within LARGEST_FIT_ERROR."""
-        return self.gdp_mu_error <= LARGEST_FIT_ERROR
-
-    @property
-    def reported_mu(self) -> float | None:
-        """The mu to report; None where one number does not stand for the profile."""
-        return self.gdp_mu if self.is_gaussian else None
+    figures: AttackerFigures
+    nearest_mu: float
 
     @property
     def reason(self) -> str:
         """Why there is no mu to report; empty where there is one."""
-        if self.is_gaussian:
+        if self.figures.gdp_mu is not None:
             return ""
         return (
-            f"no one Gaussian stands for what was released: the nearest that hides no risk, mu {self.gdp_mu:.3g}, "
-            f"over-states rates by up to {self.gdp_mu_error:.2g}, more than {LARGEST_FIT_ERROR:g}"
-        )
-
-    @property
-    def figures(self) -> AttackerFigures:
-        """What is reported of it."""
-        return AttackerFigures(
-            coin_toss_accuracy=self.coin_toss_accuracy,
-            tpr_at_fpr_1_percent=self.tpr_at_fpr_1_percent,
-            tpr_at_fpr_01_percent=self.tpr_at_fpr_01_percent,
-            gdp_mu=self.reported_mu,
-            gdp_mu_error=self.gdp_mu_error,
-            by=self.by,
+            f"no one Gaussian stands for what was released: the nearest that hides no risk, mu {self.nearest_mu:.3g}, "
+            f"over-states rates by up to {self.figures.gdp_mu_error:.2g}, more than {LARGEST_FIT_ERROR:g}"
         )
 
 
@@ -126,14 +96,16 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
     """
     one_percent, tenth = _true_positive_rates(profile, np.array([0.01, 0.001]))
     mu = _smallest_mu(profile.deltas, target_delta)
-    return Attacker(
+    error = _regret(profile, mu)
+    figures = AttackerFigures(
         coin_toss_accuracy=(1 + float(profile.deltas[0])) / 2,
         tpr_at_fpr_1_percent=float(one_percent),
         tpr_at_fpr_01_percent=float(tenth),
-        gdp_mu=mu,
-        gdp_mu_error=_regret(profile, mu),
+        gdp_mu=mu if error <= LARGEST_FIT_ERROR else None,
+        gdp_mu_error=error,
         by=profile.by,
     )
+    return Attacker(figures=figures, nearest_mu=mu)
 
 
 def _true_positive_rates(profile: Profile, rates: FloatArray) -> FloatArray:

@@ -188,18 +188,13 @@ def factorise(num_rounds: int, separation: int, scales: tuple[float, ...] = ()) 
 def prefix_error(factorisation: Factorisation) -> float:
     """Return the root mean squared error of all prefix sums, relative to that of independent noise, in (0, 1]."""
     num_rounds, scales = factorisation.num_rounds, factorisation.scales
+    by_round = scales[np.arange(num_rounds) % len(scales)]
+    solved = _solved(np.array([factorisation._column(number) for number in range(num_rounds)]), by_round)
     total = independent = 0.0
-    after: list[Floats] = []  # columns s + 1, s + 2, ... of A D C^-1
     for number in reversed(range(num_rounds)):
-        solved = np.zeros(num_rounds)
-        solved[number:] = scales[number % len(scales)]
-        independent += _dot(solved, solved)
-        column = factorisation._column(number)
-        for entry, other in zip(column[1:].tolist(), after, strict=False):
-            solved -= entry * other
-        solved /= column[0]
-        after = [solved, *after][: factorisation.band - 1]
-        total += _dot(solved, solved)
+        total += _dot(solved[:, number], solved[:, number])
+        alone = np.full(num_rounds - number, by_round[number])
+        independent += _dot(alone, alone)
     return math.sqrt(total / independent)
 
 
@@ -212,17 +207,23 @@ def _square_root(num_rounds: int, band: int) -> Floats:
     return np.where(rows < num_rounds, np.array(entries), 0.0)
 
 
-def _squared_error(columns: Floats, scales: Floats) -> tuple[float, Floats]:
-    """Return |B|^2 with B = A D C^-1, and its slope by the entries of C: -2 B^T P where P C^T = B."""
+def _solved(columns: Floats, scales: Floats) -> Floats:
+    """Return A D C^-1."""
     size, band = columns.shape
-    solved, slope = np.zeros((size, size)), np.zeros((size, band))
+    solved = np.zeros((size, size))
     for s in reversed(range(size)):
         column = np.zeros(size)
         column[s:] = scales[s]
         for i in range(1, min(band, size - s)):
             column -= columns[s, i] * solved[:, s + i]
         solved[:, s] = column / columns[s, 0]
-    twice = np.zeros((size, size))
+    return solved
+
+
+def _squared_error(columns: Floats, scales: Floats) -> tuple[float, Floats]:
+    """Return |B|^2 with B = A D C^-1, and its slope by the entries of C: -2 B^T P where P C^T = B."""
+    size, band = columns.shape
+    solved, twice, slope = _solved(columns, scales), np.zeros((size, size)), np.zeros((size, band))
     for t in range(size):
         column = solved[:, t].copy()
         for i in range(1, min(band, t + 1)):

@@ -5,13 +5,12 @@ that is returned and not at one near it. Left out on purpose: who gets the noise
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.accounting import composed_rdp, headline_epsilon, overlap_epsilon
 from wardround.privacy.cells import cell_named
-from wardround.privacy.events import merged, step_rdp
 from wardround.privacy.ranges import LARGEST_NOISE
 from wardround.privacy.renyi import epsilon_from_rdp
 from wardround.step_events import EventShape, StepEvent
@@ -28,12 +27,13 @@ _LONGEST_STEP = 3.0
 _SLOPE, _STEEPEST, _FLATTEST = -1.0, -5.0, -0.1
 
 
+@lru_cache(maxsize=1024)
 def calibrate_noise_multiplier(
     target_epsilon: float,
     target_delta: float,
     shape: EventShape,
     num_steps: int,
-    spent: Iterable[StepEvent] = (),
+    spent: tuple[StepEvent, ...] = (),
     *,
     guess: float = 1.0,
 ) -> float:
@@ -45,43 +45,26 @@ def calibrate_noise_multiplier(
         target_epsilon: > 0, for everything spent and to come.
         target_delta: in (0, 1).
         shape: of a step to come (see `cells.cell.Cell.shape`).
-        num_steps: steps to come (>= 1).
+        num_steps: steps to come (>= 0).
         spent: what was done before.
         guess: a noise multiplier to begin the search at (> 0), which is faster if it is near.
 
     Raises:
-        ConfigError: an argument is out of range.
+        ConfigError: a number of steps below 0, or hardly any noise fits the integers of a sum.
         BudgetError: no noise is enough, since too much was spent already.
     """
-    if not target_epsilon > 0 or num_steps < 1:
-        raise ConfigError(
-            f"target-epsilon = {target_epsilon} must be > 0 and num-steps = {num_steps} >= 1 to find a noise "
-            "multiplier: correct [privacy] target-epsilon or the steps left"
-        )
-    return _calibrated(target_epsilon, target_delta, shape, num_steps, merged(spent), guess)
-
-
-@lru_cache(maxsize=1024)
-def _calibrated(
-    target_epsilon: float,
-    target_delta: float,
-    shape: EventShape,
-    num_steps: int,
-    spent: tuple[StepEvent, ...],
-    guess: float,
-) -> float:
     most_noise, cell = _most_noise(shape), cell_named(shape.cell)
     before = composed_rdp(spent)
 
-    def events(noise_multiplier: float) -> list[StepEvent]:
-        return [*spent, cell.step_event(shape, min(noise_multiplier, most_noise), num_steps)]
+    def to_come(noise_multiplier: float) -> StepEvent:
+        return cell.step_event(shape, min(noise_multiplier, most_noise), num_steps)
 
     def by_rdp(noise_multiplier: float) -> float:
-        step = step_rdp(cell.step_event(shape, min(noise_multiplier, most_noise), 1), cached=False)
+        step = cell.divergence(to_come(noise_multiplier), cached=False)
         return float(epsilon_from_rdp(before + num_steps * step, target_delta))
 
     def headline(noise_multiplier: float) -> float:
-        return headline_epsilon(events(noise_multiplier), target_delta)
+        return headline_epsilon([*spent, to_come(noise_multiplier)], target_delta)
 
     already, allowed = headline_epsilon(spent, target_delta), target_epsilon * _SAFETY
     # Renyi divergences bound from above and cost a tenth: they tell that there is enough noise, and where to begin.
@@ -91,7 +74,7 @@ def _calibrated(
             f"target-epsilon = {target_epsilon:g} can't be kept over {num_steps} more steps: {already:g} is spent "
             f"already, and the noise multiplier can be {most_noise:.3g} at most; raise the target or train less"
         )
-    if any(cell_named(event.cell).gaussian_steps(event) is None for event in [shape.event, *spent]):
+    if any(cell_named(event.cell).accountant == "rdp" for event in [shape.event, *spent]):
         return smallest_within(by_rdp, target_epsilon, guess, _CALIBRATION)
     if within_by_rdp:
         guess = smallest_within(by_rdp, target_epsilon, guess, 100 * _CALIBRATION)

@@ -93,11 +93,6 @@ def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, 
 def _deltas(target_delta: float | Mapping[str, float], hospitals: Collection[str]) -> dict[str, float]:
     if not isinstance(target_delta, Mapping):
         return dict.fromkeys(hospitals, float(target_delta))
-    _check_names(target_delta, hospitals)
-    return {name: float(target_delta[name]) for name in hospitals}
-
-
-def _check_names(target_delta: Mapping[str, float], hospitals: Collection[str]) -> None:
     for name in target_delta:
         if name not in hospitals:
             hint = did_you_mean(name, hospitals, otherwise=f": the hospitals are {names_text(list(hospitals))}")
@@ -108,6 +103,7 @@ def _check_names(target_delta: Mapping[str, float], hospitals: Collection[str]) 
             f"target-delta has no value for {names_text(missing)} ([privacy] target-delta): add one for each hospital, "
             "or give one number for all"
         )
+    return {name: float(target_delta[name]) for name in hospitals}
 
 
 def names_text(hospitals: Sequence[str]) -> str:

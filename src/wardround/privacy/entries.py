@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 from wardround.errors import ProtocolError
-from wardround.privacy.cells import cell_in_words, cell_named
+from wardround.privacy.cells import Booked, cell_in_words, cell_named
 from wardround.rounds import Assignment
 from wardround.step_events import StepEvent
 
@@ -49,10 +49,8 @@ ENTRY_COLUMNS: Mapping[str, type] = MappingProxyType(
     }
 )
 """What a row has of an entry, in order: the event's cell is written as five words, for whoever reads the file."""
-EVENT_COLUMNS = (
-    *("noise_multiplier", "sample_rate", "unit", "relation", "placement", "mechanism", "reader"),
-    *("scaled_norm", "dimension", "num_shares"),
-)
+_NUMBERS = tuple(item.name for item in fields(StepEvent) if item.name != "cell")
+EVENT_COLUMNS = tuple(name for name in (*_NUMBERS, *Booked._fields) if name != "num_steps")
 """Of these, what the kind of an event is made of."""
 
 
@@ -126,14 +124,13 @@ def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
 
 def entry_row(entry: Entry) -> _Row:
     """Return the entry as a ledger's row has it, in the order of ENTRY_COLUMNS."""
-    values = {name: getattr(entry, name) for name in ENTRY_COLUMNS if hasattr(entry, name)} | event_row(entry.event)
-    return {name: values[name] for name in ENTRY_COLUMNS}
+    of_event = event_row(entry.event)
+    return {name: of_event[name] if name in of_event else getattr(entry, name) for name in ENTRY_COLUMNS}
 
 
 def event_row(event: StepEvent) -> _Row:
     """Return what a ledger's row has of an event: its numbers, and its cell as five words."""
-    numbers = {name: getattr(event, name) for name in ENTRY_COLUMNS if hasattr(event, name)}
-    return numbers | cell_named(event.cell).booked._asdict()
+    return {name: getattr(event, name) for name in _NUMBERS} | cell_named(event.cell).booked._asdict()
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
@@ -142,16 +139,8 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     Raises:
         ProtocolError: its parts don't belong to one cell, or a value is out of range.
     """
-    return Entry(
-        charge_id=row["charge_id"],
-        fingerprint=row["fingerprint"],
-        hospital_id=row["hospital_id"],
-        run_id=row["run_id"],
-        round_number=row["round_number"],
-        event=event_of(row),
-        sensitivity=row["sensitivity"],
-        attempt=row["attempt"],
-    )
+    own = {item.name: row[item.name] for item in fields(Entry) if item.name != "event"}
+    return Entry(**own, event=event_of(row))
 
 
 def event_of(row: Mapping[str, Any]) -> StepEvent:
@@ -165,12 +154,4 @@ def event_of(row: Mapping[str, Any]) -> StepEvent:
     for name, known in cell.booked._asdict().items():
         if row[name] != known:
             raise ProtocolError(f'ledger entry {name} = "{row[name]}" must be {known}, as cell {cell.name} has it')
-    return StepEvent(
-        noise_multiplier=row["noise_multiplier"],
-        sample_rate=row["sample_rate"],
-        num_steps=row["num_steps"],
-        cell=cell.name,
-        scaled_norm=row["scaled_norm"],
-        dimension=row["dimension"],
-        num_shares=row["num_shares"],
-    )
+    return StepEvent(cell=cell.name, **{name: row[name] for name in _NUMBERS})

@@ -7,13 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wardround.privacy.cells import cell_named
 from wardround.step_events import StepEvent
 
-__all__ = ["event_against", "merged", "step_rdp"]
+__all__ = ["event_against", "merged"]
 
 
 def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
@@ -22,16 +19,6 @@ def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
     for event in events:
         steps[event.kind] += event.num_steps
     return tuple(replace(kind, num_steps=count) for kind, count in sorted(steps.items()) if count)
-
-
-def step_rdp(event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:
-    """Return the Renyi divergence of one step of an event: shape (len(ORDERS),), float64, nats, read-only.
-
-    Args:
-        event: its number of steps does not matter.
-        cached: False for events that are only tried out, which would fill the cache.
-    """
-    return cell_named(event.cell).divergence(event, cached=cached)
 
 
 def event_against(event: StepEvent, reader: str) -> StepEvent:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wardround.errors import ProtocolError
@@ -80,9 +79,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -97,7 +94,7 @@ class Ledger:
         """
         with self._transaction() as append:
             for entry in entries:
-                if self._select("charge_id = ?", entry.charge_id):
+                if self._select("entries", "charge_id = ?", entry.charge_id):
                     raise ProtocolError(
                         f"{self.path}: {entry.charge_id} is charged already, and every release is a charge of its own: "
                         "resume the run, which charges the round as its next attempt"
@@ -123,7 +120,7 @@ class Ledger:
         """
         with self._transaction() as append:
             for charge_id in released:
-                rows = self._select("charge_id = ?", charge_id)
+                rows = self._select("entries", "charge_id = ?", charge_id)
                 if [row["state"] for row in rows] != ["planned"]:
                     what = "was released before" if rows else "was never charged"
                     raise ProtocolError(f"{self.path}: {charge_id} {what}: charge each release once, before it")
@@ -158,20 +155,19 @@ class Ledger:
 
     def history(self) -> list[Row]:
         """Return every row there is, in the order in which they were written."""
-        rows = [
-            Row(sequence=row["sequence"], kind=row["state"], content=entry_of(row), digest=row["digest"])
-            for row in self._select("1")
-        ]
+        found: list[tuple[str, Entry | str, dict[str, Any]]]
+        found = [(row["state"], entry_of(row), row) for row in self._select("entries")]
         for table, kind in _OUTCOMES.items():
-            rows += [
-                Row(sequence=row["sequence"], kind=kind, content=row["record"], digest=row["digest"])
-                for row in self._outcomes(table)
-            ]
+            found += [(kind, row["record"], row) for row in self._select(table)]
+        rows = [
+            Row(sequence=row["sequence"], kind=kind, content=content, digest=row["digest"])
+            for kind, content, row in found
+        ]
         return sorted(rows, key=lambda row: row.sequence)
 
     def entries(self) -> list[Entry]:
         """Return what was charged, in order, each release once."""
-        return [entry_of(row) for row in self._select("state = 'planned'")]
+        return [entry_of(row) for row in self._select("entries", "state = 'planned'")]
 
     def events(self) -> dict[str, tuple[StepEvent, ...]]:
         """Return what every hospital was charged for, over all runs and attempts, released or not."""
@@ -189,7 +185,7 @@ class Ledger:
         """Return all entries, planned and released, one row each, as stored."""
         import pandas as pd
 
-        return pd.DataFrame(self._select("1"), columns=list(COLUMNS))
+        return pd.DataFrame(self._select("entries"), columns=list(COLUMNS))
 
     @property
     def head(self) -> tuple[int, str]:
@@ -215,8 +211,8 @@ class Ledger:
         if len(heads) != 1:
             return [f"the ledger has {len(heads)} head rows instead of 1"]
         # Values of any type: what is changed is found, and not read.
-        entries = self._select("1", is_checked=False)
-        rows = [*entries, *(row for table in _OUTCOMES for row in self._outcomes(table, is_checked=False))]
+        entries = self._select("entries", is_checked=False)
+        rows = [*entries, *(row for table in _OUTCOMES for row in self._select(table, is_checked=False))]
         if wrong := [row["sequence"] for row in rows if type(row["sequence"]) is not int]:
             return [f"the ledger has a row whose number is {wrong[0]!r:.40}"]
         rows.sort(key=lambda row: int(row["sequence"]))
@@ -233,13 +229,10 @@ class Ledger:
             check_types(row, self.path)
         return rows
 
-    def _select(self, condition: str, *values: Any, is_checked: bool = True) -> list[dict[str, Any]]:
-        query = f"SELECT {', '.join(COLUMNS)} FROM entries WHERE {condition} ORDER BY sequence"
+    def _select(self, table: str, condition: str = "1", *values: Any, is_checked: bool = True) -> list[dict[str, Any]]:
+        columns = OUTCOME_COLUMNS if table in _OUTCOMES else COLUMNS
+        query = f"SELECT {', '.join(columns)} FROM {table} WHERE {condition} ORDER BY sequence"
         return self._rows(query, *values, is_checked=is_checked)
-
-    def _outcomes(self, table: str, *, is_checked: bool = True) -> list[dict[str, Any]]:
-        query = f"SELECT {', '.join(OUTCOME_COLUMNS)} FROM {table} ORDER BY sequence"
-        return self._rows(query, is_checked=is_checked)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:

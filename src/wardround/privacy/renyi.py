@@ -8,6 +8,7 @@ divergences keep their digits. Left out on purpose: other mechanisms and other n
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -16,14 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from wardround.errors import ConfigError
 from wardround.step_events import check_rate_and_noise
 
-__all__ = [
-    "ORDERS",
-    "at_all_orders",
-    "binomial_log_moments",
-    "binomials",
-    "epsilon_from_rdp",
-    "rdp",
-]
+__all__ = ["ORDERS", "at_all_orders", "binomial_log_moments", "epsilon_from_rdp", "rdp"]
 
 FloatArray = NDArray[np.float64]
 
@@ -118,11 +112,10 @@ def _conversion(deltas: bytes, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _sampled_divergence(noise_multiplier: float, sample_rate: float) -> FloatArray:
-    whole = _log_moments_integer(noise_multiplier, sample_rate)
-    if noise_multiplier >= _SMALLEST_QUADRATURE_NOISE:
-        between = _log_moments_fractional(noise_multiplier, sample_rate)
-    else:
+    whole = binomial_log_moments(lambda chosen: chosen * (chosen - 1) / (2 * noise_multiplier**2), sample_rate)
+    if noise_multiplier < _SMALLEST_QUADRATURE_NOISE:
         return at_all_orders(whole)
+    between = _log_moments_fractional(noise_multiplier, sample_rate)
     log_moments = np.concatenate([between, whole])[_SORTED]
     return np.asarray(log_moments / (ORDERS - 1) * (1 + _ROUNDING))
 
@@ -146,7 +139,7 @@ def at_all_orders(log_moments: FloatArray) -> FloatArray:
 
 
 @lru_cache(maxsize=1)
-def binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
+def _binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
     """Return, for each integer order a and k = 2 ... a: a - k, k, ln C(a, k), and where each order's run starts."""
     log_factorials = np.array([math.lgamma(n + 1) for n in range(_INTEGER_ORDERS[-1] + 1)])
     counts = _INTEGER_ORDERS - 1
@@ -158,24 +151,20 @@ def binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
     return left.astype(float), chosen.astype(float), log_binomials, starts
 
 
-def _log_moments_integer(noise_multiplier: float, sample_rate: float) -> FloatArray:
-    _, chosen, _, _ = binomials()
-    return binomial_log_moments(chosen * (chosen - 1) / (2 * noise_multiplier**2), sample_rate)
-
-
-def binomial_log_moments(gains: FloatArray, sample_rate: float) -> FloatArray:
+def binomial_log_moments(gain: Callable[[FloatArray], FloatArray], sample_rate: float) -> FloatArray:
     """Return ln A at the integer orders: A - 1 is the binomial sum less the binomial weights, which sum to 1.
 
     The terms k = 0 and 1 of that difference are zero, the others positive.
 
     Args:
-        gains: log of the unsampled moment k, nats (>= 0), in the order of `binomials`.
+        gain: log of the unsampled moment by its number k, nats (>= 0).
         sample_rate: in (0, 1).
 
     Returns:
         Nats, shape (number of integer orders,).
     """
-    left, chosen, log_binomials, starts = binomials()
+    left, chosen, log_binomials, starts = _binomials()
+    gains = gain(chosen)
     log_terms = (
         log_binomials
         + chosen * math.log(sample_rate)

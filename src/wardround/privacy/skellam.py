@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import ConfigError
-from wardround.privacy.renyi import ORDERS, at_all_orders, binomial_log_moments, binomials
+from wardround.privacy.renyi import ORDERS, at_all_orders, binomial_log_moments
 from wardround.step_events import check_rate_and_noise
 
 __all__ = ["TAIL_DEVIATIONS", "choose_scaled_norm", "norm_bound_squared", "skellam_rdp"]
@@ -131,5 +131,6 @@ def _sampled_log_moments(variance: float, norm_squared: int, dimension: int, sam
     Reflection swaps the noise with its shift by an integer vector, so that removing a record is the worse direction,
     and the moment of that one is a binomial sum of the unsampled moments.
     """
-    _, chosen, _, _ = binomials()
-    return binomial_log_moments((chosen - 1) * _divergence(chosen, variance, norm_squared, dimension), sample_rate)
+    return binomial_log_moments(
+        lambda chosen: (chosen - 1) * _divergence(chosen, variance, norm_squared, dimension), sample_rate
+    )

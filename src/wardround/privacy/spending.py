@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.accounting import (
-    ORDERS,
     check_independent,
-    epsilon_from_rdp,
     headline_epsilon,
     headline_profile,
     largest_rdp,
@@ -24,11 +22,12 @@ from wardround.privacy.accounting import (
 from wardround.privacy.attackers import Attacker, attacker_of
 from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.entries import Entry
-from wardround.privacy.events import event_against, merged, step_rdp
+from wardround.privacy.events import event_against, merged
 from wardround.privacy.ledger import Ledger
+from wardround.privacy.renyi import ORDERS, epsilon_from_rdp
 from wardround.step_events import StepEvent
 
-__all__ = ["Account", "Headline", "account_from_ledger", "open_account"]
+__all__ = ["Account", "account_from_ledger", "open_account"]
 
 _Steps = Mapping[StepEvent, int]
 # Up to so many kinds of steps a sum is made anew, so that a resumed run shows the same bits as an uninterrupted one;
@@ -36,41 +35,21 @@ _Steps = Mapping[StepEvent, int]
 _RECOMPUTED_KINDS = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
-    """The tightest epsilons that both accountants prove.
-
-    Attributes:
-        hospitals: epsilon by hospital_id, each at its own delta.
-        max: of the worst hospital, at the common delta: patients in one hospital only.
-        total: of a patient in as many hospitals as the patient overlap says, at the common delta.
-        target_delta: the common delta.
-    """
-
-    hospitals: dict[str, float]
-    max: float
-    total: float
-    target_delta: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Account:
     """What every hospital has spent so far.
 
     Attributes:
-        hospitals: hospital_ids.
-        target_delta: each hospital's, shape (num_hospitals,), float64, in (0, 1).
+        target_deltas: by hospital_id, in (0, 1).
         divergences: composed Renyi divergences, shape (num_hospitals, len(ORDERS)), float64, nats.
         steps: by hospital, the steps of each kind (`StepEvent.kind`), all of one unit and relation.
     """
 
-    hospitals: tuple[str, ...]
-    target_delta: NDArray[np.float64]
+    target_deltas: Mapping[str, float]
     divergences: NDArray[np.float64]
-    steps: tuple[_Steps, ...]
+    steps: Mapping[str, _Steps]
 
     def __post_init__(self) -> None:
-        self.target_delta.setflags(write=False)
         self.divergences.setflags(write=False)
 
     @property
@@ -78,28 +57,24 @@ class Account:
         """What every hospital did, steps of one kind added up."""
         return {
             hospital_id: merged(replace(kind, num_steps=count) for kind, count in steps.items())
-            for hospital_id, steps in zip(self.hospitals, self.steps, strict=True)
+            for hospital_id, steps in self.steps.items()
         }
 
     @property
     def protects(self) -> tuple[str, str] | None:
         """The unit and the relation that every figure in the account is for; None before the first step."""
-        kinds = (kind for steps in self.steps for kind in steps)
-        return next((_terms(kind) for kind in kinds), None)
+        return next((_terms(kind) for steps in self.steps.values() for kind in steps), None)
 
     def against(self, reader: str) -> "Account":
         """Return the account of what a reader learns, one of `cells.READERS`, who may know part of the noise."""
-        events = {hospital_id: events for hospital_id, events in self.events.items() if events}
-        seen = {hospital_id: [event_against(event, reader) for event in parts] for hospital_id, parts in events.items()}
-        if all(tuple(seen[hospital_id]) == parts for hospital_id, parts in events.items()):
-            return self
-        deltas = dict(zip(self.hospitals, self.target_delta.tolist(), strict=True))
-        return open_account(deltas).projected((name, event) for name, parts in seen.items() for event in parts)
+        did = [(hospital_id, event) for hospital_id, events in self.events.items() for event in events]
+        seen = [(hospital_id, event_against(event, reader)) for hospital_id, event in did]
+        return self if seen == did else open_account(self.target_deltas).projected(seen)
 
     @property
     def common_delta(self) -> float:
-        """The delta that max and total are stated at: the hospitals' smallest, below 1 / records of every hospital."""
-        return float(self.target_delta.min())
+        """The delta that totals are stated at: the hospitals' smallest, below 1 / records of every hospital."""
+        return min(self.target_deltas.values())
 
     def charged(self, entries: Iterable[Entry]) -> "Account":
         """Return the account after more entries; each must be new (the ledger sees to that).
@@ -115,8 +90,8 @@ class Account:
         Raises:
             ProtocolError: a hospital that isn't in the account, or another unit or relation than is in it already.
         """
-        places = {hospital_id: place for place, hospital_id in enumerate(self.hospitals)}
-        divergences, steps = self.divergences.copy(), list(self.steps)
+        places = {hospital_id: place for place, hospital_id in enumerate(self.target_deltas)}
+        divergences, all_steps = self.divergences.copy(), dict(self.steps)
         protects = self.protects
         for hospital_id, event in plans:
             if hospital_id not in places:
@@ -124,27 +99,22 @@ class Account:
             if not event.num_steps:
                 continue
             protects = _same_terms(protects, event)
-            place, kind = places[hospital_id], event.kind
-            steps[place] = {**steps[place], kind: steps[place].get(kind, 0) + event.num_steps}
-            if len(steps[place]) <= _RECOMPUTED_KINDS:
-                divergences[place] = _composed(steps[place])
+            place, kind, steps = places[hospital_id], event.kind, all_steps[hospital_id]
+            all_steps[hospital_id] = steps = {**steps, kind: steps.get(kind, 0) + event.num_steps}
+            if len(steps) <= _RECOMPUTED_KINDS:
+                divergences[place] = _composed(steps)
             else:
-                divergences[place] += event.num_steps * step_rdp(kind)
-        return replace(self, divergences=divergences, steps=tuple(steps))
+                divergences[place] += event.num_steps * _divergence(kind)
+        return replace(self, divergences=divergences, steps=all_steps)
 
     def epsilons(self) -> dict[str, float]:
         """Return each hospital's epsilon at its own delta, from Renyi divergences."""
-        values = epsilon_from_rdp(self.divergences, self.target_delta)
-        return dict(zip(self.hospitals, values.tolist(), strict=True))
-
-    def epsilon_max(self) -> float:
-        """Return the largest epsilon of a hospital at the common delta: the total for patients in one hospital."""
-        return float(epsilon_from_rdp(self.divergences, self.common_delta).max())
+        return self._by_rdp(list(self.target_deltas.values()))
 
     def epsilon_total(self, patient_overlap: int) -> float:
-        """Return the epsilon of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta."""
+        """Return the same of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta."""
         if patient_overlap == 1:
-            return self.epsilon_max()
+            return max(self._by_rdp(self.common_delta).values())
         check_independent(event for events in self.events.values() for event in events)
         return float(epsilon_from_rdp(largest_rdp(self.divergences, patient_overlap), self.common_delta))
 
@@ -153,16 +123,15 @@ class Account:
 
         The reported epsilons decide. Renyi divergences bound them, so that only what these leave in doubt is computed.
         """
-        by_rdp = dict(zip(self.hospitals, epsilon_from_rdp(self.divergences, self.common_delta).tolist(), strict=True))
+        by_rdp, common = self._by_rdp(self.common_delta), self.common_delta
         doubtful = [name for name in names if not by_rdp[name] <= most_epsilon]
-        deltas = dict(zip(self.hospitals, self.target_delta.tolist(), strict=True))
         events = self.events if doubtful else {}
         return tuple(
             name
             for name in doubtful
             if any(
                 not headline_epsilon(events[name], delta) <= most_epsilon
-                for delta in sorted({deltas[name], self.common_delta})
+                for delta in sorted({self.target_deltas[name], common})
             )
         )
 
@@ -170,29 +139,23 @@ class Account:
         """Return whether a patient in up to `patient_overlap` hospitals has spent more, at the common delta."""
         if self.epsilon_total(patient_overlap) <= most_epsilon:
             return False
-        return not overlap_epsilon(self.events, self.common_delta, patient_overlap) <= most_epsilon
+        return not self.headline_total(patient_overlap) <= most_epsilon
 
-    def headline(self, patient_overlap: int) -> Headline:
-        """Return the tightest epsilons, a second or so for ten hospitals that differ; equal ones cost once.
-
-        Args:
-            patient_overlap: hospitals that may hold the same patient (>= 1).
-        """
+    def headline_epsilons(self) -> dict[str, float]:
+        """Return the tightest epsilon that is proved of each hospital, at its own delta."""
         events = self.events
-        common = self.common_delta
-        return Headline(
-            hospitals={
-                hospital_id: headline_epsilon(events[hospital_id], float(delta))
-                for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
-            },
-            max=overlap_epsilon(events, common, 1),
-            total=overlap_epsilon(events, common, patient_overlap),
-            target_delta=common,
-        )
+        return {name: headline_epsilon(events[name], delta) for name, delta in self.target_deltas.items()}
+
+    def headline_total(self, patient_overlap: int) -> float:
+        """Return the same of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta.
+
+        It takes a second or so for ten hospitals that differ; equal ones cost once.
+        """
+        return overlap_epsilon(self.events, self.common_delta, patient_overlap)
 
     def epsilons_by_reader(self, patient_overlap: int) -> dict[str, float]:
         """Return the headline's total against each reader; inf against one who sees all without noise."""
-        return {reader: self.against(reader).headline(patient_overlap).total for reader in READERS}
+        return {reader: self.against(reader).headline_total(patient_overlap) for reader in READERS}
 
     def attacker(self, patient_overlap: int) -> Attacker:
         """Return what an attacker can reach at most against a patient in up to `patient_overlap` hospitals (>= 1)."""
@@ -202,9 +165,13 @@ class Account:
         """Return the same by hospital, for a patient in that one alone, each at its own delta."""
         events = self.events
         return {
-            hospital_id: attacker_of(headline_profile(events[hospital_id], float(delta)), float(delta))
-            for hospital_id, delta in zip(self.hospitals, self.target_delta, strict=True)
+            name: attacker_of(headline_profile(events[name], delta), delta)
+            for name, delta in self.target_deltas.items()
         }
+
+    def _by_rdp(self, target_delta: float | list[float]) -> dict[str, float]:
+        values = epsilon_from_rdp(self.divergences, target_delta)
+        return dict(zip(self.target_deltas, values.tolist(), strict=True))
 
 
 def open_account(target_deltas: Mapping[str, float]) -> Account:
@@ -222,10 +189,9 @@ def open_account(target_deltas: Mapping[str, float]) -> Account:
             "target-delta): correct it"
         )
     return Account(
-        hospitals=tuple(target_deltas),
-        target_delta=np.array(list(target_deltas.values()), dtype=float),
+        target_deltas=dict(target_deltas),
         divergences=np.zeros((len(target_deltas), len(ORDERS))),
-        steps=tuple({} for _ in target_deltas),
+        steps={hospital_id: {} for hospital_id in target_deltas},
     )
 
 
@@ -246,8 +212,12 @@ def account_from_ledger(ledger: Ledger, target_deltas: Mapping[str, float]) -> A
 def _composed(steps: _Steps) -> NDArray[np.float64]:
     total = np.zeros(len(ORDERS))
     for kind in sorted(steps):
-        total += steps[kind] * step_rdp(kind)
+        total += steps[kind] * _divergence(kind)
     return total
+
+
+def _divergence(kind: StepEvent) -> NDArray[np.float64]:
+    return cell_named(kind.cell).divergence(kind)
 
 
 def _same_terms(protects: tuple[str, str] | None, event: StepEvent) -> tuple[str, str]:

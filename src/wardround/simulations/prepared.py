@@ -52,20 +52,21 @@ def silent(_: str) -> None:
     """Say nothing."""
 
 
-def prepare(config: Config, say: Callable[[str], None] = silent, *, is_begun: bool = False) -> Prepared:
+def prepare(
+    config: Config, strategy: "Strategy", say: Callable[[str], None] = silent, *, is_begun: bool = False
+) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
     Args:
         config: all settings.
+        strategy: that they name (see `strategies.strategy_of`); it is apart so that one that can't be had is refused
+            before anything is started or read.
         say: called with a few words whenever something that takes a while begins.
         is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
     """
-    from wardround.strategies import strategy_of
-
-    strategy = strategy_of(config)
     say(f"reading {config.federation.dataset}")
     federation = load_federation(config.federation)
     if not is_begun:
@@ -127,12 +128,12 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
 def _facts(config: Config, federation: Federation, model: "InitialModel") -> RunFacts:
     from wardround.simulations.engines.opening import ENGINES
 
-    engine = ENGINES[config.simulation.engine]
+    most_workers = ENGINES[config.simulation.engine].num_workers(config.simulation)
     return replace(
         model.facts,
         partition=federation.partition,
         engine=config.simulation.engine,
-        num_workers=engine.num_workers(config.simulation, len(federation.hospitals)),
+        num_workers=min(most_workers, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
         notes=(*federation.notes, *model.notes),

@@ -4,7 +4,7 @@ What is left out on purpose: the report page (see `reports`) and anything printe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,8 @@ from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
-from wardround.simulations.engines.start import EarlyStart
 from wardround.simulations.prepared import Prepared, prepare, silent
+from wardround.strategies import strategy_of
 
 if TYPE_CHECKING:
     import pandas
@@ -89,12 +89,13 @@ def run(
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
     say = say or silent
+    strategy = strategy_of(config)
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
-    with ENGINES[config.simulation.engine].start_early(config.simulation) as early:
+    with ENGINES[config.simulation.engine].start_early(config.simulation):
         # Everything that can be refused is refused before there is a folder.
-        prepared = prepare(config, say)
+        prepared = prepare(config, strategy, say)
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
-        return _federate(prepared, folder, progress, say, early=early)
+        return _federate(prepared, folder, progress, say)
 
 
 def resume(
@@ -117,22 +118,17 @@ def resume(
         )
     config = folder.config()
     say = say or silent
-    prepared = prepare(config, say, is_begun=True)
-    # A finished run only has its files written anew: no reason to start Ray.
-    is_finished = _is_finished(folder, config)
-    engine = "inline" if is_finished else config.simulation.engine
-    begins = "writing the files of the finished run anew" if is_finished else "going on after the last committed round"
+    prepared = prepare(config, strategy_of(config), say, is_begun=True)
+    if _is_finished(folder, config):
+        # Only its files are written anew: no reason to start Ray.
+        begins, engine = "writing the files of the finished run anew", "inline"
+    else:
+        begins, engine = "going on after the last committed round", None
     return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
 
 
-def open_grid(config: Config, federation: Federation, early: EarlyStart | None = None) -> SimulatedGrid:
-    """Return the engine of [simulation] with one node per hospital; use it as a context manager.
-
-    Args:
-        config: all settings.
-        federation: the hospitals.
-        early: a Ray that is starting already, if there is one.
-    """
+def open_grid(config: Config, federation: Federation, engine: str | None = None) -> SimulatedGrid:
+    """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager."""
     nodes = [
         Node(
             node_id=index + 1,
@@ -142,7 +138,7 @@ def open_grid(config: Config, federation: Federation, early: EarlyStart | None =
         for index, hospital in enumerate(federation.hospitals)
     ]
     make_app = partial(make_client_app, config, federation)
-    return ENGINES[config.simulation.engine].open(config.simulation, make_app, nodes, early)
+    return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
 
 
 def _federate(
@@ -153,12 +149,11 @@ def _federate(
     *,
     begins: str = "testing the model before round 1",
     engine: str | None = None,
-    early: EarlyStart | None = None,
 ) -> Run:
-    config = prepared.config
-    simulation = replace(config.simulation, engine=engine or config.simulation.engine)
-    say(f"starting {len(prepared.federation.hospitals)} hospitals on the engine {simulation.engine}")
-    with open_grid(replace(config, simulation=simulation), prepared.federation, early) as grid:
+    config, federation = prepared.config, prepared.federation
+    engine = engine or config.simulation.engine
+    say(f"starting {len(federation.hospitals)} hospitals on the engine {engine}")
+    with open_grid(config, federation, engine) as grid:
         say(begins)
         outcome = federate(
             config,

@@ -184,11 +184,11 @@ def test_what_each_reader_learns(cell):
         "anyone" if set(left.values()) == {2.0} else ",".join(name for name in READERS if left[name] == 2.0)
     )
     account = open_account({"hospital-000": DELTA}).charged([charged(cell)])
-    epsilons = {reader: account.against(reader).epsilon_max() for reader in READERS}
-    assert epsilons["recipient"] == account.epsilon_max()
+    epsilons = {reader: account.against(reader).epsilon_total(1) for reader in READERS}
+    assert epsilons["recipient"] == account.epsilon_total(1)
     assert math.isinf(epsilons["server"]) == (cell.placement == "central")
     seen = event_against(charged(cell).event, "hospital")
-    assert epsilons["hospital"] == rdp_epsilon([seen], DELTA) >= account.epsilon_max()
+    assert epsilons["hospital"] == rdp_epsilon([seen], DELTA) >= account.epsilon_total(1)
 
 
 @pytest.mark.parametrize(("num_shares", "left"), [(1, 1.0), (2, 0.5), (3, 2 / 3), (10, 0.9)])
@@ -200,7 +200,7 @@ def test_another_hospital_subtracts_its_own_share_and_no_more(cell, num_shares, 
 
 def test_without_noise_every_reader_learns_everything():
     account = open_account({"hospital-000": DELTA}).charged([charged(cell_named("none"), noise_multiplier=0.0)])
-    assert all(math.isinf(account.against(reader).epsilon_max()) for reader in READERS)
+    assert all(math.isinf(account.against(reader).epsilon_total(1)) for reader in READERS)
 
 
 @every_private_cell

@@ -133,7 +133,7 @@ def test_a_hospital_that_samples_at_another_rate_refuses_itself(
 
 def _grid(nodes: list[Node]) -> InlineGrid:
     config = small_config()
-    return InlineGrid(lambda: make_client_app(config, load_federation(config.federation)), nodes, {})
+    return InlineGrid(lambda: make_client_app(config, load_federation(config.federation)), nodes)
 
 
 def test_everybody_is_known_by_name() -> None:

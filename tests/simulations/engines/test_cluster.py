@@ -9,21 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from wardround.simulations.engines.cluster import worker_capacity
-from wardround.simulations.engines.start import check_reachable
+from wardround.simulations.engines.start import check_reachable, worker_capacity
 
 PROGRAM = """
 import contextlib
-from wardround.simulations.engines.start import EarlyStart
-early = EarlyStart(1) if {is_early} else None
 import ray
 from toy_hospital import federation, initial_arrays, make_app, messages
-from wardround.simulations import RayGrid
+from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.start import early_ray
 from wardround.wire import array_record
 if __name__ == "__main__":
-    with early or contextlib.nullcontext(), RayGrid(
-        make_app, federation({behaviour}), {{}}, num_workers=1, early=early
-    ) as grid:
+    early = early_ray(1) if {is_early} else contextlib.nullcontext()
+    with early, RayGrid(make_app, federation({behaviour}), num_workers=1) as grid:
         try:
             print(ray.is_initialized(), ray.cluster_resources()["CPU"], flush=True)
             print(len(grid.send_and_receive(messages(array_record(initial_arrays())))), flush=True)

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from wardround.simulations.engines.envelopes import ReceivedArray, ndarrays_of, own_copy, pack, received, unpack
+from wardround.simulations.engines.envelopes import ReceivedArray, own_copy, pack, received, unpack
 from wardround.simulations.engines.flower_internals import take_identity
-from wardround.wire import LazyArray, array_record
+from wardround.wire import LazyArray, array_record, arrays_of
 
 
 def wave(content: RecordDict, num: int = 3) -> list[Message]:
@@ -55,7 +55,7 @@ def test_messages_share_memory_but_nothing_that_can_be_changed() -> None:
     first.content["arrays"]["w"].numpy()[...] = 7
     del first.content["arrays"]["w"]
     assert second.content["config"]["x"] == 1
-    assert np.shares_memory(ndarrays_of(second.content["arrays"])["w"], values)
+    assert np.shares_memory(arrays_of(second.content["arrays"])["w"], values)
     assert values.tolist() == [0, 1, 2]
 
 
@@ -78,4 +78,4 @@ def test_own_copy_freezes_what_others_may_write() -> None:
     own = own_copy(record)
     live[:] = -1
     assert {name: array.numpy().tolist() for name, array in own.items()} == {name: [0.0, 1.0, 2.0] for name in record}
-    assert np.shares_memory(ndarrays_of(own)["frozen"], frozen)
+    assert np.shares_memory(arrays_of(own)["frozen"], frozen)

@@ -61,7 +61,7 @@ def run_rounds(grid: Any, strategy: Strategy) -> tuple[dict[str, np.ndarray], li
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_strategies_give_the_same_bits_in_every_engine(grid: Any, name: str) -> None:
-    expected, expected_rows = run_rounds(InlineGrid(make_app, federation(), {}), STRATEGIES[name]())
+    expected, expected_rows = run_rounds(InlineGrid(make_app, federation()), STRATEGIES[name]())
     arrays, rows = run_rounds(grid, STRATEGIES[name]())
     assert rows == expected_rows
     assert len(rows) == 6
@@ -97,7 +97,7 @@ def test_sum_is_the_same_in_every_engine_and_near_the_mean_of_replies(grid: Any)
     model = array_record(initial_arrays())
     replies = grid.send_and_receive(messages(model))
     summed, total = grid.send_and_sum(messages(model, WEIGHTS))
-    _, expected = InlineGrid(make_app, federation(), {}).send_and_sum(messages(model, WEIGHTS))
+    _, expected = InlineGrid(make_app, federation()).send_and_sum(messages(model, WEIGHTS))
     assert all(np.array_equal(total[name], expected[name]) for name in expected)
     average = mean(total, sum(WEIGHTS.values()), {name: np.zeros(a.shape) for name, a in initial_arrays().items()})
     for name, array in average.items():
@@ -137,7 +137,7 @@ def test_failed_hospitals_leave_the_others_alone(open_grid: OpenGrid, engine: st
         "lower the learning rate or normalise the inputs",
         20: "UpdateError: node 20: parameter w has shape (2,), which must be (4,)",
     }
-    alone = InlineGrid(make_app, [node for node in nodes if node.node_id == 5], {})
+    alone = InlineGrid(make_app, [node for node in nodes if node.node_id == 5])
     wave = [m for m in messages(array_record(initial_arrays()), WEIGHTS) if m.metadata.dst_node_id == 5]
     assert all(np.array_equal(total[name], array) for name, array in alone.send_and_sum(wave)[1].items())
 
@@ -167,7 +167,7 @@ def test_nodes_keep_their_state_and_their_process(open_grid: OpenGrid, engine: s
 def test_hospitals_cannot_reach_each_other(open_grid: OpenGrid, engine: str, behaviour: str) -> None:
     """One that writes over what it received, and ones that send the same memory again and again."""
     model, values = array_record(initial_arrays()), initial_arrays()
-    honest = InlineGrid(make_app, federation(), {}).send_and_receive(messages(model))
+    honest = InlineGrid(make_app, federation()).send_and_receive(messages(model))
     nodes = federation(**{f"node_{node_id}": behaviour for node_id in NODE_IDS})
     wave = messages(model)
     replies = open_grid(engine, nodes).send_and_receive(wave)
@@ -279,8 +279,8 @@ def test_what_is_not_a_reply_is_an_error(open_grid: OpenGrid, engine: str, answe
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (RecordDict(), "holds 0 ArrayRecords"),
-        (RecordDict({"a": ArrayRecord([np.ones(1)]), "b": ArrayRecord([np.ones(1)])}), "holds 2 ArrayRecords"),
+        (RecordDict(), "0 ArrayRecords in a message"),
+        (RecordDict({"a": ArrayRecord([np.ones(1)]), "b": ArrayRecord([np.ones(1)])}), "2 ArrayRecords in a message"),
         (RecordDict({"a": ArrayRecord([np.ones(1)])}), "parameter w is missing"),
     ],
 )

@@ -14,7 +14,7 @@ from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, message
 
 import wardround
 from wardround.simulations.engines.flower_internals import give_id, take_identity
-from wardround.simulations.engines.nodes import Node, NodeRunner, share_out
+from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome, share_out
 from wardround.wire import array_record
 
 
@@ -25,41 +25,42 @@ def sent(**options: object) -> list[Message]:
 
 
 def test_longest_hospital_runs_first() -> None:
-    replies, total = NodeRunner(make_app, federation(), {}).run(sent())
+    outcome = Outcome()
+    NodeRunner(make_app, federation()).run(sent(), outcome)
     loads = {node.node_id: node.load for node in federation()}
-    order = [loads[reply.metadata.src_node_id] for reply in replies]
+    order = [loads[reply.metadata.src_node_id] for reply in outcome.replies]
     assert order == sorted(order, reverse=True)
-    assert total is None
+    assert outcome.total == {}
 
 
-def test_app_is_made_once_and_reads_both_configs() -> None:
+def test_app_is_made_once_and_reads_the_config_of_the_node() -> None:
     made, seen = [], []
     app = ClientApp()
 
     @app.query("who")
     def who(message: Message, context: Context) -> Message:
-        seen.append((context.node_id, context.node_config["behaviour"], context.run_config["greeting"]))
+        seen.append((context.node_id, context.node_config["behaviour"]))
         return Message(RecordDict(), reply_to=message)
 
-    runner = NodeRunner(lambda: made.append(1) or app, federation(), {"greeting": "hello"})
+    runner = NodeRunner(lambda: made.append(1) or app, federation())
     for _ in range(2):
-        runner.run(sent(kind="query.who"))
+        runner.run(sent(kind="query.who"), Outcome())
     assert len(made) == 1
-    assert sorted(set(seen)) == [(node_id, "train", "hello") for node_id in sorted(NODE_IDS)]
+    assert sorted(set(seen)) == [(node_id, "train") for node_id in sorted(NODE_IDS)]
 
 
-def test_traceback_is_kept_until_the_next_wave() -> None:
-    runner = NodeRunner(make_app, federation(node_7="raise"), {})
-    replies, _ = runner.run(sent())
-    failed = [reply for reply in replies if reply.has_error()]
+def test_traceback_is_that_of_its_wave() -> None:
+    runner, outcome, next_one = NodeRunner(make_app, federation(node_7="raise")), Outcome(), Outcome()
+    runner.run(sent(), outcome)
+    failed = [reply for reply in outcome.replies if reply.has_error()]
     assert [(reply.metadata.src_node_id, reply.error.code) for reply in failed] == [(7, 2)]
     assert failed[0].error.reason == "ValueError: no such patient"
-    assert "in _raise" in runner.tracebacks[7]
-    runner.run(sent(kind="evaluate"))
-    assert runner.tracebacks == {}
+    assert "in _raise" in outcome.tracebacks[7]
+    runner.run(sent(kind="evaluate"), next_one)
+    assert next_one.tracebacks == {}
 
 
-def test_number_of_threads_is_set_and_restored() -> None:
+def test_an_app_has_one_thread_and_the_caller_keeps_its_own() -> None:
     torch = pytest.importorskip("torch")
     seen: list[int] = []
     app = ClientApp()
@@ -70,35 +71,41 @@ def test_number_of_threads_is_set_and_restored() -> None:
         return Message(RecordDict(), reply_to=message)
 
     before = torch.get_num_threads()
-    NodeRunner(lambda: app, federation(), {}, num_threads=3).run(sent())
-    assert set(seen) == {3}
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)
+    try:
+        NodeRunner(lambda: app, federation()).run(sent(), Outcome())
+        assert (set(seen), torch.get_num_threads()) == ({1}, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
-def test_torch_that_the_app_imports_has_the_threads_too() -> None:
+def test_torch_that_making_the_app_imports_has_one_thread_too() -> None:
     program = """
-import os
+import sys
 from toy_hospital import federation
 from test_nodes import sent
-from wardround.simulations.engines.nodes import NodeRunner
+from wardround.simulations.engines.nodes import NodeRunner, Outcome
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
-app = ClientApp()
-@app.train()
-def train(message, context):
-    print(os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"])
-    return Message(RecordDict(), reply_to=message)
-NodeRunner(lambda: app, federation()[:1], {}, num_threads=3).run([m for m in sent() if m.metadata.dst_node_id == 11])
-print(os.environ["OMP_NUM_THREADS"], "MKL_NUM_THREADS" in os.environ)
+def make():
+    import torch
+    app = ClientApp()
+    @app.train()
+    def train(message, context):
+        print(torch.get_num_threads())
+        return Message(RecordDict(), reply_to=message)
+    return app
+before = "torch" in sys.modules
+NodeRunner(make, federation()[:1]).run([m for m in sent() if m.metadata.dst_node_id == 11], Outcome())
+print(before, sys.modules["torch"].get_num_threads())
 """
-    environment = {key: value for key, value in os.environ.items() if key != "MKL_NUM_THREADS"}
     here = Path(__file__)
     places = (here.parent, here.parents[1], Path(wardround.__file__).parents[1])
-    environment |= {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, places))}
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, places))}
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
-    assert result.stdout.splitlines() == ["3 3", "2 False"]
+    assert result.stdout.splitlines() == ["1", "False 2"]
 
 
 @given(loads=st.lists(st.floats(0, 100), min_size=1, max_size=40), num_workers=st.integers(1, 8))

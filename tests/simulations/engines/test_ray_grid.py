@@ -13,9 +13,10 @@ from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
 
+from wardround.config import SimulationConfig
 from wardround.errors import ConfigError, WardroundError
 from wardround.simulations.engines.inline import InlineGrid
-from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.opening import ENGINES
 from wardround.wire import array_record
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -42,7 +43,7 @@ def _facts(reply: Message) -> tuple[int, Any, Any]:
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_dead_worker_is_replaced_and_changes_nothing(open_grid: OpenGrid, tmp_path: Path, num_workers: int) -> None:
     """Node 7 ends its process in the second wave: sums, replies and what nodes kept are those of a calm run."""
-    calm = waves(InlineGrid(make_app, federation(), {}))
+    calm = waves(InlineGrid(make_app, federation()))
     nodes = federation(node_7=f"die-once:{tmp_path / 'died'}")
     assert waves(open_grid(f"ray-{num_workers}", nodes)) == calm
     assert (tmp_path / "died").exists()
@@ -50,7 +51,7 @@ def test_dead_worker_is_replaced_and_changes_nothing(open_grid: OpenGrid, tmp_pa
 
 def test_worker_killed_between_waves_is_replaced(open_grid: OpenGrid, ray_session: Any) -> None:
     grid = open_grid("ray-2", federation())
-    calm = waves(InlineGrid(make_app, federation(), {}), 1)
+    calm = waves(InlineGrid(make_app, federation()), 1)
     assert waves(grid, 1) == calm
     pids = {
         reply.content["metrics"]["pid"] for reply in grid.send_and_receive(messages(array_record(initial_arrays())))
@@ -141,15 +142,15 @@ def test_module_beside_the_driver_is_found_in_workers(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("settings", "message"),
     [
         ({"num_workers": 0}, "num-workers = 0 must be >= 1"),
-        ({"num_workers": 1, "gpus_per_worker": -0.5}, "gpus-per-worker = -0.5 must be 0, a fraction"),
+        ({"num_workers": 1, "gpus_per_worker": -0.5}, "gpus-per-worker = -0.5 must be >= 0"),
         ({"num_workers": 1, "gpus_per_worker": 1.5}, "gpus-per-worker = 1.5 must be 0, a fraction"),
-        ({"num_workers": 4, "gpus_per_worker": 64}, "gpus-per-worker = 64 with 4 workers does not fit the"),
+        ({"num_workers": 4, "gpus_per_worker": 64}, "gpus-per-worker = 64.* with 4 workers does not fit the"),
     ],
 )
-def test_impossible_resources_are_refused(ray_session: Any, options: dict[str, Any], message: str) -> None:
+def test_impossible_resources_are_refused(ray_session: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        RayGrid(make_app, federation(), {}, **options)
+        ENGINES["ray"].open(make_app, federation(), SimulationConfig(**settings))
     assert ray_session.is_initialized()

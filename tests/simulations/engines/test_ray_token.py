@@ -14,13 +14,13 @@ from test_cluster import commands_of_children
 PROGRAM = """
 import os, sys
 import ray
-from wardround.simulations.engines.start import EarlyStart
+from wardround.simulations.engines.start import early_ray
 from toy_hospital import federation, initial_arrays, make_app, messages
-from wardround.simulations import RayGrid
+from wardround.simulations.engines.ray_grid import RayGrid
 from wardround.wire import array_record
 if __name__ == "__main__":
     for _ in range({times}):
-        with EarlyStart(1) as early, RayGrid(make_app, federation(), {{}}, num_workers=1, early=early) as grid:
+        with early_ray(1), RayGrid(make_app, federation(), num_workers=1) as grid:
             print(len(grid.send_and_receive(messages(array_record(initial_arrays())))), flush=True)
             print(sorted(name for name in os.environ if "AUTH" in name), flush=True)
             print(ray.get_runtime_context().gcs_address, flush=True)

@@ -7,25 +7,15 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from wardround.config import FederationConfig
+from wardround.datasets.download import fetch_file
 from wardround.datasets.records import Dataset
 from wardround.datasets.source import Source
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean
 
-__all__ = ["SOURCES", "CatalogueEntry", "catalogue", "fetch", "load_dataset"]
-
-
-class CatalogueEntry(NamedTuple):
-    """One line of `wardround data list`."""
-
-    name: str
-    sentence: str
-    task: str
-    num_rows: int | None
-    needs_download: bool
+__all__ = ["SOURCES", "fetch", "load_dataset"]
 
 
 def _found() -> list[Source]:
@@ -35,14 +25,7 @@ def _found() -> list[Source]:
 
 
 SOURCES: Mapping[str, Source] = {source.name: source for source in _found()}
-
-
-def catalogue() -> list[CatalogueEntry]:
-    """Return one entry per data set, in the order of the catalogue."""
-    return [
-        CatalogueEntry(name, source.sentence, source.task or "either", source.num_rows, source.fetch is not None)
-        for name, source in SOURCES.items()
-    ]
+"""Every data set by name, in the order of the catalogue."""
 
 
 def load_dataset(config: FederationConfig) -> Dataset:
@@ -55,7 +38,7 @@ def load_dataset(config: FederationConfig) -> Dataset:
         ConfigError: no data set has that name.
         DataError: a file is missing, damaged, or not what the settings say.
     """
-    return _source(config.dataset).load(config)
+    return _source(config.dataset).load(config, fetch(config.dataset, config.data_dir))
 
 
 def fetch(name: str, data_dir: str | None = None) -> list[Path]:
@@ -72,8 +55,7 @@ def fetch(name: str, data_dir: str | None = None) -> list[Path]:
         ConfigError: no data set has that name.
         DataError: a file is damaged, or missing and cannot be downloaded.
     """
-    source = _source(name)
-    return source.fetch(data_dir) if source.fetch else []
+    return [fetch_file(remote, data_dir) for remote in _source(name).files]
 
 
 def _source(name: str) -> Source:

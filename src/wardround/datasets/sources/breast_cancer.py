@@ -1,5 +1,7 @@
 """Breast Cancer Wisconsin (diagnostic), as scikit-learn ships it: no file to fetch."""
 
+from pathlib import Path
+
 import numpy as np
 
 from wardround.config import FederationConfig
@@ -20,12 +22,8 @@ _PUBLISHED_RANGES = (
 )  # fmt: skip
 
 
-def load_breast_cancer(config: FederationConfig) -> Dataset:
-    """Return the 569 tumours, 30 features scaled to about [-1, 1], label 1 for malignant.
-
-    Args:
-        config: not used; every loader takes it.
-    """
+def load_breast_cancer(config: FederationConfig, paths: list[Path]) -> Dataset:
+    """Return the 569 tumours, 30 features scaled to about [-1, 1], label 1 for malignant."""
     from sklearn.datasets import load_breast_cancer as load_bundled
 
     bundle = load_bundled()

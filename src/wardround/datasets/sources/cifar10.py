@@ -4,18 +4,18 @@ A smaller archive of the same layout is taken too where a MANIFEST.json beside i
 """
 
 import tarfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
-from wardround.datasets.download import RemoteFile, fetch_file
-from wardround.datasets.idx_images import PIXEL_NOTE, scaled_pixels
+from wardround.datasets.download import RemoteFile
+from wardround.datasets.images import image_dataset
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 from wardround.errors import DataError
+from wardround.parsing import sound
 
 __all__ = ["SOURCES"]
 
@@ -28,8 +28,9 @@ _FILE = RemoteFile(
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     accepts_manifest=True,
 )
-_TRAIN_MEMBERS = tuple(f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6))
-_TEST_MEMBER = "cifar-10-batches-bin/test_batch.bin"
+_MEMBERS = tuple(
+    f"cifar-10-batches-bin/{name}.bin" for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+)
 _IMAGE_SHAPE = (3, 32, 32)
 _ROW_BYTES = 1 + 3 * 32 * 32
 _NUM_OFFICIAL_ROWS = 60_000
@@ -38,58 +39,42 @@ _CLASS_NAMES = (
 )  # fmt: skip
 
 
-def fetch_cifar10(data_dir: str | None) -> list[Path]:
-    """Return the path of the verified archive, downloaded where it is not on this machine."""
-    return [fetch_file(_FILE, data_dir)]
-
-
-def load_cifar10(config: FederationConfig) -> Dataset:
+def load_cifar10(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return the training and test images (n, 3, 32, 32), pixels in [-1, 1].
 
-    Args:
-        config: its data_dir is searched first.
-
     Raises:
-        DataError: the archive is missing, damaged, or of another layout.
+        DataError: the archive is damaged or of another layout.
 
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
     """
-    path = fetch_cifar10(config.data_dir)[0]
-    parts = _read_members(path)
+    parts = _read_members(paths[0])
     num_rows, num_test = sum(map(len, parts)), len(parts[-1])
-    labels = np.concatenate([part[:, 0] for part in parts]).astype(np.int64)
-    if labels.max(initial=0) >= len(_CLASS_NAMES):
-        raise DataError(f"{path} has label {labels.max()}, beyond the 10 classes of cifar10: get the official archive")
     size = f"{num_rows - num_test} training and {num_test} test images"
     subset = "" if num_rows == _NUM_OFFICIAL_ROWS else ", a subset of the official archive"
-    return Dataset(
-        name="cifar10",
-        task=CLASSIFICATION,
-        features=scaled_pixels([part[:, 1:].reshape(-1, *_IMAGE_SHAPE) for part in parts]),
-        labels=labels,
+    return image_dataset(
+        config.dataset,
+        [part[:, 1:].reshape(-1, *_IMAGE_SHAPE) for part in parts],
+        [part[:, 0] for part in parts],
         class_names=_CLASS_NAMES,
-        feature_names=(),
-        is_test=np.arange(num_rows) >= num_rows - num_test,
-        notes=(f"source: CIFAR-10, Krizhevsky 2009 (no licence stated upstream); {size}{subset}", PIXEL_NOTE),
+        source=f"source: CIFAR-10, Krizhevsky 2009 (no licence stated upstream); {size}{subset}",
+        path=paths[0],
     )
 
 
 def _read_members(path: Path) -> list[NDArray[np.uint8]]:
     """Return each member as rows of one label byte and the pixels, training first."""
-    wanted = (*_TRAIN_MEMBERS, _TEST_MEMBER)
     contents: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                file = archive.extractfile(member) if member.name in wanted else None
-                if file is not None:
-                    contents[member.name] = file.read()
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"cannot unpack {path} ({error}): delete the file so that it is fetched again") from None
-    for name in wanted:
+    with (
+        sound(DataError, f"cannot unpack {path}", "delete the file so that it is fetched again", tarfile.TarError),
+        tarfile.open(path, "r:gz") as archive,
+    ):
+        for member in archive:
+            if member.name in _MEMBERS and (file := archive.extractfile(member)):
+                contents[member.name] = file.read()
+    for name in _MEMBERS:
         if len(contents.get(name, b"")) == 0 or len(contents[name]) % _ROW_BYTES:
             raise DataError(f"{path} has no whole {name}: get the official archive from {_FILE.url}")
-    return [np.frombuffer(contents[name], dtype=np.uint8).reshape(-1, _ROW_BYTES) for name in wanted]
+    return [np.frombuffer(contents[name], dtype=np.uint8).reshape(-1, _ROW_BYTES) for name in _MEMBERS]
 
 
 SOURCES = (
@@ -98,8 +83,8 @@ SOURCES = (
         place=70,
         sentence="colour photographs, 32x32 pixels, ten kinds",
         task=CLASSIFICATION,
-        num_rows=60_000,
+        num_rows=_NUM_OFFICIAL_ROWS,
         load=load_cifar10,
-        fetch=fetch_cifar10,
+        files=(_FILE,),
     ),
 )

@@ -1,5 +1,7 @@
 """Handwritten digits of 8x8 pixels, as scikit-learn ships them: no file to fetch."""
 
+from pathlib import Path
+
 import numpy as np
 
 from wardround.config import FederationConfig
@@ -9,12 +11,8 @@ from wardround.datasets.source import Source
 __all__ = ["SOURCES"]
 
 
-def load_digits(config: FederationConfig) -> Dataset:
-    """Return the 1797 images (n, 1, 8, 8) with pixels in [0, 1] and their digit.
-
-    Args:
-        config: not used; every loader takes it.
-    """
+def load_digits(config: FederationConfig, paths: list[Path]) -> Dataset:
+    """Return the 1797 images (n, 1, 8, 8) with pixels in [0, 1] and their digit."""
     from sklearn.datasets import load_digits as load_bundled
 
     bundle = load_bundled()

@@ -7,45 +7,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
-from wardround.datasets.download import RemoteFile, fetch_file
+from wardround.datasets.download import RemoteFile
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 from wardround.errors import DataError
+from wardround.parsing import sound
 from wardround.small_counts import shown_count
 
 __all__ = ["SOURCES"]
 
-_ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 _NUM_COLUMNS = 14
 _KEPT_COLUMNS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13)  # slope, ca and thal are mostly missing outside Cleveland
 
-_FILES = {
-    hospital: RemoteFile(
-        dataset="heart-disease", name=name, folders=("heart_disease",), checksum=f"sha256:{digest}", url=_ADDRESS + name
+_HOSPITALS = ("cleveland", "hungary", "switzerland", "va-long-beach")
+_FILES = tuple(
+    RemoteFile(
+        dataset="heart-disease",
+        name=f"processed.{name}.data",
+        folders=("heart_disease",),
+        checksum=f"sha256:{digest}",
+        url=f"https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/processed.{name}.data",
     )
-    for hospital, name, digest in (
-        (
-            "cleveland",
-            "processed.cleveland.data",
-            "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
-        ),
-        (
-            "hungary",
-            "processed.hungarian.data",
-            "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
-        ),
-        (
-            "switzerland",
-            "processed.switzerland.data",
-            "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",
-        ),
-        (
-            "va-long-beach",
-            "processed.va.data",
-            "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
-        ),
+    for name, digest in (
+        ("cleveland", "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"),
+        ("hungarian", "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796"),
+        ("switzerland", "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314"),
+        ("va", "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f"),
     )
-}
+)
 
 # Column: (centre, scale), from clinical references and never from these patients.
 _REFERENCES = {
@@ -71,24 +60,16 @@ _LEVELS = {
 _ZERO_MEANS_MISSING = ("resting blood pressure", "cholesterol")
 
 
-def fetch_heart_disease(data_dir: str | None) -> list[Path]:
-    """Return the paths of the four hospitals' verified files, downloaded where they are not on this machine."""
-    return [fetch_file(remote, data_dir) for remote in _FILES.values()]
-
-
-def load_heart_disease(config: FederationConfig) -> Dataset:
+def load_heart_disease(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return the 740 complete patients of four hospitals, 13 features, label 1 for a diseased coronary artery.
 
-    Args:
-        config: its data_dir is searched first.
-
     Raises:
-        DataError: a file is missing, damaged, or not a table of 14 columns.
+        DataError: a file is damaged, or not a table of 14 columns.
 
     Source: Ogier du Terrail et al. 2022, "FLamby", arXiv 2210.04620, Fed-Heart-Disease.
     """
     tables, dropped = [], []
-    for hospital, path in zip(_FILES, fetch_heart_disease(config.data_dir), strict=True):
+    for hospital, path in zip(_HOSPITALS, paths, strict=True):
         rows = _read_rows(path)
         complete = ~np.isnan(rows).any(axis=1)
         dropped.append(f"{shown_count(int((~complete).sum()))} at {hospital}")
@@ -102,7 +83,7 @@ def load_heart_disease(config: FederationConfig) -> Dataset:
         labels=(rows[:, -1] > 0).astype(np.int64),
         class_names=("no disease", "disease"),
         feature_names=feature_names,
-        hospitals=np.repeat(np.array(list(_FILES)), [len(table) for table in tables]),
+        hospitals=np.repeat(np.array(_HOSPITALS), [len(table) for table in tables]),
         notes=(
             "source: Heart Disease, Janosi, Steinbrunn, Pfisterer and Detrano 1989, UCI repository id 45 (CC BY 4.0), "
             "prepared as FLamby does; sha256 of the four files verified",
@@ -116,11 +97,9 @@ def load_heart_disease(config: FederationConfig) -> Dataset:
 
 
 def _read_rows(path: Path) -> NDArray[np.float64]:
-    try:
+    with sound(DataError, f"cannot read {path} as a table of numbers", "fetch the file again"):
         lines = path.read_text(encoding="ascii").split()
         rows = np.array([[float(cell.replace("?", "nan")) for cell in line.split(",")] for line in lines])
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path} as a table of numbers ({error}): fetch the file again") from None
     if rows.ndim != 2 or rows.shape[1] != _NUM_COLUMNS:
         raise DataError(f"{path} does not have {_NUM_COLUMNS} columns: fetch the file again")
     return rows[:, _KEPT_COLUMNS]
@@ -154,6 +133,6 @@ SOURCES = (
         task=CLASSIFICATION,
         num_rows=740,
         load=load_heart_disease,
-        fetch=fetch_heart_disease,
+        files=_FILES,
     ),
 )

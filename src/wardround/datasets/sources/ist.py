@@ -6,19 +6,18 @@ Only columns filled in before randomisation and the randomised treatment are rea
 import csv
 import gzip
 import io
-import zlib
 from collections.abc import Mapping
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
-from wardround.datasets.download import RemoteFile, fetch_file, find_file
+from wardround.datasets.download import RemoteFile
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 from wardround.errors import DataError
+from wardround.parsing import sound
 
 __all__ = ["SOURCES"]
 
@@ -40,6 +39,7 @@ _PUBLISHED = RemoteFile(
     folders=("ist",),
     checksum=None,
     url=None,
+    preferred=_PACKED,
     how_to_obtain="download IST_corrected.csv from Edinburgh DataShare, https://doi.org/10.7488/ds/104, into a folder",
 )
 
@@ -89,30 +89,15 @@ _LEVELS: dict[str, dict[str, str]] = {
 }
 
 
-def fetch_ist(data_dir: str | None) -> list[Path]:
-    """Return the path of the trial's table, as packed (`ist.csv.gz`) or as published (`IST_corrected.csv`).
-
-    Args:
-        data_dir: [federation] data-dir, or None.
-
-    Raises:
-        DataError: neither file is on this machine; the message says where the publisher has it.
-    """
-    return [find_file(_PACKED, data_dir) or fetch_file(_PUBLISHED, data_dir)]
-
-
-def load_ist(config: FederationConfig) -> Dataset:
+def load_ist(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return all patients with 34 baseline features, their hospital, and label 1 for death within 14 days.
 
-    Args:
-        config: its data_dir is searched first.
-
     Raises:
-        DataError: the table is missing, damaged, or not the trial's.
+        DataError: the table is damaged, or not the trial's.
 
     Source: Sandercock et al. 2011, "The International Stroke Trial database", Trials 12:101.
     """
-    path = fetch_ist(config.data_dir)[0]
+    path = paths[0]
     table = _read_table(path)
     columns: dict[str, NDArray[np.float64]] = {}
     for column, (feature, centre, scale) in _REFERENCES.items():
@@ -154,42 +139,27 @@ def _notes(table: _Table, path: Path) -> tuple[str, ...]:
 
 def _read_table(path: Path) -> _Table:
     """Return the wanted columns' cells, stripped; the standard library reads them before pandas would be imported."""
-    wanted = ["HOSPNUM", *_REFERENCES, *_LEVELS, "ID14"]
-    try:
+    with sound(DataError, f"cannot read {path} as the trial's table", _PUBLISHED.how_to_obtain):
         packed = path.read_bytes()
         text = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("latin-1")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = next(reader, [])
-        pick = itemgetter(*(header.index(column) for column in wanted))
-        rows = [pick(_whole(row, len(header))) for row in reader]
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
-        raise DataError(f"cannot read {path} as the trial's table ({error}): {_PUBLISHED.how_to_obtain}") from None
-    return {
-        column: [cell.strip() for cell in cells] for column, cells in zip(wanted, zip(*rows, strict=True), strict=True)
-    }
-
-
-def _whole(row: list[str], num_columns: int) -> list[str]:
-    if len(row) != num_columns:
-        raise ValueError(f"{len(row)} cells under {num_columns} column names")
-    return row
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if any(len(row) != len(header) for row in rows):
+            raise ValueError(f"a row has not as many cells as the header, {len(header)}")
+        places = {column: header.index(column) for column in ("HOSPNUM", *_REFERENCES, *_LEVELS, "ID14")}
+        return {column: [row[place].strip() for row in rows] for column, place in places.items()}
 
 
 def _numbers(table: _Table, column: str, path: Path) -> NDArray[np.float64]:
-    try:
+    with sound(DataError, f"{path}, column {column} must hold numbers", _PUBLISHED.how_to_obtain):
         return np.array(table[column], dtype=np.str_).astype(np.float64)
-    except ValueError as error:
-        raise DataError(f"{path}, column {column}: {error}; {_PUBLISHED.how_to_obtain}") from None
 
 
 def _indicators(table: _Table, column: str, levels: dict[str, str], path: Path) -> dict[str, NDArray[np.float64]]:
     values = [value.upper() for value in table[column]]
     if unknown := sorted(set(values) - set(levels)):
         raise DataError(f"{path}, column {column} has unknown levels {unknown}: {_PUBLISHED.how_to_obtain}")
-    numbers = {feature: number for number, feature in enumerate(dict.fromkeys(levels.values()))}
-    number_of = {level: numbers[feature] for level, feature in levels.items()}
-    chosen = np.array([number_of[value] for value in values])
-    return {feature: (chosen == number).astype(np.float64) for feature, number in numbers.items() if feature}
+    chosen = np.array([levels[value] for value in values])
+    return {feature: (chosen == feature).astype(np.float64) for feature in dict.fromkeys(levels.values()) if feature}
 
 
 SOURCES = (
@@ -198,8 +168,8 @@ SOURCES = (
         place=40,
         sentence="death within 14 days of a stroke, 466 real hospitals (International Stroke Trial)",
         task=CLASSIFICATION,
-        num_rows=19_435,
+        num_rows=_NUM_PATIENTS,
         load=load_ist,
-        fetch=fetch_ist,
+        files=(_PUBLISHED,),
     ),
 )

@@ -1,5 +1,7 @@
 """The user's own table, of one file or by a schema that several tables share."""
 
+from pathlib import Path
+
 from wardround.config import FederationConfig
 from wardround.datasets.csv_file import load_csv
 from wardround.datasets.records import Dataset
@@ -9,11 +11,8 @@ from wardround.datasets.source import Source
 __all__ = ["SOURCES"]
 
 
-def load_own_table(config: FederationConfig) -> Dataset:
+def load_own_table(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return the rows of [federation] path, read as its schema says where there is one.
-
-    Args:
-        config: the keys of "csv" are used.
 
     Raises:
         ConfigError: there is no such file or column.
@@ -27,7 +26,7 @@ SOURCES = (
         name="csv",
         place=100,
         sentence="your own file: [federation] path, target, hospital-column, patient-column, task, schema",
-        task=None,
+        task="either",
         num_rows=None,
         load=load_own_table,
     ),

@@ -1,5 +1,7 @@
 """A regression made on the spot: a known function of six features with Gaussian noise; no file, no patients."""
 
+from pathlib import Path
+
 import numpy as np
 
 from wardround.config import FederationConfig
@@ -12,14 +14,11 @@ NUM_ROWS, NUM_FEATURES, SEED = 100_000, 6, 42
 NOISE_STANDARD_DEVIATION = 0.1
 
 
-def load_synthetic_regression(config: FederationConfig) -> Dataset:
+def load_synthetic_regression(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return 100,000 rows of six features uniform on [-1, 1] and the sum of five terms of them and noise.
 
     target = sin(pi x0) + x1^2 + x2 x3 + exp(x4) + x5^3 + 0.1 N(0, 1): sine, quadratic, interaction, exponential and
     cubic. The rows are always the same: drawn from seed 42, not from [federation] seed.
-
-    Args:
-        config: not used; every loader takes it.
     """
     generator = np.random.default_rng(SEED)
     x = generator.uniform(-1, 1, size=(NUM_ROWS, NUM_FEATURES))

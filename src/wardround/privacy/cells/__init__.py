@@ -48,7 +48,7 @@ CELLS: tuple[Cell, ...] = (
     HospitalCentral(),
     HospitalCorrelated(),
 )
-"""Every cell there is; the narrower of two that the same settings name stands below."""
+"""Every cell there is; of those of one unit and placement, the one that these alone name stands first."""
 
 _BY_NAME: Mapping[str, Cell] = MappingProxyType({cell.name: cell for cell in CELLS})
 
@@ -70,10 +70,8 @@ def cell_of(privacy: Any) -> Cell:
     Raises:
         ProtocolError: there is none.
     """
-    found = [cell for cell in CELLS if cell.answers_to(privacy)]
-    if not found:
-        raise ProtocolError(f'unit = "{privacy.unit}" with placement = "{privacy.placement}" is no known cell')
-    return found[-1]
+    found = _cells_of(privacy.unit, privacy.placement)
+    return next((cell for cell in found if cell.noise_correlation == privacy.noise_correlation), found[0])
 
 
 def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
@@ -87,12 +85,17 @@ def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
     Raises:
         ProtocolError: there is none.
     """
-    if NoPrivacy.name in (placement, mechanism):
+    if mechanism == NoPrivacy.mechanism:
         return cell_named(NoPrivacy.name)
-    found = [cell for cell in CELLS if (cell.unit, cell.placement) == (unit, placement)]
+    found = _cells_of(unit, placement)
+    return next((cell for cell in found if cell.mechanism == mechanism), found[0])
+
+
+def _cells_of(unit: str, placement: str) -> list[Cell]:
+    found = [cell for cell in CELLS if cell.placement == placement and (cell.unit == unit or not cell.is_private)]
     if not found:
         raise ProtocolError(
             f'unit = "{unit}", placement = "{placement}" is no known cell: choose one of '
             + ", ".join(f"{cell.unit} x {cell.placement}" for cell in CELLS if cell.is_private)
         )
-    return next((cell for cell in found if cell.mechanism == mechanism), found[0])
+    return found

@@ -6,7 +6,7 @@ most. The bill is that of one Gaussian release, against whoever does not see the
 
 from dataclasses import dataclass
 
-from wardround.privacy.cells.server_noise import ServerNoise, server_words
+from wardround.privacy.cells.server_noise import ServerNoise
 from wardround.privacy.cells.whole_updates import WholeUpdates
 
 __all__ = ["HospitalCentral"]
@@ -19,4 +19,4 @@ class HospitalCentral(ServerNoise, WholeUpdates):
     name = "hospital-central"
     mechanism = "gaussian"
     adapts_clip = True
-    plain_words = server_words("the hospital's clipped update")
+    sent = "the hospital's clipped update"

@@ -41,10 +41,6 @@ class HospitalCorrelated(HospitalCentral):
         trust=f"{HospitalCentral.plain_words.trust} It keeps the noise of the last rounds while the run goes on.",
     )
 
-    def answers_to(self, privacy: Any) -> bool:
-        """Return whether the settings of [privacy] ask for this cell's noise beside its unit and placement."""
-        return super().answers_to(privacy) and privacy.noise_correlation == self.noise_correlation
-
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:
         yield from super()._other_refusals(training, aggregation)
         setting = f'noise-correlation = "{self.noise_correlation}"'

@@ -7,7 +7,7 @@ multiplied with a share of the largest hospital's records before they are rounde
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wardround.privacy.cells.integer_sums import IntegerSums, sum_words
+from wardround.privacy.cells.integer_sums import IntegerSums
 from wardround.privacy.cells.released_sums import Averaging
 from wardround.privacy.cells.whole_updates import WholeUpdates
 from wardround.rounds import Assignment
@@ -22,7 +22,7 @@ class HospitalDistributed(IntegerSums, WholeUpdates):
     name = "hospital-distributed"
     mechanism = "skellam"
     adapts_clip = True
-    plain_words = sum_words("the hospital's clipped update, rounded")
+    sent = "the hospital's clipped update, rounded"
 
     def contribution(self, num_train: int, most_records: float) -> float:
         """Return its records as a share of the most that any hospital of the round has."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from wardround.privacy.cells.whole_updates import WholeUpdates
 from wardround.privacy.cells.words import local_words
+from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.privacy.skellam import TAIL_DEVIATIONS
 
 __all__ = ["HospitalLocal"]
@@ -25,19 +26,14 @@ class HospitalLocal(WholeUpdates):
     plain_words = local_words(
         noise="Gaussian noise, once a round, by the hospital",
         formula="2zC / sqrt(n)",
-        sent="the hospital's clipped update",
     )
+    sent = "the hospital's clipped update"
 
     def update_bound(
         self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
     ) -> float:
         """Return the sensitivity and 16 standard deviations of the noise, with room for rounding to float32."""
-        return super().update_bound(
-            max_update=max_update,
-            most_records=most_records,
-            sensitivity=sensitivity * (1 + TAIL_DEVIATIONS * noise_multiplier),
-            noise_multiplier=noise_multiplier,
-        )
+        return sensitivity * (1 + TAIL_DEVIATIONS * noise_multiplier) * FLOAT32_SLACK
 
     def bound_beside(self, own_bound: float, asked: float) -> float:
         """Return the larger: the sum's bound is that of the largest noise in it, and this update has its noise."""

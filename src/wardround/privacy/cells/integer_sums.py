@@ -21,7 +21,7 @@ from wardround.privacy.skellam import TAIL_DEVIATIONS, choose_scaled_norm, skell
 from wardround.rounds import Assignment
 from wardround.step_events import EventShape, StepEvent
 
-__all__ = ["IntegerSums", "sum_words"]
+__all__ = ["IntegerSums"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,23 @@ class IntegerSums(SummedCell):
     needs_secure_sum = True
     payload = "residues"
     accountant = "rdp"
+    plain_words = PlainWords(
+        noise="integer Skellam noise, a share from each hospital, inside the sum",
+        kind="distributed",
+        formula="zC / n",
+        chart_order=1,
+        trust="The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only the "
+        "securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
+        "aggregation does and enough hospitals are honest and answer.",
+        server_sees="the sum over hospitals, noise already inside",
+        server_sees_sum="the sum over hospitals, noise already inside",
+        price="That is what a secure sum buys.",
+        relies=(
+            "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
+            "their share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its "
+            "epsilon is larger.",
+        ),
+    )
 
     def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
         """Return the noise multiplier that is left against a reader: another hospital subtracts its own share.
@@ -100,10 +117,6 @@ class IntegerSums(SummedCell):
         divergence = skellam_rdp if cached else skellam_rdp.__wrapped__
         return divergence(event.noise_multiplier, event.scaled_norm, event.dimension, event.sample_rate)
 
-    def gaussian_steps(self, event: StepEvent) -> tuple[float, float, int] | None:
-        """Return None: nothing is proved of loss distributions in several dimensions."""
-        return None
-
     def event_text(self, event: StepEvent) -> str:
         """Return the event in words of ours, spelled as in every summary since the first."""
         told = asdict(event)
@@ -150,29 +163,3 @@ class IntegerSums(SummedCell):
         yield from super().plan_notes(
             num_hospitals=num_hospitals, honest_survivors=honest_survivors, noise_ratio=noise_ratio
         )
-
-
-def sum_words(sent: str) -> PlainWords:
-    """Return what is said of such a cell.
-
-    Args:
-        sent: what leaves a hospital in a round.
-    """
-    return PlainWords(
-        noise="integer Skellam noise, a share from each hospital, inside the sum",
-        kind="distributed",
-        formula="zC / n",
-        chart_order=1,
-        sent=sent,
-        trust="The server is trusted with nothing but the sum: each hospital adds a share of the noise, and only the "
-        "securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
-        "aggregation does and enough hospitals are honest and answer.",
-        server_sees="the sum over hospitals, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
-        price="That is what a secure sum buys.",
-        relies=(
-            "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
-            "their share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its "
-            "epsilon is larger.",
-        ),
-    )

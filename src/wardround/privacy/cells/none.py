@@ -29,15 +29,11 @@ class NoPrivacy(Cell):
         kind="no",
         formula="",
         chart_order=0,
-        sent="the model after local training",
         trust="Everyone who sees the model, or what the hospitals send, is trusted with the data.",
         server_sees="every hospital's parameters after each round",
         server_sees_sum="the sum over hospitals",
     )
-
-    def answers_to(self, privacy: Any) -> bool:
-        """Return whether the settings ask for none, whatever unit they name."""
-        return bool(privacy.placement == self.placement)
+    sent = "the model after local training"
 
     def meaningless(self, privacy: Any) -> Iterator[str]:
         """Yield settings that ask for noise, or for a limit to what can't be limited."""

@@ -45,9 +45,11 @@ class Promises:
         sends_sum: whether hospitals send one clipped gradient sum a round instead of training.
         needs_secure_sum: whether the bill holds only while the sum is all that the server sees.
         payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
-        accountant: by which the headline is proved, "pld" or "rdp".
+        accountant: by which the headline is proved, "pld" of Poisson-subsampled Gaussian steps, or "rdp" of others, of
+            which privacy loss distributions prove nothing.
         noise_correlation: of the noise of different rounds, as the settings name it.
         plain_words: sentences for people (see `words`).
+        sent: what leaves a hospital in a round, in words; "{unit}" stands for the noun of what is protected.
     """
 
     name: ClassVar[str]
@@ -66,10 +68,7 @@ class Promises:
     accountant: ClassVar[str] = "pld"
     noise_correlation: ClassVar[str] = "none"
     plain_words: ClassVar[PlainWords]
-
-    def answers_to(self, privacy: Any) -> bool:
-        """Return whether the settings of [privacy] name this cell; `cells.cell_of` takes the last that they name."""
-        return (privacy.unit, privacy.placement) == (self.unit, self.placement)
+    sent: ClassVar[str]
 
     def meaningless(self, privacy: Any) -> Iterator[str]:
         """Yield why settings of [privacy] have no meaning in the cell, whatever the other sections say."""
@@ -222,6 +221,7 @@ class Promises:
         """
         return words_of(
             self.plain_words,
+            self.sent,
             unit=self.unit,
             relation=self.relation,
             record_is=record_is,

@@ -7,7 +7,7 @@ other hospitals, and whoever receives the model.
 from dataclasses import dataclass
 
 from wardround.privacy.cells.gradient_sums import GradientSums
-from wardround.privacy.cells.server_noise import ServerNoise, server_words
+from wardround.privacy.cells.server_noise import ServerNoise
 
 __all__ = ["RecordCentral"]
 
@@ -18,4 +18,4 @@ class RecordCentral(ServerNoise, GradientSums):
 
     name = "record-central"
     mechanism = "poisson-subsampled-gaussian"
-    plain_words = server_words("the sum of a Poisson batch's clipped gradients, one for each {unit}")
+    sent = "the sum of a Poisson batch's clipped gradients, one for each {unit}"

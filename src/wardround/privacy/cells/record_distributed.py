@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.privacy.cells.gradient_sums import GradientSums
-from wardround.privacy.cells.integer_sums import IntegerSums, sum_words
+from wardround.privacy.cells.integer_sums import IntegerSums
 
 __all__ = ["RecordDistributed"]
 
@@ -20,7 +20,7 @@ class RecordDistributed(IntegerSums, GradientSums):
 
     name = "record-distributed"
     mechanism = "poisson-subsampled-skellam"
-    plain_words = sum_words("the sum of a Poisson batch's clipped gradients, one for each {unit} and rounded")
+    sent = "the sum of a Poisson batch's clipped gradients, one for each {unit} and rounded"
 
     def _other_refusals(self, training: Any, aggregation: Any) -> Iterator[str]:
         yield from super()._other_refusals(training, aggregation)

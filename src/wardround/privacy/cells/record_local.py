@@ -23,5 +23,5 @@ class RecordLocal(Cell):
     plain_words = local_words(
         noise="Gaussian noise in every local step, by the hospital (DP-SGD)",
         formula="zC / sqrt(n)",
-        sent="the model after local steps",
     )
+    sent = "the model after local steps"

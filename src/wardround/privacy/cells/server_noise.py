@@ -19,7 +19,7 @@ from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
-__all__ = ["ServerNoise", "server_words"]
+__all__ = ["ServerNoise"]
 
 _GRID = 2.0**-exact_sums.FRACTION_BITS
 """Step of the exact sum."""
@@ -39,6 +39,17 @@ class ServerNoise(SummedCell):
     placement = "central"
     shares_noise = True
     payload = "values"
+    plain_words = PlainWords(
+        noise="Gaussian noise, once, by the server",
+        kind="central",
+        formula="zC / n",
+        chart_order=2,
+        trust="The server is trusted: it sees contributions without noise and adds the noise to their sum. The "
+        "guarantee holds against the other hospitals and whoever receives the model, not against the server.",
+        server_sees="every hospital's contribution before the noise is added",
+        server_sees_sum="the sum of the hospitals' contributions before the noise is added",
+        price="That is the price of not trusting the server with what the hospitals send.",
+    )
 
     def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
         """Return the noise multiplier that is left against a reader: none against the server, which adds it."""
@@ -146,23 +157,3 @@ class ServerNoise(SummedCell):
         """
         noise = key.generator(Draw.NOISE)
         return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING
-
-
-def server_words(sent: str) -> PlainWords:
-    """Return what is said of such a cell.
-
-    Args:
-        sent: what leaves a hospital in a round.
-    """
-    return PlainWords(
-        noise="Gaussian noise, once, by the server",
-        kind="central",
-        formula="zC / n",
-        chart_order=2,
-        sent=sent,
-        trust="The server is trusted: it sees contributions without noise and adds the noise to their sum. The "
-        "guarantee holds against the other hospitals and whoever receives the model, not against the server.",
-        server_sees="every hospital's contribution before the noise is added",
-        server_sees_sum="the sum of the hospitals' contributions before the noise is added",
-        price="That is the price of not trusting the server with what the hospitals send.",
-    )

@@ -26,7 +26,6 @@ class PlainWords:
         kind: the noise in one word, before "noise".
         formula: its standard deviation on the average of n hospitals that are alike, by noise multiplier z and clip C.
         chart_order: the cell's place among those of its unit in charts and lists, from 0: it picks colour and dash.
-        sent: what leaves a hospital in a round; "{unit}" stands for the noun.
         trust: who has to be trusted with what.
         server_sees: what the server sees.
         server_sees_sum: the same where secure aggregation hides all but the sum.
@@ -38,7 +37,6 @@ class PlainWords:
     kind: str
     formula: str
     chart_order: int
-    sent: str
     trust: str
     server_sees: str
     server_sees_sum: str
@@ -74,6 +72,7 @@ class CellWords(PlainWords, UnitWords):
     """What is said of a cell: its own words, its unit's, and what follows from how it is used.
 
     Attributes:
+        sent: what leaves a hospital in a round.
         unit: the noun for what is protected.
         units: the noun for many.
         counted: the noun for many of what a hospital's size is counted in.
@@ -84,6 +83,7 @@ class CellWords(PlainWords, UnitWords):
         sees: by reader, what it sees.
     """
 
+    sent: str
     unit: str
     units: str
     counted: str
@@ -145,20 +145,13 @@ _HIDDEN = {
 # What a relation hides and what it does not, and what neighbours differ by.
 
 
-def local_words(*, noise: str, formula: str, sent: str) -> PlainWords:
-    """Return what is said of a cell whose hospitals add their own noise, each for itself.
-
-    Args:
-        noise: who adds which noise.
-        formula: of its standard deviation on the average.
-        sent: what leaves a hospital in a round.
-    """
+def local_words(*, noise: str, formula: str) -> PlainWords:
+    """Return what is said of a cell whose hospitals add their own noise, each for itself."""
     return PlainWords(
         noise=noise,
         kind="local",
         formula=formula,
         chart_order=0,
-        sent=sent,
         trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
         "noise.",
         server_sees="every hospital's parameters after each round, noise already inside",
@@ -166,11 +159,14 @@ def local_words(*, noise: str, formula: str, sent: str) -> PlainWords:
     )
 
 
-def words_of(plain: PlainWords, *, unit: str, relation: str, record_is: str, summed: bool, overlap: int) -> CellWords:
+def words_of(
+    plain: PlainWords, sent: str, *, unit: str, relation: str, record_is: str, summed: bool, overlap: int
+) -> CellWords:
     """Return what is said of a cell.
 
     Args:
         plain: its own words.
+        sent: what leaves a hospital in a round; "{unit}" stands for the noun.
         unit: what is protected, "record" or "hospital".
         relation: which data are neighbours.
         record_is: what a record is, "row" or "patient", and so the noun for it.
@@ -182,9 +178,9 @@ def words_of(plain: PlainWords, *, unit: str, relation: str, record_is: str, sum
     said = _NOUNS[noun]
     hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in _HIDDEN[relation])
     whom, assumes = ("for each hospital", ()) if unit == "hospital" else _of_overlap(overlap)
-    own = asdict(plain) | asdict(said)
     return CellWords(
-        **own | {"sent": plain.sent.format(unit=noun), "assumes": (*assumes, *said.assumes)},
+        **asdict(plain) | asdict(said) | {"assumes": (*assumes, *said.assumes)},
+        sent=sent.format(unit=noun),
         unit=noun,
         units=f"{noun}s",
         counted=f"{record}s",

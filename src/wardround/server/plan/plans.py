@@ -142,7 +142,7 @@ class FederationPlan:
     @property
     def epsilon_total(self) -> float:
         """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
-        return self.account.headline(self.config.privacy.patient_overlap).total
+        return self.account.headline_total(self.config.privacy.patient_overlap)
 
     @property
     def reader_epsilons(self) -> dict[str, float]:
@@ -178,7 +178,7 @@ class FederationPlan:
     @property
     def epsilon_max(self) -> float:
         """Largest epsilon of a hospital after all rounds, at the common delta."""
-        return self.account.headline(1).max
+        return self.account.headline_total(1)
 
     @property
     def record_is(self) -> str:

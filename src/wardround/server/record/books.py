@@ -197,7 +197,7 @@ def _compared(
     yield "target_deltas", record.target_deltas, plan.target_deltas
     yield "num_selected", row.num_selected, len(entries)
     yield "num_completed", row.num_completed, len(released)
-    yield "epsilon_max", row.epsilon_max, account.epsilon_max()
+    yield "epsilon_max", row.epsilon_max, account.epsilon_total(1)
     yield "epsilon_total", row.epsilon_total, account.epsilon_total(plan.config.privacy.patient_overlap)
     yield "hospitals", [line.hospital for line in record.hospital_rows], list(plan.names)
     rows = {line.hospital: line for line in record.hospital_rows}

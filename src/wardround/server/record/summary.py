@@ -111,13 +111,12 @@ def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool) 
 
 
 def _epsilon(account: Account, patient_overlap: int) -> EpsilonSummary:
-    headline = account.headline(patient_overlap)
     return EpsilonSummary(
-        max=headline.max,
-        total=headline.total,
-        hospitals=headline.hospitals,
+        max=account.headline_total(1),
+        total=account.headline_total(patient_overlap),
+        hospitals=account.headline_epsilons(),
         # Of max and total: the hospitals' smallest.
-        target_delta=headline.target_delta,
+        target_delta=account.common_delta,
         readers=account.epsilons_by_reader(patient_overlap),
     )
 
@@ -125,7 +124,7 @@ def _epsilon(account: Account, patient_overlap: int) -> EpsilonSummary:
 def _attackers(account: Account, patient_overlap: int) -> AttackerSummary:
     total = account.attacker(patient_overlap)
     return AttackerSummary(
-        gdp_mu=total.reported_mu,
+        gdp_mu=total.figures.gdp_mu,
         gdp_mu_reason=total.reason,
         attacker=total.figures,
         attackers={reader: account.against(reader).attacker(patient_overlap).figures for reader in READERS},

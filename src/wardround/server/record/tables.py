@@ -46,7 +46,7 @@ def round_row(
         num_selected=len(assignments),
         num_completed=len(executions),
         **(scores if plan.is_measured else dict.fromkeys(scores)),
-        epsilon_max=account.epsilon_max(),
+        epsilon_max=account.epsilon_total(1),
         epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
         seconds=round(seconds, 4),
     )

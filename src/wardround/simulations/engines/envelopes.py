@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.common.typing import NDArray
 
 from wardround.simulations.engines.flower_internals import copy_of
-from wardround.wire import LazyArray
+from wardround.wire import LazyArray, arrays_of
 
-__all__ = ["Envelope", "ReceivedArray", "ndarrays_of", "own_copy", "pack", "received", "unpack"]
+__all__ = ["Envelope", "ReceivedArray", "own_copy", "pack", "received", "unpack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,27 +49,22 @@ class ReceivedArray(LazyArray):
 def pack(messages: Iterable[Message]) -> tuple[list[Envelope], list[ArrayRecord]]:
     """Return one envelope per message, and each distinct ArrayRecord of the wave once."""
     envelopes: list[Envelope] = []
-    records: list[ArrayRecord] = []
-    index_of: dict[int, int] = {}
+    records: dict[int, tuple[int, ArrayRecord]] = {}
     pickled: dict[int, tuple[bytes, tuple[int, ...]]] = {}
     for message in messages:
         content = message.content
         if id(content) not in pickled:
             items: list[tuple[str, object]] = []
-            indices: list[int] = []
             for name, record in content.items():
                 if isinstance(record, ArrayRecord):
-                    if id(record) not in index_of:
-                        index_of[id(record)] = len(records)
-                        records.append(record)
-                    indices.append(index_of[id(record)])
-                    items.append((name, indices[-1]))
+                    items.append((name, records.setdefault(id(record), (len(records), record))[0]))
                 else:
                     items.append((name, record))
-            pickled[id(content)] = pickle.dumps(items, protocol=5), tuple(indices)
+            indices = tuple(item for _, item in items if isinstance(item, int))
+            pickled[id(content)] = pickle.dumps(items, protocol=5), indices
         blob, array_indices = pickled[id(content)]
         envelopes.append(Envelope(message=copy_of(message, RecordDict()), records=blob, array_indices=array_indices))
-    return envelopes, [received(record) for record in records]
+    return envelopes, [received(record) for _, record in records.values()]
 
 
 def unpack(envelope: Envelope, records: Sequence[ArrayRecord] | dict[int, ArrayRecord]) -> Message:
@@ -83,8 +78,8 @@ def unpack(envelope: Envelope, records: Sequence[ArrayRecord] | dict[int, ArrayR
 def received(record: ArrayRecord) -> ArrayRecord:
     """Return a new record around the same arrays, serialised ones read once."""
     result = ArrayRecord()
-    for name, array in ndarrays_of(record).items():
-        result[name] = ReceivedArray(array)
+    for name, values in arrays_of(record).items():
+        result[name] = ReceivedArray(values)
     return result
 
 
@@ -93,21 +88,8 @@ def own_copy(record: ArrayRecord) -> ArrayRecord:
 
     A reply needs it: its arrays may be the memory of a model that the next hospital trains.
     """
-    result = ArrayRecord()
+    result = received(record)
     for name, array in record.items():
-        values = _ndarray(array)
-        shared = isinstance(array, LazyArray) and values.flags.writeable
-        result[name] = ReceivedArray(np.array(values) if shared else values)
+        if isinstance(array, LazyArray) and array.__dict__["ndarray"].flags.writeable:
+            result[name] = ReceivedArray(result[name].numpy())
     return result
-
-
-def ndarrays_of(record: ArrayRecord) -> dict[str, NDArray]:
-    """Return the arrays of a record to read from: shared, not copied, where the record holds them unserialised."""
-    return {name: _ndarray(array) for name, array in record.items()}
-
-
-def _ndarray(array: Array) -> NDArray:
-    if isinstance(array, LazyArray):
-        shared: NDArray = array.__dict__["ndarray"]
-        return shared
-    return array.numpy()

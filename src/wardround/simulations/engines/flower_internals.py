@@ -2,7 +2,7 @@
 
 A `Grid` outside Flower needs both, and Flower has no public way to set them: a process must have a task identity before
 it can build a `Message`, and a message must have an id before a reply to it can be built. Everything here was read from
-flwr 1.41 and is held by tests/simulations/test_flower_internals.py; another minor version is refused until those pass.
+flwr 1.41 and is held by tests/simulations/engines/test_flower_internals.py; another minor version is refused.
 """
 
 import copy

@@ -19,7 +19,7 @@ from flwr.serverapp import Grid
 from wardround.errors import CohortError, ProtocolError, WardroundError
 from wardround.exact_sums import FixedSum
 from wardround.simulations.engines.flower_internals import Run, check_flower_version, empty_run, give_id, take_identity
-from wardround.simulations.engines.nodes import Node
+from wardround.simulations.engines.nodes import Node, Outcome
 
 __all__ = ["SimulatedGrid", "check_deadline", "some"]
 
@@ -60,10 +60,8 @@ class SimulatedGrid(Grid):
         self._is_closed = True
 
     @abstractmethod
-    def run_wave(
-        self, messages: Sequence[Message], deadline: float | None
-    ) -> tuple[list[Message], FixedSum, dict[int, str]]:
-        """Run the apps: return one reply per message in any order, the sum of the summed ones, and tracebacks by node.
+    def run_wave(self, messages: Sequence[Message], deadline: float | None) -> Outcome:
+        """Run the apps and return what came of it.
 
         Args:
             messages: to nodes of this grid, each with an id.
@@ -94,14 +92,14 @@ class SimulatedGrid(Grid):
                     f"node {message.metadata.dst_node_id} does not exist: this federation has nodes {some(self.nodes)}"
                 )
             give_id(message, f"message-{next(self._message_numbers)}")
-        replies, total, tracebacks = self.run_wave(wave, deadline) if wave else ([], {}, {})
-        for node_id, text in sorted(tracebacks.items()):
+        outcome = self.run_wave(wave, deadline) if wave else Outcome()
+        for node_id, text in sorted(outcome.tracebacks.items()):
             _log.info("node %d failed:\n%s", node_id, text)
         place = {message.metadata.message_id: index for index, message in enumerate(wave)}
-        replies.sort(key=lambda reply: (reply.metadata.src_node_id, place[reply.metadata.reply_to_message_id]))
-        for reply in replies:
+        outcome.replies.sort(key=lambda reply: (reply.metadata.src_node_id, place[reply.metadata.reply_to_message_id]))
+        for reply in outcome.replies:
             give_id(reply, f"{reply.metadata.reply_to_message_id}-reply")
-        return replies, total
+        return outcome.replies, outcome.total
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Return the replies to the messages in the order of node ids, failed apps as replies with an error.

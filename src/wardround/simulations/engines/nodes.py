@@ -5,25 +5,23 @@ hospitals it serves.
 """
 
 import math
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from wardround.errors import UpdateError
+from wardround.errors import ProtocolError, UpdateError
 from wardround.exact_sums import FixedSum, accumulate, accumulate_residues, check_alike
-from wardround.simulations.engines.envelopes import ndarrays_of, own_copy
+from wardround.simulations.engines.envelopes import own_copy
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
-from wardround.wire import CONFIG, SUM_RESIDUES, SUM_WEIGHT
+from wardround.wire import CONFIG, SUM_RESIDUES, SUM_WEIGHT, arrays_of, one_array_record
 
-__all__ = ["Node", "NodeRunner", "Scalar", "share_out", "torch_threads"]
-
-Scalar = str | int | float | bool
+__all__ = ["Node", "NodeRunner", "Outcome", "one_torch_thread", "share_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +35,23 @@ class Node:
     """
 
     node_id: int
-    node_config: Mapping[str, Scalar] = field(default_factory=dict)
+    node_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     load: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What came of the messages of a wave, or of some of them.
+
+    Attributes:
+        replies: one for each message, in any order.
+        total: the sum of the replies that were to be summed; empty if there were none.
+        tracebacks: of the apps that raised, by node id.
+    """
+
+    replies: list[Message] = field(default_factory=list)
+    total: FixedSum = field(default_factory=dict)
+    tracebacks: dict[int, str] = field(default_factory=dict)
 
 
 class NodeRunner:
@@ -48,83 +61,66 @@ class NodeRunner:
         self,
         make_app: Callable[[], ClientApp],
         nodes: Sequence[Node],
-        run_config: Mapping[str, Scalar],
-        *,
-        num_threads: int = 1,
-        states: Mapping[int, RecordDict] | None = None,
+        states: Mapping[int, RecordDict] = MappingProxyType({}),
     ) -> None:
         """Prepare the nodes; the app is made at the first message.
 
         Args:
             make_app: returns the ClientApp that all nodes share.
             nodes: the hospitals served here.
-            run_config: what the ClientApp reads from `context.run_config`.
-            num_threads: torch threads while an app runs; the same everywhere, as results may depend on it.
             states: the `Context.state` of nodes that ran elsewhere before.
         """
         take_identity()
         self._make_app = make_app
         self._app: ClientApp | None = None
-        self._num_threads = num_threads
         self._loads = {node.node_id: node.load for node in nodes}
         self._contexts = {
             node.node_id: Context(
                 run_id=RUN_ID,
                 node_id=node.node_id,
                 node_config=dict(node.node_config),
-                state=(states or {}).get(node.node_id, RecordDict()),
-                run_config=dict(run_config),
+                state=states.get(node.node_id, RecordDict()),
+                run_config={},
             )
             for node in nodes
         }
-        self.tracebacks: dict[int, str] = {}
-        """What the apps of the last wave raised, by node id."""
 
-    def run(self, messages: Sequence[Message], total: FixedSum | None = None) -> tuple[list[Message], FixedSum | None]:
-        """Return a reply to every message, longest node first, and the sum of the replies that were to be summed.
+    def run(self, messages: Sequence[Message], outcome: Outcome) -> None:
+        """Add to the outcome a reply to every message, longest node first; what is to be summed goes into its total.
 
         An app that raises, or whose arrays can't be summed, gives a reply with an Error; the others are not touched.
-
-        Args:
-            messages: to nodes of this runner.
-            total: what to add to, in place; None starts a new sum.
 
         Raises:
             Exception: whatever `make_app` raises, as no hospital can work without an app.
         """
-        self.tracebacks = {}
-        total = {} if total is None else total
-        replies: list[Message] = []
-        with torch_threads(self._num_threads):
-            if self._app is None:
-                self._app = self._make_app()
+        if self._app is None:
+            self._app = self._make_app()
+        with one_torch_thread():
             for message in sorted(messages, key=lambda message: -self._loads[message.metadata.dst_node_id]):
-                replies.append(self._reply(self._app, message, total))
-        return replies, total or None
+                outcome.replies.append(self._reply(self._app, message, outcome))
 
     def states(self, node_ids: Sequence[int]) -> dict[int, RecordDict]:
         """Return the `Context.state` of those nodes that keep something in it."""
         return {node_id: self._contexts[node_id].state for node_id in node_ids if self._contexts[node_id].state}
 
-    def _reply(self, app: ClientApp, message: Message, total: FixedSum) -> Message:
+    def _reply(self, app: ClientApp, message: Message, outcome: Outcome) -> Message:
         node_id = message.metadata.dst_node_id
         sent = _only_arrays(message.content)
         weight = _sum_weight(message.content)
         try:
             reply = app(message, self._contexts[node_id])
             _check_reply(reply, message)
+            if weight is None and not reply.has_error():
+                _own_arrays(reply.content)
         # A client that calls sys.exit must not end the simulation, and in one engine only at that.
         except (Exception, SystemExit) as error:
-            self.tracebacks[node_id] = traceback.format_exc()
+            outcome.tracebacks[node_id] = traceback.format_exc()
             return _error_reply(message, f"{type(error).__name__}: {error}")
-        if reply.has_error():
-            return reply
-        if weight is None:
-            _own_arrays(reply.content)
+        if weight is None or reply.has_error():
             return reply
         try:
-            _move_into(total, reply.content, weight, sent)
-        except UpdateError as error:
+            _move_into(outcome.total, reply.content, weight, sent)
+        except (ProtocolError, UpdateError) as error:
             return _error_reply(message, f"{type(error).__name__}: node {node_id}: {error}")
         return reply
 
@@ -179,10 +175,8 @@ def _own_arrays(content: RecordDict) -> None:
 
 
 def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[str, Array] | None) -> None:
-    names = [name for name, record in content.items() if isinstance(record, ArrayRecord)]
-    if len(names) != 1:
-        raise UpdateError(f"the reply holds {len(names)} ArrayRecords, which must be 1 where replies are summed")
-    arrays = ndarrays_of(content[names[0]])  # type: ignore[arg-type]
+    name, record = one_array_record(content)
+    arrays = arrays_of(record)
     if sent is not None:
         # Against what was sent, not against the sum so far: else the first update would decide which ones are good.
         check_alike(arrays, sent)
@@ -190,29 +184,19 @@ def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[s
         accumulate_residues(total, arrays)
     else:
         accumulate(total, arrays, weight)
-    del content[names[0]]
+    del content[name]
 
 
 @contextmanager
-def torch_threads(num_threads: int) -> Iterator[None]:
-    """Run with this many torch threads; a torch that is first imported inside reads them from the environment."""
+def one_torch_thread() -> Iterator[None]:
+    """Run with one torch thread, the same everywhere, as results may depend on the number."""
     torch = sys.modules.get("torch")
-    if torch is not None:
-        before = torch.get_num_threads()
-        torch.set_num_threads(num_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    if torch is None:  # the app does without
+        yield
         return
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    saved = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(num_threads)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        torch.set_num_threads(before)

@@ -17,59 +17,43 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.ray_grid import RayGrid
-from wardround.simulations.engines.start import EarlyStart
+from wardround.simulations.engines.start import early_ray
 
 __all__ = ["ENGINES", "Engine"]
 
-_Early = EarlyStart | None
+_MakeApp = Callable[[], ClientApp]
 
 
 class Engine(NamedTuple):
     """One engine.
 
     Attributes:
-        num_workers: returns how many processes it uses, of its settings and the number of hospitals.
+        num_workers: returns how many processes it uses at most, of its settings.
         start_early: begins to start what takes a while, in the background, and ends it when it is left.
-        open: returns the grid over the nodes, of its settings, what makes the ClientApp, and what was started early.
+        open: returns the grid over the nodes, of what makes the ClientApp and of its settings.
     """
 
-    num_workers: Callable[[SimulationConfig, int], int]
-    start_early: Callable[[SimulationConfig], AbstractContextManager[_Early]]
-    open: Callable[[SimulationConfig, Callable[[], ClientApp], Sequence[Node], _Early], SimulatedGrid]
+    num_workers: Callable[[SimulationConfig], int]
+    start_early: Callable[[SimulationConfig], AbstractContextManager[None]]
+    open: Callable[[_MakeApp, Sequence[Node], SimulationConfig], SimulatedGrid]
 
 
-def _open_inline(
-    settings: SimulationConfig, make_app: Callable[[], ClientApp], nodes: Sequence[Node], early: _Early
-) -> SimulatedGrid:
-    return InlineGrid(make_app, nodes, {})
+def _open_inline(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
+    return InlineGrid(make_app, nodes)
 
 
-def _open_ray(
-    settings: SimulationConfig, make_app: Callable[[], ClientApp], nodes: Sequence[Node], early: _Early
-) -> SimulatedGrid:
-    return RayGrid(
-        make_app,
-        nodes,
-        {},
-        num_workers=_ray_workers(settings, len(nodes)),
-        gpus_per_worker=settings.gpus_per_worker,
-        early=early,
-    )
+def _open_ray(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
+    return RayGrid(make_app, nodes, num_workers=_ray_workers(settings), gpus_per_worker=settings.gpus_per_worker)
 
 
-def _ray_workers(settings: SimulationConfig, num_hospitals: int) -> int:
-    """Return as many as the settings say, or one a processor, and never more than hospitals."""
-    return min(settings.num_workers or os.cpu_count() or 1, num_hospitals)
-
-
-def _start_ray_early(settings: SimulationConfig) -> EarlyStart:
-    return EarlyStart(settings.num_workers or os.cpu_count() or 1)
+def _ray_workers(settings: SimulationConfig) -> int:
+    return settings.num_workers or os.cpu_count() or 1
 
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
-        "inline": Engine(lambda settings, num_hospitals: 1, lambda settings: nullcontext(), _open_inline),
-        "ray": Engine(_ray_workers, _start_ray_early, _open_ray),
+        "inline": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_inline),
+        "ray": Engine(_ray_workers, lambda settings: early_ray(_ray_workers(settings)), _open_ray),
     }
 )
 """By [simulation] engine."""

@@ -9,21 +9,20 @@ Left out on purpose: moving hospitals between workers (their data would load aga
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from wardround.errors import WardroundError
-from wardround.exact_sums import FixedSum, merge
-from wardround.simulations.engines.cluster import Seat, join_cluster
+from wardround.exact_sums import merge
 from wardround.simulations.engines.envelopes import Envelope, pack
 from wardround.simulations.engines.grid import SimulatedGrid, check_deadline, some
-from wardround.simulations.engines.nodes import Node, Scalar, share_out
-from wardround.simulations.engines.start import EarlyStart
-from wardround.simulations.engines.worker import Outcome
+from wardround.simulations.engines.nodes import Node, Outcome, share_out
+from wardround.simulations.engines.start import check_gpus, start_ray
+from wardround.simulations.engines.worker import Worker
 
 __all__ = ["RayGrid"]
 
@@ -32,11 +31,28 @@ _POLL_SECONDS = 1.0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
+class _Seat:
+    """A worker's place: its hospitals stay when the process behind it is replaced.
+
+    Attributes:
+        nodes: the hospitals that are served here.
+        actor: the Ray actor; None when there is none at the moment.
+        ready: Ray reference that is there once the actor is prepared, or holds the error that prevented it.
+        states: for each node that keeps something, the reference to the latest states that include it.
+    """
+
+    nodes: Sequence[Node]
+    actor: Any = None
+    ready: Any = None
+    states: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Job:
     """What one worker has to do in a wave."""
 
-    seat: Seat
-    envelopes: list[Envelope]
+    seat: _Seat
+    envelopes: list[Envelope] = field(default_factory=list)
     deaths: int = 0
     states: Any = None
 
@@ -51,39 +67,38 @@ class RayGrid(SimulatedGrid):
         self,
         make_app: Callable[[], ClientApp],
         nodes: Sequence[Node],
-        run_config: Mapping[str, Scalar],
         *,
         num_workers: int,
         gpus_per_worker: float = 0.0,
-        num_threads: int = 1,
-        early: EarlyStart | None = None,
     ) -> None:
         """Start or join Ray, and start the workers without waiting for them.
 
         Args:
             make_app: returns the ClientApp; sent once, called once in every worker. Arrays in it are shared.
             nodes: the hospitals.
-            run_config: what the ClientApp reads from `context.run_config`.
             num_workers: processes (>= 1); no more than nodes are started.
             gpus_per_worker: share of a GPU each worker gets, a fraction or a whole number; 0.0 hides GPUs from them.
-            num_threads: torch threads in each worker while the ClientApp runs.
-            early: a Ray whose start has begun; it ends with that one, not with the grid.
 
         Raises:
-            ConfigError: num_workers or gpus_per_worker is out of range, or more GPUs are needed than there are.
+            ConfigError: more GPUs are needed than there are.
             WardroundError: Ray can't be started or reached.
         """
         super().__init__(nodes)
-        self._run_config = dict(run_config)
-        self._num_threads = num_threads
-        self._cluster = join_cluster(min(num_workers, len(nodes)), gpus_per_worker, early)
-        self._seats = [
-            Seat(nodes=share, actor=None, ready=None, states={})
-            for share in share_out(list(self.nodes.values()), num_workers)
-        ]
+        num_workers = min(num_workers, len(nodes))
+        self._started_here = start_ray(num_workers)
+        import ray
+
+        self._ray = ray
+        # A worker that had to wait for a processor might wait for ever: it reserves none.
+        self._new_worker = ray.remote(Worker).options(
+            num_cpus=0, num_gpus=gpus_per_worker, max_restarts=0, scheduling_strategy="SPREAD"
+        )
+        self._seats = [_Seat(nodes=share) for share in share_out(list(self.nodes.values()), num_workers)]
         self._seat_of = {node.node_id: seat for seat in self._seats for node in seat.nodes}
         try:
-            self._make_app = self._cluster.ray.put(make_app)
+            if gpus_per_worker:
+                check_gpus(num_workers, gpus_per_worker)
+            self._make_app = ray.put(make_app)
             for seat in self._seats:
                 self._fill(seat)
         except BaseException:
@@ -97,43 +112,39 @@ class RayGrid(SimulatedGrid):
             for seat in self._seats:
                 self._vacate(seat)
             self._make_app = None
-            self._cluster.leave()
+            if self._started_here:
+                self._ray.shutdown()
 
-    def run_wave(
-        self, messages: Sequence[Message], deadline: float | None
-    ) -> tuple[list[Message], FixedSum, dict[int, str]]:
+    def run_wave(self, messages: Sequence[Message], deadline: float | None) -> Outcome:
         """Run the apps in the workers, one call each."""
-        ray = self._cluster.ray
         envelopes, records = pack(messages)
-        references = [ray.put(record) for record in records]
+        references = [self._ray.put(record) for record in records]
         pending = {self._start(job, references): job for job in self._jobs(envelopes)}
-        replies: list[Message] = []
-        total: FixedSum = {}
-        tracebacks: dict[int, str] = {}
+        outcome = Outcome()
         try:
             while pending:
-                for reference in ray.wait(list(pending), timeout=_POLL_SECONDS)[0]:
+                for reference in self._ray.wait(list(pending), timeout=_POLL_SECONDS)[0]:
                     job = pending.pop(reference)
-                    outcome = self._outcome(reference, job)
-                    if outcome is None:
+                    part = self._outcome(reference, job)
+                    if part is None:
                         pending[self._start(job, references)] = job
                         continue
-                    replies += outcome.replies
-                    merge(total, outcome.total)
-                    tracebacks |= outcome.tracebacks
+                    outcome.replies += part.replies
+                    merge(outcome.total, part.total)
+                    outcome.tracebacks |= part.tracebacks
                 check_deadline(deadline, [node_id for job in pending.values() for node_id in job.node_ids()])
         except BaseException:
             # What still runs belongs to a wave that nobody waits for any more.
             for job in pending.values():
                 self._vacate(job.seat)
             raise
-        return replies, total, tracebacks
+        return outcome
 
     def _jobs(self, envelopes: Sequence[Envelope]) -> list[_Job]:
         jobs: dict[int, _Job] = {}
         for envelope in envelopes:
             seat = self._seat_of[envelope.message.metadata.dst_node_id]
-            jobs.setdefault(id(seat), _Job(seat=seat, envelopes=[])).envelopes.append(envelope)
+            jobs.setdefault(id(seat), _Job(seat=seat)).envelopes.append(envelope)
         return list(jobs.values())
 
     def _start(self, job: _Job, references: Sequence[Any]) -> Any:
@@ -148,14 +159,14 @@ class RayGrid(SimulatedGrid):
 
     def _outcome(self, reference: Any, job: _Job) -> Outcome | None:
         """Return what the worker made of the job, or None if it died and is to be tried again."""
-        ray = self._cluster.ray
+        outcome: Outcome
         try:
-            outcome: Outcome = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
+            outcome, stateful = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, Exception):
                 raise error.cause from error
             raise
-        except ray.exceptions.RayError as error:
+        except self._ray.exceptions.RayError as error:
             self._vacate(job.seat)
             job.deaths += 1
             if job.deaths >= _MOST_DEATHS:
@@ -165,16 +176,15 @@ class RayGrid(SimulatedGrid):
                     f"its process. Ray says: {str(error).strip().splitlines()[0]}"
                 ) from error
             return None
-        job.deaths = 0
-        job.seat.states.update(dict.fromkeys(outcome.stateful, job.states))
+        job.seat.states.update(dict.fromkeys(stateful, job.states))
         return outcome
 
-    def _fill(self, seat: Seat) -> None:
+    def _fill(self, seat: _Seat) -> None:
         """Put a new worker in the seat, which takes up what the nodes kept in their state."""
-        seat.actor = self._cluster.new_worker(self._num_threads, [*sys.path])
-        seat.ready = seat.actor.prepare.remote([self._make_app], seat.nodes, self._run_config, seat.states)
+        seat.actor = self._new_worker.remote([*sys.path])
+        seat.ready = seat.actor.prepare.remote([self._make_app], seat.nodes, seat.states)
 
-    def _vacate(self, seat: Seat) -> None:
+    def _vacate(self, seat: _Seat) -> None:
         actor, seat.actor, seat.ready = seat.actor, None, None
         if actor is not None:
-            self._cluster.ray.kill(actor)
+            self._ray.kill(actor)

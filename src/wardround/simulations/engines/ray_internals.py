@@ -4,7 +4,7 @@ Beside what runs tasks, Ray starts an autoscaler, a process that reads log files
 interface, whatever `ray.init` is told, and waits for the last. A Ray that lives as long as one simulation on one
 machine needs none of them, and each costs .7 to .9 s of processor time just when the workers start. It also listens on
 an address that others reach, and whoever connects runs code, unless it is started with a token. Read from ray 2.55 and
-held by tests/simulations/test_cluster.py and test_ray_token.py.
+held by tests/simulations/engines/test_cluster.py and test_ray_token.py.
 """
 
 import os

@@ -4,22 +4,23 @@ Ray takes three seconds to start, most of them waiting for its own processes. Th
 library until then.
 """
 
-import importlib
 import logging
 import os
 import signal
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from wardround.errors import WardroundError
+from wardround.errors import ConfigError, WardroundError
 from wardround.simulations.engines.ray_internals import few_processes, of_our_own, reread_authentication
 
-__all__ = ["EarlyStart", "check_reachable", "start_ray"]
+__all__ = ["check_gpus", "check_reachable", "early_ray", "start_ray", "worker_capacity"]
+
+_ONE_START_AT_A_TIME = threading.Lock()
 
 
 def start_ray(num_workers: int) -> bool:
@@ -36,22 +37,21 @@ def start_ray(num_workers: int) -> bool:
     warnings.filterwarnings("ignore", message="Tip: In future versions of Ray", category=FutureWarning)
     import ray
 
-    if ray.is_initialized():
-        return False
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        check_reachable(address)
     where: dict[str, Any] = {"address": address}
-    if not address:
-        # Ray starts as many processes ahead of time as it has processors: one for each worker is what is needed. They
-        # start with the node, not when `ray.init` connects to it: it looks for the node once a second only.
-        settings = {"enable_worker_prestart": True}
-        where = {"address": "local", "num_cpus": num_workers, "_system_config": settings}
     try:
-        with ExitStack() as stack:
+        with _ONE_START_AT_A_TIME, ExitStack() as stack:
+            if ray.is_initialized():
+                return False
             if address:
+                check_reachable(address)
                 reread_authentication()
             else:
+                # Ray starts as many processes ahead of time as it has processors: one for each worker is what is
+                # needed. They start with the node, not when `ray.init` connects to it: it looks for the node once a
+                # second only.
+                settings = {"enable_worker_prestart": True}
+                where = {"address": "local", "num_cpus": num_workers, "_system_config": settings}
                 stack.enter_context(few_processes())
                 stack.enter_context(of_our_own())
             stack.enter_context(_same_end())
@@ -71,50 +71,23 @@ def _same_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class EarlyStart:
-    """Ray, starting in the background; a context manager that shuts it down at the end if it was started here."""
+@contextmanager
+def early_ray(num_workers: int) -> Iterator[None]:
+    """Start Ray in the background while this is entered, and shut it down at the end if it was started here.
 
-    def __init__(self, num_workers: int) -> None:
-        """Import Ray, begin to start it, and return."""
-        self._num_workers = num_workers
-        self._started_here = False
-        self._error: Exception | None = None
-        self._ready, self._over = threading.Event(), threading.Event()
-        # Before the thread: it would share the interpreter with the caller's imports, and start its processes later.
-        importlib.import_module("ray")
-        threading.Thread(target=self._start, name="ray-start", daemon=True).start()
+    Whoever needs Ray calls `start_ray`, which waits for this start and, where it failed, says why by failing again.
+    """
+    # Before the thread: it would share the interpreter with the caller's imports, and start its processes later.
+    import ray
 
-    def wait(self) -> None:
-        """Return when Ray is there.
-
-        Raises:
-            WardroundError: Ray can't be started or reached.
-        """
-        self._ready.wait()
-        if self._error is not None:
-            raise self._error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ready.wait()
-        if self._started_here:
-            import ray
-
-            ray.shutdown()
-        self._over.set()
-
-    def _start(self) -> None:
+    # The kernel kills Ray's processes when the thread that started them ends: it stays until this is left.
+    with ThreadPoolExecutor(1, "ray-start") as thread:
+        started_here = thread.submit(start_ray, num_workers)
         try:
-            self._started_here = start_ray(self._num_workers)
-        except Exception as error:
-            self._error = error
-        self._ready.set()
-        # The kernel kills Ray's processes when the thread that started them ends, so it stays.
-        self._over.wait()
+            yield
+        finally:
+            if started_here.exception() is None and started_here.result():
+                ray.shutdown()
 
 
 def check_reachable(address: str, timeout_seconds: float = 5.0) -> None:
@@ -132,3 +105,32 @@ def check_reachable(address: str, timeout_seconds: float = 5.0) -> None:
         raise WardroundError(
             f"no Ray cluster answers at RAY_ADDRESS = {address}: {error}; start it, or unset RAY_ADDRESS to run here"
         ) from error
+
+
+def check_gpus(num_workers: int, gpus_per_worker: float) -> None:
+    """Refuse workers that would wait for ever for GPUs that are not in the Ray of this process.
+
+    Raises:
+        ConfigError: more GPUs are needed than there are.
+    """
+    import ray
+
+    gpus = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    capacity = worker_capacity(gpus, gpus_per_worker)
+    if capacity < num_workers:
+        raise ConfigError(
+            f"gpus-per-worker = {gpus_per_worker} with {num_workers} workers does not fit the {sum(gpus):g} GPUs "
+            f"that Ray sees, which hold {capacity}: lower num-workers or gpus-per-worker ([simulation])"
+        )
+
+
+def worker_capacity(gpus: Sequence[float], gpus_per_worker: float) -> int:
+    """Return how many workers fit machines with these numbers of GPUs; a worker never straddles two machines.
+
+    >>> worker_capacity([2.0, 1.0], 0.5), worker_capacity([2.0, 1.0], 2), worker_capacity([], 0.1)
+    (6, 1, 0)
+    """
+    # A fraction must fit inside one GPU; the tolerance lets a tenth fit ten times.
+    if gpus_per_worker < 1:
+        return sum(int(count) * int(1 / gpus_per_worker + 1e-9) for count in gpus)
+    return sum(int(count / gpus_per_worker) for count in gpus)

@@ -3,69 +3,42 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
-from wardround.exact_sums import FixedSum
 from wardround.simulations.engines.envelopes import Envelope, unpack
-from wardround.simulations.engines.nodes import Node, NodeRunner, Scalar
+from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome
 
-__all__ = ["Outcome", "Worker"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
-    """What a worker made of its messages of a wave.
-
-    Attributes:
-        replies: one for each message.
-        total: the sum of the replies that were to be summed; empty if there were none.
-        tracebacks: of the apps that raised, by node id.
-        stateful: the nodes that keep something in their state.
-    """
-
-    replies: list[Message]
-    total: FixedSum
-    tracebacks: dict[int, str]
-    stateful: list[int]
+__all__ = ["Worker"]
 
 
 class Worker:
     """A Ray actor that runs the ClientApp for its nodes."""
 
-    def __init__(self, search_path: Sequence[str], num_threads: int) -> None:
-        """Look for modules where the driver does, and keep math libraries to the number of threads."""
+    def __init__(self, search_path: Sequence[str]) -> None:
+        """Look for modules where the driver does, and keep math libraries to one thread."""
         sys.path[:] = [*search_path, *(entry for entry in sys.path if entry not in search_path)]
-        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(num_threads)))
-        self._num_threads = num_threads
+        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
         self._runner: NodeRunner | None = None
 
-    def prepare(
-        self,
-        make_app: Sequence[Any],
-        nodes: Sequence[Node],
-        run_config: Mapping[str, Scalar],
-        states: Mapping[int, Any],
-    ) -> None:
+    def prepare(self, make_app: Sequence[Any], nodes: Sequence[Node], states: Mapping[int, Any]) -> None:
         """Take on the nodes.
 
         Args:
             make_app: one Ray reference, inside a list so that it is unpickled here, with the search path in place.
             nodes: the hospitals of this worker.
-            run_config: what the ClientApp reads from `context.run_config`.
             states: by node id, the Ray reference to states that an earlier worker returned from `run`.
         """
         import ray
 
         known: dict[int, RecordDict] = {node_id: ray.get(reference)[node_id] for node_id, reference in states.items()}
-        self._runner = NodeRunner(ray.get(make_app[0]), nodes, run_config, num_threads=self._num_threads, states=known)
+        self._runner = NodeRunner(ray.get(make_app[0]), nodes, known)
 
     def run(
         self, ready: None, envelopes: Sequence[Envelope], indices: Sequence[int], *records: ArrayRecord
-    ) -> tuple[Outcome, dict[int, RecordDict]]:
-        """Return the outcome of a wave, and the states of its nodes.
+    ) -> tuple[tuple[Outcome, list[int]], dict[int, RecordDict]]:
+        """Return the outcome of a wave, beside the nodes that keep something in their state, and these states.
 
         Args:
             ready: what `prepare` returned: passing it on hands its error, if any, to whoever waits for this call.
@@ -76,9 +49,7 @@ class Worker:
         if self._runner is None:
             raise RuntimeError("a worker must be prepared before it runs")
         by_index = dict(zip(indices, records, strict=True))
-        messages = [unpack(envelope, by_index) for envelope in envelopes]
-        replies, total = self._runner.run(messages)
-        states = self._runner.states([message.metadata.dst_node_id for message in messages])
-        return Outcome(
-            replies=replies, total=total or {}, tracebacks=self._runner.tracebacks, stateful=list(states)
-        ), states
+        outcome = Outcome()
+        self._runner.run([unpack(envelope, by_index) for envelope in envelopes], outcome)
+        states = self._runner.states([envelope.message.metadata.dst_node_id for envelope in envelopes])
+        return (outcome, list(states)), states

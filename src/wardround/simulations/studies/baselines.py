@@ -21,7 +21,7 @@ from wardround.identity import source_of
 from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
-from wardround.simulations.engines.nodes import torch_threads
+from wardround.simulations.engines.nodes import one_torch_thread
 
 __all__ = ["Baseline", "evaluate_baseline"]
 
@@ -52,7 +52,7 @@ def evaluate_baseline(config: Config, baseline: str) -> Baseline:
     if baseline == "majority":
         evaluations = {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
     else:
-        with torch_threads(1):  # as in a federated run, where results may depend on it
+        with one_torch_thread():
             evaluations = _trained(config, federation, baseline)
     return Baseline(
         evaluations=evaluations,

@@ -20,7 +20,6 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.parsing import from_json
-from wardround.server.record.run_folder import path_now
 from wardround.simulations.engines.start import start_ray
 from wardround.simulations.studies.noise_on_average import measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
@@ -35,7 +34,7 @@ from wardround.simulations.studies.study_records import (
 )
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
 
-__all__ = ["Comparison", "compare", "default_study_path"]
+__all__ = ["Comparison", "compare"]
 
 _TRIES = 3
 
@@ -108,11 +107,6 @@ def compare(
         name, reason = next(iter(failures.items()))
         raise WardroundError(f"all {len(runs)} runs failed; {name}: {reason}")
     return Comparison(folder=folder, num_runs=len(runs), failures=failures)
-
-
-def default_study_path(study: Study) -> Path:
-    """Return the path of a study without --out."""
-    return path_now(study.name)
 
 
 class _StudyWorker:
