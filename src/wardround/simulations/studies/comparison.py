@@ -21,10 +21,17 @@ from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.parsing import from_json
 from wardround.simulations.engines.start import start_ray
-from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS, measure_noise
+from wardround.simulations.studies.noise_on_average import measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
 from wardround.simulations.studies.study_files import write_csv, write_text
-from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows, StudyFacts
+from wardround.simulations.studies.study_records import (
+    HospitalRow,
+    NoiseRow,
+    ResultRow,
+    RunRows,
+    StudyFacts,
+    columns_of,
+)
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
 
 __all__ = ["Comparison", "compare"]
@@ -86,7 +93,7 @@ def compare(
         progress(len(results), len(runs), "found done")
     if study.placements:
         measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
-        write_csv(folder / "noise_on_average.csv", NOISE_COLUMNS, measured)
+        write_csv(folder / "noise_on_average.csv", columns_of(NoiseRow), [_cells(row) for row in measured])
     if todo:
         num_workers = num_workers or study.base.simulation.num_workers or os.cpu_count() or 1
         _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
@@ -204,5 +211,5 @@ def _write_tables(
     write_csv(folder / "failures.csv", ("run", "reason"), failed)
 
 
-def _cells(row: ResultRow | HospitalRow) -> Mapping[str, object]:
+def _cells(row: ResultRow | HospitalRow | NoiseRow) -> Mapping[str, object]:
     return cast("Mapping[str, object]", plain_values(json_values(row)))

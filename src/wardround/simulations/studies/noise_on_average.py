@@ -19,14 +19,11 @@ from wardround.exact_sums import Arrays
 from wardround.privacy.cells import RoundSum, cell_in_words
 from wardround.rounds import Assignment, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
+from wardround.simulations.studies.study_records import NoiseRow
 from wardround.streams import SeededSource, Source
 
-__all__ = ["NOISE_COLUMNS", "NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
+__all__ = ["NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
 
-NOISE_COLUMNS = (
-    *("unit", "placement", "num_hospitals", "noise_multiplier", "max_grad_norm", "num_coordinates"),
-    *("stddev_measured", "stddev_theory"),
-)
 NUM_HOSPITALS = (4, 10, 20, 100)
 NUM_COORDINATES = 20_000
 """The measured standard deviation is within 2 % of the true one, except for one time in 15,000."""
@@ -36,8 +33,8 @@ _RECORDS = 100
 
 def measure_noise(
     units: Sequence[str], placements: Sequence[str], *, noise_multiplier: float = 1.0, max_grad_norm: float = 1.0
-) -> list[dict[str, object]]:
-    """Return one row of `NOISE_COLUMNS` per unit, placement and number of hospitals.
+) -> list[NoiseRow]:
+    """Return one row per unit, placement and number of hospitals.
 
     Args:
         units: "record", "hospital".
@@ -54,11 +51,17 @@ def measure_noise(
                 )
                 cell = cell_in_words(unit, placement)
                 on_one = noise_multiplier * cell.sensitivity(max_grad_norm)
-                values = (
-                    *(unit, placement, num_hospitals, noise_multiplier, max_grad_norm, len(noise)),
-                    *(float(noise.std()), on_one / (num_hospitals if cell.shares_noise else math.sqrt(num_hospitals))),
+                row = NoiseRow(
+                    unit=unit,
+                    placement=placement,
+                    num_hospitals=num_hospitals,
+                    noise_multiplier=noise_multiplier,
+                    max_grad_norm=max_grad_norm,
+                    num_coordinates=len(noise),
+                    stddev_measured=float(noise.std()),
+                    stddev_theory=on_one / (num_hospitals if cell.shares_noise else math.sqrt(num_hospitals)),
                 )
-                rows.append(dict(zip(NOISE_COLUMNS, values, strict=True)))
+                rows.append(row)
     return rows
 
 

@@ -3,12 +3,13 @@
 What is left out on purpose: files (see `study_files`), and means and intervals (see `reports`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from wardround.json_records import json_field
 
-__all__ = ["HospitalRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
+__all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class StudyFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """A row of results.csv: one run; None where there is nothing to say, as of the noise of a baseline.
+    """A row of results.csv: one run; nan where there is nothing to say, as of the noise of a baseline.
 
     Attributes:
         placement: where noise is added.
@@ -73,28 +74,28 @@ class ResultRow:
 
     placement: str
     unit: str
-    noise_multiplier: float | None
-    target_epsilon: float | None
+    noise_multiplier: float
+    target_epsilon: float
     seed: int
     baseline: str
     epsilon_max: float
     epsilon_total: float
-    accuracy: float | None
-    auc: float | None
+    accuracy: float
+    auc: float
     seconds: float
     run: str
     status: str
     num_rounds: int
-    task: str | None
+    task: str
     epsilon_server: float
     epsilon_hospital: float
     epsilon_recipient: float
-    relation: str
-    target_delta: float | None = None
-    gdp_mu: float | None = None
-    coin_toss_accuracy: float | None = None
-    tpr_at_fpr_1_percent: float | None = json_field(default=None, key="tpr_at_fpr_0.01")
-    tpr_at_fpr_01_percent: float | None = json_field(default=None, key="tpr_at_fpr_0.001")
+    relation: str = ""
+    target_delta: float = math.nan
+    gdp_mu: float = math.nan
+    coin_toss_accuracy: float = math.nan
+    tpr_at_fpr_1_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.01")
+    tpr_at_fpr_01_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.001")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +111,32 @@ class HospitalRow:
 
     placement: str
     unit: str
-    noise_multiplier: float | None
-    target_epsilon: float | None
+    noise_multiplier: float
+    target_epsilon: float
     seed: int
     baseline: str
     hospital: str
     num_examples: int | str
     epsilon: float
-    accuracy: float | None
-    auc: float | None
+    accuracy: float
+    auc: float
     run: str
-    num_test: int | str | None
-    relation: str
+    num_test: int | str | None = None
+    relation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseRow:
+    """A row of noise_on_average.csv: the standard deviation of the noise on the average of n hospitals."""
+
+    unit: str
+    placement: str
+    num_hospitals: int
+    noise_multiplier: float
+    max_grad_norm: float
+    num_coordinates: int
+    stddev_measured: float
+    stddev_theory: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +147,6 @@ class RunRows:
     hospitals: tuple[HospitalRow, ...]
 
 
-def columns_of(kind: type[ResultRow | HospitalRow]) -> tuple[str, ...]:
+def columns_of(kind: type[ResultRow | HospitalRow | NoiseRow]) -> tuple[str, ...]:
     """Return the columns of a table, in order."""
     return tuple(item.metadata.get("key") or item.name for item in fields(kind))

@@ -77,15 +77,15 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
     epsilon, scores, labels = outcome.epsilon, outcome.scores, _labels(study_run)
     row = ResultRow(
         **labels,
-        noise_multiplier=max(noise.values(), default=None),
+        noise_multiplier=max(noise.values(), default=math.nan),
         epsilon_max=epsilon.max,
         epsilon_total=epsilon.total,
-        accuracy=_defined(scores.score) if scores else None,
-        auc=_defined(scores.auc) if scores else None,
+        accuracy=_number(scores.score if scores else None),
+        auc=_number(scores.auc if scores else None),
         seconds=round(outcome.seconds, 4),
         status=outcome.status,
         num_rounds=outcome.num_rounds,
-        task=outcome.facts.task,
+        task=outcome.facts.task or "",
         epsilon_server=epsilon.readers["server"],
         epsilon_hospital=epsilon.readers["hospital"],
         epsilon_recipient=epsilon.readers["recipient"],
@@ -93,12 +93,12 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
     hospitals = tuple(
         HospitalRow(
             **labels,
-            noise_multiplier=noise.get(line["hospital"]),
+            noise_multiplier=noise.get(line["hospital"], math.nan),
             hospital=line["hospital"],
             num_examples=line["num_examples"],
             epsilon=epsilon.hospitals[line["hospital"]],
-            accuracy=float(line["accuracy"]) if line["accuracy"] else None,
-            auc=float(line["auc"]) if line["auc"] else None,
+            accuracy=_number(line["accuracy"]),
+            auc=_number(line["auc"]),
             num_test=num_test[line["hospital"]],
         )
         for line in last_rows
@@ -107,14 +107,14 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
 
 
 def _with_attacker(row: ResultRow, outcome: Summary) -> ResultRow:
-    row = replace(row, target_delta=outcome.epsilon.target_delta)
+    row = replace(row, target_delta=_number(outcome.epsilon.target_delta))
     attacker = outcome.attackers and outcome.attackers.attacker
     if not attacker:
         return row
     coin_toss, at_1_percent, at_01_percent = attacker.rates
     return replace(
         row,
-        gdp_mu=attacker.gdp_mu,
+        gdp_mu=_number(attacker.gdp_mu),
         coin_toss_accuracy=coin_toss,
         tpr_at_fpr_1_percent=at_1_percent,
         tpr_at_fpr_01_percent=at_01_percent,
@@ -124,13 +124,13 @@ def _with_attacker(row: ResultRow, outcome: Summary) -> ResultRow:
 def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float) -> RunRows:
     # Whatever was computed from the records without noise has no finite epsilon for whoever gets to see it: a class
     # that is the most frequent by one record is no exception.
-    labels = _labels(study_run) | {"noise_multiplier": None}
+    labels = _labels(study_run) | {"noise_multiplier": math.nan}
     row = ResultRow(
         **labels,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        accuracy=_defined(mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.accuracy)),
-        auc=_defined(mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.auc)),
+        accuracy=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.accuracy),
+        auc=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.auc),
         seconds=round(seconds, 4),
         status="done",
         num_rounds=0 if study_run.baseline == "majority" else study_run.config.training.num_rounds,
@@ -145,8 +145,8 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
             hospital=name,
             num_examples=shown_count(baseline.num_train[name]),
             epsilon=math.inf,
-            accuracy=_defined(evaluation.accuracy),
-            auc=_defined(evaluation.auc),
+            accuracy=evaluation.accuracy,
+            auc=evaluation.auc,
             num_test=shown_count(evaluation.num_examples),
         )
         for name, evaluation in baseline.evaluations.items()
@@ -154,8 +154,8 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
     return RunRows(row=row, hospitals=hospitals)
 
 
-def _defined(score: float | None) -> float | None:
-    return score if score == score else None
+def _number(score: float | str | None) -> float:
+    return math.nan if score is None or score == "" else float(score)
 
 
 def _labels(study_run: StudyRun) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _labels(study_run: StudyRun) -> dict[str, Any]:
     return {
         "placement": "none" if study_run.baseline else privacy.placement,
         "unit": "" if study_run.baseline else privacy.unit,
-        "target_epsilon": None if study_run.baseline else privacy.target_epsilon,
+        "target_epsilon": _number(None if study_run.baseline else privacy.target_epsilon),
         "seed": study_run.config.federation.seed,
         "baseline": study_run.baseline,
         "run": study_run.name,
