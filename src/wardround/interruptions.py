@@ -10,7 +10,7 @@ from types import FrameType
 
 from wardround.errors import WardroundError
 
-__all__ = ["exit_code_of", "first_interruption", "interrupt_on_sigterm", "resumable"]
+__all__ = ["exit_code_of", "interrupt_on_sigterm", "resumable"]
 
 
 class _Terminated(KeyboardInterrupt):
@@ -29,16 +29,15 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def first_interruption(error: BaseException) -> KeyboardInterrupt:
-    """Return the interruption that others were raised about."""
-    while error.__context__ is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
+def exit_code_of(stop: BaseException) -> int:
+    """Return the exit code of a process that was interrupted: 143 after SIGTERM, else 1.
 
-
-def exit_code_of(stop: KeyboardInterrupt) -> int:
-    """Return the exit code of a process that was interrupted: 143 after SIGTERM, else 1."""
-    return getattr(stop, "exit_code", 1)
+    Args:
+        stop: the interruption, or what others raised about it.
+    """
+    while stop.__context__ is not None and not isinstance(stop, KeyboardInterrupt):
+        stop = stop.__context__
+    return _Terminated.exit_code if isinstance(stop, _Terminated) else 1
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.parsing import from_json
+from wardround.server.record.run_folder import make_new_folder
 from wardround.simulations.engines.start import start_ray
 from wardround.simulations.studies.noise_on_average import measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
@@ -179,13 +180,8 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
                 "install those, or name a new folder"
             )
         return
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"--out {folder} must be a new or empty folder, or that of the same study: name another")
-        make_private_folder(folder / "runs")
-        make_private_folder(folder)
-    except OSError as error:
-        raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
+    make_new_folder(folder, "go on with the study that is in it")
+    make_private_folder(folder / "runs")
     write_text(path, json.dumps(json_values(wanted), indent=1) + "\n")
 
 
