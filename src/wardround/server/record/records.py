@@ -18,8 +18,10 @@ __all__ = [
     "Closing",
     "HospitalFigures",
     "Opening",
+    "Outcome",
     "RoundFigures",
     "RoundRecord",
+    "Saved",
     "read_record_text",
     "record_text",
 ]
@@ -36,7 +38,7 @@ class RoundFigures:
         num_selected: hospitals that were asked.
         num_completed: hospitals that answered.
         loss: mean test loss over hospitals, weighted by their test records; None where nothing is measured.
-        accuracy: likewise; r2 for regression.
+        score: likewise, of the share right in [0, 1], or the r2; the column is called accuracy.
         auc: likewise; nan where it is not defined.
         epsilon_max: largest epsilon of a hospital so far, by Renyi divergences.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
@@ -47,7 +49,7 @@ class RoundFigures:
     num_selected: int
     num_completed: int
     loss: float | None
-    accuracy: float | None
+    score: float | None = json_field(key="accuracy")
     auc: float | None
     epsilon_max: float
     epsilon_total: float
@@ -63,13 +65,13 @@ class HospitalFigures:
         hospital: its name.
         selected: 1 where it was asked, else 0.
         completed: 1 where it answered, else 0.
-        num_examples: training records, as they may be shown: a number, or "<10".
+        num_train: training records, as they may be shown: a number, or "<10".
         num_steps: steps that were charged, answered or not.
         sample_rate: that was charged, in (0, 1]; None where it was not asked, or where the rate would tell its size.
         noise_multiplier: that was charged; None where it was not asked.
         epsilon: spent so far, at its own delta.
         loss: on its test records; None where these are few, or are not measured.
-        accuracy: likewise.
+        score: likewise.
         auc: likewise.
     """
 
@@ -77,13 +79,13 @@ class HospitalFigures:
     hospital: str
     selected: int
     completed: int
-    num_examples: int | str
+    num_train: int | str = json_field(key="num_examples")
     num_steps: int
     sample_rate: float | None
     noise_multiplier: float | None
     epsilon: float
     loss: float | None = None
-    accuracy: float | None = None
+    score: float | None = json_field(key="accuracy", default=None)
     auc: float | None = None
 
 
@@ -115,6 +117,40 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a round's training, beside the model.
+
+    Attributes:
+        abandoned: why the model stays as it was; "" where it doesn't.
+        dropped: by real site, why it was left out of the round or did not help to its end.
+        num_scrubbed: gradients or updates that were not finite, by hospital that had any.
+    """
+
+    abandoned: str
+    dropped: Mapping[str, str] = json_field(lacking={})
+    num_scrubbed: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What is on disk before a round counts.
+
+    Attributes:
+        strategy_forgets: attributes of the strategy that can't be kept.
+        model: digest of its parameters.
+        checkpoint: name of the file.
+        sha256: of that file.
+        noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
+    """
+
+    strategy_forgets: tuple[str, ...]
+    model: str
+    checkpoint: str
+    sha256: str
+    noise_memory: str | None = json_field(default=None, is_left_out=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
     """What is committed of a round beside its charges.
 
@@ -128,15 +164,9 @@ class RoundRecord:
         left: who is left out from here on, and why.
         other_versions: lines "package version" of packages that are not what they were when the run began.
         target_deltas: by hospital.
-        abandoned: why the model stays as it was; "" where it doesn't.
-        dropped: who was left out of the round or did not help to its end, and why.
-        num_scrubbed: gradients or updates that were not finite, by hospital that had any.
+        outcome: of its training.
+        saved: what a resumed run goes on from.
         opening: of round 0 only.
-        strategy_forgets: attributes of the strategy that can't be kept; known, as all below, once it is committed.
-        model: digest of its parameters.
-        checkpoint: name of the file.
-        sha256: of that file.
-        noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
     """
 
     run_id: str
@@ -148,15 +178,9 @@ class RoundRecord:
     left: Mapping[str, str]
     other_versions: tuple[str, ...]
     target_deltas: Mapping[str, float]
-    abandoned: str
-    num_scrubbed: Mapping[str, int]
-    dropped: Mapping[str, str] = json_field(lacking={})
+    outcome: Outcome = json_field(is_inline=True)
+    saved: Saved = json_field(is_inline=True)
     opening: Opening | None = json_field(default=None, is_inline=True)
-    strategy_forgets: tuple[str, ...] = ()
-    model: str = ""
-    checkpoint: str = ""
-    sha256: str = ""
-    noise_memory: str | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

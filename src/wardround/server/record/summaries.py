@@ -117,16 +117,7 @@ class RegressionScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsSummary:
-    """The settings that a summary repeats.
-
-    Attributes:
-        seed: of the run.
-        strategy: by name.
-        protocol: that sums were made by; "" where the run did not say.
-        min_survivors: replies that a round needs.
-        max_colluding: hospitals that may tell each other all they see.
-        model: by name.
-    """
+    """The settings that a summary repeats; the protocol that sums were made by is "" where the run did not say."""
 
     seed: int
     strategy: str = json_field(lacking="")
@@ -143,7 +134,7 @@ class HospitalSummary:
     hospital: str
     num_train: int | str
     num_test: int | str | None
-    majority_accuracy: float | None = json_field(lacking=None)
+    majority_score: float | None = json_field(key="majority_accuracy", lacking=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

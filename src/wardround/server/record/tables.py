@@ -5,14 +5,14 @@ What is left out on purpose: files (see `run_folder`).
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
 from types import MappingProxyType
 
-from wardround.json_records import json_values
+from wardround.json_records import json_keys, json_values
 from wardround.privacy.spending import Account
-from wardround.rounds import Assignment, Evaluation, Execution
+from wardround.rounds import Assignment, Evaluation
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.records import HospitalFigures, RoundFigures, RoundRecord
 from wardround.small_counts import shown_count
@@ -21,7 +21,7 @@ from wardround.step_events import StepEvent
 __all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "hospital_rows", "mean_over_tests", "round_row", "table_texts"]
 
 _SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
-    {name: attrgetter(name) for name in ("loss", "accuracy", "auc")}
+    {name: attrgetter(name) for name in ("loss", "score", "auc")}
 )
 FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", *_SCORES})
 """Of a hospital's row, what follows from the plan and the ledger's charges."""
@@ -32,7 +32,7 @@ def round_row(
     account: Account,
     round_number: int,
     assignments: Sequence[Assignment],
-    executions: Mapping[str, Execution],
+    completed: Collection[str],
     evaluations: Mapping[str, Evaluation],
     seconds: float,
 ) -> RoundFigures:
@@ -44,7 +44,7 @@ def round_row(
     return RoundFigures(
         round=round_number,
         num_selected=len(assignments),
-        num_completed=len(executions),
+        num_completed=len(completed),
         **(scores if plan.is_measured else dict.fromkeys(scores)),
         epsilon_max=account.epsilon_total(1),
         epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
@@ -57,7 +57,7 @@ def hospital_rows(
     account: Account,
     round_number: int,
     assignments: Sequence[Assignment],
-    executions: Mapping[str, Execution],
+    completed: Collection[str],
     evaluations: Mapping[str, Evaluation],
 ) -> tuple[HospitalFigures, ...]:
     """Return one row of hospitals.csv per hospital.
@@ -71,11 +71,11 @@ def hospital_rows(
         name = hospital.name
         is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
         figures = hospital_figures(
-            plan, hospital, round_number, events.get(name), completed=name in executions, epsilon=epsilons[name]
+            plan, hospital, round_number, events.get(name), completed=name in completed, epsilon=epsilons[name]
         )
         evaluation = evaluations.get(name) if is_scored else None
         if evaluation is not None:
-            figures = replace(figures, loss=evaluation.loss, accuracy=evaluation.accuracy, auc=evaluation.auc)
+            figures = replace(figures, loss=evaluation.loss, score=evaluation.score, auc=evaluation.auc)
         rows.append(figures)
     return tuple(rows)
 
@@ -91,13 +91,7 @@ def hospital_figures(
 ) -> HospitalFigures:
     """Return a hospital's row, except for its scores: all that follows from the plan and the ledger's charges.
 
-    Args:
-        plan: of the run.
-        hospital: which.
-        round_number: of the row.
-        event: that was charged; None where the hospital was not asked.
-        completed: whether it answered.
-        epsilon: spent so far, at its own delta.
+    The event is what was charged, None where the hospital was not asked; epsilon is spent so far, at its own delta.
     """
     size = hospital.num_train
     return HospitalFigures(
@@ -105,7 +99,7 @@ def hospital_figures(
         hospital=hospital.name,
         selected=int(event is not None),
         completed=int(completed),
-        num_examples=shown_count(size),
+        num_train=shown_count(size),
         num_steps=event.num_steps if event else 0,
         sample_rate=plan.rate_to_show(event.sample_rate, size) if event else None,
         noise_multiplier=event.noise_multiplier if event else None,
@@ -135,7 +129,7 @@ def _table(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
-        writer.writerow(column.name for column in fields(kind))
+        writer.writerow(json_keys(kind))
     for row in rows:
         writer.writerow("" if value is None or value != value else value for value in json_values(row).values())
     return text.getvalue()
