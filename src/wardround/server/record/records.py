@@ -61,8 +61,6 @@ class HospitalFigures:
     """A row of hospitals.csv.
 
     Attributes:
-        round: its number.
-        hospital: its name.
         selected: 1 where it was asked, else 0.
         completed: 1 where it answered, else 0.
         num_train: training records, as they may be shown: a number, or "<10".
@@ -155,7 +153,6 @@ class RoundRecord:
     """What is committed of a round beside its charges.
 
     Attributes:
-        run_id: of the run.
         attempt: that was committed, from 1; more than one are charged.
         round_row: its row of rounds.csv.
         hospital_rows: its rows of hospitals.csv.
@@ -163,7 +160,6 @@ class RoundRecord:
         max_grad_norm: the clip from here on.
         left: who is left out from here on, and why.
         other_versions: lines "package version" of packages that are not what they were when the run began.
-        target_deltas: by hospital.
         outcome: of its training.
         saved: what a resumed run goes on from.
         opening: of round 0 only.
