@@ -25,6 +25,7 @@ from wardround.errors import ConfigError, ProtocolError, Refusal
 from wardround.identity import agreed_digest, agreed_text
 from wardround.models import build_model, parameters_of
 from wardround.privacy.accounting import headline_epsilon
+from wardround.rounds import ProfileMeasures
 from wardround.server.app import serve
 from wardround.server.record.verify import verify_run
 from wardround.simulations.engines.flower_internals import take_identity
@@ -76,7 +77,7 @@ def test_a_profile_says_what_the_schema_makes_public_and_no_more(tmp_path: Path)
         2,
     )
     assert 1 <= profile.num_train < 40
-    assert wire.read_profile_measures(reply) is None
+    assert wire.read_measures(ProfileMeasures, reply) is None
 
 
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])
@@ -92,9 +93,9 @@ def test_sites_and_their_server_agree_in_every_cell(unit: str, placement: str, a
         noted = read_releases(path.parent / "site.key-released")
         assert [release.round_number for release in noted] == [1, 2]
         assert len({(release.run_id, release.settings, release.data) for release in noted}) == 1
-        phases = [release.event for release in noted if release.event is not None]
+        events = [release.event for release in noted if release.event is not None]
         if placement != "none":
-            assert headline_epsilon(phases, 1e-3) == summary["epsilon"]["hospitals"][name]
+            assert headline_epsilon(events, 1e-3) == summary["epsilon"]["hospitals"][name]
 
 
 def tables_from(config: Config) -> dict[str, Any]:
