@@ -32,10 +32,7 @@ class Prepared:
     """A run before its first round; everything that can be refused was refused as it was made.
 
     Attributes:
-        config: all settings.
-        federation: the hospitals with their data.
         initial: parameters before round 1.
-        plan: who does what, with how much noise.
         strategy: of the server; it has seen no round.
         facts: what the summary says of the run's place, model and data.
     """
@@ -58,7 +55,7 @@ def prepare(
     """Return everything that a simulated run is made of, made once.
 
     Args:
-        config: all settings.
+        config: of the run.
         strategy: that they name (see `strategies.strategy_of`); it is apart so that one that can't be had is refused
             before anything is started or read.
         say: called with a few words whenever something that takes a while begins.
@@ -106,11 +103,7 @@ def _plan_of(config: Config, federation: Federation, num_parameters: int) -> Fed
 
 
 def _checked_model(config: Config, federation: Federation) -> "InitialModel":
-    """Return the model before round 1, once what trains it has taken it.
-
-    Raises:
-        ConfigError: the model or the mode can't be trusted with privacy, or there is no such device here.
-    """
+    """Return the model before round 1, once what trains it has taken it."""
     import torch
 
     from wardround.clients.initial_models import InitialModel, built_model
