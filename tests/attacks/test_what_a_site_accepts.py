@@ -152,7 +152,7 @@ def test_only_planned_rounds_are_answered(round_number: int, tmp_path: Path, mon
     sites = Sites(tmp_path / "own", settings())
     plan = Attack(
         assignment=lambda assignment: changed_assignment(assignment, round_number=round_number),
-        secure=lambda secure: replace(secure, round_number=round_number),
+        secure=lambda secure: replace(secure, terms=replace(secure.terms, round_number=round_number)),
     )
     outcome = attack(sites, monkeypatch, plan)
     assert refused_by_all(outcome), outcome.failure
@@ -172,7 +172,7 @@ def test_a_run_more_than_agreed_is_refused_after_a_restart_too(tmp_path: Path, m
 def test_a_site_that_lost_no_file_answers_no_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server says the same run and the same round again, after all SuperNodes were started anew."""
     sites = Sites(tmp_path, LOCAL, runs=5)
-    same = Attack(secure=lambda secure: replace(secure, run_id="the same"))
+    same = Attack(secure=lambda secure: replace(secure, terms=replace(secure.terms, run_id="the same")))
     first, second = (attack(sites, monkeypatch, same) for _ in range(2))
     assert first.grid.sent("mask") == set(NAMES)
     assert not second.grid.sent("mask")
@@ -181,7 +181,8 @@ def test_a_site_that_lost_no_file_answers_no_round_twice(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("payload", ["values", "parameters"])
 def test_another_payload_or_bound_is_refused(payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Residues taken as values would say, coordinate by coordinate, how many sites have a negative one."""
-    plan = Attack(secure=lambda secure: replace(secure, payload=payload, max_update=2.0**32, max_weight=1.0))
+    other = {"payload": payload, "max_update": 2.0**32, "max_weight": 1.0}
+    plan = Attack(secure=lambda secure: replace(secure, terms=replace(secure.terms, **other)))
     outcome = attack(Sites(tmp_path / "own", DISTRIBUTED), monkeypatch, plan)
     assert refused_by_all(outcome)
     assert not outcome.grid.sent("advertise")
