@@ -101,7 +101,7 @@ def _epsilon_panel(run: RunResult) -> Panel:
     if total[1] and total[1] != largest[1]:
         top, name = total, "largest of the hospitals"
         lines.append(Line(x=total[0], y=total[1], series=2, dash="dashed"))
-        label = f"total, for a patient in up to {count_text(run.patient_overlap, 'hospital')}"
+        label = f"total, for a patient in up to {count_text(run.summary.patient_overlap, 'hospital')}"
         keys.append(Key(label=label, series=2, dash="dashed"))
     budget = run.setting("privacy", "budget-epsilon", math.nan)
     if math.isfinite(budget):

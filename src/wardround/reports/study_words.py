@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READERS, CellWords
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
-from wardround.reports.results import claim_of
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import (
     RunGroup,
@@ -149,7 +148,7 @@ def study_caveats(study: StudyResult) -> list[str]:
         for unit in study.facts.units
         for placement, words in study.cells_of(unit).items()
         if (summary := study.summaries.get((unit, placement)))
-        for sentence in caveats(claim_of(summary), words)
+        for sentence in caveats(summary, words)
     ]
     return list(dict.fromkeys(said))
 
