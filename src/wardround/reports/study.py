@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from wardround.reports import study_words as words
-from wardround.reports.figures import Key, Panel
 from wardround.reports.files import as_written
 from wardround.reports.meaning import meaning
 from wardround.reports.pages import write_page
-from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
+from wardround.reports.study_drawing import write_comparison
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
@@ -57,9 +56,9 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "readers": words.reader_rows(study),
         "guarantees": words.guarantees(study),
         "meanings": _meanings(study),
-        "utility": [_panel(chart) for chart in charts_of_utility(study)],
-        "noise": [_panel(chart) for chart in charts_of_noise(study)],
-        "hospital_panels": [_panel(chart) for chart in charts_of_hospitals(study)],
+        "utility": charts_of_utility(study),
+        "noise": charts_of_noise(study),
+        "hospital_panels": charts_of_hospitals(study),
         "groups": groups_of(study.rows),
         "hospitals": hospital_groups(study),
         "baseline_names": BASELINE_NAMES,
@@ -69,12 +68,6 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "method": words.method(study),
         "num_stopped": sum(row.status != "done" for row in study.rows),
     }
-
-
-def _panel(chart: Chart) -> Panel:
-    keys = [Key(label=curve.label, series=curve.series, dash=curve.dash) for curve in chart.curves]
-    keys += [Key(label=level.label, series=level.series, dash=level.dash) for level in chart.levels]
-    return Panel(title=chart.title, caption=chart.caption, svg=chart_svg(chart), keys=tuple(keys))
 
 
 def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
