@@ -133,17 +133,26 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
 
 def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, str]) -> Any:
     """Return what our round loop sums by."""
-    from wardround.secagg import read_roster, stated_digest
+    from wardround.secagg import Terms, read_roster, stated_digest
     from wardround.server.round.secure_terms import SecureSum
 
-    return SecureSum(
-        roster=read_roster(folder / "roster.json"),
+    roster = read_roster(folder / "roster.json")
+    terms = Terms(
+        federation=roster.federation,
         run_id="benchmark",
         round_number=round_number,
+        min_survivors=roster.min_survivors,
+        max_colluding=roster.max_colluding,
         payload="parameters",
         max_update=MAX_UPDATE,
         max_weight=MAX_WEIGHT,
+        model_digest=bytes(32),
         settings_digest=stated_digest(b""),
+    )
+    return SecureSum(
+        roster=roster,
+        terms=terms,
+        max_update=MAX_UPDATE,
         weights={number + 1: float(num_examples(number)) for number in range(case.num_clients)},
         last_stages=drops,
     )

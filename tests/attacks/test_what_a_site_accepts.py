@@ -199,7 +199,7 @@ def test_refused_bounds_say_nothing_of_what_they_bound(
     for exponent in range(-25, 25, 6):
 
         def moved(secure: SecureSum, value: float = 2.0**exponent) -> SecureSum:
-            return replace(secure, **{bound: value})
+            return replace(secure, terms=replace(secure.terms, **{bound: value}))
 
         outcome = attack(sites, monkeypatch, Attack(secure=moved))
         assert refused_by_all(outcome)

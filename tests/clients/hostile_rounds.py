@@ -1,7 +1,7 @@
 """Rounds of a server that does as it likes with real sites: by the product's own protocol, with content of its own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,8 @@ class HostileServer:
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
         self.errors = {}
         exchange = Exchange(grid=Asking(self._ask))
-        opened = open_round(exchange, list(self._node_of.values()), secure.terms(told), secure.roster, {})
+        terms = replace(secure.terms, model_digest=told)
+        opened = open_round(exchange, list(self._node_of.values()), terms, secure.roster, {})
         replies = {
             self._names[message.metadata.dst_node_id - 1]: self._ask(message)
             for message in ask_masked(exchange, opened, messages)

@@ -36,7 +36,7 @@ def terms_by(config: Config, assignments: Mapping[str, Assignment]) -> Terms:
         roster=simulated_roster(7, plan.names, min_survivors=2, max_colluding=0),
         node_of={name: number for number, name in enumerate(plan.names)},
     )
-    return secure.terms(bytes(32))
+    return secure.terms
 
 
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])

@@ -84,9 +84,10 @@ def test_nobody_left_is_an_error_with_the_largest_size() -> None:
         build_federation(_dataset(), FederationConfig(min_patients=500))
 
 
-def test_more_hospitals_than_rows_names_the_setting() -> None:
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "quantity", "shards"])
+def test_more_hospitals_than_rows_names_the_setting(partition: str) -> None:
     with pytest.raises(ConfigError, match=r"num-hospitals = 121 must be <= 120.*\[federation\] num-hospitals"):
-        build_federation(_dataset(), FederationConfig(num_hospitals=121))
+        build_federation(_dataset(), FederationConfig(num_hospitals=121, partition=partition))
 
 
 def test_a_hospital_with_one_class_is_kept_and_named() -> None:

@@ -67,12 +67,6 @@ def test_the_same_seed_gives_the_same_partition_and_another_seed_another(split: 
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
-def test_more_hospitals_than_rows_is_refused_by_name(split: Split) -> None:
-    with pytest.raises(ConfigError, match=r"num-hospitals = 4 must be <= 3"):
-        split(np.array([0, 1, 1]), 4, 0)
-
-
 def test_more_shards_than_rows_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"shards-per-hospital = 3 must be <= 2"):
         partition_shards(np.zeros(10), 5, 3, np.random.default_rng(0))

@@ -186,7 +186,7 @@ def test_what_a_slipped_cell_holds_is_for_whoever_opens_the_file(tmp_path: Path,
         (GOOD.replace("Ada", '"A"da'), {}, "cannot read .* as CSV"),
         (GOOD.replace("Ada", "A" * 200_000), {}, "cannot read .* as CSV"),
         (GOOD.replace("Ada", "A" * 2_000_000), {}, "line 2 has more than 1,048,576 characters"),
-        (GOOD.encode("utf-16"), {}, "is not UTF-8 text"),
+        (GOOD.encode("utf-16"), {}, "cannot read .* as CSV .*: check that it is a table in UTF-8"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_with_what_is_wrong(

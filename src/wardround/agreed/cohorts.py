@@ -17,12 +17,7 @@ __all__ = ["cohort_sizes", "draw_cohort", "rounds_apart", "rounds_joined"]
 
 
 def cohort_sizes(config: Config, num_hospitals: int) -> tuple[int, int]:
-    """Return how many hospitals are drawn for a round at least, and at most (>= 1).
-
-    Args:
-        config: all settings.
-        num_hospitals: that cohorts are drawn from (>= 1).
-    """
+    """Return how many of so many hospitals (>= 1) are drawn for a round at least, and at most (>= 1)."""
     groups = _num_groups(config, num_hospitals)
     if not groups:
         size = _cohort_size(config, num_hospitals)
@@ -31,12 +26,7 @@ def cohort_sizes(config: Config, num_hospitals: int) -> tuple[int, int]:
 
 
 def rounds_apart(config: Config, num_hospitals: int) -> int:
-    """Return how many rounds lie from one that a hospital is drawn for to its next, at least (1: it may be the next).
-
-    Args:
-        config: all settings.
-        num_hospitals: that cohorts are drawn from (>= 1).
-    """
+    """Return how many rounds lie from one that a hospital is drawn for to its next, 1 if it may be the next."""
     return _num_groups(config, num_hospitals) or 1
 
 

@@ -4,13 +4,37 @@ All of it follows from the settings and from public numbers, so that a site comp
 from a server. Left out on purpose: who takes part, and how much noise a target takes.
 """
 
+from wardround.agreed.cohorts import cohort_sizes
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
-from wardround.privacy.cells import cell_of
+from wardround.privacy.cells import Cell, cell_of
 from wardround.rounds import Assignment
 from wardround.step_events import EventShape
 
-__all__ = ["assignment_for"]
+__all__ = ["assignment_for", "shape_in"]
+
+
+def shape_in(
+    cell: Cell, config: Config, *, num_hospitals: int, num_records: int, num_parameters: int, num_shares: int
+) -> EventShape:
+    """Return what any hospital's billed step is in a cell, at sample rate 1.
+
+    Args:
+        cell: which, not the settings' own where cells are compared.
+        config: all settings.
+        num_hospitals: that cohorts are drawn from (>= 1).
+        num_records: training records of all of them, where [federation] max-records does not bound them.
+        num_parameters: of the model; 0 where it is not known.
+        num_shares: replies guaranteed.
+    """
+    return cell.shape(
+        dimension=num_parameters and cell.dimension(num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
+        num_shares=num_shares,
+        most_contributions=cell.most_contributions(
+            num_hospitals=num_hospitals, num_records=num_records, max_records=config.federation.max_records
+        ),
+        most_replies=cohort_sizes(config, num_hospitals)[1],
+    )
 
 
 def assignment_for(

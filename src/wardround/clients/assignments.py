@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from wardround.agreed.cohorts import cohort_sizes, draw_cohort
-from wardround.agreed.contributions import assignment_for
+from wardround.agreed.cohorts import draw_cohort
+from wardround.agreed.contributions import assignment_for, shape_in
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.errors import ConfigError, Refusal
@@ -53,18 +53,15 @@ class Part:
     @property
     def shape(self) -> EventShape:
         """What a billed step of it is."""
-        config = self.config
-        shape = self.cell.shape(
-            dimension=self.cell.dimension(self.num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
-            num_shares=config.aggregation.honest_survivors,
-            most_contributions=self.cell.most_contributions(
-                num_hospitals=len(self.names),
-                num_records=self.num_records,
-                max_records=config.federation.max_records,
-            ),
-            most_replies=cohort_sizes(config, len(self.names))[1],
+        shape = shape_in(
+            self.cell,
+            self.config,
+            num_hospitals=len(self.names),
+            num_records=self.num_records,
+            num_parameters=self.num_parameters,
+            num_shares=self.config.aggregation.honest_survivors,
         )
-        return shape.at_rate(self.cell.billed(schedule_of(config, self.num_train))[1])
+        return shape.at_rate(self.cell.billed(schedule_of(self.config, self.num_train))[1])
 
     def takes_part_in(self, round_number: int) -> bool:
         """Return whether there is such a round, and the hospital is drawn for it."""

@@ -4,20 +4,18 @@ Separators are comma, semicolon or tab, whichever the header has most of; number
 free text are refused rather than guessed at.
 """
 
-import gzip
 import warnings
-import zlib
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
-from wardround.datasets.csv_columns import feature_columns, hospital_ids, patient_ids
+from wardround.datasets.csv_columns import feature_columns, hospital_ids, patient_ids, plain_texts
+from wardround.datasets.csv_rows import open_text, separator_of
 from wardround.datasets.csv_target import read_target
 from wardround.datasets.records import REGRESSION, Dataset
-from wardround.disk import open_regular
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean
 from wardround.small_counts import shown_count
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["load_csv"]
-
-_SEPARATORS = ",;\t"
 
 
 def load_csv(config: FederationConfig) -> Dataset:
@@ -55,54 +51,55 @@ def load_csv(config: FederationConfig) -> Dataset:
     table, notes = _drop_incomplete(table, [config.target, config.hospital_column])
     if table.empty:
         raise DataError(f"{path} has no row with a {config.target}: check [federation] target and the file")
-    target = read_target(table[config.target], config.task, path)
+    task, labels, class_names = read_target(table[config.target], config.task, path)
     columns, local, feature_notes = feature_columns(table.drop(columns=[c for c in named.values() if c]), path)
-    hospitals = None if config.hospital_column is None else hospital_ids(table[config.hospital_column], path)
-    patient_column = config.patient_column
-    patients, patient_notes = (None, []) if patient_column is None else patient_ids(table[patient_column])
-    unit_note = ["the target is in its own unit"] if target.task == REGRESSION else []
+    patients, patient_notes = None, list[str]()
+    if config.patient_column is not None:
+        column = table[config.patient_column]
+        texts = zip(plain_texts(column).tolist(), column.notna(), strict=True)
+        patients, patient_notes = patient_ids([text if is_known else None for text, is_known in texts])
     return Dataset(
         name="csv",
-        task=target.task,
+        task=task,
         features=np.stack(list(columns.values()), axis=1).astype(np.float32),
-        labels=target.labels,
-        class_names=target.class_names,
+        labels=labels,
+        class_names=class_names,
         feature_names=tuple(columns),
-        hospitals=hospitals,
+        hospitals=None if config.hospital_column is None else _hospitals(table[config.hospital_column], path),
         patients=patients,
-        notes=(f"source: {path.name}", *notes, *feature_notes, *patient_notes, *unit_note),
+        notes=(
+            f"source: {path.name}",
+            *notes,
+            *feature_notes,
+            *patient_notes,
+            *(["the target is in its own unit"] if task == REGRESSION else []),
+        ),
         local_columns=tuple(index for index, name in enumerate(columns) if name in local),
     )
+
+
+def _hospitals(column: "pd.Series[Any]", path: Path) -> NDArray[np.str_]:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    are_numbers = is_numeric_dtype(column) and not is_bool_dtype(column)
+    texts = [str(value).removesuffix(".0") if are_numbers else str(value) for value in column]
+    return hospital_ids(texts, path, are_numbers=are_numbers)
 
 
 def _read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
+    if not path.exists():
+        raise ConfigError(f"no file {path}: check [federation] path (relative to the current directory)")
     try:
-        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else nullcontext(raw) as file:
-            header = file.readline().decode("utf-8-sig")
-        separator = max(_SEPARATORS, key=header.count)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_text(path) as file:
             # Without index_col = False the first column would silently become the index where rows are too wide.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path,
-                sep=separator,
-                encoding="utf-8-sig",
-                skipinitialspace=True,
-                low_memory=False,
-                index_col=False,
-            )
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}: check [federation] path (relative to the current directory)") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path} is empty: it needs a header line and one line per record") from None
+            separator = separator_of(file.readline())
+            file.seek(0)
+            table = pd.read_csv(file, sep=separator, skipinitialspace=True, low_memory=False, index_col=False)
     except pd.errors.ParserWarning:
         raise DataError(f"{path}: rows have more cells than the header has names: give every column a name") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8") from None
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
     if table.empty:
         raise DataError(f"{path} has a header but no row: it needs one line per record")
     table.columns = pd.Index([" ".join(str(name).split()) for name in table.columns])

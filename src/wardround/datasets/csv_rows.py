@@ -7,7 +7,6 @@ What is left out on purpose: what the cells mean.
 import csv
 import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import chain
@@ -17,38 +16,22 @@ from unicodedata import normalize
 
 from wardround.disk import open_regular
 from wardround.errors import DataError
+from wardround.parsing import sound
 
-__all__ = ["open_rows"]
+__all__ = ["open_text", "rows_of", "separator_of"]
 
-_SEPARATORS = ",;\t"
 _LONGEST_LINE, _LONGEST_COMPOSED, _MOST_LINES = 2**20, 1_000, 10_000_000
 
 
 @contextmanager
-def open_rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """Open a file and give its rows: the number of each one's last line, and its cells without blanks around them.
-
-    An accent is the same whether it was typed with its letter or after it (Unicode's NFC). Empty lines are no rows.
-    Separators are comma, semicolon or tab, whichever the first line has most of.
-
-    Args:
-        path: UTF-8 text, packed by gzip where it ends in ".gz".
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a regular file of UTF-8 text, packed by gzip where it ends in ".gz"; a byte order mark is no part of it.
 
     Raises:
-        DataError: in opening or while rows are taken: the file can't be read, is no such text, or is too large.
+        DataError: it can't be read, is no such text, or whatever is done with it meanwhile finds that it is no table.
     """
-    try:
-        with _opened(path) as file:
-            yield _rows(file, path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8") from None
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise DataError(f"cannot read {path} as CSV ({error}): check that it is a table in UTF-8") from None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
     with (
+        sound(DataError, f"cannot read {path} as CSV", "check that it is a table in UTF-8"),
         open_regular(path) as raw,
         gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as file,
         io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
@@ -56,14 +39,29 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         yield text
 
 
-def _rows(file: IO[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    lines = _lines(file, path)
-    header = next(lines, "")
-    separator = max(_SEPARATORS, key=header.count)
-    reader = csv.reader(chain([header], lines), delimiter=separator, strict=True, skipinitialspace=True)
-    for cells in reader:
-        if cells:
-            yield reader.line_num, [_plain(cell) for cell in cells]
+def separator_of(header: str) -> str:
+    """Return comma, semicolon or tab, whichever the header has most of."""
+    return max(",;\t", key=header.count)
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a file: the number of each one's last line, and its cells without blanks around them.
+
+    An accent is the same whether it was typed with its letter or after it (Unicode's NFC). Empty lines are no rows.
+
+    Args:
+        path: as `open_text` has it.
+
+    Raises:
+        DataError: the file can't be read, is no such text, or is too large.
+    """
+    with open_text(path) as file:
+        lines = _lines(file, path)
+        header = next(lines, "")
+        reader = csv.reader(chain([header], lines), delimiter=separator_of(header), strict=True, skipinitialspace=True)
+        for cells in reader:
+            if cells:
+                yield reader.line_num, [_plain(cell) for cell in cells]
 
 
 def _plain(cell: str) -> str:

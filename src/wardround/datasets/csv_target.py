@@ -1,35 +1,26 @@
 """The target column of a user's CSV file: class or number, decided and checked."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.datasets.csv_columns import plain_texts
 from wardround.datasets.records import CLASSIFICATION, REGRESSION
 from wardround.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Target", "read_target"]
+__all__ = ["read_target"]
 
 _MAX_CLASSES = 100
 _FEW_INTEGERS = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Target:
-    """What is to be predicted: the task, int64 class indices or float32 numbers, and the classes' names."""
-
-    task: str
-    labels: NDArray[Any]
-    class_names: tuple[str, ...]
-
-
-def read_target(column: "pd.Series[Any]", task: str | None, path: Path) -> Target:
-    """Return the labels of a column without missing values.
+def read_target(column: "pd.Series[Any]", task: str | None, path: Path) -> tuple[str, NDArray[Any], tuple[str, ...]]:
+    """Return the task of a target without missing values, its labels and its classes' names, () for a regression.
 
     Args:
         column: the target of each row.
@@ -37,13 +28,16 @@ def read_target(column: "pd.Series[Any]", task: str | None, path: Path) -> Targe
             numbers, else a regression.
         path: the file, for messages.
 
+    Returns:
+        "classification" with int64 (n,) class indices, or "regression" with float32 (n,) numbers.
+
     Raises:
         DataError: the target never varies, has more than 100 classes, or is text where a number is needed.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     is_number = is_numeric_dtype(column) and not is_bool_dtype(column)
-    values = column.to_numpy(dtype=np.float64) if is_number else column.astype(str).str.strip().to_numpy(dtype=np.str_)
+    values = column.to_numpy(dtype=np.float64) if is_number else plain_texts(column)
     if is_number and not np.isfinite(values).all():
         raise DataError(f"{path}: target {column.name!r} has infinite values: correct or remove these rows")
     distinct = np.unique(values)
@@ -58,11 +52,11 @@ def read_target(column: "pd.Series[Any]", task: str | None, path: Path) -> Targe
             raise DataError(
                 f"{path}: target {column.name!r} is text, not a number: set [federation] task = {CLASSIFICATION!r}"
             )
-        return Target(task=task, labels=values.astype(np.float32), class_names=())
+        return task, values.astype(np.float32), ()
     if len(distinct) > _MAX_CLASSES:
         next_step = f"set [federation] task = {REGRESSION!r}" if is_number else "name another target or group its texts"
         raise DataError(
             f"{path}: target {column.name!r} has {len(distinct)} classes, more than {_MAX_CLASSES}: {next_step}"
         )
     names = tuple(str(int(value)) if is_whole else str(value) for value in distinct)
-    return Target(task=task, labels=np.searchsorted(distinct, values).astype(np.int64), class_names=names)
+    return task, np.searchsorted(distinct, values).astype(np.int64), names

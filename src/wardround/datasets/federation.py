@@ -53,24 +53,23 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
     rows, thinning_notes = _thin_classes(dataset, config)
     partition = _resolve_partition(dataset, config)
     parts = _partition(dataset, rows, partition, config)
-    large, excluded = _leave_out_small(dataset, parts, config.min_patients)
-    kept = {}
-    for name, part in large:
-        train_rows, test_rows = _split(dataset, name, part, config)
-        if len(train_rows):
-            kept[name] = (train_rows, test_rows)
-        else:
-            excluded.append(f"{name} has no training row: all its rows are official test rows")
+    sizes = {name: len(np.unique(dataset.patients_of(part))) for name, part in parts}
+    halves = {name: _split(dataset, name, part, config) for name, part in parts if sizes[name] >= config.min_patients}
+    kept = {name: (train, test) for name, (train, test) in halves.items() if len(train)}
     if not kept:
-        raise _nobody_left(dataset, parts, config)
-    overlap = _max_hospitals_per_patient(dataset, kept)
-    hospitals = tuple(make_hospital(dataset, name, *halves) for name, halves in kept.items())
-    notes = [
-        *dataset.notes,
-        *thinning_notes,
-        *_split_notes(dataset, partition, overlap, hospitals),
-        *_class_notes(hospitals, dataset),
+        raise ConfigError(
+            f"no hospital of {dataset.name} is left: min-patients = {config.min_patients}, and the largest of "
+            f"{len(parts)} has {shown_count(max(sizes.values()))} patients ([federation] min-patients): lower it, or "
+            "ask for fewer hospitals"
+        )
+    few = f"patients, fewer than min-patients = {config.min_patients}"
+    excluded = [f"{name} has {shown_count(size)} {few}" for name, size in sizes.items() if name not in halves]
+    excluded += [
+        f"{name} has no training row: all its rows are official test rows" for name in halves if name not in kept
     ]
+    seen = [np.unique(dataset.patients_of(np.concatenate(both))) for both in kept.values()]
+    overlap = int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
+    hospitals = tuple(make_hospital(dataset, name, *both) for name, both in kept.items())
     return Federation(
         dataset_name=dataset.name,
         task=dataset.task,
@@ -79,19 +78,11 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
         input_shape=dataset.features.shape[1:],
         hospitals=hospitals,
         excluded=tuple(excluded),
-        notes=tuple(notes),
+        notes=(*dataset.notes, *thinning_notes, *_notes(dataset, partition, overlap, hospitals)),
         partition=partition,
         max_hospitals_per_patient=overlap,
         record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
         own_statistics=bool(dataset.local_columns),
-    )
-
-
-def _nobody_left(dataset: Dataset, parts: _Parts, config: FederationConfig) -> ConfigError:
-    largest = max(_count_patients(dataset, part) for _, part in parts)
-    return ConfigError(
-        f"no hospital of {dataset.name} is left: min-patients = {config.min_patients}, and the largest of {len(parts)} "
-        f"has {shown_count(largest)} patients ([federation] min-patients): lower it, or ask for fewer hospitals"
     )
 
 
@@ -107,11 +98,9 @@ def _thin_classes(dataset: Dataset, config: FederationConfig) -> tuple[_Rows, li
         )
     is_test = np.zeros(len(dataset.labels), dtype=np.bool_) if dataset.is_test is None else dataset.is_test
     kept = []
-    for side in (False, True):
-        side_rows = np.flatnonzero(is_test == side)
-        if len(side_rows):
-            generator = stream(config.seed, SetUp.CLASS_WEIGHTS, name="test" if side else "")
-            kept.append(side_rows[keep_shares(dataset.labels[side_rows], weights, generator)])
+    for name, side in (("", np.flatnonzero(~is_test)), ("test", np.flatnonzero(is_test))):
+        generator = stream(config.seed, SetUp.CLASS_WEIGHTS, name=name)
+        kept.append(side[keep_shares(dataset.labels[side], weights, generator)])
     rows = np.sort(np.concatenate(kept))
     counts = np.bincount(dataset.labels[rows], minlength=len(weights))
     shares = ", ".join(f"{name} {shown_count(count)}" for name, count in zip(dataset.class_names, counts, strict=True))
@@ -134,15 +123,17 @@ def _partition(dataset: Dataset, rows: _Rows, partition: str, config: Federation
     if partition == "natural" and dataset.hospitals is not None:
         names, parts = partition_natural(dataset.hospitals[rows])
         return [(name, rows[part]) for name, part in zip(names, parts, strict=True)]
-    if dataset.patients is None:
-        first, patient_of_row = np.arange(len(rows)), np.arange(len(rows))
-    else:
-        first, patient_of_row = first_rows(dataset.patients[rows])
+    first, patient_of_row = first_rows(dataset.patients_of(rows))
     labels = dataset.labels[rows][first]
     if dataset.task == REGRESSION:
         labels = quantile_bins(labels)
     generator = stream(config.seed, SetUp.PARTITION, name=partition)
     count, alpha = config.num_hospitals, config.dirichlet_alpha
+    if count > len(labels):
+        raise ConfigError(
+            f"num-hospitals = {count} must be <= {len(labels)}, the number of patients in the data ([federation] "
+            "num-hospitals)"
+        )
     if partition == "dirichlet":
         units = partition_dirichlet(labels, count, alpha, generator)
     elif partition == "quantity":
@@ -159,40 +150,16 @@ def _partition(dataset: Dataset, rows: _Rows, partition: str, config: Federation
     return [(f"hospital-{index:0{width}d}", rows[part]) for index, part in enumerate(parts, start=1)]
 
 
-def _leave_out_small(dataset: Dataset, parts: _Parts, min_patients: int) -> tuple[_Parts, list[str]]:
-    large, excluded = [], []
-    for name, part in parts:
-        num_patients = _count_patients(dataset, part)
-        if num_patients >= min_patients:
-            large.append((name, part))
-        else:
-            excluded.append(
-                f"{name} has {shown_count(num_patients)} patients, fewer than min-patients = {min_patients}"
-            )
-    return large, excluded
-
-
-def _count_patients(dataset: Dataset, rows: _Rows) -> int:
-    return len(rows) if dataset.patients is None else len(np.unique(dataset.patients[rows]))
-
-
 def _split(dataset: Dataset, name: str, rows: _Rows, config: FederationConfig) -> tuple[_Rows, _Rows]:
     if dataset.is_test is not None:
         return rows[~dataset.is_test[rows]], rows[dataset.is_test[rows]]
     strata = dataset.labels[rows] if dataset.task == CLASSIFICATION else np.zeros(len(rows), dtype=np.int64)
-    patients = None if dataset.patients is None else dataset.patients[rows]
-    train, test = split_rows(strata, patients, config.test_fraction, stream(config.seed, SetUp.SPLIT, name=name))
+    generator = stream(config.seed, SetUp.SPLIT, name=name)
+    train, test = split_rows(strata, dataset.patients_of(rows), config.test_fraction, generator)
     return rows[train], rows[test]
 
 
-def _max_hospitals_per_patient(dataset: Dataset, kept: dict[str, tuple[_Rows, _Rows]]) -> int:
-    if dataset.patients is None:
-        return 1
-    seen = [np.unique(dataset.patients[np.concatenate(halves)]) for halves in kept.values()]
-    return int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
-
-
-def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tuple[HospitalData, ...]) -> list[str]:
+def _notes(dataset: Dataset, partition: str, overlap: int, hospitals: tuple[HospitalData, ...]) -> list[str]:
     notes = []
     counts = [np.bincount(hospital.train_owners).max() for hospital in hospitals if hospital.train_owners is not None]
     if counts:
@@ -212,7 +179,7 @@ def _split_notes(dataset: Dataset, partition: str, overlap: int, hospitals: tupl
             f"a patient has rows at up to {overlap} hospitals: set [privacy] patient-overlap = {overlap}, unless the "
             "same patient number means different people at different hospitals"
         )
-    return notes
+    return [*notes, *_class_notes(hospitals, dataset)]
 
 
 def _listed(names: list[str]) -> str:
@@ -225,17 +192,14 @@ def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[
     notes = [f"no test rows at {_listed(no_test)}: nothing to evaluate there"] if no_test else []
     if dataset.task != CLASSIFICATION:
         return notes
-    one_class = [
-        item for item in hospitals if len(np.unique(np.concatenate([item.train_labels, item.test_labels]))) == 1
-    ]
-    one_test_class = [item for item in hospitals if item not in one_class and len(np.unique(item.test_labels)) == 1]
+    labels = {item.hospital_id: np.concatenate([item.train_labels, item.test_labels]) for item in hospitals}
+    one_class = [name for name, both in labels.items() if len(np.unique(both)) == 1]
     if one_class:
         # Which class it is would be said of everyone there.
-        named = [item.hospital_id for item in one_class]
-        notes.append(f"only one class at {_listed(named)}: AUC undefined there")
-    if one_test_class:
+        notes.append(f"only one class at {_listed(one_class)}: AUC undefined there")
+    one_test_class = [item.hospital_id for item in hospitals if len(np.unique(item.test_labels)) == 1]
+    if number := len(set(one_test_class) - set(one_class)):
         # By name it would say of everyone there, who may be few, which class is missing.
-        number = len(one_test_class)
         where = "a hospital" if number == 1 else f"{number} hospitals"
         notes.append(f"only one class among the test rows of {where}: AUC undefined there")
     return notes

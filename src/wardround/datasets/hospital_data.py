@@ -24,38 +24,29 @@ def make_hospital(
         test: row numbers.
         key: of a real site, for a fingerprint that nobody else can compute; None for a plain digest, in simulation.
     """
-    train, owners = _by_owner(dataset, train)
-    features = {"train": dataset.features[train], "test": dataset.features[test]}
+    _, owners = first_rows(dataset.patients_of(train))
+    told_apart = owners.max() + 1 == len(train)
+    if not told_apart:
+        order = np.argsort(owners, kind="stable")
+        train, owners = train[order], owners[order]
+    train_features, test_features = dataset.features[train], dataset.features[test]
     if dataset.local_columns:
-        features = _standardised(features["train"], features["test"], dataset.local_columns)
+        _standardise(train_features, test_features, dataset.local_columns)
     labels = dataset.labels[train]
-    told = (features["train"], labels, *(() if owners is None else (owners,)))
+    told = (train_features, labels) if told_apart else (train_features, labels, owners)
     return HospitalData(
         hospital_id=name,
-        train_features=features["train"],
+        train_features=train_features,
         train_labels=labels,
-        test_features=features["test"],
+        test_features=test_features,
         test_labels=dataset.labels[test],
         fingerprint=fingerprint_of(told, key=key),
-        train_owners=owners,
+        train_owners=None if told_apart else owners,
     )
 
 
-def _by_owner(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Return the rows with those of a patient together, and the patient of each; None where each row is one."""
-    if dataset.patients is None:
-        return rows, None
-    _, owners = first_rows(dataset.patients[rows])
-    if owners.max() + 1 == len(rows):
-        return rows, None
-    order = np.argsort(owners, kind="stable")
-    return rows[order], owners[order]
-
-
-def _standardised(
-    train: NDArray[np.float32], test: NDArray[np.float32], columns: tuple[int, ...]
-) -> dict[str, NDArray[np.float32]]:
-    """Return both with the columns scaled by the training rows' mean and deviation, clipped, and nan made 0."""
+def _standardise(train: NDArray[np.float32], test: NDArray[np.float32], columns: tuple[int, ...]) -> None:
+    """Scale the columns by the training rows' mean and deviation, clip them, and make nan 0, in place."""
     known = train[:, columns].astype(np.float64)
     present = ~np.isnan(known)
     counts = np.maximum(present.sum(axis=0), 1)
@@ -63,10 +54,6 @@ def _standardised(
     deviation = np.sqrt((np.where(present, known - mean, 0.0) ** 2).sum(axis=0) / counts)
     # A column that does not vary here carries nothing here; a rounding error must not be blown up to +-1.
     scale = np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-12), deviation, np.inf)
-    result = {}
-    for side, features in (("train", train), ("test", test)):
-        scaled = features.copy()
+    for features in (train, test):
         values = np.clip((features[:, columns] - mean) / scale, -_CLIP, _CLIP)
-        scaled[:, columns] = np.where(np.isnan(values), 0.0, values)
-        result[side] = scaled
-    return result
+        features[:, columns] = np.where(np.isnan(values), 0.0, values)

@@ -4,6 +4,7 @@ A row here is whatever must stay together: a record, or a patient with all recor
 classes, so label-skewed partitions see the ten quantile bins of the target instead (`quantile_bins`).
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,7 @@ def partition_iid(num_rows: int, num_hospitals: int, generator: np.random.Genera
         num_rows: rows to split, >= num_hospitals.
         num_hospitals: parts, >= 1.
         generator: where the chance comes from.
-
-    Raises:
-        ConfigError: fewer rows than hospitals.
     """
-    _check_enough_rows(num_rows, num_hospitals)
     return tuple(np.sort(part) for part in np.array_split(generator.permutation(num_rows), num_hospitals))
 
 
@@ -55,12 +52,8 @@ def partition_dirichlet(
         alpha: concentration > 0; small is skewed, large is iid.
         generator: where the chance comes from.
 
-    Raises:
-        ConfigError: fewer rows than hospitals.
-
     Source: Hsu, Qi, Brown 2019, arXiv 1909.06335, section 3.
     """
-    _check_enough_rows(len(labels), num_hospitals)
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     pools = [generator.permutation(np.flatnonzero(codes == code)) for code in range(len(classes))]
     left = counts.copy()
@@ -83,12 +76,8 @@ def partition_quantity(num_rows: int, num_hospitals: int, alpha: float, generato
         alpha: concentration > 0; small gives few large hospitals, large gives equal sizes.
         generator: where the chance comes from.
 
-    Raises:
-        ConfigError: fewer rows than hospitals.
-
     Source: Li et al. 2022, "Federated Learning on Non-IID Data Silos", section 4.3 (quantity skew).
     """
-    _check_enough_rows(num_rows, num_hospitals)
     spare = num_rows - num_hospitals
     exact = spare * _draw_shares(np.full(num_hospitals, alpha), generator)
     sizes = np.floor(exact).astype(np.int64)
@@ -114,7 +103,6 @@ def partition_shards(
 
     Source: McMahan et al. 2017, arXiv 1602.05629, section 3 (the pathological non-IID partition).
     """
-    _check_enough_rows(len(labels), num_hospitals)
     num_shards = num_hospitals * shards_per_hospital
     if num_shards > len(labels):
         raise ConfigError(
@@ -173,21 +161,6 @@ def _draw_counts(
     return taken
 
 
-def _with_numbers(name: str) -> list[tuple[int, int, str]]:
-    parts, text = [], ""
-    for character in name:
-        is_digit = character in "0123456789"
-        if text and is_digit != (text[-1] in "0123456789"):
-            parts.append(text)
-            text = ""
-        text += character
-    parts.append(text)
-    return [(0, int(part), "") if part and part[0] in "0123456789" else (1, 0, part) for part in parts]
-
-
-def _check_enough_rows(num_rows: int, num_hospitals: int) -> None:
-    if num_hospitals > num_rows:
-        raise ConfigError(
-            f"num-hospitals = {num_hospitals} must be <= {num_rows}, the number of patients in the data "
-            "([federation] num-hospitals)"
-        )
+def _with_numbers(name: str) -> list[int | str]:
+    """Return texts and numbers in turn, a text first."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))]

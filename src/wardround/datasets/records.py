@@ -57,6 +57,10 @@ class Dataset:
             check_name(name, "hospital")
         _freeze_arrays(self)
 
+    def patients_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the patient of each of some rows: a name, or the row's number where each row is another patient."""
+        return rows if self.patients is None else self.patients[rows]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HospitalData:

@@ -11,58 +11,30 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import Column, FederationConfig, Schema
-from wardround.datasets.csv_columns import plain_hospital_ids
-from wardround.datasets.csv_rows import open_rows
-from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.csv_columns import hospital_ids, patient_ids
+from wardround.datasets.csv_rows import rows_of
+from wardround.datasets.records import Dataset
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean, shown_name
-from wardround.small_counts import shown_count
 
-__all__ = ["SchemaTable", "load_schema_table", "read_schema_table"]
+__all__ = ["read_schema_table"]
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _LONGEST_NAME, _MOST_VALUES = 200, 2**30
 _MOST_NAMES, _MOST_COMPARED, _LONGEST_HINT = 10, 1_000, 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SchemaTable:
-    """A table that fits its schema.
-
-    Attributes:
-        dataset: its rows; features, classes and scales are the schema's.
-        cells: float64 (n, columns of the schema), the number or the index of the level that each cell holds, nan where
-            it is empty.
-    """
-
-    dataset: Dataset
-    cells: NDArray[np.float64]
-
-
-def load_schema_table(config: FederationConfig) -> Dataset:
-    """Return the rows of the file at `config.path`, which must fit `config.schema`.
-
-    Args:
-        config: schema, path, target, hospital_column and patient_column are used.
-
-    Raises:
-        ConfigError: no schema or path is set, or there is no such file.
-        DataError: the file can't be read, or does not fit the schema: the column is named.
-    """
-    if config.path is None:
-        raise ConfigError('a simulation with dataset = "csv" needs [federation] path: add path = "..."')
-    path = Path(config.path).expanduser()
-    return read_schema_table(path, config, config.hospital_column, place="[federation] path").dataset
-
-
-def read_schema_table(path: Path, config: FederationConfig, hospital_column: str | None, *, place: str) -> SchemaTable:
+def read_schema_table(
+    path: Path, config: FederationConfig, hospital_column: str | None, *, place: str
+) -> tuple[Dataset, NDArray[np.float64]]:
     """Return the rows of a file that must fit `config.schema`.
 
     Args:
@@ -70,6 +42,10 @@ def read_schema_table(path: Path, config: FederationConfig, hospital_column: str
         config: schema, target and patient_column are used.
         hospital_column: names each row's hospital; None where all rows are of one.
         place: the setting that names the path, for messages.
+
+    Returns:
+        The data set, whose features, classes and scales are the schema's; and float64 (n, columns of the schema), the
+        number or the index of the level that each cell holds, nan where it is empty.
 
     Raises:
         ConfigError: no schema is set, or there is no such file.
@@ -80,40 +56,40 @@ def read_schema_table(path: Path, config: FederationConfig, hospital_column: str
         raise ConfigError("a table is read by [federation.schema] and [federation] target: add both")
     if not path.is_file():
         raise ConfigError(f"no file {path}: check {place}")
-    names = {"hospital-column": hospital_column, "patient-column": config.patient_column}
-    identifiers = {key: name for key, name in names.items() if name is not None}
+    keys = (("hospital-column", hospital_column), ("patient-column", config.patient_column))
+    identifiers = {key: name for key, name in keys if name is not None}
     if len(set(identifiers.values())) < len(identifiers):
         raise ConfigError(f"hospital-column and patient-column are both {hospital_column!r}: name two columns")
-    with open_rows(path) as rows:
-        cells, texts, unread = _read(rows, path, schema, target, identifiers)
+    cells, texts, unread = _read(path, schema, target, identifiers)
     column = schema.column(target)
     values = cells[:, schema.columns.index(column)]
-    patients, patient_notes = _patients(texts.get("patient-column"))
-    hospitals = texts.get("hospital-column")
+    hospitals, patients, patient_notes = texts.get("hospital-column"), None, list[str]()
+    if names := texts.get("patient-column"):
+        patients, patient_notes = patient_ids([name or None for name in names])
+        different = set(names)
+        if len({name.casefold() for name in different}) < len(different):
+            patient_notes.append("names of patients that differ by capitals alone are taken for different patients")
     dataset = Dataset(
         name="csv",
         task=schema.task(target),
         features=_features(schema, target, cells),
-        labels=values.astype(np.int64)
-        if schema.task(target) == CLASSIFICATION
-        else _scaled(column, values).astype(np.float32),
+        labels=values.astype(np.int64) if column.levels else _scaled(column, values).astype(np.float32),
         class_names=schema.class_names(target),
         feature_names=schema.feature_names(target),
-        hospitals=None if hospitals is None else _hospitals(hospitals, path),
+        hospitals=None
+        if hospitals is None
+        else hospital_ids(hospitals, path, are_numbers=all(text.isascii() and text.isdigit() for text in hospitals)),
         patients=patients,
         notes=(f"source: {path.name}", *_notes(schema, column, unread), *patient_notes),
     )
-    return SchemaTable(dataset=dataset, cells=cells)
+    return dataset, cells
 
 
 def _read(
-    rows: Iterator[tuple[int, list[str]]],
-    path: Path,
-    schema: Schema,
-    target: str,
-    identifiers: Mapping[str, str],
+    path: Path, schema: Schema, target: str, identifiers: Mapping[str, str]
 ) -> tuple[NDArray[np.float64], dict[str, list[str]], list[str]]:
     """Return cells as numbers (n, columns), the texts of identifiers by key, and the names of columns not read."""
+    rows = rows_of(path)
     header = [" ".join(name.split()) for name in next(rows, (0, list[str]()))[1]]
     wanted = {column.name: f"[federation.schema] {column.name}" for column in schema.columns}
     wanted |= {name: f"[federation] {key}" for key, name in identifiers.items()}
@@ -148,9 +124,7 @@ def _check_header(header: Sequence[str], wanted: Mapping[str, str], path: Path) 
     number_of = Counter(header)
     for name, place in wanted.items():
         if name not in number_of:
-            known = [other for other in header[:_MOST_COMPARED] if other and other.isprintable()]
-            alike = [other for other in known if other.casefold() == name.casefold()]
-            near = f": did you mean {alike[0]}?" if alike else did_you_mean(name, known)
+            near = did_you_mean(name, (other for other in header[:_MOST_COMPARED] if other and other.isprintable()))
             raise DataError(f"{path} needs a column {name!r}, spelled so ({place}){near[:_LONGEST_HINT]}")
     if twice := [name for name, number in number_of.items() if name and number > 1]:
         raise DataError(f"{path} names column {shown_name(twice[0])} twice: give every column a name of its own")
@@ -203,42 +177,23 @@ def _identifier(text: str, key: str, name: str, where: str) -> str:
     return text
 
 
-def _hospitals(texts: list[str], path: Path) -> NDArray[np.str_]:
-    are_numbers = all(text.isascii() and text.isdigit() for text in set(texts))
-    return plain_hospital_ids(texts, path, are_numbers=are_numbers)
-
-
-def _patients(texts: list[str] | None) -> tuple[NDArray[np.str_] | None, list[str]]:
-    """Return a patient per row, and sentences; a row that names none is a patient of its own."""
-    if texts is None:
-        return None, []
-    notes = ["training and test rows are disjoint by patient"]
-    if nameless := texts.count(""):
-        notes.append(f"{shown_count(nameless)} rows name no patient: each counts as a patient of its own")
-    different = set(texts)
-    if len({text.casefold() for text in different}) < len(different):
-        notes.append("names of patients that differ by capitals alone are taken for different patients")
-    names = [f"id {text}" if text else f"row {number}" for number, text in enumerate(texts)]
-    return np.array(names, dtype=np.str_), notes
-
-
 def _features(schema: Schema, target: str, cells: NDArray[np.float64]) -> NDArray[np.float32]:
-    features = np.zeros((len(cells), *schema.input_shape(target)), dtype=np.float32)
-    place = 0
-    for number, column in enumerate(schema.columns):
-        if column.name == target:
-            continue
-        values = cells[:, number]
-        if column.levels is None:
-            scaled = _scaled(column, values)
-            features[:, place] = np.where(np.isnan(scaled), 0.0, scaled)
-        else:
-            for code in range(len(column.levels)):
-                features[:, place + code] = values == code
-        place += len(column.feature_names)
-        if column.missing:
-            features[:, place - 1] = np.isnan(values)
+    features = np.empty((len(cells), *schema.input_shape(target)), dtype=np.float32)
+    columns = zip(schema.columns, cells.T, strict=True)
+    made = chain.from_iterable(_features_of(column, values) for column, values in columns if column.name != target)
+    for place, values in enumerate(made):
+        features[:, place] = values
     return features
+
+
+def _features_of(column: Column, values: NDArray[np.float64]) -> Iterator[NDArray[Any]]:
+    """Yield the features of one column, in the order of their names."""
+    if column.levels is None:
+        yield np.where(np.isnan(values), 0.0, _scaled(column, values))
+    else:
+        yield from (values == code for code in range(len(column.levels)))
+    if column.missing:
+        yield np.isnan(values)
 
 
 def _scaled(column: Column, values: NDArray[np.float64]) -> NDArray[np.float64]:

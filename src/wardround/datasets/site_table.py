@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
 from wardround.datasets.hospital_data import make_hospital
-from wardround.datasets.records import Federation
-from wardround.datasets.schema_table import SchemaTable, read_schema_table
+from wardround.datasets.records import Dataset, Federation
+from wardround.datasets.schema_table import read_schema_table
 from wardround.datasets.site_keys import are_test_records
 from wardround.digests import digest_of
 from wardround.errors import DataError
@@ -39,10 +40,9 @@ def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, k
         ConfigError: there is no such file, no schema, or the key is too short.
         DataError: the table does not fit the schema, or has too few or too many records.
     """
-    table = read_schema_table(path, config, None, place="[site] data")
-    dataset = table.dataset
-    is_test = are_test_records(key, _identities(table), config.test_fraction)
-    number = len(is_test) if dataset.patients is None else len(np.unique(dataset.patients))
+    dataset, cells = read_schema_table(path, config, None, place="[site] data")
+    is_test = are_test_records(key, _identities(dataset, cells), config.test_fraction)
+    number = len(np.unique(dataset.patients_of(np.arange(len(is_test)))))
     if number < config.min_patients:
         raise DataError(
             f"{path} has {number} patients and needs >= {config.min_patients} ([federation] min-patients): add "
@@ -74,14 +74,14 @@ def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, k
     )
 
 
-def _identities(table: SchemaTable) -> Iterator[bytes]:
+def _identities(dataset: Dataset, cells: NDArray[np.float64]) -> Iterator[bytes]:
     """Yield for each row what decides on which side it is."""
-    patients = table.dataset.patients
+    patients = dataset.patients
     copies: Counter[bytes] = Counter()
-    for number, cells in enumerate(table.cells):
+    for number, held in enumerate(cells):
         if patients is not None and patients[number].startswith("id "):
             yield digest_of(b"patient", str(patients[number]).encode())
             continue
-        row = cells.tobytes()
+        row = held.tobytes()
         yield digest_of(b"row", row, copies[row].to_bytes(8, "big"))
         copies[row] += 1

@@ -12,7 +12,7 @@ __all__ = ["first_rows", "keep_shares", "split_rows"]
 
 
 def split_rows(
-    strata: NDArray[Any], patients: NDArray[Any] | None, test_fraction: float, generator: np.random.Generator
+    strata: NDArray[Any], patients: NDArray[Any], test_fraction: float, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return sorted training and test rows; no patient is in both, and strata are shared out evenly.
 
@@ -21,18 +21,15 @@ def split_rows(
 
     Args:
         strata: (n,) class of each row; all equal where rows are not to be stratified. n >= 1.
-        patients: (n,) patient of each row; None where each row is one. A patient counts for the first row's stratum.
+        patients: (n,) patient of each row. A patient counts for the first row's stratum.
         test_fraction: in (0, 1).
         generator: where the chance comes from.
 
     Returns:
         int64 row numbers of training (>= 1 row) and of test (none where there is a single patient).
     """
-    if patients is None:
-        in_test = _choose_test(strata, test_fraction, generator)
-    else:
-        first, patient_of_row = first_rows(patients)
-        in_test = _choose_test(strata[first], test_fraction, generator)[patient_of_row]
+    first, patient_of_row = first_rows(patients)
+    in_test = _choose_test(strata[first], test_fraction, generator)[patient_of_row]
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 

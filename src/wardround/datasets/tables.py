@@ -1,6 +1,6 @@
 """A federation as a table: what `wardround data describe` prints."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,22 +23,19 @@ def describe(federation: Federation) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    rows = {}
+    rows = []
     for hospital in federation.hospitals:
         labels = np.concatenate([hospital.train_labels, hospital.test_labels])
-        row: dict[str, float] = {
+        row: dict[str, Any] = {
             "records": len(labels),
             "train": len(hospital.train_labels),
             "test": len(hospital.test_labels),
         }
         if federation.task == CLASSIFICATION:
             shares = np.bincount(labels, minlength=len(federation.class_names)) / len(labels)
-            row |= {f"share {name}": float(share) for name, share in zip(federation.class_names, shares, strict=True)}
+            row |= {f"share {name}": share for name, share in zip(federation.class_names, shares, strict=True)}
         else:
-            row |= {
-                "target mean": float(labels.mean(dtype=np.float64)),
-                "target std": float(labels.std(dtype=np.float64)),
-            }
-        rows[hospital.hospital_id] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("hospital")
-    return table.astype({"records": int, "train": int, "test": int})
+            row["target mean"], row["target std"] = labels.mean(dtype=np.float64), labels.std(dtype=np.float64)
+        rows.append(row)
+    index = pd.Index([hospital.hospital_id for hospital in federation.hospitals], name="hospital")
+    return pd.DataFrame(rows, index=index)

@@ -61,10 +61,6 @@ def pld_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
 
     >>> round(pld_epsilon([StepEvent(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
     2.161
-
-    Args:
-        events: what was done to one hospital's records, in any order.
-        target_delta: in (0, 1).
     """
     whole = merged(events)
     if not whole:
@@ -82,9 +78,7 @@ def headline_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
 def headline_profile(events: Iterable[StepEvent], target_delta: float) -> Profile:
     """Return a bound on delta at every epsilon: by loss distributions where there are any, else by Renyi divergences.
 
-    Args:
-        events: what was done to one hospital's records, in any order.
-        target_delta: in (0, 1); it chooses the grid of the distributions, which hold at every delta.
+    The target delta chooses the grid of the distributions, which hold at every delta.
     """
     return _profile(merged(events), target_delta)
 
@@ -109,11 +103,8 @@ def largest_rdp(divergences: NDArray[np.float64], patient_overlap: int) -> NDArr
     largest epsilons would not do: another choice can be worse at the order that decides.
 
     Args:
-        divergences: shape (num_hospitals, len(ORDERS)).
+        divergences: shape (num_hospitals, len(ORDERS)); what comes back is of shape (len(ORDERS),).
         patient_overlap: hospitals that may hold the same patient (>= 1).
-
-    Returns:
-        Shape (len(ORDERS),).
     """
     if patient_overlap < 1:
         raise ConfigError(f"patient-overlap = {patient_overlap} must be >= 1 ([privacy] patient-overlap)")
@@ -126,12 +117,8 @@ def overlap_epsilon(
     """Return the epsilon of a patient whose records may sit in any `patient_overlap` hospitals, one in each.
 
     Both bounds hold for every choice of hospitals: see `largest_rdp` and `loss_distribution.envelope_bound`. With
-    patient_overlap 1 (disjoint patients) it is the largest epsilon of one hospital.
-
-    Args:
-        events_by_hospital: what was done at each hospital.
-        target_delta: in (0, 1), common to all.
-        patient_overlap: >= 1; more than there are hospitals means all of them.
+    patient_overlap 1 (disjoint patients) it is the largest epsilon of one hospital; more than there are hospitals means
+    all of them. The target delta, in (0, 1), is common to all.
 
     Source: composition of independent noise at k hospitals; McSherry 2009 for disjoint patients.
     """
@@ -178,11 +165,7 @@ def _envelope(
 
 
 def check_independent(events: Iterable[StepEvent]) -> None:
-    """Refuse to add up hospitals that share one noise: a patient in two of them would be under-counted.
-
-    Raises:
-        ConfigError: naming the placement.
-    """
+    """Raise ConfigError for hospitals that share one noise: a patient in two of them would be under-counted."""
     for cell in (cell_named(event.cell) for event in events):
         if cell.shares_noise:
             raise ConfigError(

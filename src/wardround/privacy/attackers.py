@@ -87,10 +87,6 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
     is the regret of Gomez et al.: the smallest kappa with f(a + kappa) - kappa <= f_mu(a) for all a, f and f_mu being
     the false-negative rates that the profile and the Gaussian leave at the false-positive rate a.
 
-    Args:
-        profile: of what was released.
-        target_delta: in (0, 1).
-
     Source: Kairouz, Oh, Viswanath 2015 (arXiv 1311.0776), theorem 2.1; Dong, Roth, Su 2019 (arXiv 1905.02383),
     proposition 2.13; Gomez et al. 2025 (arXiv 2503.10945), after Kaissis et al. 2024 (arXiv 2406.08918).
     """

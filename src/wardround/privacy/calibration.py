@@ -120,11 +120,7 @@ def calibrate_overlap(
 
 
 def _most_noise(shape: EventShape) -> float:
-    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits.
-
-    Raises:
-        ConfigError: hardly any noise fits.
-    """
+    """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits."""
     cell, noise_multiplier = cell_named(shape.cell), LARGEST_NOISE
     while noise_multiplier > _LEAST_CEILING:
         try:

@@ -27,12 +27,9 @@ def row_digest(previous: str, row: Row) -> str:
 
 
 def findings(rows: Iterable[Row], count: int, head: str) -> list[str]:
-    """Return what is wrong with the chain, in the order of the rows; empty when nothing is.
+    """Return what is wrong with the chain of all rows, ascending by sequence; empty when nothing is.
 
-    Args:
-        rows: all rows ascending by sequence, each with sequence and digest.
-        count: how many rows the ledger says it has.
-        head: the digest it says the last row has.
+    `count` is how many rows the ledger says it has, `head` the digest that it says the last one has.
     """
     found: list[str] = []
     sequence, digest = 0, GENESIS

@@ -32,11 +32,8 @@ def clip_update(
 ) -> tuple[dict[str, NDArray[np.float64]], bool, bool]:
     """Return the update shortened to at most max_norm, whether it was within that, and whether it was finite.
 
-    An update that is not finite becomes the zero update: a function of that hospital alone that is within the clip.
-
-    Args:
-        update: by name, any shapes, 0-d included.
-        max_norm: L2 over all parameters together (> 0).
+    An update that is not finite becomes the zero update: a function of that hospital alone that is within the clip. The
+    norm is L2 (> 0), over all parameters together, of any shapes, 0-d included.
     """
     arrays = {name: np.asarray(array, np.float64) for name, array in update.items()}
     if not all(np.isfinite(array).all() for array in arrays.values()):

@@ -24,10 +24,6 @@ def check_record_deltas(
     >>> check_record_deltas(1e-3, {"Basel": 100})
     {'Basel': 0.001}
 
-    Args:
-        target_delta: one for all, or one by hospital_id.
-        num_train_by_hospital: training records by hospital_id (>= 1).
-
     Raises:
         ConfigError: delta too large for a hospital, out of range, missing, or for a hospital that doesn't exist.
     """
@@ -47,15 +43,8 @@ def check_hospital_deltas(
 ) -> dict[str, float]:
     """Return every hospital's delta, refusing one that is not below 1 / the number of hospitals, and small.
 
-    Hospitals are few, so that 1/n alone would let 0.3 pass: delta is LARGEST_HOSPITAL_DELTA at most as well.
-
-    Args:
-        target_delta: one for all, or one by hospital_id.
-        hospitals: hospital_ids.
-        num_hospitals: of which one is protected (>= 1).
-
-    Raises:
-        ConfigError: delta too large, out of range, missing, or for a hospital that doesn't exist.
+    Hospitals are few, so that 1/n alone would let 0.3 pass: delta is LARGEST_HOSPITAL_DELTA at most as well. See
+    `check_record_deltas`; `num_hospitals` are those of which one is protected (>= 1).
     """
     deltas = _deltas(target_delta, hospitals)
     for delta in deltas.values():
@@ -74,10 +63,7 @@ def delta_warning(deltas: Mapping[str, float], num_units: Mapping[str, int], *, 
     >>> delta_warning({"Basel": 1e-5}, {"Basel": 100}, unit="record")
     ''
 
-    Args:
-        deltas: by hospital_id.
-        num_units: that share each delta, by hospital_id.
-        unit: the noun of what is protected.
+    The units that share each delta are by hospital_id as well; their noun is for the sentence.
     """
     worst = max(num_units, key=lambda name: deltas[name] * num_units[name])
     if deltas[worst] * num_units[worst] * _UNITS_PER_FAILURE <= 1 + 1e-9:

@@ -103,13 +103,7 @@ def charge_id(run_id: str, round_number: int, attempt: int, hospital_id: str) ->
 
 
 def entry_for(assignment: Assignment, run_id: str, fingerprint: str) -> Entry:
-    """Return the entry that pays for an assignment.
-
-    Args:
-        assignment: what the hospital is asked to do.
-        run_id: which job; no "/" in it.
-        fingerprint: of the hospital's training data.
-    """
+    """Return the entry that pays for an assignment; a run_id has no "/" in it."""
     return Entry(
         charge_id=charge_id(run_id, assignment.round_number, assignment.attempt, assignment.hospital_id),
         fingerprint=fingerprint,
@@ -134,11 +128,7 @@ def event_row(event: StepEvent) -> _Row:
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """Return the entry that a row was made of.
-
-    Raises:
-        ProtocolError: its parts don't belong to one cell, or a value is out of range.
-    """
+    """Return the entry that a row was made of; raises what `event_of` and `Entry` do."""
     own = {item.name: row[item.name] for item in fields(Entry) if item.name != "event"}
     return Entry(**own, event=event_of(row))
 

@@ -27,15 +27,8 @@ def round_within(vectors: NDArray[np.float64], norm_bound_squared: int, generato
     """Return the vectors rounded at random to neighbouring integers, each with a squared norm within the bound.
 
     A rounding that is too long is drawn again; after 32 tries the vector is rounded towards zero, which can't be. So
-    the bound always holds; the mean of a rounding is within a small fraction of a step of the vector.
-
-    Args:
-        vectors: finite, shape (num_vectors, dimension), in steps.
-        norm_bound_squared: see `skellam.norm_bound_squared` (>= 0).
-        generator: of the one who rounds; its draws are nobody else's.
-
-    Returns:
-        Shape (num_vectors, dimension).
+    the bound always holds (see `skellam.norm_bound_squared`); the mean of a rounding is within a small fraction of a
+    step of the vector. Vectors are finite, in steps, shape (num_vectors, dimension); draws are nobody else's.
 
     Source: Kairouz, Liu, Steinke 2021 (arXiv 2102.06387), algorithm 1.
     """
@@ -58,13 +51,10 @@ def round_within(vectors: NDArray[np.float64], norm_bound_squared: int, generato
 def skellam_share(size: int, variance: float, generator: np.random.Generator) -> Integers:
     """Return one share of noise: in each coordinate the difference of two Poisson variates of mean variance / 2.
 
-    Args:
-        size: coordinates.
-        variance: of the share (>= 0); shares of several hospitals add up to noise of the summed variance.
-        generator: of the one who adds the share.
+    Shares of several hospitals, each of its own generator, add up to noise of the summed variance.
 
     Raises:
-        ConfigError: the variance is out of range.
+        ConfigError: the variance (>= 0) is out of range.
     """
     if not 0 <= variance <= 2 * _LARGEST_MEAN:
         raise ConfigError(

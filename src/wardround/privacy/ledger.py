@@ -136,12 +136,9 @@ class Ledger:
         return first, last
 
     def close_run(self, run_id: str, round_number: int, record: str) -> None:
-        """Book that a run ended, for now or for good; not again where nothing happened since, and it ended alike.
+        """Book that a run ended after a round, for now or for good, with how as JSON text, which is kept as it is.
 
-        Args:
-            run_id: which job.
-            round_number: the last one committed.
-            record: how it ended, as JSON text; kept as it is.
+        Not again where nothing happened since, and it ended alike.
         """
         last = self._rows("SELECT record FROM closings WHERE sequence = (SELECT count FROM head)")
         if [row["record"] for row in last] != [record]:

@@ -62,17 +62,14 @@ _SCHEMA = (
     f"PRAGMA user_version = {_VERSION}",
 )
 _NEXT_STEPS = {
-    "full": "free some disk space, then resume",
-    "locked": "another process is writing to it; wait for that one, then resume",
-    "readonly": "check the permissions of the file and its folder",
-    "not a database": "restore the file from a backup",
-    "malformed": "restore the file from a backup",
-    "disk I/O": "check the disk, then restore the file from a backup",
-    "Permission denied": "check the permissions of the file and its folder",
-    "No space left": "free some disk space, then resume",
-    "No such file": "check that its folder exists and can be written to",
-    "unable to open": "check that its folder exists and can be written to",
+    "free some disk space, then resume": ("full", "No space left"),
+    "another process is writing to it; wait for that one, then resume": ("locked",),
+    "check the permissions of the file and its folder": ("readonly", "Permission denied"),
+    "restore the file from a backup": ("not a database", "malformed"),
+    "check the disk, then restore the file from a backup": ("disk I/O",),
+    "check that its folder exists and can be written to": ("No such file", "unable to open"),
 }
+"""By what an error says."""
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -143,11 +140,7 @@ def schema_findings(connection: sqlite3.Connection) -> list[str]:
 
 
 def check_types(row: Mapping[str, object], path: Path) -> None:
-    """Refuse a row with a value of another type than its column has.
-
-    Raises:
-        ProtocolError: naming the row and the column.
-    """
+    """Raise ProtocolError, naming row and column, for a value of another type than its column has."""
     for name, value in row.items():
         if name in _VALUES and type(value) is not _VALUES[name]:
             which = f"row {row['sequence']!r:.40}" if "sequence" in row else "a row"
@@ -162,18 +155,14 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, OverflowError, UnicodeDecodeError) as error:
-        steps = [step for part, step in _NEXT_STEPS.items() if part in str(error)]
+        steps = [step for step, parts in _NEXT_STEPS.items() if any(part in str(error) for part in parts)]
         raise ProtocolError(
             f"ledger {path}: {error}: {steps[0] if steps else 'check the file and the disk'}"
         ) from error
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no file that a copy of fits into memory.
-
-    Raises:
-        ProtocolError: saying what it is instead.
-    """
+    """Raise ProtocolError for what is no file that a copy of fits into memory."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -198,8 +187,7 @@ def _copy(path: Path, into: sqlite3.Connection, *, mode: str) -> None:
 def _copy_rolled_back(path: Path, into: sqlite3.Connection) -> None:
     """Copy a ledger whose writer was killed: its journal is rolled back beside the copy, as the next writer would.
 
-    Raises:
-        ProtocolError: the journal can't be read; without it nobody knows what the ledger held last.
+    Without a journal that can be read nobody knows what the ledger held last.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name in (path.name, f"{path.name}-journal"):

@@ -42,11 +42,8 @@ def grid_interval(num_steps: int, rough_epsilon: float) -> float:
 
     Measured: rounding adds 0.1 to 1.1 times num_steps * interval^2 / min(epsilon, 1), over noise 0.2 to 100, sample
     rates 0.003 to 0.6 and 100 to 100,000 steps. So the excess stays below 2.2e-4 times epsilon for epsilons up to 1,
-    below 2.2e-4 up to 20, below 1.1e-5 times epsilon beyond. Epsilons below 0.2 get 1e-5 or less.
-
-    Args:
-        num_steps: steps composed (>= 1).
-        rough_epsilon: an epsilon of the right size (> 0).
+    below 2.2e-4 up to 20, below 1.1e-5 times epsilon beyond. Epsilons below 0.2 get 1e-5 or less. The rough epsilon is
+    one of the right size (> 0).
     """
     scale = min(rough_epsilon, 1.0) ** 2 * max(1.0, rough_epsilon / 20)
     coarsest = 1e-5 if rough_epsilon < 0.2 else _COARSEST * max(1.0, rough_epsilon / 20)
@@ -71,12 +68,8 @@ def composed_bound(segments: Segments, target_delta: float, rough_epsilon: float
     """Return upper bounds for all steps together, for one record of one hospital zeroed out.
 
     The pair of a step is N(0, z^2) against (1 - q) N(0, z^2) + q N(1, z^2), in both directions (see `renyi`). Steps on
-    whole batches are one Gaussian of the summed signal, whose bounds are closed forms.
-
-    Args:
-        segments: what was done; at least one.
-        target_delta: in (0, 1).
-        rough_epsilon: an epsilon of the right size, to choose the grid with.
+    whole batches are one Gaussian of the summed signal, whose bounds are closed forms. The rough epsilon, one of the
+    right size, chooses the grid.
 
     Returns:
         None with more than 32 segments, a rough epsilon above 500, or a target_delta within 100 times the rounding
@@ -105,12 +98,8 @@ def envelope_bound(
     each of them (a maximum of functions convex in exp(epsilon) is convex); dominating pairs compose, so `copies` of it
     dominate every choice of that many hospitals. With equal hospitals the bound is their exact composition.
 
-    Args:
-        hospitals: what each did; at least one.
-        copies: hospitals that may hold the same patient (>= 1).
-        target_delta: in (0, 1).
-        rough_epsilon: an epsilon of the right size for the whole, to choose the grid with.
-        reach: losses beyond it in one hospital count as infinite; best where each hospital's delta is below 1e-13.
+    The rough epsilon is one of the right size for the whole. Losses beyond the reach in one hospital count as infinite:
+    it is best where each hospital's delta is below 1e-13.
 
     Source: Zhu, Dong, Wang 2022 (arXiv 2106.08567), propositions 8 and 10, theorem 10.
     """

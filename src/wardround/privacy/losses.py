@@ -48,24 +48,16 @@ class Losses:
 
 
 def largest_loss(noise_multiplier: float) -> float:
-    """Return the largest finite loss of a step at any sample rate, nats.
-
-    Args:
-        noise_multiplier: > 0.
-    """
+    """Return the largest finite loss of a step at any sample rate, nats; the noise multiplier is > 0."""
     return min((2 * _DEVIATIONS * noise_multiplier + 1) / (2 * noise_multiplier**2), _HIGHEST)
 
 
 def sampled_gaussian(noise_multiplier: float, sample_rate: float, interval: float) -> tuple[Losses, Losses]:
     """Return the losses of one Poisson-subsampled Gaussian step, of the record's data set against the other and back.
 
-    With the record the output is (1 - q) N(0, z^2) + q N(1, z^2), without it N(0, z^2). The loss grows with the output,
+    With noise multiplier z > 0 and sample rate q in (0, 1], the output is (1 - q) N(0, z^2) + q N(1, z^2) with the
+    record, and N(0, z^2) without it. The loss grows with the output,
     so that an interval of losses is one of outputs.
-
-    Args:
-        noise_multiplier: z > 0.
-        sample_rate: q in (0, 1].
-        interval: of the grid, nats (> 0).
 
     Source: Doroshenko et al. 2022 (arXiv 2207.04380), section 3; Zhu, Dong, Wang 2022 (arXiv 2106.08567), for the pair.
     """
@@ -127,12 +119,8 @@ def _connected(
 def losses_from_deltas(deltas: FloatArray, first: int, interval: float) -> Losses:
     """Return losses whose delta, at every epsilon first * interval, (first + 1) * interval, ..., is the one given.
 
-    Between them delta is a chord in exp(epsilon), above anything convex through the same points.
-
-    Args:
-        deltas: falling, in [0, 1], shape (n,).
-        first: of the grid, in intervals.
-        interval: of the grid, nats.
+    Deltas fall, in [0, 1], shape (n,). Between them delta is a chord in exp(epsilon), above anything convex through the
+    same points.
 
     Source: Doroshenko et al. 2022 (arXiv 2207.04380), algorithm 1.
     """
@@ -149,11 +137,8 @@ def losses_from_deltas(deltas: FloatArray, first: int, interval: float) -> Losse
 def composed(parts: Sequence[tuple[Losses, int]]) -> Losses:
     """Return the losses of all parts, each taken so many times, one after the other.
 
-    The transform's window leaves out _TAIL at either side at most, by Chernoff's bound: above it counts as infinite,
-    below it wraps around to where it counts as large.
-
-    Args:
-        parts: losses of one interval, and how many times (>= 1).
+    All are of one interval. The transform's window leaves out _TAIL at either side at most, by Chernoff's bound: above
+    it counts as infinite, below it wraps around to where it counts as large.
     """
     interval = parts[0][0].interval
     low, high, beyond = _window(parts)

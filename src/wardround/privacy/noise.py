@@ -36,9 +36,7 @@ class GaussianNoise:
     def noise_for(self, parameters: Sequence[Tensor], stddev: float) -> list[Tensor]:
         """Return one step's noise: N(0, stddev^2) for every coordinate of every parameter, independent.
 
-        Args:
-            parameters: give the shapes, dtypes and device.
-            stddev: >= 0; 0 gives zeros, and is counted as well.
+        Parameters give the shapes, dtypes and device. A stddev (>= 0) of 0 gives zeros, and is counted as well.
 
         Raises:
             ValueError: the scale changed within a round.

@@ -8,7 +8,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wardround.errors import BudgetError, ConfigError
+from wardround.errors import BudgetError
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
 from wardround.privacy.cells import cell_named
 from wardround.privacy.deltas import names_text
@@ -27,7 +27,7 @@ class RemainingPlan:
         noise_multiplier: planned so far (>= 0).
         shape: of a billed step.
         num_steps: billed in each round it takes part in (>= 1).
-        num_participations: rounds it will take part in, at most (>= 0).
+        num_participations: rounds it will take part in, at most (>= 0; >= 1 of a hospital in this round).
     """
 
     noise_multiplier: float
@@ -80,24 +80,20 @@ def decide(
     Args:
         account: spent before this round.
         entries: the round as planned, not yet charged.
-        remaining: by hospital_id; a hospital that is missing has this round only.
+        remaining: by hospital_id, of all in this round and of others that are still in the run.
         budget_epsilon: most that may be spent (> 0).
-        on_budget: "stop", "drop" or "replan".
+        on_budget: "stop", "drop" or "replan", as settings are held to.
         patient_overlap: hospitals that may hold the same patient (>= 1).
-
-    Raises:
-        ConfigError: on_budget is another word.
     """
-    if on_budget not in ("stop", "drop", "replan"):
-        raise ConfigError(f'on-budget = "{on_budget}" must be one of stop, drop, replan ([privacy] on-budget)')
     if not entries:
         return Decision()
-    plans = _plans(entries, remaining)
+    cohort = tuple(dict.fromkeys(entry.hospital_id for entry in entries))
+    plans = {name: remaining[name] for name in cohort}
+    plans |= {name: plan for name, plan in remaining.items() if plan.num_participations}
     whole = account.projected((name, plan.event) for name, plan in plans.items())
     within = not whole.exceeding(budget_epsilon, plans) and not whole.total_exceeds(budget_epsilon, patient_overlap)
     if within:
         return Decision()  # and so is every round until the end, at a cost that is known from the round before
-    cohort = tuple(dict.fromkeys(entry.hospital_id for entry in entries))
     if on_budget == "replan":
         return _replanned(account, plans, cohort, budget_epsilon, patient_overlap)
     after = account.charged(entries)
@@ -125,20 +121,6 @@ def _over_in_total(
         return not stay or not charged.total_exceeds(budget_epsilon, patient_overlap)
 
     return tuple(names[: bisect.bisect_left(range(len(names) + 1), True, key=fits)])
-
-
-def _plans(entries: Sequence[Entry], remaining: Mapping[str, RemainingPlan]) -> dict[str, RemainingPlan]:
-    """Return what is still to come by hospital, this round included."""
-    plans = {
-        entry.hospital_id: RemainingPlan(
-            noise_multiplier=entry.event.noise_multiplier,
-            shape=cell_named(entry.event.cell).shape_of(entry.event),
-            num_steps=entry.event.num_steps,
-            num_participations=1,
-        )
-        for entry in entries
-    }
-    return plans | {name: plan for name, plan in remaining.items() if plan.num_participations}
 
 
 def _replanned(

@@ -82,9 +82,7 @@ def gaussian_epsilon(mu: float, target_delta: float) -> float:
     >>> round(gaussian_epsilon(1.0, 1e-5), 4)
     4.3772
 
-    Args:
-        mu: distance in standard deviations (>= 0); inf is no privacy.
-        target_delta: in (0, 1).
+    As in `gaussian_deltas`; target_delta is in (0, 1).
     """
     if math.isinf(mu):
         return math.inf
@@ -106,10 +104,7 @@ def gaussian_epsilon(mu: float, target_delta: float) -> float:
 
 
 def renyi_profile(divergences: FloatArray) -> Profile:
-    """Return what Renyi divergences prove at every epsilon.
-
-    Args:
-        divergences: composed, in nats (>= 0, inf allowed), shape (len(ORDERS),).
+    """Return what composed Renyi divergences (nats, inf allowed, shape (len(ORDERS),)) prove at every epsilon.
 
     Source: Canonne, Kamath, Steinke 2020 (arXiv 2004.00010v4), proposition 12, solved for delta. No delta is above the
     total variation, which Bretagnolle-Huber and Pinsker bound by the divergence of order 1, at most any other order's.

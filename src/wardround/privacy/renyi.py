@@ -123,13 +123,8 @@ def _sampled_divergence(noise_multiplier: float, sample_rate: float) -> FloatArr
 def at_all_orders(log_moments: FloatArray) -> FloatArray:
     """Return divergences at every order from (order - 1) * divergence at the integer orders.
 
-    In between, a chord bounds what is convex in the order and zero at order 1.
-
-    Args:
-        log_moments: nats, >= 0, in the order of the integer ones among ORDERS.
-
-    Returns:
-        Shape (len(ORDERS),), enlarged by the worst rounding error.
+    These are in nats, >= 0, in the order of the integer ones among ORDERS. In between, a chord bounds what is convex in
+    the order and zero at order 1. All are enlarged by the worst rounding error.
 
     Source: van Erven, Harremoes 2014, corollary 2.
     """
@@ -154,14 +149,8 @@ def _binomials() -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
 def binomial_log_moments(gain: Callable[[FloatArray], FloatArray], sample_rate: float) -> FloatArray:
     """Return ln A at the integer orders: A - 1 is the binomial sum less the binomial weights, which sum to 1.
 
-    The terms k = 0 and 1 of that difference are zero, the others positive.
-
-    Args:
-        gain: log of the unsampled moment by its number k, nats (>= 0).
-        sample_rate: in (0, 1).
-
-    Returns:
-        Nats, shape (number of integer orders,).
+    The terms k = 0 and 1 of that difference are zero, the others positive. `gain` is the log of the unsampled moment by
+    its number k, nats (>= 0); the sample rate is in (0, 1).
     """
     left, chosen, log_binomials, starts = _binomials()
     gains = gain(chosen)

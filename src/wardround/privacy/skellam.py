@@ -34,9 +34,7 @@ def norm_bound_squared(scaled_norm: float, dimension: int) -> int:
     >>> norm_bound_squared(100.0, 4)
     10102
 
-    Args:
-        scaled_norm: norm before rounding, in integer steps (> 0).
-        dimension: coordinates (>= 1).
+    The scaled norm is the one before rounding, in integer steps (> 0).
 
     Source: Kairouz, Liu, Steinke 2021 (arXiv 2102.06387), proposition 22, with beta = exp(-1/2).
     """
@@ -53,13 +51,8 @@ def choose_scaled_norm(
     Finer steps make rounding and the difference between Skellam and Gaussian noise cost less. The noise gets 2^16
     steps, and up to 2^18 where rounding errors would exceed an eighth of the norm otherwise (NumPy's Poisson variates
     lose accuracy beyond), unless the sum could then leave 32 bits: all contributions at once and 16 standard deviations
-    of noise must stay within them, so that no sum wraps around.
-
-    Args:
-        noise_multiplier: stddev of the guaranteed noise / sensitivity (>= 0).
-        dimension: coordinates (>= 1).
-        most_contributions: vectors that one sum may have at most (>= 1).
-        most_shares: largest variance of a sum's noise / variance that is guaranteed (>= 1).
+    of noise must stay within them, so that no sum wraps around. The noise multiplier is the stddev of the guaranteed
+    noise / sensitivity (>= 0), `most_shares` the largest variance of a sum's noise / the one that is guaranteed (>= 1).
 
     Raises:
         ConfigError: there is no room for even one step.

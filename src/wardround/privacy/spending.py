@@ -177,11 +177,8 @@ class Account:
 def open_account(target_deltas: Mapping[str, float]) -> Account:
     """Return the account of hospitals that have spent nothing.
 
-    Args:
-        target_deltas: by hospital_id, at least one, each in (0, 1).
-
     Raises:
-        ConfigError: no hospital, or a delta out of range.
+        ConfigError: no hospital, or a delta that is not in (0, 1).
     """
     if not target_deltas or not all(0 < delta < 1 for delta in target_deltas.values()):
         raise ConfigError(
@@ -198,12 +195,10 @@ def open_account(target_deltas: Mapping[str, float]) -> Account:
 def account_from_ledger(ledger: Ledger, target_deltas: Mapping[str, float]) -> Account:
     """Return the account of everything in the ledger, planned or released, over all its runs.
 
-    Args:
-        ledger: where the charges are.
-        target_deltas: by hospital_id, each in (0, 1); hospitals that were never charged have spent nothing.
+    Hospitals that were never charged have spent nothing.
 
     Raises:
-        ProtocolError: the ledger charges a hospital that isn't among them.
+        ProtocolError: the ledger charges a hospital that has no target delta.
     """
     plans = [(hospital_id, event) for hospital_id, events in ledger.events().items() for event in events]
     return open_account(target_deltas).projected(plans)

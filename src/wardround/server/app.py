@@ -16,13 +16,12 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.clients.initial_models import build_initial_model
-from wardround.config import Config, check_agreement, load_config, split_overrides
+from wardround.config import check_agreement, load_config, split_overrides
 from wardround.errors import CohortError, ConfigError
 from wardround.parsing import sound
 from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
-from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
-from wardround.server.record.summaries import Summary
+from wardround.server.record.run_folder import create_run_folder, default_run_path, open_run_folder
 from wardround.server.round.introductions import agreed_profile, connect, connect_sites
 from wardround.server.round.loop import federate
 from wardround.strategies import strategy_of
@@ -74,29 +73,14 @@ def serve(grid: Grid, context: Context) -> Path:
     link = connect(grid) if roster is None else connect_sites(grid, config, roster, timeout_seconds)
     # Of real sites all agreed on the schema, and no site's word makes the model.
     model = build_initial_model(config, link.profiles[0] if roster is None else agreed_profile(config))
-    folder = _folder(Path(settings["out"]) if settings["out"] else default_run_path(config), config)
-    summary = federate(
-        config,
-        link,
-        folder,
-        model.arrays,
-        strategy=strategy,
-        facts=replace(model.facts, engine="flower"),
-    )
-    print(_ending(folder.path, summary))
-    return folder.path
-
-
-def _ending(path: Path, summary: Summary) -> str:
+    path = Path(settings["out"]) if settings["out"] else default_run_path(config)
+    folder = open_run_folder(path) if (path / "ledger.sqlite").is_file() else create_run_folder(path, config)
+    facts = replace(model.facts, engine="flower")
+    summary = federate(config, link, folder, model.arrays, strategy=strategy, facts=facts)
     lost = summary.num_rounds_lost
     but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
-    return f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}"
-
-
-def _folder(path: Path, config: Config) -> RunFolder:
-    if (path / "ledger.sqlite").is_file():
-        return open_run_folder(path)
-    return create_run_folder(path, config)
+    print(f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}")
+    return path
 
 
 def _wait_for_nodes(grid: Grid, num_nodes: int, least: int) -> None:

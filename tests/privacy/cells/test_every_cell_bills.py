@@ -155,14 +155,8 @@ def test_divergence_grows_with_the_rate_and_falls_with_the_noise(cell):
 
 def cohort_shape(cell):
     event = cohort_of(cell, [40, 60, 100])[0].event
-    return cell.shape_of(event)
-
-
-@every_private_cell
-def test_the_shape_of_a_charge_makes_no_less_of_it(cell):
-    event = charged(cell).event
-    again = cell.step_event(cell.shape_of(event), event.noise_multiplier, event.num_steps)
-    assert dataclasses.replace(again, scaled_norm=event.scaled_norm) == event and again.scaled_norm >= event.scaled_norm
+    shape = cell.shape(dimension=6, num_shares=3, most_contributions=1, most_replies=3)
+    return shape.at_rate(event.sample_rate)
 
 
 @every_private_cell

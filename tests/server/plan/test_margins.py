@@ -23,7 +23,7 @@ from wardround.secagg.quantisation import Quantiser
 from wardround.server.plan.margins import rounding_distance, update_bound
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
-from wardround.server.record.outcomes import TrainedRound
+from wardround.server.record.records import Outcome
 from wardround.server.round.released import release as release_of_round
 from wardround.server.round.sums import Sum
 from wardround.simulations.engines.flower_internals import take_identity
@@ -276,7 +276,7 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(pro
             total=total,
             replies=[Message(RecordDict(), 1, "train")],
             answered=answered,
-            trained=TrainedRound(executions={}),
+            outcome=Outcome(abandoned="", dropped={}, num_scrubbed={}),
         )
         released = release_of_round(plan, zeros, cohort, summed, ListeningSource(seed=1, job=b"job"), {})
         (reply,) = released.replies

@@ -88,7 +88,8 @@ def test_the_noise_covers_the_coarser_steps_of_the_agreed_bounds(unit: str) -> N
             roster=simulated_roster(7, plan.names, min_survivors=2, max_colluding=0),
             node_of={name: number for number, name in enumerate(plan.names)},
         )
-        quantiser = Quantiser(num_members=3, max_update=secure.max_update, max_weight=secure.max_weight, is_folded=True)
+        terms = secure.terms
+        quantiser = Quantiser(num_members=3, max_update=terms.max_update, max_weight=terms.max_weight, is_folded=True)
         # In the units of the sum: weights are shares of the cohort, and a gradient's is 1.
         share = 1.0 if unit == "record" else 1 / sum(SIZES)
         step = quantiser.max_update * quantiser.max_weight / quantiser.levels * share
@@ -124,8 +125,10 @@ def test_cohorts_are_drawn_from_the_roster_whoever_of_it_is_there() -> None:
     config = small_config(training={"num-rounds": 40, "fraction-train": 0.5})
     names = [f"hospital-{number:03d}" for number in range(6)]
     whole, part = planned(config, (20,) * 6), planned(config, (20, 20), names)
-    rounds = {hospital.profile.hospital_id: hospital.num_rounds for hospital in whole.hospitals}
-    assert {h.profile.hospital_id: h.num_rounds for h in part.hospitals} == {name: rounds[name] for name in names[:2]}
+    rounds = {hospital.profile.hospital_id: hospital.num_participations for hospital in whole.hospitals}
+    assert {h.profile.hospital_id: h.num_participations for h in part.hospitals} == {
+        name: rounds[name] for name in names[:2]
+    }
     with pytest.raises(ConfigError, match="hospital hospital-001 is not in the roster"):
         planned(config, (20, 20), ["hospital-000", "somebody"])
 

@@ -17,7 +17,7 @@ from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.reports import write_report
-from wardround.server.record.records import RoundFigures, RoundRecord
+from wardround.server.record.records import Outcome, RoundFigures, RoundRecord, Saved
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import read_summary
 from wardround.server.record.verify import verify_run
@@ -44,9 +44,8 @@ RECORD = RoundRecord(
     left={},
     other_versions=(),
     target_deltas={},
-    abandoned="",
-    num_scrubbed={},
-    dropped={},
+    outcome=Outcome(abandoned="", dropped={}, num_scrubbed={}),
+    saved=Saved(strategy_forgets=(), model="", checkpoint="", sha256=""),
 )
 
 

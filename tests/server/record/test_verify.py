@@ -88,7 +88,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no table": (lambda folder: (folder / "rounds.csv").unlink(), "rounds.csv can't be read"),
     "a row that nobody committed": (
         edit_table("hospitals.csv", lambda rows: rows.append([*rows[-1][:1], "hospital-09", *rows[-1][2:]])),
-        "hospitals.csv has round 3 hospital-09, which the ledger did not commit",
+        "hospitals.csv has round 3 hospital-09, which the ledger does not give",
     ),
     "a row twice": (
         edit_table("hospitals.csv", lambda rows: rows.append(rows[-1])),

@@ -5,8 +5,9 @@ from pathlib import Path
 from wardround.config import FederationConfig
 from wardround.datasets.csv_file import load_csv
 from wardround.datasets.records import Dataset
-from wardround.datasets.schema_table import load_schema_table
+from wardround.datasets.schema_table import read_schema_table
 from wardround.datasets.source import Source
+from wardround.errors import ConfigError
 
 __all__ = ["SOURCES"]
 
@@ -18,7 +19,12 @@ def load_own_table(config: FederationConfig, paths: list[Path]) -> Dataset:
         ConfigError: there is no such file or column.
         DataError: the file can't be read, or is not what the settings say.
     """
-    return load_csv(config) if config.schema is None else load_schema_table(config)
+    if config.schema is None:
+        return load_csv(config)
+    if config.path is None:
+        raise ConfigError('a simulation with dataset = "csv" needs [federation] path: add path = "..."')
+    path = Path(config.path).expanduser()
+    return read_schema_table(path, config, config.hospital_column, place="[federation] path")[0]
 
 
 SOURCES = (

@@ -28,7 +28,12 @@ __all__ = ["Cell", "SummedCell"]
 
 @dataclass(frozen=True)
 class Cell(Promises):
-    """One cell; the defaults are those of DP-SGD at the hospital, and each cell's file says where it differs."""
+    """One cell; the defaults are those of DP-SGD at the hospital, and each cell's file says where it differs.
+
+    Of what it is given, `num_train` are a hospital's training records (>= 1), or those of each; `most_records` are what
+    any hospital of the round has at most; `dimension` are the coordinates of what is released; `num_shares` are the
+    replies that are guaranteed, where hospitals add shares of one noise; sensitivities are L2 (> 0).
+    """
 
     def billed(self, schedule: Schedule) -> tuple[int, float]:
         """Return how many steps are billed for a round, and their sample rate."""
@@ -37,24 +42,15 @@ class Cell(Promises):
     def most_contributions(self, *, num_hospitals: int, num_records: int, max_records: int | None) -> int:
         """Return how many vectors one sum may have at most: one of each record.
 
-        Args:
-            num_hospitals: that cohorts are drawn from.
-            num_records: training records of all of them, as far as that is known.
-            max_records: [federation] max-records; every hospital counts as if it had as many.
+        Cohorts are drawn from so many hospitals, which have so many records together as far as that is known; with
+        [federation] max-records every hospital counts as if it had as many.
         """
         return num_records if max_records is None else num_hospitals * max_records
 
     def shape(
         self, *, dimension: int = 0, num_shares: int = 0, most_contributions: int = 0, most_replies: int = 0
     ) -> EventShape:
-        """Return what a billed step is, except for its noise, at sample rate 1 (see `EventShape.at_rate`).
-
-        Args:
-            dimension: coordinates of what is released.
-            num_shares: replies guaranteed.
-            most_contributions: vectors that one sum may have at most (see `most_contributions`).
-            most_replies: hospitals in a round.
-        """
+        """Return what a billed step is, except for its noise, at sample rate 1 (see `EventShape.at_rate`)."""
         return EventShape(event=StepEvent(noise_multiplier=0.0, sample_rate=1.0, cell=self.name))
 
     def step_event(self, shape: EventShape, noise_multiplier: float, num_steps: int) -> StepEvent:
@@ -65,16 +61,8 @@ class Cell(Promises):
         """
         return replace(shape.event, noise_multiplier=noise_multiplier, num_steps=num_steps)
 
-    def shape_of(self, event: StepEvent) -> EventShape:
-        """Return the shape of an event that was charged."""
-        return EventShape(event=replace(event.kind, noise_multiplier=0.0))
-
     def check_event(self, event: StepEvent) -> None:
-        """Refuse an event that is none of the cell's.
-
-        Raises:
-            ProtocolError: naming what does not fit.
-        """
+        """Raise ProtocolError, naming what does not fit, for an event that is none of the cell's."""
         if event.scaled_norm or event.dimension or event.num_shares:
             raise ProtocolError(
                 f"an event of cell {self.name} has scaled_norm = {event.scaled_norm}, dimension = {event.dimension}, "
@@ -120,22 +108,11 @@ class Cell(Promises):
         return float(num_train)
 
     def cohort_weight(self, num_train: int, total: int, size: int) -> float:
-        """Return a hospital's share in the average over the round's cohort, in (0, 1].
-
-        Args:
-            num_train: its training records (>= 1).
-            total: of all in the cohort.
-            size: hospitals in the cohort.
-        """
+        """Return a hospital's share in the average over a cohort of `size` with `total` records, in (0, 1]."""
         return num_train / total
 
     def contribution(self, num_train: int, most_records: float) -> float:
-        """Return what a clipped update is multiplied with before a sum of integers, in (0, 1].
-
-        Args:
-            num_train: training records of its hospital (>= 1).
-            most_records: that any hospital of the round has at most.
-        """
+        """Return what a clipped update is multiplied with before a sum of integers, in (0, 1]."""
         return 1.0
 
     def sum_weight(self, assignment: Assignment) -> float | None:
@@ -155,13 +132,7 @@ class Cell(Promises):
         return assignment.weight
 
     def clip_range(self, *, dimension: int, num_members: int, most_records: int) -> tuple[float, float]:
-        """Return the smallest clip that a sum can hold, and one that is too large for it.
-
-        Args:
-            dimension: coordinates of the sum.
-            num_members: hospitals in a round.
-            most_records: that any of them has at most.
-        """
+        """Return the smallest clip that a sum over so many hospitals can hold, and one that is too large for it."""
         return 0.0, math.inf
 
     def update_bound(
@@ -169,11 +140,8 @@ class Cell(Promises):
     ) -> float:
         """Return the largest magnitude that a coordinate of what a hospital sends can have.
 
-        Args:
-            max_update: [aggregation] max-update, which holds where no clip bounds it.
-            most_records: training records that any hospital of the round has at most.
-            sensitivity: the largest in the round, L2 (> 0).
-            noise_multiplier: the largest in the round (>= 0).
+        [aggregation] max-update holds where no clip bounds it; sensitivity and noise multiplier are the largest in the
+        round.
         """
         return max_update
 
@@ -182,11 +150,11 @@ class Cell(Promises):
         return own_bound
 
     def check_sum(self, total: exact_sums.FixedSum, answered: Sequence[Assignment], max_update: float) -> None:
-        """Refuse a sum that carries no weights to be checked, and that these hospitals can't have.
+        """Refuse a sum of residues, which carry no weights to be checked, that those who answered can't have.
 
         Args:
-            total: sum of residues.
-            answered: of those in the sum, at least one.
+            total: the sum.
+            answered: of those in it, at least one.
             max_update: largest magnitude of a number without its noise (> 0).
 
         Raises:
@@ -208,13 +176,8 @@ class Cell(Promises):
         Local noise is in what is rounded, which makes the rounding post-processing; noise in shares is added to whole
         numbers whose norm was checked. So it is 0 but where the server adds the noise (see `server_noise`).
 
-        Args:
-            sensitivity: of the round, L2 (> 0).
-            num_records: training records of each hospital of the planned cohort.
-            most_records: that any of them has at most.
-            dimension: coordinates of the sum.
-            levels: of the quantiser of secure aggregation; None without.
-            bound: largest magnitude of a number that is summed (see `update_bound`).
+        `num_records` are those of each hospital of the planned cohort, `levels` those of the quantiser of secure
+        aggregation (None without), and `bound` is the largest magnitude of a number that is summed (`update_bound`).
         """
         return 0.0
 
@@ -237,12 +200,8 @@ class Cell(Promises):
     ) -> float:
         """Return the stddev, in every coordinate, of the noise on the average update, or gradient of one step.
 
-        Args:
-            stddevs: of the noise in what each hospital releases, or in the sum of all.
-            num_train: training records of each.
-            batches: records that each expects in a batch.
-            most_records: that any of them has at most, as was agreed.
-            num_shares: replies guaranteed, where hospitals add shares of one noise.
+        `stddevs` are those of the noise in what each hospital releases, or in the sum of all; `batches` are the records
+        that each expects in a batch.
         """
         weights, divisors, largest = self.averaging(num_train, batches, most_records)
         if self.shares_noise:

@@ -92,20 +92,8 @@ class IntegerSums(SummedCell):
         )
         return replace(shape.event, noise_multiplier=noise_multiplier, num_steps=num_steps, scaled_norm=scaled_norm)
 
-    def shape_of(self, event: StepEvent) -> EventShape:
-        """Return the shape of an event that was charged: as many replies as were guaranteed, one vector of each."""
-        return EventShape(
-            event=replace(event.kind, noise_multiplier=0.0, scaled_norm=0.0),
-            most_contributions=1,
-            most_shares=event.num_shares,
-        )
-
     def check_event(self, event: StepEvent) -> None:
-        """Refuse an event whose integers are not described.
-
-        Raises:
-            ProtocolError: naming what is missing.
-        """
+        """Raise ProtocolError, naming what is missing, for an event whose integers are not described."""
         if not (event.scaled_norm > 0 and event.dimension >= 1 and event.num_shares >= 1):
             raise ProtocolError(
                 f"an event of cell {self.name} has scaled_norm = {event.scaled_norm}, dimension = {event.dimension}, "

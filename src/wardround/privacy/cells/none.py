@@ -60,11 +60,7 @@ class NoPrivacy(Cell):
         return Booked("record", "zero-out-one-record", "local", self.mechanism, "anyone")
 
     def check_event(self, event: StepEvent) -> None:
-        """Refuse noise, which would have no clip to be relative to.
-
-        Raises:
-            ProtocolError: there is some.
-        """
+        """Raise ProtocolError for noise, which would have no clip to be relative to."""
         super().check_event(event)
         if event.noise_multiplier:
             raise ProtocolError(

@@ -1,13 +1,13 @@
 """What a cell is, what it promises to whom, and which settings it refuses because it can't."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from wardround.errors import ConfigError
 from wardround.privacy import deltas
 from wardround.privacy.cells.released_sums import NOTHING, Memory
-from wardround.privacy.cells.words import CellWords, PlainWords, words_of
+from wardround.privacy.cells.words import HIDDEN, NOUNS, CellWords, PlainWords, of_overlap
 from wardround.privacy.clipping import JOINT_NORM
 from wardround.small_counts import FEWEST_SHOWN
 
@@ -136,7 +136,7 @@ class Promises:
         Args:
             reader: one of READERS.
             noise_multiplier: billed.
-            num_shares: replies guaranteed (>= 1), where hospitals add shares of one noise.
+            num_shares: replies guaranteed (>= 1).
         """
         return noise_multiplier
 
@@ -163,11 +163,6 @@ class Promises:
     ) -> dict[str, float]:
         """Return every hospital's delta, refusing one that is no promise to so many units.
 
-        Args:
-            target_delta: one for all, or one by hospital_id.
-            num_train: training records by hospital_id (>= 1).
-            num_hospitals: that cohorts are drawn from.
-
         Raises:
             ConfigError: a delta is too large for a hospital, out of range, missing, or for one that doesn't exist.
         """
@@ -183,11 +178,7 @@ class Promises:
         return deltas.delta_warning(target_deltas, counted, unit=self.unit)
 
     def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
-        """Refuse more hospitals with rows of one patient than the bill is for, which adds up over hospitals.
-
-        Raises:
-            ConfigError: the patient would pay at more of them than [privacy] patient-overlap says.
-        """
+        """Raise ConfigError where more hospitals have rows of one patient than the bill is for, which adds them up."""
         held = hospitals_per_patient
         if held > patient_overlap:
             raise ConfigError(
@@ -204,10 +195,8 @@ class Promises:
     def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield sentences for whoever decides on a plan: where little is learned, or noise could be shared.
 
-        Args:
-            num_hospitals: in the plan.
-            honest_survivors: replies that share the noise where it comes in shares.
-            noise_ratio: norm of the noise on the average, in clips.
+        `honest_survivors` are the replies that share the noise where it comes in shares, `noise_ratio` the norm of the
+        noise on the average, in clips.
         """
         yield from ()
 
@@ -219,12 +208,24 @@ class Promises:
             protocol: how contributions travel: under "secagg+" the server sees their sum alone.
             patient_overlap: hospitals that may hold the same patient, >= 1.
         """
-        return words_of(
-            self.plain_words,
-            self.sent,
-            unit=self.unit,
+        noun = "patient" if (self.unit, record_is) == ("record", "patient") else self.unit
+        said = NOUNS[noun]
+        hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in HIDDEN[self.relation])
+        whom, assumes = of_overlap(self.unit, patient_overlap)
+        plain = self.plain_words
+        return CellWords(
+            **asdict(plain) | asdict(said) | {"assumes": (*assumes, *said.assumes)},
+            sent=self.sent.format(unit=noun),
+            unit=noun,
+            units=f"{noun}s",
+            counted="patients" if record_is == "patient" else "records",
             relation=self.relation,
-            record_is=record_is,
-            summed=protocol == "secagg+",
-            overlap=patient_overlap,
+            hidden=hidden,
+            promise=promise,
+            whom=whom,
+            sees={
+                "server": plain.server_sees_sum if protocol == "secagg+" else plain.server_sees,
+                "hospital": "the shared model after each round",
+                "recipient": "the model after the last round",
+            },
         )

@@ -111,11 +111,7 @@ class ServerNoise(SummedCell):
         noise_multiplier times the distance of neighbours. That is the sensitivity for gradient sums; for weighted
         updates that much times the largest weight among those who answered, since so far the sum moves when one of them
         is zeroed out; and with either what rounding adds, by the triangle inequality: of the cohort's grids, whoever
-        answered.
-
-        Args:
-            answered: of those in the sum, at least one.
-            rounding: see `rounding_distance`.
+        answered (see `rounding_distance`).
         """
         first = answered[0]
         largest = max(self.share(a) for a in answered)
@@ -147,13 +143,6 @@ class ServerNoise(SummedCell):
         return replace(self.reply(noisy, summed), memory=remembered)
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
-        """Return the sum with independent noise, and nothing to remember.
-
-        Args:
-            summed: by name.
-            stddev: in every coordinate.
-            key: of the release.
-            memory: see `noise_memory`.
-        """
+        """Return the sum with independent noise of a stddev in every coordinate, and nothing to remember."""
         noise = key.generator(Draw.NOISE)
         return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING

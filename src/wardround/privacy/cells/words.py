@@ -5,9 +5,9 @@ left out on purpose: numbers, which are quoted from a run's summary.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-__all__ = ["READER_NAMES", "CellWords", "PlainWords", "UnitWords", "local_words", "words_of"]
+__all__ = ["HIDDEN", "NOUNS", "READER_NAMES", "CellWords", "PlainWords", "UnitWords", "local_words", "of_overlap"]
 
 READER_NAMES: Mapping[str, str] = {
     "server": "the server that runs the training",
@@ -99,7 +99,7 @@ class CellWords(PlainWords, UnitWords):
         return f"{self.unit}, {self.kind} noise"
 
 
-_NOUNS = {
+NOUNS = {
     "record": UnitWords(
         protected="one record (one row of a hospital's training data)",
         mine="a record of yours",
@@ -126,7 +126,8 @@ _NOUNS = {
         assumes=("Which hospitals take part in a round is public.",),
     ),
 }
-_HIDDEN = {
+"""What is said of a unit, by the noun for it."""
+HIDDEN = {
     "zero-out-one-record": (
         "whether {mine} was used or replaced by an empty one; that the hospital has n {units} is public",
         "using a {unit} or an empty one in its place",
@@ -142,7 +143,7 @@ _HIDDEN = {
     ),
     "none": ("nothing", "nothing"),
 }
-# What a relation hides and what it does not, and what neighbours differ by.
+"""What a relation hides and what it does not, and what neighbours differ by."""
 
 
 def local_words(*, noise: str, formula: str) -> PlainWords:
@@ -159,45 +160,10 @@ def local_words(*, noise: str, formula: str) -> PlainWords:
     )
 
 
-def words_of(
-    plain: PlainWords, sent: str, *, unit: str, relation: str, record_is: str, summed: bool, overlap: int
-) -> CellWords:
-    """Return what is said of a cell.
-
-    Args:
-        plain: its own words.
-        sent: what leaves a hospital in a round; "{unit}" stands for the noun.
-        unit: what is protected, "record" or "hospital".
-        relation: which data are neighbours.
-        record_is: what a record is, "row" or "patient", and so the noun for it.
-        summed: whether the server sees no more than the sum.
-        overlap: hospitals that may hold the same patient, >= 1.
-    """
-    record = "patient" if record_is == "patient" else "record"
-    noun = record if unit == "record" else unit
-    said = _NOUNS[noun]
-    hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in _HIDDEN[relation])
-    whom, assumes = ("for each hospital", ()) if unit == "hospital" else _of_overlap(overlap)
-    return CellWords(
-        **asdict(plain) | asdict(said) | {"assumes": (*assumes, *said.assumes)},
-        sent=sent.format(unit=noun),
-        unit=noun,
-        units=f"{noun}s",
-        counted=f"{record}s",
-        relation=relation,
-        hidden=hidden,
-        promise=promise,
-        whom=whom,
-        sees={
-            "server": plain.server_sees_sum if summed else plain.server_sees,
-            "hospital": "the shared model after each round",
-            "recipient": "the model after the last round",
-        },
-    )
-
-
-def _of_overlap(overlap: int) -> tuple[str, tuple[str, ...]]:
+def of_overlap(unit: str, overlap: int) -> tuple[str, tuple[str, ...]]:
     """Return for whom a total over hospitals holds, and what that assumes."""
+    if unit == "hospital":
+        return "for each hospital", ()
     if overlap == 1:
         return "for a patient whose records lie in one hospital only", (
             "No patient has records in two hospitals, so the total is the largest of the hospitals (parallel "

@@ -21,38 +21,22 @@ def check_hospitals(config: Config, profiles: Sequence[HospitalProfile], drawn_f
         CohortError: there is none, or two share a name.
         ConfigError: they hold more than the settings say, are not in the roster, or are too few for a round.
     """
-    _check_names(profiles)
-    held = max(profile.hospitals_per_patient for profile in profiles)
-    cell_of(config.privacy).check_shared_patients(held, config.privacy.patient_overlap)
-    _check_most_records(config, profiles)
-    _check_roster(profiles, drawn_from)
-    _check_cohort(config, len(drawn_from))
-
-
-def _check_names(profiles: Sequence[HospitalProfile]) -> None:
     if not profiles:
         raise CohortError("no hospital takes part: check [federation] and min-patients")
-    if len({profile.hospital_id for profile in profiles}) < len(profiles):
+    names, num_hospitals, cell = {profile.hospital_id for profile in profiles}, len(drawn_from), cell_of(config.privacy)
+    if len(names) < len(profiles):
         raise CohortError("two hospitals share a name: start every node with a partition-id of its own")
-
-
-def _check_most_records(config: Config, profiles: Sequence[HospitalProfile]) -> None:
-    most = config.federation.max_records
-    for profile in profiles:
-        if most is not None and profile.num_train > most:
-            raise ConfigError(
-                f"hospital {profile.hospital_id} has {profile.num_train} training records, and max-records = {most} is "
-                "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
-            )
-
-
-def _check_roster(profiles: Sequence[HospitalProfile], drawn_from: Sequence[str]) -> None:
-    if strangers := sorted({profile.hospital_id for profile in profiles} - set(drawn_from)):
+    held = max(profile.hospitals_per_patient for profile in profiles)
+    cell.check_shared_patients(held, config.privacy.patient_overlap)
+    largest, most = max(profiles, key=lambda profile: profile.num_train), config.federation.max_records
+    if most is not None and largest.num_train > most:
+        raise ConfigError(
+            f"hospital {largest.hospital_id} has {largest.num_train} training records, and max-records = {most} is "
+            "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
+        )
+    if strangers := sorted(names - set(drawn_from)):
         raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
-
-
-def _check_cohort(config: Config, num_hospitals: int) -> None:
-    for refusal in cell_of(config.privacy).refusals_of_turns(rounds_apart(config, num_hospitals)):
+    for refusal in cell.refusals_of_turns(rounds_apart(config, num_hospitals)):
         raise ConfigError(refusal)
     least, _ = cohort_sizes(config, num_hospitals)
     if config.aggregation.min_survivors > least:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
+from wardround.agreed.contributions import shape_in
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.cells import CELLS, READERS, Cell, cell_in_words
 from wardround.secagg import shape_of
 from wardround.server.plan.noise_memory import relative_noise
-from wardround.server.plan.planning import shape_in, target_deltas_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
 
@@ -139,54 +139,44 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRo
         mechanism=cell.mechanism,
         relation=cell.relation,
         epsilon=target_epsilon,
-        readers={reader: _reader(cell, reader) for reader in READERS},
+        readers={reader: "inf" if cell.noise_against(reader, 1.0, 2) == 0 else "bill" for reader in READERS},
+        reason=cell.without_bound(plan.config.privacy.patient_overlap),
     )
-    if reason := cell.without_bound(plan.config.privacy.patient_overlap):
-        return replace(row, reason=reason)
-    cohort_size = len(draw_cohort(plan.config, plan.drawn_from, 1))
-    num_shares = cohort_size
+    if row.reason:
+        return row
+    num_shares = len(draw_cohort(plan.config, plan.drawn_from, 1))
     if plan.config.aggregation.protocol != "plain":
         num_shares = plan.config.aggregation.honest_survivors
+    is_own = plan.cell == cell
     try:
-        hospitals = _hospitals_in(plan, cell, num_shares, cohort_size)
-        hospitals = (
-            plan.hospitals if plan.cell == cell else calibrated(hospitals, target_epsilon, shared=cell.shares_noise)
-        )
+        hospitals = plan.hospitals if is_own else _hospitals_in(plan, cell, target_epsilon, num_shares)
     except (BudgetError, ConfigError) as error:
         return replace(row, reason=str(error))
     noise = {hospital.name: hospital.noise_multiplier for hospital in hospitals}
+    stddev = stddev_on_average(plan, cell, noise, num_shares) * (relative_noise(plan) if is_own else 1)
     return replace(
         row,
         noise_multiplier=(min(noise.values()), max(noise.values())),
-        stddev_on_average=stddev_on_average(plan, cell, noise, num_shares)
-        * (relative_noise(plan) if plan.cell == cell else 1),
+        stddev_on_average=stddev,
         num_shares=hospitals[0].shape.event.num_shares or None,
     )
 
 
-def _hospitals_in(plan: FederationPlan, cell: Cell, num_shares: int, cohort_size: int) -> Sequence[HospitalPlan]:
-    """Return the hospitals as they would take part in a cell, in the order of their sample rates."""
-    profiles = [hospital.profile for hospital in plan.hospitals]
+def _hospitals_in(plan: FederationPlan, cell: Cell, target_epsilon: float, num_shares: int) -> Sequence[HospitalPlan]:
+    """Return the hospitals with their noise in another cell, in the order of their sample rates."""
+    num_hospitals = len(plan.drawn_from)
     shape = shape_in(
         cell,
         plan.config,
-        profiles,
-        num_hospitals=len(plan.drawn_from),
-        dimension=cell.dimension(plan.num_parameters, adaptive_clipping=plan.config.privacy.adaptive_clipping),
+        num_hospitals=num_hospitals,
+        num_records=sum(plan.sizes.values()),
+        num_parameters=plan.num_parameters,
         num_shares=num_shares,
-        most_replies=cohort_size,
     )
-    deltas = target_deltas_in(cell, plan.config, profiles, len(plan.drawn_from))
-    hospitals = (
-        replace(
-            hospital,
-            target_delta=deltas[hospital.name],
-            shape=shape.at_rate(cell.billed(hospital.schedule)[1]),
-        )
-        for hospital in plan.hospitals
-    )
-    return sorted(hospitals, key=lambda hospital: hospital.schedule.sample_rate)
-
-
-def _reader(cell: Cell, reader: str) -> str:
-    return "inf" if cell.noise_against(reader, 1.0, 2) == 0 else "bill"
+    deltas = cell.check_deltas(plan.config.privacy.target_delta, plan.sizes, num_hospitals)
+    hospitals = []
+    for hospital in plan.hospitals:
+        num_steps, rate = cell.billed(hospital.schedule)
+        delta, shaped = deltas[hospital.name], shape.at_rate(rate)
+        hospitals.append(replace(hospital, target_delta=delta, num_steps=num_steps, shape=shaped))
+    return calibrated(sorted(hospitals, key=lambda hospital: hospital.schedule.sample_rate), target_epsilon)

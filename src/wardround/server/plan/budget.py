@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from wardround.agreed.cohorts import draw_cohort, rounds_joined
 from wardround.privacy.entries import Entry, entry_for
-from wardround.privacy.policy import RemainingPlan, decide
+from wardround.privacy.policy import decide
 from wardround.rounds import Assignment
 from wardround.server.plan.planning import assign_round, common_noise
 from wardround.server.plan.plans import FederationPlan
@@ -52,11 +52,16 @@ def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, targ
 def _decided(
     plan: FederationPlan, state: RoundState, round_number: int, budget_epsilon: float, on_budget: str
 ) -> RoundState:
-    cohort = _assigned(plan, state, round_number)
+    joined = rounds_joined(plan.config, plan.drawn_from, first_round=round_number)
+    remaining = {
+        h.name: replace(h, noise_multiplier=state.noise_multipliers[h.name], num_participations=joined[h.name])
+        for h in plan.hospitals
+        if h.name not in state.left
+    }
     decision = decide(
         state.account,
-        entries_of(plan, state, cohort),
-        _rounds_left(plan, state, round_number),
+        entries_of(plan, state, _assigned(plan, state, round_number)),
+        remaining,
         budget_epsilon,
         on_budget,
         plan.config.privacy.patient_overlap,
@@ -73,20 +78,6 @@ def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tup
     left = set(plan.names) - set(state.left)
     cohort = [name for name in draw_cohort(plan.config, plan.drawn_from, round_number) if name in left]
     return assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm, state.attempt)
-
-
-def _rounds_left(plan: FederationPlan, state: RoundState, round_number: int) -> dict[str, RemainingPlan]:
-    joined = rounds_joined(plan.config, plan.drawn_from, first_round=round_number)
-    return {
-        hospital.name: RemainingPlan(
-            noise_multiplier=state.noise_multipliers[hospital.name],
-            shape=hospital.shape,
-            num_steps=hospital.billed_steps,
-            num_participations=joined[hospital.name],
-        )
-        for hospital in plan.hospitals
-        if hospital.name not in state.left
-    }
 
 
 def entries_of(plan: FederationPlan, state: RoundState, assignments: Sequence[Assignment]) -> list[Entry]:

@@ -5,16 +5,15 @@ so they are known in advance and the noise for a target epsilon can be sized for
 (see `target_noise`). What is left out on purpose: re-planning at a budget (see `budget`).
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wardround.agreed.cohorts import cohort_sizes, rounds_joined
-from wardround.agreed.contributions import assignment_for
+from wardround.agreed.cohorts import rounds_joined
+from wardround.agreed.contributions import assignment_for, shape_in
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
-from wardround.privacy.cells import Cell, cell_of
+from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
@@ -26,8 +25,6 @@ __all__ = [
     "assign_round",
     "common_noise",
     "plan_federation",
-    "shape_in",
-    "target_deltas_in",
 ]
 
 
@@ -58,30 +55,30 @@ def plan_federation(
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
     drawn_from = tuple(sorted(drawn_from or [profile.hospital_id for profile in profiles]))
     check_hospitals(config, profiles, drawn_from)
-    cell = cell_of(config.privacy)
-    deltas = target_deltas_in(cell, config, profiles, len(drawn_from))
+    cell, privacy, num_hospitals = cell_of(config.privacy), config.privacy, len(drawn_from)
+    sizes = {profile.hospital_id: profile.num_train for profile in profiles}
+    deltas = cell.check_deltas(privacy.target_delta, sizes, num_hospitals)
     joined = rounds_joined(config, drawn_from)
     shape = shape_in(
         cell,
         config,
-        profiles,
-        num_hospitals=len(drawn_from),
-        dimension=num_parameters and cell.dimension(num_parameters, adaptive_clipping=config.privacy.adaptive_clipping),
-        num_shares=config.aggregation.honest_survivors,
-        most_replies=cohort_sizes(config, len(drawn_from))[1],
-    )
-    plan = FederationPlan(
-        config=config,
-        hospitals=tuple(
-            replace(
-                _plan_hospital(config, profile, deltas[profile.hospital_id], joined[profile.hospital_id], shape),
-                measures=(measures or {}).get(profile.hospital_id),
-            )
-            for profile in profiles
-        ),
+        num_hospitals=num_hospitals,
+        num_records=sum(sizes.values()),
         num_parameters=num_parameters,
-        drawn_from=drawn_from,
+        num_shares=config.aggregation.honest_survivors,
     )
+    hospitals = tuple(
+        _plan_hospital(
+            config,
+            profile,
+            (measures or {}).get(profile.hospital_id),
+            shape,
+            deltas[profile.hospital_id],
+            joined[profile.hospital_id],
+        )
+        for profile in profiles
+    )
+    plan = FederationPlan(config=config, hospitals=hospitals, num_parameters=num_parameters, drawn_from=drawn_from)
     check_clip(plan)
     return replace(plan, hospitals=tuple(_with_noise(config, plan.hospitals)))
 
@@ -96,13 +93,8 @@ def assign_round(
 ) -> tuple[Assignment, ...]:
     """Return what each hospital of the cohort is asked to do in the round, in name order.
 
-    Args:
-        plan: of the run.
-        cohort: names of those who take part.
-        round_number: from 1.
-        noise_multipliers: in force, by hospital (they differ from the plan's after a re-plan).
-        max_grad_norm: the clip in force (it differs from the setting with adaptive clipping); None is the setting's.
-        attempt: at the round, from 1.
+    Noise multipliers, by hospital, and the clip are those in force: they differ from the plan's after a re-plan and
+    with adaptive clipping. None is the clip of the settings.
     """
     chosen = [hospital for hospital in plan.hospitals if hospital.name in set(cohort)]
     cell, size = plan.cell, len(chosen)
@@ -132,74 +124,34 @@ def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -
     return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
 
 
-def target_deltas_in(
-    cell: Cell, config: Config, profiles: Sequence[HospitalProfile], num_hospitals: int
-) -> dict[str, float]:
-    """Return every hospital's delta in a cell, which need not be the settings' own.
-
-    Raises:
-        ConfigError: a delta is too large for the unit, missing, or for a hospital that isn't there.
-    """
-    num_train = {profile.hospital_id: profile.num_train for profile in profiles}
-    return cell.check_deltas(config.privacy.target_delta, num_train, num_hospitals)
-
-
-def shape_in(
-    cell: Cell,
-    config: Config,
-    profiles: Sequence[HospitalProfile],
-    *,
-    num_hospitals: int,
-    dimension: int,
-    num_shares: int,
-    most_replies: int,
-) -> EventShape:
-    """Return what any hospital's billed step is in a cell, at sample rate 1.
-
-    Args:
-        cell: which.
-        config: all settings.
-        profiles: of all hospitals.
-        num_hospitals: that cohorts are drawn from.
-        dimension: coordinates of what is released.
-        num_shares: replies guaranteed.
-        most_replies: hospitals in a round.
-    """
-    return cell.shape(
-        dimension=dimension,
-        num_shares=num_shares,
-        most_contributions=cell.most_contributions(
-            num_hospitals=num_hospitals,
-            num_records=sum(profile.num_train for profile in profiles),
-            max_records=config.federation.max_records,
-        ),
-        most_replies=most_replies,
-    )
-
-
 def _plan_hospital(
-    config: Config, profile: HospitalProfile, target_delta: float, num_rounds: int, shape: EventShape
+    config: Config,
+    profile: HospitalProfile,
+    measures: ProfileMeasures | None,
+    shape: EventShape,
+    target_delta: float,
+    num_participations: int,
 ) -> HospitalPlan:
-    """Return the hospital's part except for its noise."""
-    cell, schedule = cell_of(config.privacy), schedule_of(config, profile.num_train)
+    """Return the hospital's part, with the noise of the settings."""
+    schedule = schedule_of(config, profile.num_train)
+    num_steps, rate = cell_of(config.privacy).billed(schedule)
     return HospitalPlan(
         profile=profile,
         target_delta=target_delta,
         schedule=schedule,
-        num_rounds=num_rounds,
-        shape=shape.at_rate(cell.billed(schedule)[1]),
+        num_steps=num_steps,
+        num_participations=num_participations,
+        shape=shape.at_rate(rate),
         noise_multiplier=float(config.privacy.noise_multiplier or 0.0),
-        epsilon=math.inf,
+        measures=measures,
     )
 
 
 def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
     """Return the hospitals with the noise for the target epsilon, where there is one, and what they spend."""
-    privacy, cell = config.privacy, cell_of(config.privacy)
+    privacy = config.privacy
     if privacy.target_epsilon is not None:
-        hospitals = calibrated(
-            hospitals, privacy.target_epsilon, shared=cell.shares_noise, patient_overlap=privacy.patient_overlap
-        )
+        hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
     return [
         replace(hospital, epsilon=headline_epsilon([hospital.event], hospital.target_delta)) for hospital in hospitals
     ]

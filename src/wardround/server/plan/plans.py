@@ -3,6 +3,7 @@
 How a plan is made is in `planning`.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +12,23 @@ from wardround.config import Config
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.privacy.attackers import Attacker
-from wardround.privacy.cells import Cell, cell_named, cell_of
+from wardround.privacy.cells import Cell, cell_of
+from wardround.privacy.policy import RemainingPlan
 from wardround.privacy.spending import Account, open_account
 from wardround.rounds import HospitalProfile, ProfileMeasures, Schedule
 from wardround.small_counts import shown_count, shown_rate
-from wardround.step_events import EventShape, StepEvent
 
 __all__ = ["FederationPlan", "HospitalPlan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HospitalPlan:
-    """One hospital's part in the whole run.
+class HospitalPlan(RemainingPlan):
+    """One hospital's part in the whole run, before its first round.
 
     Attributes:
         profile: what is known of it.
         target_delta: its delta, below 1 / num_train.
         schedule: of a round it joins.
-        num_rounds: rounds it joins, of all.
-        shape: of a billed step.
-        noise_multiplier: noise stddev / sensitivity; 0.0 without privacy.
         epsilon: after all rounds, as it will be reported; inf without noise.
         measures: what was measured of it; None of a real site, which measures nothing for others.
     """
@@ -38,10 +36,7 @@ class HospitalPlan:
     profile: HospitalProfile
     target_delta: float
     schedule: Schedule
-    num_rounds: int
-    shape: EventShape
-    noise_multiplier: float
-    epsilon: float
+    epsilon: float = math.inf
     measures: ProfileMeasures | None = None
 
     @property
@@ -53,21 +48,6 @@ class HospitalPlan:
     def num_train(self) -> int:
         """Its training records, as it states them."""
         return self.profile.num_train
-
-    @property
-    def billed_steps(self) -> int:
-        """Steps that are charged for a round: one where the whole update is released."""
-        return cell_named(self.shape.cell).billed(self.schedule)[0]
-
-    @property
-    def total_steps(self) -> int:
-        """Steps that are charged for all rounds."""
-        return self.billed_steps * self.num_rounds
-
-    @property
-    def event(self) -> StepEvent:
-        """All its steps, over all rounds."""
-        return cell_named(self.shape.cell).step_event(self.shape, self.noise_multiplier, self.total_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +105,7 @@ class FederationPlan:
                 "num_examples": shown_count(hospital.num_train),
                 "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.num_train),
                 "num_steps": hospital.schedule.num_steps,
-                "num_rounds": hospital.num_rounds,
+                "num_rounds": hospital.num_participations,
                 "noise_multiplier": hospital.noise_multiplier,
                 "target_delta": hospital.target_delta,
                 "epsilon": hospital.epsilon,
@@ -156,23 +136,24 @@ class FederationPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
-        values = {
-            "unit": self.config.privacy.unit,
-            "record_is": self.record_is,
-            "placement": self.config.privacy.placement,
-            "relation": self.cell.relation,
-            "mechanism": self.cell.mechanism,
-            "hospitals": self.rows(),
-            "epsilon": {
-                "max": self.epsilon_max,
-                "total": self.epsilon_total,
-                # Of max and total: the hospitals' smallest.
-                "target_delta": min(self.target_deltas.values()),
-                "readers": self.reader_epsilons,
-            },
-            "attacker": json_values(self.attacker.figures),
-        }
-        plain: dict[str, Any] = plain_values(values)
+        plain: dict[str, Any] = plain_values(
+            {
+                "unit": self.config.privacy.unit,
+                "record_is": self.record_is,
+                "placement": self.config.privacy.placement,
+                "relation": self.cell.relation,
+                "mechanism": self.cell.mechanism,
+                "hospitals": self.rows(),
+                "epsilon": {
+                    "max": self.epsilon_max,
+                    "total": self.epsilon_total,
+                    # Of max and total: the hospitals' smallest.
+                    "target_delta": min(self.target_deltas.values()),
+                    "readers": self.reader_epsilons,
+                },
+                "attacker": json_values(self.attacker.figures),
+            }
+        )
         return plain
 
     @property

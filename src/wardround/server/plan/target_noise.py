@@ -9,6 +9,7 @@ from functools import cache
 
 from wardround.privacy.accounting import overlap_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
+from wardround.privacy.cells import cell_named
 from wardround.server.plan.plans import HospitalPlan
 from wardround.step_events import EventShape
 
@@ -19,18 +20,13 @@ _EACH_OF_SEVERAL = 3e-4
 
 
 def calibrated(
-    hospitals: Sequence[HospitalPlan], target_epsilon: float, *, shared: bool, patient_overlap: int = 1
+    hospitals: Sequence[HospitalPlan], target_epsilon: float, *, patient_overlap: int = 1
 ) -> list[HospitalPlan]:
     """Return the hospitals with the least noise that keeps each, and the total, within the target over all rounds.
 
     The total is stated at the smallest delta, so each hospital's noise is sized for that. With patients in several
-    hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target.
-
-    Args:
-        hospitals: as planned.
-        target_epsilon: for the reported total and for every hospital.
-        shared: whether all get the same, which is then what the most exposed one needs.
-        patient_overlap: hospitals that may hold the same patient (>= 1); 1 where noise is shared.
+    hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target. Where the cell
+    shares noise, which a patient in several hospitals has no bound with, all get what the most exposed one needs.
     """
     common_delta = min(hospital.target_delta for hospital in hospitals)
     guess = 1.0
@@ -43,14 +39,14 @@ def calibrated(
         guess = calibrate_noise_multiplier(epsilon, common_delta, shape, total_steps, guess=guess)
         return guess
 
-    if shared:
+    if cell_named(hospitals[0].shape.cell).shares_noise:
         most = max(least_noise(target_epsilon, h.shape, h.total_steps) for h in _most_exposed(hospitals))
         return [replace(hospital, noise_multiplier=most) for hospital in hospitals]
 
     def with_each(epsilon: float) -> list[HospitalPlan]:
         return [replace(h, noise_multiplier=least_noise(epsilon, h.shape, h.total_steps)) for h in hospitals]
 
-    copies = min(patient_overlap, sum(hospital.num_rounds > 0 for hospital in hospitals))
+    copies = min(patient_overlap, sum(hospital.num_participations > 0 for hospital in hospitals))
     if copies <= 1:
         return with_each(target_epsilon)
 

@@ -6,7 +6,7 @@ are held to this (see `verify`).
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wardround.config import config_from_dict
@@ -61,7 +61,7 @@ class Books:
     @property
     def entries(self) -> list[Entry]:
         """What was charged."""
-        return _planned(self.rows)
+        return _entries(self.rows, "planned")
 
     @property
     def account(self) -> Account:
@@ -78,21 +78,18 @@ class Books:
         """How the run ended last; None where it never did."""
         return next((row for row in reversed(self.rows) if row.kind == "closing"), None)
 
-    def round_at(self, closing: Row) -> int:
-        """Return the last round that was committed when the run ended so."""
-        return sum(row.kind == "round" for row in self.rows[: closing.sequence]) - 1
+    def until(self, closing: Row) -> "Books":
+        """Return the books as they were when the run ended so."""
+        rows = self.rows[: closing.sequence]
+        return replace(self, rows=rows, records=self.records[: sum(row.kind == "round" for row in rows)])
 
     @_as_committed
     def summary(self, closing: Row) -> Summary:
         """Return what summary.json must hold since the run ended so."""
-        rows = self.rows[: closing.sequence]
-        return build_summary(
-            self.plan,
-            open_account(self.plan.target_deltas).charged(_planned(rows)),
-            self.records[: self.round_at(closing) + 1],
-            closing=read_record_text(Closing, str(closing.content)),
-            head=LedgerHead(count=closing.sequence, digest=closing.digest),
-        )
+        then = self.until(closing)
+        told = read_record_text(Closing, str(closing.content))
+        head = LedgerHead(count=closing.sequence, digest=closing.digest)
+        return build_summary(then.plan, then.account, then.records, closing=told, head=head)
 
     @_as_committed
     def findings(self) -> list[str]:
@@ -103,7 +100,7 @@ class Books:
         commits = [row.sequence for row in self.rows if row.kind == "round"]
         for number, (record, commit) in enumerate(zip(self.records, commits, strict=True)):
             since = self.rows[before : commit - 1]
-            account, before = account.charged(_planned(since)), commit
+            account, before = account.charged(_entries(since, "planned")), commit
             for name, written, wanted in _compared(self.plan, number, record, since, account, clip):
                 if not agree(written, wanted):
                     found.append(f"round {number} was committed with {name} = {written}, the charges give {wanted}")
@@ -127,7 +124,7 @@ class Books:
             elif entry.charge_id != charge_id(entry.run_id, entry.round_number, entry.attempt, entry.hospital_id):
                 yield (
                     f"charge {entry.charge_id} is named for another release than attempt {entry.attempt} at round "
-                    + (f"{entry.round_number} of {entry.hospital_id}")
+                    f"{entry.round_number} of {entry.hospital_id}"
                 )
 
 
@@ -156,8 +153,8 @@ def agree(written: Any, recomputed: Any) -> bool:
     return type(written) is type(recomputed) and bool(written == recomputed)
 
 
-def _planned(rows: Sequence[Row]) -> list[Entry]:
-    return [row.content for row in rows if row.kind == "planned" and isinstance(row.content, Entry)]
+def _entries(rows: Sequence[Row], kind: str) -> list[Entry]:
+    return [row.content for row in rows if row.kind == kind and isinstance(row.content, Entry)]
 
 
 def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> StepEvent:
@@ -165,30 +162,20 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     privacy, noise = plan.config.privacy, entry.event.noise_multiplier
     if plan.cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
         noise = float(privacy.noise_multiplier)
-    return plan.cell.step_event(hospital.shape, noise, hospital.billed_steps)
-
-
-_Compared = tuple[str, Any, Any]
-"""A name, its value as committed, and its value as plan and charges give it."""
+    return plan.cell.step_event(hospital.shape, noise, hospital.num_steps)
 
 
 def _compared(
     plan: FederationPlan, number: int, record: RoundRecord, since: Sequence[Row], account: Account, clip: float
-) -> Iterator[_Compared]:
-    """Yield everything of a committed round that follows from plan and charges.
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what of a committed round follows from plan and charges: a name, its value as committed, and as it must be.
 
-    Args:
-        plan: of the run.
-        number: of the round.
-        record: as committed.
-        since: rows after the commit before.
-        account: with their charges.
-        clip: in force in the round.
+    `since` are the rows after the commit before, the account has their charges, and the clip was in force in the round.
     """
-    attempts = [entry for entry in _planned(since) if entry.round_number == number]
+    attempts = [entry for entry in _entries(since, "planned") if entry.round_number == number]
     # Of a round that was interrupted and done again, the record has the last attempt; all are in the account.
     entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record.attempt}
-    released = {row.content.hospital_id for row in since if row.kind == "released" and isinstance(row.content, Entry)}
+    released = {entry.hospital_id for entry in _entries(since, "released")}
     made = sorted({entry.attempt for entry in attempts})
     row, epsilons = record.round_row, account.epsilons()
     yield "round", row.round, number

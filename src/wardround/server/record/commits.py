@@ -5,23 +5,31 @@ from the seed. What is left out on purpose: what happens in a round (see `loop`)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 from flwr.serverapp.strategy import Strategy
 
 from wardround.digests import array_digest
 from wardround.errors import ProtocolError
 from wardround.parsing import sound
+from wardround.privacy.entries import charge_id
 from wardround.privacy.ledger import Ledger
-from wardround.privacy.spending import account_from_ledger
+from wardround.privacy.spending import Account, account_from_ledger
 from wardround.rounds import Assignment, Evaluation
 from wardround.run_facts import RunFacts
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import begun_with, committed_rounds
 from wardround.server.record.noise_files import drop_noise, read_noise, write_noise
-from wardround.server.record.outcomes import TrainedRound
-from wardround.server.record.records import Closing, Opening, RoundRecord, read_record_text, record_text
+from wardround.server.record.records import (
+    Closing,
+    Opening,
+    Outcome,
+    RoundRecord,
+    Saved,
+    read_record_text,
+    record_text,
+)
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_same_run
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
@@ -29,50 +37,82 @@ from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
 from wardround.server.record.tables import hospital_rows, round_row
 
-__all__ = ["close", "commit", "record_of", "restore"]
+__all__ = ["KeptRun", "close", "commit", "restore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRun:
+    """A run, and where it is kept.
+
+    Attributes:
+        plan: who takes part, with which noise.
+        strategy: any Flower strategy; the one thing here that remembers.
+        ledger: of its charges and committed rounds.
+        folder: of its files.
+    """
+
+    plan: FederationPlan
+    strategy: Strategy
+    ledger: Ledger
+    folder: RunFolder
+
+    @property
+    def account(self) -> Account:
+        """Everything that the ledger charged."""
+        return account_from_ledger(self.ledger, self.plan.target_deltas)
 
 
 @sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
-def restore(plan: FederationPlan, ledger: Ledger, folder: RunFolder, strategy: Strategy) -> RoundState | None:
+def restore(run: KeptRun) -> RoundState | None:
     """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
-    rounds = ledger.rounds()
+    rounds = run.ledger.rounds()
     if not rounds:
         return None
-    check_same_run(plan, begun_with(read_record_text(RoundRecord, rounds[0][1])), folder)
+    check_same_run(run.plan, begun_with(read_record_text(RoundRecord, rounds[0][1])), run.folder)
     round_number, text = rounds[-1]
     record = read_record_text(RoundRecord, text)
-    tensors, values = folder.read_checkpoint(record.checkpoint, record.sha256)
+    tensors, values = run.folder.read_checkpoint(record.saved.checkpoint, record.saved.sha256)
     model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
     memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
-    restore_strategy_state(strategy, memory, values)
+    restore_strategy_state(run.strategy, memory, values)
     return RoundState(
         run_id=record.run_id,
         round_number=round_number,
         # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
-        attempt=ledger.num_attempts(record.run_id, round_number + 1) + 1,
+        attempt=run.ledger.num_attempts(record.run_id, round_number + 1) + 1,
         arrays=model,
-        account=account_from_ledger(ledger, plan.target_deltas),
+        account=run.account,
         noise_multipliers=record.noise_multipliers,
         max_grad_norm=record.max_grad_norm,
         left=record.left,
         stopped="",
-        memory=read_noise(folder, round_number, record.noise_memory),
-        other_versions=folder.other_versions(),
+        memory=read_noise(run.folder, round_number, record.saved.noise_memory),
+        other_versions=run.folder.other_versions(),
     )
 
 
-def record_of(
-    plan: FederationPlan,
+def commit(
+    run: KeptRun,
     state: RoundState,
     assignments: Sequence[Assignment],
-    trained: TrainedRound,
+    answered: Sequence[Assignment],
+    outcome: Outcome,
     evaluations: Mapping[str, Evaluation],
     seconds: float,
     opening: Opening | None = None,
 ) -> RoundRecord:
-    """Return what is kept of a round beside model and ledger; round 0 says what the run began with."""
-    what = (plan, state.account, state.round_number, assignments, trained.executions, evaluations)
-    return RoundRecord(
+    """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
+
+    The state is that after the round. Assignments are of the whole cohort, and those of them are `answered` whose
+    updates left their hospitals. Round 0 has an opening.
+
+    Returns:
+        What is kept of the round beside model and charges.
+    """
+    saved = _save(run, state)
+    completed = {assignment.hospital_id for assignment in answered}
+    what = (run.plan, state.account, state.round_number, assignments, completed, evaluations)
+    record = RoundRecord(
         run_id=state.run_id,
         attempt=state.attempt,
         round_row=round_row(*what, seconds),
@@ -81,69 +121,44 @@ def record_of(
         max_grad_norm=state.max_grad_norm,
         left=state.left,
         other_versions=state.other_versions,
-        target_deltas=plan.target_deltas,
-        abandoned=trained.abandoned,
-        dropped=trained.left_out,
-        num_scrubbed={name: m.num_scrubbed for name, m in trained.measures.items() if m.num_scrubbed},
+        target_deltas=run.plan.target_deltas,
+        outcome=outcome,
+        saved=saved,
         opening=opening,
     )
+    released = [charge_id(state.run_id, a.round_number, a.attempt, a.hospital_id) for a in answered]
+    run.ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
+    run.folder.drop_checkpoints_before(state.round_number - 1)
+    drop_noise(run.folder, but=state.round_number if state.memory else None)
+    return record
 
 
-def commit(
-    ledger: Ledger,
-    folder: RunFolder,
-    strategy: Strategy,
-    state: RoundState,
-    record: RoundRecord,
-    released: Sequence[str],
-) -> RoundRecord:
-    """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
-
-    `released` are the charge_ids of what left a hospital.
-
-    Returns:
-        The record as it was committed.
-    """
-    memory, values, forgotten = read_strategy_state(strategy)
+def _save(run: KeptRun, state: RoundState) -> Saved:
+    memory, values, forgotten = read_strategy_state(run.strategy)
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
-    checkpoint, sha256 = folder.write_checkpoint(state.round_number, tensors, values)
-    record = replace(
-        record,
+    checkpoint, sha256 = run.folder.write_checkpoint(state.round_number, tensors, values)
+    return Saved(
         strategy_forgets=forgotten,
         # Made of the arrays, not of the file: model.safetensors is held to it, too.
         model=array_digest(state.arrays).hex(),
         checkpoint=checkpoint,
         sha256=sha256,
-        noise_memory=write_noise(folder, state.round_number, state.memory),
+        noise_memory=write_noise(run.folder, state.round_number, state.memory),
     )
-    ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
-    folder.drop_checkpoints_before(state.round_number - 1)
-    drop_noise(folder, but=state.round_number if state.memory else None)
-    return record
 
 
-def close(
-    plan: FederationPlan, ledger: Ledger, folder: RunFolder, state: RoundState, *, status: str, facts: RunFacts
-) -> Summary:
+def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> Summary:
     """Book how the run ended, for now or for good, and write summary.json of what the ledger then holds; return it.
 
-    Args:
-        plan: of the run.
-        ledger: of the run.
-        folder: of the run.
-        state: after the last committed round.
-        status: "done", "stopped-at-budget" or "interrupted".
-        facts: what only the starter of the run knows, which the summary takes over.
+    The state is that after the last committed round; status and facts are those of `Closing`.
     """
     if status != "interrupted":
-        drop_noise(folder)
+        drop_noise(run.folder)
     closing = Closing(status=status, facts=facts)
-    ledger.close_run(state.run_id, state.round_number, record_text(closing))
-    count, digest = ledger.head
-    account = account_from_ledger(ledger, plan.target_deltas)
-    summary = build_summary(
-        plan, account, committed_rounds(ledger), closing=closing, head=LedgerHead(count=count, digest=digest)
-    )
-    folder.write_summary(summary)
+    run.ledger.close_run(state.run_id, state.round_number, record_text(closing))
+    count, digest = run.ledger.head
+    head = LedgerHead(count=count, digest=digest)
+    summary = build_summary(run.plan, run.account, committed_rounds(run.ledger), closing=closing, head=head)
+    run.folder.write_summary(summary)
     return summary

@@ -17,7 +17,7 @@ from wardround.exact_sums import Arrays
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
 
-__all__ = ["drop_noise", "is_noise_as_committed", "read_noise", "write_noise"]
+__all__ = ["drop_noise", "noise_name", "read_noise", "write_noise"]
 
 _STEP = "delete it, and noise begins anew"
 
@@ -27,46 +27,31 @@ def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArr
     if not memory:
         return None
     data = tensor_bytes(memory)
-    folder.write_bytes(_name(round_number), data)
+    folder.write_bytes(noise_name(round_number), data)
     return hashlib.sha256(data).hexdigest()
 
 
 def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> Arrays:
-    """Return what was written; {} where there was nothing, or the file is gone.
-
-    Args:
-        folder: of the run.
-        round_number: the last one that is committed.
-        sha256: that was committed with it; None where nothing was written.
+    """Return what was written with the sha256 of the last committed round; {} where that is None, or the file is gone.
 
     Raises:
         ProtocolError: the file can't be read, or is not the one that was committed.
     """
-    path = folder.path / _name(round_number)
+    path = folder.path / noise_name(round_number)
     if sha256 is None or not path.exists():
         return {}
-    if not is_noise_as_committed(folder, round_number, sha256):
+    if not folder.is_as_committed(noise_name(round_number), sha256):
         raise ProtocolError(f"{path} is not the one that was committed: {_STEP}")
     return read_tensors(file_bytes(path, MOST_TENSOR_BYTES), str(path), _STEP)[0]
-
-
-def is_noise_as_committed(folder: RunFolder, round_number: int, sha256: str | None) -> bool:
-    """Return whether a round's file is the one that was committed with it, or gone."""
-    try:
-        data = file_bytes(folder.path / _name(round_number), MOST_TENSOR_BYTES)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return hashlib.sha256(data).hexdigest() == sha256
 
 
 def drop_noise(folder: RunFolder, *, but: int | None = None) -> None:
     """Delete what noise went on from, except for one round's, `but`."""
     for path in (folder.path / "checkpoints").glob("noise-*"):
-        if but is None or path != folder.path / _name(but):
+        if but is None or path != folder.path / noise_name(but):
             path.unlink()
 
 
-def _name(round_number: int) -> str:
+def noise_name(round_number: int) -> str:
+    """Return the path of a round's file in its run's folder."""
     return f"checkpoints/noise-{round_number:06d}.safetensors"

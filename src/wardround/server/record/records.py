@@ -18,8 +18,10 @@ __all__ = [
     "Closing",
     "HospitalFigures",
     "Opening",
+    "Outcome",
     "RoundFigures",
     "RoundRecord",
+    "Saved",
     "read_record_text",
     "record_text",
 ]
@@ -115,6 +117,40 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a round's training, beside the model.
+
+    Attributes:
+        abandoned: why the model stays as it was; "" where it doesn't.
+        dropped: by real site, why it was left out of the round or did not help to its end.
+        num_scrubbed: gradients or updates that were not finite, by hospital that had any.
+    """
+
+    abandoned: str
+    dropped: Mapping[str, str] = json_field(lacking={})
+    num_scrubbed: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What is on disk before a round counts.
+
+    Attributes:
+        strategy_forgets: attributes of the strategy that can't be kept.
+        model: digest of its parameters.
+        checkpoint: name of the file.
+        sha256: of that file.
+        noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
+    """
+
+    strategy_forgets: tuple[str, ...]
+    model: str
+    checkpoint: str
+    sha256: str
+    noise_memory: str | None = json_field(default=None, is_left_out=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
     """What is committed of a round beside its charges.
 
@@ -128,15 +164,9 @@ class RoundRecord:
         left: who is left out from here on, and why.
         other_versions: lines "package version" of packages that are not what they were when the run began.
         target_deltas: by hospital.
-        abandoned: why the model stays as it was; "" where it doesn't.
-        dropped: who was left out of the round or did not help to its end, and why.
-        num_scrubbed: gradients or updates that were not finite, by hospital that had any.
+        outcome: of its training.
+        saved: what a resumed run goes on from.
         opening: of round 0 only.
-        strategy_forgets: attributes of the strategy that can't be kept; known, as all below, once it is committed.
-        model: digest of its parameters.
-        checkpoint: name of the file.
-        sha256: of that file.
-        noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
     """
 
     run_id: str
@@ -148,15 +178,9 @@ class RoundRecord:
     left: Mapping[str, str]
     other_versions: tuple[str, ...]
     target_deltas: Mapping[str, float]
-    abandoned: str
-    num_scrubbed: Mapping[str, int]
-    dropped: Mapping[str, str] = json_field(lacking={})
+    outcome: Outcome = json_field(is_inline=True)
+    saved: Saved = json_field(is_inline=True)
     opening: Opening | None = json_field(default=None, is_inline=True)
-    strategy_forgets: tuple[str, ...] = ()
-    model: str = ""
-    checkpoint: str = ""
-    sha256: str = ""
-    noise_memory: str | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, ten
 
 __all__ = [
     "RunFolder",
+    "checkpoint_name",
     "create_run_folder",
     "default_run_path",
     "open_run_folder",
@@ -97,10 +98,8 @@ class RunFolder:
         Raises:
             ProtocolError: it can't be read.
         """
-        try:
+        with sound(ProtocolError, "versions.txt can't be read", f"put it back into {self.path}"):
             return file_text(self.path / "versions.txt").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProtocolError(f"versions.txt can't be read ({error}): put it back into {self.path}") from None
 
     def write_versions(self) -> None:
         """Write versions.txt anew: the lines "package version" of what is installed, for a run that begins."""
@@ -116,8 +115,8 @@ class RunFolder:
         self.write_bytes(name, text.encode())
 
     def write_checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]], values: str) -> tuple[str, str]:
-        """Write arrays and a JSON text, durable before it returns; return the file's name and sha256."""
-        name = _checkpoint_name(round_number)
+        """Write arrays and a JSON text whole and durably; return the file's name and sha256."""
+        name = checkpoint_name(round_number)
         # The format sorts its arrays; strategies go by the order they were given.
         data = tensor_bytes(arrays, {"values": values, "order": json.dumps(list(arrays))})
         self.write_bytes(name, data)
@@ -129,15 +128,12 @@ class RunFolder:
         Raises:
             ProtocolError: the file is missing or not the one that was committed.
         """
-        try:
-            data = file_bytes(self.path / name, MOST_TENSOR_BYTES)
-        except OSError as error:
-            raise ProtocolError(f"checkpoint {self.path / name} can't be read ({error}): the run can't go on") from None
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ProtocolError(f"checkpoint {self.path / name} is not the one that was committed: it was changed")
         what, step = f"checkpoint {self.path / name}", "restore the run from a backup"
-        arrays, metadata = read_tensors(data, what, step)
         with sound(ProtocolError, f"{what} can't be read", step):
+            data = file_bytes(self.path / name, MOST_TENSOR_BYTES)
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise ProtocolError(f"{what} is not the one that was committed: {step}")
+            arrays, metadata = read_tensors(data, what, step)
             return {key: arrays[key] for key in from_json(metadata["order"])}, metadata["values"]
 
     def checkpoint_rounds(self) -> list[int]:
@@ -145,21 +141,21 @@ class RunFolder:
         numbers = (path.stem.removeprefix("round-") for path in (self.path / "checkpoints").glob("round-*.safetensors"))
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def checkpoint_digest(self, round_number: int) -> str | None:
-        """Return the sha256 of a round's checkpoint file; None where there is none, "" where it can't be read."""
+    def is_as_committed(self, name: str, sha256: str | None) -> bool:
+        """Return whether a file has the sha256 that was committed, or is gone."""
         try:
-            with open_regular(self.path / _checkpoint_name(round_number)) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            with open_regular(self.path / name) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except FileNotFoundError:
-            return None
+            return True
         except OSError:
-            return ""
+            return False
 
     def drop_checkpoints_before(self, round_number: int) -> None:
         """Delete checkpoints older than the given round's."""
         for number in self.checkpoint_rounds():
             if number < round_number:
-                (self.path / _checkpoint_name(number)).unlink()
+                (self.path / checkpoint_name(number)).unlink()
 
     def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write model.safetensors: the parameters by name."""
@@ -171,13 +167,10 @@ class RunFolder:
         Raises:
             ProtocolError: it is something else.
         """
-        try:
-            data = file_bytes(self.path / "model.safetensors", MOST_TENSOR_BYTES)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ProtocolError(f"model.safetensors can't be read ({error}): wardround resume writes it anew") from None
-        return read_tensors(data, "model.safetensors", "wardround resume writes it anew")[0]
+        path, step = self.path / "model.safetensors", "wardround resume writes it anew"
+        with sound(ProtocolError, f"{path.name} can't be read", step):
+            data = file_bytes(path, MOST_TENSOR_BYTES) if path.exists() else None
+        return None if data is None else read_tensors(data, path.name, step)[0]
 
     def write_tables(self, records: Sequence[RoundRecord]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
@@ -266,5 +259,6 @@ def _installed() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in _PACKAGES)
 
 
-def _checkpoint_name(round_number: int) -> str:
+def checkpoint_name(round_number: int) -> str:
+    """Return the path of a round's checkpoint in its run's folder."""
     return f"checkpoints/round-{round_number:06d}.safetensors"

@@ -16,12 +16,7 @@ __all__ = ["check_same_run", "check_untouched"]
 
 
 def check_same_run(plan: FederationPlan, opening: Opening, folder: RunFolder) -> None:
-    """Compare the run that is about to go on with the one that was begun.
-
-    Args:
-        plan: made from the settings and the data as they are now.
-        opening: of the run when it was begun.
-        folder: of the run, for the messages.
+    """Compare the plan by the settings and the data as they are now with what the run began with.
 
     Raises:
         ConfigError: the settings differ.

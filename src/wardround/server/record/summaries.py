@@ -117,16 +117,7 @@ class RegressionScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsSummary:
-    """The settings that a summary repeats.
-
-    Attributes:
-        seed: of the run.
-        strategy: by name.
-        protocol: that sums were made by; "" where the run did not say.
-        min_survivors: replies that a round needs.
-        max_colluding: hospitals that may tell each other all they see.
-        model: by name.
-    """
+    """The settings that a summary repeats; the protocol that sums were made by is "" where the run did not say."""
 
     seed: int
     strategy: str = json_field(lacking="")

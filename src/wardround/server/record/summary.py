@@ -10,6 +10,7 @@ from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.beginnings import begun_with
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord
 from wardround.server.record.summaries import (
     AttackerSummary,
@@ -30,19 +31,16 @@ __all__ = ["build_summary"]
 def build_summary(
     plan: FederationPlan, account: Account, records: Sequence[RoundRecord], *, closing: Closing, head: LedgerHead
 ) -> Summary:
-    """Return what summary.json holds; epsilon is recomputed from the charges in the account.
+    """Return what summary.json holds; epsilon is recomputed from the charges in the account, which are all there are.
 
-    Args:
-        plan: of the run.
-        account: every charge in the ledger.
-        records: the committed rounds, round 0 first.
-        closing: how it ended, with the facts that only the starter of the run knew, taken over as they are.
-        head: of the ledger, right after the closing was booked.
+    The records are of the committed rounds, round 0 first; the facts in the closing, which only the starter of the run
+    knew, are taken over as they are; the head is the ledger's, right after the closing was booked.
     """
     config, cell, last = plan.config, plan.cell, records[-1]
-    left_out = _left_out(records)
+    left_out = tuple(dict.fromkeys(_left_out(records)))
     # Rounds that were abandoned, and attempts that were interrupted: both are charged.
-    num_lost = sum(bool(record.abandoned) + record.attempt - 1 for record in records)
+    num_lost = sum(bool(record.outcome.abandoned) + record.attempt - 1 for record in records)
+    regression = closing.facts.task == "regression"
     return Summary(
         dataset=config.federation.dataset,
         num_hospitals=len(plan.hospitals),
@@ -59,21 +57,17 @@ def build_summary(
         max_grad_norm=last.max_grad_norm if cell.is_private else None,
         measured=plan.is_measured,
         loss=last.round_row.loss,
-        scores=_scores(plan, last.round_row, _is_regression(closing)),
+        scores=_scores(plan, last.round_row, regression),
         seconds=sum(record.round_row.seconds for record in records),
         settings=_settings(config),
-        left_out=tuple(left_out),
+        left_out=left_out,
         num_rounds_lost=num_lost,
-        hospitals=_hospitals(plan, _is_regression(closing)),
+        hospitals=_hospitals(plan, regression),
         leaves_hospital=_leaves_hospital(plan, closing, is_whole=not left_out and not num_lost),
-        versions=_versions(records[0]),
+        versions=dict(line.split(" ", 1) for line in begun_with(records[0]).packages),
         ledger_head=head,
-        facts=replace(closing.facts, notes=_notes(plan, records, closing)),
+        facts=replace(closing.facts, notes=(*closing.facts.notes, *plan_notes(plan), *_notes(records))),
     )
-
-
-def _is_regression(closing: Closing) -> bool:
-    return closing.facts.task == "regression"
 
 
 def _protection(plan: FederationPlan) -> Protection:
@@ -149,27 +143,7 @@ def _scores(plan: FederationPlan, last: RoundFigures, regression: bool) -> Class
 
 
 def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
-    return tuple(
-        HospitalSummary(
-            hospital=hospital.name,
-            num_train=shown_count(hospital.num_train),
-            num_test=None if hospital.measures is None else shown_count(hospital.measures.num_test),
-            majority_accuracy=majority,
-        )
-        for hospital, majority in zip(plan.hospitals, _majorities(plan, regression), strict=True)
-    )
-
-
-def _versions(first: RoundRecord) -> dict[str, str]:
-    return dict(line.split(" ", 1) for line in (first.opening.packages if first.opening else ()))
-
-
-def _notes(plan: FederationPlan, records: Sequence[RoundRecord], closing: Closing) -> tuple[str, ...]:
-    return (*closing.facts.notes, *plan_notes(plan), *_forgotten(records[-1]), *_resumed(records))
-
-
-def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
-    """Return the baseline's score by hospital; of none where one would tell a class of fewer than ten people.
+    """Return the hospitals; the baseline's score of none where one would tell a class of fewer than ten people.
 
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
     """
@@ -178,25 +152,15 @@ def _majorities(plan: FederationPlan, regression: bool) -> list[float | None]:
     if not regression:
         shares = [shown_share(m.majority_accuracy, m.num_test) for m in measures if m.num_test]
     is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
-    return [None if is_hidden or h.measures is None else h.measures.majority_accuracy for h in plan.hospitals]
-
-
-def _forgotten(record: RoundRecord) -> list[str]:
-    return [
-        f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
-        for name in record.strategy_forgets
-    ]
-
-
-def _resumed(records: Sequence[RoundRecord]) -> list[str]:
-    """Return what a resumed run is not: paid for once, or made with one set of versions."""
-    notes = [
-        f"round {record.round_row.round} was interrupted and done again: {record.attempt} attempts are charged"
-        for record in records
-        if record.attempt > 1
-    ]
-    others = dict.fromkeys(line for record in records for line in record.other_versions)
-    return notes + ([f"a part of the run was made with {', '.join(others)}"] if others else [])
+    return tuple(
+        HospitalSummary(
+            hospital=hospital.name,
+            num_train=shown_count(hospital.num_train),
+            num_test=None if hospital.measures is None else shown_count(hospital.measures.num_test),
+            majority_accuracy=None if is_hidden or hospital.measures is None else hospital.measures.majority_accuracy,
+        )
+        for hospital in plan.hospitals
+    )
 
 
 def _mean_over_tests(plan: FederationPlan) -> float:
@@ -206,56 +170,51 @@ def _mean_over_tests(plan: FederationPlan) -> float:
     return sum(m.num_test * m.majority_accuracy for m in measures) / num_test if num_test else float("nan")
 
 
-def _left_out(records: Sequence[RoundRecord]) -> list[str]:
-    """Return one sentence per hospital and reason."""
-    return [*_left_for_good(records), *_scrubbed(records), *_dropped(records), *_silent(records)]
-
-
-def _left_for_good(records: Sequence[RoundRecord]) -> Iterator[str]:
-    """Yield who was left out from some round on, or was never there, and which rounds were abandoned."""
-    said = set()
+def _notes(records: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yield what a resumed run is not: paid for once, made with one set of versions, or as if it had gone on."""
+    for name in records[-1].saved.strategy_forgets:
+        yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
     for record in records:
-        for name, reason in record.left.items():
-            if (sentence := f"{name} {reason}") not in said:
-                said.add(sentence)
-                yield sentence
-        absent = record.opening.absent if record.opening else {}
-        for name, reason in absent.items():
-            said.add(sentence := f"{name} {reason}".strip())
-            yield sentence
-        if record.abandoned:
-            sentence = f"round {record.round_row.round} was charged but left the model as it was: {record.abandoned}"
-            said.add(sentence)
-            yield sentence
+        if (attempts := record.attempt) > 1:
+            yield f"round {record.round_row.round} was interrupted and done again: {attempts} attempts are charged"
+    if others := dict.fromkeys(line for record in records for line in record.other_versions):
+        yield f"a part of the run was made with {', '.join(others)}"
+
+
+def _left_out(records: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yield one sentence per hospital and reason; who is left out for good is told of again in each round."""
+    for record in records:
+        yield from (f"{name} {reason}" for name, reason in record.left.items())
+        if record.opening:
+            yield from (f"{name} {reason}".strip() for name, reason in record.opening.absent.items())
+        if why := record.outcome.abandoned:
+            yield f"round {record.round_row.round} was charged but left the model as it was: {why}"
+    yield from _scrubbed(records)
+    yield from _missing(records)
 
 
 def _scrubbed(records: Sequence[RoundRecord]) -> Iterator[str]:
     counts: Counter[str] = Counter()
     for record in records:
-        counts.update(record.num_scrubbed)
+        counts.update(record.outcome.num_scrubbed)
     for name, count in counts.items():
         yield f"{name}: gradients or updates that were not finite counted as zero ({shown_count(count)} in all)"
 
 
-def _dropped(records: Sequence[RoundRecord]) -> Iterator[str]:
+def _missing(records: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yield who dropped out of rounds, and who did not answer in them."""
     dropped: dict[str, list[tuple[int, str]]] = {}
+    silent: dict[str, list[int]] = {}
     for record in records:
-        for name, reason in record.dropped.items():
+        for name, reason in record.outcome.dropped.items():
             dropped.setdefault(name, []).append((record.round_row.round, reason))
+        for row in () if record.outcome.abandoned else record.hospital_rows:
+            if row.selected and not row.completed and row.hospital not in record.outcome.dropped:
+                silent.setdefault(row.hospital, []).append(row.round)
     for name, reasons in dropped.items():
         number, reason = reasons[0]
         more = f", and in {len(reasons) - 1} more" if len(reasons) > 1 else ""
         yield f"{name} dropped out of round {number}{more}: {reason}"
-
-
-def _silent(records: Sequence[RoundRecord]) -> Iterator[str]:
-    silent: dict[str, list[int]] = {}
-    for record in records:
-        for row in () if record.abandoned else record.hospital_rows:
-            if row.selected and not row.completed and row.hospital not in record.dropped:
-                silent.setdefault(row.hospital, []).append(row.round)
     for name, rounds in silent.items():
-        yield (
-            f"{name} was charged but did not answer in {len(rounds)} "
-            f"round{'s' if len(rounds) > 1 else ''} (first: {rounds[0]})"
-        )
+        plural = "s" if len(rounds) > 1 else ""
+        yield f"{name} was charged but did not answer in {len(rounds)} round{plural} (first: {rounds[0]})"

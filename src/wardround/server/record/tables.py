@@ -5,14 +5,14 @@ What is left out on purpose: files (see `run_folder`).
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
 from types import MappingProxyType
 
 from wardround.json_records import json_values
 from wardround.privacy.spending import Account
-from wardround.rounds import Assignment, Evaluation, Execution
+from wardround.rounds import Assignment, Evaluation
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.records import HospitalFigures, RoundFigures, RoundRecord
 from wardround.small_counts import shown_count
@@ -32,7 +32,7 @@ def round_row(
     account: Account,
     round_number: int,
     assignments: Sequence[Assignment],
-    executions: Mapping[str, Execution],
+    completed: Collection[str],
     evaluations: Mapping[str, Evaluation],
     seconds: float,
 ) -> RoundFigures:
@@ -44,7 +44,7 @@ def round_row(
     return RoundFigures(
         round=round_number,
         num_selected=len(assignments),
-        num_completed=len(executions),
+        num_completed=len(completed),
         **(scores if plan.is_measured else dict.fromkeys(scores)),
         epsilon_max=account.epsilon_total(1),
         epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
@@ -57,7 +57,7 @@ def hospital_rows(
     account: Account,
     round_number: int,
     assignments: Sequence[Assignment],
-    executions: Mapping[str, Execution],
+    completed: Collection[str],
     evaluations: Mapping[str, Evaluation],
 ) -> tuple[HospitalFigures, ...]:
     """Return one row of hospitals.csv per hospital.
@@ -71,7 +71,7 @@ def hospital_rows(
         name = hospital.name
         is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
         figures = hospital_figures(
-            plan, hospital, round_number, events.get(name), completed=name in executions, epsilon=epsilons[name]
+            plan, hospital, round_number, events.get(name), completed=name in completed, epsilon=epsilons[name]
         )
         evaluation = evaluations.get(name) if is_scored else None
         if evaluation is not None:
@@ -91,13 +91,7 @@ def hospital_figures(
 ) -> HospitalFigures:
     """Return a hospital's row, except for its scores: all that follows from the plan and the ledger's charges.
 
-    Args:
-        plan: of the run.
-        hospital: which.
-        round_number: of the row.
-        event: that was charged; None where the hospital was not asked.
-        completed: whether it answered.
-        epsilon: spent so far, at its own delta.
+    The event is what was charged, None where the hospital was not asked; epsilon is spent so far, at its own delta.
     """
     size = hospital.num_train
     return HospitalFigures(

@@ -26,9 +26,9 @@ from wardround.leaves import FORMERLY_SENT
 from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.books import Books, agree, books_of
-from wardround.server.record.noise_files import is_noise_as_committed
+from wardround.server.record.noise_files import noise_name
 from wardround.server.record.records import RoundRecord
-from wardround.server.record.run_folder import RunFolder, open_run_folder
+from wardround.server.record.run_folder import RunFolder, checkpoint_name, open_run_folder
 from wardround.server.record.tables import table_texts
 
 __all__ = ["verify_run"]
@@ -117,14 +117,10 @@ def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> 
 
 
 def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahead: bool) -> list[str]:
-    """Compare a table with what it must be.
+    """Compare a table with its text by the ledger.
 
-    Args:
-        path: of the table.
-        wanted: its text by the ledger.
-        last: the last committed round.
-        is_open: whether the last round's rows may be missing.
-        is_ahead: whether there may be rows of later rounds, or half a row.
+    The rows of the last committed round may be missing of one that is open; one that is ahead may have rows of later
+    rounds, or half a row.
     """
     header, *rows = list(csv.reader(io.StringIO(wanted)))
     try:
@@ -144,25 +140,15 @@ def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahe
 
 
 def _row_findings(name: str, header: Sequence[str], there: Sequence[list[str]], rows: Sequence[list[str]]) -> list[str]:
-    keys = _KEYS[name]
-    wanted = {tuple(row[:keys]): row for row in rows}
-    found, met = [], Counter(tuple(row[:keys]) for row in there)
-    for key, count in met.items():
-        if key not in wanted:
-            found.append(f"{name} has round {' '.join(key)}, which the ledger did not commit")
-        elif count > 1:
-            found.append(f"{name} has round {' '.join(key)} {count} times")
-    found += [f"{name} lacks round {' '.join(key)}" for key in wanted if key not in met]
-    for row in there:
-        cells = wanted.get(tuple(row[:keys]), row)
-        if len(row) != len(cells):
-            found.append(f"{name} round {' '.join(row[:keys])} has {len(row)} cells instead of {len(cells)}")
-            continue
-        found += [
-            f"{name} round {' '.join(row[:keys])} {column} says {cell}, the ledger gives {value}"
-            for column, cell, value in zip(header, row, cells, strict=False)
-            if cell != value
-        ]
+    def place(row: list[str]) -> str:
+        return " ".join(["round", *row[: _KEYS[name]]])
+
+    wide = len(header)
+    if odd := [row for row in there if len(row) != wide]:
+        return [f"{name} {place(row)} has {len(row)} cells instead of {wide}" for row in odd]
+    twice = [f"{name} has {key} {count} times" for key, count in Counter(map(place, there)).items() if count > 1]
+    written, wanted = ({place(row): dict(zip(header, row, strict=True)) for row in table} for table in (there, rows))
+    found = twice + _differences(name, written, wanted)
     return found or [f"{name} has its rows in another order than they were committed in"]
 
 
@@ -243,8 +229,8 @@ def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
     # It is written where a run ends, just before that is booked.
     rounds = {len(books.records) - 1}
     if closing is not None and not books.is_closed:
-        rounds.add(books.round_at(closing))
-    if array_digest(arrays).hex() in {books.records[number].model for number in rounds}:
+        rounds.add(len(books.until(closing).records) - 1)
+    if array_digest(arrays).hex() in {books.records[number].saved.model for number in rounds}:
         return []
     return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]
 
@@ -253,9 +239,10 @@ def _checkpoint_findings(
     folder: RunFolder, records: Sequence[RoundRecord], number: int, *, is_under_way: bool
 ) -> list[str]:
     if number < len(records):
-        changed = folder.checkpoint_digest(number) not in (None, records[number].sha256)
+        saved = records[number].saved
+        changed = not folder.is_as_committed(checkpoint_name(number), saved.sha256)
         # It is deleted when the run ends, and noise begins anew without it.
-        noise_changed = not is_noise_as_committed(folder, number, records[number].noise_memory)
+        noise_changed = not folder.is_as_committed(noise_name(number), saved.noise_memory)
         return [
             *[f"the checkpoint of round {number} is not the one that was committed"] * changed,
             *[f"what the noise of round {number} left is not what was committed"] * noise_changed,

@@ -4,49 +4,42 @@ import time
 import uuid
 from dataclasses import replace
 
-from flwr.serverapp.strategy import Strategy
-
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.privacy.ledger import Ledger
-from wardround.privacy.spending import account_from_ledger
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import opening_in, opening_of, plan_in
-from wardround.server.record.commits import commit, record_of
-from wardround.server.record.outcomes import TrainedRound
-from wardround.server.record.run_folder import RunFolder
+from wardround.server.record.commits import KeptRun, commit
+from wardround.server.record.records import Outcome
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.strategy_steps import evaluate
 
 __all__ = ["begin", "give_up_interrupted", "plan_of_run"]
 
 
-def begin(
-    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, initial: Arrays
-) -> RoundState:
+def begin(run: KeptRun, link: HospitalLink, initial: Arrays) -> RoundState:
     """Commit round 0: the initial model, evaluated everywhere."""
     started = time.perf_counter()
     # With what is installed now the run begins, whenever its folder was made.
-    folder.write_versions()
+    run.folder.write_versions()
     state = RoundState(
         run_id=uuid.uuid4().hex[:12],
         round_number=0,
         attempt=1,
         arrays=initial,
-        account=account_from_ledger(ledger, plan.target_deltas),
-        noise_multipliers=plan.noise_multipliers,
-        max_grad_norm=plan.config.privacy.max_grad_norm,
+        account=run.account,
+        noise_multipliers=run.plan.noise_multipliers,
+        max_grad_norm=run.plan.config.privacy.max_grad_norm,
         left={},
         stopped="",
     )
-    evaluations = evaluate(link, strategy, 0, initial)
-    opening = opening_of(plan, folder, link.left_out)
-    untrained = TrainedRound(executions={})
-    record = record_of(plan, state, (), untrained, evaluations, time.perf_counter() - started, opening)
-    commit(ledger, folder, strategy, state, record, [])
+    evaluations = evaluate(link, run.strategy, 0, initial)
+    opening = opening_of(run.plan, run.folder, link.left_out)
+    untrained = Outcome(abandoned="", dropped={}, num_scrubbed={})
+    commit(run, state, (), (), untrained, evaluations, time.perf_counter() - started, opening)
     return state
 
 
@@ -55,22 +48,13 @@ def plan_of_run(
     link: HospitalLink,
     ledger: Ledger,
     num_parameters: int,
-    drawn_from: tuple[str, ...],
-    planned: FederationPlan | None = None,
+    planned: FederationPlan | None,
 ) -> tuple[FederationPlan, dict[str, str]]:
     """Return the plan of a run that begins or is taken up again, and who is left out of it from now on, and why.
 
-    Args:
-        config: all settings.
-        link: to the hospitals that are there now.
-        ledger: of the run; empty where it begins.
-        num_parameters: of the model.
-        drawn_from: names over which cohorts are drawn; () for those of the hospitals that are there.
-        planned: what was planned for simulated hospitals before they were asked; None plans for who is there.
-
-    Returns:
-        The plan; and by hospital what the summary says of who is left out: of a run between real sites that is taken
-        up again, those who are not there, or are not what they were.
+    What was planned for simulated hospitals before they were asked is held to what they say, and else a plan is made of
+    that. A run between real sites that is taken up again goes on by the plan that it began with, and leaves out those
+    who are not there, or are not what they were.
 
     Raises:
         ConfigError: the roster has other names than when the run began.
@@ -80,6 +64,7 @@ def plan_of_run(
     if planned is not None:
         _check_planned(planned, link)
         return planned, {}
+    drawn_from = () if link.roster is None else tuple(link.roster.verify_keys)
     opening = opening_in(ledger)
     if not link.are_sites or opening is None:
         profiles, measures = link.profiles, link.measures
@@ -114,36 +99,30 @@ def _changed_sites(plan: FederationPlan, link: HospitalLink) -> dict[str, str]:
     return left
 
 
-def give_up_interrupted(
-    plan: FederationPlan, ledger: Ledger, folder: RunFolder, link: HospitalLink, strategy: Strategy, state: RoundState
-) -> RoundState:
+def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState) -> RoundState:
     """Commit the round that real sites were in when the run stopped as abandoned: they answer in a round once."""
     round_number, attempt = state.round_number + 1, state.attempt - 1
     charged = [
-        entry for entry in ledger.entries() if (entry.run_id, entry.round_number) == (state.run_id, round_number)
+        entry for entry in run.ledger.entries() if (entry.run_id, entry.round_number) == (state.run_id, round_number)
     ]
     if not charged:
         return state
     started = time.perf_counter()
     noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
     cohort = [entry.hospital_id for entry in charged]
-    assignments = assign_round(plan, cohort, round_number, noise, state.max_grad_norm, attempt)
+    assignments = assign_round(run.plan, cohort, round_number, noise, state.max_grad_norm, attempt)
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
-    lost = TrainedRound(executions={}, abandoned="the run was interrupted in it, and sites do not redo a round")
-    evaluations = evaluate(link, strategy, round_number, state.arrays)
-    record = record_of(plan, state, assignments, lost, evaluations, time.perf_counter() - started)
-    commit(ledger, folder, strategy, state, record, [])
+    why = "the run was interrupted in it, and sites do not redo a round"
+    lost = Outcome(abandoned=why, dropped={}, num_scrubbed={})
+    evaluations = evaluate(link, run.strategy, round_number, state.arrays)
+    commit(run, state, assignments, (), lost, evaluations, time.perf_counter() - started)
     return replace(state, attempt=1)
 
 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:
     """Refuse a plan that was not made of what the hospitals say: its noise would be that of others."""
     for_whom = {hospital.profile: planned.fingerprints[hospital.name] for hospital in planned.hospitals}
-    there = {
-        profile: measured.fingerprint
-        for profile in link.profiles
-        if (measured := link.measures.get(profile.hospital_id))
-    }
+    there = {p: link.measures[p.hospital_id].fingerprint for p in link.profiles if p.hospital_id in link.measures}
     if for_whom != there:
         others = sorted({profile.hospital_id for profile, _ in for_whom.items() ^ there.items()})
         raise ProtocolError(

@@ -44,11 +44,7 @@ class CohortGrid(Grid):
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on, except for training.
-
-        Raises:
-            ProtocolError: a message asks a hospital to train.
-        """
+        """Pass on; a message that asks a hospital to train is a ProtocolError."""
         return self._grid.push_messages(_without_training(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -56,11 +52,7 @@ class CohortGrid(Grid):
         return self._grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Pass on, except for training.
-
-        Raises:
-            ProtocolError: a message asks a hospital to train.
-        """
+        """Pass on; a message that asks a hospital to train is a ProtocolError."""
         return self._grid.send_and_receive(_without_training(messages), timeout=timeout)
 
 

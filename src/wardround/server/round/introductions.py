@@ -35,7 +35,16 @@ def connect(grid: Grid) -> HospitalLink:
         ProtocolError: a reply is none, or it measured nothing.
         WardroundError: a hospital could not answer.
     """
-    profiles, measures = _simulated_profiles(grid.send_and_receive(_queries(grid)))
+    profiles: dict[int, HospitalProfile] = {}
+    measures: dict[str, ProfileMeasures] = {}
+    for reply in grid.send_and_receive(_queries(grid)):
+        if reply.has_error():
+            raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
+        profile = wire.read_profile(reply)
+        if profile.hospital_id in measures:
+            raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
+        measures[profile.hospital_id] = _measured(profile, reply)
+        profiles[reply.metadata.src_node_id] = profile
     return _link(grid, profiles, measures=measures)
 
 
@@ -115,23 +124,6 @@ def check_site_profile(config: Config, profile: HospitalProfile) -> None:
             f"site {profile.hospital_id} says that it has {profile.num_train} training records, which must be <= "
             f"{most} ([federation] max-records): agree on more, or let it give fewer"
         )
-
-
-def _simulated_profiles(
-    replies: Iterable[Message],
-) -> tuple[dict[int, HospitalProfile], dict[str, ProfileMeasures]]:
-    """Return what simulated hospitals say of themselves by node, and what is measured of them by name."""
-    profiles: dict[int, HospitalProfile] = {}
-    measures: dict[str, ProfileMeasures] = {}
-    for reply in replies:
-        if reply.has_error():
-            raise WardroundError(f"node {reply.metadata.src_node_id} can't say who it is: {reply.error.reason}")
-        profile = wire.read_profile(reply)
-        if profile.hospital_id in measures:
-            raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
-        measures[profile.hospital_id] = _measured(profile, reply)
-        profiles[reply.metadata.src_node_id] = profile
-    return profiles, measures
 
 
 def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:

@@ -7,7 +7,7 @@ What is left out on purpose: how messages travel (any Flower grid will do), how 
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flwr.serverapp.strategy import Strategy
@@ -16,8 +16,7 @@ from wardround.config import Config
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
-from wardround.privacy.ledger import Ledger, open_ledger
-from wardround.rounds import Assignment
+from wardround.privacy.ledger import open_ledger
 from wardround.run_facts import RunFacts
 from wardround.secagg import Roster
 from wardround.server.plan.budget import entries_of, within_budget
@@ -26,7 +25,7 @@ from wardround.server.plan.noise_memory import noise_memory
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
-from wardround.server.record.commits import close, commit, record_of, restore
+from wardround.server.record.commits import KeptRun, close, commit, restore
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
@@ -35,7 +34,7 @@ from wardround.server.round.beginning import begin, give_up_interrupted, plan_of
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.progress import RoundRow, row_of
 from wardround.server.round.released import release
-from wardround.server.round.secure_terms import SecureSum, roster_of, secure_sum_for
+from wardround.server.round.secure_terms import roster_of, secure_sum_for
 from wardround.server.round.strategy_steps import ask, evaluate, step
 from wardround.server.round.sums import add_up
 from wardround.streams import Source, SystemSource
@@ -44,24 +43,16 @@ __all__ = ["federate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _Run(KeptRun):
     """What stays the same from round to round.
 
     Attributes:
-        plan: who takes part, with which noise.
         link: to the hospitals.
-        strategy: any Flower strategy; the one thing here that remembers.
-        ledger: of the run.
-        folder: of the run.
         source: of the server's noise.
         roster: with whom rounds are summed by secure aggregation; None where another protocol is set.
     """
 
-    plan: FederationPlan
     link: HospitalLink
-    strategy: Strategy
-    ledger: Ledger
-    folder: RunFolder
     source: Source
     roster: Roster | None
 
@@ -92,13 +83,12 @@ def federate(
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
     """
-    names = () if link.roster is None else tuple(link.roster.verify_keys)
     source = source_of(config, is_real=link.are_sites)
     facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
     with folder.alone(), open_ledger(folder.ledger) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
-        plan, left = plan_of_run(config, link, ledger, num_parameters, names, planned)
+        plan, left = plan_of_run(config, link, ledger, num_parameters, planned)
         run = _Run(
             plan=plan,
             link=link,
@@ -108,19 +98,18 @@ def federate(
             source=source,
             roster=roster_of(plan, link.roster),
         )
-        state = restore(plan, ledger, folder, strategy) or begin(plan, ledger, folder, link, strategy, initial)
+        state = restore(run) or begin(run, link, initial)
         state = replace(state, left={**left, **state.left})
         if link.are_sites:
-            state = give_up_interrupted(plan, ledger, folder, link, strategy, state)
+            state = give_up_interrupted(run, link, state)
         return _all_rounds(run, state, facts, progress)
 
 
 def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None) -> Summary:
     """Do the rounds that are left, and close the run however it ends; return the summary."""
-    plan, ledger, folder = run.plan, run.ledger, run.folder
-    num_rounds = plan.config.training.num_rounds
-    records = committed_rounds(ledger)
-    folder.write_tables(records)
+    num_rounds = run.plan.config.training.num_rounds
+    records = committed_rounds(run.ledger)
+    run.folder.write_tables(records)
     if progress is not None:
         progress(row_of(records[-1], num_rounds, facts.task))
     status = "interrupted"
@@ -128,18 +117,18 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
         while state.round_number < num_rounds and not state.stopped:
             state, record = _next_round(run, state)
             if record is not None:
-                folder.append_tables(record)
+                run.folder.append_tables(record)
                 if progress is not None:
                     progress(row_of(record, num_rounds, facts.task))
         status = "stopped-at-budget" if state.stopped else "done"
     finally:
         # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
         if status == "interrupted":
-            state = restore(plan, ledger, folder, run.strategy) or state
-            folder.write_tables(committed_rounds(ledger))
-        folder.write_model(state.arrays)
-        facts = replace(facts, dates=ledger.dates(), stopped_because=state.stopped or None)
-        summary = close(plan, ledger, folder, state, status=status, facts=facts)
+            state = restore(run) or state
+            run.folder.write_tables(committed_rounds(run.ledger))
+        run.folder.write_model(state.arrays)
+        facts = replace(facts, dates=run.ledger.dates(), stopped_because=state.stopped or None)
+        summary = close(run, state, status=status, facts=facts)
     return summary
 
 
@@ -156,7 +145,9 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     run.ledger.charge(entries)
     # 3. Ask those whom the strategy wants to train, and who are there.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
-    secure = _secure_sum(run, state, assignments, silent)
+    secure = secure_sum_for(
+        plan, assignments, run_id=state.run_id, roster=run.roster, node_of=run.link.node_of, silent=silent
+    )
     absent = frozenset() if secure else silent
     asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
     # 4. Add up what they send, exactly.
@@ -177,21 +168,9 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         max_grad_norm=_next_clip(config, state.max_grad_norm, released.quantile),
         memory=released.memory,
     )
-    record = record_of(plan, state, assignments, summed.trained, evaluations, time.perf_counter() - started)
-    done = [entry.charge_id for entry in entries if entry.hospital_id in summed.trained.executions]
-    record = commit(run.ledger, run.folder, run.strategy, state, record, done)
+    seconds = time.perf_counter() - started
+    record = commit(run, state, assignments, summed.answered, summed.outcome, evaluations, seconds)
     return replace(state, attempt=1), record
-
-
-def _secure_sum(
-    run: _Run, state: RoundState, assignments: Sequence[Assignment], silent: Collection[str]
-) -> SecureSum | None:
-    """Return how the round is hidden from the server; None where it is not. The silent vanish at one of its stages."""
-    if run.roster is None or not assignments:
-        return None
-    return secure_sum_for(
-        run.plan, assignments, run_id=state.run_id, roster=run.roster, node_of=run.link.node_of, silent=silent
-    )
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:

@@ -48,13 +48,7 @@ def release(
 ) -> ReleasedRound:
     """Return what the strategy may see: single replies carry their own noise, a sum gets what the cell adds to it.
 
-    Args:
-        plan: of the run.
-        arrays: the current model.
-        assignments: of the whole cohort.
-        summed: what came of it.
-        source: of the server's noise.
-        memory: what that goes on from (see `noise_memory`).
+    The assignments are of the whole cohort; `memory` is what the noise goes on from (see `noise_memory`).
     """
     if summed.total is None:
         return ReleasedRound(replies=summed.replies)

@@ -7,6 +7,7 @@ What is left out on purpose: the terms (see `secure_terms`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from flwr.app import Message
@@ -15,7 +16,7 @@ from wardround import exact_sums, wire
 from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundError
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
-from wardround.secagg import sent_digest
+from wardround.secagg import is_weighted, sent_digest
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_terms import SecureSum
 from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
@@ -35,12 +36,8 @@ def sum_securely(
 ) -> tuple[list[Message], exact_sums.FixedSum]:
     """Return the replies of those in the sum, without arrays, and the exact sum that is released.
 
-    Args:
-        link: to the hospitals.
-        messages: one for each, at least one; changed in place.
-        assignments: by node id.
-        secure: the terms.
-        drops: gets by node why a site is left out, or did not help to the end.
+    There is at least one message, one for each hospital, which is changed in place, and its assignment by node id.
+    `drops` gets by node why a site is left out, or did not help to the end.
 
     Raises:
         CohortError: too few hospitals are left, or, of real sites, what they sent can't be summed.
@@ -52,7 +49,8 @@ def sum_securely(
         exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages)
         before = wire.arrays_in(messages[0])
         # Of one message: a hospital that is sent something else refuses.
-        terms = secure.terms(sent_digest(wire.told_to_all(messages[0], has_assignment=True)))
+        told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
+        terms = replace(secure.terms, model_digest=told)
         with _loud(link, secure, drops):
             opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
         asked = ask_masked(exchange, opened, messages)
@@ -64,9 +62,9 @@ def sum_securely(
         with _loud(link, secure, drops):
             close_round(exchange, opened, summed.replies, summed.vector, drops)
         active = [assignments[node_id] for node_id in summed.replies]
-        if secure.is_weighted:
+        if is_weighted(terms.payload):
             weights = [secure.weights[node_id] for node_id in summed.replies]
-            origin = before if secure.payload == "parameters" else {}
+            origin = before if terms.payload == "parameters" else {}
             return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
         residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
         if link.are_sites:
@@ -118,12 +116,8 @@ def _weighted_sum(
 ) -> exact_sums.FixedSum:
     """Return the sum of shares times numbers, as `exact_sums.accumulate` would have made it.
 
-    Args:
-        opened: the round.
-        summed: the masks taken off.
-        active: of those in the sum.
-        weights: of theirs, which are known.
-        origin: parameters that differences were taken to; none where numbers were summed as they are.
+    The vectors weigh what is known of them. `origin` are the parameters that differences were taken to; none where
+    numbers were summed as they are.
     """
     mean, _ = weighed_mean(opened, summed, weights)
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.

@@ -25,53 +25,23 @@ class SecureSum:
 
     Attributes:
         roster: of the federation.
-        run_id: of the run.
-        round_number: from 1.
-        payload: what is summed, as in the terms.
-        max_update: largest magnitude of a number before weighting (> 0).
-        max_weight: largest weight of any hospital (> 0).
-        settings_digest: of the settings that all agreed on, 32 bytes.
+        terms: of the round, except for the digest of what everyone is sent, which is known when it is sent.
+        max_update: largest magnitude of a number before weighting (> 0), of residues, too.
         weights: by node id, what each hospital's vector must weigh, of the whole cohort.
         last_stages: by node id, the stage at which a simulated hospital vanishes.
     """
 
     roster: Roster
-    run_id: str
-    round_number: int
-    payload: str
+    terms: Terms
     max_update: float
-    max_weight: float
-    settings_digest: bytes
     weights: Mapping[int, float]
     last_stages: Mapping[int, str]
-
-    @property
-    def is_weighted(self) -> bool:
-        """Whether every vector carries its weight: residues are summed as they are."""
-        return is_weighted(self.payload)
-
-    def terms(self, model_digest: bytes) -> Terms:
-        """Return the terms of the round, given the digest of what everyone is sent."""
-        return Terms(
-            federation=self.roster.federation,
-            run_id=self.run_id,
-            round_number=self.round_number,
-            min_survivors=self.roster.min_survivors,
-            max_colluding=self.roster.max_colluding,
-            payload=self.payload,
-            max_update=self.max_update if self.is_weighted else 0.0,
-            max_weight=self.max_weight if self.is_weighted else 0.0,
-            model_digest=model_digest,
-            settings_digest=self.settings_digest,
-        )
 
 
 def roster_of(plan: FederationPlan, roster: Roster | None) -> Roster | None:
     """Return with whom rounds are summed by secure aggregation; None where another protocol is set.
 
-    Args:
-        plan: of the run.
-        roster: of real sites; None for simulated hospitals, whose keys follow from the seed.
+    Simulated hospitals have no roster of their own: their keys follow from the seed.
 
     Raises:
         ConfigError: the settings are not those that the sites agreed on.
@@ -96,31 +66,35 @@ def secure_sum_for(
     assignments: Sequence[Assignment],
     *,
     run_id: str,
-    roster: Roster,
+    roster: Roster | None,
     node_of: Mapping[str, int],
     silent: Collection[str] = (),
-) -> SecureSum:
-    """Return how the round's sum is hidden from the server.
+) -> SecureSum | None:
+    """Return how the round's sum is hidden from the server; None without a roster, or where nobody has an assignment.
 
-    Args:
-        plan: of the run.
-        assignments: of the cohort, at least one.
-        run_id: of the run.
-        roster: of the federation.
-        node_of: node ids by hospital.
-        silent: simulated hospitals that vanish in the round, each at a stage drawn for it.
+    Simulated hospitals that are `silent` vanish in the round, each at a stage drawn for it.
     """
-    first = assignments[0]
-    sizes = plan.sizes
-    weights = {node_of[a.hospital_id]: plan.cell.vector_weight(sizes[a.hospital_id]) for a in assignments}
+    if roster is None or not assignments:
+        return None
+    round_number, cell, sizes = assignments[0].round_number, plan.cell, plan.sizes
+    most_records, bound = plan.most_records(a.hospital_id for a in assignments), update_bound(plan, assignments)
+    has_bounds = is_weighted(cell.payload)
+    terms = Terms(
+        federation=roster.federation,
+        run_id=run_id,
+        round_number=round_number,
+        min_survivors=roster.min_survivors,
+        max_colluding=roster.max_colluding,
+        payload=cell.payload,
+        max_update=bound if has_bounds else 0.0,
+        max_weight=cell.vector_weight(most_records) if has_bounds else 0.0,
+        model_digest=bytes(32),  # nothing that is sent has it
+        settings_digest=agreed_digest(plan.config),
+    )
     return SecureSum(
         roster=roster,
-        run_id=run_id,
-        round_number=first.round_number,
-        payload=plan.cell.payload,
-        max_update=update_bound(plan, assignments),
-        max_weight=plan.cell.vector_weight(plan.most_records(a.hospital_id for a in assignments)),
-        settings_digest=agreed_digest(plan.config),
-        weights=weights,
-        last_stages={node_of[name]: draw_drop_stage(plan.config, name, first.round_number) for name in silent},
+        terms=terms,
+        max_update=bound,
+        weights={node_of[a.hospital_id]: cell.vector_weight(sizes[a.hospital_id]) for a in assignments},
+        last_stages={node_of[name]: draw_drop_stage(plan.config, name, round_number) for name in silent},
     )

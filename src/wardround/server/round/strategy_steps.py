@@ -6,7 +6,7 @@ and what of it a strategy may see (see `sums`, `released`).
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ConfigRecord, Message
@@ -35,8 +35,8 @@ class Asked:
         only_sum: whether the strategy sees the sum of the replies alone.
     """
 
-    messages: Sequence[Message] = ()
-    by_node: Mapping[int, Assignment] = field(default_factory=dict)
+    messages: Sequence[Message]
+    by_node: Mapping[int, Assignment]
     num_assigned: int
     min_survivors: int
     only_sum: bool
@@ -61,42 +61,30 @@ def ask(
 ) -> Asked:
     """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
 
-    Args:
-        link: to the hospitals.
-        strategy: any Flower strategy.
-        arrays: the current model.
-        assignments: of the whole cohort, already charged.
-        absent: members of the cohort that are not there to be asked.
-        min_survivors: fewer replies than this leave the model as it is.
+    The assignments are of the whole cohort, already charged; `absent` are members of it that are not there.
 
     Raises:
         ProtocolError: the strategy asks a hospital twice, or one that was not charged.
         WardroundError: the strategy's own code fails.
     """
     by_node = {link.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in absent}
-    asked = Asked(
+    messages: list[Message] = []
+    if len(by_node) >= min_survivors:
+        grid = CohortGrid(link.grid, sorted(by_node))
+        round_number = assignments[0].round_number
+        with _blaming(strategy):
+            messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
+    return Asked(
+        messages=_once_each(messages, by_node),
         by_node=by_node,
         num_assigned=len(assignments),
         min_survivors=min_survivors,
         only_sum=needs_only_sum(strategy),
     )
-    if len(by_node) < min_survivors:
-        return asked
-    grid = CohortGrid(link.grid, sorted(by_node))
-    round_number = assignments[0].round_number
-    with _blaming(strategy):
-        messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
-    return replace(asked, messages=_once_each(messages, by_node))
 
 
 def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequence[Message]) -> Arrays:
     """Return the next model, as the strategy makes it; without replies the model and the strategy stay as they are.
-
-    Args:
-        strategy: any Flower strategy.
-        round_number: from 1.
-        arrays: the current model.
-        replies: all that the strategy may see of the round.
 
     Raises:
         UpdateError: the next model is not finite or does not fit.

@@ -15,8 +15,9 @@ from wardround.errors import CohortError
 from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
-from wardround.rounds import Assignment, Execution, TrainingMeasures
-from wardround.server.record.outcomes import TrainedRound
+from wardround.rounds import Assignment
+from wardround.secagg import is_weighted
+from wardround.server.record.records import Outcome
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_sums import sum_securely
 from wardround.server.round.secure_terms import SecureSum
@@ -33,22 +34,19 @@ class Sum:
         total: exact sum of what they sent; None where the strategy wants single replies, and in an abandoned round.
         replies: in the order of names, without arrays where these are in the total; none in an abandoned round.
         answered: the assignments of those who replied, in the order of names.
-        trained: what is kept of it.
+        outcome: what is kept of it.
     """
 
     total: exact_sums.FixedSum | None = None
     replies: Sequence[Message] = ()
     answered: Sequence[Assignment] = ()
-    trained: TrainedRound
+    outcome: Outcome
 
 
 def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
     """Let the hospitals train, check what they executed, and add up what they send.
 
-    Args:
-        link: to the hospitals.
-        asked: what they are sent; messages are changed in place.
-        secure: how the sum is hidden from the server; None lets the grid, or this process, see what it adds up.
+    Without secure aggregation the grid, or this process, sees what it adds up. Messages are changed in place.
 
     Raises:
         CohortError: the grid lost a node.
@@ -57,27 +55,28 @@ def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
         UpdateError: an update is not finite or does not fit.
     """
     if not asked.messages:
-        return Sum(trained=_untrained(asked.shortfall(len(asked.by_node)) or asked.shortfall(0)))
+        return _untrained(asked.shortfall(len(asked.by_node)) or asked.shortfall(0), {})
     drops: dict[int, str] = {}
     try:
         replies, total = sum_replies(link, asked, secure, drops)
     except CohortError as error:
         if secure is None:  # where it is no outcome of a protocol, but a grid that lost its nodes
             raise
-        return Sum(trained=_untrained(str(error), link.named(drops)))
+        return _untrained(str(error), link.named(drops))
     # In name order, so that the order in which they came can't change a bit.
     replies = link.answered(replies)
     answered = [asked.by_node[reply.metadata.src_node_id] for reply in replies]
+    for reply, assignment in zip(replies, answered, strict=True):
+        check_execution(assignment, wire.read_execution(reply, assignment.hospital_id))
     abandoned = asked.shortfall(len(replies))
     return Sum(
         total=None if abandoned else total,
         replies=() if abandoned else replies,
         answered=answered,
-        trained=TrainedRound(
-            executions=_executions(replies, answered),
-            measures={} if link.are_sites else _measures(link, replies),
+        outcome=Outcome(
             abandoned=abandoned,
-            left_out=link.named(drops),
+            num_scrubbed={} if link.are_sites else _num_scrubbed(link, replies),
+            dropped=link.named(drops),
         ),
     )
 
@@ -122,7 +121,7 @@ def _ask_for_sum(asked: Asked, secure: SecureSum | None) -> None:
             config[wire.SUM_WEIGHT] = weight
         message.content[wire.CONFIG] = config
         more = [COUNT_NAME] if assignment.adaptive_clipping else []
-        more += [wire.SUM_OF_WEIGHTS] if secure is not None and secure.is_weighted else []
+        more += [wire.SUM_OF_WEIGHTS] if secure is not None and is_weighted(secure.terms.payload) else []
         if more:
             record = message.content[wire.ARRAYS]
             if id(record) not in with_more:
@@ -131,18 +130,10 @@ def _ask_for_sum(asked: Asked, secure: SecureSum | None) -> None:
             message.content[wire.ARRAYS] = with_more[id(record)]
 
 
-def _untrained(abandoned: str, left_out: Mapping[str, str] | None = None) -> TrainedRound:
-    return TrainedRound(executions={}, abandoned=abandoned, left_out=left_out or {})
+def _untrained(abandoned: str, dropped: Mapping[str, str]) -> Sum:
+    return Sum(outcome=Outcome(abandoned=abandoned, dropped=dropped, num_scrubbed={}))
 
 
-def _executions(replies: Sequence[Message], answered: Sequence[Assignment]) -> dict[str, Execution]:
-    executions = {}
-    for reply, assignment in zip(replies, answered, strict=True):
-        executions[assignment.hospital_id] = execution = wire.read_execution(reply, assignment.hospital_id)
-        check_execution(assignment, execution)
-    return executions
-
-
-def _measures(link: HospitalLink, replies: Sequence[Message]) -> dict[str, TrainingMeasures]:
+def _num_scrubbed(link: HospitalLink, replies: Sequence[Message]) -> dict[str, int]:
     measures = ((link.sender_of(reply), wire.read_training_measures(reply)) for reply in replies)
-    return {name: measured for name, measured in measures if measured is not None}
+    return {name: measured.num_scrubbed for name, measured in measures if measured and measured.num_scrubbed}
