@@ -14,7 +14,7 @@ from wardround.reports.study_drawing import write_comparison
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
-from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group, spread_text
+from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, spread_text
 from wardround.reports.study_styles import BASELINE_NAMES
 
 __all__ = ["write_study_page", "write_study_report"]
@@ -73,14 +73,11 @@ def _contents(study: StudyResult) -> dict[str, Any]:
 def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
     """Return (unit, epsilon, what it means) at one level of each unit, the worst of its runs."""
     result = []
-    for unit in study.facts.units:
-        group = middle_group([group for group in groups_of(study.rows) if group.unit == unit])
-        if group is None:
-            continue
-        summary = study.summaries.get((unit, group.placement))
+    for group in middle_groups(study):
+        summary = study.summaries.get((group.unit, group.placement))
         stated = summary.attackers.attacker if summary and summary.attackers else None
         attacker = group.attacker(stated.by if stated else "")
-        said = study.words_of(unit, group.placement)
+        said = study.words_of(group.unit, group.placement)
         epsilon = max(row.epsilon_total for row in group.rows)
         result.append((said.name, epsilon, meaning(epsilon, attacker, said)))
     return result

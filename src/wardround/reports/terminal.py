@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wardround.privacy.cells import READER_NAMES, CellWords
+from wardround.reports.data_tables import plain_table
 from wardround.reports.files import NOT_KNOWN
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
@@ -104,7 +105,7 @@ def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
-    table = Table(box=None, padding=(0, 2 if width >= 90 else 1, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table(2 if width >= 90 else 1)
     table.add_column("hospital", no_wrap=True, overflow="ellipsis", min_width=8, vertical="bottom")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True, vertical="bottom")

@@ -5,7 +5,7 @@ The sentences are text without markup; page and terminal share them. Words about
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.meaning import coin_toss, right_of_1000
@@ -20,6 +20,7 @@ __all__ = [
     "caveats",
     "headline",
     "hidden_text",
+    "listed",
     "live_sentence",
     "method",
     "privacy_sentence",
@@ -139,8 +140,8 @@ def privacy_sentence(run: RunResult) -> str:
     weaker = {name: f" (epsilon <= {epsilon_text(run.epsilon.readers[name])})" for name in _weaker_readers(run)}
     covered = [name for name, value in run.epsilon.readers.items() if math.isfinite(value)]
     uncovered = [names[name] for name, value in run.epsilon.readers.items() if math.isinf(value)]
-    from_whom = f", from {_listed([names[name] + weaker.get(name, '') for name in covered])}" if covered else ""
-    but = f"{',' if covered else ', and'} but not from {_listed(uncovered)}" if uncovered else ""
+    from_whom = f", from {listed([names[name] + weaker.get(name, '') for name in covered])}" if covered else ""
+    but = f"{',' if covered else ', and'} but not from {listed(uncovered)}" if uncovered else ""
     hidden = relation_text(run)
     toss = coin_toss(run.attacker, run.words)
     lines = [
@@ -164,7 +165,8 @@ def live_sentence(run: RunResult) -> str:
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: a, b and c."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
