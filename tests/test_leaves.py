@@ -26,6 +26,7 @@ from wardround.rounds import Evaluation, Execution, HospitalProfile, ProfileMeas
 from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.runs import run
+from wardround.typed_records import keys_of
 
 SENT_BY_REAL_SITES = (HospitalProfile, Execution)
 STAGES_OF_REAL_SITES = (Advertisement, Shares, Confirmation, UnmaskShares)
@@ -63,7 +64,7 @@ def test_the_summary_lists_the_fields_that_were_sent(
 
 
 def _keys(*kinds: Any) -> set[str]:
-    return {item.name.replace("_", "-") for kind in kinds for item in fields(kind)}
+    return {key for kind in kinds for key in keys_of(kind)}
 
 
 def test_what_a_real_site_sends_has_no_field_of_simulation() -> None:

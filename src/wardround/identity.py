@@ -14,7 +14,7 @@ import json
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -32,6 +32,7 @@ __all__ = [
     "code_digests",
     "decisive",
     "differing_lines",
+    "installed_places",
     "is_installed",
     "job_digest",
     "settings_digest",
@@ -239,10 +240,19 @@ def _spec_of(name: str) -> ModuleSpec | None:
         return None
 
 
-def is_installed(path: Path) -> bool:
-    """Return whether a file or a folder is of Python or of an installed package; the path is absolute."""
-    places = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return any(path.is_relative_to(place) for place in places)
+def installed_places() -> frozenset[Path]:
+    """Return the folders that Python and installed packages lie in, all absolute; asking for them takes a while."""
+    return frozenset(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def is_installed(path: Path, places: Collection[Path] | None = None) -> bool:
+    """Return whether a file or a folder is of Python or of an installed package.
+
+    Args:
+        path: absolute.
+        places: what `installed_places` returns, where many are asked for.
+    """
+    return any(path.is_relative_to(place) for place in places or installed_places())
 
 
 def _installed() -> dict[str, str]:

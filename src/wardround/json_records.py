@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-__all__ = ["json_field", "json_values", "read_json_record"]
+__all__ = ["json_field", "json_keys", "json_values", "read_json_record"]
 
 _Record = TypeVar("_Record")
 _Read = Callable[[Any, str], Any]
@@ -51,6 +51,11 @@ def json_values(record: Any) -> dict[str, Any]:
         elif value is not None or not form.is_left_out:
             values[form.key] = _plain(value)
     return values
+
+
+def json_keys(kind: Any) -> tuple[str, ...]:
+    """Return the keys of a record's table, in the order of its fields; a record among them counts as one."""
+    return tuple(form.key for form in _forms(kind))
 
 
 def read_json_record(kind: type[_Record], table: Any, where: str = "") -> _Record:

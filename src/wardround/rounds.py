@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wardround.errors import ProtocolError
+from wardround.json_records import json_field
 from wardround.names import check_name
 from wardround.step_events import StepEvent
 
@@ -75,13 +76,13 @@ class ProfileMeasures:
     Attributes:
         num_test: test records (>= 0).
         fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
-        majority_accuracy: accuracy on the test records of always answering the training majority class, in [0, 1];
+        majority_score: share right of the test records when always answering the training majority class, in [0, 1];
             for regression the r2 of always answering the training mean; nan without test records.
     """
 
     num_test: int
     fingerprint: str
-    majority_accuracy: float
+    majority_score: float = json_field(key="majority_accuracy")
 
     def __post_init__(self) -> None:
         rule = f"num_test must be >= 0 and <= {_MOST_RECORDS}"
@@ -171,7 +172,7 @@ class TrainingMeasures:
     """What is measured of a simulated hospital's training in one round; no real site sends it.
 
     Attributes:
-        num_examples: training records it holds, by which strategies that see single replies weight them.
+        num_examples: training records it holds; Flower's name for what its strategies weight single replies by.
         num_scrubbed: records whose gradient was not finite and was left out, summed over steps; where hospitals are
             the unit, 1 if the update was not finite and a zero update was sent instead.
         loss: mean training loss per sampled record over the round, nan where none was sampled.
@@ -190,16 +191,16 @@ class Evaluation:
 
     Attributes:
         hospital_id: who.
-        num_examples: test records.
+        num_examples: test records; Flower's name for what its strategies weight single replies by.
         loss: mean test loss (cross-entropy, or squared error).
-        accuracy: share answered right in [0, 1]; for regression the r2.
+        score: share answered right in [0, 1]; for regression the r2.
         auc: area under the ROC curve, macro average one-vs-rest; nan where no class has both kinds, or for regression.
     """
 
     hospital_id: str
     num_examples: int
     loss: float
-    accuracy: float
+    score: float = json_field(key="accuracy")
     auc: float
 
     def __post_init__(self) -> None:

@@ -72,11 +72,6 @@ class EventShape:
     most_shares: int = 0
 
     @property
-    def sample_rate(self) -> float:
-        """Of the billed step, in (0, 1]."""
-        return self.event.sample_rate
-
-    @property
     def cell(self) -> str:
         """The cell's name."""
         return self.event.cell

@@ -23,7 +23,7 @@ LONGEST_TEXT = 1_000
 """Most characters of a text: names, digests, the name of a run."""
 MOST_BYTES = 1_000
 """Most bytes of one value: keys, signatures, sealed shares."""
-_ANY_FLOAT = frozenset({"loss", "accuracy", "auc", "majority_accuracy"})
+_ANY_FLOAT = frozenset({"loss", "score", "auc", "majority_score"})
 """Scores, which may be undefined or infinite; every other number must be finite."""
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", bytes: "bytes"}
 
@@ -140,13 +140,13 @@ def _has_form(text: str) -> bool:
 @lru_cache(maxsize=64)
 def _fields(kind: Any) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    return tuple(_field_of(item.name, hints[item.name]) for item in fields(kind))
+    return tuple(_field_of(item.name, item.metadata.get("key") or item.name, hints[item.name]) for item in fields(kind))
 
 
-def _field_of(name: str, hint: Any) -> _Field:
+def _field_of(name: str, key: str, hint: Any) -> _Field:
     may_be_none = isinstance(hint, UnionType) and NoneType in get_args(hint)
     if may_be_none:
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     is_list = get_origin(hint) is tuple
     kind = get_args(hint)[0] if is_list else hint
-    return _Field(name, name.replace("_", "-"), kind, is_list, may_be_none, is_dataclass(kind))
+    return _Field(name, key.replace("_", "-"), kind, is_list, may_be_none, is_dataclass(kind))

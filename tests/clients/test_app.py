@@ -87,7 +87,7 @@ def test_a_profile_says_what_the_hospital_holds(ask: Callable[..., Message]) -> 
         measures = wire.read_profile_measures(ask("query.profile", index + 1, None))
         assert measures is not None and measures.num_test == len(hospital.test_labels)
         majority = np.bincount(hospital.train_labels).argmax()
-        assert measures.majority_accuracy == float((hospital.test_labels == majority).mean())
+        assert measures.majority_score == float((hospital.test_labels == majority).mean())
         assert measures.fingerprint == hospital.fingerprint
 
 
@@ -95,7 +95,7 @@ def test_regression_baseline_is_the_r2_of_the_mean() -> None:
     config = small_config(federation={"dataset": "synthetic-regression", "num-hospitals": 200})
     federation = load_federation(config.federation)
     profile = hospital_profile(federation.hospitals[0], federation)
-    assert -0.2 < profile_measures(federation.hospitals[0], federation.task).majority_accuracy <= 0.0
+    assert -0.2 < profile_measures(federation.hospitals[0], federation.task).majority_score <= 0.0
     assert (profile.task, profile.num_outputs) == ("regression", 1)
 
 

@@ -54,7 +54,7 @@ def test_classification_scores_are_sklearns_beyond_one_batch() -> None:
         shares = model(features).double().softmax(1).numpy()
     assert scores.num_examples == 2500
     assert scores.loss == pytest.approx(log_loss(labels.numpy(), shares), rel=1e-5)
-    assert scores.accuracy == pytest.approx((shares.argmax(1) == labels.numpy()).mean(), abs=1e-9)
+    assert scores.score == pytest.approx((shares.argmax(1) == labels.numpy()).mean(), abs=1e-9)
     assert scores.auc == pytest.approx(roc_auc_score(labels.numpy(), shares, multi_class="ovr"), abs=1e-6)
 
 
@@ -65,11 +65,11 @@ def test_regression_scores_are_sklearns() -> None:
     scores = evaluate(model, _tensors(features, labels), hospital_id="a", task="regression")
     with torch.no_grad():
         answers = model(features).squeeze(1).numpy()
-    assert scores.accuracy == pytest.approx(r2_score(labels.numpy(), answers), abs=1e-5)
+    assert scores.score == pytest.approx(r2_score(labels.numpy(), answers), abs=1e-5)
     assert scores.loss == pytest.approx(float(((answers - labels.numpy()) ** 2).mean()), rel=1e-5)
     assert math.isnan(scores.auc)
     constant = evaluate(model, _tensors(features, torch.ones(300)), hospital_id="a", task="regression")
-    assert math.isnan(constant.accuracy)
+    assert math.isnan(constant.score)
 
 
 def test_nothing_to_evaluate() -> None:
@@ -81,7 +81,7 @@ def test_nothing_to_evaluate() -> None:
     )
     scores = evaluate(nn.Linear(4, 2), tensors, hospital_id="a", task="classification")
     assert scores.num_examples == 0
-    assert all(math.isnan(value) for value in (scores.loss, scores.accuracy, scores.auc))
+    assert all(math.isnan(value) for value in (scores.loss, scores.score, scores.auc))
 
 
 def test_a_model_that_is_not_finite_is_scored_as_such() -> None:

@@ -92,9 +92,9 @@ def test_sites_and_their_server_agree_in_every_cell(unit: str, placement: str, a
         noted = read_releases(path.parent / "site.key-released")
         assert [release.round_number for release in noted] == [1, 2]
         assert len({(release.run_id, release.settings, release.data) for release in noted}) == 1
-        phases = [release.event for release in noted if release.event is not None]
+        events = [release.event for release in noted if release.event is not None]
         if placement != "none":
-            assert headline_epsilon(phases, 1e-3) == summary["epsilon"]["hospitals"][name]
+            assert headline_epsilon(events, 1e-3) == summary["epsilon"]["hospitals"][name]
 
 
 def tables_from(config: Config) -> dict[str, Any]:

@@ -195,8 +195,8 @@ def _site_file(folder: Path) -> Ways:
 
 def _released(folder: Path) -> Ways:
     """The files that say what a site has released, and what that costs."""
-    phase = StepEvent(noise_multiplier=1.0, sample_rate=0.1, num_steps=2)
-    released = Released(run_id="run", round_number=1, settings="0" * 64, data="1" * 64, event=phase)
+    event = StepEvent(noise_multiplier=1.0, sample_rate=0.1, num_steps=2)
+    released = Released(run_id="run", round_number=1, settings="0" * 64, data="1" * 64, event=event)
     note_release(folder / "notes", released, lambda before: None)
     (path,) = (folder / "notes").iterdir()
     text = path.read_text()
@@ -208,8 +208,8 @@ def _released(folder: Path) -> Ways:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        phases = [release.event for release in read_releases(folder / "notes") if release.event is not None]
-        rdp_epsilon(phases, 1e-5)
+        events = [release.event for release in read_releases(folder / "notes") if release.event is not None]
+        rdp_epsilon(events, 1e-5)
 
     return text.encode(), draw, read
 

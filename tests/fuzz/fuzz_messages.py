@@ -50,12 +50,12 @@ MEBI = 2**20
 PROFILE = HospitalProfile(
     hospital_id="hospital-01", num_train=152, task="classification", input_shape=(30,), num_outputs=2
 )
-MEASURES = ProfileMeasures(num_test=38, fingerprint="0" * 64, majority_accuracy=0.6)
+MEASURES = ProfileMeasures(num_test=38, fingerprint="0" * 64, majority_score=0.6)
 EXECUTION = Execution(
     hospital_id="hospital-01", round_number=3, sample_rate=0.1, num_steps=2, num_noise_draws=2, noise_multiplier=1.5
 )
 TRAINED = TrainingMeasures(num_examples=152, num_scrubbed=0, loss=0.7, seconds=0.1)
-EVALUATION = Evaluation(hospital_id="hospital-01", num_examples=38, loss=0.7, accuracy=0.6, auc=float("nan"))
+EVALUATION = Evaluation(hospital_id="hospital-01", num_examples=38, loss=0.7, score=0.6, auc=float("nan"))
 
 
 def _message(**records: Any) -> Message:

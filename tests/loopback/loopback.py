@@ -30,8 +30,8 @@ ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     # SuperExec looks for a task once a second unless told otherwise, and every message of every node waits for it; much
-    # oftener, and the looking takes the processor from the apps.
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.3",
+    # oftener, and the looking takes the processor from the apps, and from other tests.
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.6",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     # SuperExec finds `flwr-serverapp` and `flwr-clientapp` there.

@@ -216,9 +216,9 @@ def test_a_value_of_another_type_than_its_columns_is_named(tmp_path, column, val
     tamper(path, f"UPDATE entries SET {column} = {value}")
     with open_ledger(path, read_only=True) as ledger:
         assert any("row 1 was changed" in finding for finding in ledger.verify())
-        # Phases are made of what an epsilon depends on, which the round's number is not.
-        phases = () if column == "round_number" else (ledger.events,)
-        for look in (ledger.entries, ledger.history, ledger.to_frame, *phases):
+        # Events are made of what an epsilon depends on, which the round's number is not.
+        events = () if column == "round_number" else (ledger.events,)
+        for look in (ledger.entries, ledger.history, ledger.to_frame, *events):
             with pytest.raises(
                 ProtocolError, match=rf"{column} of (row 1|a row) is no .*: restore the file from a backup"
             ):

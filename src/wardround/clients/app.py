@@ -6,20 +6,17 @@ The server plans and charges; the hospital does as assigned, and refuses what it
 """
 
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
-import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
 from wardround.clients.assignments import Part, check_assignment
-from wardround.clients.evaluation import evaluate
 from wardround.clients.hospital_app import Hospitals, make_app
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.secagg import SecAggMod
 from wardround.clients.site_app import answer_as_site
-from wardround.clients.trainers import build_trainer
-from wardround.clients.training import LocalTrainer, Trained
 from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError
@@ -27,6 +24,9 @@ from wardround.identity import agreed_digest
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
 from wardround.secagg import Site, simulated_site
+
+if TYPE_CHECKING:
+    from wardround.clients.training import LocalTrainer, Trained
 
 __all__ = ["SimulatedHospitals", "app", "make_client_app"]
 
@@ -53,8 +53,10 @@ class SimulatedHospitals(Hospitals):
         return agreed_digest(self.config)
 
     @cached_property
-    def trainer(self) -> LocalTrainer:
+    def trainer(self) -> "LocalTrainer":
         """One for all hospitals of a process."""
+        from wardround.clients.trainers import build_trainer
+
         return build_trainer(self.config, self._federation)
 
     @property
@@ -87,12 +89,14 @@ class SimulatedHospitals(Hospitals):
         value = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0)
         return float(value) if isinstance(value, int | float) else 0.0
 
-    def report(self, trained: Trained, message: Message) -> Message:
+    def report(self, trained: "Trained", message: Message) -> Message:
         """Return what was trained, and what was measured of it."""
         return wire.simulated_execution_reply(trained.execution, trained.measures, trained.arrays, message)
 
     def evaluate(self, message: Message, context: Context) -> Message:
         """Return the model's scores on the hospital's test records."""
+        from wardround.clients.evaluation import evaluate
+
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
@@ -132,6 +136,8 @@ def _forwarded(message: Message, context: Context) -> Message:
     if set(context.node_config) != {"partition-id", "num-partitions"}:
         # Told anything but what simulations tell their hospitals, or nothing: no server may name this node's files.
         return answer_as_site(message, context)
+    import torch
+
     # As in every other engine: the last bits of sums depend on it, and seeded noise on everything that does.
     torch.set_num_threads(1)
     return _app_of(str(context.run_config.get("config", "")), str(context.run_config.get("set", "")))(message, context)

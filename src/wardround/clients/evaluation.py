@@ -1,4 +1,4 @@
-"""How a model does on one hospital's test records: loss, accuracy or r2, and AUC."""
+"""How a model does on one hospital's test records: loss, share right or r2, and AUC."""
 
 import numpy as np
 import torch
@@ -20,19 +20,19 @@ def evaluate(model: nn.Module, tensors: HospitalTensors, *, hospital_id: str, ta
     num_test = len(tensors.test_labels)
     if num_test == 0:
         nan = float("nan")
-        return Evaluation(hospital_id=hospital_id, num_examples=0, loss=nan, accuracy=nan, auc=nan)
+        return Evaluation(hospital_id=hospital_id, num_examples=0, loss=nan, score=nan, auc=nan)
     model.eval()
     with torch.no_grad():
         outputs = torch.cat([model(part) for part in torch.split(tensors.test_features, _BATCH)])
         losses = loss_per_record(task)(outputs, tensors.test_labels)
     labels = tensors.test_labels.cpu().numpy()
     if task == "regression":
-        accuracy, auc = _r2(outputs.squeeze(-1).cpu().numpy(), labels), float("nan")
+        score, auc = _r2(outputs.squeeze(-1).cpu().numpy(), labels), float("nan")
     else:
-        accuracy = float((outputs.argmax(dim=1) == tensors.test_labels).double().mean())
+        score = float((outputs.argmax(dim=1) == tensors.test_labels).double().mean())
         auc = macro_auc(outputs.softmax(dim=1).double().cpu().numpy(), labels)
     return Evaluation(
-        hospital_id=hospital_id, num_examples=num_test, loss=float(losses.double().mean()), accuracy=accuracy, auc=auc
+        hospital_id=hospital_id, num_examples=num_test, loss=float(losses.double().mean()), score=score, auc=auc
     )
 
 

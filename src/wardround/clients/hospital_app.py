@@ -1,13 +1,15 @@
 """One Flower app for simulated hospitals and real sites alike: who is asked, what is trained, what is sent.
 
 What tells the two apart is in their own classes: who is master of the settings, and what a reply has a place for (see
-`app`, `site_app`). What is left out on purpose: any decision. The server plans and charges; a hospital does as
-assigned, and refuses what its own settings don't say.
+`app`, `site_app`). On Flower's own engine every message starts a process, and most of them train nothing: torch and
+Opacus are loaded by the first that needs them. What is left out on purpose: any decision. The server plans and
+charges; a hospital does as assigned, and refuses what its own settings don't say.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -15,13 +17,14 @@ from flwr.clientapp import ClientApp
 from wardround import wire
 from wardround.clients.assignments import Part, check_sum
 from wardround.clients.secagg import SecAggMod
-from wardround.clients.trainers import hospital_tensors
-from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
 from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
 from wardround.secagg import Site, Terms
+
+if TYPE_CHECKING:
+    from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
 
 __all__ = ["Hospitals", "make_app"]
 
@@ -49,7 +52,7 @@ class Hospitals(ABC):
 
     @property
     @abstractmethod
-    def trainer(self) -> LocalTrainer:
+    def trainer(self) -> "LocalTrainer":
         """What trains them, its model checked."""
 
     @property
@@ -74,7 +77,7 @@ class Hospitals(ABC):
         """Return the strength of FedProx' pull (>= 0)."""
 
     @abstractmethod
-    def report(self, trained: Trained, message: Message) -> Message:
+    def report(self, trained: "Trained", message: Message) -> Message:
         """Return the reply to `train`."""
 
     @abstractmethod
@@ -106,8 +109,10 @@ class Hospitals(ABC):
             num_records=self._num_records,
         )
 
-    def tensors(self, hospital: HospitalData) -> HospitalTensors:
+    def tensors(self, hospital: HospitalData) -> "HospitalTensors":
         """Return the hospital's records on the device that trains, made once."""
+        from wardround.clients.trainers import hospital_tensors
+
         if hospital.hospital_id not in self._kept:
             self._kept[hospital.hospital_id] = hospital_tensors(hospital, self.trainer.device)
         return self._kept[hospital.hospital_id]

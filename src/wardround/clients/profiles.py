@@ -36,4 +36,4 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
         spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
         error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
         baseline = 1.0 - error / spread if spread > 0 else float("nan")
-    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_accuracy=baseline)
+    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline)

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from torch import nn
 
 from wardround import wire
 from wardround.clients.assignments import Part
@@ -26,20 +26,22 @@ from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
 from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
-from wardround.clients.trainers import build_trainer
-from wardround.clients.training import LocalTrainer, Trained
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData, load_site_table
 from wardround.errors import ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import check_alike
 from wardround.identity import differing_lines
 from wardround.leaves import LEAVES_HOSPITAL, PUBLIC
-from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.secagg import Terms
 from wardround.step_events import StepEvent
 from wardround.streams import SystemSource
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wardround.clients.training import LocalTrainer, Trained
 
 __all__ = ["RealSite", "answer_as_site", "make_site_app"]
 
@@ -106,8 +108,10 @@ class RealSite(Hospitals):
         )
 
     @cached_property
-    def trainer(self) -> LocalTrainer:
+    def trainer(self) -> "LocalTrainer":
         """What trains the site's model, by its own code, with random numbers of the operating system."""
+        from wardround.clients.trainers import build_trainer
+
         with site_code(self.config, self._file.code):
             return build_trainer(self.config, self.federation, source=SystemSource())
 
@@ -144,7 +148,7 @@ class RealSite(Hospitals):
         """Return what the file says."""
         return self.config.aggregation.proximal_mu or 0.0
 
-    def report(self, trained: Trained, message: Message) -> Message:
+    def report(self, trained: "Trained", message: Message) -> Message:
         """Return what was trained."""
         return wire.execution_reply(trained.execution, trained.arrays, message)
 
@@ -170,8 +174,10 @@ def _check_settings(message: Message, file: SiteFile) -> None:
     )
 
 
-def _check_told(message: Message, config: Config, model: nn.Module) -> None:
+def _check_told(message: Message, config: Config, model: "nn.Module") -> None:
     """Refuse a model of other names, shapes or types than the site's own, and another pull towards it."""
+    from wardround.models import parameters_of
+
     wanted = parameters_of(model) | ({COUNT_NAME: np.zeros(())} if config.privacy.adaptive_clipping else {})
     arrays = {name: array for name, array in wire.arrays_in(message).items() if name != wire.SUM_OF_WEIGHTS}
     try:

@@ -7,14 +7,14 @@ at the site; and imports by a computed name, and within functions that are calle
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from wardround.config import Config
 from wardround.errors import ConfigError
-from wardround.identity import code_digests, is_installed
+from wardround.identity import code_digests, installed_places, is_installed
 
 __all__ = ["site_code"]
 
@@ -34,12 +34,12 @@ def site_code(config: Config, folder: Path | None) -> Iterator[None]:
     if folder is None or not colon:
         yield
         return
-    names, before = list(code_digests([module], folder=folder)), sys.path[:]
+    names, before, places = list(code_digests([module], folder=folder)), sys.path[:], installed_places()
     # Loaded from elsewhere, or from the folder's files as they were before.
-    others = {name: loaded for name, loaded in sys.modules.items() if not _has_a_version(name, loaded)}
+    others = {name: loaded for name, loaded in sys.modules.items() if not _has_a_version(name, loaded, places)}
     for name in others:
         del sys.modules[name]
-    sys.path[:] = [str(folder), *(entry for entry in before if is_installed(Path(entry).absolute()))]
+    sys.path[:] = [str(folder), *(entry for entry in before if is_installed(Path(entry).absolute(), places))]
     importlib.invalidate_caches()
     try:
         yield
@@ -53,10 +53,10 @@ def site_code(config: Config, folder: Path | None) -> Iterator[None]:
             raise ConfigError(f"module {name} was taken from elsewhere, and must lie in {folder} ([site] code)")
 
 
-def _has_a_version(name: str, loaded: ModuleType) -> bool:
+def _has_a_version(name: str, loaded: ModuleType, places: Collection[Path]) -> bool:
     """Return whether a module is Python's, of an installed package or of this one, or is no file at all."""
     origin = _origin(loaded)
-    return name.partition(".")[0] in ("__main__", "wardround") or not origin or is_installed(Path(origin))
+    return name.partition(".")[0] in ("__main__", "wardround") or not origin or is_installed(Path(origin), places)
 
 
 def _origin(loaded: ModuleType) -> str:

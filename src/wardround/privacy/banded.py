@@ -100,11 +100,7 @@ class Factorisation:
         return int(self.columns.shape[1])
 
     def row(self, number: int) -> Floats:
-        """Return C[t, t - i] for i = 0, 1, ... below the band, as far as there are such columns.
-
-        Args:
-            number: t, from 0, below num_rounds.
-        """
+        """Return C[t, t - i], t being the number, for i = 0, 1, ... below the band, as far as there are columns."""
         if not 0 <= number < self.num_rounds:
             raise ConfigError(f"row {number} must be >= 0 and < {self.num_rounds}, the rounds of the factorisation")
         return np.array([self._column(number - i)[i] for i in range(min(self.band, number + 1))])

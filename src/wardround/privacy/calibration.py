@@ -92,12 +92,8 @@ def calibrate_overlap(
 
     The total is that of a patient in up to `patient_overlap` hospitals, with what is spent and what is to come.
 
-    Args:
-        target_epsilon: > 0.
-        target_delta: in (0, 1), common to all.
-        to_come: by hospital_id the shape of a step, how many steps (>= 0), and the noise multiplier to multiply.
-        patient_overlap: >= 2.
-        spent: by hospital_id, of these hospitals and of others.
+    What is to come is by hospital_id the shape of a step, how many steps (>= 0), and the noise multiplier to multiply;
+    what is spent, of these hospitals and of others. The target delta is common to all.
 
     Raises:
         BudgetError: no noise is enough.

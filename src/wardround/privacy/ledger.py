@@ -56,11 +56,9 @@ class Row:
 
 
 def open_ledger(path: str | Path, *, read_only: bool = False) -> "Ledger":
-    """Return the ledger in a file, made new where there is none.
+    """Return the ledger in a SQLite file, made new where there is none; its folder must exist.
 
-    Args:
-        path: the SQLite file; its folder must exist.
-        read_only: look at an existing ledger as it is now; nothing can be written.
+    With read_only an existing ledger is looked at as it is now, and nothing can be written.
 
     Raises:
         ProtocolError: no such ledger (read_only), not a ledger, damaged, or a disk that is full or refuses.

@@ -60,9 +60,7 @@ def gaussian_deltas(mu: float, epsilons: ArrayLike) -> FloatArray:
     >>> round(float(gaussian_deltas(1.0, 0.0)), 6)
     0.382925
 
-    Args:
-        mu: distance in standard deviations (>= 0); inf is no privacy.
-        epsilons: >= 0, any shape.
+    Mu is the distance in standard deviations (>= 0), inf without privacy; epsilons are >= 0, of any shape.
 
     Source: Balle, Wang 2018 (arXiv 1805.06530), theorem 8.
     """

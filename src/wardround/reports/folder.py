@@ -175,7 +175,7 @@ def _hospitals(
 
 def _not_yet_known(name: str, size: str) -> HospitalSummary:
     # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
-    return HospitalSummary(hospital=name, num_train=size, num_test="<10", majority_accuracy=None)
+    return HospitalSummary(hospital=name, num_train=size, num_test="<10", majority_score=None)
 
 
 def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, target_delta: float) -> HospitalResult:
@@ -194,7 +194,7 @@ def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, t
         sample_rate=rates if not is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
         target_delta=target_delta,
         epsilon=epsilon,
-        majority_accuracy=read_number(known.majority_accuracy),
+        majority_accuracy=read_number(known.majority_score),
         rows=tuple(rows),
         **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("accuracy", "auc")},
     )

@@ -12,7 +12,7 @@ from wardround.server.record.tables import hospital_rows, mean_over_tests, round
 
 
 def _evaluation(name: str, num: int, auc: float) -> Evaluation:
-    return Evaluation(hospital_id=name, num_examples=num, loss=1.0, accuracy=0.5, auc=auc)
+    return Evaluation(hospital_id=name, num_examples=num, loss=1.0, score=0.5, auc=auc)
 
 
 def test_means_are_weighted_by_test_records() -> None:
@@ -34,13 +34,13 @@ def test_rows_of_hospitals_that_measured_nothing_have_no_score() -> None:
     """Of two plans that differ in nothing else, and with evaluations that nobody should have sent."""
     profiles = profiles_of([100, 80])
     names = [profile.hospital_id for profile in profiles]
-    measures = {name: ProfileMeasures(num_test=50, fingerprint="0" * 64, majority_accuracy=0.5) for name in names}
+    measures = {name: ProfileMeasures(num_test=50, fingerprint="0" * 64, majority_score=0.5) for name in names}
     evaluations = {name: _evaluation(name, 50, 0.8) for name in names}
     for measured, scores in ((measures, (1.0, 0.5, pytest.approx(0.8))), ({}, (None, None, None))):
         plan = plan_federation(small_config(), profiles, measures=measured)
         what = (plan, open_account(plan.target_deltas), 0, (), {}, evaluations)
         for row in (round_row(*what, 1.0), *hospital_rows(*what)):
-            assert (row.loss, row.accuracy, row.auc) == scores
+            assert (row.loss, row.score, row.auc) == scores
 
 
 def test_what_is_defined_nowhere_is_nan() -> None:

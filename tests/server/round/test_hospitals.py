@@ -143,7 +143,7 @@ def test_everybody_is_known_by_name() -> None:
     assert link.node_of == {"hospital-01": 1, "hospital-02": 2, "hospital-03": 3}
     assert [profile.hospital_id for profile in link.profiles] == list(link.node_of)
     assert list(link.measures) == list(link.node_of)
-    assert all(math.isfinite(measures.majority_accuracy) for measures in link.measures.values())
+    assert all(math.isfinite(measures.majority_score) for measures in link.measures.values())
 
 
 def test_two_nodes_of_one_hospital_are_refused() -> None:

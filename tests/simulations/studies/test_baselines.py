@@ -58,7 +58,7 @@ def test_trained_baselines_are_gradient_descent_on_what_they_may_see(baseline):
         model = together if baseline == "pooled" else trained([hospital])
         accuracy, auc = scores_of(model, hospital)
         evaluation = found.evaluations[hospital.hospital_id]
-        assert evaluation.accuracy == pytest.approx(accuracy, abs=1e-9)
+        assert evaluation.score == pytest.approx(accuracy, abs=1e-9)
         assert evaluation.auc == pytest.approx(auc, abs=1e-9)
         assert found.num_train[hospital.hospital_id] == len(hospital.train_labels)
 
@@ -69,7 +69,7 @@ def test_majority_counts_training_classes_and_scores_test_records():
         classes, counts = np.unique(hospital.train_labels, return_counts=True)
         wanted = float((hospital.test_labels == classes[counts.argmax()]).mean())
         evaluation = found.evaluations[hospital.hospital_id]
-        assert evaluation.accuracy == wanted
+        assert evaluation.score == wanted
         assert evaluation.auc == 0.5
 
 
@@ -96,7 +96,7 @@ def test_regression_has_r2_and_the_mean_alone_has_about_none():
         test = np.asarray(hospital.test_labels, np.float64)
         error = ((test - np.mean(hospital.train_labels, dtype=np.float64)) ** 2).sum()
         wanted = 1 - error / ((test - test.mean()) ** 2).sum()
-        assert found.evaluations[hospital.hospital_id].accuracy == pytest.approx(wanted, abs=1e-6)
+        assert found.evaluations[hospital.hospital_id].score == pytest.approx(wanted, abs=1e-6)
         assert -0.01 < wanted <= 0
 
 

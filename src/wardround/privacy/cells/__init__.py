@@ -75,12 +75,9 @@ def cell_of(privacy: Any) -> Cell:
 
 
 def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
-    """Return the cell that a summary or a ledger has written.
+    """Return the cell that a summary or a ledger has written; the unit has no meaning with placement "none".
 
-    Args:
-        unit: as written; of no meaning with placement "none".
-        placement: as written.
-        mechanism: as written; where it was not, or is none of today's, the first cell of unit and placement is meant.
+    Where no mechanism was written, or none of today's, the first cell of unit and placement is meant.
 
     Raises:
         ProtocolError: there is none.

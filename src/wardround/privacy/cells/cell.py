@@ -76,9 +76,7 @@ class Cell(Promises):
     def divergence(self, event: StepEvent, *, cached: bool = True) -> NDArray[np.float64]:
         """Return the Renyi divergence of one step of an event: shape (len(ORDERS),), float64, nats, read-only.
 
-        Args:
-            event: of this cell; its number of steps does not matter.
-            cached: False for events that are only tried out, which would fill the cache.
+        Events that are only tried out would fill the cache: they are not to be `cached`.
         """
         return (rdp if cached else rdp.__wrapped__)(event.noise_multiplier, event.sample_rate)
 

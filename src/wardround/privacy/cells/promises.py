@@ -131,12 +131,9 @@ class Promises:
         return 1.0
 
     def noise_against(self, reader: str, noise_multiplier: float, num_shares: int) -> float:
-        """Return the noise multiplier that is left against a reader, who subtracts what it added or sees it without.
+        """Return what of the billed noise is left against a reader, who subtracts what it added or sees it without.
 
-        Args:
-            reader: one of READERS.
-            noise_multiplier: billed.
-            num_shares: replies guaranteed (>= 1).
+        The reader is one of READERS; `num_shares` are the replies guaranteed (>= 1), where there are shares of noise.
         """
         return noise_multiplier
 

@@ -53,10 +53,8 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[PlacementRow]]:
     That epsilon is [privacy] target-epsilon, or what the planned noise multiplier spends at the worst hospital. Records
     take the same noisy steps in every placement: rounds times local steps, at the planned sample rates; with
     distributed and central noise each of these is a round. Hospitals release once a round. Distributed noise is shared
-    among min-survivors less max-colluding where the plan has a secure sum, else among the whole cohort.
-
-    Args:
-        plan: of any placement but "none", or nothing is compared.
+    among min-survivors less max-colluding where the plan has a secure sum, else among the whole cohort. With placement
+    "none" nothing is compared.
     """
     target_epsilon = plan.config.privacy.target_epsilon or plan.epsilon_max
     if not plan.cell.is_private or not 0 < target_epsilon < math.inf:
@@ -110,13 +108,8 @@ def stddev_on_average(
     """Return the stddev, in every coordinate, of the noise on what the federation averages once.
 
     That is the average update of round 1 where updates are released, else the average gradient of one step of its
-    cohort.
-
-    Args:
-        plan: who takes part, with which weights and batches; everyone who is there answers.
-        cell: where the noise is added, which need not be the plan's own.
-        noise_multipliers: by hospital.
-        num_shares: replies guaranteed, where hospitals add shares of one noise.
+    cohort. Everyone who is there answers; `num_shares` replies are guaranteed, where hospitals add shares of one noise.
+    The cell need not be the plan's own, nor the noise multipliers, by hospital.
     """
     cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
     hospitals = [hospital for hospital in plan.hospitals if hospital.name in cohort]

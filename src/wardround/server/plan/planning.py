@@ -38,14 +38,9 @@ def plan_federation(
 ) -> FederationPlan:
     """Return the plan of a run.
 
-    Args:
-        config: all settings.
-        profiles: of all hospitals.
-        num_parameters: of the model; needed with placement "distributed", where rounding them has a cost, and to
-            tell whether a clip is too small with "central".
-        measures: by hospital, of those that measured anything; no number of the plan depends on them.
-        drawn_from: names that cohorts are drawn from, such as a roster's, whoever of them is there; empty for the
-            hospitals' own.
+    The number of the model's parameters is needed with placement "distributed", where rounding them has a cost, and to
+    tell whether a clip is too small with "central". No number of the plan depends on what was measured, by hospital.
+    Cohorts are drawn from the hospitals' names where `drawn_from` has none, such as a roster's, whoever is there.
 
     Raises:
         ConfigError: a hospital has more than max-records, delta is too large for one, a cohort can't have

@@ -60,7 +60,7 @@ def calibrated(
 
 def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
     """Return those that no other one exceeds in sample rate and steps at once."""
-    exposure = {(h.shape.sample_rate, h.total_steps): h for h in hospitals}
+    exposure = {(h.shape.event.sample_rate, h.total_steps): h for h in hospitals}
     return [
         hospital
         for key, hospital in exposure.items()

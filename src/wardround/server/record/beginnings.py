@@ -57,11 +57,7 @@ def committed_rounds(ledger: Ledger) -> list[RoundRecord]:
 
 
 def begun_with(first: RoundRecord) -> Opening:
-    """Return the opening of round 0.
-
-    Raises:
-        ValueError: the record is of no round 0.
-    """
+    """Return the opening of round 0; another round's record is a ValueError."""
     if first.opening is None:
         raise ValueError("round 0 does not say what the run began with")
     return first.opening

@@ -130,10 +130,7 @@ class Books:
 
 @_as_committed
 def books_of(rows: Sequence[Row]) -> Books | None:
-    """Return the run that a ledger's rows tell of; None where round 0 is not committed yet.
-
-    Args:
-        rows: all of them, in order, of a ledger that verifies.
+    """Return the run that all rows of a ledger that verifies tell of; None where round 0 is not committed yet.
 
     Raises:
         ProtocolError: a round's record is none.

@@ -19,7 +19,7 @@ from wardround.rounds import Assignment, Evaluation
 from wardround.run_facts import RunFacts
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
-from wardround.server.record.beginnings import begun_with, committed_rounds
+from wardround.server.record.beginnings import committed_rounds, opening_in
 from wardround.server.record.noise_files import drop_noise, read_noise, write_noise
 from wardround.server.record.records import (
     Closing,
@@ -47,8 +47,8 @@ class KeptRun:
     Attributes:
         plan: who takes part, with which noise.
         strategy: any Flower strategy; the one thing here that remembers.
-        ledger: of its charges and committed rounds.
-        folder: of its files.
+        ledger: charges and committed rounds.
+        folder: all else.
     """
 
     plan: FederationPlan
@@ -65,11 +65,11 @@ class KeptRun:
 @sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
 def restore(run: KeptRun) -> RoundState | None:
     """Return the state after the last committed round, the strategy's memory put back; None before round 0."""
-    rounds = run.ledger.rounds()
-    if not rounds:
+    opening = opening_in(run.ledger)
+    if opening is None:
         return None
-    check_same_run(run.plan, begun_with(read_record_text(RoundRecord, rounds[0][1])), run.folder)
-    round_number, text = rounds[-1]
+    check_same_run(run.plan, opening, run.folder)
+    round_number, text = run.ledger.rounds()[-1]
     record = read_record_text(RoundRecord, text)
     tensors, values = run.folder.read_checkpoint(record.saved.checkpoint, record.saved.sha256)
     model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}

@@ -38,7 +38,7 @@ class RoundFigures:
         num_selected: hospitals that were asked.
         num_completed: hospitals that answered.
         loss: mean test loss over hospitals, weighted by their test records; None where nothing is measured.
-        accuracy: likewise; r2 for regression.
+        score: likewise, of the share right in [0, 1], or the r2; the column is called accuracy.
         auc: likewise; nan where it is not defined.
         epsilon_max: largest epsilon of a hospital so far, by Renyi divergences.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
@@ -49,7 +49,7 @@ class RoundFigures:
     num_selected: int
     num_completed: int
     loss: float | None
-    accuracy: float | None
+    score: float | None = json_field(key="accuracy")
     auc: float | None
     epsilon_max: float
     epsilon_total: float
@@ -61,17 +61,15 @@ class HospitalFigures:
     """A row of hospitals.csv.
 
     Attributes:
-        round: its number.
-        hospital: its name.
         selected: 1 where it was asked, else 0.
         completed: 1 where it answered, else 0.
-        num_examples: training records, as they may be shown: a number, or "<10".
+        num_train: training records, as they may be shown: a number, or "<10".
         num_steps: steps that were charged, answered or not.
         sample_rate: that was charged, in (0, 1]; None where it was not asked, or where the rate would tell its size.
         noise_multiplier: that was charged; None where it was not asked.
         epsilon: spent so far, at its own delta.
         loss: on its test records; None where these are few, or are not measured.
-        accuracy: likewise.
+        score: likewise.
         auc: likewise.
     """
 
@@ -79,13 +77,13 @@ class HospitalFigures:
     hospital: str
     selected: int
     completed: int
-    num_examples: int | str
+    num_train: int | str = json_field(key="num_examples")
     num_steps: int
     sample_rate: float | None
     noise_multiplier: float | None
     epsilon: float
     loss: float | None = None
-    accuracy: float | None = None
+    score: float | None = json_field(key="accuracy", default=None)
     auc: float | None = None
 
 
@@ -155,7 +153,6 @@ class RoundRecord:
     """What is committed of a round beside its charges.
 
     Attributes:
-        run_id: of the run.
         attempt: that was committed, from 1; more than one are charged.
         round_row: its row of rounds.csv.
         hospital_rows: its rows of hospitals.csv.
@@ -163,7 +160,6 @@ class RoundRecord:
         max_grad_norm: the clip from here on.
         left: who is left out from here on, and why.
         other_versions: lines "package version" of packages that are not what they were when the run began.
-        target_deltas: by hospital.
         outcome: of its training.
         saved: what a resumed run goes on from.
         opening: of round 0 only.

@@ -134,7 +134,7 @@ class HospitalSummary:
     hospital: str
     num_train: int | str
     num_test: int | str | None
-    majority_accuracy: float | None = json_field(lacking=None)
+    majority_score: float | None = json_field(key="majority_accuracy", lacking=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,13 +150,10 @@ class Summary:
     """What summary.json holds.
 
     Attributes:
-        dataset: its name.
-        num_hospitals: in the run.
         num_rounds: committed.
         num_rounds_planned: asked for.
         status: "done", "stopped-at-budget" or "interrupted".
         protection: what is protected, and how.
-        epsilon: that was spent.
         attackers: what they can reach; None where the run did not say.
         accountant: that proves epsilon: "pld" or "rdp".
         events: by hospital what was done, as dp-accounting writes it.
@@ -167,12 +164,9 @@ class Summary:
         loss: mean test loss of the last model.
         scores: of the last model; None where the run did not say.
         seconds: that all rounds took.
-        settings: that say how it was trained.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.
-        hospitals: by name.
         leaves_hospital: by field that was sent, on what grounds.
-        versions: by package.
         ledger_head: after the end was booked; None where the run did not say.
         facts: what only the starter of the run could tell, and all its notes.
     """

@@ -138,8 +138,8 @@ def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
 def _scores(plan: FederationPlan, last: RoundFigures, regression: bool) -> ClassScores | RegressionScores:
     majority = _mean_over_tests(plan) if plan.is_measured else None
     if regression:
-        return RegressionScores(score=last.accuracy, majority=majority)
-    return ClassScores(score=last.accuracy, auc=last.auc, majority=majority)
+        return RegressionScores(score=last.score, majority=majority)
+    return ClassScores(score=last.score, auc=last.auc, majority=majority)
 
 
 def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
@@ -148,26 +148,26 @@ def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary,
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
     """
     measures = [hospital.measures for hospital in plan.hospitals if hospital.measures is not None]
-    shares: list[float | None] = [measured.majority_accuracy for measured in measures]
+    shares: list[float | None] = [measured.majority_score for measured in measures]
     if not regression:
-        shares = [shown_share(m.majority_accuracy, m.num_test) for m in measures if m.num_test]
+        shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
     is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
     return tuple(
         HospitalSummary(
             hospital=hospital.name,
             num_train=shown_count(hospital.num_train),
             num_test=None if hospital.measures is None else shown_count(hospital.measures.num_test),
-            majority_accuracy=None if is_hidden or hospital.measures is None else hospital.measures.majority_accuracy,
+            majority_score=None if is_hidden or hospital.measures is None else hospital.measures.majority_score,
         )
         for hospital in plan.hospitals
     )
 
 
 def _mean_over_tests(plan: FederationPlan) -> float:
-    """Return the baseline's score, averaged over hospitals by their test records, as accuracy is."""
+    """Return the baseline's score, averaged over hospitals by their test records, as scores are."""
     measures = [hospital.measures for hospital in plan.hospitals if hospital.measures and hospital.measures.num_test]
     num_test = sum(measured.num_test for measured in measures)
-    return sum(m.num_test * m.majority_accuracy for m in measures) / num_test if num_test else float("nan")
+    return sum(m.num_test * m.majority_score for m in measures) / num_test if num_test else float("nan")
 
 
 def _notes(records: Sequence[RoundRecord]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from types import MappingProxyType
 
-from wardround.json_records import json_values
+from wardround.json_records import json_keys, json_values
 from wardround.privacy.spending import Account
 from wardround.rounds import Assignment, Evaluation
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
@@ -21,7 +21,7 @@ from wardround.step_events import StepEvent
 __all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "hospital_rows", "mean_over_tests", "round_row", "table_texts"]
 
 _SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
-    {name: attrgetter(name) for name in ("loss", "accuracy", "auc")}
+    {name: attrgetter(name) for name in ("loss", "score", "auc")}
 )
 FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", *_SCORES})
 """Of a hospital's row, what follows from the plan and the ledger's charges."""
@@ -75,7 +75,7 @@ def hospital_rows(
         )
         evaluation = evaluations.get(name) if is_scored else None
         if evaluation is not None:
-            figures = replace(figures, loss=evaluation.loss, accuracy=evaluation.accuracy, auc=evaluation.auc)
+            figures = replace(figures, loss=evaluation.loss, score=evaluation.score, auc=evaluation.auc)
         rows.append(figures)
     return tuple(rows)
 
@@ -99,7 +99,7 @@ def hospital_figures(
         hospital=hospital.name,
         selected=int(event is not None),
         completed=int(completed),
-        num_examples=shown_count(size),
+        num_train=shown_count(size),
         num_steps=event.num_steps if event else 0,
         sample_rate=plan.rate_to_show(event.sample_rate, size) if event else None,
         noise_multiplier=event.noise_multiplier if event else None,
@@ -129,7 +129,7 @@ def _table(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
-        writer.writerow(column.name for column in fields(kind))
+        writer.writerow(json_keys(kind))
     for row in rows:
         writer.writerow("" if value is None or value != value else value for value in json_values(row).values())
     return text.getvalue()

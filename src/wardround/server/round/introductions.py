@@ -51,11 +51,8 @@ def connect(grid: Grid) -> HospitalLink:
 def connect_sites(grid: Grid, config: Config, roster: Roster, timeout_seconds: float | None = None) -> HospitalLink:
     """Ask every node of the grid which real site it is.
 
-    Args:
-        grid: any Flower grid.
-        config: the server's settings, which sites hold their own to, and whose schema their profiles are held to.
-        roster: of the sites.
-        timeout_seconds: that a site's reply is waited for; then it is left out. None waits for ever.
+    Sites hold their own settings to the server's, whose schema and roster their profiles are held to. A site's reply is
+    waited for so long, and then it is left out; None waits for ever.
 
     Raises:
         CohortError: no node is there, or too few sites are left.

@@ -37,6 +37,6 @@ def row_of(record: RoundRecord, num_rounds: int, task: str | None) -> RoundRow:
         num_rounds=num_rounds,
         loss=row.loss,
         metric_name=name,
-        metric=row.auc if name == "auc" else row.accuracy,
+        metric=row.auc if name == "auc" else row.score,
         epsilon_max=row.epsilon_max,
     )

@@ -24,7 +24,6 @@ class SecureSum:
     """How a round is summed by secure aggregation.
 
     Attributes:
-        roster: of the federation.
         terms: of the round, except for the digest of what everyone is sent, which is known when it is sent.
         max_update: largest magnitude of a number before weighting (> 0), of residues, too.
         weights: by node id, what each hospital's vector must weigh, of the whole cohort.

@@ -130,6 +130,6 @@ def _majority(hospital: HospitalData, federation: Federation) -> Evaluation:
         hospital_id=hospital.hospital_id,
         num_examples=len(test),
         loss=float("nan"),
-        accuracy=profile_measures(hospital, federation.task).majority_accuracy,
+        score=profile_measures(hospital, federation.task).majority_score,
         auc=0.5 if both else float("nan"),  # one answer for all: every pair is a tie
     )

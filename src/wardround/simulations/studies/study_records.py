@@ -5,9 +5,9 @@ What is left out on purpose: files (see `study_files`), and means and intervals 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from wardround.json_records import json_field
+from wardround.json_records import json_field, json_keys
 
 __all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
 
@@ -149,4 +149,4 @@ class RunRows:
 
 def columns_of(kind: type[ResultRow | HospitalRow | NoiseRow]) -> tuple[str, ...]:
     """Return the columns of a table, in order."""
-    return tuple(item.metadata.get("key") or item.name for item in fields(kind))
+    return json_keys(kind)

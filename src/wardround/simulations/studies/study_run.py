@@ -129,7 +129,7 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
         **labels,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        accuracy=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.accuracy),
+        accuracy=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.score),
         auc=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.auc),
         seconds=round(seconds, 4),
         status="done",
@@ -145,7 +145,7 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
             hospital=name,
             num_examples=shown_count(baseline.num_train[name]),
             epsilon=math.inf,
-            accuracy=evaluation.accuracy,
+            accuracy=evaluation.score,
             auc=evaluation.auc,
             num_test=shown_count(evaluation.num_examples),
         )
