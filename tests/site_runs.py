@@ -18,6 +18,7 @@ from wardround.config import Config
 from wardround.datasets import Federation, load_federation
 from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
+from wardround.rounds import Execution
 from wardround.secagg import simulated_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
 from wardround.server.round.introductions import connect, connect_sites
@@ -63,7 +64,7 @@ def answering_as_sites(
             num_train = profile.num_train + int(profile.hospital_id in grown)
             reply = wire.profile_reply(replace(profile, num_train=num_train), message)
         elif wire.METRICS in reply.content:
-            execution = wire.read_execution(reply, wire.assignment_of(message).hospital_id)
+            execution = wire.read_metrics(Execution, reply, wire.assignment_of(message).hospital_id)
             reply = wire.execution_reply(execution, wire.arrays_in(reply), message)
         for record in reply.content.values():
             sent.update(record)

@@ -118,7 +118,7 @@ def test_a_record_with_more_fields_sends_no_more_in_a_real_sites_reply() -> None
     values = {item.name: getattr(profile, item.name) for item in fields(profile)}
     reply = wire.profile_reply(Telling(**values, loss=0.5, patient="north"), message)
     assert set(reply.content[wire.PROFILE]) == _keys(HospitalProfile)
-    assert wire.read_profile_measures(reply) is None
+    assert wire.read_measures(ProfileMeasures, reply) is None
 
 
 def test_measures_with_a_field_that_is_not_on_the_list_are_refused() -> None:

@@ -5,6 +5,7 @@ import pickle
 import tracemalloc
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from wardround.datasets import load_federation
 from wardround.errors import ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.models import build_model, parameters_of
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, Evaluation, Execution, ProfileMeasures, TrainingMeasures
 from wardround.secagg.records import Advertisement, Confirmation, Shares, UnmaskShares
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
@@ -86,13 +87,13 @@ def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:
     profile = wire.read_profile(replies["query.profile"])
     assert profile.hospital_id == "hospital-01"
     assert profile.input_shape == (30,)
-    measures = wire.read_profile_measures(replies["query.profile"])
+    measures = wire.read_measures(ProfileMeasures, replies["query.profile"])
     assert measures is not None and len(measures.fingerprint) == 64
-    execution = wire.read_execution(replies["train"], "hospital-01")
+    execution = wire.read_metrics(Execution, replies["train"], "hospital-01")
     assert (execution.round_number, execution.num_steps, execution.num_noise_draws) == (3, 2, 2)
-    trained = wire.read_training_measures(replies["train"])
+    trained = wire.read_measures(TrainingMeasures, replies["train"])
     assert trained is not None and trained.num_examples == profile.num_train
-    evaluation = wire.read_evaluation(replies["evaluate"], "hospital-01")
+    evaluation = wire.read_metrics(Evaluation, replies["evaluate"], "hospital-01")
     assert 0 <= evaluation.auc <= 1 and math.isfinite(evaluation.loss)
 
 
@@ -118,12 +119,24 @@ def test_assignments_come_back_as_they_were(assignment: Assignment) -> None:
         ({"assignment": MetricRecord({"num-steps": 3})}, wire.assignment_of, "carries no assignment"),
         ({"assignment": ConfigRecord({"num-steps": 3})}, wire.assignment_of, "lacks hospital_id, round_number"),
         ({"profile": ConfigRecord({"num-train": 3})}, wire.read_profile, "HospitalProfile message lacks hospital_id"),
-        ({"profile": ConfigRecord({"num-test": 3})}, wire.read_profile_measures, "ProfileMeasures message lacks fing"),
-        ({"metrics": MetricRecord({"loss": 3.0})}, wire.read_training_measures, "TrainingMeasures message lacks num_e"),
+        (
+            {"profile": ConfigRecord({"num-test": 3})},
+            partial(wire.read_measures, ProfileMeasures),
+            "ProfileMeasures message lacks fing",
+        ),
+        (
+            {"metrics": MetricRecord({"loss": 3.0})},
+            partial(wire.read_measures, TrainingMeasures),
+            "TrainingMeasures message lacks num_e",
+        ),
         ({}, wire.read_profile, "carries no profile"),
-        ({}, lambda m: wire.read_execution(m, "a"), "carries no metrics"),
-        ({}, lambda m: wire.read_evaluation(m, "a"), "carries no metrics"),
-        ({"metrics": MetricRecord({"loss": 1.0})}, lambda m: wire.read_evaluation(m, "a"), "lacks num_examples"),
+        ({}, lambda m: wire.read_metrics(Execution, m, "a"), "carries no metrics"),
+        ({}, lambda m: wire.read_metrics(Evaluation, m, "a"), "carries no metrics"),
+        (
+            {"metrics": MetricRecord({"loss": 1.0})},
+            lambda m: wire.read_metrics(Evaluation, m, "a"),
+            "lacks num_examples",
+        ),
     ],
 )
 def test_incomplete_messages(content: Any, read: Any, message: str) -> None:
@@ -236,4 +249,4 @@ def test_a_reply_that_is_an_error_is_no_content() -> None:
         with pytest.raises(ProtocolError, match="carries an error"):
             read(reply)
     with pytest.raises(ProtocolError, match="carries an error"):
-        wire.read_execution(reply, "a")
+        wire.read_metrics(Execution, reply, "a")

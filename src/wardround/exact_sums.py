@@ -34,8 +34,8 @@ __all__ = [
     "FixedSum",
     "Shaped",
     "accumulate",
-    "accumulate_residues",
     "check_alike",
+    "check_real",
     "fixed_sum",
     "mean",
     "merge",
@@ -63,32 +63,46 @@ class Shaped(Protocol):
         """The lengths of the axes."""
 
 
-def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: float) -> None:
+def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: float | None) -> None:
     """Add the arrays times the weight to the total, in place and exactly; a refused update leaves the total as it was.
+
+    Residues modulo 2**32 have no weight, and are added as they are.
 
     >>> total: FixedSum = {}
     >>> accumulate(total, {"bias": np.array([1.0, -2.0])}, 0.5)
     >>> accumulate(total, {"bias": np.array([3.0, 0.0])}, 0.5)
     >>> mean(total, 1.0, {"bias": np.zeros(2, np.float32)})["bias"]
     array([ 2., -1.], dtype=float32)
+    >>> residues: FixedSum = {}
+    >>> accumulate(residues, {"bias": np.array([2**32 - 1], np.uint32)}, None)
+    >>> accumulate(residues, {"bias": np.array([3], np.uint32)}, None)
+    >>> residues["bias"] % 2**32
+    array([2])
 
     Args:
         total: the running total; an empty one takes on the names and shapes of the arrays.
-        arrays: real arrays of any shape and any dtype that float64 holds, |x| < 2**22.
-        weight: in (0, 1]; the weights of everything that goes into one total must sum to at most 1.
+        arrays: real arrays of any shape and any dtype that float64 holds, |x| < 2**22; uint32 where they are residues.
+        weight: in (0, 1]; the weights of everything that goes into one total must sum to at most 1. None of residues,
+            of which at most 2**31 updates go into one total.
 
     Raises:
         UpdateError: a weight out of range, a name or a shape that differs from the total's, a dtype that is not a
             number, or a value that is not finite or too large; the message names the parameter.
     """
+    if weight is None:
+        for name, array in arrays.items():
+            if array.dtype != np.uint32:
+                raise UpdateError(
+                    f"parameter {name} has dtype {array.dtype}, which must be uint32 in a sum of residues"
+                )
+        _begin(total, arrays)
+        for name, array in arrays.items():
+            np.add(total[name], array, out=total[name])
+        return
     if not 0.0 < weight <= 1.0:
         raise UpdateError(f"the weight {weight} of an update must be in (0, 1]: weights are shares of the cohort")
-    for name, array in arrays.items():
-        _check_values(name, array)
-    if total:
-        check_alike(arrays, total)
-    else:
-        total.update((name, np.zeros(array.shape, np.int64)) for name, array in arrays.items())
+    _check_values(arrays)
+    _begin(total, arrays)
     largest = max((array.size for array in arrays.values()), default=0)
     buffer = np.empty(min(largest, _BLOCK), np.float64)
     for name, array in arrays.items():
@@ -97,44 +111,13 @@ def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: floa
         )
 
 
-def accumulate_residues(total: FixedSum, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Add residues modulo 2**32 to the total, in place and exactly; a refused update leaves the total as it was.
-
-    >>> total: FixedSum = {}
-    >>> accumulate_residues(total, {"bias": np.array([2**32 - 1], np.uint32)})
-    >>> accumulate_residues(total, {"bias": np.array([3], np.uint32)})
-    >>> total["bias"] % 2**32
-    array([2])
-
-    Args:
-        total: the running total; an empty one takes on the names and shapes of the arrays.
-        arrays: uint32, any shapes; at most 2**31 updates go into one total.
-
-    Raises:
-        UpdateError: a name, shape or dtype is another; the message names the parameter.
-    """
-    for name, array in arrays.items():
-        if array.dtype != np.uint32:
-            raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be uint32 in a sum of residues")
-    if total:
-        check_alike(arrays, total)
-    else:
-        total.update((name, np.zeros(array.shape, np.int64)) for name, array in arrays.items())
-    for name, array in arrays.items():
-        np.add(total[name], array, out=total[name])
-
-
 def fixed_sum(sums: Mapping[str, NDArray[np.float64]]) -> FixedSum:
-    """Return weighted sums that were made elsewhere as `accumulate` would have made them, rounded once.
-
-    Args:
-        sums: over contributions whose weights sum to at most 1, float64, any shapes, |x| < 2**22.
+    """Return weighted sums that were made elsewhere, weights up to 1, as `accumulate` makes them, rounded once.
 
     Raises:
         UpdateError: a value is not finite or too large; the message names the parameter.
     """
-    for name, array in sums.items():
-        _check_values(name, array)
+    _check_values(sums)
     return {name: np.rint(array * 2.0**FRACTION_BITS).astype(np.int64) for name, array in sums.items()}
 
 
@@ -144,12 +127,8 @@ def merge(total: FixedSum, other: FixedSum) -> None:
     Raises:
         UpdateError: the two do not hold the same names and shapes.
     """
-    if not other:
-        return
-    if not total:
-        total.update((name, array.copy()) for name, array in other.items())
-        return
-    check_alike(other, total)
+    if other:
+        _begin(total, other)
     for name, array in other.items():
         np.add(total[name], array, out=total[name])
 
@@ -195,19 +174,35 @@ def check_alike(arrays: Mapping[str, Shaped], like: Mapping[str, Shaped]) -> Non
             raise UpdateError(f"parameter {name} has shape {array.shape}, which must be {like[name].shape}")
 
 
-def _check_values(name: str, array: NDArray[Any]) -> None:
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
-        raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
-    if array.size == 0:
-        return
-    # min and max carry a nan along and need no temporary array, so one pass each checks everything.
-    smallest, largest = float(array.min()), float(array.max())
-    if not (smallest > -LARGEST_VALUE and largest < LARGEST_VALUE):
-        worst = largest if not largest < LARGEST_VALUE else smallest
-        raise UpdateError(
-            f"parameter {name} holds {worst}, which must be finite and below {LARGEST_VALUE:.0f} in magnitude: "
-            "lower the learning rate or normalise the inputs"
-        )
+def check_real(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays of anything but real numbers.
+
+    Raises:
+        UpdateError: naming the first parameter of another dtype.
+    """
+    for name, array in arrays.items():
+        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
+            raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
+
+
+def _begin(total: FixedSum, arrays: Mapping[str, NDArray[Any]]) -> None:
+    if total:
+        check_alike(arrays, total)
+    else:
+        total.update((name, np.zeros(array.shape, np.int64)) for name, array in arrays.items())
+
+
+def _check_values(arrays: Mapping[str, NDArray[Any]]) -> None:
+    check_real(arrays)
+    for name, array in arrays.items():
+        # min and max carry a nan along and need no temporary array, so one pass each checks everything.
+        smallest, largest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        if not (smallest > -LARGEST_VALUE and largest < LARGEST_VALUE):
+            worst = largest if not largest < LARGEST_VALUE else smallest
+            raise UpdateError(
+                f"parameter {name} holds {worst}, which must be finite and below {LARGEST_VALUE:.0f} in magnitude: "
+                "lower the learning rate or normalise the inputs"
+            )
 
 
 def _add_scaled(total: NDArray[np.int64], values: NDArray[Any], scale: float, buffer: NDArray[np.float64]) -> None:

@@ -8,7 +8,8 @@ the network, and are held to sizes, have a codec of their own (see `typed_record
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
@@ -59,12 +60,7 @@ def json_keys(kind: Any) -> tuple[str, ...]:
 
 
 def read_json_record(kind: type[_Record], table: Any, where: str = "") -> _Record:
-    """Return the record that `json_values` made the table of.
-
-    Args:
-        kind: of record.
-        table: parsed JSON, whatever it is.
-        where: in what was parsed, for the message.
+    """Return the record that `json_values` made the table of; `where` it was in what was parsed is for the message.
 
     Raises:
         ValueError: a key is missing, or a value is not of the type that it must be of.
@@ -151,17 +147,14 @@ def _reader(hint: Any) -> _Read:
     return _number if hint is float else _exactly(hint)
 
 
-def _of_some_kind(readers: Iterable[_Read], *, may_be_none: bool) -> _Read:
+def _of_some_kind(readers: Sequence[_Read], *, may_be_none: bool) -> _Read:
     def read(value: Any, where: str) -> Any:
         if value is None and may_be_none:
             return None
-        fault = ValueError(f"{where} is missing")
-        for reader in readers:
-            try:
+        for reader in readers[:-1]:
+            with suppress(ValueError):
                 return reader(value, where)
-            except ValueError as error:
-                fault = error
-        raise fault
+        return readers[-1](value, where)
 
     return read
 

@@ -23,6 +23,7 @@ __all__ = [
     "ProfileMeasures",
     "Schedule",
     "TrainingMeasures",
+    "hold",
 ]
 
 _MOST_RECORDS = 2**40
@@ -56,7 +57,7 @@ class HospitalProfile:
 
     def __post_init__(self) -> None:
         check_name(self.hospital_id, "hospital", error=ProtocolError)
-        _hold(
+        hold(
             self,
             {
                 f"num_train must be >= 1 and <= {_MOST_RECORDS}": 1 <= self.num_train <= _MOST_RECORDS,
@@ -86,7 +87,7 @@ class ProfileMeasures:
 
     def __post_init__(self) -> None:
         rule = f"num_test must be >= 0 and <= {_MOST_RECORDS}"
-        _hold(self, {rule: 0 <= self.num_test <= _MOST_RECORDS})
+        hold(self, {rule: 0 <= self.num_test <= _MOST_RECORDS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +206,15 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         rule = f"num_examples must be >= 0 and <= {_MOST_RECORDS}"
-        _hold(self, {rule: 0 <= self.num_examples <= _MOST_RECORDS})
+        hold(self, {rule: 0 <= self.num_examples <= _MOST_RECORDS})
 
 
-def _hold(record: object, rules: Mapping[str, bool]) -> None:
-    """Refuse a record that breaks a rule; each begins with the name of the field that it is about."""
+def hold(record: object, rules: Mapping[str, bool]) -> None:
+    """Refuse a record that breaks a rule; each begins with the name of the field that it is about.
+
+    Raises:
+        ProtocolError: naming the record, the rule and the value.
+    """
     for rule, holds in rules.items():
         if not holds:
             value = getattr(record, rule.split(" ", 1)[0])

@@ -30,7 +30,6 @@ __all__ = [
     "SeededSource",
     "SetUp",
     "Source",
-    "SystemKey",
     "SystemSource",
     "stream",
 ]
@@ -100,21 +99,6 @@ class SeededKey:
         return _generator(self.seed, draw, self.round_number, digest_of(self.inputs, where))
 
 
-@dataclass(frozen=True, slots=True)
-class SystemKey:
-    """The streams of one release from the operating system; nothing repeats them."""
-
-    def generator(self, draw: Draw) -> np.random.Generator:
-        """Return a stream whose state, all 192 bits that SFC64 takes, is made of 256 fresh ones; another at every call.
-
-        Raises:
-            TypeError: the draw is no release's.
-        """
-        _release(draw)
-        # A seed sequence keeps 128 bits of what it is given unless it is told otherwise.
-        return np.random.Generator(np.random.SFC64(np.random.SeedSequence(secrets.randbits(256), pool_size=8)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededSource:
     """Keys that follow from the seed, for simulation.
@@ -130,11 +114,7 @@ class SeededSource:
     def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> SeededKey:
         """Return the key of a release, given all that it is a function of, apart from the job.
 
-        Args:
-            inputs: the model, the data, the assignment and the like, as bytes or digests, in a fixed order.
-            round_number: from 1.
-            attempt: at the round, from 1.
-            hospital_id: whose release; "" for the server's.
+        The inputs are the model, the data, the assignment and the like, as bytes or digests, in a fixed order.
         """
         return SeededKey(
             seed=self.seed,
@@ -147,14 +127,27 @@ class SeededSource:
 
 @dataclass(frozen=True, slots=True)
 class SystemSource:
-    """Keys to the operating system's randomness: of real sites, and of simulations that ask for it."""
+    """The operating system's randomness: of real sites, and of simulations that ask for it.
 
-    def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> SystemKey:
-        """Return a key that nothing follows from."""
-        return SystemKey()
+    Nothing follows from a key to it, and nothing repeats its streams, so that it is its own key to every release.
+    """
+
+    def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> "SystemSource":
+        """Return this."""
+        return self
+
+    def generator(self, draw: Draw) -> np.random.Generator:
+        """Return a stream whose state, all 192 bits that SFC64 takes, is made of 256 fresh ones; another at every call.
+
+        Raises:
+            TypeError: the draw is no release's.
+        """
+        _release(draw)
+        # A seed sequence keeps 128 bits of what it is given unless it is told otherwise.
+        return np.random.Generator(np.random.SFC64(np.random.SeedSequence(secrets.randbits(256), pool_size=8)))
 
 
-Key = SeededKey | SystemKey
+Key = SeededKey | SystemSource
 Source = SeededSource | SystemSource
 
 

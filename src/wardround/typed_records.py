@@ -53,24 +53,18 @@ def record_values(record: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in _fields(kind):
         value = getattr(record, field.name)
-        if value is None:
-            continue
         if field.is_record:
             values |= {f"{field.key}-{key}": inner for key, inner in record_values(value).items()}
-            continue
-        if field.is_list:
-            value = [float(item) for item in value] if field.kind is float else list(value)
-        # A whole number where a record has a fractional one: the other side tells the two apart.
-        values[field.key] = float(value) if field.kind is float and not field.is_list else value
+        elif field.is_list:
+            values[field.key] = list(value)
+        elif value is not None:
+            # A whole number where a record has a fractional one: the other side tells the two apart.
+            values[field.key] = float(value) if field.kind is float else value
     return values
 
 
 def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     """Return the record that `record_values` made the values of; what does not belong to it is ignored.
-
-    Args:
-        kind: of record.
-        values: by key, from anyone.
 
     Raises:
         ProtocolError: a value is missing, or not of the type, length or range that it must be of.
@@ -81,25 +75,25 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
     read: dict[str, Any] = {}
     for field in all_fields:
+        value: Any = values.get(field.key)
         if field.is_record:
-            prefix = f"{field.key}-"
-            within = {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
-            read[field.name] = _read_within(field, within)
-            continue
-        value = values.get(field.key)
-        if value is None and field.may_be_none:
+            read[field.name] = _read_within(field, values)
+        elif value is None and field.may_be_none:
             read[field.name] = None
-            continue
-        if fault := _list_fault(field, value) if field.is_list else _fault(field, (value,)):
+        elif fault := _list_fault(field, value) if field.is_list else _fault(field, (value,)):
             raise ProtocolError(f"the {kind.__name__} message is refused: {field.key} {fault}")
-        # Flower has lists where our frozen records have tuples.
-        read[field.name] = tuple(cast(Any, value)) if field.is_list else value
+        else:
+            # Flower has lists where our frozen records have tuples.
+            read[field.name] = tuple(value) if field.is_list else value
     return kind(**read)
 
 
 def _read_within(field: _Field, values: Mapping[str, Any]) -> Any:
+    prefix = f"{field.key}-"
     try:
-        return read_record(field.kind, values)
+        return read_record(
+            field.kind, {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
+        )
     except ConfigError as error:
         raise ProtocolError(f"the {field.name} of the message is refused: {error}") from None
 
@@ -126,15 +120,9 @@ def _fault(field: _Field, items: Sequence[Any]) -> str:
         return f"has {longest} characters, and must have <= {LONGEST_TEXT}"
     if field.kind is bytes and longest > MOST_BYTES:
         return f"has {longest} bytes, and must have <= {MOST_BYTES}"
-    return "must be text that has a UTF-8 form" if field.kind is str and not _has_form("".join(items)) else ""
-
-
-def _has_form(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    if field.kind is str and (text := "".join(items)).encode(errors="ignore").decode() != text:
+        return "must be text that has a UTF-8 form"
+    return ""
 
 
 @lru_cache(maxsize=64)

@@ -43,12 +43,10 @@ __all__ = [
     "leaving",
     "masked_order",
     "one_array_record",
-    "read_evaluation",
-    "read_execution",
+    "read_measures",
+    "read_metrics",
     "read_profile",
-    "read_profile_measures",
     "read_record",
-    "read_training_measures",
     "profile_query",
     "profile_reply",
     "record_values",
@@ -56,9 +54,12 @@ __all__ = [
     "simulated_profile_reply",
     "told_to_all",
     "with_assignment",
+    "with_record",
 ]
 
-_Record = TypeVar("_Record")
+_Measures = TypeVar("_Measures", ProfileMeasures, TrainingMeasures)
+_Metrics = TypeVar("_Metrics", Execution, Evaluation)
+_Part = TypeVar("_Part", ArrayRecord, ConfigRecord, MetricRecord)
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
@@ -91,10 +92,7 @@ def arrays_in(message: Message) -> dict[str, NDArray]:
     Raises:
         ProtocolError: it carries none.
     """
-    record = _content(message).get(ARRAYS)
-    if not isinstance(record, ArrayRecord):
-        raise ProtocolError("the message carries no arrays: both sides need the same version")
-    return arrays_of(record)
+    return arrays_of(_part(message, ARRAYS, ArrayRecord))
 
 
 def config_in(message: Message) -> ConfigRecord:
@@ -113,13 +111,16 @@ def masked_order(names: Iterable[str]) -> list[str]:
 
 
 def with_assignment(message: Message, assignment: Assignment) -> Message:
-    """Return the message with a content of its own that also carries the assignment.
+    """Return the message with a content of its own that also carries the assignment."""
+    return with_record(message, ASSIGNMENT, record_values(assignment))
+
+
+def with_record(message: Message, name: str, values: Mapping[str, Any]) -> Message:
+    """Return the message with a content of its own that also carries a record.
 
     Flower's strategies share one RecordDict between all messages of a round; this takes them apart.
     """
-    content = RecordDict(dict(message.content.items()))
-    content[ASSIGNMENT] = ConfigRecord(record_values(assignment))
-    message.content = content
+    message.content = RecordDict(dict(message.content.items()) | {name: ConfigRecord(dict(values))})
     return message
 
 
@@ -129,10 +130,7 @@ def assignment_of(message: Message) -> Assignment:
     Raises:
         ProtocolError: the message carries none, or an incomplete one.
     """
-    record = _content(message).get(ASSIGNMENT)
-    if not isinstance(record, ConfigRecord):
-        raise ProtocolError("the training message carries no assignment: send it with wardround's server")
-    return read_record(Assignment, record)
+    return read_record(Assignment, _part(message, ASSIGNMENT, ConfigRecord))
 
 
 def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any, ...]:
@@ -171,10 +169,8 @@ def _told(record: Any, own: frozenset[str]) -> Iterator[Any]:
 def profile_query(node_id: int, settings: str = "", digest: bytes = b"") -> Message:
     """Return the question who a node is.
 
-    Args:
-        node_id: whom it goes to.
-        settings: of the server of real sites (`identity.agreed_text`), so that a site can name what differs in its log.
-        digest: of them (`identity.agreed_digest`), which a site holds its own to.
+    The server of real sites tells its settings (`identity.agreed_text`), so that a site can name what differs in its
+    log, and their digest (`identity.agreed_digest`), which a site holds its own to.
     """
     told = ConfigRecord({SETTINGS: settings, SETTINGS_DIGEST: digest})
     return Message(RecordDict({CONFIG: told}), dst_node_id=node_id, message_type="query.profile")
@@ -197,16 +193,17 @@ def read_profile(reply: Message) -> HospitalProfile:
     Raises:
         ProtocolError: it carries none, or an incomplete one.
     """
-    return read_record(HospitalProfile, _part(reply, PROFILE))
+    return read_record(HospitalProfile, _part(reply, PROFILE, ConfigRecord))
 
 
-def read_profile_measures(reply: Message) -> ProfileMeasures | None:
+def read_measures(kind: type[_Measures], reply: Message) -> _Measures | None:
     """Return what is measured of a simulated hospital; None where the reply carries nothing of it, as a real site's.
 
     Raises:
         ProtocolError: it carries a part.
     """
-    return _read_measures(ProfileMeasures, _part(reply, PROFILE))
+    values = _part(reply, PROFILE, ConfigRecord) if kind is ProfileMeasures else _part(reply, METRICS, MetricRecord)
+    return read_record(kind, values) if any(key in values for key in keys_of(kind)) else None
 
 
 def execution_reply(execution: Execution, arrays: Mapping[str, NDArray], message: Message) -> Message:
@@ -221,36 +218,18 @@ def simulated_execution_reply(
     return _trained_reply(_public(Execution, execution) | leaving(measures), arrays, message)
 
 
-def read_execution(reply: Message, hospital_id: str) -> Execution:
-    """Return what the hospital says it did.
+def read_metrics(kind: type[_Metrics], reply: Message, hospital_id: str) -> _Metrics:
+    """Return what the hospital says it did, or how the model did there.
 
     Raises:
         ProtocolError: the reply doesn't say, or not all of it.
     """
-    return read_record(Execution, {"hospital-id": hospital_id, **_part(reply, METRICS)})
-
-
-def read_training_measures(reply: Message) -> TrainingMeasures | None:
-    """Return what is measured of a simulated hospital's training; None where the reply carries nothing of it.
-
-    Raises:
-        ProtocolError: it carries a part.
-    """
-    return _read_measures(TrainingMeasures, _part(reply, METRICS))
+    return read_record(kind, {"hospital-id": hospital_id, **_part(reply, METRICS, MetricRecord)})
 
 
 def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
     """Return a simulated hospital's reply to `evaluate`; real sites have none."""
     return Message(RecordDict({METRICS: _metrics(leaving(evaluation))}), reply_to=message)
-
-
-def read_evaluation(reply: Message, hospital_id: str) -> Evaluation:
-    """Return how the model did at the hospital.
-
-    Raises:
-        ProtocolError: the reply doesn't say, or not all of it.
-    """
-    return read_record(Evaluation, {"hospital-id": hospital_id, **_part(reply, METRICS)})
 
 
 def leaving(record: Any) -> dict[str, Any]:
@@ -268,8 +247,7 @@ def leaving(record: Any) -> dict[str, Any]:
 
 def _public(kind: type[HospitalProfile | Execution], record: HospitalProfile | Execution) -> dict[str, Any]:
     """Return the values of a kind that a real site sends: of its own fields, whatever else the record has."""
-    values = {item.name: getattr(record, item.name) for item in fields(kind)}
-    return leaving(kind(**values))
+    return leaving(kind(**{item.name: getattr(record, item.name) for item in fields(kind)}))
 
 
 def _trained_reply(values: Mapping[str, Any], arrays: Mapping[str, NDArray], message: Message) -> Message:
@@ -280,18 +258,14 @@ def _metrics(values: Mapping[str, Any]) -> MetricRecord:
     return MetricRecord({key: value for key, value in values.items() if key != "hospital-id"})
 
 
-def _read_measures(kind: type[_Record], values: Mapping[str, Any]) -> _Record | None:
-    return read_record(kind, values) if any(key in values for key in keys_of(kind)) else None
-
-
 def _content(message: Message) -> RecordDict:
     if not message.has_content():
         raise ProtocolError("the message carries an error, and nothing else")
     return message.content
 
 
-def _part(reply: Message, name: str) -> Mapping[str, Any]:
-    record = _content(reply).get(name)
-    if not isinstance(record, ConfigRecord | MetricRecord):
-        raise ProtocolError(f"the reply carries no {name}: both sides need the same version")
+def _part(message: Message, name: str, kind: type[_Part]) -> _Part:
+    record = _content(message).get(name)
+    if not isinstance(record, kind):
+        raise ProtocolError(f"the message carries no {name}: both sides need wardround, and the same version of it")
     return record

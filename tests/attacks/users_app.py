@@ -93,7 +93,7 @@ class UsersSites:
         app = ClientApp(mods=[SecAggMod(check_terms=agreed_terms(**BOUNDS))] if masked else [])
         app.train()(self._train)
         nodes = [Node(node_id=index + 1, node_config=self._node_config(index)) for index in range(len(NAMES))]
-        grid = TamperingGrid(lambda: app, nodes, {})
+        grid = TamperingGrid(lambda: app, nodes)
         grid.tamper, grid.spoil, grid.refusals = tamper, spoil, {}
         return grid
 

@@ -119,10 +119,10 @@ class HostileServer:
         self.errors = {}
         exchange = Exchange(grid=Asking(self._ask))
         terms = replace(secure.terms, model_digest=told)
-        opened = open_round(exchange, list(self._node_of.values()), terms, secure.roster, {})
+        opened = open_round(exchange, list(self._node_of.values()), terms, secure.roster)
         replies = {
             self._names[message.metadata.dst_node_id - 1]: self._ask(message)
-            for message in ask_masked(exchange, opened, messages)
+            for message in ask_masked(opened, messages)
         }
         return {name: reply for name, reply in replies.items() if not reply.has_error()}
 

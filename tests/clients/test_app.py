@@ -16,7 +16,7 @@ from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.models import build_model, parameters_of
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, ProfileMeasures
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 
@@ -84,7 +84,7 @@ def test_a_profile_says_what_the_hospital_holds(ask: Callable[..., Message]) -> 
     for index, hospital in enumerate(_FEDERATION.hospitals):
         profile = wire.read_profile(ask("query.profile", index + 1, None))
         assert profile == hospital_profile(hospital, _FEDERATION)
-        measures = wire.read_profile_measures(ask("query.profile", index + 1, None))
+        measures = wire.read_measures(ProfileMeasures, ask("query.profile", index + 1, None))
         assert measures is not None and measures.num_test == len(hospital.test_labels)
         majority = np.bincount(hospital.train_labels).argmax()
         assert measures.majority_score == float((hospital.test_labels == majority).mean())

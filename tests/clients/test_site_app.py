@@ -25,6 +25,7 @@ from wardround.errors import ConfigError, ProtocolError, Refusal
 from wardround.identity import agreed_digest, agreed_text
 from wardround.models import build_model, parameters_of
 from wardround.privacy.accounting import headline_epsilon
+from wardround.rounds import ProfileMeasures
 from wardround.server.app import serve
 from wardround.server.record.verify import verify_run
 from wardround.simulations.engines.flower_internals import take_identity
@@ -76,7 +77,7 @@ def test_a_profile_says_what_the_schema_makes_public_and_no_more(tmp_path: Path)
         2,
     )
     assert 1 <= profile.num_train < 40
-    assert wire.read_profile_measures(reply) is None
+    assert wire.read_measures(ProfileMeasures, reply) is None
 
 
 @pytest.mark.parametrize(("unit", "placement", "adaptive"), [("record", "none", False), *CELLS])

@@ -28,7 +28,7 @@ from wardround.rounds import (
     ProfileMeasures,
     TrainingMeasures,
 )
-from wardround.secagg import Terms, hospital, server
+from wardround.secagg import Terms, faults, hospital, server
 from wardround.secagg.members import advertised_text, members_of
 from wardround.secagg.records import (
     STAGES,
@@ -84,7 +84,7 @@ def _profiles(_: Path) -> Ways:
 
     def read(record: ConfigRecord) -> None:
         reply = _message(profile=record)
-        profile, measures = wire.read_profile(reply), wire.read_profile_measures(reply)
+        profile, measures = wire.read_profile(reply), wire.read_measures(ProfileMeasures, reply)
         if profile.hospital_id == other.hospital_id or measures is None:
             raise ProtocolError("the server would not take it: it is another's, or measured nothing")
         plan_federation(
@@ -100,8 +100,8 @@ def _executions(_: Path) -> Ways:
 
     def read(record: MetricRecord) -> None:
         reply = _message(metrics=record)
-        check_execution(ASSIGNMENT, wire.read_execution(reply, "hospital-01"))
-        wire.read_training_measures(reply)
+        check_execution(ASSIGNMENT, wire.read_metrics(Execution, reply, "hospital-01"))
+        wire.read_measures(TrainingMeasures, reply)
 
     return MetricRecord(dict(values)), lambda random: mutated_record(random, values, MetricRecord), read
 
@@ -111,7 +111,7 @@ def _evaluations(_: Path) -> Ways:
     del values["hospital-id"]
 
     def read(record: MetricRecord) -> None:
-        wire.read_evaluation(_message(metrics=record), "hospital-01")
+        wire.read_metrics(Evaluation, _message(metrics=record), "hospital-01")
 
     return MetricRecord(dict(values)), lambda random: mutated_record(random, values, MetricRecord), read
 
@@ -207,7 +207,7 @@ def _requests(_: Path) -> Ways:
     before = _rounds()
     told = {
         "advertise": before["advertise"].terms,
-        "share": server.share_request(before["advertise"].members, before["advertise"].ads),
+        "share": server.share_request(before["advertise"].terms, before["advertise"].ads),
         "mask": server.mask_requests(before["share"].members, before["share"].shares)["h00"],
         "confirm": server.confirm_request(
             before["mask"].members, list(before["mask"].shares), list(before["mask"].masked)
@@ -255,12 +255,13 @@ def _replies(_: Path) -> Ways:
 
     def advertised(record: ConfigRecord) -> None:
         ad = wire.read_record(Advertisement, record)
-        members = members_of(round_.terms, (ad, *round_.ads[1:]))
-        advertised_text(members.terms.session, ad.name, ad.sealing_key, ad.masking_key)
-        server.share_request(members, [ad, *round_.ads[1:]])
+        advertised_text(round_.terms.session, ad.name, ad.sealing_key, ad.masking_key)
+        members_of(round_.terms, server.share_request(round_.terms, [ad, *round_.ads[1:]]))
 
     def shared(record: ConfigRecord) -> None:
-        server.mask_requests(round_.members, round_.shares | {"h00": wire.read_record(Shares, record)})
+        reply = wire.read_record(Shares, record)
+        faults.check_shares(round_.members, "h00", reply)
+        server.mask_requests(round_.members, round_.shares | {"h00": reply})
 
     def confirmed(record: ConfigRecord) -> None:
         confirmations = round_.confirmations | {"h00": wire.read_record(Confirmation, record)}

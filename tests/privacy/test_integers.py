@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from scipy.stats import chisquare, norm, skellam
 
 from wardround.errors import ConfigError, UpdateError
-from wardround.exact_sums import FixedSum, accumulate_residues
+from wardround.exact_sums import FixedSum, accumulate
 from wardround.privacy.integers import MODULUS, from_residues, round_within, skellam_share, to_residues
 from wardround.privacy.skellam import norm_bound_squared
 
@@ -90,15 +90,15 @@ def test_masked_sums_are_exact_and_masks_cancel(seed, number, size):
     total: FixedSum = {}
     for k in generator.permutation(number):
         masked = to_residues(integers[k] + masks[k])
-        accumulate_residues(total, {"w": masked, "scalar": masked[0].reshape(())})
+        accumulate(total, {"w": masked, "scalar": masked[0].reshape(())}, None)
     np.testing.assert_array_equal(from_residues(total["w"]), integers.sum(axis=0))
     assert from_residues(total["scalar"]) == integers[:, 0].sum()
 
 
 def test_only_residues_of_the_right_names_and_shapes_are_summed():
     total: FixedSum = {}
-    accumulate_residues(total, {"w": np.zeros(2, np.uint32)})
+    accumulate(total, {"w": np.zeros(2, np.uint32)}, None)
     for wrong in ({"w": np.zeros(2, np.int64)}, {"w": np.zeros(3, np.uint32)}, {"v": np.zeros(2, np.uint32)}):
         with pytest.raises(UpdateError):
-            accumulate_residues(total, wrong)
+            accumulate(total, wrong, None)
     np.testing.assert_array_equal(total["w"], [0, 0])

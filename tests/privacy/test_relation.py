@@ -22,7 +22,7 @@ from wardround.datasets import Federation, HospitalData
 from wardround.models import parameters_of
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.integers import round_within
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, Execution
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.simulations.engines.inline import InlineGrid
@@ -252,7 +252,7 @@ def asked_of(
             RecordDict({wire.ARRAYS: wire.array_record(start)}), dst_node_id=index + 1, message_type="train"
         )
         (reply,) = grid.send_and_receive([wire.with_assignment(message, assignment)])
-        executed[assignment.hospital_id] = wire.read_execution(reply, assignment.hospital_id)
+        executed[assignment.hospital_id] = wire.read_metrics(Execution, reply, assignment.hospital_id)
     return {assignment.hospital_id: assignment for assignment in assignments}, executed
 
 

@@ -7,7 +7,7 @@ from wardround.secagg import Terms, hospital, sent_digest, server, simulated_sit
 from wardround.secagg.masks import add_masks
 from wardround.secagg.members import members_of
 from wardround.secagg.records import STAGES
-from wardround.secagg.shamir import combine
+from wardround.secagg.shamir import SHARE_BYTES, combine
 
 MODEL = sent_digest((("weight", np.zeros(3, np.float32)), ("learning-rate", 0.1)))
 SETTINGS = stated_digest(b"version 1")
@@ -62,10 +62,10 @@ class Round:
         for name in self.alive("advertise"):
             self.memories[name], ad = hospital.advertise(self.sites[name], self.terms, 0)
             self.ads.append(ad)
-        self.members = members_of(self.terms, tuple(self.ads))
+        self.share_request = server.share_request(self.terms, self.ads)
+        self.members = members_of(self.terms, self.share_request)
 
     def share(self):
-        self.share_request = server.share_request(self.members, self.ads)
         self.shares = {name: self.answer("share", name, self.share_request) for name in self.alive("share")}
 
     def mask(self):
@@ -92,13 +92,13 @@ class Round:
         return total
 
     def stolen(self, holders, owner, kind):
-        """Return a secret ("key_shares" or "seed_shares") of the owner from the memories of the holders."""
-        shares = {}
-        for holder in holders:
-            memory = self.memories[holder]
-            if owner in memory.senders:
-                shares[self.members.point(holder)] = getattr(memory, kind)[memory.senders.index(owner)]
-        return combine(shares, self.members.shape.threshold)
+        """Return a secret ("key" or "seed") of the owner from the memories of the holders."""
+        shares = {
+            self.members.point(holder): share_in(self.memories[holder], owner, kind)
+            for holder in holders
+            if owner in self.memories[holder].senders
+        }
+        return combined(shares, self.members.shape.threshold)
 
     def bared(self, name, *, seed=None, keys_of=(), partners=None):
         """Return a masked vector less the own mask (if its seed is known) and the masks of partners with known keys."""
@@ -113,6 +113,17 @@ class Round:
                 masks.append((first, not adds))
         add_masks(vector, [(key, not adds) for key, adds in masks])
         return vector
+
+
+def share_in(memory, owner, kind):
+    """Return the share of an owner's secret ("key" or "seed") that a hospital's memory holds."""
+    both = memory.shares[memory.senders.index(owner)]
+    return both[:SHARE_BYTES] if kind == "key" else both[SHARE_BYTES:]
+
+
+def combined(shares, threshold):
+    """Return what the first shares give, whatever it is, as attackers have no word of its owner to hold it to."""
+    return combine(shares, threshold, lambda secret: True)[0]
 
 
 def summed(vectors):

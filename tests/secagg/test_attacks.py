@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from round_driver import MODEL, Round, looks_random, summed, terms_of
+from round_driver import MODEL, Round, combined, looks_random, share_in, summed, terms_of
 
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg import hospital, sent_digest, server, shape_of
@@ -15,7 +15,7 @@ from wardround.secagg.keys import agree, new_private_key, public_key, sign
 from wardround.secagg.masks import add_masks
 from wardround.secagg.members import advertised_text, members_of
 from wardround.secagg.records import STAGES, Confirmation, UnmaskRequest, paired
-from wardround.secagg.shamir import PRIME, combine
+from wardround.secagg.shamir import PRIME
 
 LOW_ORDER_POINTS = [
     bytes(32),
@@ -51,7 +51,7 @@ def asking(round_, signatures, **changes):
 def test_both_secrets_of_a_hospital_would_bare_its_vector_and_overlapping_lists_are_refused():
     round_ = Round(5, 4).play("mask")
     victim, others = "h02", ["h00", "h01", "h03", "h04"]
-    seed, key = (round_.stolen(others, victim, kind) for kind in ("seed_shares", "key_shares"))
+    seed, key = (round_.stolen(others, victim, kind) for kind in ("seed", "key"))
     np.testing.assert_array_equal(round_.bared(victim, seed=seed, keys_of={victim: key}), round_.vectors[victim])
     overlapping = replace(server.confirm_request(round_.members, round_.names, round_.names), dropped=(victim,))
     before = dict(round_.memories)
@@ -84,7 +84,7 @@ def test_a_man_in_the_middle_would_know_every_mask_of_his_victim_and_his_keys_ar
             keys = ad.sealing_key, public_key(own[ad.name])
             text = advertised_text(round_.terms.session, ad.name, *keys)
             ads.append(replace(ad, masking_key=keys[1], signature=forge(ad, text)))
-        request = server.share_request(round_.members, ads)
+        request = server.share_request(round_.terms, ads)
         with pytest.raises(ProtocolError, match=r"the keys of h0\d are not signed with the key that the roster has"):
             round_.answer("share", "h00", request)
 
@@ -95,14 +95,14 @@ def test_another_sites_signature_does_not_vouch_for_a_key():
     text = advertised_text(round_.terms.session, "h01", ad.sealing_key, ad.masking_key)
     forged = [replace(ad, signature=sign(round_.sites["h02"].signing_key, text)), *round_.ads[:1], *round_.ads[2:]]
     with pytest.raises(ProtocolError, match="the keys of h01 are not signed"):
-        round_.answer("share", "h00", server.share_request(round_.members, forged))
+        round_.answer("share", "h00", server.share_request(round_.terms, forged))
 
 
 def test_strangers_to_the_roster_are_no_members():
     round_ = Round(4, 3).play("advertise")
     stranger = Round(5, 3).play("advertise").ads[4]
     with pytest.raises(ProtocolError, match="h04 is not in this site's roster"):
-        round_.answer("share", "h00", server.share_request(round_.members, [*round_.ads, stranger]))
+        round_.answer("share", "h00", server.share_request(round_.terms, [*round_.ads, stranger]))
 
 
 @pytest.mark.parametrize("change", ["missing", "masking_key", "sealing_key"])
@@ -113,7 +113,7 @@ def test_a_hospital_insists_on_its_own_keys(change):
         _, again = hospital.advertise(round_.sites["h00"], round_.terms, 0)
         ads.append(again)
     with pytest.raises(ProtocolError, match="its own keys are missing, or not those it advertised"):
-        round_.answer("share", "h00", server.share_request(round_.members, ads))
+        round_.answer("share", "h00", server.share_request(round_.terms, ads))
 
 
 @pytest.mark.parametrize("point", LOW_ORDER_POINTS, ids=lambda point: point.hex()[:8])
@@ -123,10 +123,11 @@ def test_keys_that_give_secrets_everyone_knows_are_refused(point, field):
     ad = replace(round_.ads[1], **{field: point})
     text = advertised_text(round_.terms.session, ad.name, ad.sealing_key, ad.masking_key)
     ads = [round_.ads[0], replace(ad, signature=sign(round_.sites["h01"].signing_key, text)), round_.ads[2]]
-    members = members_of(round_.terms, tuple(ads))
+    request = server.share_request(round_.terms, ads)
+    members = members_of(round_.terms, request)
     with pytest.raises(ProtocolError, match="not a sound X25519 key"):
         if field == "sealing_key":
-            round_.answer("share", "h00", server.share_request(members, ads))
+            round_.answer("share", "h00", request)
         else:
             members.pairwise_mask(round_.memories["h00"].masking_key, "h00", "h01")
 
@@ -238,19 +239,16 @@ def given_away(round_, replies, owner, what):
         names, values = (reply.seeds_of, reply.seed_shares) if what == "seed" else (reply.keys_of, reply.key_shares)
         if owner in names:
             shares[round_.members.point(holder)] = values[names.index(owner)]
-    return combine(shares, round_.members.shape.threshold)
+    return combined(shares, round_.members.shape.threshold)
 
 
 def test_halves_that_are_told_different_members_share_no_masks_and_read_no_shares():
     round_ = Round(8, 2).play("advertise")
     halves = round_.ads[:6], round_.ads[2:]
-    told = [members_of(round_.terms, tuple(half)) for half in halves]
-    _, first = hospital.share(
-        round_.sites["h02"], round_.terms, round_.memories["h02"], server.share_request(told[0], halves[0])
-    )
-    memory, _ = hospital.share(
-        round_.sites["h03"], round_.terms, round_.memories["h03"], server.share_request(told[1], halves[1])
-    )
+    requests = [server.share_request(round_.terms, half) for half in halves]
+    told = [members_of(round_.terms, request) for request in requests]
+    _, first = hospital.share(round_.sites["h02"], round_.terms, round_.memories["h02"], requests[0])
+    memory, _ = hospital.share(round_.sites["h03"], round_.terms, round_.memories["h03"], requests[1])
     crossed = dict.fromkeys(sorted(told[1].neighbours("h03")), paired(first.receivers, first.sealed, "")["h03"])
     request = server.MaskRequest(
         session=round_.terms.session, sharing=told[1].order, senders=tuple(crossed), sealed=tuple(crossed.values())
@@ -268,7 +266,7 @@ def test_messages_of_an_old_round_are_refused_whole_or_in_part():
         new.answer("share", "h00", old.share_request)
     with pytest.raises(ProtocolError, match="the keys of h01 are not signed"):
         ads = [new.ads[0], old.ads[1], *new.ads[2:]]
-        new.answer("share", "h00", server.share_request(new.members, ads))
+        new.answer("share", "h00", server.share_request(new.terms, ads))
     new.share()
     with pytest.raises(ProtocolError, match="a message is of another round or run than round 2"):
         new.answer("mask", "h00", old.mask_requests["h00"], model_digest=MODEL)
@@ -306,7 +304,7 @@ def test_terms_can_not_be_swapped_for_others_after_keys_were_advertised(stage):
     weaker = terms_of(2)
     assert shape_of(6, 2, 0).quorum < round_.members.shape.quorum
     request = {
-        "share": lambda: server.share_request(round_.members, round_.ads),
+        "share": lambda: server.share_request(round_.terms, round_.ads),
         "mask": lambda: server.mask_requests(round_.members, round_.shares)["h00"],
         "confirm": lambda: server.confirm_request(round_.members, round_.names, round_.names),
         "unmask": lambda: server.unmask_request(round_.members, round_.confirm_request, round_.confirmations),
@@ -331,7 +329,7 @@ def test_a_victim_that_is_sent_another_model_is_not_masked_together_with_the_oth
         alone = Round(4, 3).play("advertise")
         ads[0] = alone.ads[0]
         with pytest.raises(ProtocolError, match="are not signed"):
-            alone.answer("share", "h00", server.share_request(alone.members, ads))
+            alone.answer("share", "h00", server.share_request(alone.terms, ads))
 
 
 @pytest.mark.parametrize("num_hospitals", [7, 16])
@@ -340,21 +338,19 @@ def test_colluders_who_pool_their_shares_know_nothing_of_a_secret(num_hospitals)
     members, victim = round_.members, round_.names[0]
     threshold = members.shape.threshold
     pool = sorted(members.neighbours(victim))[:3]
-    for kind, truth in (("key_shares", "masking_key"), ("seed_shares", "seed")):
-        with pytest.raises(ProtocolError, match=f"3 shares of a secret came back, and {threshold} are needed"):
+    for kind, truth in (("key", "masking_key"), ("seed", "seed")):
+        with pytest.raises(ProtocolError, match=f"3 shares of it came back, and {threshold} are needed"):
             round_.stolen(pool, victim, kind)
         shares = {}
         for holder in pool:
-            memory = round_.memories[holder]
-            share = getattr(memory, kind)[memory.senders.index(victim)]
-            shares[members.point(holder)] = int.from_bytes(share, "big")
+            shares[members.point(holder)] = int.from_bytes(share_in(round_.memories[holder], victim, kind), "big")
         # Whatever they guess, there are shares of the others that make it true.
         for guess in (0, 12345, int.from_bytes(getattr(round_.memories[victim], truth), "big")):
             free = [p for p in range(1, num_hospitals + 1) if p not in shares][: threshold - len(shares)]
             made = dict(shares) | dict.fromkeys(free[1:], 7)
             made[free[0]] = solve_share(made, free[0], guess)
             as_bytes = {point: value.to_bytes(33, "big") for point, value in made.items()}
-            assert int.from_bytes(combine(as_bytes, threshold), "big") == guess
+            assert int.from_bytes(combined(as_bytes, threshold), "big") == guess
 
 
 def solve_share(others, point, secret):
@@ -469,7 +465,7 @@ def test_a_confirmation_has_no_meaning_in_any_other_place():
     fresh = Round(4, 3).play("advertise")
     ads = [fresh.ads[0], replace(fresh.ads[1], signature=signature), *fresh.ads[2:]]
     with pytest.raises(ProtocolError, match="the keys of h01 are not signed"):
-        fresh.answer("share", "h00", server.share_request(fresh.members, ads))
+        fresh.answer("share", "h00", server.share_request(fresh.terms, ads))
     as_confirmation = {
         name: Confirmation(signature=ad.signature) for name, ad in zip(round_.names, round_.ads, strict=True)
     }

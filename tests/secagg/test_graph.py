@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from wardround.secagg import shape_of
-from wardround.secagg.graph import neighbours_of, ring
+from wardround.secagg.members import neighbours_of
 
 
 def graph_of(num_members, num_neighbours):
@@ -76,11 +76,3 @@ def test_nobody_who_is_told_another_list_comes_loose_from_the_rest():
                     assert edges_left > 0, (shape, group, gone)
                     tried += 1
     assert tried > 1000, tried
-
-
-def test_the_ring_has_everyone_once_and_changes_with_the_digest():
-    names = [f"h{i}" for i in range(20)]
-    orders = {ring(names, bytes([i])) for i in range(10)}
-    assert len(orders) == 10
-    assert all(sorted(order) == sorted(names) for order in orders)
-    assert ring(names, b"a") == ring(names[::-1], b"a")

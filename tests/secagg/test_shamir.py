@@ -6,9 +6,10 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from round_driver import combined
 
 from wardround.errors import ProtocolError
-from wardround.secagg.shamir import PRIME, SHARE_BYTES, combine, split
+from wardround.secagg.shamir import PRIME, SHARE_BYTES, split
 
 SECRETS = st.binary(min_size=32, max_size=32)
 
@@ -56,9 +57,9 @@ def test_any_threshold_of_shares_gives_the_secret(data):
     assert {len(share) for share in shares.values()} == {SHARE_BYTES}
     for chosen in combinations(points, threshold):
         some = {point: shares[point] for point in chosen}
-        assert combine(some, threshold) == secret
+        assert combined(some, threshold) == secret
         assert lagrange(numbers(some), 0) == int.from_bytes(secret, "big")
-    assert combine(shares, threshold) == secret
+    assert combined(shares, threshold) == secret
 
 
 @settings(max_examples=25, deadline=None)
@@ -68,14 +69,12 @@ def test_one_share_less_goes_with_every_secret(data):
     threshold = data.draw(st.integers(2, 8))
     shares = split(secret, range(1, threshold + 1), threshold)
     known = {point: share for point, share in shares.items() if point < threshold}
-    with pytest.raises(
-        ProtocolError, match=f"{threshold - 1} shares of a secret came back, and {threshold} are needed"
-    ):
-        combine(known, threshold)
+    with pytest.raises(ProtocolError, match=f"{threshold - 1} shares of it came back, and {threshold} are needed"):
+        combined(known, threshold)
     # Exactly one value of the missing share makes the guess true, and it is a share like any other.
     missing = lagrange({0: int.from_bytes(guess, "big"), **numbers(known)}, threshold)
     made = known | {threshold: missing.to_bytes(SHARE_BYTES, "big")}
-    assert combine(made, threshold) == guess
+    assert combined(made, threshold) == guess
 
 
 def test_shares_of_one_secret_differ_from_time_to_time_but_for_a_threshold_of_1():
@@ -91,7 +90,7 @@ def test_coefficients_are_drawn_from_the_whole_field():
 
 @pytest.mark.parametrize("secret", [bytes(32), b"\xff" * 32])
 def test_the_smallest_and_the_largest_secret(secret):
-    assert combine(split(secret, [5, 9, 200], 3), 3) == secret
+    assert combined(split(secret, [5, 9, 200], 3), 3) == secret
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,9 @@ def test_what_can_not_be_shared(secret, points, threshold):
 
 def test_shares_of_two_secrets_give_none():
     first, second = (split(secret, [1, 2], 2) for secret in (bytes(32), b"\xff" * 32))
-    assert combine({1: first[1], 2: second[2]}, 2) not in (bytes(32), b"\xff" * 32)
+    assert combined({1: first[1], 2: second[2]}, 2) not in (bytes(32), b"\xff" * 32)
     above = {1: (2**256).to_bytes(33, "big"), 2: (2**256).to_bytes(33, "big")}
-    with pytest.raises(ProtocolError, match="shares of different secrets were mixed: they give no secret of 256 bits"):
-        combine(above, 2)
+    with pytest.raises(
+        ProtocolError, match="2 shares of it came back, and not 2 of them are right: whoever dealt them is at fault"
+    ):
+        combined(above, 2)

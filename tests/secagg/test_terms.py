@@ -36,7 +36,7 @@ SHAPES = [
     ],
 )
 def test_terms_out_of_range_are_refused(field, value, rule):
-    with pytest.raises(ProtocolError, match=rf"^the terms of a secure sum: {rule}$"):
+    with pytest.raises(ProtocolError, match=rf"^the Terms message is refused: {rule}$"):
         terms_of(**{field: value})
 
 

@@ -54,7 +54,7 @@ def test_two_nodes_with_one_key_are_both_left_out(caplog: pytest.LogCaptureFixtu
     nodes = [*grid_of(make_app).nodes.values()]
     nodes[2].node_config["partition-id"] = 1  # type: ignore[index]
     with caplog.at_level(logging.WARNING):
-        mean, _ = one_round(secagg(), Watched(make_app, nodes, {}))
+        mean, _ = one_round(secagg(), Watched(make_app, nodes))
     check_mean(mean, [0, 3, 4, 5])
     assert caplog.text.count("2 nodes have the key of hospital site-1: start one of them") == 2
 

@@ -1,6 +1,7 @@
 """Every strategy by name, its options, and what a user's own strategy may and may not do."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from safetensors.numpy import load_file
 from small_runs import charges_of, draw_in_common, small_config
 
 from wardround import wire
-from wardround.config import AggregationConfig
+from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
 from wardround.simulations.runs import run
-from wardround.strategies import build_strategy, needs_only_sum
-from wardround.strategies.by_name import STRATEGIES
+from wardround.strategies import needs_only_sum, strategy_of
+from wardround.strategies.by_name import STRATEGIES, options_of
 
 _VALUES = {
     "server-learning-rate": 0.9,
@@ -41,7 +42,7 @@ def _run(tmp_path: Path, strategy: str, *, num_rounds: int = 2, **options: Any) 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_runs_with_its_options_and_keeps_float32(strategy: str, tmp_path: Path) -> None:
-    options = [option.replace("_", "-") for option in STRATEGIES[strategy].options]
+    options = [option.replace("_", "-") for option in options_of(strategy)]
     folder = _run(tmp_path, strategy, **{option: _VALUES[option] for option in options})
     model = load_file(folder / "model.safetensors")
     assert {array.dtype for array in model.values()} == {np.dtype(np.float32)}
@@ -109,11 +110,11 @@ def test_fedprox_without_a_pull_is_fedavg(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_refused_strategies(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_strategy(AggregationConfig(**settings))
+        strategy_of(replace(Config(), aggregation=AggregationConfig(**settings)))
 
 
 def test_only_flowers_own_classes_are_trusted_with_a_sum() -> None:
-    assert needs_only_sum(build_strategy(AggregationConfig()))
+    assert needs_only_sum(strategy_of(Config()))
     assert not needs_only_sum(Counting())
     assert needs_only_sum(CountingSums())
 

@@ -82,7 +82,7 @@ class Watched(InlineGrid):
 
 
 def grid_of(make: Callable[[], ClientApp], num_nodes: int = len(NAMES)) -> Watched:
-    return Watched(make, [Node(node_id=i + 1, node_config={"partition-id": i}) for i in range(num_nodes)], {})
+    return Watched(make, [Node(node_id=i + 1, node_config={"partition-id": i}) for i in range(num_nodes)])
 
 
 def secagg(strategy: Any = None, **options: Any) -> SecAggPlus:
@@ -283,7 +283,7 @@ class Sites:
             metrics = MetricRecord({"num-examples": 10 + int(context.node_config["partition-id"])})
             return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
-        return Watched(lambda: app, self.nodes, {})
+        return Watched(lambda: app, self.nodes)
 
 
 def test_sites_with_keys_in_files(tmp_path: Path, refusals: Any) -> None:

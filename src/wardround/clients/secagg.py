@@ -199,7 +199,7 @@ class SecAggMod:
         sent.pop(wire.SUM_OF_WEIGHTS, None)
         message.content = content
         reply = _trained(site, message, context, call_next)
-        vector, like = _vector(site, terms, len(memory.names), sent, reply, self._weight_of(message, reply))
+        vector, like = _vector(site, terms, len(memory.told.names), sent, reply, self._weight_of(message, reply))
         add_masks(vector, masks)
         vector.flags.writeable = False  # so that nobody has to copy it before it is sent
         metrics = {

@@ -15,11 +15,10 @@ from wardround.secagg.sites import (
     simulated_site,
     write_roster,
 )
-from wardround.secagg.terms import Shape, Terms, is_weighted, sent_digest, shape_of, stated_digest
+from wardround.secagg.terms import Terms, is_weighted, sent_digest, shape_of, stated_digest
 
 __all__ = [
     "Roster",
-    "Shape",
     "Site",
     "Terms",
     "is_weighted",

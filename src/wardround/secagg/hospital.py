@@ -6,6 +6,7 @@ stage is answered once. What is left out on purpose: training, transport, and wh
 
 import os
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from wardround.errors import ProtocolError, Refusal
 from wardround.secagg.keys import is_signed, new_private_key, public_key, seal, sign, unseal
@@ -35,18 +36,13 @@ class Memory:
     Attributes:
         stage: the last one that was answered.
         session: of the terms that it advertised keys for.
-        sealing_key: private key of the advertised one.
-        masking_key: private key of the advertised one.
+        sealing_key: private key of the advertised one, as is masking_key.
         seed: of its own mask.
-        names: everyone who advertised, with their keys in the next two.
-        sealing_keys: of the names.
-        masking_keys: of the names.
+        told: of everyone who advertised, without the signatures.
         sharing: those who shared secrets.
-        senders: neighbours whose shares it holds, in the next two.
-        key_shares: of the senders' masking keys.
-        seed_shares: of the senders' seeds.
-        active: confirmed.
-        dropped: confirmed.
+        senders: neighbours whose shares it holds.
+        shares: for each sender, that of its masking key and then that of its seed.
+        active: confirmed, as are the dropped.
     """
 
     stage: str
@@ -54,13 +50,10 @@ class Memory:
     sealing_key: bytes = b""
     masking_key: bytes = b""
     seed: bytes = b""
-    names: tuple[str, ...] = ()
-    sealing_keys: tuple[bytes, ...] = ()
-    masking_keys: tuple[bytes, ...] = ()
+    told: ShareRequest = ShareRequest(session=b"", names=(), sealing_keys=(), masking_keys=(), signatures=())
     sharing: tuple[str, ...] = ()
     senders: tuple[str, ...] = ()
-    key_shares: tuple[bytes, ...] = ()
-    seed_shares: tuple[bytes, ...] = ()
+    shares: tuple[bytes, ...] = ()
     active: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -69,12 +62,7 @@ class Memory:
 
 
 def advertise(site: Site, terms: Terms, last_round: int) -> tuple[Memory, Advertisement]:
-    """Return new keys for the round, signed.
-
-    Args:
-        site: this hospital.
-        terms: what the server proposes.
-        last_round: the latest round of the run that this hospital has advertised keys for; 0 for none.
+    """Return new keys for the round, signed; `last_round` of the run had such keys before, 0 for none.
 
     Raises:
         ProtocolError: the terms are not those of the roster, or the round is over.
@@ -103,16 +91,8 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
         ProtocolError: a key is not signed by its owner's long-term key, or this hospital's own are not as it advertised
             them.
     """
-    _check_stage(site, terms, memory, "advertise", request.session)
-    memory = replace(
-        memory,
-        stage="share",
-        seed=os.urandom(SECRET_BYTES),
-        names=request.names,
-        sealing_keys=request.sealing_keys,
-        masking_keys=request.masking_keys,
-    )
-    members = _members(terms, memory)
+    memory = replace(memory, told=replace(request, signatures=()))
+    members = _members(site, terms, memory, "advertise", request.session)
     signatures = paired(request.names, request.signatures, "signatures")
     for name in members.order:
         if name not in site.roster.verify_keys:
@@ -123,6 +103,7 @@ def share(site: Site, terms: Terms, memory: Memory, request: ShareRequest) -> tu
     own = members.sealing_keys.get(site.name), members.masking_keys.get(site.name)
     if own != (public_key(memory.sealing_key), public_key(memory.masking_key)):
         raise _refusal(site, "its own keys are missing, or not those it advertised")
+    memory = replace(memory, stage="share", seed=os.urandom(SECRET_BYTES))
     return memory, _shares(site, members, memory)
 
 
@@ -131,20 +112,14 @@ def mask(
 ) -> tuple[Memory, list[tuple[bytes, bool]]]:
     """Return the masks for this hospital's vector, as `masks.add_masks` takes them; they are used once.
 
-    Args:
-        site: this hospital.
-        terms: of the round.
-        memory: of the stage before.
-        request: from the server.
-        model_digest: `terms.sent_digest` the parameters and settings that this hospital was sent.
+    `model_digest` is `terms.sent_digest` of the parameters and settings that this hospital was sent.
 
     Raises:
         ProtocolError: others may have been sent another model, too few share secrets, or a share does not open.
     """
-    _check_stage(site, terms, memory, "share", request.session)
+    members = _members(site, terms, memory, "share", request.session)
     if model_digest != terms.model_digest:
         raise _refusal(site, "the parameters or settings that it was sent are not those that the terms name")
-    members = _members(terms, memory)
     sealed = paired(request.senders, request.sealed, "sealed shares")
     sharing = frozenset(request.sharing)
     if not (site.name in sharing <= set(members.order)) or len(sharing) < len(request.sharing):
@@ -154,16 +129,9 @@ def mask(
     partners = sorted(members.neighbours(site.name) & sharing)
     if sorted(sealed) != partners:
         raise _refusal(site, "the sealed shares are not those of its neighbours who shared secrets")
-    opened = {name: _opened(site, members, memory, name, sealed[name]) for name in partners}
+    shares = tuple(_opened(site, members, memory, name, sealed[name]) for name in partners)
     masks = [members.pairwise_mask(memory.masking_key, site.name, name) for name in partners]
-    memory = replace(
-        memory,
-        stage="mask",
-        sharing=tuple(sorted(sharing)),
-        senders=tuple(partners),
-        key_shares=tuple(opened[name][:SHARE_BYTES] for name in partners),
-        seed_shares=tuple(opened[name][SHARE_BYTES:] for name in partners),
-    )
+    memory = replace(memory, stage="mask", sharing=tuple(sorted(sharing)), senders=tuple(partners), shares=shares)
     return memory, [*masks, members.own_mask(memory.seed, site.name)]
 
 
@@ -174,8 +142,7 @@ def confirm(site: Site, terms: Terms, memory: Memory, request: ConfirmRequest) -
         ProtocolError: the lists overlap, are not of those who shared secrets, lack this hospital, or have too few
             active members.
     """
-    _check_stage(site, terms, memory, "mask", request.session)
-    members = _members(terms, memory)
+    members = _members(site, terms, memory, "mask", request.session)
     active, dropped = frozenset(request.active), frozenset(request.dropped)
     if both := active & dropped:
         raise _refusal(site, f"{min(both)} is listed as active and as dropped, which would give away its vector")
@@ -197,29 +164,25 @@ def unmask(site: Site, terms: Terms, memory: Memory, request: UnmaskRequest) -> 
     Raises:
         ProtocolError: the lists are not those it confirmed, or too few hospitals confirmed them.
     """
-    _check_stage(site, terms, memory, "confirm", request.session)
-    members = _members(terms, memory)
+    members = _members(site, terms, memory, "confirm", request.session)
     if (tuple(sorted(request.active)), tuple(sorted(request.dropped))) != (memory.active, memory.dropped):
         raise _refusal(site, "the lists of active and dropped hospitals changed after it confirmed them")
     text = members.confirmed_text(memory.sharing, memory.active, memory.dropped)
     signatures = paired(request.signers, request.signatures, "confirmations")
-    # Only who sent a vector was asked to confirm.
-    confirmed = 0
-    for name, signature in signatures.items():
-        confirmed += name in memory.active and is_signed(site.roster.verify_keys[name], signature, text)
-        if confirmed == members.shape.quorum:
-            break
+    # Only who sent a vector was asked to confirm; a quorum is enough to look at.
+    asked = (name for name in signatures if name in memory.active)
+    signed = (name for name in asked if is_signed(site.roster.verify_keys[name], signatures[name], text))
+    confirmed = len(tuple(islice(signed, members.shape.quorum)))
     if confirmed < members.shape.quorum:
         raise _refusal(site, f"{confirmed} hospitals confirmed the lists, and {members.shape.quorum} are needed")
-    seeds = dict(zip(memory.senders, memory.seed_shares, strict=True))
-    keys = dict(zip(memory.senders, memory.key_shares, strict=True))
-    seeds_of = tuple(name for name in memory.senders if name in memory.active)
-    keys_of = tuple(name for name in memory.senders if name in memory.dropped)
+    held = paired(memory.senders, memory.shares, "shares")
+    seeds = {name: share[SHARE_BYTES:] for name, share in held.items() if name in memory.active}
+    keys = {name: share[:SHARE_BYTES] for name, share in held.items() if name in memory.dropped}
     return Memory(stage="unmask", session=memory.session), UnmaskShares(
-        seeds_of=seeds_of,
-        seed_shares=tuple(seeds[name] for name in seeds_of),
-        keys_of=keys_of,
-        key_shares=tuple(keys[name] for name in keys_of),
+        seeds_of=tuple(seeds),
+        seed_shares=tuple(seeds.values()),
+        keys_of=tuple(keys),
+        key_shares=tuple(keys.values()),
     )
 
 
@@ -248,17 +211,8 @@ def _opened(site: Site, members: Members, memory: Memory, sender: str, sealed: b
     return text
 
 
-def _members(terms: Terms, memory: Memory) -> Members:
-    sealing = paired(memory.names, memory.sealing_keys, "sealing keys")
-    masking = paired(memory.names, memory.masking_keys, "masking keys")
-    ads = (
-        Advertisement(name=name, sealing_key=sealing[name], masking_key=masking[name], signature=b"")
-        for name in memory.names
-    )
-    return members_of(terms, tuple(ads))
-
-
-def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> None:
+def _members(site: Site, terms: Terms, memory: Memory, before: str, session: bytes) -> Members:
+    """Return the members of the round, unless a message is of another one or a stage is asked for out of turn."""
     if not session == terms.session == memory.session:
         raise _refusal(
             site, f"a message is of another round or run than round {terms.round_number}, which is under way"
@@ -267,6 +221,7 @@ def _check_stage(site: Site, terms: Terms, memory: Memory, before: str, session:
         raise _refusal(
             site, f'a stage was asked for out of turn or twice in round {terms.round_number} (after "{memory.stage}")'
         )
+    return members_of(terms, memory.told)
 
 
 def _refusal(site: Site, reason: str) -> Refusal:

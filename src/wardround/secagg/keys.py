@@ -75,15 +75,12 @@ def agree(private_key: bytes, other_public_key: bytes) -> bytes:
 
 
 def derive(secret: bytes, purpose: bytes, *context: bytes) -> bytes:
-    """Return a key of 32 bytes from a secret, for one purpose in one context.
+    """Return a key of 32 bytes from a secret that nobody else knows, for one purpose in one context.
 
-    Args:
-        secret: at least 32 bytes of which nobody else knows anything.
-        purpose: tells keys for different uses apart.
-        context: the round's digest, and sender and receiver where a direction matters.
+    The context is the round's digest, and sender and receiver where a direction matters.
 
     Raises:
-        ProtocolError: the secret is shorter.
+        ProtocolError: the secret has less than 32 bytes.
     """
     if len(secret) < KEY_BYTES:
         raise ProtocolError(f"a secret has {len(secret)} bytes, which must be >= {KEY_BYTES}: 256 bits from end to end")

@@ -1,5 +1,9 @@
 """The members of a round, as everybody sees them who has the same advertisements: keys, shape, ring and secrets' names.
 
+Neighbours are the k nearest on a ring, which stays connected when any k - 1 members are taken out (Harary 1962). Bell
+et al. 2020 shuffle it so that drops hit it evenly; here its order follows from a hash, and nothing about privacy hangs
+on it (see `terms.shape_of`).
+
 Both sides build it with `members_of`. Its digest covers every name and key, and every key and signature that is made
 later covers the digest: hospitals that were told different things share no masks and confirm no common list.
 """
@@ -9,12 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from wardround.errors import ProtocolError
-from wardround.secagg.graph import neighbours_of, ring
 from wardround.secagg.keys import KEY_BYTES, agree, derive, transcript
-from wardround.secagg.records import Advertisement
+from wardround.secagg.records import ShareRequest, paired
 from wardround.secagg.terms import Shape, Terms, shape_of
 
-__all__ = ["Members", "advertised_text", "members_of"]
+__all__ = ["Members", "advertised_text", "members_of", "neighbours_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +60,7 @@ class Members:
     def pairwise_mask(self, own_key: bytes, name: str, other: str) -> tuple[bytes, bool]:
         """Return the mask of two neighbours as `masks.add_masks` has it: the first in name order adds it.
 
-        Args:
-            own_key: private masking key of `name`.
-            name: whose vector it goes into.
-            other: the neighbour.
+        It is for the vector of `name`, whose private masking key is `own_key`.
         """
         pair = sorted((name.encode(), other.encode()))
         key = derive(agree(own_key, self.masking_keys[other]), b"pairwise mask", self.digest, *pair)
@@ -80,36 +80,48 @@ class Members:
         return transcript(b"confirmed", self.digest, *lists)
 
 
+def neighbours_of(name: str, order: Sequence[str], num_neighbours: int) -> frozenset[str]:
+    """Return the neighbours of a member: the nearest on the ring, as many on either side (Harary's graph), or all.
+
+    >>> sorted(neighbours_of("a", "abcdef", 2)), sorted(neighbours_of("a", "abcd", 3))
+    (['b', 'f'], ['b', 'c', 'd'])
+    """
+    if num_neighbours >= len(order) - 1:
+        return frozenset(order) - {name}
+    place, half = list(order).index(name), num_neighbours // 2
+    return frozenset(order[(place + step) % len(order)] for step in range(-half, half + 1) if step)
+
+
 def advertised_text(session: bytes, name: str, sealing_key: bytes, masking_key: bytes) -> bytes:
     """Return what a hospital signs to advertise its keys."""
     return transcript(b"advertised", session, name.encode(), sealing_key, masking_key)
 
 
 @lru_cache(maxsize=16)
-def members_of(terms: Terms, advertisements: tuple[Advertisement, ...]) -> Members:
-    """Return the members of a round; signatures are the hospitals' to check, who have the roster.
+def members_of(terms: Terms, told: ShareRequest) -> Members:
+    """Return the members of a round, given what all are told of each other, in any order.
 
-    Args:
-        terms: of the round.
-        advertisements: in any order; their signatures do not matter here.
+    Signatures do not matter here: they are the hospitals' to check, who have the roster.
 
     Raises:
         CohortError: there are too few.
         ProtocolError: a name or a key is there twice, or a key is not 32 bytes long.
     """
-    ads = sorted(advertisements, key=lambda ad: ad.name)
-    keys = [key for ad in ads for key in (ad.sealing_key, ad.masking_key)]
-    if len({ad.name for ad in ads}) < len(ads) or len(set(keys)) < len(keys):
+    sealing_keys = paired(told.names, told.sealing_keys, "sealing keys")
+    masking_keys = paired(told.names, told.masking_keys, "masking keys")
+    keys = (*told.sealing_keys, *told.masking_keys)
+    if len(set(keys)) < len(keys):
         raise ProtocolError("a name or a key was advertised twice: every hospital has a name and new keys of its own")
     if any(len(key) != KEY_BYTES for key in keys):
         raise ProtocolError(f"every advertised key must have {KEY_BYTES} bytes")
-    parts = [part for ad in ads for part in (ad.name.encode(), ad.sealing_key, ad.masking_key)]
+    names = sorted(told.names)
+    parts = [part for name in names for part in (name.encode(), sealing_keys[name], masking_keys[name])]
     digest = transcript(b"members", terms.session, *parts)
     return Members(
         terms=terms,
-        shape=shape_of(len(ads), terms.min_survivors, terms.max_colluding),
-        order=ring([ad.name for ad in ads], digest),
+        shape=shape_of(len(names), terms.min_survivors, terms.max_colluding),
+        order=tuple(sorted(names, key=lambda name: transcript(b"ring", digest, name.encode()))),
         digest=digest,
-        sealing_keys={ad.name: ad.sealing_key for ad in ads},
-        masking_keys={ad.name: ad.masking_key for ad in ads},
+        sealing_keys=sealing_keys,
+        masking_keys=masking_keys,
     )

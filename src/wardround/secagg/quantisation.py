@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.errors import CohortError, UpdateError
-from wardround.exact_sums import Arrays, Shaped
+from wardround.errors import CohortError, ProtocolError, UpdateError
+from wardround.exact_sums import Arrays, Shaped, check_real
 from wardround.secagg.terms import Terms
 
 __all__ = ["Quantiser", "flattened", "quantiser_for", "saturated", "split_like"]
@@ -103,11 +103,7 @@ class Quantiser:
         return residues
 
     def sums(self, total: NDArray[np.uint32]) -> tuple[NDArray[np.float64], float]:
-        """Return the weighted sum of the values, shape (dimension,), and the sum of the weights.
-
-        Args:
-            total: sum of residues modulo 2^32, shape (dimension + 1,).
-        """
+        """Return the weighted sum of the values, shape (dimension,), and that of the weights, from that of residues."""
         signed = total.view(np.int32)
         values = signed[:-1].astype(np.float64)
         if self.is_folded:
@@ -116,22 +112,33 @@ class Quantiser:
         values *= self.max_update * self.max_weight / self.levels
         return values, float(signed[-1]) * self.max_weight / self.levels
 
-    def mean(self, total: NDArray[np.uint32], num_summed: int) -> tuple[NDArray[np.float64], float]:
+    def mean(
+        self, total: NDArray[np.uint32], num_summed: int, known_weight: float | None = None
+    ) -> tuple[NDArray[np.float64], float]:
         """Return the weighted mean of the values, shape (dimension,), and the sum of the weights.
 
         One hospital alone can shift the sums of weights and values, as nobody sees what it adds; a mean of values that
         are all within max_update is within it, too, and weights are of at most so many hospitals.
 
         Args:
-            total: as `sums` has it.
+            total: sum of residues modulo 2^32, shape (dimension + 1,).
             num_summed: hospitals in the sum (1 to num_members).
+            known_weight: what the weights must sum to; None believes what the sum says, within its bounds.
 
         Raises:
             CohortError: the weights sum to 0.
+            ProtocolError: the weights do not sum to the known one.
             UpdateError: the weights or the mean are not what so many hospitals can have.
         """
         values, weight = self.sums(total)
         slack = num_summed * self.max_weight / (2 * self.levels)
+        if known_weight is not None:
+            if abs(weight - known_weight) > 2 * slack:
+                raise ProtocolError(
+                    f"the weights in the sum add up to {weight:g}, and must to {known_weight:g}: a hospital holds "
+                    "another number of records than it said at first, and the sum is refused"
+                )
+            return self.mean_of(values, known_weight, num_summed), known_weight
         if abs(weight) <= slack:
             raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
         if not 0 < weight <= num_summed * self.max_weight + slack:
@@ -142,12 +149,7 @@ class Quantiser:
         return self.mean_of(values, weight, num_summed), weight
 
     def mean_of(self, values: NDArray[np.float64], weight: float, num_summed: int) -> NDArray[np.float64]:
-        """Return a weighted sum, divided in place by the sum of the weights, within max_update.
-
-        Args:
-            values: as `sums` returns them, shape (dimension,).
-            weight: sum of the weights (> 0).
-            num_summed: hospitals in the sum (1 to num_members).
+        """Return a sum, shape (dimension,), divided in place by the sum of the weights (> 0), within max_update.
 
         Raises:
             UpdateError: the mean is larger than the rounding of so many hospitals' numbers can make it; never where it
@@ -170,12 +172,7 @@ class Quantiser:
 
 
 def quantiser_for(terms: Terms, num_members: int) -> Quantiser:
-    """Return the quantiser that everybody in a round uses.
-
-    Args:
-        terms: of the round, whose payload is not residues.
-        num_members: of the round.
-    """
+    """Return the quantiser that everybody in a round uses whose payload is not residues."""
     return Quantiser(
         num_members=num_members,
         max_update=terms.max_update,
@@ -215,9 +212,7 @@ def flattened(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     Raises:
         UpdateError: a dtype that is not a number.
     """
-    for name, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
-            raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
+    check_real(arrays)
     parts = [np.asarray(array).reshape(-1) for array in arrays.values()] or [np.zeros(0)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

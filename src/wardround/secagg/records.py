@@ -95,12 +95,9 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnmaskRequest:
+class UnmaskRequest(ConfirmRequest):
     """The lists once more, and the confirmations of a quorum."""
 
-    session: bytes
-    active: tuple[str, ...]
-    dropped: tuple[str, ...]
     signers: tuple[str, ...]
     signatures: tuple[bytes, ...]
 

@@ -4,7 +4,7 @@ Pure functions of records. The server learns nothing that it could keep to itsel
 What is left out on purpose: transport, and when to give up waiting.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,16 +25,17 @@ from wardround.secagg.records import (
     UnmaskShares,
     paired,
 )
-from wardround.secagg.shamir import combine_checked
+from wardround.secagg.shamir import combine
+from wardround.secagg.terms import Terms
 
 __all__ = ["confirm_request", "mask_requests", "share_request", "take_off_masks", "unmask_request"]
 
 
-def share_request(members: Members, advertisements: Sequence[Advertisement]) -> ShareRequest:
-    """Return the request that goes to every member: everybody's keys and signatures."""
+def share_request(terms: Terms, advertisements: Iterable[Advertisement]) -> ShareRequest:
+    """Return the request that goes to everyone who advertised: everybody's keys and signatures."""
     ads = sorted(advertisements, key=lambda ad: ad.name)
     return ShareRequest(
-        session=members.terms.session,
+        session=terms.session,
         names=tuple(ad.name for ad in ads),
         sealing_keys=tuple(ad.sealing_key for ad in ads),
         masking_keys=tuple(ad.masking_key for ad in ads),
@@ -45,19 +46,13 @@ def share_request(members: Members, advertisements: Sequence[Advertisement]) -> 
 def mask_requests(members: Members, shares: Mapping[str, Shares]) -> dict[str, MaskRequest]:
     """Return the request for each hospital that shared its secrets, with what its neighbours sealed for it.
 
-    Args:
-        members: of the round.
-        shares: by name, of those who replied.
+    `shares` by name have no faults (see `faults`).
 
     Raises:
         CohortError: too few replied.
-        ProtocolError: a hospital's shares are not for its neighbours (see `faults`).
     """
     _check_enough(members, shares, "shared their secrets")
     sealed = {name: paired(reply.receivers, reply.sealed, "sealed shares") for name, reply in shares.items()}
-    for name in shares:
-        if frozenset(sealed[name]) != members.neighbours(name):
-            raise ProtocolError(f"{name} sealed shares for others than its neighbours: leave it out")
     requests = {}
     for name in sorted(shares):
         senders = tuple(sorted(members.neighbours(name) & shares.keys()))
@@ -71,12 +66,7 @@ def mask_requests(members: Members, shares: Mapping[str, Shares]) -> dict[str, M
 
 
 def confirm_request(members: Members, sharing: Sequence[str], active: Sequence[str]) -> ConfirmRequest:
-    """Return the request that goes to every active hospital.
-
-    Args:
-        members: of the round.
-        sharing: those who shared their secrets.
-        active: of them, those whose masked vector is in the sum.
+    """Return the request that goes to every active hospital, whose masked vector is in the sum, of those sharing.
 
     Raises:
         CohortError: too few are active.
@@ -134,87 +124,70 @@ def take_off_masks(
         ProtocolError: too few shares of a hospital's secret are right; the total is as it was.
     """
     _check_enough(members, replies, "helped to unmask")
-    seeds = {name: partial(_is_committed, members, name, commitments[name]) for name in request.active}
-    keys = {name: partial(_is_key_of, members.masking_keys[name]) for name in request.dropped}
-    seed_shares = _by_owner(members, replies, lambda reply: (reply.seeds_of, reply.seed_shares))
-    key_shares = _by_owner(members, replies, lambda reply: (reply.keys_of, reply.key_shares))
-    found_seeds, wrong = _secrets(members, "seed", seeds, seed_shares, frozenset())
-    found_keys, more = _secrets(members, "masking key", keys, key_shares, frozenset(holder for holder, _ in wrong))
+    seed_shares = _by_owner(members, {name: (it.seeds_of, it.seed_shares) for name, it in replies.items()})
+    key_shares = _by_owner(members, {name: (it.keys_of, it.key_shares) for name, it in replies.items()})
+
+    def is_seed(owner: str, secret: bytes) -> bool:
+        return members.commitment(secret, owner) == commitments[owner]
+
+    def is_masking_key(owner: str, secret: bytes) -> bool:
+        return public_key(secret) == members.masking_keys[owner]
+
+    wrong: dict[str, list[str]] = {}
     masks: list[tuple[bytes, bool]] = []
-    for name, seed in found_seeds.items():
-        key, added = members.own_mask(seed, name)
+    for name in request.active:
+        key, added = members.own_mask(_secret(members, "seed", name, seed_shares, is_seed, wrong), name)
         masks.append((key, not added))
-    for name, masking_key in found_keys.items():
+    for name in request.dropped:
+        masking_key = _secret(members, "masking key", name, key_shares, is_masking_key, wrong)
         # What it would have put into its own vector cancels what its neighbours put into theirs.
         partners = sorted(members.neighbours(name) & frozenset(request.active))
         masks += [members.pairwise_mask(masking_key, name, other) for other in partners]
     add_masks(total, masks)
-    return _blamed([*wrong, *more])
+    return {
+        holder: f"{holder} sent a wrong share of what {' and '.join(dealers)} dealt it: {holder} is at fault, or "
+        f"{' and '.join(dealers)}; the sum was finished without"
+        for holder, dealers in wrong.items()
+    }
 
 
 def _by_owner(
-    members: Members,
-    replies: Mapping[str, UnmaskShares],
-    listed: Callable[[UnmaskShares], tuple[tuple[str, ...], tuple[bytes, ...]]],
+    members: Members, told: Mapping[str, tuple[tuple[str, ...], tuple[bytes, ...]]]
 ) -> dict[str, dict[str, bytes]]:
     """Return, by the hospital whose secret it is, the shares by who holds them; those of strangers are left out."""
     shares: dict[str, dict[str, bytes]] = {}
-    for holder, reply in sorted(replies.items()):
+    for holder, (owners, values) in sorted(told.items()):
         neighbours = members.neighbours(holder)
-        for owner, value in paired(*listed(reply), "shares").items():
+        for owner, value in paired(owners, values, "shares").items():
             if owner in neighbours:
                 shares.setdefault(owner, {})[holder] = value
     return shares
 
 
-def _secrets(
+def _secret(
     members: Members,
     what: str,
-    is_secret: Mapping[str, Callable[[bytes], bool]],
+    owner: str,
     shares: Mapping[str, Mapping[str, bytes]],
-    suspects: frozenset[str],
-) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
-    """Return the secrets by owner, and the pairs of who sent a wrong share and whose secret it is of.
+    is_secret: Callable[[str, bytes], bool],
+    wrong: dict[str, list[str]],
+) -> bytes:
+    """Return a secret from its shares by owner and holder.
 
-    Args:
-        members: of the round.
-        what: the secrets are.
-        is_secret: by owner, whether bytes are its secret.
-        shares: by owner and holder.
-        suspects: holders who sent wrong shares already, whose others are taken last.
+    `wrong` has, by who sent wrong shares, whose secrets they are of, and gets more; the others of such a holder are
+    taken last.
     """
-    secrets, wrong = {}, []
-    for owner, check in is_secret.items():
-        held = shares.get(owner, {})
-        holders = sorted(held, key=lambda holder: (holder in suspects, members.point(holder)))
-        points = {members.point(holder): held[holder] for holder in holders}
-        try:
-            secrets[owner], odd = combine_checked(points, members.shape.threshold, check)
-        except ProtocolError as error:
-            raise ProtocolError(f"the sum stays masked, as the {what} of {owner} can't be had: {error}") from None
-        found = [(holder, owner) for holder in holders if members.point(holder) in odd]
-        suspects |= {holder for holder, _ in found}
-        wrong += found
-    return secrets, wrong
-
-
-def _is_committed(members: Members, name: str, commitment: bytes, seed: bytes) -> bool:
-    return members.commitment(seed, name) == commitment
-
-
-def _is_key_of(masking_key: bytes, private_key: bytes) -> bool:
-    return public_key(private_key) == masking_key
-
-
-def _blamed(wrong: Sequence[tuple[str, str]]) -> dict[str, str]:
-    owners: dict[str, list[str]] = {}
-    for holder, owner in wrong:
-        owners.setdefault(holder, []).append(owner)
-    return {
-        holder: f"{holder} sent a wrong share of what {' and '.join(dealers)} dealt it: {holder} is at fault, or "
-        f"{' and '.join(dealers)}; the sum was finished without"
-        for holder, dealers in owners.items()
-    }
+    held = shares.get(owner, {})
+    holders = sorted(held, key=lambda holder: (holder in wrong, members.point(holder)))
+    points = {members.point(holder): held[holder] for holder in holders}
+    try:
+        secret, odd = combine(points, members.shape.threshold, partial(is_secret, owner))
+    except ProtocolError as error:
+        raise ProtocolError(f"the sum stays masked, as the {what} of {owner} can't be had: {error}") from None
+    for holder in holders:
+        if members.point(holder) in odd:
+            wrong.setdefault(holder, []).append(owner)
+    return secret
 
 
 def _check_enough(members: Members, names: Mapping[str, object] | Sequence[str], what: str) -> None:

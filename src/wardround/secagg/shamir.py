@@ -13,7 +13,7 @@ from itertools import combinations, islice
 
 from wardround.errors import ProtocolError
 
-__all__ = ["SECRET_BYTES", "SHARE_BYTES", "combine", "combine_checked", "split"]
+__all__ = ["SECRET_BYTES", "SHARE_BYTES", "combine", "split"]
 
 PRIME = 2**256 + 297
 SECRET_BYTES, SHARE_BYTES = 32, 33
@@ -24,17 +24,11 @@ _MOST_TRIES = 6_000
 def split(secret: bytes, points: Iterable[int], threshold: int) -> dict[int, bytes]:
     """Return a share of 33 bytes for every point.
 
-    >>> shares = split(bytes(range(32)), [1, 2, 3], 2)
-    >>> combine({point: shares[point] for point in (1, 3)}, 2) == bytes(range(32))
-    True
-
-    Args:
-        secret: 32 bytes.
-        points: whole numbers >= 1, all different, at least `threshold` of them.
-        threshold: shares that are needed (>= 1).
+    >>> sorted(split(bytes(range(32)), [1, 2, 3], 2))
+    [1, 2, 3]
 
     Raises:
-        ProtocolError: an argument is out of range.
+        ProtocolError: the secret has not 32 bytes, or there are not at least `threshold` (>= 1) different points >= 1.
     """
     points = list(points)
     if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(set(points)) == len(points) or min(points) < 1:
@@ -52,26 +46,7 @@ def split(secret: bytes, points: Iterable[int], threshold: int) -> dict[int, byt
     return shares
 
 
-def combine(shares: Mapping[int, bytes], threshold: int) -> bytes:
-    """Return the secret of 32 bytes.
-
-    Args:
-        shares: by point; those beyond the threshold are not used.
-        threshold: the one the secret was split with.
-
-    Raises:
-        ProtocolError: there are too few shares, or they are not of one secret.
-    """
-    used = {point: int.from_bytes(shares[point], "big") for point in sorted(shares)[:threshold]}
-    if len(used) < threshold:
-        raise ProtocolError(f"{len(used)} shares of a secret came back, and {threshold} are needed")
-    secret = _value_at(0, _scaled(used))
-    if secret >> (8 * SECRET_BYTES):
-        raise ProtocolError("shares of different secrets were mixed: they give no secret of 256 bits")
-    return secret.to_bytes(SECRET_BYTES, "big")
-
-
-def combine_checked(
+def combine(
     shares: Mapping[int, bytes], threshold: int, is_secret: Callable[[bytes], bool]
 ) -> tuple[bytes, frozenset[int]]:
     """Return the secret, and the points whose shares are not of it.
@@ -79,14 +54,14 @@ def combine_checked(
     Sets of shares are tried until one gives the secret: all where there are ten shares or fewer, at most 6,000.
 
     >>> shares = split(bytes(range(32)), [1, 2, 3], 2)
-    >>> found, wrong = combine_checked({**shares, 2: bytes(33)}, 2, lambda secret: secret == bytes(range(32)))
+    >>> found, wrong = combine({**shares, 2: bytes(33)}, 2, lambda secret: secret == bytes(range(32)))
     >>> found == bytes(range(32)), wrong
     (True, frozenset({2}))
 
     Args:
         shares: by point, those that are trusted most first.
-        threshold: the one the secret was split with.
-        is_secret: whether bytes are the secret; what an honest owner said about it beforehand.
+        threshold: that it was split with.
+        is_secret: whether bytes are it, by what an honest owner said beforehand.
 
     Raises:
         ProtocolError: there are too few shares, or too few right ones.

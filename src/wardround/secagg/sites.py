@@ -166,15 +166,9 @@ def write_roster(path: Path, roster: Roster) -> None:
 
 
 def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
-    """Return a site from its files.
+    """Return a site from the files that `new_site_key` and `write_roster` wrote.
 
-    Args:
-        name: of the site.
-        key_path: what `new_site_key` wrote.
-        roster_path: what `write_roster` wrote.
-
-    Returns:
-        A site that notes beside its key, in a folder named <key>-answered, which stages it answered.
+    It notes beside its key, in a folder named <key>-answered, which stages it answered.
 
     Raises:
         ConfigError: a file is missing or broken, or the key is not the roster's.
@@ -199,15 +193,7 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
 
 
 def simulated_site(seed: int, name: str, names: Iterable[str], *, min_survivors: int, max_colluding: int) -> Site:
-    """Return a simulated hospital's site; whoever knows the seed knows every key, so it is for simulation alone.
-
-    Args:
-        seed: of the federation (>= 0).
-        name: of the hospital.
-        names: of all hospitals.
-        min_survivors: as in the roster.
-        max_colluding: as in the roster.
-    """
+    """Return a simulated hospital's site; whoever knows the seed knows every key, so it is for simulation alone."""
     roster = simulated_roster(seed, tuple(names), min_survivors=min_survivors, max_colluding=max_colluding)
     return Site(name=name, signing_key=_simulated_key(seed, name), roster=roster)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wardround.errors import CohortError, ProtocolError
+from wardround.rounds import hold
 from wardround.secagg.keys import KEY_BYTES, transcript
 
 __all__ = [
@@ -76,10 +77,7 @@ class Terms:
             f"model_digest must have {KEY_BYTES} bytes": len(self.model_digest) == KEY_BYTES,
             f"settings_digest must have {KEY_BYTES} bytes": len(self.settings_digest) == KEY_BYTES,
         }
-        for rule, holds in rules.items():
-            if not holds:
-                name = rule.split(" ", 1)[0]
-                raise ProtocolError(f"the terms of a secure sum: {rule}, not {getattr(self, name)}")
+        hold(self, rules)
 
     @property
     def session(self) -> bytes:
@@ -157,11 +155,7 @@ def _encoded(value: Any) -> bytes:
 
 
 def stated_digest(settings: bytes) -> bytes:
-    """Return the `Terms.settings_digest` of settings that both sides state as bytes, 32 bytes.
-
-    Args:
-        settings: whatever both sides must have alike, such as the version of an app and its learning rate.
-    """
+    """Return the `Terms.settings_digest` of what both sides must have alike, such as an app's version, 32 bytes."""
     return transcript(b"settings", settings)
 
 
@@ -192,13 +186,8 @@ def shape_of(num_members: int, min_survivors: int, max_colluding: int) -> Shape:
     >>> shape_of(4, 2, 0)
     Shape(num_members=4, quorum=3, num_neighbours=3, threshold=2)
 
-    Args:
-        num_members: hospitals that advertised keys (2 to 65,536).
-        min_survivors: as in the terms.
-        max_colluding: as in the terms.
-
     Raises:
-        CohortError: too few members for the terms.
+        CohortError: too few of the members who advertised keys for the terms, or more than 65,536.
 
     Source: Bonawitz et al. 2017, section 6 (quorum); Bell et al. 2020 (eprint 2020/704), definitions 3.4 and 3.5.
     """

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from flwr.app import Message
 
-__all__ = ["NO_REASON", "NO_REPLY", "answers_by_node", "fault_of", "with_time_limit"]
+from wardround.errors import ProtocolError
+
+__all__ = ["NO_REASON", "NO_REPLY", "answered", "answers_by_node", "with_time_limit"]
 
 NO_REPLY = "no reply came in time"
 NO_REASON = "an error without a reason"
@@ -23,9 +25,7 @@ def answers_by_node(messages: Sequence[Message], replies: Iterable[Message]) -> 
     A node's second reply does not count, nor one to a message of another node or round. Flower answers for a node that
     is gone under an id of its own, so that an error goes by the message that it is about.
 
-    Args:
-        messages: that were sent, one a node; Flower gives them their ids when it sends them.
-        replies: in any order, failed ones as well.
+    Messages are one a node, and have their ids since Flower sent them.
     """
     asked = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
     answers: dict[int, Message] = {}
@@ -41,28 +41,26 @@ def answers_by_node(messages: Sequence[Message], replies: Iterable[Message]) -> 
     return dict(sorted(answers.items())), strange
 
 
-def fault_of(reply: Message | None) -> str:
-    """Return why there is nothing to read: no reply came, or an error; "" where there is.
+def answered(reply: Message | None) -> Message:
+    """Return a reply that has something to read.
 
-    What a node says of its error is anybody's text: what can't be seen is escaped, and a long one is cut.
+    Raises:
+        ProtocolError: no reply came, or an error. What a node says of its error is anybody's text: what can't be seen
+            is escaped, and a long one is cut.
     """
     if reply is None:
-        return NO_REPLY
+        raise ProtocolError(NO_REPLY)
     if not reply.has_error():
-        return ""
+        return reply
     reason = (reply.error.reason or "")[:_LONGEST_REASON]
     raised = _AS_FLOWER_WRITES_IT.fullmatch(reason)
     said = raised["text"] if raised else reason
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in said) or NO_REASON
+    seen = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in said)
+    raise ProtocolError(seen or NO_REASON)
 
 
 def with_time_limit(messages: Iterable[Message], timeout_seconds: float | None) -> list[Message]:
-    """Return the messages, which nobody may answer once they were given up waiting for.
-
-    Args:
-        messages: changed in place.
-        timeout_seconds: that replies are waited for; None leaves them as they are.
-    """
+    """Return the messages, changed in place, which nobody may answer once they were given up waiting for."""
     messages = list(messages)
     for message in messages:
         message.metadata.ttl = timeout_seconds or message.metadata.ttl

@@ -13,8 +13,10 @@ Source: Bonawitz et al. 2017, "Practical secure aggregation for privacy-preservi
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -40,7 +42,6 @@ _log = logging.getLogger(__name__)
 class _Training:
     """A round whose hospitals are training: what is needed once they answer."""
 
-    exchange: Exchange
     opened: OpenRound
     asked: list[Message]
     before: Arrays
@@ -84,11 +85,18 @@ class SecAggPlus(Strategy):
         for name, value in (("max_update", max_update), ("max_weight", max_weight)):
             if not SMALLEST <= value <= LARGEST:
                 raise ConfigError(f"{name} = {value} must be >= 1e-30 and <= 1e30")
-        self._strategy, self._roster = strategy, roster
-        self._max_update, self._max_weight = float(max_update), float(max_weight)
-        self._settings_digest = stated_digest(settings)
-        self._timeout_seconds = timeout_seconds
-        self._run_id = uuid.uuid4().hex
+        self._strategy, self._roster, self._timeout_seconds = strategy, roster, timeout_seconds
+        self._terms = partial(
+            Terms,
+            federation=roster.federation,
+            run_id=uuid.uuid4().hex,
+            min_survivors=roster.min_survivors,
+            max_colluding=roster.max_colluding,
+            payload="parameters",
+            max_update=float(max_update),
+            max_weight=float(max_weight),
+            settings_digest=stated_digest(settings),
+        )
         self._training: _Training | None = None
 
     def summary(self) -> None:
@@ -104,32 +112,16 @@ class SecAggPlus(Strategy):
         messages = list(self._strategy.configure_train(server_round, arrays, config, grid))
         if not messages:
             return []
-        terms = Terms(
-            federation=self._roster.federation,
-            run_id=self._run_id,
-            round_number=server_round,
-            min_survivors=self._roster.min_survivors,
-            max_colluding=self._roster.max_colluding,
-            payload="parameters",
-            max_update=self._max_update,
-            max_weight=self._max_weight,
-            # Of one message: a hospital that is sent something else refuses.
-            model_digest=sent_digest(wire.told_to_all(messages[0])),
-            settings_digest=self._settings_digest,
-        )
-        node_ids = [message.metadata.dst_node_id for message in messages]
-        exchange, drops = Exchange(grid=grid, timeout_seconds=self._timeout_seconds), dict[int, str]()
-        try:
-            opened = open_round(exchange, node_ids, terms, self._roster, drops)
-        except (CohortError, ProtocolError) as error:
-            _log.warning("round %d is abandoned: %s", server_round, error)
-            return []
-        finally:
-            _say(drops)
+        # The digest of one message: a hospital that is sent something else refuses.
+        terms = self._terms(round_number=server_round, model_digest=sent_digest(wire.told_to_all(messages[0])))
         before = wire.arrays_of(wire.one_array_record(messages[0].content)[1])
-        asked = ask_masked(exchange, opened, messages)
-        self._training = _Training(exchange=exchange, opened=opened, asked=asked, before=before)
-        return asked
+        exchange = Exchange(grid=grid, timeout_seconds=self._timeout_seconds)
+        with _outcome(server_round, exchange.drops):
+            opened = open_round(exchange, [message.metadata.dst_node_id for message in messages], terms, self._roster)
+            asked = ask_masked(opened, messages)
+            self._training = _Training(opened=opened, asked=asked, before=before)
+            return asked
+        return []
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -138,22 +130,17 @@ class SecAggPlus(Strategy):
         now, self._training = self._training, None
         if now is None:
             return None, None
-        drops: dict[int, str] = {}
-        like = now.before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
-        try:
-            summed = add_masked(now.asked, list(replies), like, drops)
-            close_round(now.exchange, now.opened, summed.replies, summed.vector, drops)
+        one: Message | None = None
+        with _outcome(server_round, now.opened.exchange.drops):
+            like = now.before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+            summed = add_masked(now.opened, now.asked, list(replies), like)
+            close_round(now.opened, summed.replies, summed.vector)
             moved, weight = weighed_mean(now.opened, summed)
-        except (CohortError, ProtocolError, UpdateError) as error:
-            _log.warning("round %d is abandoned: %s", server_round, error)
-            return None, None
-        finally:
-            _say(drops)
-        one = summed.replies[min(summed.replies)]
-        key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
-        mean = wire.array_record(_moved(now.before, moved))
-        one.content = RecordDict({wire.ARRAYS: mean, wire.METRICS: MetricRecord({key: weight})})
-        return self._strategy.aggregate_train(server_round, [one])
+            one = summed.replies[min(summed.replies)]
+            key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
+            mean = wire.array_record(_moved(now.before, moved))
+            one.content = RecordDict({wire.ARRAYS: mean, wire.METRICS: MetricRecord({key: weight})})
+        return self._strategy.aggregate_train(server_round, [one]) if one else (None, None)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -178,6 +165,14 @@ def _moved(before: Arrays, by: Mapping[str, NDArray[np.float64]]) -> Arrays:
     return after
 
 
-def _say(drops: Mapping[int, str]) -> None:
-    for node_id, reason in sorted(drops.items()):
-        _log.warning("node %d drops out at %s", node_id, reason)
+@contextmanager
+def _outcome(server_round: int, drops: dict[int, str]) -> Iterator[None]:
+    """Say why a round is abandoned, where it is, and then who dropped out, each once."""
+    try:
+        yield
+    except (CohortError, ProtocolError, UpdateError) as error:
+        _log.warning("round %d is abandoned: %s", server_round, error)
+    finally:
+        for node_id, reason in sorted(drops.items()):
+            _log.warning("node %d drops out at %s", node_id, reason)
+        drops.clear()

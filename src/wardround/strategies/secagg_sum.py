@@ -18,9 +18,9 @@ from wardround import wire
 from wardround.errors import ProtocolError, UpdateError
 from wardround.exact_sums import Arrays, FixedSum, Shaped, check_alike
 from wardround.privacy.executions import check_execution
-from wardround.rounds import Assignment
-from wardround.secagg.quantisation import Quantiser, flattened, quantiser_for, split_like
-from wardround.strategies.replies import answers_by_node, fault_of
+from wardround.rounds import Assignment, Execution
+from wardround.secagg.quantisation import flattened, quantiser_for, split_like
+from wardround.strategies.replies import answered, answers_by_node
 from wardround.strategies.secagg_exchange import OpenRound
 
 __all__ = ["VectorSum", "add_masked", "summed_by_workers", "weighed_mean"]
@@ -42,27 +42,17 @@ class VectorSum:
     like: Mapping[str, Shaped]
     replies: Mapping[int, Message]
 
-    @property
-    def arrays(self) -> dict[str, NDArray[np.uint32]]:
-        """Views of the vector by name."""
-        return split_like(self.vector, self.like)
-
 
 def add_masked(
+    opened: OpenRound,
     asked: Sequence[Message],
     replies: Sequence[Message],
     like: Mapping[str, Shaped],
-    drops: dict[int, str],
     assignments: Mapping[int, Assignment] | None = None,
 ) -> VectorSum:
-    """Return the sum of the replies that are as they should be.
+    """Return the sum of the replies to the training messages that are as they should be; the others are drops.
 
-    Args:
-        asked: the training messages, one a node, as they were sent.
-        replies: that came, in any order.
-        like: names and shapes of what is in each, in any order.
-        drops: gets by node id why one is not in the sum.
-        assignments: by node id, what each must say that it did; None where apps say nothing of it.
+    Each has arrays `like` these, in any order, and says that it did what was assigned, unless apps say nothing of it.
     """
     answers, strange = answers_by_node(asked, replies)
     for sentence in strange:
@@ -75,75 +65,46 @@ def add_masked(
         try:
             arrays = _masked(answers.get(node_id), like, None if assignments is None else assignments[node_id])
         except (ProtocolError, UpdateError) as error:
-            drops[node_id] = f"training: {error}"
-            continue
-        for name, part in parts.items():
-            np.add(part, arrays[name], out=part)
-        summed[node_id] = answers[node_id]
+            opened.exchange.drops[node_id] = f"training: {error}"
+        else:
+            for name, part in parts.items():
+                np.add(part, arrays[name], out=part)
+            summed[node_id] = answers[node_id]
     return VectorSum(vector=vector, like=like, replies=summed)
 
 
-def summed_by_workers(replies: Sequence[Message], total: FixedSum, drops: dict[int, str]) -> VectorSum:
-    """Return the same where an engine's workers added up what they trained: all of them are our own software.
-
-    Args:
-        replies: without arrays, one a node.
-        total: of the residues, as they are.
-        drops: gets by node id why one that failed is not in the sum.
-    """
-    drops |= {r.metadata.src_node_id: f"training: {fault_of(r)}" for r in replies if r.has_error()}
+def summed_by_workers(opened: OpenRound, replies: Sequence[Message], total: FixedSum) -> VectorSum:
+    """Return the same where an engine's workers added up the residues of replies, all of them our own software."""
+    summed: dict[int, Message] = {}
+    for reply in replies:
+        try:
+            summed[reply.metadata.src_node_id] = answered(reply)
+        except ProtocolError as error:
+            opened.exchange.drops[reply.metadata.src_node_id] = f"training: {error}"
     like = {name: total[name] for name in wire.masked_order(total)}
-    return VectorSum(
-        vector=flattened(like).astype(np.uint32),
-        like=like,
-        replies={reply.metadata.src_node_id: reply for reply in replies if not reply.has_error()},
-    )
+    return VectorSum(vector=flattened(like).astype(np.uint32), like=like, replies=summed)
 
 
 def weighed_mean(
-    opened: OpenRound, summed: VectorSum, weights: Sequence[float] | None = None
+    opened: OpenRound, summed: VectorSum, known_weight: float | None = None
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """Return the mean of the numbers by name, weighed as the hospitals did, and the sum of the weights.
 
-    Args:
-        opened: the round.
-        summed: the masks taken off, and a weight in every vector.
-        weights: of those in the sum, where they are known; None believes what the sum says, within its bounds.
-
-    Raises:
-        CohortError: the weights sum to 0.
-        ProtocolError: the weights in the sum are not the known ones.
-        UpdateError: the weights or the mean are not what so many hospitals can have.
+    The masks are off, and every vector has a weight; `Quantiser.mean` says what is refused.
     """
     quantiser = quantiser_for(opened.members.terms, opened.members.shape.num_members)
-    if weights is None:
-        mean, weight = quantiser.mean(summed.vector, len(summed.replies))
-    else:
-        values, told = quantiser.sums(summed.vector)
-        _check_weight(told, weights, quantiser)
-        weight = sum(weights)
-        mean = quantiser.mean_of(values, weight, len(weights))
+    mean, weight = quantiser.mean(summed.vector, len(summed.replies), known_weight)
     like = {name: array for name, array in summed.like.items() if name != wire.SUM_OF_WEIGHTS}
     return split_like(mean, like), weight
 
 
 def _masked(reply: Message | None, like: Mapping[str, Shaped], assignment: Assignment | None) -> Arrays:
     """Return a masked vector's arrays, or refuse what is none, or is of other training than was assigned."""
-    if reply is None or reply.has_error():
-        raise ProtocolError(fault_of(reply))
+    reply = answered(reply)
     arrays = wire.arrays_in(reply)
     check_alike(arrays, like)
     if any(array.dtype != np.uint32 for array in arrays.values()):
         raise ProtocolError("its reply is not masked: attach SecAggMod to its ClientApp, as the others do")
     if assignment is not None:
-        check_execution(assignment, wire.read_execution(reply, assignment.hospital_id))
+        check_execution(assignment, wire.read_metrics(Execution, reply, assignment.hospital_id))
     return arrays
-
-
-def _check_weight(weight: float, known: Sequence[float], quantiser: Quantiser) -> None:
-    slack = len(known) * quantiser.max_weight / quantiser.levels
-    if abs(weight - sum(known)) > slack:
-        raise ProtocolError(
-            f"the weights in the sum add up to {weight:g}, and must to {sum(known):g}: a hospital holds another number "
-            "of records than it said at first, and the sum is refused"
-        )

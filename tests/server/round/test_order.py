@@ -83,7 +83,7 @@ def diary_of(path: Path, config: Config) -> list[tuple[str, int, int, int]]:
     STARTED.append(Diary(path / "ledger.sqlite", []))
 
     def make_grid(make_app: Callable[[], ClientApp], nodes: list[Node]) -> TellingGrid:
-        return TellingGrid(make_app, nodes, {})
+        return TellingGrid(make_app, nodes)
 
     run_over(path, config, make_grid)
     STARTED[-1].write("done")

@@ -248,7 +248,7 @@ def test_why_hospitals_refused_is_told(tmp_path: Path) -> None:
     ours = settings("hospital", "distributed", training={"num-rounds": 1})
 
     def make_grid(make_app: Any, nodes: Any) -> LineGrid:
-        return LineGrid(answering_as_sites(theirs, load_federation(theirs.federation), [], set(), ()), nodes, {})
+        return LineGrid(answering_as_sites(theirs, load_federation(theirs.federation), [], set(), ()), nodes)
 
     summary = run_between_sites(tmp_path / "run", ours, make_grid=make_grid)
     sentence, *each = summary["left_out"]
@@ -276,7 +276,7 @@ def test_settings_that_are_not_the_rosters(numbers: dict[str, int], message: str
 
 def test_a_hospital_outside_the_roster(tmp_path: Path) -> None:
     def make_grid(make_app: Any, nodes: Any) -> LineGrid:
-        return LineGrid(make_app, [*nodes, Node(node_id=5, node_config={"partition-id": 4})], {})
+        return LineGrid(make_app, [*nodes, Node(node_id=5, node_config={"partition-id": 4})])
 
     config = settings("hospital", "distributed", federation={"num-hospitals": 5})
     (sentence,) = run_between_sites(tmp_path / "run", config, make_grid=make_grid)["left_out"]

@@ -119,11 +119,7 @@ class Cell(Promises):
 
     def add(self, total: exact_sums.FixedSum, sent: exact_sums.Arrays, assignment: Assignment) -> None:
         """Add what a hospital sent to the round's exact sum."""
-        weight = self.sum_weight(assignment)
-        if weight is None:
-            exact_sums.accumulate_residues(total, sent)
-        else:
-            exact_sums.accumulate(total, sent, weight)
+        exact_sums.accumulate(total, sent, self.sum_weight(assignment))
 
     def share(self, assignment: Assignment) -> float:
         """Return what a hospital's contribution is multiplied with in the released sum."""

@@ -19,7 +19,7 @@ from wardround.identity import agreed_digest, agreed_text
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.secagg import Roster
 from wardround.server.round.hospitals import HospitalLink
-from wardround.strategies.replies import answers_by_node, fault_of, with_time_limit
+from wardround.strategies.replies import answered, answers_by_node, with_time_limit
 
 __all__ = ["agreed_profile", "check_site_profile", "connect", "connect_sites"]
 
@@ -124,7 +124,7 @@ def check_site_profile(config: Config, profile: HospitalProfile) -> None:
 
 
 def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
-    measures = wire.read_profile_measures(reply)
+    measures = wire.read_measures(ProfileMeasures, reply)
     if measures is None:
         raise ProtocolError(
             f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: give "
@@ -168,9 +168,7 @@ def _site_profiles(
 
 
 def _site_profile(reply: Message | None, names: Collection[str], settings: Config) -> HospitalProfile:
-    if reply is None or reply.has_error():
-        raise ProtocolError(fault_of(reply))
-    profile = wire.read_profile(reply)
+    profile = wire.read_profile(answered(reply))
     if profile.hospital_id not in names:
         raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
     if settings.federation.schema is not None:

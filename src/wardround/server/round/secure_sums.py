@@ -17,6 +17,7 @@ from wardround.errors import CohortError, ProtocolError, UpdateError, WardroundE
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
 from wardround.secagg import is_weighted, sent_digest
+from wardround.secagg.quantisation import split_like
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_terms import SecureSum
 from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
@@ -46,27 +47,29 @@ def sum_securely(
         WardroundError: a simulated hospital failed.
     """
     with _outcome(link, secure, drops):
-        exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages)
+        exchange = Exchange(
+            grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages, drops=drops
+        )
         before = wire.arrays_in(messages[0])
         # Of one message: a hospital that is sent something else refuses.
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
         terms = replace(secure.terms, model_digest=told)
         with _loud(link, secure, drops):
-            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster, drops)
-        asked = ask_masked(exchange, opened, messages)
+            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
+        asked = ask_masked(opened, messages)
         if isinstance(link.grid, SummingGrid):
             replies, total = link.grid.send_and_sum(asked)
-            summed = summed_by_workers(_answers(link, replies), total, drops)
+            summed = summed_by_workers(opened, _answers(link, replies), total)
         else:
-            summed = add_masked(asked, _answers(link, exchange.send("mask", asked)), before, drops, assignments)
+            summed = add_masked(opened, asked, _answers(link, exchange.send("mask", asked)), before, assignments)
         with _loud(link, secure, drops):
-            close_round(exchange, opened, summed.replies, summed.vector, drops)
+            close_round(opened, summed.replies, summed.vector)
         active = [assignments[node_id] for node_id in summed.replies]
         if is_weighted(terms.payload):
             weights = [secure.weights[node_id] for node_id in summed.replies]
             origin = before if terms.payload == "parameters" else {}
             return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
-        residues = {name: part.astype(np.int64) for name, part in summed.arrays.items()}
+        residues = {name: part.astype(np.int64) for name, part in split_like(summed.vector, summed.like).items()}
         if link.are_sites:
             cell_named(active[0].event.cell).check_sum(residues, active, secure.max_update)
         return list(summed.replies.values()), residues
@@ -119,7 +122,7 @@ def _weighted_sum(
     The vectors weigh what is known of them. `origin` are the parameters that differences were taken to; none where
     numbers were summed as they are.
     """
-    mean, _ = weighed_mean(opened, summed, weights)
+    mean, _ = weighed_mean(opened, summed, sum(weights))
     # Hospitals weigh their vectors themselves; a round's weights are shares of the cohort.
     share = sum(assignment.weight for assignment in active)
     for part in mean.values():

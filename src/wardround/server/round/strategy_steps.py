@@ -111,7 +111,7 @@ def evaluate(link: HospitalLink, strategy: Strategy, round_number: int, arrays: 
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
         replies = link.answered(grid.send_and_receive(messages))
         strategy.aggregate_evaluate(round_number, replies)
-    evaluations = (wire.read_evaluation(reply, link.sender_of(reply)) for reply in replies)
+    evaluations = (wire.read_metrics(Evaluation, reply, link.sender_of(reply)) for reply in replies)
     return dict(sorted((evaluation.hospital_id, evaluation) for evaluation in evaluations))
 
 

@@ -15,7 +15,7 @@ from wardround.errors import CohortError
 from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, Execution, TrainingMeasures
 from wardround.secagg import is_weighted
 from wardround.server.record.records import Outcome
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
@@ -67,7 +67,7 @@ def add_up(link: HospitalLink, asked: Asked, secure: SecureSum | None) -> Sum:
     replies = link.answered(replies)
     answered = [asked.by_node[reply.metadata.src_node_id] for reply in replies]
     for reply, assignment in zip(replies, answered, strict=True):
-        check_execution(assignment, wire.read_execution(reply, assignment.hospital_id))
+        check_execution(assignment, wire.read_metrics(Execution, reply, assignment.hospital_id))
     abandoned = asked.shortfall(len(replies))
     return Sum(
         total=None if abandoned else total,
@@ -135,5 +135,5 @@ def _untrained(abandoned: str, dropped: Mapping[str, str]) -> Sum:
 
 
 def _num_scrubbed(link: HospitalLink, replies: Sequence[Message]) -> dict[str, int]:
-    measures = ((link.sender_of(reply), wire.read_training_measures(reply)) for reply in replies)
+    measures = ((link.sender_of(reply), wire.read_measures(TrainingMeasures, reply)) for reply in replies)
     return {name: measured.num_scrubbed for name, measured in measures if measured and measured.num_scrubbed}

@@ -16,7 +16,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, 
 from flwr.clientapp import ClientApp
 
 from wardround.errors import ProtocolError, UpdateError
-from wardround.exact_sums import FixedSum, accumulate, accumulate_residues, check_alike
+from wardround.exact_sums import FixedSum, accumulate, check_alike
 from wardround.simulations.engines.envelopes import own_copy
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
 from wardround.wire import CONFIG, SUM_RESIDUES, SUM_WEIGHT, arrays_of, one_array_record
@@ -180,10 +180,7 @@ def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[s
     if sent is not None:
         # Against what was sent, not against the sum so far: else the first update would decide which ones are good.
         check_alike(arrays, sent)
-    if math.isnan(weight):
-        accumulate_residues(total, arrays)
-    else:
-        accumulate(total, arrays, weight)
+    accumulate(total, arrays, None if math.isnan(weight) else weight)
     del content[name]
 
 
