@@ -243,7 +243,7 @@ def _study_files(folder: Path) -> Ways:
     def read(case: Any) -> None:
         (folder / case[0]).write_bytes(case[1])
         try:
-            each(lambda: read_study(folder).metric, lambda: read_study(folder).num_runs, lambda: read_result(folder))
+            each(lambda: read_study(folder).metric, lambda: read_result(folder))
         finally:
             (folder / case[0]).write_text(good[case[0]])
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from wardround.privacy.cells import cell_in_words
-from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS
+from wardround.simulations.studies.study_records import NoiseRow, columns_of
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS
 
+NOISE_COLUMNS = columns_of(NoiseRow)
 SIZES = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 9}
 BASELINE_SCORES = {"majority": 0.5, "alone": 0.80, "federated": 0.85, "pooled": 0.86}
 LOSS = {"local": 0.08, "distributed": 0.04, "central": 0.035}

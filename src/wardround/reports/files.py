@@ -5,7 +5,8 @@ Left out on purpose: what the columns and keys mean (`folder` knows).
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from wardround.server.record.summaries import read_summary as summary_in
 __all__ = [
     "NOT_KNOWN",
     "as_written",
+    "is_small",
+    "read_count",
     "read_json",
     "read_number",
     "read_numbers",
@@ -98,33 +101,31 @@ def read_summary(run_folder: Path) -> Summary | None:
         return summary_in(table)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a growing CSV file; a last line without its end is still being written and is not read.
+def read_rows(path: Path, *, is_growing: bool = False) -> list[dict[str, str]]:
+    """Return the lines of a CSV file; none where there is no such file.
+
+    Args:
+        path: of the file.
+        is_growing: whether a last line without its end is still being written, and is not read.
 
     Raises:
-        ProtocolError: a line does not have the columns of the header, or there is no column `round`.
+        ProtocolError: a line does not have the columns of the header.
     """
-    text = read_text(path)
-    if text is None:
-        return []
+    text = read_text(path) or ""
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1] if is_growing else text, newline=""))
     rows = []
-    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
-    for row in _lines(reader, path):
-        if None in row or None in row.values() or "round" not in row:
-            raise ProtocolError(
-                f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
-            )
-        rows.append(row)
+    with sound(ProtocolError, f"{path} is no table", "restore the file", csv.Error):
+        for row in reader:
+            if None in row or None in row.values():
+                raise ProtocolError(
+                    f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
+                )
+            rows.append(row)
     return rows
 
 
-def _lines(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
-    with sound(ProtocolError, f"{path} is no table", "restore the file", csv.Error):
-        yield from reader
-
-
 def read_numbers(row: Mapping[str, str], path: Path) -> dict[str, float]:
-    """Return a line of a CSV file as numbers, nan where a cell is empty.
+    """Return a line of a run's table as numbers, nan where a cell is empty.
 
     Raises:
         ProtocolError: a cell is not a number, or the line has no round.
@@ -132,8 +133,8 @@ def read_numbers(row: Mapping[str, str], path: Path) -> dict[str, float]:
     try:
         numbers = {key: read_number(value) for key, value in row.items()}
     except ProtocolError as error:
-        raise ProtocolError(f"{path}, round {row['round']}: {error}") from None
-    if numbers["round"] != numbers["round"]:
+        raise ProtocolError(f"{path}, round {row.get('round', '')}: {error}") from None
+    if math.isnan(numbers.get("round", NOT_KNOWN)):
         raise ProtocolError(f"{path} has a line without a round: restore the file")
     return numbers
 
@@ -144,7 +145,7 @@ def read_number(value: Any) -> float:
     Raises:
         ProtocolError: it is none of these.
     """
-    if value is None or value == "" or (isinstance(value, str) and value.startswith("<")):
+    if value is None or value == "" or is_small(value):
         return NOT_KNOWN
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return float(value.strip().lower() == "true")
@@ -152,3 +153,13 @@ def read_number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise ProtocolError(f"{value!r} stands where a number belongs: restore the file that the run wrote") from None
+
+
+def read_count(cell: str) -> int | str | None:
+    """Return a cell that holds a count as it may be shown: a number, or "<10"; None where it is empty."""
+    return cell if is_small(cell) else int(cell) if cell else None
+
+
+def is_small(count: Any) -> bool:
+    """Return whether a count is one of fewer than ten, and so not shown."""
+    return isinstance(count, str) and count.startswith("<")

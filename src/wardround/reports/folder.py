@@ -51,7 +51,7 @@ def read_run(run_folder: Path) -> RunResult:
         raise ProtocolError(
             f"{folder} is not a run folder (no config.toml): name the folder that `wardround run` wrote"
         )
-    rows = read_rows(folder / "rounds.csv")
+    rows = read_rows(folder / "rounds.csv", is_growing=True)
     summary = read_summary(folder)
     if not rows and summary is None:
         raise ProtocolError(f"{folder} holds no finished round yet: run `wardround resume {folder}` first")
@@ -153,7 +153,7 @@ def _hospitals(
     path = folder / "hospitals.csv"
     rows: dict[str, list[dict[str, float]]] = {}
     sizes: dict[str, str] = {}
-    for row in read_rows(path):
+    for row in read_rows(path, is_growing=True):
         name = row.get("hospital", "")
         numbers = read_numbers({key: value for key, value in row.items() if key != "hospital"}, path)
         rows.setdefault(name, []).append(numbers)

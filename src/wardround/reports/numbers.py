@@ -3,7 +3,7 @@
 import math
 from fractions import Fraction
 
-__all__ = ["count_text", "delta_text", "epsilon_text", "number_text", "percent_text", "span_text"]
+__all__ = ["count_text", "delta_text", "epsilon_text", "number_text", "percent_text", "size_text", "span_text"]
 
 _DASH = "–"  # noqa: RUF001
 
@@ -13,6 +13,11 @@ def number_text(value: float, digits: int = 3) -> str:
     if math.isnan(value):
         return _DASH
     return f"{round(value, digits) or 0.0:,.{digits}f}" if math.isfinite(value) else str(value)
+
+
+def size_text(count: float | str) -> str:
+    """Return a count of people, or what is said in its place where it may not be shown."""
+    return count if isinstance(count, str) else number_text(count, 0)
 
 
 def epsilon_text(epsilon: float) -> str:

@@ -3,7 +3,6 @@
 They hold nothing but what the study's folder says, so the same folder gives the same bytes.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
             continue
         summary = study.summaries.get((unit, group.placement))
         stated = summary.attackers.attacker if summary and summary.attackers else None
-        attacker = replace(group.attacker, by=stated.by if stated else "")
+        attacker = group.attacker(stated.by if stated else "")
         said = study.words_of(unit, group.placement)
         epsilon = max(row.epsilon_total for row in group.rows)
         result.append((said.name, epsilon, meaning(epsilon, attacker, said)))

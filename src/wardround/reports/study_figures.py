@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from wardround.reports.numbers import number_text
 from wardround.reports.study_drawing import Chart, Curve, Level
-from wardround.reports.study_folder import NoiseRow, StudyResult
+from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of
 from wardround.reports.study_styles import BASELINE_NAMES, BASELINE_STYLES, noise_style
+from wardround.simulations.studies.study_records import NoiseRow
 
 __all__ = ["charts_of_noise", "charts_of_utility"]
 

@@ -1,110 +1,33 @@
-"""Read the folder of a study: every row of its tables as a frozen record, and what its runs say of themselves.
+"""Read the folder of a study: every row of its tables as the record it was written of, and what its runs say.
 
 Left out on purpose: means and intervals (see `study_statistics`), and running anything.
 """
 
-import csv
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from wardround.errors import ProtocolError
 from wardround.json_records import read_json_record
-from wardround.privacy.attackers import AttackerFigures
-from wardround.privacy.cells import READERS, Cell, CellWords, cell_in_words
-from wardround.reports.files import NOT_KNOWN, as_written, read_json, read_number, read_summary, read_text
-from wardround.reports.numbers import number_text
+from wardround.privacy.cells import Cell, CellWords, cell_in_words
+from wardround.reports.files import (
+    NOT_KNOWN,
+    as_written,
+    is_small,
+    read_count,
+    read_json,
+    read_number,
+    read_rows,
+    read_summary,
+)
 from wardround.server.record.summaries import Summary
-from wardround.simulations.studies.study_records import StudyFacts
+from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow, StudyFacts, columns_of
 
-__all__ = ["NoiseRow", "StudyHospital", "StudyResult", "StudyRow", "read_study"]
+__all__ = ["StudyResult", "read_study"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyRow:
-    """One run: a line of results.csv; nan where a cell is empty.
-
-    Attributes:
-        run: name, of its folder below runs/ too.
-        baseline: its name, or "" for a run with privacy.
-        unit: what is protected; "" for a baseline.
-        placement: where the noise is added; "none" for a baseline.
-        target_epsilon: wanted; nan where the noise was given.
-        noise_multiplier: the largest of the hospitals'.
-        seed: of the run.
-        epsilon_max: the largest of the hospitals'.
-        epsilon_total: of a patient in as many hospitals as allowed.
-        epsilon_readers: by reader, "server", "hospital" and "recipient".
-        accuracy: mean over hospitals by test records; r2 where the task is regression.
-        auc: likewise.
-        seconds: of the run's rounds.
-        status: "done" or "stopped-at-budget".
-        num_rounds: rounds committed.
-        task: "classification" or "regression".
-        target_delta: the delta that its largest and total epsilon are stated at; nan where the run did not say.
-        attacker: how often one is right at most; nan where the run did not say.
-    """
-
-    run: str
-    baseline: str
-    unit: str
-    placement: str
-    target_epsilon: float
-    noise_multiplier: float
-    seed: int
-    epsilon_max: float
-    epsilon_total: float
-    epsilon_readers: Mapping[str, float]
-    accuracy: float
-    auc: float
-    seconds: float
-    status: str
-    num_rounds: int
-    task: str
-    target_delta: float
-    attacker: AttackerFigures
-
-    @property
-    def level(self) -> tuple[str, float]:
-        """What was held equal, and at which value: ("epsilon", 2.0) or ("noise", 1.0); of a baseline ("", 0.0)."""
-        if self.baseline:
-            return ("", 0.0)
-        if self.target_epsilon == self.target_epsilon:
-            return ("epsilon", self.target_epsilon)
-        return ("noise", self.noise_multiplier)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyHospital:
-    """One hospital in one run: a line of hospitals.csv; nan where a cell is empty or may not be shown.
-
-    `size` is the number of training records as it may be shown: a number, or "<10".
-    """
-
-    run: str
-    hospital: str
-    size: str
-    num_examples: float
-    noise_multiplier: float
-    epsilon: float
-    accuracy: float
-    auc: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseRow:
-    """The noise on the average of n hospitals: a line of noise_on_average.csv."""
-
-    unit: str
-    placement: str
-    num_hospitals: int
-    noise_multiplier: float
-    max_grad_norm: float
-    num_coordinates: int
-    stddev_measured: float
-    stddev_theory: float
+_Row = TypeVar("_Row", ResultRow, HospitalRow, NoiseRow)
+_READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: read_number}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +38,7 @@ class StudyResult:
         folder: of the study.
         facts: study.json.
         rows: results.csv, in its order.
-        hospitals: hospitals.csv by run.
+        hospitals: hospitals.csv by run; a score on fewer than ten test records is nan.
         failures: reason by run.
         noise: noise_on_average.csv.
         summaries: summary.json of one run per (unit, placement), by these; what is the same for all their runs.
@@ -123,16 +46,11 @@ class StudyResult:
 
     folder: Path
     facts: StudyFacts
-    rows: tuple[StudyRow, ...]
-    hospitals: Mapping[str, tuple[StudyHospital, ...]]
+    rows: tuple[ResultRow, ...]
+    hospitals: Mapping[str, tuple[HospitalRow, ...]]
     failures: Mapping[str, str]
     noise: tuple[NoiseRow, ...]
     summaries: Mapping[tuple[str, str], Summary]
-
-    @property
-    def num_runs(self) -> int:
-        """How many runs the study has, done or not."""
-        return len(self.facts.runs)
 
     @property
     def is_regression(self) -> bool:
@@ -194,99 +112,51 @@ def read_study(folder: Path) -> StudyResult:
 
 
 def _study(folder: Path, facts: StudyFacts) -> StudyResult:
-    rows = tuple(_row(cells, folder) for cells in _table(folder / "results.csv"))
+    rows = _rows(ResultRow, folder / "results.csv")
     if strangers := [row.run for row in rows if row.run not in facts.runs]:
         raise ValueError(f"results.csv has the run {strangers[0]!r}, which is none of study.json")
-    hospitals: dict[str, tuple[StudyHospital, ...]] = {}
-    for cells in _table(folder / "hospitals.csv"):
-        hospitals[cells["run"]] = (*hospitals.get(cells["run"], ()), _hospital(cells, folder))
+    hospitals: dict[str, tuple[HospitalRow, ...]] = {}
+    for line in _rows(HospitalRow, folder / "hospitals.csv"):
+        scored = replace(line, accuracy=NOT_KNOWN, auc=NOT_KNOWN) if is_small(line.num_test) else line
+        hospitals[line.run] = (*hospitals.get(line.run, ()), scored)
     summaries: dict[tuple[str, str], Summary] = {}
     for row in rows:
-        if (row.unit, row.placement) not in summaries and (summary := read_summary(_place(folder, row))):
-            summaries[row.unit, row.placement] = summary
+        cell = (row.unit, row.placement)
+        if cell not in summaries and (summary := read_summary(folder / "runs" / row.run)):
+            summaries[cell] = summary
     return StudyResult(
         folder=folder,
         facts=facts,
         rows=rows,
         hospitals=hospitals,
-        failures={cells["run"]: cells["reason"] for cells in _table(folder / "failures.csv")},
-        noise=tuple(_noise(cells, folder) for cells in _table(folder / "noise_on_average.csv")),
+        failures={cells["run"]: cells["reason"] for cells in read_rows(folder / "failures.csv")},
+        noise=_rows(NoiseRow, folder / "noise_on_average.csv"),
         summaries=summaries,
     )
 
 
-def _place(folder: Path, row: StudyRow) -> Path:
-    return folder / "runs" / row.run
-
-
-def _row(cells: Mapping[str, str], folder: Path) -> StudyRow:
-    number = _reader_of(cells, folder / "results.csv")
-    texts: Any = {key: cells[key] for key in ("run", "baseline", "unit", "placement", "status", "task")}
-    return StudyRow(
-        **texts,
-        **{key: number(key) for key in ("target_epsilon", "noise_multiplier", "epsilon_max", "epsilon_total")},
-        **{key: number(key) for key in ("accuracy", "auc", "seconds")},
-        seed=int(cells["seed"]),
-        num_rounds=int(number("num_rounds")),
-        epsilon_readers={reader: number(f"epsilon_{reader}") for reader in READERS},
-        target_delta=read_number(cells.get("target_delta")),
-        attacker=AttackerFigures(
-            coin_toss_accuracy=read_number(cells.get("coin_toss_accuracy")),
-            tpr_at_fpr_1_percent=read_number(cells.get("tpr_at_fpr_0.01")),
-            tpr_at_fpr_01_percent=read_number(cells.get("tpr_at_fpr_0.001")),
-            gdp_mu=None,
-            gdp_mu_error=NOT_KNOWN,
-            by="",
-        ),
+def _rows(kind: type[_Row], path: Path) -> tuple[_Row, ...]:
+    """Return the lines of a table as the records that `compare` wrote; an empty cell is nan where a number belongs."""
+    hints = get_type_hints(kind)
+    forms = [(item, key, hints[item.name]) for item, key in zip(fields(kind), columns_of(kind), strict=True)]
+    return tuple(
+        kind(
+            **{
+                item.name: _value(cells, key, hint, path)
+                for item, key, hint in forms
+                if key in cells or item.default is MISSING
+            }
+        )
+        for cells in read_rows(path)
     )
 
 
-def _hospital(cells: Mapping[str, str], folder: Path) -> StudyHospital:
-    number = _reader_of(cells, folder / "hospitals.csv")
-    # A count below 10 is written as "<10": it is not drawn and not guessed, nor are scores on so few test records.
-    is_scored = not cells.get("num_test", "").startswith("<")
-    num_examples = number("num_examples")
-    return StudyHospital(
-        run=cells["run"],
-        hospital=cells["hospital"],
-        size=cells["num_examples"] if num_examples != num_examples else number_text(num_examples, 0),
-        num_examples=num_examples,
-        **{key: number(key) for key in ("noise_multiplier", "epsilon")},
-        **{key: number(key) if is_scored else float("nan") for key in ("accuracy", "auc")},
-    )
-
-
-def _noise(cells: Mapping[str, str], folder: Path) -> NoiseRow:
-    number = _reader_of(cells, folder / "noise_on_average.csv")
-    return NoiseRow(
-        unit=cells["unit"],
-        placement=cells["placement"],
-        num_hospitals=int(number("num_hospitals")),
-        num_coordinates=int(number("num_coordinates")),
-        **{key: number(key) for key in ("noise_multiplier", "max_grad_norm", "stddev_measured", "stddev_theory")},
-    )
-
-
-def _reader_of(cells: Mapping[str, str], path: Path) -> Any:
-    def number(key: str) -> float:
-        try:
-            return read_number(cells[key])
-        except ProtocolError as error:
-            raise ProtocolError(f"{path}, {cells.get('run', '')} {key}: {error}") from None
-
-    return number
-
-
-def _table(path: Path) -> list[dict[str, str]]:
-    text = read_text(path)
-    if text is None:
-        return []
-    rows = []
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        if None in row or None in row.values():
-            raise ProtocolError(
-                f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
-            )
-        rows.append(row)
-    return rows
+def _value(cells: Mapping[str, str], key: str, hint: Any, path: Path) -> Any:
+    cell = cells[key]
+    try:
+        return _READERS.get(hint, read_count)(cell)
+    except (ProtocolError, ValueError):
+        raise ProtocolError(
+            f"{path}, {cells.get('run', '')} {key}: {cell!r} stands where a number belongs: restore the file that was "
+            "written"
+        ) from None

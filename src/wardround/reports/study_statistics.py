@@ -5,11 +5,13 @@ Left out on purpose: anything about one run alone, and tests of significance: a 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from wardround.privacy.attackers import AttackerFigures
-from wardround.reports.numbers import number_text
-from wardround.reports.study_folder import StudyHospital, StudyResult, StudyRow
+from wardround.reports.files import read_number
+from wardround.reports.numbers import number_text, size_text
+from wardround.reports.study_folder import StudyResult
+from wardround.simulations.studies.study_records import HospitalRow, ResultRow
 
 __all__ = [
     "HospitalGroup",
@@ -59,25 +61,22 @@ class RunGroup:
     placement: str
     held: str
     level: float
-    rows: tuple[StudyRow, ...]
+    rows: tuple[ResultRow, ...]
 
     def spread(self, column: str) -> Spread:
         """Return mean and interval of a column of results.csv."""
         return spread_of(getattr(row, column) for row in self.rows)
 
-    @property
-    def attacker(self) -> AttackerFigures:
-        """How often an attacker is right at most, the worst of the runs; nan where one did not say."""
-        of_all = zip(*(row.attacker.rates for row in self.rows), strict=True)
-        coin_toss, at_1_percent, at_01_percent = (
-            math.nan if any(map(math.isnan, rates)) else max(rates) for rates in of_all
-        )
-        return replace(
-            self.rows[0].attacker,
-            coin_toss_accuracy=coin_toss,
-            tpr_at_fpr_1_percent=at_1_percent,
-            tpr_at_fpr_01_percent=at_01_percent,
-        )
+    def attacker(self, by: str) -> AttackerFigures:
+        """Return how often an attacker is right at most, the worst of the runs; nan where one did not say.
+
+        Args:
+            by: what proves it.
+        """
+        columns = ("coin_toss_accuracy", "tpr_at_fpr_1_percent", "tpr_at_fpr_01_percent")
+        stated = {column: [getattr(row, column) for row in self.rows] for column in columns}
+        worst = {column: math.nan if any(map(math.isnan, rates)) else max(rates) for column, rates in stated.items()}
+        return AttackerFigures(**worst, gdp_mu=None, gdp_mu_error=math.nan, by=by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,17 +92,18 @@ class HospitalGroup:
 
     hospital: str
     group: RunGroup
-    rows: tuple[StudyHospital, ...]
+    rows: tuple[HospitalRow, ...]
     costs: tuple[float, ...]
 
     @property
     def size(self) -> str:
         """Training records as they may be shown: a number, the range over seeds, or "<10"."""
-        return " to ".join(dict.fromkeys(row.size for row in sorted(self.rows, key=lambda row: row.num_examples)))
+        counts = sorted((row.num_examples for row in self.rows), key=read_number)
+        return " to ".join(dict.fromkeys(map(size_text, counts)))
 
     def spread(self, column: str) -> Spread:
-        """Return mean and interval of a column of hospitals.csv."""
-        return spread_of(getattr(row, column) for row in self.rows)
+        """Return mean and interval of a column of hospitals.csv; a count that is not shown is not in it."""
+        return spread_of(read_number(getattr(row, column)) for row in self.rows)
 
 
 def spread_of(values: Iterable[float]) -> Spread:
@@ -127,15 +127,22 @@ def spread_of(values: Iterable[float]) -> Spread:
     return Spread(num_values=len(known), mean=mean, half_width=quantile * stddev / math.sqrt(len(known)))
 
 
-def groups_of(rows: Sequence[StudyRow]) -> tuple[RunGroup, ...]:
+def groups_of(rows: Sequence[ResultRow]) -> tuple[RunGroup, ...]:
     """Return the rows by everything but the seed, in the order of their first appearance."""
-    found: dict[tuple[str, str, str, str, float], list[StudyRow]] = {}
+    found: dict[tuple[str, str, str, str, float], list[ResultRow]] = {}
     for row in rows:
-        found.setdefault((row.baseline, row.unit, row.placement, *row.level), []).append(row)
+        found.setdefault((row.baseline, row.unit, row.placement, *_level(row)), []).append(row)
     return tuple(
         RunGroup(baseline=baseline, unit=unit, placement=placement, held=held, level=level, rows=tuple(members))
         for (baseline, unit, placement, held, level), members in found.items()
     )
+
+
+def _level(row: ResultRow) -> tuple[str, float]:
+    """Return what was held equal, and at which value: ("epsilon", 2.0) or ("noise", 1.0); of a baseline ("", 0.0)."""
+    if row.baseline:
+        return ("", 0.0)
+    return ("noise", row.noise_multiplier) if math.isnan(row.target_epsilon) else ("epsilon", row.target_epsilon)
 
 
 def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
@@ -149,7 +156,7 @@ def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
     }
     result = []
     for group in groups_of(study.rows):
-        lines: dict[str, list[tuple[int, StudyHospital]]] = {}
+        lines: dict[str, list[tuple[int, HospitalRow]]] = {}
         for row in group.rows:
             for line in study.hospitals.get(row.run, ()):
                 lines.setdefault(line.hospital, []).append((row.seed, line))

@@ -23,7 +23,9 @@ def print_study(folder: Path, console: Console) -> None:
     """
     study = read_study(folder)
     seeds = count_text(len(study.facts.seeds), "seed")
-    console.print(Text(f"{study.facts.name}: {len(study.rows)} of {count_text(study.num_runs, 'run')}", style="bold"))
+    console.print(
+        Text(f"{study.facts.name}: {len(study.rows)} of {count_text(len(study.facts.runs), 'run')}", style="bold")
+    )
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
     for column in ("held equal", "noise", "epsilon", *_scores(study)):

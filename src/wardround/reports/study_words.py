@@ -98,7 +98,7 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
         mine = [group for group in groups if group.unit == unit]
         first = middle_group(mine)
         for group in _same_level(groups, first) if first else ():
-            readers = {reader: max(row.epsilon_readers[reader] for row in group.rows) for reader in READERS}
+            readers = {reader: max(getattr(row, f"epsilon_{reader}") for row in group.rows) for reader in READERS}
             words = _words(study, group)
             level = f"{_level_text(study, group)}, {place_of_level(mine, group.held)}"
             rows.append((words.name, level, readers, words.trust))
@@ -220,7 +220,7 @@ def method(study: StudyResult) -> tuple[str, ...]:
 
 def _compared(study: StudyResult) -> str:
     facts = study.facts
-    parts = [count_text(study.num_runs, "run")]
+    parts = [count_text(len(study.facts.runs), "run")]
     if facts.placements:
         parts.append(f"noise {_listed(facts.placements)}")
     if facts.target_epsilons:

@@ -13,7 +13,7 @@ from rich.text import Text
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.folder import NOT_KNOWN, read_run
 from wardround.reports.meaning import coin_toss
-from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, span_text
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
 from wardround.reports.placements import print_placements
 from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
@@ -72,7 +72,7 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
         size, rate = row["num_examples"], row["sample_rate"]
         table.add_row(
             _name(row["hospital"]),
-            size if isinstance(size, str) else number_text(size, 0),
+            size_text(size),
             _span(NOT_KNOWN if rate is None else rate),
             number_text(row["num_steps"], 0),
             number_text(row["num_rounds"], 0),

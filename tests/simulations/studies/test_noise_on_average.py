@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wardround.simulations.studies.noise_on_average import NOISE_COLUMNS, NUM_HOSPITALS, draw_average, measure_noise
+from wardround.simulations.studies.noise_on_average import NUM_HOSPITALS, draw_average, measure_noise
 
 CELLS = [(unit, placement) for unit in ("record", "hospital") for placement in ("local", "distributed", "central")]
 Z, C = 1.5, 0.4
@@ -36,10 +36,9 @@ def test_the_rows_state_theory_and_lie_on_it():
     )
     assert len(rows) == 6 * len(NUM_HOSPITALS)
     for row in rows:
-        assert tuple(row) == NOISE_COLUMNS
-        assert row["stddev_theory"] == pytest.approx(theory(row["unit"], row["placement"], row["num_hospitals"]))
+        assert row.stddev_theory == pytest.approx(theory(row.unit, row.placement, row.num_hospitals))
         # Five standard errors of a standard deviation over that many coordinates.
-        assert abs(row["stddev_measured"] / row["stddev_theory"] - 1) < 5 / math.sqrt(2 * row["num_coordinates"])
+        assert abs(row.stddev_measured / row.stddev_theory - 1) < 5 / math.sqrt(2 * row.num_coordinates)
 
 
 def test_hospitals_and_sizes_of_the_federation_draw_apart():

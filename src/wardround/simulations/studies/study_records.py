@@ -3,26 +3,20 @@
 What is left out on purpose: files (see `study_files`), and means and intervals (see `reports`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wardround.json_records import json_field, json_keys
 
-__all__ = ["HospitalRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
+__all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFacts:
-    """study.json: what is varied, and every run's settings, as TOML, by its name.
+    """study.json: what is varied (see `Study`), and every run's settings, as TOML, by its name.
 
     Attributes:
-        name: of the study.
-        units: that are compared.
-        placements: that are compared.
-        noise_multipliers: at which.
-        target_epsilons: at which.
-        seeds: of the runs.
-        baselines: by name.
         base: settings that all runs share, as TOML.
         versions: by package, of what decides the bits of a model.
         runs: settings by run.
@@ -42,22 +36,19 @@ class StudyFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """A row of results.csv: one run; None where there is nothing to say, as of the noise of a baseline.
+    """A row of results.csv: one run; nan where there is nothing to say, as of the noise of a baseline.
 
     Attributes:
         placement: where noise is added.
         unit: what is protected; "" of a baseline.
         noise_multiplier: the largest of the hospitals'.
         target_epsilon: that was wanted.
-        seed: of the run.
         baseline: its name; "" for a run with privacy.
         epsilon_max: the largest of the hospitals'.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
         accuracy: mean over hospitals by test records; r2 where the task is regression, as in a run's own tables.
-        auc: likewise.
         seconds: that the rounds took.
-        run: its name.
-        status: how it ended.
+        status: "done" or "stopped-at-budget".
         num_rounds: committed.
         task: "classification" or "regression".
         epsilon_server: against the server.
@@ -73,28 +64,28 @@ class ResultRow:
 
     placement: str
     unit: str
-    noise_multiplier: float | None
-    target_epsilon: float | None
+    noise_multiplier: float
+    target_epsilon: float
     seed: int
     baseline: str
     epsilon_max: float
     epsilon_total: float
-    accuracy: float | None
-    auc: float | None
+    accuracy: float
+    auc: float
     seconds: float
     run: str
     status: str
     num_rounds: int
-    task: str | None
+    task: str
     epsilon_server: float
     epsilon_hospital: float
     epsilon_recipient: float
-    relation: str
-    target_delta: float | None = None
-    gdp_mu: float | None = None
-    coin_toss_accuracy: float | None = None
-    tpr_at_fpr_1_percent: float | None = json_field(default=None, key="tpr_at_fpr_0.01")
-    tpr_at_fpr_01_percent: float | None = json_field(default=None, key="tpr_at_fpr_0.001")
+    relation: str = ""
+    target_delta: float = math.nan
+    gdp_mu: float = math.nan
+    coin_toss_accuracy: float = math.nan
+    tpr_at_fpr_1_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.01")
+    tpr_at_fpr_01_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.001")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +101,32 @@ class HospitalRow:
 
     placement: str
     unit: str
-    noise_multiplier: float | None
-    target_epsilon: float | None
+    noise_multiplier: float
+    target_epsilon: float
     seed: int
     baseline: str
     hospital: str
     num_examples: int | str
     epsilon: float
-    accuracy: float | None
-    auc: float | None
+    accuracy: float
+    auc: float
     run: str
-    num_test: int | str | None
-    relation: str
+    num_test: int | str | None = None
+    relation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseRow:
+    """A row of noise_on_average.csv: the standard deviation of the noise on the average of n hospitals."""
+
+    unit: str
+    placement: str
+    num_hospitals: int
+    noise_multiplier: float
+    max_grad_norm: float
+    num_coordinates: int
+    stddev_measured: float
+    stddev_theory: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,6 @@ class RunRows:
     hospitals: tuple[HospitalRow, ...]
 
 
-def columns_of(kind: type[ResultRow | HospitalRow]) -> tuple[str, ...]:
+def columns_of(kind: type[ResultRow | HospitalRow | NoiseRow]) -> tuple[str, ...]:
     """Return the columns of a table, in order."""
     return json_keys(kind)
