@@ -1,6 +1,6 @@
 """Runs of the server's loop between hospitals that answer as real sites do, in one process."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +94,7 @@ def run_between_sites(
     timeout_seconds: float | None = None,
     has_roster: bool = True,
     agreed: Mapping[str, int] | None = None,
+    names: Sequence[str] = NAMES,
 ) -> dict[str, Any]:
     """Return the summary of a run between four sites, begun or taken up again in its folder.
 
@@ -111,6 +112,7 @@ def run_between_sites(
         make_grid: makes the grid of the app and the nodes; None takes the inline engine.
         has_roster: whether the server has one; without, it takes the sites for simulated hospitals.
         agreed: numbers of the roster that are not those of the settings.
+        names: in the roster.
     """
     config = config or config_between_sites()
     federation = load_federation(config.federation)
@@ -126,7 +128,7 @@ def run_between_sites(
         make_app = partial(make_client_app, config, federation)
     grid: Grid = InlineGrid(make_app, nodes) if make_grid is None else make_grid(make_app, nodes)
     numbers = {name: getattr(config.aggregation, name) for name in ("min_survivors", "max_colluding")}
-    roster = simulated_roster(config.federation.seed, NAMES, **(numbers | dict(agreed or {})))
+    roster = simulated_roster(config.federation.seed, names, **(numbers | dict(agreed or {})))
     link = connect_sites(grid, config, roster, timeout_seconds) if has_roster else connect(grid)
     model = build_initial_model(config, link.profiles[0])
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)

@@ -3,11 +3,13 @@
 import ast
 import re
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
+from grid_runs import run_over
 from small_runs import profiles_of, small_config
 
 from wardround import wire
@@ -34,29 +36,38 @@ MEASURED_IN_SIMULATION = (ProfileMeasures, TrainingMeasures, Evaluation)
 _SECURE = {"protocol": "secagg+", "min-survivors": 3}
 
 
-@pytest.mark.parametrize("dataset", ["breast-cancer", "synthetic-regression"])
-@pytest.mark.parametrize("aggregation", [{}, _SECURE], ids=["plain", "secagg+"])
-def test_the_summary_lists_the_fields_that_were_sent(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: str, aggregation: dict[str, Any]
-) -> None:
-    sent: set[str] = set()
-    real = InlineGrid.send_and_receive
+class ListeningGrid(InlineGrid):
+    """Notes the keys of all that comes from hospitals in `given`."""
 
-    def listening(self: Any, *args: Any, **options: Any) -> Any:
-        replies = list(real(self, *args, **options))
+    given: set[str]
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> Any:
+        replies = list(super().send_and_receive(messages, timeout=timeout))
         for reply in replies:
             for name, record in reply.content.items():
-                sent.update({name} if isinstance(record, ArrayRecord) else set(record))
+                self.given.update({name} if isinstance(record, ArrayRecord) else set(record))
         return replies
 
-    monkeypatch.setattr(InlineGrid, "send_and_receive", listening)
+
+def listening(make_app: Any, nodes: Any, sent: set[str]) -> ListeningGrid:
+    """Return a grid that notes in `sent`."""
+    grid = ListeningGrid(make_app, nodes)
+    grid.given = sent
+    return grid
+
+
+@pytest.mark.parametrize("dataset", ["breast-cancer", "synthetic-regression"])
+@pytest.mark.parametrize("aggregation", [{}, _SECURE], ids=["plain", "secagg+"])
+def test_the_summary_lists_the_fields_that_were_sent(tmp_path: Path, dataset: str, aggregation: dict[str, Any]) -> None:
+    sent: set[str] = set()
     config = small_config(
         federation={"dataset": dataset},
         training={"num-rounds": 1},
         aggregation=aggregation,
         privacy={"target-delta": 1e-5},
     )
-    listed = run(config, out=tmp_path / "run").summary["leaves_hospital"]
+    summary = run_over(tmp_path / "run", config, partial(listening, sent=sent))
+    listed = summary.leaves_hospital
     missing = sent - set(listed) - {"auc"}  # of a regression it is sent as "not a number"
     assert missing == set()
     assert ("sealing-key" in listed) == ("sealing-key" in sent) == bool(aggregation)

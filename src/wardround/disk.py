@@ -70,18 +70,17 @@ def open_regular(path: Path) -> BufferedReader:
     Raises:
         OSError: there is none, it can't be read, or it is a folder, a pipe or a device.
     """
-    # A pipe that nobody writes to would keep a reader waiting for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device, and not a file", str(path))
-        return os.fdopen(descriptor, "rb")
-    except OSError:
+    return open(path, "rb", opener=_open_at_once)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Return a descriptor for `open`, which refuses folders itself; a pipe would keep a reader waiting for a writer."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         os.close(descriptor)
-        raise
+        raise OSError(errno.EINVAL, "it is a pipe or a device, and not a file", path)
+    return descriptor
 
 
 def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:

@@ -135,7 +135,7 @@ def test_the_proximal_pull_arrives(arrays: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "reason"),
     [
-        ("train", {"assignment": None}, "ProtocolError: the training message carries no assignment"),
+        ("train", {"assignment": None}, "ProtocolError: the message carries no assignment"),
         ("train", {"arrays": None}, "ProtocolError: the message carries no arrays"),
         ("train", {"arrays": {"1.weight": np.zeros((2, 30), np.float32)}}, "UpdateError"),
         ("train", {"arrays": {"1.weight": np.zeros((2, 3)), "1.bias": np.zeros(2)}}, "UpdateError"),

@@ -49,7 +49,7 @@ def federation(shape=(6,), num_classes=2, owners=None):
 def check(model, shape=(6,), mode="auto", placement="local", num_classes=2, owners=None, unit="record"):
     made = federation(shape, num_classes, owners)
     trainer = LocalTrainer(model, TrainingConfig(grad_sample_mode=mode), task=made.task, source=CommonStreams(1))
-    return torch_half(f"{unit}-{placement}" if placement != "none" else "none").check(trainer.held, made)
+    return torch_half(f"{unit}-{placement}" if placement != "none" else "none").check(trainer, made)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -57,7 +57,7 @@ class CopiesOddly(nn.Module):
         return self.head(torch.tanh(self.first(x)))
 
     def __deepcopy__(self, memo):
-        trained = any("self.now = " in "".join(frame.code_context or []) for frame in inspect.stack()[1:6])
+        trained = any("self.model = " in "".join(frame.code_context or []) for frame in inspect.stack()[1:6])
         middle = Mixing() if trained else nn.Tanh()
         return nn.Sequential(copy.deepcopy(self.first), middle, copy.deepcopy(self.head))
 

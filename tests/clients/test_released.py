@@ -16,8 +16,8 @@ from wardround.errors import ProtocolError, Refusal
 from wardround.privacy.cells import cell_named
 from wardround.step_events import StepEvent
 
-PHASE = StepEvent(noise_multiplier=1.1, sample_rate=1 / 3, num_steps=7)
-ONE = Released(run_id="run-ä", round_number=1, settings="ab" * 32, data="cd" * 32, event=PHASE)
+EVENT = StepEvent(noise_multiplier=1.1, sample_rate=1 / 3, num_steps=7)
+ONE = Released(run_id="run-ä", round_number=1, settings="ab" * 32, data="cd" * 32, event=EVENT)
 
 
 def accept(before: Sequence[Released]) -> None:
@@ -27,7 +27,7 @@ def accept(before: Sequence[Released]) -> None:
 def test_what_is_noted_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     folder = tmp_path / "site.key-released"
     assert read_releases(folder) == ()
-    integers = replace(PHASE, cell="record-distributed", scaled_norm=math.pi * 1e4, dimension=62, num_shares=3)
+    integers = replace(EVENT, cell="record-distributed", scaled_norm=math.pi * 1e4, dimension=62, num_shares=3)
     noted = [ONE, replace(ONE, round_number=2, event=None), replace(ONE, round_number=3, event=integers)]
     for number, released in enumerate(noted):
         note_release(folder, released, lambda before, so_far=number: pytest.fail() if len(before) != so_far else None)
@@ -38,16 +38,16 @@ def test_what_is_noted_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [PHASE, replace(PHASE, cell="hospital-distributed", scaled_norm=500.0, dimension=3, num_shares=2), None]
+    "event", [EVENT, replace(EVENT, cell="hospital-distributed", scaled_norm=500.0, dimension=3, num_shares=2), None]
 )
 def test_notes_from_before_events_named_their_cell_are_read(event: StepEvent | None, tmp_path: Path) -> None:
     note_release(tmp_path, replace(ONE, event=event), accept)
     (path,) = tmp_path.iterdir()
     table = json.loads(path.read_text())
-    table["phase"] = phase = table.pop("event")
-    if phase is not None:
-        booked = cell_named(phase.pop("cell")).booked
-        phase |= {"unit": booked.unit, "relation": booked.relation, "placement": booked.placement}
+    table["phase"] = noted = table.pop("event")
+    if noted is not None:
+        booked = cell_named(noted.pop("cell")).booked
+        noted |= {"unit": booked.unit, "relation": booked.relation, "placement": booked.placement}
     path.write_text(json.dumps(table))
     assert read_releases(tmp_path) == (replace(ONE, event=event),)
 

@@ -22,6 +22,7 @@ from wardround.rounds import Assignment
 from wardround.secagg import Terms, simulated_roster
 from wardround.server.plan.planning import plan_federation
 from wardround.server.round.secure_terms import secure_sum_for
+from wardround.step_events import StepEvent
 
 SIZES, NAME = (20, 40, 50), "hospital-001"
 
@@ -195,12 +196,12 @@ OURS, OTHERS = "ab" * 32, "cd" * 32
 
 
 def released(run_id: str, round_number: int, settings: str = OURS, data: str = "data") -> Released:
-    return Released(run_id=run_id, round_number=round_number, settings=settings, data=data, event=None)
+    event = StepEvent(noise_multiplier=1.0, sample_rate=0.5)
+    return Released(run_id=run_id, round_number=round_number, settings=settings, data=data, event=event)
 
 
 def history(run_id: str, round_number: int, before: list[Released], runs: int = 2, data: str = "data") -> int:
-    found = check_history(run_id, round_number, settings=OURS, data=data, runs=runs, before=before)
-    return len(found)
+    return len(check_history(released(run_id, round_number, data=data), before, runs=runs))
 
 
 def test_a_run_more_than_agreed_is_refused_and_no_run_of_other_settings_counts() -> None:

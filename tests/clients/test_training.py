@@ -348,8 +348,8 @@ def test_noise_and_steps_are_counted_where_they_are_drawn_and_not_taken_from_the
     )
     noise.noise_for([torch.zeros(1)], 1.5 * 0.7)  # drawn, and not assigned
     with quiet_hooks():
-        counts = private_steps(local.steps, given, noise)
-    assert (counts.num_steps, counts.num_noise_draws, counts.noise_multiplier) == (5, 6, pytest.approx(1.5))
+        counts = private_steps(local, given, noise)
+    assert (sampler.num_draws, counts.num_noise_draws, counts.noise_multiplier) == (5, 6, pytest.approx(1.5))
 
 
 @pytest.mark.parametrize("read_only", [False, True])

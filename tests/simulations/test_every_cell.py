@@ -2,13 +2,15 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dp_accounting
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from grid_runs import LineGrid, line, losing, run_over
 from made_up import PRIVATE
 from safetensors.numpy import load_file
 from small_runs import (
@@ -21,11 +23,11 @@ from small_runs import (
 )
 
 from wardround import wire
-from wardround.clients.training import LocalTrainer
+from wardround.clients.app import make_client_app
 from wardround.config import Config
+from wardround.datasets import load_federation
 from wardround.errors import ConfigError
 from wardround.leaves import LEAVES_HOSPITAL
-from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.ledger import open_ledger
 from wardround.reports import write_report
@@ -33,7 +35,7 @@ from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
 from wardround.reports.words import privacy_sentence
 from wardround.server.record.verify import verify_run
-from wardround.simulations.engines.grid import SimulatedGrid
+from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
@@ -144,25 +146,12 @@ def test_the_engine_changes_nothing(
     assert results_of(run(config, out=tmp_path / "ray").folder) == results_of(inline)
 
 
-@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
-def test_nothing_leaves_a_hospital_that_is_not_on_the_list(
-    unit: str, placement: str, adaptive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: set[str] = set()
-    arrays: set[str] = set()
-    real = LocalTrainer.train
-    parameters: set[str] = set()
+class Listening(LineGrid):
+    """Notes what hospitals send, and the arrays of their sums."""
 
-    def watched(self: Any, *args: Any, **options: Any) -> Any:
-        result = real(self, *args, **options)
-        arrays.update(result[0])
-        parameters.update(parameters_of(self.model))
-        return result
-
-    wave = SimulatedGrid.send_and_sum
-
-    def listening(self: Any, *args: Any, **options: Any) -> Any:
-        replies, total = wave(self, *args, **options)
+    def came(self, replies: list[Message], total: dict[str, Any]) -> None:
+        seen, arrays = self.given
+        arrays.update(total)
         for reply in replies:
             for name, record in reply.content.items():
                 if isinstance(record, ArrayRecord):
@@ -171,12 +160,18 @@ def test_nothing_leaves_a_hospital_that_is_not_on_the_list(
                 else:
                     assert isinstance(record, ConfigRecord | MetricRecord)
                     seen.update(record)
-        return replies, total
 
-    monkeypatch.setattr(LocalTrainer, "train", watched)
-    monkeypatch.setattr(SimulatedGrid, "send_and_sum", listening)
-    run(settings(unit, placement, adaptive), out=tmp_path / "run")
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+def test_nothing_leaves_a_hospital_that_is_not_on_the_list(
+    unit: str, placement: str, adaptive: bool, tmp_path: Path
+) -> None:
+    seen: set[str] = set()
+    arrays: set[str] = set()
+    run_over(tmp_path / "run", settings(unit, placement, adaptive), line(Listening, seen, arrays))
     assert seen <= set(LEAVES_HOSPITAL)
+    parameters = set(load_file(tmp_path / "run" / "model.safetensors"))
+    assert parameters <= arrays
     assert arrays - parameters == ({COUNT_NAME} if adaptive else set())
     assert "arrays" not in seen  # only their sum reached the server
 
@@ -189,12 +184,9 @@ def test_a_reply_with_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(("unit", "placement"), [cell for cell in PRIVATE if cell[1] != "local"])
-def test_a_round_below_the_least_replies_is_abandoned_and_paid_for(
-    unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = {1: frozenset({"hospital-01", "hospital-03"})}
-    monkeypatch.setattr("wardround.server.round.loop.draw_dropouts", lambda *given: gone.get(given[2], frozenset()))
-    folder = run(settings(unit, placement, training={"num-rounds": 1}), out=tmp_path / "run").folder
+def test_a_round_below_the_least_replies_is_abandoned_and_paid_for(unit: str, placement: str, tmp_path: Path) -> None:
+    gone = {1: dict.fromkeys(("hospital-01", "hospital-03"), "mask")}
+    folder = run(losing(settings(unit, placement, training={"num-rounds": 1}), gone), out=tmp_path / "run").folder
     before, after = rows_of(folder / "rounds.csv")
     assert (after["num_selected"], after["num_completed"]) == ("3", "0")
     assert before["loss"] == after["loss"] and float(after["epsilon_max"]) > 0
@@ -258,20 +250,13 @@ def test_a_strategy_that_wants_single_updates_is_refused_where_they_carry_no_noi
     assert not (tmp_path / "run").exists()
 
 
-def test_a_hospital_refuses_to_send_what_another_cell_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = settings("hospital", "central")
-
-    def lied_to(config: Any, federation: Any) -> Any:
-        return original(settings("hospital", "local"), federation)
-
-    from wardround.simulations import runs
-
-    original = runs.make_client_app
-    monkeypatch.setattr(runs, "make_client_app", lied_to)
+def test_a_hospital_refuses_to_send_what_another_cell_sends(tmp_path: Path) -> None:
+    asked, own = settings("hospital", "central"), settings("hospital", "local")
+    lied_to = partial(make_client_app, own, load_federation(own.federation))
     with pytest.raises(
         Exception, match="the assignment's cell = hospital-central, and this hospital's settings say hospital-local"
     ):
-        run(asked, out=tmp_path / "run")
+        run_over(tmp_path / "run", asked, lambda make_app, nodes: InlineGrid(lied_to, nodes))
 
 
 @pytest.mark.parametrize("placement", ["local", "distributed", "central"])

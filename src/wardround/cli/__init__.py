@@ -40,10 +40,12 @@ def main() -> None:
     interruptions.interrupt_on_sigterm()
     sys.path.insert(0, str(Path.cwd()))  # so that "package.module:factory" finds a user's own modules
     try:
-        _run_app()
+        app()
     except WardroundError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # what typer makes of Ctrl-C
+            raise
         _fail("interrupted", interruptions.exit_code_of(stop))
     except OSError as error:
         if error.errno == errno.EPIPE:
@@ -56,15 +58,6 @@ def main() -> None:
         if os.environ.get("WARDROUND_DEBUG"):
             raise
         _fail(f"unexpected {type(error).__name__}: {error} (WARDROUND_DEBUG=1 shows where)", 1)
-
-
-def _run_app() -> None:
-    try:
-        app(standalone_mode=True)
-    except SystemExit as error:
-        if error.code == 130:  # what typer makes of Ctrl-C
-            raise interruptions.first_interruption(error) from None
-        raise
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -27,7 +27,9 @@ def compare(
 
     settings = simulations.load_study(study)
     folder = out or path_now(settings.name)
-    with interruptions.resumable_study(study, folder), Progress("run", quiet=as_json) as bar:
+    again = f"wardround compare {study} --out {folder}"
+    kept = f": what is done is kept; go on with: {again}"
+    with interruptions.resumable(lambda: kept), Progress("run", quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
         done = simulations.compare(settings, folder, progress=bar.show)
     write_study_report(folder)
@@ -38,5 +40,5 @@ def compare(
     if done.failures:
         raise WardroundError(
             f"{len(done.failures)} of {done.num_runs} runs failed; the others' results are in {folder}. To try these "
-            f"again: wardround compare {study} --out {folder}"
+            f"again: {again}"
         )

@@ -33,14 +33,14 @@ def data_describe(
     as_json: Json = False,
 ) -> None:
     """Show hospitals by records and class shares."""
-    is_file = name is not None and name.endswith(".toml")
-    overrides = list(set_ or [])
-    if name is not None and not is_file:
-        overrides = [f'federation.dataset="{name}"', *overrides]
     from wardround.datasets import describe, load_federation
     from wardround.reports.data_tables import print_description, shown_description
 
-    federation = load_federation(load_config(name if is_file else None, overrides).federation)
+    if name is None or name.endswith(".toml"):
+        settings = load_config(name, set_ or [])
+    else:
+        settings = load_config(None, [f'federation.dataset="{name}"', *(set_ or [])])
+    federation = load_federation(settings.federation)
     table = describe(federation)
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}

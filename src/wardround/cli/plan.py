@@ -21,10 +21,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show noise and epsilon per hospital, in total and against each reader, and what noise placed elsewhere costs."""
-    overrides = list(set_ or [])
-    if target_epsilon is not None:
-        overrides.append(f"privacy.target-epsilon={target_epsilon}")
-    settings = load_config(config, overrides)
+    wanted = [] if target_epsilon is None else [f"privacy.target-epsilon={target_epsilon}"]
+    settings = load_config(config, [*(set_ or []), *wanted])
     from wardround import simulations
     from wardround.reports import print_plan
     from wardround.server.plan.alternatives import compare_placements, plan_notes

@@ -56,7 +56,15 @@ def _progress(
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
     from wardround.reports import Progress, round_text
 
-    with interruptions.resumable_run(folder), Progress("round", quiet=quiet) as bar:
+    def kept() -> str:
+        if not (folder / "ledger.sqlite").is_file():
+            return " before the run began: nothing was trained or charged"
+        return (
+            f": every committed round is kept; go on with: wardround resume {folder} (a round that was under way is "
+            "charged again)"
+        )
+
+    with interruptions.resumable(kept), Progress("round", quiet=quiet) as bar:
 
         def update(row: "RoundRow") -> None:
             text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)

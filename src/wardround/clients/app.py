@@ -12,10 +12,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_assignment
-from wardround.clients.hospital_app import Hospitals, make_app
+from wardround.clients.assignments import Part, check_assignment, check_sum
+from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.clients.secagg import SecAggMod
 from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import Federation, HospitalData, load_federation
@@ -23,7 +22,7 @@ from wardround.errors import CohortError
 from wardround.identity import agreed_digest
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
-from wardround.secagg import Site, simulated_site
+from wardround.secagg import Site, Terms, simulated_site
 
 if TYPE_CHECKING:
     from wardround.clients.training import LocalTrainer, Trained
@@ -41,16 +40,14 @@ class SimulatedHospitals(Hospitals):
         """Answer for all hospitals of the federation."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals])
         self._federation = federation
+        # What may leave is picked by the reply itself.
+        is_masked = config.aggregation.protocol == "secagg+"
+        self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []
 
     @property
     def federation(self) -> Federation:
         """All of it."""
         return self._federation
-
-    @cached_property
-    def agreed(self) -> bytes:
-        """Digest of the settings."""
-        return agreed_digest(self.config)
 
     @cached_property
     def trainer(self) -> "LocalTrainer":
@@ -59,14 +56,9 @@ class SimulatedHospitals(Hospitals):
 
         return build_trainer(self.config, self._federation)
 
-    @property
-    def mods(self) -> list[SecAggMod]:
-        """What masks the replies, where secure aggregation is set; what may leave is picked by the reply itself."""
-        return [self.masking(self._site_of, LEAVES_HOSPITAL)] if self.config.aggregation.protocol == "secagg+" else []
-
     def asked(self, context: Context) -> HospitalData:
         """Return the hospital whose partition the node is."""
-        hospitals, index = self._federation.hospitals, context.node_config.get("partition-id")
+        hospitals, index = self.federation.hospitals, context.node_config.get("partition-id")
         if not isinstance(index, int) or not 0 <= index < len(hospitals):
             raise CohortError(
                 f"partition-id = {index} must be in 0..{len(hospitals) - 1}: start as many nodes as the federation has "
@@ -77,11 +69,16 @@ class SimulatedHospitals(Hospitals):
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the profile, and what is measured of the records."""
         hospital = self.asked(context)
-        measures = profile_measures(hospital, self._federation.task)
-        return wire.simulated_profile_reply(hospital_profile(hospital, self._federation), measures, message)
+        measures = profile_measures(hospital, self.federation.task)
+        return wire.simulated_profile_reply(hospital_profile(hospital, self.federation), measures, message)
+
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse other terms than the settings say, as a rehearsal of what a real site does."""
+        assignment = None if message is None else wire.assignment_of(message)
+        check_sum(self.config, terms, assignment, agreed=self._agreed)
 
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
-        """Refuse what the settings don't say, as a rehearsal of what a real site does."""
+        """Refuse what the settings don't say, likewise."""
         check_assignment(assignment, part)
 
     def proximal_mu(self, message: Message) -> float:
@@ -100,8 +97,12 @@ class SimulatedHospitals(Hospitals):
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
-        evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self._federation.task)
+        evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
         return wire.evaluation_reply(evaluation, message)
+
+    @cached_property
+    def _agreed(self) -> bytes:
+        return agreed_digest(self.config)
 
     def _site_of(self, context: Context) -> Site:
         return simulated_site(
@@ -118,7 +119,7 @@ def make_client_app(config: Config, federation: Federation) -> ClientApp:
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
     """
-    return make_app(SimulatedHospitals(config, federation))
+    return SimulatedHospitals(config, federation).app()
 
 
 @lru_cache(maxsize=1)

@@ -31,7 +31,6 @@ class Part:
 
     Attributes:
         config: its own settings.
-        hospital_id: who it is.
         num_train: its training records (>= 1).
         names: that cohorts are drawn from: of its roster, or of all simulated hospitals.
         num_parameters: of its own model (>= 1).
@@ -100,7 +99,7 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
     Args:
         config: the hospital's own settings.
         terms: that the server proposes.
-        assignment: what the hospital is asked to do; None before it is asked.
+        assignment: None before the hospital is asked to train.
         agreed: digest of the settings (`identity.agreed_digest`).
 
     Raises:
@@ -119,8 +118,7 @@ def check_sum(config: Config, terms: Terms, assignment: Assignment | None, *, ag
             wanted["max_update"] = cell.bound_beside(bound, terms.max_update)
     for name, own in wanted.items():
         asked = getattr(terms, name)
-        same = math.isclose(asked, own, rel_tol=1e-9) if isinstance(own, float) else asked == own
-        if not same:
+        if not _same(asked, own):
             raise Refusal(f"the terms' {name} = {asked}, and this hospital's settings say {own}: nothing is sent")
 
 
@@ -166,26 +164,23 @@ def _own_assignment(asked: Assignment, part: Part) -> Assignment:
 
 
 def _broken_rules(assignment: Assignment, part: Part) -> Iterator[str]:
-    privacy = part.config.privacy
-    if not part.takes_part_in(assignment.round_number):
-        yield (
-            f"round_number must be one of 1 to {part.config.training.num_rounds} that {part.hospital_id} is drawn for"
-        )
-    if assignment.attempt < 1:
-        yield "attempt must be >= 1"
-    if not 0 < assignment.weight <= 1:
-        yield "weight must be in (0, 1]"
-    if not 0 < assignment.contribution <= 1:
-        yield "contribution must be in (0, 1]"
+    privacy, clip, asked = part.config.privacy, assignment.max_grad_norm, assignment.event.noise_multiplier
     # Re-planning at the budget raises the noise; a target epsilon sets one for each hospital.
     least = privacy.noise_multiplier or 0.0
-    if not least <= assignment.event.noise_multiplier <= LARGEST_NOISE:
-        yield f"noise_multiplier must be >= {least} and <= {LARGEST_NOISE:g}"
-    if privacy.target_epsilon is not None and assignment.event.noise_multiplier == 0:
-        yield "noise_multiplier must be > 0 with a target epsilon"
-    clip = assignment.max_grad_norm
-    if privacy.adaptive_clipping and not (clip is not None and SMALLEST_CLIP <= clip <= LARGEST_CLIP):
-        yield f"max_grad_norm must be >= {SMALLEST_CLIP:g} and <= {LARGEST_CLIP:g}"
+    is_clip = clip is not None and SMALLEST_CLIP <= clip <= LARGEST_CLIP
+    last = part.config.training.num_rounds
+    rules = {
+        f"round_number must be one of 1 to {last} that {part.hospital_id} is drawn for": part.takes_part_in(
+            assignment.round_number
+        ),
+        "attempt must be >= 1": assignment.attempt >= 1,
+        "weight must be in (0, 1]": 0 < assignment.weight <= 1,
+        "contribution must be in (0, 1]": 0 < assignment.contribution <= 1,
+        f"noise_multiplier must be >= {least} and <= {LARGEST_NOISE:g}": least <= asked <= LARGEST_NOISE,
+        "noise_multiplier must be > 0 with a target epsilon": asked != 0 or privacy.target_epsilon is None,
+        f"max_grad_norm must be >= {SMALLEST_CLIP:g} and <= {LARGEST_CLIP:g}": is_clip or not privacy.adaptive_clipping,
+    }
+    yield from (rule for rule, holds in rules.items() if not holds)
 
 
 def _values(record: Any) -> Iterator[tuple[str, Any]]:

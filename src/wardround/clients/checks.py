@@ -5,16 +5,25 @@ that the model runs, and that Opacus' gradients are the ones that plain differen
 apart in size. What is left out on purpose: any exception for models that draw at random.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import CLIP_MARGIN
 from wardround.clients.forwards import check_unwatched
-from wardround.clients.gradient_sums import GhostSum, GradientSum
-from wardround.clients.gradients import GhostTwin, LossPerRecord, accumulate_batch, per_record_module, quiet_hooks
+from wardround.clients.gradients import (
+    ByRecord,
+    ClippedSum,
+    per_record_module,
+    quiet_hooks,
+    trained_parameters,
+)
 from wardround.clients.held_model import HeldModel, fresh_copy
+from wardround.clients.losses import LossPerRecord
 from wardround.clients.modes import Mode
-from wardround.clients.programs import RecordProgram, record_program
+from wardround.clients.programs import record_program
 from wardround.datasets import Federation
 from wardround.errors import ConfigError, WardroundError
 
@@ -31,38 +40,43 @@ def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
         ConfigError: the model or the mode can't be trusted: the reason, and what to do.
     """
     check_unwatched()
-    _check_precision(held.now)
+    _check_precision(held)
     mode = held.mode_for(federation.input_shape)
     if mode.name == "ghost" and any(hospital.train_owners is not None for hospital in federation.hospitals):
         raise ConfigError(
             'grad-sample-mode = "ghost" can\'t average the rows of one patient, and patients have several here: '
             'set "hooks" ([training] grad-sample-mode)'
         )
-    with torch.random.fork_rng(devices=[]), quiet_hooks():
-        torch.manual_seed(0)
-        features, labels = _extremes(federation)
-        _compare(mode.name, _probe(held.now), features, labels, held.loss)
+    with _extremes(federation) as (features, labels):
+        _compare(mode.name, _probe(held.model), features, labels, held.loss)
     return mode
 
 
 def check_hospitals_apart(held: HeldModel, federation: Federation) -> None:
-    """Refuse a model that could carry something of one hospital to the next.
+    """Refuse a model that gives another gradient after other records went through another copy of it.
 
     Raises:
         ConfigError: the reason, and what to do.
     """
     check_unwatched()
-    _check_precision(held.now)
-    if held.unknown_because(federation.input_shape):
-        with torch.random.fork_rng(devices=[]), quiet_hooks():
-            torch.manual_seed(0)
-            features, labels = _extremes(federation)
-            _check_carries_nothing(held.now, features, labels, held.loss)
+    _check_precision(held)
+    if not held.unknown_because(federation.input_shape):
+        return
+    with _extremes(federation) as (features, labels):
+        first = _gradient_on_batch(held, features, labels)
+        _gradient_on_batch(held, features * 3 + 1, labels)
+        again = _gradient_on_batch(held, features, labels)
+    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
+        raise ConfigError(
+            "the model gives other gradients once other records went through a copy of it: it keeps something outside "
+            "of its attributes, or draws outside of torch, and could carry one hospital's data to the next. Keep its "
+            "forward a function of the batch and the parameters ([model] name)"
+        )
 
 
-def _check_precision(model: nn.Module) -> None:
+def _check_precision(held: HeldModel) -> None:
     """Refuse what the proof of the clipped sum is not of (see `clipped_sums`)."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in held.model.named_parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             raise ConfigError(
                 f"the model's parameter {name} is {str(parameter.dtype).removeprefix('torch.')} and must be float32, "
@@ -70,16 +84,27 @@ def _check_precision(model: nn.Module) -> None:
             )
 
 
-def _extremes(federation: Federation) -> tuple[Tensor, Tensor]:
-    """Return records of very different sizes: an ordinary, a large and a small one, and a single spike."""
-    features = torch.randn((_NUM_RECORDS, *federation.input_shape))
-    features[1] *= 1e3
-    features[2] *= 1e-3
-    features[3] = 0.0
-    features[3].view(-1)[0] = 1e3
-    if federation.task == "regression":
-        return features, torch.randn(_NUM_RECORDS)
-    return features, torch.arange(_NUM_RECORDS) % federation.num_classes
+@contextmanager
+def _extremes(federation: Federation) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give records of very different sizes: an ordinary, a large and a small one, and a single spike."""
+    with torch.random.fork_rng(devices=[]), quiet_hooks():
+        torch.manual_seed(0)
+        features = torch.randn((_NUM_RECORDS, *federation.input_shape))
+        features[1] *= 1e3
+        features[2] *= 1e-3
+        features[3] = 0.0
+        features[3].view(-1)[0] = 1e3
+        is_regression = federation.task == "regression"
+        labels = torch.randn(_NUM_RECORDS) if is_regression else torch.arange(_NUM_RECORDS) % federation.num_classes
+        try:
+            yield features, labels
+        except WardroundError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"the model can't be trained on such records: {type(error).__name__}: {error}: correct its forward "
+                "([model] name) or, where records are clipped, try another mode ([training] grad-sample-mode)"
+            ) from error
 
 
 def _probe(model: nn.Module) -> nn.Module:
@@ -96,22 +121,28 @@ def _probe(model: nn.Module) -> nn.Module:
 
 
 def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
-    parameters = [parameter for parameter in probe.parameters() if parameter.requires_grad]
-    alone: list[Tensor] = []
-    if mode != "per-record":
-        alone = [_gradient_of(probe, parameters, features[[i]], labels[[i]], loss) for i in range(_NUM_RECORDS)]
-    max_grad_norm = (float(torch.stack([g.norm() for g in alone]).median()) / 2 or 1.0) if alone else 1.0
-    module: nn.Module | RecordProgram
+    module: ByRecord
     if mode == "per-record":
+        alone, max_grad_norm = [], 1.0
         module = record_program(probe, tuple(features.shape[1:]), labels.dtype, loss)
     else:
+        alone = [_gradient_of(probe, features[[index]], labels[[index]], loss) for index in range(_NUM_RECORDS)]
+        max_grad_norm = float(torch.stack([gradient.norm() for gradient in alone]).median()) / 2 or 1.0
         module = per_record_module(probe, mode, max_grad_norm)
-    whole = _clipped_sum(mode, module, probe, features, labels, loss, max_grad_norm)
+
+    def clipped_sum(records: Tensor) -> Tensor:
+        # As training takes it, with the same random layers each time.
+        torch.manual_seed(1)
+        summed = ClippedSum(trained_parameters(probe), max_grad_norm)
+        summed.add_batch(module, records, labels, loss)
+        return torch.cat([part.reshape(-1) for part in summed.values()])
+
+    whole = clipped_sum(features)
     for index in range(_NUM_RECORDS):
         # A record that is not a number has no gradient: it counts as zeroed out.
         broken = features.clone()
         broken[index] = torch.nan
-        moved = float((whole - _clipped_sum(mode, module, probe, broken, labels, loss, max_grad_norm)).norm())
+        moved = float((whole - clipped_sum(broken)).norm())
         # A forward that makes numbers of nan moves the sum by another record of its own.
         if not moved <= 2 * max_grad_norm * (1 + CLIP_MARGIN):
             raise _off(mode, f"one record moves the sum of {_NUM_RECORDS} by {moved / max_grad_norm:.3g} clips")
@@ -129,73 +160,15 @@ def _off(mode: str, what: str) -> ConfigError:
     )
 
 
-def _gradient_of(
-    probe: nn.Module, parameters: list[nn.Parameter], record: Tensor, label: Tensor, loss: LossPerRecord
-) -> Tensor:
-    """Return one record's gradient, flat, by plain differentiation."""
-    gradients = torch.autograd.grad(loss(probe(record), label).sum(), parameters, allow_unused=True)
-    return torch.cat(
-        [
-            (torch.zeros_like(parameter) if gradient is None else gradient).reshape(-1)
-            for parameter, gradient in zip(parameters, gradients, strict=True)
-        ]
+def _gradient_of(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
+    """Return the gradient of the summed losses, flat, by plain differentiation."""
+    parameters = trained_parameters(model)
+    gradients = torch.autograd.grad(
+        loss(model(features), labels).sum(), parameters, allow_unused=True, materialize_grads=True
     )
+    return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
 
-def _clipped_sum(
-    mode: str,
-    module: nn.Module | RecordProgram,
-    probe: nn.Module,
-    features: Tensor,
-    labels: Tensor,
-    loss: LossPerRecord,
-    max_grad_norm: float,
-) -> Tensor:
-    """Return the clipped sum of one step, flat, as training takes it, with the same random layers each time."""
-    kind = GhostSum if isinstance(module, GhostTwin) else GradientSum
-    optimizer = kind(
-        torch.optim.SGD([p for p in probe.parameters() if p.requires_grad], lr=0.0),
-        noise_multiplier=0.0,
-        max_grad_norm=max_grad_norm,
-        expected_batch_size=1.0,
-    )
+def _gradient_on_batch(held: HeldModel, features: Tensor, labels: Tensor) -> Tensor:
     torch.manual_seed(1)
-    try:
-        accumulate_batch(module, optimizer, features, labels, loss)
-    except WardroundError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f'grad-sample-mode = "{mode}" can\'t serve this model: {type(error).__name__}: {error}: correct the model, '
-            "or try another mode ([training] grad-sample-mode)"
-        ) from error
-    return torch.cat([part.reshape(-1) for part in optimizer.gradient_sum])
-
-
-def _check_carries_nothing(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
-    """Refuse a model that gives another gradient after other records went through another copy of it."""
-    try:
-        first = _gradient_on_batch(model, features, labels, loss)
-        _gradient_on_batch(model, features * 3 + 1, labels, loss)
-        again = _gradient_on_batch(model, features, labels, loss)
-    except WardroundError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"the model can't be trained on such records: {type(error).__name__}: {error}: correct its forward "
-            "([model] name)"
-        ) from error
-    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
-        raise ConfigError(
-            "the model gives other gradients once other records went through a copy of it: it keeps something outside "
-            "of its attributes, or draws outside of torch, and could carry one hospital's data to the next. Keep its "
-            "forward a function of the batch and the parameters ([model] name)"
-        )
-
-
-def _gradient_on_batch(model: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
-    copied = fresh_copy(model).cpu().train()
-    torch.manual_seed(1)
-    parameters = [parameter for parameter in copied.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(loss(copied(features), labels).sum(), parameters, allow_unused=True)
-    return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])
+    return _gradient_of(fresh_copy(held.model).cpu().train(), features, labels, held.loss)

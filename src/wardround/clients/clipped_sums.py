@@ -23,12 +23,12 @@ What is left out on purpose: noise, which is added to this sum and changes nothi
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["CLIP_MARGIN", "add_to_sum", "clipped_blocks", "sum_of", "with_margin"]
+__all__ = ["CLIP_MARGIN", "SumInParts", "clipped_blocks", "with_margin"]
 
 CLIP_MARGIN = 1e-6
 """By how much the clip is made smaller, so that rounding has room: what is needed is proved above."""
@@ -40,11 +40,8 @@ _BLOCK_FLOATS = 2**22
 def clipped_blocks(gradients: Sequence[Tensor], max_grad_norm: float) -> Iterator[tuple[list[Tensor], Tensor, int]]:
     """Yield blocks of records: their gradients in float64, their factors, and how many were not finite.
 
-    A gradient that is not finite is yielded as zero.
-
-    Args:
-        gradients: (n, p) of each parameter, in float32.
-        max_grad_norm: per-record L2 clip over all parameters together.
+    Gradients are (n, p) of each parameter, in float32, and clipped over all together; one that is not finite is yielded
+    as zero.
     """
     num_rows = min(_BLOCK_ROWS, max(1, _BLOCK_FLOATS // max(1, sum(gradient.shape[1] for gradient in gradients))))
     for start in range(0, len(gradients[0]), num_rows):
@@ -65,22 +62,25 @@ def with_margin(max_grad_norm: float) -> float:
     return max_grad_norm * (1 - CLIP_MARGIN)
 
 
-def add_to_sum(parameter: Any, block: Tensor) -> None:
-    """Add a float64 block of the parameter's size to its sum, and keep what rounding takes off (Knuth's two-sum)."""
-    if parameter.summed_grad is None:
-        parameter.summed_grad, parameter.lost_grad = block, None
-        return
-    before = parameter.summed_grad
-    total = before + block
-    shown = total - before
-    lost = (before - (total - shown)) + (block - shown)
-    parameter.summed_grad = total
-    parameter.lost_grad = lost if parameter.lost_grad is None else parameter.lost_grad + lost
+@dataclass(slots=True)
+class SumInParts:
+    """The sum of float64 blocks of one parameter's size, which keeps what rounding takes off (Knuth's two-sum)."""
 
+    total: Tensor | None = None
+    lost: Tensor | None = None
 
-def sum_of(parameter: Any) -> Tensor:
-    """Return the parameter's sum, float64, in its shape; zeros where nothing was added."""
-    if parameter.summed_grad is None:
-        return torch.zeros_like(parameter, dtype=torch.float64)
-    total = parameter.summed_grad if parameter.lost_grad is None else parameter.summed_grad + parameter.lost_grad
-    return total.view_as(parameter)  # type: ignore[no-any-return]
+    def add(self, block: Tensor) -> None:
+        """Add a block."""
+        if self.total is None:
+            self.total = block
+            return
+        before, self.total = self.total, self.total + block
+        shown = self.total - before
+        lost = (before - (self.total - shown)) + (block - shown)
+        self.lost = lost if self.lost is None else self.lost + lost
+
+    def value_like(self, parameter: Tensor) -> Tensor:
+        """Return the sum in the parameter's shape; zeros where nothing was added."""
+        if self.total is None:
+            return torch.zeros_like(parameter, dtype=torch.float64)
+        return (self.total if self.lost is None else self.total + self.lost).view_as(parameter)

@@ -1,13 +1,16 @@
 """How a model does on one hospital's test records: loss, share right or r2, and AUC."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from torch import nn
+from torch import Tensor
 
 from wardround.clients.losses import loss_per_record
-from wardround.clients.training import HospitalTensors
+from wardround.clients.profiles import r2
+from wardround.clients.tensors import HospitalTensors
 from wardround.rounds import Evaluation
 
 __all__ = ["evaluate", "macro_auc"]
@@ -15,19 +18,18 @@ __all__ = ["evaluate", "macro_auc"]
 _BATCH = 1024
 
 
-def evaluate(model: nn.Module, tensors: HospitalTensors, *, hospital_id: str, task: str) -> Evaluation:
+def evaluate(model: Callable[[Tensor], Tensor], tensors: HospitalTensors, *, hospital_id: str, task: str) -> Evaluation:
     """Return the model's scores on the hospital's test records (nan where there are none)."""
     num_test = len(tensors.test_labels)
     if num_test == 0:
         nan = float("nan")
         return Evaluation(hospital_id=hospital_id, num_examples=0, loss=nan, score=nan, auc=nan)
-    model.eval()
     with torch.no_grad():
         outputs = torch.cat([model(part) for part in torch.split(tensors.test_features, _BATCH)])
         losses = loss_per_record(task)(outputs, tensors.test_labels)
     labels = tensors.test_labels.cpu().numpy()
     if task == "regression":
-        score, auc = _r2(outputs.squeeze(-1).cpu().numpy(), labels), float("nan")
+        score, auc = r2(outputs.squeeze(-1).cpu().numpy(), labels), float("nan")
     else:
         score = float((outputs.argmax(dim=1) == tensors.test_labels).double().mean())
         auc = macro_auc(outputs.softmax(dim=1).double().cpu().numpy(), labels)
@@ -59,10 +61,3 @@ def macro_auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
             rank_sum = float(rankdata(scores[:, index])[positive].sum())
             areas.append((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
     return float(np.mean(areas)) if areas else float("nan")
-
-
-def _r2(predictions: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    """Return the coefficient of determination; nan where the labels don't vary."""
-    spread = float(((labels - labels.mean(dtype=np.float64)) ** 2).sum(dtype=np.float64))
-    error = float(((predictions.astype(np.float64) - labels) ** 2).sum())
-    return 1.0 - error / spread if spread > 0 else float("nan")

@@ -20,29 +20,16 @@ from wardround.models import ResidualBlock
 
 __all__ = ["check_unwatched", "unknown_because"]
 
-_CONVOLUTIONS: dict[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
-_DROPOUTS: dict[type[nn.Module], int] = {
-    nn.Dropout: 0,
-    nn.Dropout1d: 3,
-    nn.Dropout2d: 4,
-    nn.Dropout3d: 5,
-    nn.AlphaDropout: 0,
-}
-_POOLS: dict[type[nn.Module], int] = {
+_DIMENSIONS: dict[type[nn.Module], int] = {
+    nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5,
+    nn.Dropout: 0, nn.Dropout1d: 3, nn.Dropout2d: 4, nn.Dropout3d: 5, nn.AlphaDropout: 0,
     nn.MaxPool1d: 3, nn.MaxPool2d: 4, nn.MaxPool3d: 5, nn.AvgPool1d: 3, nn.AvgPool2d: 4, nn.AvgPool3d: 5,
     nn.AdaptiveAvgPool1d: 3, nn.AdaptiveAvgPool2d: 4, nn.AdaptiveAvgPool3d: 5,
     nn.AdaptiveMaxPool1d: 3, nn.AdaptiveMaxPool2d: 4, nn.AdaptiveMaxPool3d: 5,
 }  # fmt: skip
-_DIMENSIONS: dict[type[nn.Module], int] = {**_CONVOLUTIONS, **_DROPOUTS, **_POOLS}
-"""Dimensions of a batch for these layers; with one less they would take the records for channels."""
+"""Dimensions of a batch for these layers, if not any; with one less they would take the records for channels."""
 
-_ALONG_A_DIMENSION = {
-    nn.Softmax: "dim",
-    nn.LogSoftmax: "dim",
-    nn.Softmin: "dim",
-    nn.GLU: "dim",
-    nn.Flatten: "start_dim",
-}
+_ALONG_A_DIMENSION: set[type[nn.Module]] = {nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU, nn.Flatten}
 _ELEMENTWISE = {
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
     nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanhshrink,
@@ -58,20 +45,8 @@ _SETTINGS = {
     "sparse": False,
 }  # fmt: skip
 
-_MODULE_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_load_state_dict_pre_hooks",
-)
-_GLOBAL_HOOKS = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
-)
+_CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_MODULE_HOOKS = (*_CALL_HOOKS, "_state_dict_hooks", "_load_state_dict_pre_hooks")
 _PLAIN_ATTRIBUTES = vars(nn.Module())
 _SCALARS = (bool, int, float, str, type(None))
 _NUM_PROBES = 7
@@ -84,10 +59,7 @@ def unknown_because(model: nn.Module, record_shape: tuple[int, ...], *, ghost: b
     first dimension is the batch; `nn.Sequential` and `ResidualBlock` compose such layers; without hooks, overrides and
     shared or subclassed parameters nothing else runs; and without buffers nothing is kept.
 
-    Args:
-        model: any module; its code is not run unless it is the framework's own.
-        record_shape: of one record.
-        ghost: also refuse what makes the norms of ghost clipping inexact.
+    No code but the framework's own is run. With `ghost` it also refuses what makes norms of ghost clipping inexact.
     """
     seen: set[int] = set()
     for name, module in _every_part(model):
@@ -111,7 +83,7 @@ def check_unwatched() -> None:
     """
     modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     watchers = {
-        "global module hooks": any(getattr(torch_module, name, None) for name in _GLOBAL_HOOKS),
+        "global module hooks": any(getattr(torch_module, f"_global{name}", None) for name in _CALL_HOOKS),
         "hooks on saved tensors": torch._C._autograd._top_saved_tensors_default_hooks(True) is not None,
         "a torch function mode": any(type(mode) is not DeviceContext for mode in modes),
         "a torch dispatch mode": bool(_get_current_dispatch_mode_stack()),
@@ -176,7 +148,6 @@ def _odd_parameter(parameter: nn.Parameter, used_before: bool) -> str | None:
 def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str | None:
     """Follow the shapes of a batch through a model of listed layers, without numbers, and check each layer's."""
     found: list[str] = []
-    handles = []
     shapes: dict[int, torch.Size] = {}
 
     def look(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
@@ -188,13 +159,11 @@ def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str |
 
     try:
         without_numbers = copy.deepcopy(model).to("meta").train()
-        handles = [module.register_forward_hook(look) for module in without_numbers.modules()]
+        for module in without_numbers.modules():
+            module.register_forward_hook(look)
         without_numbers(torch.zeros((_NUM_PROBES, *record_shape), device="meta"))
     except Exception as error:
         return f"its layers don't fit records of shape {record_shape}: {type(error).__name__}: {error}"
-    finally:
-        for handle in handles:
-            handle.remove()
     return found[0] if found else None
 
 
@@ -206,7 +175,7 @@ def _misuses(module: nn.Module, given: Tensor, output: Tensor, ghost: bool) -> I
     if wanted and given.dim() != wanted:
         yield f"takes {given.dim()} dimensions, and {wanted} are a batch"
     if kind in _ALONG_A_DIMENSION:
-        dimension = getattr(module, _ALONG_A_DIMENSION[kind])
+        dimension = getattr(module, "start_dim" if kind is nn.Flatten else "dim")
         if dimension is None or dimension % given.dim() == 0:
             yield "works along the dimension of the records"
     if kind is nn.LayerNorm and len(module.normalized_shape) >= given.dim():  # type: ignore[arg-type]

@@ -5,43 +5,54 @@ where no record is protected, a fresh copy of what it was before any data. What 
 """
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from wardround.clients.forwards import check_unwatched, unknown_because
-from wardround.clients.gradients import LossPerRecord, per_record_module
+from wardround.clients.gradients import MOST_GRADIENT_FLOATS, ByRecord, per_record_module, trained_parameters
+from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode, choose_mode
-from wardround.clients.programs import RecordProgram, ScoringModule, record_program
+from wardround.clients.programs import RecordProgram, record_program
+from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
+from wardround.config import TrainingConfig
 from wardround.errors import ConfigError, ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.models import load_parameters
+from wardround.streams import Source
 
-__all__ = ["HeldModel", "fresh_copy"]
+__all__ = ["HeldModel", "fresh_copy", "resolve_device"]
 
 
 class HeldModel:
     """A model, what it was before any data, and what was made of it to train.
 
     Attributes:
-        now: the module whose parameters are trained.
-        loss: of each record.
+        model: the module whose parameters are trained.
+        most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
     """
 
     def __init__(
-        self, model: nn.Module, *, device: torch.device, asked: str, loss: LossPerRecord, protects_records: bool
+        self,
+        model: nn.Module,
+        training: TrainingConfig,
+        *,
+        task: str,
+        source: Source,
+        protects_records: bool = True,
+        most_floats: int = MOST_GRADIENT_FLOATS,
     ) -> None:
-        """Hold the model.
+        """Hold copies of the model, which stays as it is.
 
         Args:
             model: before any data.
-            device: that trains.
-            asked: [training] grad-sample-mode.
-            loss: of each record.
-            protects_records: whether test records are scored one by one where the forward is the model's own.
+            training: all of [training].
+            task: classification or regression.
+            source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
+            protects_records: whether test records too are scored one by one where the forward is the model's own.
+            most_floats: see above.
 
         Raises:
             ConfigError: the model can't be copied, or not as it is.
@@ -49,16 +60,26 @@ class HeldModel:
         for name, parameter in model.named_parameters():
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
+        self.training, self.device = training, resolve_device(training.device)
+        self.loss, self.most_floats = loss_per_record(task), most_floats
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
-        self.now = fresh_copy(model).to(device)
-        self._device = device
-        self.loss = loss
-        self._asked = asked
+        self.model = fresh_copy(model).to(self.device)
+        self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module] | None = None
         self._program: RecordProgram | None = None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return trained_parameters(self.model)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters)
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.
@@ -66,29 +87,29 @@ class HeldModel:
         Raises:
             ConfigError: not as the settings ask.
         """
-        return choose_mode(self._asked, self.now, self.unknown_because(record_shape))
+        return choose_mode(self.training.grad_sample_mode, self.model, self.unknown_because(record_shape))
 
     def unknown_because(self, record_shape: tuple[int, ...]) -> str | None:
         """Return why the forward is not a known one for records of a shape; None where it is known."""
         if record_shape not in self._unknown:
             # Of the very module that is trained, not of one that it was copied from, and before anything is hooked to
             # it. Copies of a known one are known: nothing in it has a say in how it is copied.
-            found = unknown_because(self.now, record_shape, ghost=self._asked == "ghost")
+            found = unknown_because(self.model, record_shape, ghost=self.training.grad_sample_mode == "ghost")
             self._unknown[record_shape] = found
         return self._unknown[record_shape]
 
-    def begin(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, *, whole_batches: bool) -> None:
+    def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.
 
         Raises:
             UpdateError: the arrays don't fit the model.
         """
-        if whole_batches and self.unknown_because(_shape(tensors)):
-            self.now = fresh_copy(self._pristine).to(self._device)
+        if whole_batches and self.unknown_because(tensors.record_shape):
+            self.model = fresh_copy(self._pristine).to(self.device)
             self._program = None
-        load_parameters(self.now, arrays)
+        load_parameters(self.model, arrays)
 
-    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> nn.Module | RecordProgram:
+    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> ByRecord:
         """Return what leaves every record's gradient, in training mode.
 
         Raises:
@@ -96,29 +117,29 @@ class HeldModel:
             ProtocolError: the clip is another than before.
         """
         check_unwatched()
-        mode = self.mode_for(_shape(tensors))
+        mode = self.mode_for(tensors.record_shape)
         if mode.name == "per-record":
             return self._recorded(tensors)
         if self._wrapped is None:
-            self._wrapped = max_grad_norm, per_record_module(self.now, mode.name, max_grad_norm)
+            self._wrapped = max_grad_norm, per_record_module(self.model, mode.name, max_grad_norm)
         if self._wrapped[0] != max_grad_norm:
             raise ProtocolError(f"max-grad-norm changed to {max_grad_norm} within a run; it is fixed by [privacy]")
         return self._wrapped[1].train()
 
-    def scoring(self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors) -> nn.Module:
-        """Return a module with these parameters for the hospital's test records; nothing of them stays in it.
+    def scoring_model(self, arrays: Arrays, tensors: HospitalTensors) -> Callable[[Tensor], Tensor]:
+        """Return what gives the outputs of the hospital's test records for these parameters, and keeps nothing of them.
 
         Raises:
             UpdateError: the arrays don't fit the model.
         """
         self.begin(arrays, tensors, whole_batches=not self._protects_records)
-        if self._protects_records and self.unknown_because(_shape(tensors)):
-            return ScoringModule(self._recorded(tensors))
-        return self.now
+        if self._protects_records and self.unknown_because(tensors.record_shape):
+            return self._recorded(tensors).outputs_of
+        return self.model.eval()
 
     def _recorded(self, tensors: HospitalTensors) -> RecordProgram:
         if self._program is None:
-            self._program = record_program(self.now, _shape(tensors), tensors.train_labels.dtype, self.loss)
+            self._program = record_program(self.model, tensors.record_shape, tensors.train_labels.dtype, self.loss)
         return self._program
 
 
@@ -137,5 +158,8 @@ def fresh_copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _shape(tensors: HospitalTensors) -> tuple[int, ...]:
-    return tuple(tensors.train_features.shape[1:])
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device for cpu, cuda or auto (cuda where there is one)."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -8,14 +8,13 @@ charges; a hospital does as assigned, and refuses what its own settings don't sa
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_sum
+from wardround.clients.assignments import Part
 from wardround.clients.secagg import SecAggMod
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
@@ -26,24 +25,22 @@ from wardround.secagg import Site, Terms
 if TYPE_CHECKING:
     from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
 
-__all__ = ["Hospitals", "make_app"]
+__all__ = ["Hospitals"]
 
 
 class Hospitals(ABC):
     """The hospitals that one app answers for: one of its own at a real site, all of them in simulation.
 
-    Records are read, and the model is built and checked, when the first message needs them.
+    Records are read, and the model is built and checked, when the first message needs them. The mods stand between the
+    app and the server.
     """
+
+    mods: list[SecAggMod]
 
     def __init__(self, config: Config, names: Sequence[str]) -> None:
         """Answer by these settings; cohorts are drawn from the names."""
         self.config, self.names = config, tuple(names)
         self._kept: dict[str, HospitalTensors] = {}
-
-    @property
-    @abstractmethod
-    def agreed(self) -> bytes:
-        """Digest of the settings that a server must have too."""
 
     @property
     @abstractmethod
@@ -55,11 +52,6 @@ class Hospitals(ABC):
     def trainer(self) -> "LocalTrainer":
         """What trains them, its model checked."""
 
-    @property
-    @abstractmethod
-    def mods(self) -> list[SecAggMod]:
-        """What stands between the app and the server."""
-
     @abstractmethod
     def asked(self, context: Context) -> HospitalData:
         """Return the hospital that a message is for."""
@@ -67,6 +59,10 @@ class Hospitals(ABC):
     @abstractmethod
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the reply to `query.profile`."""
+
+    @abstractmethod
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse a secure sum that is not as the settings say (see `secagg.CheckTerms`)."""
 
     @abstractmethod
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
@@ -78,15 +74,27 @@ class Hospitals(ABC):
 
     @abstractmethod
     def report(self, trained: "Trained", message: Message) -> Message:
-        """Return the reply to `train`."""
+        """Return the reply to `train`, of what was trained."""
 
     @abstractmethod
     def evaluate(self, message: Message, context: Context) -> Message:
         """Return the reply to `evaluate`."""
 
-    def check_terms(self, terms: Terms, message: Message | None) -> None:
-        """Refuse a secure sum that is not as the settings say (see `secagg.CheckTerms`)."""
-        check_sum(self.config, terms, None if message is None else wire.assignment_of(message), agreed=self.agreed)
+    def app(self) -> ClientApp:
+        """Return the app that answers for them."""
+        client_app = ClientApp(mods=list(self.mods))
+        client_app.query("profile")(self.introduce)
+        client_app.train()(self.train)
+        client_app.evaluate()(self.evaluate)
+        return client_app
+
+    def train(self, message: Message, context: Context) -> Message:
+        """Return the reply to `train`: what came of training as assigned."""
+        hospital, assignment = self.asked(context), wire.assignment_of(message)
+        self.admit(assignment, self.part(hospital), context)
+        mu = self.proximal_mu(message)
+        trained = self.trainer.train(wire.arrays_in(message), self.tensors(hospital), assignment, proximal_mu=mu)
+        return self.report(trained, message)
 
     def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:
         """Return the mod by which only masked sums leave, and the metrics that are named in clear."""
@@ -106,7 +114,7 @@ class Hospitals(ABC):
             num_train=hospital.num_train,
             names=self.names,
             num_parameters=self.trainer.num_parameters,
-            num_records=self._num_records,
+            num_records=sum(hospital.num_train for hospital in self.federation.hospitals),
         )
 
     def tensors(self, hospital: HospitalData) -> "HospitalTensors":
@@ -117,39 +125,8 @@ class Hospitals(ABC):
             self._kept[hospital.hospital_id] = hospital_tensors(hospital, self.trainer.device)
         return self._kept[hospital.hospital_id]
 
-    @cached_property
-    def _num_records(self) -> int:
-        return sum(hospital.num_train for hospital in self.federation.hospitals)
-
     def _weight_of(self, message: Message, reply: Message) -> float:
         # By the hospital's own settings and records, not by what a server says: whose it is was checked by then.
         name = wire.assignment_of(message).hospital_id
         (hospital,) = (hospital for hospital in self.federation.hospitals if hospital.hospital_id == name)
         return cell_of(self.config.privacy).vector_weight(hospital.num_train)
-
-
-def make_app(hospitals: Hospitals) -> ClientApp:
-    """Return the app that answers for hospitals."""
-    client_app = ClientApp(mods=list(hospitals.mods))
-
-    @client_app.query("profile")
-    def profile(message: Message, context: Context) -> Message:
-        return hospitals.introduce(message, context)
-
-    @client_app.train()
-    def train(message: Message, context: Context) -> Message:
-        hospital, trainer, assignment = hospitals.asked(context), hospitals.trainer, wire.assignment_of(message)
-        hospitals.admit(assignment, hospitals.part(hospital), context)
-        trained = trainer.train(
-            wire.arrays_in(message),
-            hospitals.tensors(hospital),
-            assignment,
-            proximal_mu=hospitals.proximal_mu(message),
-        )
-        return hospitals.report(trained, message)
-
-    @client_app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        return hospitals.evaluate(message, context)
-
-    return client_app

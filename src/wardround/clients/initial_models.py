@@ -22,13 +22,9 @@ __all__ = ["InitialModel", "build_initial_model", "built_model"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InitialModel:
-    """The model before round 1.
+    """The model before round 1: what changed to make it fit, as sentences, and how gradients by record are computed.
 
-    Attributes:
-        arrays: its trainable parameters by name.
-        task: classification or regression.
-        changes: what was changed to make it fit, as sentences.
-        mode: how gradients by record are computed; None where none are.
+    There is no mode where no record's gradient is clipped.
     """
 
     arrays: Arrays
@@ -42,20 +38,17 @@ class InitialModel:
         return sum(array.size for array in self.arrays.values())
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was changed, and why it is run record by record where it is."""
-        return (*self.changes, self.mode.reason) if self.mode and self.mode.name == "per-record" else self.changes
-
-    @property
     def facts(self) -> RunFacts:
-        """What the summary says of it."""
+        """What the summary says of it: what was changed, and why it is run record by record where it is."""
+        name, reason = self.mode or (None, None)
+        notes = (*self.changes, str(reason)) if name == "per-record" else self.changes
         return RunFacts(
             task=self.task,
             num_parameters=self.num_parameters,
-            notes=self.notes,
-            model_changes=self.notes,
-            grad_sample_mode=None if self.mode is None else self.mode.name,
-            grad_sample_reason=None if self.mode is None else self.mode.reason,
+            notes=notes,
+            model_changes=notes,
+            grad_sample_mode=name,
+            grad_sample_reason=reason,
         )
 
 

@@ -5,9 +5,8 @@ What is left out on purpose: globals, closures and class attributes, which are r
 
 import random
 from collections import deque
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ __all__ = ["Memory", "memory_of"]
 _RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """What was found, by path, and the things themselves: as long as they live, nothing else has their identity."""
 
     found: dict[str, object]

@@ -3,7 +3,7 @@
 What is left out on purpose: any mode that would depend on what a forward of a user's own does with a batch.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -13,14 +13,8 @@ from wardround.errors import ConfigError
 __all__ = ["Mode", "choose_mode"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """A mode of per-record gradients.
-
-    Attributes:
-        name: hooks, ew, functorch, ghost (Opacus'), or per-record.
-        reason: why it serves the model, as a sentence.
-    """
+class Mode(NamedTuple):
+    """A mode of per-record gradients: hooks, ew, functorch, ghost (Opacus') or per-record, and why, as a sentence."""
 
     name: str
     reason: str
@@ -32,7 +26,7 @@ def choose_mode(asked: str, model: nn.Module, unknown: str | None) -> Mode:
     Args:
         asked: [training] grad-sample-mode.
         model: as it will be trained.
-        unknown: what `forwards.unknown_because` says of it, for records of the shape at hand.
+        unknown: what `forwards.unknown_because` says of it.
 
     Raises:
         ConfigError: the mode that was asked for is for known forwards only.

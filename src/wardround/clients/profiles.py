@@ -3,12 +3,15 @@
 What is left out on purpose: sending it (see `wire`).
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.datasets import Federation, HospitalData
 from wardround.rounds import HospitalProfile, ProfileMeasures
 
-__all__ = ["hospital_profile", "profile_measures"]
+__all__ = ["hospital_profile", "profile_measures", "r2"]
 
 
 def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
@@ -33,7 +36,12 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
     elif task == "classification":
         baseline = float(np.mean(test == np.bincount(train).argmax()))
     else:
-        spread = float(((test - test.mean(dtype=np.float64)) ** 2).sum())
-        error = float(((test - train.mean(dtype=np.float64)) ** 2).sum())
-        baseline = 1.0 - error / spread if spread > 0 else float("nan")
+        baseline = r2(train.mean(dtype=np.float64), test)
     return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline)
+
+
+def r2(predictions: Any, labels: NDArray[np.float32]) -> float:
+    """Return the coefficient of determination of predictions (n,), or one for all; nan where labels (n,) don't vary."""
+    spread = float(((labels - labels.mean(dtype=np.float64)) ** 2).sum())
+    error = float(((np.asarray(predictions, np.float64) - labels) ** 2).sum())
+    return 1.0 - error / spread if spread > 0 else float("nan")

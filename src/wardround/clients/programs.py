@@ -8,9 +8,10 @@ there when the data is. What can't be recorded as a pure function is refused. Wh
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,14 +23,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from wardround.clients.losses import LossPerRecord
 from wardround.clients.memories import memory_of
 from wardround.clients.purity import WRITES, check_pure, refused, zero_what_is_empty
 from wardround.errors import WardroundError
 
-__all__ = ["RecordProgram", "ScoringModule", "record_program"]
-
-_Names = tuple[tuple[str, ...], tuple[str, ...]]  # of trainable parameters, of frozen ones and buffers
-_Slot = tuple[dict[str, Any], str, int]
+__all__ = ["RecordProgram", "record_program"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,11 +48,7 @@ class RecordProgram:
     def gradients_of(self, features: Tensor, labels: Tensor) -> Tensor:
         """Leave every record's gradient (n, ...) in each parameter's `grad_sample`, and return the losses (n,).
 
-        Random layers draw anew for every record.
-
-        Args:
-            features: (n, ...), n >= 1.
-            labels: (n,).
+        Random layers draw anew for every record. Features are (n, ...) and labels (n,), n >= 1.
         """
         run = vmap(self.gradient, in_dims=(None, None, 0, 0), randomness="different")
         gradients, losses = run(*self._fixed(), features.unsqueeze(1), labels.unsqueeze(1))
@@ -70,35 +65,15 @@ class RecordProgram:
         return [parameter.detach() for parameter in self.parameters], list(self.constants)
 
 
-class ScoringModule(nn.Module):
-    """A program's outputs in the form of a module."""
-
-    def __init__(self, program: RecordProgram) -> None:
-        """Score with the program."""
-        super().__init__()
-        self._program = program
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the outputs (n, k) of records (n, ...)."""
-        return self._program.outputs_of(features)
-
-
 def record_program(
-    model: nn.Module,
-    record_shape: tuple[int, ...],
-    label_type: torch.dtype,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    model: nn.Module, record_shape: tuple[int, ...], label_type: torch.dtype, loss: LossPerRecord
 ) -> RecordProgram:
     """Return the program of a model, whose parameters it shares.
 
     The model's code runs here, on copies and on tensors without values, twice for each mode: what differs between two
     runs, or is written anywhere in the module, is state that a program of one record can't have.
 
-    Args:
-        model: on the device that it will be trained on.
-        record_shape: of one record.
-        label_type: of the labels.
-        loss: (outputs (n, k), labels (n,)) -> (n,).
+    The model is on the device that it will be trained on.
 
     Raises:
         ConfigError: the model can't be run record by record, and why.
@@ -110,19 +85,26 @@ def record_program(
     record = torch.zeros((1, *record_shape), device=device)
     label = torch.zeros(1, dtype=label_type, device=device)
     fixed = ([p.detach() for p in parameters.values()], list(constants.values()))
-    names = (tuple(parameters), tuple(constants))
+    names = (*parameters, *constants)
 
-    def gradient(copied: nn.Module) -> Callable[..., Any]:
-        return _gradient_of(copied.train(), names, loss)
+    def outputs(copied: nn.Module, parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
+        with _filled(copied, dict(zip(names, [*parameters, *constants], strict=True))):
+            return copied(record)
 
-    def scores(copied: nn.Module) -> Callable[..., Any]:
-        return _scores_of(copied.eval(), names)
+    def gradient(
+        copied: nn.Module, parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor
+    ) -> Any:
+        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
+        with torch.enable_grad():
+            losses = loss(outputs(copied, leaves, constants, record), label)
+            gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
+        return list(gradients), losses.detach()
 
     program = RecordProgram(
         parameters=tuple(parameters.values()),
         constants=tuple(constants.values()),
-        gradient=_recorded(model, gradient, (*fixed, record, label)),
-        scores=_recorded(model, scores, (*fixed, record)),
+        gradient=_recorded(model, True, gradient, (*fixed, record, label)),
+        scores=_recorded(model, False, torch.no_grad()(outputs), (*fixed, record)),
     )
     _try(program, record.repeat(2, *(1 for _ in record_shape)), label.repeat(2))
     return program
@@ -141,65 +123,31 @@ def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
             parameter.grad_sample = None
 
 
-def _gradient_of(model: nn.Module, names: _Names, loss: Any) -> Callable[..., Any]:
-    slots = _slots(model, names)
-
-    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor, label: Tensor) -> Any:
-        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
-        with torch.enable_grad(), _filled(slots, [*leaves, *constants]):
-            losses = loss(model(record), label)
-            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-        gradients = [torch.zeros_like(leaf) if rows is None else rows for leaf, rows in zip(leaves, found, strict=True)]
-        return gradients, losses.detach()
-
-    return run
-
-
-def _scores_of(model: nn.Module, names: _Names) -> Callable[..., Any]:
-    slots = _slots(model, names)
-
-    def run(parameters: list[Tensor], constants: list[Tensor], record: Tensor) -> Any:
-        with torch.no_grad(), _filled(slots, [*parameters, *constants]):
-            return model(record)
-
-    return run
-
-
-def _slots(model: nn.Module, names: _Names) -> list[_Slot]:
-    """Return every place of a parameter or buffer, and its number among the names; shared ones have several."""
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    number_of = {id(tensors[name]): number for number, name in enumerate((*names[0], *names[1]))}
-    return [
-        (place, key, number_of[id(value)])
-        for module in model.modules()
-        for place in (module._parameters, module._buffers)
-        for key, value in place.items()
-        if value is not None
-    ]
-
-
 @contextmanager
-def _filled(slots: list[_Slot], tensors: list[Tensor]) -> Iterator[None]:
-    before = [place[key] for place, key, _ in slots]
+def _filled(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put tensors into every place of the parameters and buffers of their names; shared ones have several."""
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    given = {id(own[name]): tensor for name, tensor in tensors.items()}
+    places = [place for module in model.modules() for place in (module._parameters, module._buffers)]
+    before = [(place, key, value) for place in places for key, value in place.items() if value is not None]
     try:
-        for place, key, number in slots:
-            place[key] = tensors[number]
+        for place, key, value in before:
+            place[key] = given[id(value)]  # type: ignore[assignment]
         yield
     finally:
-        for (place, key, _), value in zip(slots, before, strict=True):
-            place[key] = value
+        for place, key, value in before:
+            place[key] = value  # type: ignore[assignment]
 
 
-def _recorded(model: nn.Module, of: Callable[[nn.Module], Callable[..., Any]], given: tuple[Any, ...]) -> GraphModule:
+def _recorded(model: nn.Module, training: bool, run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
     """Record twice, each time on a fresh copy, and return the program if both are the same pure function."""
     try:
-        copied = copy.deepcopy(model)
-        run = of(copied)
+        copied = copy.deepcopy(model).train(training)
         before = memory_of(copied)
-        first = _once(run, given)
+        first = _once(partial(run, copied), given)
         if changed := memory_of(copied).differs_from(before):
             raise refused(f"it writes to {changed} in its forward, which would outlive the call")
-        second = _once(of(copy.deepcopy(model)), given)
+        second = _once(partial(run, copy.deepcopy(model).train(training)), given)
     except WardroundError:
         raise
     except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:

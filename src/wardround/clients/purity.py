@@ -29,9 +29,7 @@ _EMPTY: dict[str, Any] = {
 def check_pure(recorded: GraphModule, *, writes: bool) -> None:
     """Refuse what is not a function of a record, the parameters, the constants and fresh random numbers.
 
-    Args:
-        recorded: the program.
-        writes: refuse writes too; before functionalisation those within the call are none.
+    Writes are refused where that is asked for: before functionalisation those within the call are none.
 
     Raises:
         ConfigError: the reason.

@@ -6,15 +6,14 @@ What is left out on purpose: settings, code, versions and the data of other hosp
 
 import json
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from wardround.clients.tensors import HospitalTensors
 from wardround.digests import array_digest
+from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Key, Source
 
@@ -30,17 +29,8 @@ class ReleaseKeys:
         self._device = device
         self._hashed: tuple[Any, bytes, Any] | None = None
 
-    def key(
-        self, arrays: Mapping[str, NDArray[Any]], tensors: HospitalTensors, assignment: Assignment, proximal_mu: float
-    ) -> Key:
-        """Return the key of what is about to be released.
-
-        Args:
-            arrays: the parameters that the hospital received.
-            tensors: its records.
-            assignment: what it is asked to do.
-            proximal_mu: strength of FedProx' pull (>= 0).
-        """
+    def key(self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float) -> Key:
+        """Return the key of what is about to be released, over all that the hospital received and has."""
         told = [asdict(assignment), proximal_mu, *_processor(self._device)]
         return self._source.key(
             self._model_digest(arrays, assignment),
@@ -51,7 +41,7 @@ class ReleaseKeys:
             hospital_id=assignment.hospital_id,
         )
 
-    def _model_digest(self, arrays: Mapping[str, NDArray[Any]], assignment: Assignment) -> bytes:
+    def _model_digest(self, arrays: Arrays, assignment: Assignment) -> bytes:
         """Return the digest of the model, taken once a round where hospitals are given the same read-only memory."""
         memory = [(name, array.__array_interface__, array.dtype.str) for name, array in sorted(arrays.items())]
         where = (assignment.round_number, assignment.attempt, memory)

@@ -7,20 +7,19 @@ released (see `site_rounds`), and whoever deletes the last files, who can do any
 """
 
 import json
-import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wardround.disk import file_text, make_private_folder, open_private, sync_folder
+from wardround.disk import file_text, make_private_folder, sync_folder, write_whole
 from wardround.errors import ConfigError, ProtocolError
+from wardround.json_records import read_json_record
 from wardround.parsing import from_json, sound
 from wardround.privacy.cells import cell_in_words
 from wardround.step_events import StepEvent
-from wardround.typed_records import read_record
 
 __all__ = ["Released", "note_release", "read_releases"]
 
@@ -34,8 +33,6 @@ class Released:
     """One release of a site.
 
     Attributes:
-        run_id: of the run.
-        round_number: from 1.
         settings: hex digest of the agreed settings (`identity.agreed_digest`).
         data: hex digest of the training data, keyed by a secret of the site.
         event: what it costs; None where it was released without privacy.
@@ -71,10 +68,7 @@ def read_releases(folder: Path) -> tuple[Released, ...]:
 def note_release(folder: Path, released: Released, check: Callable[[Sequence[Released]], None]) -> None:
     """Note a release for good, before anything of it exists.
 
-    Args:
-        folder: of the site's releases; it is made where there is none.
-        released: what is about to be released.
-        check: is given all that was released so far, and raises where this one may not follow.
+    The check is given all that was released so far, and raises where this one may not follow.
 
     Raises:
         ProtocolError: it can't be noted.
@@ -84,7 +78,7 @@ def note_release(folder: Path, released: Released, check: Callable[[Sequence[Rel
         if not folder.is_dir():
             make_private_folder(folder)
             sync_folder(folder.parent)
-        _write(draft, json.dumps(asdict(released), sort_keys=True))
+        write_whole(draft, json.dumps(asdict(released), sort_keys=True).encode())
         while not _is_linked(draft, folder, check):
             pass
         sync_folder(folder)
@@ -110,33 +104,21 @@ def _name(number: int) -> str:
     return f"{number:0{_WIDTH}d}{_SUFFIX}"
 
 
-def _write(path: Path, text: str) -> None:
-    with open(path, "x", encoding="utf-8", opener=open_private) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _event(values: Mapping[str, Any]) -> StepEvent:
-    return read_record(StepEvent, {key.replace("_", "-"): value for key, value in values.items()})
-
-
-def _worded(phase: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event as it was noted before events named their cell."""
-    cell = cell_in_words(phase["unit"], phase["placement"])
-    return {name: value for name, value in phase.items() if name not in cell.booked._fields} | {"cell": cell.name}
-
-
 def _read(path: Path) -> Released:
     step = "restore it from a backup, as what was released is not known without it"
     with sound(ProtocolError, f"can't read what was released from {path}", step, ConfigError):
         table = from_json(file_text(path, _MOST_BYTES))
         if "phase" in table:
-            phase = table.pop("phase")
-            table["event"] = None if phase is None else _worded(phase)
-        event = table.pop("event")
-        released = Released(**table, event=None if event is None else _event(event))
-        texts = (released.run_id, released.settings, released.data)
-        if type(released.round_number) is not int or any(not isinstance(text, str) for text in texts):
-            raise TypeError("a value has another type")
+            table["event"] = _renamed(table.pop("phase"))
+        released = read_json_record(Released, table)
+        if asdict(released) != table:
+            raise ValueError("it has other keys or values than what was noted")
     return released
+
+
+def _renamed(event: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return an event as it was noted before events named their cell, and were called so."""
+    if event is None:
+        return None
+    cell = cell_in_words(event["unit"], event["placement"])
+    return {name: value for name, value in event.items() if name not in cell.booked._fields} | {"cell": cell.name}

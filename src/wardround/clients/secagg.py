@@ -9,8 +9,9 @@ out on purpose: evaluation and queries, whose replies are not touched.
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -49,14 +50,14 @@ def site_from_context(context: Context) -> Site:
     Raises:
         ConfigError: one is missing, or a file is not as it should be.
     """
-    values = {key: context.node_config.get(key) for key in ("hospital", "site-key", "roster")}
-    for key, value in values.items():
-        if not isinstance(value, str):
+    node = context.node_config
+    for key in ("hospital", "site-key", "roster"):
+        if not isinstance(node.get(key), str):
             raise ConfigError(
-                f'{key} = {value} must be text in node_config: start the SuperNode with --node-config \'hospital="..." '
-                'site-key="..." roster="..."\', all three'
+                f"{key} = {node.get(key)} must be text in node_config: start the SuperNode with --node-config "
+                '\'hospital="..." site-key="..." roster="..."\', all three'
             )
-    return read_site(str(values["hospital"]), Path(str(values["site-key"])), Path(str(values["roster"])))
+    return read_site(str(node["hospital"]), Path(str(node["site-key"])), Path(str(node["roster"])))
 
 
 def weight_in_metrics(message: Message, reply: Message) -> float:
@@ -112,30 +113,25 @@ def terms_in(context: Context) -> Terms:
     return wire.read_record(Terms, _values(context, _TERMS))
 
 
+@dataclass(frozen=True)
 class SecAggMod:
-    """A Flower mod that answers the protocol's stages and masks what training returns; other messages pass."""
+    """A Flower mod that answers the protocol's stages and masks what training returns; other messages pass.
 
-    def __init__(
-        self,
-        site_of: Callable[[Context], Site] = site_from_context,
-        *,
-        check_terms: CheckTerms,
-        weight_of: Callable[[Message, Message], float] = weight_in_metrics,
-        keep_metrics: Collection[str] = (),
-        has_assignment: bool = False,
-    ) -> None:
-        """Prepare the mod.
+    Attributes:
+        site_of: returns this hospital's site; called at every message.
+        check_terms: refuses terms that this hospital did not agree to; `agreed_terms` makes one.
+        weight_of: returns the weight, given the message and the app's reply to it.
+        keep_metrics: names of metrics that may leave the hospital in clear; none by default.
+        has_assignment: whether messages carry an assignment, as those of wardround's own server do, of which the app
+            itself holds each hospital's own part to its settings (`wire.told_to_all`).
+    """
 
-        Args:
-            site_of: returns this hospital's site; called at every message.
-            check_terms: refuses terms that this hospital did not agree to; `agreed_terms` makes one.
-            weight_of: returns the weight, given the message and the app's reply to it.
-            keep_metrics: names of metrics that may leave the hospital in clear; none by default.
-            has_assignment: whether messages carry an assignment, as those of wardround's own server do, of which the
-                app itself holds each hospital's own part to its settings (`wire.told_to_all`).
-        """
-        self._site_of, self._check_terms, self._weight_of = site_of, check_terms, weight_of
-        self._keep_metrics, self._has_assignment = frozenset(keep_metrics), has_assignment
+    site_of: Callable[[Context], Site] = site_from_context
+    _: KW_ONLY
+    check_terms: CheckTerms
+    weight_of: Callable[[Message, Message], float] = weight_in_metrics
+    keep_metrics: Collection[str] = ()
+    has_assignment: bool = False
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         """Answer a stage of the protocol, or train and return the masked vector.
@@ -153,10 +149,10 @@ class SecAggMod:
                 "a training message without secure aggregation is refused, as this hospital sends masked vectors only: "
                 "wrap the server's strategy in SecAggPlus"
             )
-        site, stage = self._site_of(context), str(request.get("stage"))
+        site, stage = self.site_of(context), str(request.get("stage"))
         if stage == "advertise":
             terms = wire.read_record(Terms, request)
-            self._check_terms(terms, None)
+            self.check_terms(terms, None)
             # Whatever else the terms say: one answer a round and run.
             site.claim(transcript(terms.run_id.encode(), str(terms.round_number).encode()), stage)
             return _advertised(site, terms, message, context)
@@ -165,7 +161,7 @@ class SecAggMod:
         terms = terms_in(context)
         memory = wire.read_record(Memory, _values(context, _MEMORY))
         if stage == "mask":
-            return self._masked(site, terms, memory, request, message, context, call_next)
+            return self._masked(site, terms, memory, message, context, call_next)
         if stage not in _ANSWERS:
             raise Refusal(f'"{stage[:40]}" is no stage of secure aggregation: both sides need the same version')
         answer, kind = _ANSWERS[stage]
@@ -175,20 +171,14 @@ class SecAggMod:
         return _reply(message, reply)
 
     def _masked(
-        self,
-        site: Site,
-        terms: Terms,
-        memory: Memory,
-        request: ConfigRecord,
-        message: Message,
-        context: Context,
-        call_next: ClientAppCallable,
+        self, site: Site, terms: Terms, memory: Memory, message: Message, context: Context, call_next: ClientAppCallable
     ) -> Message:
         name, record = wire.one_array_record(message.content)
         sent = wire.arrays_of(record)
-        told = sent_digest(wire.told_to_all(message, has_assignment=self._has_assignment))
-        memory, masks = hospital.mask(site, terms, memory, wire.read_record(MaskRequest, request), model_digest=told)
-        self._check_terms(terms, message)
+        told = sent_digest(wire.told_to_all(message, has_assignment=self.has_assignment))
+        request = wire.read_record(MaskRequest, cast(ConfigRecord, message.content[wire.SECAGG]))
+        memory, masks = hospital.mask(site, terms, memory, request, model_digest=told)
+        self.check_terms(terms, message)
         # Before training: these masks are for this message alone, whatever becomes of it.
         site.claim(terms.session, "mask")
         _remember(context, memory)
@@ -199,7 +189,7 @@ class SecAggMod:
         sent.pop(wire.SUM_OF_WEIGHTS, None)
         message.content = content
         reply = _trained(site, message, context, call_next)
-        vector, like = _vector(site, terms, len(memory.told.names), sent, reply, self._weight_of(message, reply))
+        vector, like = _vector(site, terms, len(memory.told.names), sent, reply, self.weight_of(message, reply))
         add_masks(vector, masks)
         vector.flags.writeable = False  # so that nobody has to copy it before it is sent
         metrics = {
@@ -207,7 +197,7 @@ class SecAggMod:
             for record in reply.content.values()
             if isinstance(record, MetricRecord)
             for key, value in record.items()
-            if key in self._keep_metrics
+            if key in frozenset(self.keep_metrics)
         }
         arrays = wire.array_record(split_like(vector, like))
         return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)}), reply_to=message)
@@ -216,9 +206,7 @@ class SecAggMod:
 def _trained(site: Site, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Return the app's reply; of a real site's failure nothing is told that could quote its data.
 
-    Raises:
-        Refusal: the app refuses, for a reason that may leave.
-        UpdateError: the app of a real site failed; what it said is in the site's own log.
+    A refusal's reason may leave.
     """
     try:
         reply = call_next(message, context)

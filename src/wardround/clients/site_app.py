@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part
-from wardround.clients.hospital_app import Hospitals, make_app
+from wardround.clients.assignments import Part, check_sum
+from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
-from wardround.clients.secagg import SecAggMod, terms_in
+from wardround.clients.secagg import terms_in
 from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
     from wardround.clients.training import LocalTrainer, Trained
 
-__all__ = ["RealSite", "answer_as_site", "make_site_app"]
+__all__ = ["RealSite", "answer_as_site"]
 
 _log = logging.getLogger(__name__)
 _PUBLIC_FIELDS = frozenset(name for name, ground in LEAVES_HOSPITAL.items() if ground == PUBLIC)
@@ -60,7 +59,7 @@ def answer_as_site(message: Message, context: Context) -> Message:
     try:
         file = read_site_file(_path_in(context))
         name = f"site {file.site.name}"
-        reply = make_site_app(file)(message, context)
+        reply = RealSite(file).app()(message, context)
         if not reply.has_error():
             return reply
         _log.error("%s could not do what it was asked: %s", name, seen(str(reply.error.reason)))
@@ -93,11 +92,8 @@ class RealSite(Hospitals):
         """Answer as the file says."""
         super().__init__(file.config, file.names)
         self._file = file
-
-    @property
-    def agreed(self) -> bytes:
-        """Digest of the settings in the file."""
-        return self._file.digest
+        # Always: in clear nothing leaves but what is public.
+        self.mods = [self.masking(lambda context: file.site, _PUBLIC_FIELDS)]
 
     @cached_property
     def federation(self) -> Federation:
@@ -115,11 +111,6 @@ class RealSite(Hospitals):
         with site_code(self.config, self._file.code):
             return build_trainer(self.config, self.federation, source=SystemSource())
 
-    @property
-    def mods(self) -> list[SecAggMod]:
-        """What masks the replies, always: in clear nothing leaves but what is public."""
-        return [self.masking(lambda context: self._file.site, _PUBLIC_FIELDS)]
-
     def asked(self, context: Context) -> HospitalData:
         """Return the site, whatever the server says."""
         return self.federation.hospitals[0]
@@ -131,18 +122,26 @@ class RealSite(Hospitals):
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse also a round that the site is not drawn for, and what it can't afford."""
-        super().check_terms(terms, message)
-        hospital = self.federation.hospitals[0]
-        part, assignment = self.part(hospital), None if message is None else wire.assignment_of(message)
+        assignment = None if message is None else wire.assignment_of(message)
+        check_sum(self.config, terms, assignment, agreed=self._file.digest)
+        part = self.part(self.federation.hospitals[0])
         check_round(part, terms, assignment)
-        spent = _spent_in_run(terms, self._file, hospital.fingerprint, read_releases(self._file.releases))
+        spent = check_history(self._release(terms, None), read_releases(self._file.releases), runs=self._file.runs)
         if message is not None and assignment is not None:
             _check_told(message, self.config, self.trainer.model)
             check_spending(part, assignment, spent)
 
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
-        """Note what is about to be released; the assignment was checked with the terms, before any mask was used."""
-        _note(terms_in(context), assignment, self._file, part, self.federation.hospitals[0].fingerprint)
+        """Note what is about to be released; the assignment was checked with the terms, before any mask was used.
+
+        All is checked once more with what was noted up to that very moment.
+        """
+        release = self._release(terms_in(context), event_in(part, assignment))
+
+        def check(before: Sequence[Released]) -> None:
+            check_spending(part, assignment, check_history(release, before, runs=self._file.runs))
+
+        note_release(self._file.releases, release, check)
 
     def proximal_mu(self, message: Message) -> float:
         """Return what the file says."""
@@ -156,10 +155,14 @@ class RealSite(Hospitals):
         """Refuse: what it tells is not accounted for."""
         raise Refusal(f"{self._file.site.name} evaluates no model: what that tells of its records is not accounted for")
 
-
-def make_site_app(file: SiteFile) -> ClientApp:
-    """Return the app of one real site; its errors are not yet fit to leave (see `answer_as_site`)."""
-    return make_app(RealSite(file))
+    def _release(self, terms: Terms, event: StepEvent | None) -> Released:
+        return Released(
+            run_id=terms.run_id,
+            round_number=terms.round_number,
+            settings=self._file.digest.hex(),
+            data=self.federation.hospitals[0].fingerprint,
+            event=event,
+        )
 
 
 def _check_settings(message: Message, file: SiteFile) -> None:
@@ -190,25 +193,3 @@ def _check_told(message: Message, config: Config, model: "nn.Module") -> None:
     asked, own_mu = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0), config.aggregation.proximal_mu or 0.0
     if asked != own_mu:
         raise Refusal(f"proximal-mu = {asked!r:.40} is asked for, and this site's settings say {own_mu}")
-
-
-def _spent_in_run(terms: Terms, file: SiteFile, data: str, before: Sequence[Released]) -> list[StepEvent]:
-    in_run = check_history(
-        terms.run_id, terms.round_number, settings=file.digest.hex(), data=data, runs=file.runs, before=before
-    )
-    return [release.event for release in in_run if release.event is not None]
-
-
-def _note(terms: Terms, assignment: Assignment, file: SiteFile, part: Part, data: str) -> None:
-    """Note what is about to be released; all is checked once more with what was noted up to that very moment."""
-    note_release(
-        file.releases,
-        Released(
-            run_id=terms.run_id,
-            round_number=terms.round_number,
-            settings=file.digest.hex(),
-            data=data,
-            event=event_in(part, assignment),
-        ),
-        lambda before: check_spending(part, assignment, _spent_in_run(terms, file, data, before)),
-    )

@@ -23,9 +23,7 @@ __all__ = ["site_code"]
 def site_code(config: Config, folder: Path | None) -> Iterator[None]:
     """Let a model be built from a folder's code and installed packages alone; the folder stays first on Python's path.
 
-    Args:
-        config: the site's settings; nothing changes where they name no factory.
-        folder: the site's; None where its settings name no factory.
+    Nothing changes where the settings name no factory, and the site no folder.
 
     Raises:
         ConfigError: a module of the folder was taken from somewhere else all the same.

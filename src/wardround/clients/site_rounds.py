@@ -21,15 +21,13 @@ __all__ = ["check_history", "check_round", "check_spending", "event_in"]
 def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None:
     """Refuse a round that a site is not drawn for, and an assignment that is not as its own settings have it.
 
-    Args:
-        part: of the site.
-        terms: checked by `assignments.check_sum`.
-        assignment: what the site is asked to do; None before it is asked.
+    The terms were checked by `assignments.check_sum`; there is no assignment before the site is asked to train.
 
     Raises:
         Refusal: naming the value that is wrong; it depends on no record.
     """
-    _check_delta(part)
+    if part.cell.is_private:
+        _own_delta(part)
     if not part.takes_part_in(terms.round_number):
         raise Refusal(
             f"round_number = {terms.round_number} must be one of 1 to {part.config.training.num_rounds} that "
@@ -43,47 +41,33 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
     check_assignment(assignment, part)
 
 
-def _check_delta(part: Part) -> None:
-    if not part.cell.is_private:
-        return
-    try:
-        _own_delta(part)
-    except ConfigError as error:
-        raise Refusal(str(error)) from None
-
-
-def check_history(
-    run_id: str, round_number: int, *, settings: str, data: str, runs: int, before: Sequence[Released]
-) -> tuple[Released, ...]:
-    """Return what was released in the run so far, refusing another run than the site answers, and a round done twice.
+def check_history(asked: Released, before: Sequence[Released], *, runs: int) -> list[StepEvent]:
+    """Return what was spent in the run so far, refusing another run than the site answers, and a round done twice.
 
     Args:
-        run_id: that the server names.
-        round_number: of the run.
-        settings: hex digest of the agreed settings.
-        data: keyed digest of the training data.
-        runs: that the site answers with these settings, in all.
+        asked: of a server; its cost is not looked at.
         before: all that the site released.
+        runs: that the site answers with these settings, in all.
 
     Raises:
         Refusal: the run or the round is refused.
         DataError: the data are not those that the run began with.
     """
-    known = list(dict.fromkeys(release.run_id for release in before if release.settings == settings))
-    if run_id not in known and len(known) >= runs:
+    known = list(dict.fromkeys(release.run_id for release in before if release.settings == asked.settings))
+    if asked.run_id not in known and len(known) >= runs:
         raise Refusal(
             f"this site has answered {len(known)} runs of these settings, and runs = {runs} is the most ([site] runs): "
             "the epsilons of runs add up, and whoever answers for its data may raise it in site.toml"
         )
-    in_run = tuple(release for release in before if (release.settings, release.run_id) == (settings, run_id))
-    if any(release.round_number == round_number for release in in_run):
-        raise Refusal(f"round {round_number} of this run was released before: rounds are not redone")
-    if any(release.data != data for release in in_run):
+    in_run = [release for release in before if (release.settings, release.run_id) == (asked.settings, asked.run_id)]
+    if any(release.round_number == asked.round_number for release in in_run):
+        raise Refusal(f"round {asked.round_number} of this run was released before: rounds are not redone")
+    if any(release.data != asked.data for release in in_run):
         raise DataError(
-            f"the training data are not those that run {run_id} began with, which its epsilon is for: put them back, "
-            "or begin a new run ([site] data)"
+            f"the training data are not those that run {asked.run_id} began with, which its epsilon is for: put them "
+            "back, or begin a new run ([site] data)"
         )
-    return in_run
+    return [release.event for release in in_run if release.event is not None]
 
 
 def event_in(part: Part, assignment: Assignment) -> StepEvent | None:
@@ -101,10 +85,7 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
     of the headline (`accounting.headline_epsilon`). What a patient pays at other hospitals ([privacy] patient-overlap)
     a site can't know, and the server keeps.
 
-    Args:
-        part: of the site.
-        assignment: checked by `check_assignment`.
-        spent: on earlier releases of the run.
+    The assignment was checked by `check_assignment`.
 
     Raises:
         Refusal: naming the epsilon and what it may be.
@@ -118,9 +99,13 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
         ("target-epsilon", privacy.target_epsilon, left),
         ("budget-epsilon", privacy.budget_epsilon, 1),
     ):
+        if most is None:
+            continue
         planned = part.cell.step_event(part.shape, noise_multiplier, assignment.event.num_steps * num_rounds)
-        epsilon = _epsilon_beyond([*spent, planned], _own_delta(part), most)
-        if most is not None and epsilon > most:
+        by_rdp = rdp_epsilon([*spent, planned], _own_delta(part))
+        # An upper bound of the headline that is small enough is as good.
+        epsilon = by_rdp if by_rdp <= most else headline_epsilon([*spent, planned], _own_delta(part))
+        if epsilon > most:
             raise Refusal(
                 f"noise_multiplier = {noise_multiplier} in round {assignment.round_number} would take this site to "
                 f"epsilon {epsilon:.4g}, and {name} = {most:g} ([privacy] {name}): nothing was trained"
@@ -128,14 +113,9 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
 
 
 def _own_delta(part: Part) -> float:
-    """Return the delta that the settings give the site; ConfigError where it is too large for its units."""
-    delta = part.config.privacy.target_delta
-    return part.cell.check_deltas(delta, {part.hospital_id: part.num_train}, len(part.names))[part.hospital_id]
-
-
-def _epsilon_beyond(events: Sequence[StepEvent], target_delta: float, most: float | None) -> float:
-    """Return the headline epsilon, or an upper bound of it that is small enough."""
-    if most is None:
-        return 0.0
-    by_rdp = rdp_epsilon(events, target_delta)
-    return by_rdp if by_rdp <= most else headline_epsilon(events, target_delta)
+    """Return the delta that the settings give the site; a refusal where it is too large for its units."""
+    delta, num_train = part.config.privacy.target_delta, {part.hospital_id: part.num_train}
+    try:
+        return part.cell.check_deltas(delta, num_train, len(part.names))[part.hospital_id]
+    except ConfigError as error:
+        raise Refusal(str(error)) from None

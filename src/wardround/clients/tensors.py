@@ -36,6 +36,11 @@ class HospitalTensors:
         """Number of training records: of patients, where patients own several rows."""
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """Of one record's features."""
+        return tuple(self.train_features.shape[1:])
+
     def rows_of(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the rows of a batch of records, and the record of each row where they differ."""
         if self.train_owners is None:

@@ -4,6 +4,8 @@ Simulated hospitals and real sites build theirs here alike, except for where the
 left out on purpose: training itself (see `training`).
 """
 
+from dataclasses import fields
+
 import torch
 from torch import nn
 
@@ -16,28 +18,25 @@ from wardround.identity import source_of
 from wardround.privacy.cells import cell_of
 from wardround.streams import Source
 
-__all__ = ["build_trainer", "hospital_tensors", "trainer_of"]
+__all__ = ["build_trainer", "hospital_tensors"]
 
 
-def build_trainer(config: Config, federation: Federation, *, source: Source | None = None) -> LocalTrainer:
+def build_trainer(
+    config: Config, federation: Federation, *, model: nn.Module | None = None, source: Source | None = None
+) -> LocalTrainer:
     """Return what trains one hospital after the other, its model checked as its cell asks.
 
     Args:
         config: all settings.
         federation: for the shapes of its data, and what tells it from any other.
+        model: where it was built already; it is copied.
         source: of what is drawn; None is what the settings say, for simulated hospitals. A real site gives its own.
 
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
-    model, _ = built_model(config, federation.input_shape, federation.num_classes)
-    return trainer_of(model, config, federation, source=source)
-
-
-def trainer_of(
-    model: nn.Module, config: Config, federation: Federation, *, source: Source | None = None
-) -> LocalTrainer:
-    """Return what trains copies of a model that was built already; see `build_trainer`."""
+    if model is None:
+        model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
         source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
     half = torch_half(cell_of(config.privacy).name)
@@ -45,16 +44,12 @@ def trainer_of(
         model, config.training, task=federation.task, source=source, protects_records=half.records_apart
     )
     # Refused now and of the copy that is trained, not once it is charged.
-    half.check(trainer.held, federation)
+    half.check(trainer, federation)
     return trainer
 
 
 def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
     """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared."""
-    return HospitalTensors(
-        train_features=torch.tensor(hospital.train_features, device=device),
-        train_labels=torch.tensor(hospital.train_labels, device=device),
-        test_features=torch.tensor(hospital.test_features, device=device),
-        test_labels=torch.tensor(hospital.test_labels, device=device),
-        train_owners=None if hospital.train_owners is None else torch.tensor(hospital.train_owners, device=device),
-    )
+    arrays = {item.name: getattr(hospital, item.name) for item in fields(HospitalTensors) if item.init}
+    rows = {name: torch.tensor(array, device=device) for name, array in arrays.items() if array is not None}
+    return HospitalTensors(**rows)

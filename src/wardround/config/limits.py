@@ -14,16 +14,10 @@ from wardround.names import did_you_mean
 
 __all__ = [
     "EXCLUSIVE",
-    "check_exclusive",
     "check_section",
     "kebab",
     "setting",
 ]
-
-_REASONS_NOT_YET = {
-    ("simulation", "engine", "stacked"): 'this version has "ray" and "inline"',
-}
-
 
 EXCLUSIVE = (
     ("training", "local-steps", "local-epochs"),
@@ -50,23 +44,11 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def check_exclusive(section: str, record: Any) -> None:
-    """Refuse a section in which two settings are given that exclude each other.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    for where, first, second in EXCLUSIVE:
-        given = [key for key in (first, second) if getattr(record, key.replace("-", "_"), None) is not None]
-        if where == section and len(given) == 2:
-            raise ConfigError(f"{first} and {second} exclude each other ([{section}]): remove one of them")
-
-
 def check_section(section: str, record: Any) -> None:
     """Check type and limits of every field of a section, in place (a whole number becomes a float where one is meant).
 
     Raises:
-        ConfigError: naming the setting, its value and the allowed range.
+        ConfigError: naming the setting, its value and the allowed range, or two settings that exclude each other.
     """
     hints = get_type_hints(type(record))
     for item in fields(record):
@@ -76,6 +58,9 @@ def check_section(section: str, record: Any) -> None:
         for part in parts:
             if part is not None:
                 _check_limits(section, item, part)
+    for where, first, second in EXCLUSIVE:
+        if where == section and all(getattr(record, key.replace("-", "_")) is not None for key in (first, second)):
+            raise ConfigError(f"{first} and {second} exclude each other ([{section}]): remove one of them")
 
 
 def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
@@ -123,11 +108,10 @@ def _check_limits(section: str, item: Field[Any], value: Any) -> None:
     if isinstance(value, float) and value != value:
         raise ConfigError(f"{name} = nan must be a number ([{section}] {name})")
     if "choices" in limits and value not in limits["choices"]:
-        available = [choice for choice in limits["choices"] if (section, item.name, choice) not in _REASONS_NOT_YET]
-        hint = did_you_mean(str(value), available, otherwise="")
-        raise ConfigError(f'{name} = "{value}" must be one of {", ".join(available)} ([{section}] {name}){hint}')
-    if reason := _REASONS_NOT_YET.get((section, item.name, value)):
-        raise ConfigError(f'{name} = "{value}" is not available ([{section}] {name}): {reason}')
+        hint = did_you_mean(str(value), limits["choices"], otherwise="")
+        raise ConfigError(
+            f'{name} = "{value}" must be one of {", ".join(limits["choices"])} ([{section}] {name}){hint}'
+        )
     if not isinstance(value, int | float):
         return
     inside = (

@@ -70,6 +70,9 @@ class Column:
         return (*made, f"{self.name} is missing") if self.missing else made
 
 
+_COLUMN_KEYS = tuple(item.name for item in fields(Column) if item.name != "name")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
     """Columns in the order in which features are made; any one of them can be the target."""
@@ -117,20 +120,15 @@ class Schema:
         Raises:
             ConfigError: there is none.
         """
-        for column in self.columns:
-            if column.name == name:
-                return column
-        names = [column.name for column in self.columns]
-        raise ConfigError(f"[federation.schema] has no column {name!r}{did_you_mean(name, names)}")
-
-    def features(self, target: str) -> tuple[Column, ...]:
-        """Return the columns that features are made of: all but the target, in order."""
-        self.column(target)
-        return tuple(column for column in self.columns if column.name != target)
+        by_name = {column.name: column for column in self.columns}
+        if name not in by_name:
+            raise ConfigError(f"[federation.schema] has no column {name!r}{did_you_mean(name, by_name)}")
+        return by_name[name]
 
     def feature_names(self, target: str) -> tuple[str, ...]:
-        """Return the name of each feature, in order."""
-        return tuple(name for column in self.features(target) for name in column.feature_names)
+        """Return the name of each feature, in order; they are made of all columns but the target."""
+        self.column(target)
+        return tuple(name for column in self.columns if column.name != target for name in column.feature_names)
 
     def input_shape(self, target: str) -> tuple[int, ...]:
         """Return the shape of one row's features: (number of features,)."""
@@ -146,7 +144,15 @@ class Schema:
 
     def as_table(self) -> dict[str, dict[str, Any]]:
         """Return the table of [federation.schema] that `schema_from_table` reads back to an equal record."""
-        return {column.name: _column_table(column) for column in self.columns}
+        table: dict[str, dict[str, Any]] = {}
+        for column in self.columns:
+            told = ((key, getattr(column, key)) for key in _COLUMN_KEYS)
+            table[column.name] = {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in told
+                if value not in (None, False)
+            }
+        return table
 
 
 def schema_from_table(table: Any) -> Schema:
@@ -204,22 +210,12 @@ def _column_from_table(name: str, table: Any) -> Column:
             f"{name} = {shown_name(table)} must be a table ([federation.schema] {name}): write levels = [...] or "
             "range = [...] in braces"
         )
-    known = [item.name for item in fields(Column) if item.name != "name"]
     for key in table:
-        if key not in known:
-            near = did_you_mean(str(key), known)
+        if key not in _COLUMN_KEYS:
+            near = did_you_mean(str(key), _COLUMN_KEYS)
             raise ConfigError(f"unknown key {shown_name(key)} in [federation.schema] {name}{near}")
     given: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in table.items()}
     return Column(name=name, **given)
-
-
-def _column_table(column: Column) -> dict[str, Any]:
-    told = {item.name: getattr(column, item.name) for item in fields(column) if item.name != "name"}
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in told.items()
-        if value is not None and value is not False
-    }
 
 
 def _column_digest(column: Column) -> bytes:

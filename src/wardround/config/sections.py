@@ -6,12 +6,7 @@ against a hospital's size, more hospitals than rows) are made where the data is 
 
 from dataclasses import dataclass, field
 
-from wardround.config.limits import (
-    check_exclusive,
-    check_section,
-    kebab,
-    setting,
-)
+from wardround.config.limits import check_section, kebab, setting
 from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
 from wardround.privacy.cells import CELLS, cell_of
@@ -60,20 +55,18 @@ class FederationConfig:
         if self.schema is not None and not isinstance(self.schema, Schema):
             object.__setattr__(self, "schema", schema_from_table(self.schema))
         check_section("federation", self)
-        csv_keys = ("path", "target", "hospital_column", "patient_column", "task", "schema")
-        if self.dataset == "csv":
-            for key in ("target",) if self.schema is not None else ("path", "target"):
-                if getattr(self, key) is None:
-                    raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
-            if self.schema is not None and self.target is not None:
-                identifiers = {kebab(key): getattr(self, key) for key in ("hospital_column", "patient_column")}
-                check_schema_use(self.schema, self.target, self.task, identifiers)
-        else:
-            for key in csv_keys:
-                if getattr(self, key) is not None:
-                    raise ConfigError(
-                        f'[federation] {kebab(key)} goes with dataset = "csv", not "{self.dataset}": remove it'
-                    )
+        is_table = self.dataset == "csv"
+        for key in ("path", "target", "hospital_column", "patient_column", "task", "schema"):
+            is_given = getattr(self, key) is not None
+            if is_given and not is_table:
+                raise ConfigError(
+                    f'[federation] {kebab(key)} goes with dataset = "csv", not "{self.dataset}": remove it'
+                )
+            if is_table and not is_given and (key == "target" or (key == "path" and self.schema is None)):
+                raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
+        if self.schema is not None and self.target is not None:
+            identifiers = {"hospital-column": self.hospital_column, "patient-column": self.patient_column}
+            check_schema_use(self.schema, self.target, self.task, identifiers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +109,6 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_section("training", self)
-        check_exclusive("training", self)
         if self.optimizer == "adam" and self.momentum:
             raise ConfigError(
                 f'momentum = {self.momentum} goes with optimizer = "sgd" only ([training] momentum): remove one of them'
@@ -152,7 +144,6 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         check_section("privacy", self)
-        check_exclusive("privacy", self)
         for key, default in (("target_quantile", 0.5), ("clip_learning_rate", 0.2)):
             if self.adaptive_clipping and getattr(self, key) is None:
                 object.__setattr__(self, key, default)
@@ -214,7 +205,7 @@ class SimulationConfig:
     as at real sites: the released model is then as good as its bill, and no run can be repeated.
     """
 
-    engine: str = setting("ray", choices=("ray", "inline", "stacked"))
+    engine: str = setting("ray", choices=("ray", "inline"))
     num_workers: int | None = setting(None, least=1, most=4096)
     gpus_per_worker: float = setting(0.0, least=0)
     dropout_rate: float = setting(0.0, least=0, below=1)

@@ -116,12 +116,12 @@ def read_toml(path: Path, *, examples: str = "examples/") -> dict[str, Any]:
 
 
 def _table(section: Any) -> dict[str, Any]:
-    values = {
-        kebab(item.name): getattr(section, item.name)
-        for item in fields(section)
-        if not (item.metadata.get("unwritten") and getattr(section, item.name) == item.default)
+    values = ((item, getattr(section, item.name)) for item in fields(section))
+    return {
+        kebab(item.name): _written(value)
+        for item, value in values
+        if value is not None and not (item.metadata.get("unwritten") and value == item.default)
     }
-    return {key: _written(value) for key, value in values.items() if value is not None}
 
 
 def _written(value: Any) -> Any:

@@ -33,13 +33,20 @@ def copied(name: str, model: nn.Module) -> nn.Module:
 
 def take_shapes(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Run two empty records through a model with lazy layers, so that they become what they are to be."""
-    if not any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-        return
+    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        _outputs(name, model, input_shape)
+
+
+def _outputs(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return what a model makes of two empty records."""
     try:
         with torch.no_grad():
-            model(torch.zeros((2, *input_shape)))
+            outputs: Tensor = model(torch.zeros((2, *input_shape)))
     except Exception as error:
-        raise _misfit(name, input_shape, error) from error
+        raise ConfigError(
+            f'model "{name}" can\'t take records of shape {input_shape}: {type(error).__name__}: {error}'
+        ) from error
+    return outputs
 
 
 def without_batch_statistics(
@@ -112,29 +119,19 @@ def _sizes_of_inputs(name: str, model: nn.Module, paths: set[str], input_shape: 
 
     for path in paths:
         tried.get_submodule(path).register_forward_pre_hook(look_at(path))
-    try:
-        with torch.no_grad():
-            tried(torch.zeros((2, *input_shape)))
-    except Exception as error:
-        raise _misfit(name, input_shape, error) from error
+    _outputs(name, tried, input_shape)
     return sizes
-
-
-def _misfit(name: str, input_shape: tuple[int, ...], error: Exception) -> ConfigError:
-    return ConfigError(f'model "{name}" can\'t take records of shape {input_shape}: {type(error).__name__}: {error}')
 
 
 def try_one_batch(name: str, model: nn.Module, input_shape: tuple[int, ...], num_outputs: int) -> None:
     """Run two empty records through a copy, so that a misfit is found before any hospital is charged."""
     tried = copied(name, model)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            buffers = [buffer.clone() for buffer in tried.buffers()]
-            tried.train()(torch.zeros((2, *input_shape)))
-            changed = any(not torch.equal(*pair) for pair in zip(buffers, tried.buffers(), strict=True))
-            output = tried.eval()(torch.zeros((2, *input_shape)))
-    except Exception as error:
-        raise _misfit(name, input_shape, error) from error
+    buffers = {key: buffer.clone() for key, buffer in tried.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        _outputs(name, tried.train(), input_shape)
+        after = dict(tried.named_buffers())
+        changed = buffers.keys() != after.keys() or not all(torch.equal(buffers[key], after[key]) for key in buffers)
+        output = _outputs(name, tried.eval(), input_shape)
     if changed:
         raise ConfigError(
             f'model "{name}" keeps statistics of its batches in buffers, which neither travel nor are protected: '

@@ -43,10 +43,9 @@ def _resnet18(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: in
     """ResNet-18 (He et al. 2016) with GroupNorm and, for images below 64 pixels, the 3x3 stem used on CIFAR-10."""
     width = config.width
     small = min(input_shape[1:]) < 64
+    size, stride, padding = (3, 1, 1) if small else (7, 2, 3)
     stem: list[nn.Module] = [
-        nn.Conv2d(
-            input_shape[0], width, 3 if small else 7, stride=1 if small else 2, padding=1 if small else 3, bias=False
-        ),
+        nn.Conv2d(input_shape[0], width, size, stride=stride, padding=padding, bias=False),
         _group_norm(width),
         nn.ReLU(),
     ]

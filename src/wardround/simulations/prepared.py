@@ -32,10 +32,7 @@ class Prepared:
     """A run before its first round; everything that can be refused was refused as it was made.
 
     Attributes:
-        config: all settings.
-        federation: the hospitals with their data.
         initial: parameters before round 1.
-        plan: who does what, with how much noise.
         strategy: of the server; it has seen no round.
         facts: what the summary says of the run's place, model and data.
     """
@@ -58,7 +55,7 @@ def prepare(
     """Return everything that a simulated run is made of, made once.
 
     Args:
-        config: all settings.
+        config: of the run.
         strategy: that they name (see `strategies.strategy_of`); it is apart so that one that can't be had is refused
             before anything is started or read.
         say: called with a few words whenever something that takes a while begins.
@@ -106,21 +103,17 @@ def _plan_of(config: Config, federation: Federation, num_parameters: int) -> Fed
 
 
 def _checked_model(config: Config, federation: Federation) -> "InitialModel":
-    """Return the model before round 1, once what trains it has taken it.
-
-    Raises:
-        ConfigError: the model or the mode can't be trusted with privacy, or there is no such device here.
-    """
+    """Return the model before round 1, once what trains it has taken it."""
     import torch
 
     from wardround.clients.initial_models import InitialModel, built_model
-    from wardround.clients.trainers import trainer_of
+    from wardround.clients.trainers import build_trainer
     from wardround.models import parameters_of
 
     if _device_of(config) == "cuda" and not torch.cuda.is_available():
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
-    trainer = trainer_of(module, config, federation)
+    trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
     return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode)
 
@@ -136,12 +129,12 @@ def _facts(config: Config, federation: Federation, model: "InitialModel") -> Run
         num_workers=min(most_workers, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
-        notes=(*federation.notes, *model.notes),
+        notes=(*federation.notes, *model.facts.notes),
         excluded=tuple(federation.excluded),
     )
 
 
 def _device_of(config: Config) -> str:
-    from wardround.clients.training import resolve_device
+    from wardround.clients.held_model import resolve_device
 
     return resolve_device(config.training.device).type

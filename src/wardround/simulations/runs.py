@@ -35,12 +35,7 @@ __all__ = ["Run", "open_grid", "resume", "run"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A finished, stopped or interrupted run, as its folder has it.
-
-    Attributes:
-        folder: of the run.
-        outcome: what the run came to, as records.
-    """
+    """A finished, stopped or interrupted run: its folder, and what it came to as records."""
 
     folder: Path
     outcome: Summary
@@ -119,7 +114,9 @@ def resume(
     config = folder.config()
     say = say or silent
     prepared = prepare(config, strategy_of(config), say, is_begun=True)
-    if _is_finished(folder, config):
+    with open_ledger(folder.ledger) as ledger:
+        is_finished = any(number >= config.training.num_rounds for number, _ in ledger.rounds())
+    if is_finished:
         # Only its files are written anew: no reason to start Ray.
         begins, engine = "writing the files of the finished run anew", "inline"
     else:
@@ -166,8 +163,3 @@ def _federate(
             progress=progress,
         )
     return Run(folder.path, outcome)
-
-
-def _is_finished(folder: RunFolder, config: Config) -> bool:
-    with open_ledger(folder.ledger) as ledger:
-        return any(number >= config.training.num_rounds for number, _ in ledger.rounds())

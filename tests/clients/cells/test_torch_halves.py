@@ -13,7 +13,7 @@ from torch import nn
 from wardround.clients.cells import TORCH_HALVES, torch_half
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.models import build_model, parameters_of
 from wardround.privacy.cells import CELLS, cell_named
 from wardround.privacy.integers import from_residues, skellam_share
@@ -188,7 +188,9 @@ def test_a_half_holds_nothing(name):
 
 
 def test_another_cell_has_none():
-    with pytest.raises(ConfigError, match='"record-nowhere" is no cell: choose one of none, record-local'):
+    with pytest.raises(
+        ProtocolError, match='cell = "record-nowhere" is no known cell: choose one of none, record-local'
+    ):
         torch_half("record-nowhere")
 
 
@@ -293,5 +295,5 @@ def test_nothing_stays_in_the_model_for_the_next_hospital(name, model):
     for key in alone:
         np.testing.assert_array_equal(after[key], alone[key])
     assert measured.loss == wanted.loss
-    scores = [local.scoring_model(start, data()).eval()(data().test_features).detach() for local in (used, fresh)]
+    scores = [local.scoring_model(start, data())(data().test_features).detach() for local in (used, fresh)]
     assert torch.equal(*scores)

@@ -9,7 +9,7 @@ from scipy.stats import kstest
 from small_runs import CommonStreams
 
 from wardround.clients.cells import torch_half
-from wardround.clients.updates import noisy_residues
+from wardround.clients.residues import noisy_residues
 from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate
 from wardround.privacy.cells import RoundSum, cell_in_words, cell_named

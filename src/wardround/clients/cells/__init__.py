@@ -12,7 +12,7 @@ from wardround.clients.cells.none import NONE
 from wardround.clients.cells.record_central import RECORD_CENTRAL
 from wardround.clients.cells.record_distributed import RECORD_DISTRIBUTED
 from wardround.clients.cells.record_local import RECORD_LOCAL
-from wardround.errors import ConfigError
+from wardround.privacy.cells import cell_named
 
 __all__ = ["TORCH_HALVES", "TorchHalf", "torch_half"]
 
@@ -34,8 +34,6 @@ def torch_half(name: str) -> TorchHalf:
     """Return torch's half of a cell.
 
     Raises:
-        ConfigError: there is no such cell.
+        ProtocolError: there is no such cell.
     """
-    if name not in TORCH_HALVES:
-        raise ConfigError(f'"{name[:40]}" is no cell: choose one of {", ".join(TORCH_HALVES)} ([privacy])')
-    return TORCH_HALVES[name]
+    return TORCH_HALVES[cell_named(name).name]

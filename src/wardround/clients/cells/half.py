@@ -5,16 +5,12 @@ purpose: the steps themselves (see `clients.steps`), and any accounting.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
 
 from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, LocalRound, Steps
+from wardround.clients.steps import Counts, LocalRound
 from wardround.datasets import Federation
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
@@ -26,11 +22,7 @@ __all__ = ["TorchHalf"]
 
 @dataclass(frozen=True, slots=True)
 class TorchHalf(ABC):
-    """What torch does for one cell; an object without state.
-
-    Attributes:
-        name: of the cell, as `privacy.cells` has it.
-    """
+    """What torch does for the cell of a name; an object without state."""
 
     name: str
 
@@ -43,25 +35,17 @@ class TorchHalf(ABC):
         return cell_named(self.name).clips_records
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
-        """Refuse a model that can't be trusted; return how gradients by record are computed, None with whole batches.
-
-        The model is as before any data, and stays so.
+        """Return how gradients by record are computed, None with whole batches; the model stays as before any data.
 
         Raises:
-            ConfigError: the reason, and what to do.
+            ConfigError: it can't be trusted: the reason, and what to do.
         """
-        return check_records_apart(held, federation)
+        return check_records_apart(held, federation) if self.records_apart else None
 
     @abstractmethod
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what the hospital sends in a round, and what was executed."""
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
-        """Return what is sent where there is nothing but noise: gradients of zero, or an update of zero.
-
-        Args:
-            zeros: in the place of the model's parameters.
-            assignment: with the noise.
-            key: of the release.
-        """
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
+        """Return what is sent where there is nothing but noise: of gradients or an update of zeros like parameters."""
         return dict(zeros)

@@ -1,11 +1,8 @@
 """Hospitals, noise at the server: the clipped update is sent as it is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.clients.cells.whole_updates import WholeUpdates
 from wardround.exact_sums import Arrays
@@ -19,9 +16,7 @@ __all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
 class HospitalCentral(WholeUpdates):
     """A clipped update."""
 
-    def send(
-        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
-    ) -> tuple[Arrays, float | None]:
+    def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return the update in float32."""
         return {name: array.astype(np.float32) for name, array in clipped.items()}, None
 

@@ -1,14 +1,11 @@
 """Hospitals, a share of the noise from each: the clipped update times the hospital's part is rounded and summed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.clients.cells.whole_updates import WholeUpdates
-from wardround.clients.updates import noisy_residues
+from wardround.clients.residues import noisy_residues
 from wardround.exact_sums import Arrays
 from wardround.privacy.integers import round_within
 from wardround.privacy.skellam import norm_bound_squared
@@ -22,9 +19,7 @@ __all__ = ["HOSPITAL_DISTRIBUTED", "HospitalDistributed"]
 class HospitalDistributed(WholeUpdates):
     """A rounded clipped update, with a share of the noise, as residues."""
 
-    def send(
-        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
-    ) -> tuple[Arrays, float | None]:
+    def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return residues."""
         event = assignment.event
         flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)

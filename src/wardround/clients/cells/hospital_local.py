@@ -1,11 +1,8 @@
 """Hospitals, noise at the hospital: parameters are sent that have moved by the clipped update and noise."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.clients.cells.whole_updates import WholeUpdates
 from wardround.exact_sums import Arrays
@@ -19,9 +16,7 @@ __all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
 class HospitalLocal(WholeUpdates):
     """Parameters with a clipped update and noise."""
 
-    def send(
-        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
-    ) -> tuple[Arrays, float | None]:
+    def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return noisy parameters."""
         noise = key.generator(Draw.NOISE)
         stddev = assignment.event.noise_multiplier * assignment.distance

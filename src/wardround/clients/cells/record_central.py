@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.gradient_sums import GhostSum, GradientSum
-from wardround.clients.steps import Counts, LocalRound, Steps, by_record, summed_batch
+from wardround.clients.gradients import ClippedSum
+from wardround.clients.held_model import HeldModel
+from wardround.clients.steps import Counts, LocalRound, add_batch
 from wardround.exact_sums import Arrays
+from wardround.models import parameters_of
 
 __all__ = ["RECORD_CENTRAL", "RecordCentral"]
 
@@ -14,10 +16,12 @@ __all__ = ["RECORD_CENTRAL", "RecordCentral"]
 class RecordCentral(TorchHalf):
     """A clipped gradient sum."""
 
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the sum; no step is taken, so nothing pulls back."""
-        module, optimizer = by_record(steps, local, GradientSum, GhostSum)
-        return summed_batch(steps, local, module, optimizer)
+        summed = ClippedSum(held.parameters, local.clip)
+        counts = add_batch(held, local, summed)
+        by_name = zip(parameters_of(held.model), summed.values(), strict=True)
+        return {name: part.cpu().numpy() for name, part in by_name}, counts
 
 
 RECORD_CENTRAL = RecordCentral("record-central")

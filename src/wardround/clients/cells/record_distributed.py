@@ -1,18 +1,20 @@
 """Records, a share of the noise from each hospital: every record's clipped gradient is rounded, the integers summed."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.gradient_sums import GhostSum, RoundedSum
-from wardround.clients.steps import Counts, LocalRound, Steps, by_record, summed_batch
-from wardround.clients.updates import noisy_residues
+from wardround.clients.gradients import ClippedSum
+from wardround.clients.held_model import HeldModel
+from wardround.clients.residues import noisy_residues
+from wardround.clients.steps import Counts, LocalRound, add_batch
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
+from wardround.models import parameters_of
+from wardround.privacy.integers import round_within
 from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
@@ -20,34 +22,48 @@ from wardround.streams import Draw, Key
 __all__ = ["RECORD_DISTRIBUTED", "RecordDistributed"]
 
 
+class _RoundedSum(ClippedSum):
+    """Rounds every record's clipped gradient to integers of a bounded norm, and sums those in `integers`.
+
+    Each record is rounded by itself, so that zeroing one out takes one vector within the bound from the sum:
+    a gradient of zero is rounded to zero.
+    """
+
+    def __init__(self, held: HeldModel, local: LocalRound) -> None:
+        super().__init__(held.parameters, local.clip)
+        event = local.assignment.event
+        self._scale = event.scaled_norm / local.clip
+        self._norm_bound_squared = norm_bound_squared(event.scaled_norm, event.dimension)
+        self._generator = local.key.generator(Draw.ROUNDING)
+        self.integers = np.zeros(held.num_parameters, np.int64)
+
+    def add_up(self, block: Sequence[Tensor], factors: Tensor) -> None:
+        clipped = np.concatenate([(factors[:, None] * rows).cpu().numpy() for rows in block], axis=1)
+        self.integers += round_within(clipped * self._scale, self._norm_bound_squared, self._generator).sum(axis=0)
+
+
 @dataclass(frozen=True, slots=True)
 class RecordDistributed(TorchHalf):
     """A sum of rounded clipped gradients, with a share of the noise, as residues."""
 
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the sum; no step is taken, so nothing pulls back.
 
         Raises:
             ConfigError: the mode leaves no single gradients.
         """
-        module, optimizer = by_record(steps, local, RoundedSum, GhostSum)
-        if not isinstance(optimizer, RoundedSum):
+        if held.mode_for(local.tensors.record_shape).name == "ghost":
             raise ConfigError(
                 'grad-sample-mode = "ghost" never has single gradients, which are rounded one by one here: set "auto" '
                 "([training] grad-sample-mode)"
             )
-        assignment, event = local.assignment, local.assignment.event
-        optimizer.round_with(
-            scale=event.scaled_norm / float(assignment.max_grad_norm or 0.0),
-            norm_bound_squared=norm_bound_squared(event.scaled_norm, event.dimension),
-            generator=local.key.generator(Draw.ROUNDING),
-        )
-        floats, counts = summed_batch(steps, local, module, optimizer)
+        summed = _RoundedSum(held, local)
+        counts = add_batch(held, local, summed)
         noise = local.key.generator(Draw.NOISE)
-        sent, noise_multiplier = noisy_residues(optimizer.integer_sum, floats, assignment, noise)
+        sent, noise_multiplier = noisy_residues(summed.integers, parameters_of(held.model), local.assignment, noise)
         return sent, replace(counts, num_noise_draws=1, noise_multiplier=noise_multiplier)
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return a share of the noise as residues."""
         nothing = np.zeros(sum(array.size for array in zeros.values()), np.int64)
         return noisy_residues(nothing, zeros, assignment, key.generator(Draw.NOISE))[0]

@@ -1,14 +1,12 @@
 """Records, noise at the hospital: DP-SGD, noise in every step; the parameters that come of it are sent."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.steps import Counts, LocalRound, Steps, private_steps
+from wardround.clients.held_model import HeldModel
+from wardround.clients.steps import Counts, LocalRound, private_steps
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.noise import GaussianNoise
@@ -22,12 +20,12 @@ __all__ = ["RECORD_LOCAL", "RecordLocal"]
 class RecordLocal(TorchHalf):
     """DP-SGD."""
 
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the parameters after private steps."""
-        counts = private_steps(steps, local, GaussianNoise(local.key.generator(Draw.NOISE), steps.device))
-        return parameters_of(steps.held.now), counts
+        counts = private_steps(held, local, GaussianNoise(local.key.generator(Draw.NOISE), held.device))
+        return parameters_of(held.model), counts
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return the noise of one step, before the step divides it by the batch."""
         stddev = assignment.event.noise_multiplier * float(assignment.max_grad_norm or 0.0)
         noise = GaussianNoise(key.generator(Draw.NOISE), torch.device("cpu"))

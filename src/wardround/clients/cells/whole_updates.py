@@ -5,21 +5,19 @@ needs no torch (see `privacy.clipping`).
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.checks import check_hospitals_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, LocalRound, Steps, plain_steps
-from wardround.clients.updates import clipped_update
+from wardround.clients.steps import Counts, LocalRound, plain_steps
 from wardround.datasets import Federation
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
+from wardround.privacy.clipping import COUNT_NAME, centred_count, clip_update
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
@@ -35,44 +33,40 @@ class WholeUpdates(TorchHalf):
         check_hospitals_apart(held, federation)
         return None
 
-    def train(self, steps: Steps, local: LocalRound) -> tuple[Arrays, Counts]:
+    def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what leaves of the update that plain steps make."""
-        counts = plain_steps(steps, local)
-        sent, noise_multiplier, is_finite = self.release(
-            local.received, parameters_of(steps.held.now), local.assignment, local.key
+        counts = plain_steps(held, local)
+        after = parameters_of(held.model)
+        sent, noise_multiplier, is_finite = self.release(local.received, after, local.assignment, local.key)
+        return sent, replace(
+            counts,
+            num_scrubbed=counts.num_scrubbed + int(not is_finite),
+            num_noise_draws=int(noise_multiplier is not None),
+            noise_multiplier=noise_multiplier or 0.0,
         )
-        counts = replace(counts, num_scrubbed=counts.num_scrubbed + int(not is_finite))
-        if noise_multiplier is None:
-            return sent, counts
-        return sent, replace(counts, num_noise_draws=1, noise_multiplier=noise_multiplier)
 
-    def noise_alone(self, zeros: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key) -> Arrays:
+    def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return what leaves of an update of zero."""
         return self.release(zeros, zeros, assignment, key)[0]
 
     def release(
-        self, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]], assignment: Assignment, key: Key
+        self, before: Arrays, after: Arrays, assignment: Assignment, key: Key
     ) -> tuple[Arrays, float | None, bool]:
         """Return what leaves of an update, for which noise multiplier noise was drawn, and whether it was finite.
 
-        Args:
-            before: parameters the hospital received, by name, any shapes.
-            after: parameters after local training; where they are not finite a zero update leaves.
-            assignment: with the clip and the noise.
-            key: of the release.
+        Where the parameters after local training are not finite, a zero update leaves.
         """
-        clipped, is_finite = clipped_update(before, after, assignment)
+        max_norm = float(assignment.max_grad_norm or 0.0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            update = {name: np.asarray(after[name], np.float64) - before[name] for name in before}
+        clipped, within, is_finite = clip_update(update, max_norm)
+        if assignment.adaptive_clipping:
+            clipped[COUNT_NAME] = centred_count(within=within, max_norm=max_norm)
         return *self.send(before, clipped, assignment, key), is_finite
 
     @abstractmethod
-    def send(
-        self, before: Mapping[str, NDArray[Any]], clipped: Arrays, assignment: Assignment, key: Key
-    ) -> tuple[Arrays, float | None]:
+    def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return what leaves the hospital, and the noise multiplier that noise was drawn for; None where none was.
 
-        Args:
-            before: parameters the hospital received.
-            clipped: the update, float64, with the count of adaptive clipping where it is asked for.
-            assignment: with the noise.
-            key: of the release.
+        The clipped update is float64, and has the count of adaptive clipping where that is asked for.
         """

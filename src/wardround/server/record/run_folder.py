@@ -35,6 +35,7 @@ __all__ = [
     "checkpoint_name",
     "create_run_folder",
     "default_run_path",
+    "make_new_folder",
     "open_run_folder",
     "path_now",
     "unwritable",
@@ -213,18 +214,27 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     Raises:
         ConfigError: the folder exists and is not empty, or can't be made.
     """
-    try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(f"--out {path} must be a new or empty folder: name another, or resume that run")
-        make_private_folder(path)
-    except OSError as error:
-        raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
+    make_new_folder(path, "resume that run")
     folder = RunFolder(path)
     folder.write_versions()
     folder.write_tables([])
     # Last, as it makes the folder one of a run: nobody takes up half a one.
     folder.write_text("config.toml", config_to_toml(config))
     return folder
+
+
+def make_new_folder(path: Path, or_else: str) -> None:
+    """Make the folder of what begins, for its owner alone.
+
+    Raises:
+        ConfigError: it exists and is not empty, or can't be made.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"--out {path} must be a new or empty folder: name another, or {or_else}")
+        make_private_folder(path)
+    except OSError as error:
+        raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
 
 
 def open_run_folder(path: Path) -> RunFolder:

@@ -61,12 +61,7 @@ class SimulatedGrid(Grid):
 
     @abstractmethod
     def run_wave(self, messages: Sequence[Message], deadline: float | None) -> Outcome:
-        """Run the apps and return what came of it.
-
-        Args:
-            messages: to nodes of this grid, each with an id.
-            deadline: `time.monotonic()` at which to give up with `check_deadline`; None waits for ever.
-        """
+        """Run the apps, and give up with `check_deadline` at the deadline, a time of `time.monotonic()`."""
 
     def send_and_sum(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -105,9 +100,8 @@ class SimulatedGrid(Grid):
         """Return the replies to the messages in the order of node ids, failed apps as replies with an error.
 
         Raises:
-            CohortError: a message is addressed to a node that does not exist.
             ProtocolError: a message asks for its reply to be summed.
-            WardroundError: the timeout passed, or the engine could not finish.
+            WardroundError: as `send_and_sum`.
         """
         replies, total = self.send_and_sum(messages, timeout=timeout)
         if total:

@@ -41,13 +41,7 @@ class Node:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Outcome:
-    """What came of the messages of a wave, or of some of them.
-
-    Attributes:
-        replies: one for each message, in any order.
-        total: the sum of the replies that were to be summed; empty if there were none.
-        tracebacks: of the apps that raised, by node id.
-    """
+    """What came of messages: a reply to each, the sum of those that were to be summed, what apps raised by node id."""
 
     replies: list[Message] = field(default_factory=list)
     total: FixedSum = field(default_factory=dict)
@@ -63,13 +57,7 @@ class NodeRunner:
         nodes: Sequence[Node],
         states: Mapping[int, RecordDict] = MappingProxyType({}),
     ) -> None:
-        """Prepare the nodes; the app is made at the first message.
-
-        Args:
-            make_app: returns the ClientApp that all nodes share.
-            nodes: the hospitals served here.
-            states: the `Context.state` of nodes that ran elsewhere before.
-        """
+        """Prepare the nodes, with the `Context.state` of those that ran elsewhere before; the app is made later."""
         take_identity()
         self._make_app = make_app
         self._app: ClientApp | None = None

@@ -32,18 +32,13 @@ _POLL_SECONDS = 1.0
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Seat:
-    """A worker's place: its hospitals stay when the process behind it is replaced.
-
-    Attributes:
-        nodes: the hospitals that are served here.
-        actor: the Ray actor; None when there is none at the moment.
-        ready: Ray reference that is there once the actor is prepared, or holds the error that prevented it.
-        states: for each node that keeps something, the reference to the latest states that include it.
-    """
+    """A worker's place: its hospitals stay when the process behind it is replaced."""
 
     nodes: Sequence[Node]
     actor: Any = None
+    # There once the actor is prepared, or holds the error that prevented it.
     ready: Any = None
+    # For each node that keeps something, the reference to the latest states that include it.
     states: dict[int, Any] = field(default_factory=dict)
 
 
@@ -75,7 +70,7 @@ class RayGrid(SimulatedGrid):
 
         Args:
             make_app: returns the ClientApp; sent once, called once in every worker. Arrays in it are shared.
-            nodes: the hospitals.
+            nodes: who is simulated.
             num_workers: processes (>= 1); no more than nodes are started.
             gpus_per_worker: share of a GPU each worker gets, a fraction or a whole number; 0.0 hides GPUs from them.
 

@@ -43,8 +43,8 @@ class Worker:
         Args:
             ready: what `prepare` returned: passing it on hands its error, if any, to whoever waits for this call.
             envelopes: the messages.
-            indices: for each of the records, the number by which envelopes name it.
-            records: the ArrayRecords of the wave that this worker needs, shared and read-only.
+            indices: the number by which envelopes name each of the records.
+            records: that this worker needs, shared and read-only.
         """
         if self._runner is None:
             raise RuntimeError("a worker must be prepared before it runs")

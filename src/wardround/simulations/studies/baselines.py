@@ -28,13 +28,7 @@ __all__ = ["Baseline", "evaluate_baseline"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a baseline comes to.
-
-    Attributes:
-        evaluations: of every hospital's test records, by hospital.
-        num_train: training records, by hospital.
-        task: "classification" or "regression".
-    """
+    """What a baseline comes to: every hospital's evaluation and number of training records, by hospital."""
 
     evaluations: Mapping[str, Evaluation]
     num_train: Mapping[str, int]
@@ -42,12 +36,7 @@ class Baseline:
 
 
 def evaluate_baseline(config: Config, baseline: str) -> Baseline:
-    """Return every hospital's evaluation under a baseline.
-
-    Args:
-        config: of the run, with placement "none".
-        baseline: "majority", "alone" or "pooled".
-    """
+    """Return what "majority", "alone" or "pooled" comes to at every hospital, under settings without privacy."""
     federation = load_federation(config.federation)
     if baseline == "majority":
         evaluations = {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
@@ -71,11 +60,10 @@ def _trained(config: Config, federation: Federation, baseline: str) -> dict[str,
         models = dict.fromkeys(tensors, _train(config, trainer, initial, everything, profile))
     else:
         models = {name: _train(config, trainer, initial, tensors[name], profiles[name]) for name in tensors}
-    evaluations = {}
-    for name, arrays in models.items():
-        model = trainer.scoring_model(arrays, tensors[name])
-        evaluations[name] = evaluate(model, tensors[name], hospital_id=name, task=federation.task)
-    return evaluations
+    return {
+        name: evaluate(trainer.scoring_model(arrays, own), own, hospital_id=name, task=federation.task)
+        for (name, own), arrays in zip(tensors.items(), models.values(), strict=True)
+    }
 
 
 def _train(
@@ -106,14 +94,7 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
         test_labels=tensors[0].test_labels[:0],
         train_owners=owners,
     )
-    profile = HospitalProfile(
-        hospital_id="pooled",
-        num_train=pooled.num_train,
-        task=profiles[0].task,
-        input_shape=profiles[0].input_shape,
-        num_outputs=profiles[0].num_outputs,
-    )
-    return pooled, profile
+    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train)
 
 
 def _owners(tensors: HospitalTensors) -> torch.Tensor:

@@ -20,6 +20,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.parsing import from_json
+from wardround.server.record.run_folder import make_new_folder
 from wardround.simulations.engines.start import start_ray
 from wardround.simulations.studies.noise_on_average import measure_noise
 from wardround.simulations.studies.study import Study, StudyRun
@@ -41,13 +42,7 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A study's results, as its folder has them.
-
-    Attributes:
-        folder: with results.csv, hospitals.csv, failures.csv, noise_on_average.csv and a folder per run.
-        num_runs: of the study.
-        failures: reason by run, for those that have no row.
-    """
+    """A study's results, as its folder has them: tables and a folder per run; why runs have no row, by run."""
 
     folder: Path
     num_runs: int
@@ -70,7 +65,7 @@ def compare(
     """Run what is left of a study and write results.csv and hospitals.csv.
 
     Args:
-        study: what to run.
+        study: its runs.
         folder: new, empty, or of the same study before.
         num_workers: processes (>= 1); None is [simulation] num-workers of the base, or one per processor.
         progress: called after every run with how many are done, how many there are, and the run's name.
@@ -135,28 +130,25 @@ def _run_all(
     started_here = start_ray(num_workers)
     import ray
 
-    actor_class = ray.remote(_StudyWorker).options(num_cpus=0, num_gpus=gpus_per_worker)
+    # One that dies (out of memory, killed) is started anew, and takes its run up after the last committed round.
+    actor_class = ray.remote(_StudyWorker).options(
+        num_cpus=0, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=_TRIES - 1
+    )
     idle = [actor_class.remote(sys.path) for _ in range(num_workers)]
-    waiting, tries = list(reversed(todo)), dict.fromkeys((item.name for item in todo), 0)
+    waiting = list(reversed(todo))
     running: dict[Any, tuple[StudyRun, Any]] = {}
     try:
         while waiting or running:
             while waiting and idle:
                 item, actor = waiting.pop(), idle.pop()
-                tries[item.name] += 1
                 running[actor.finish.remote(item, _place(folder, item))] = (item, actor)
             (reference,), _ = ray.wait(list(running), num_returns=1)
             item, actor = running.pop(reference)
+            idle.append(actor)
             try:
                 result, reason = ray.get(reference)
-                idle.append(actor)
             except ray.exceptions.RayError as error:
-                # The process died (out of memory, killed): another takes the run up after its last round.
-                idle.append(actor_class.remote(sys.path))
                 result, reason = None, f"its worker died {_TRIES} times ({error}): use fewer workers"
-                if tries[item.name] < _TRIES:
-                    waiting.append(item)
-                    continue
             done(item, result, reason)
     finally:
         for actor in [*idle, *(actor for _, actor in running.values())]:
@@ -188,25 +180,15 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
                 "install those, or name a new folder"
             )
         return
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"--out {folder} must be a new or empty folder, or that of the same study: name another")
-        make_private_folder(folder / "runs")
-        make_private_folder(folder)
-    except OSError as error:
-        raise ConfigError(f"--out {folder} can't be made: {error.strerror}") from error
+    make_new_folder(folder, "go on with the study that is in it")
+    make_private_folder(folder / "runs")
     write_text(path, json.dumps(json_values(wanted), indent=1) + "\n")
 
 
 def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
     return StudyFacts(
         name=study.name,
-        units=study.units,
-        placements=study.placements,
-        noise_multipliers=study.noise_multipliers,
-        target_epsilons=study.target_epsilons,
-        seeds=study.seeds,
-        baselines=study.baselines,
+        **study.varied,
         base=config_to_toml(study.base),
         versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
         runs={item.name: config_to_toml(item.config) for item in runs},

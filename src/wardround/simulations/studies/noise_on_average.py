@@ -7,6 +7,7 @@ for "local" (twice that where the unit is a hospital, whose updates are 2C apart
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,11 @@ from wardround import exact_sums
 from wardround.clients.cells import torch_half
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.digests import array_digest, digest_of
-from wardround.exact_sums import Arrays
 from wardround.privacy.cells import RoundSum, cell_in_words
-from wardround.rounds import Assignment, HospitalProfile
+from wardround.rounds import HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.simulations.studies.study_records import NoiseRow
-from wardround.streams import SeededSource, Source
+from wardround.streams import SeededSource
 
 __all__ = ["NUM_COORDINATES", "NUM_HOSPITALS", "draw_average", "measure_noise"]
 
@@ -29,6 +29,9 @@ NUM_COORDINATES = 20_000
 """The measured standard deviation is within 2 % of the true one, except for one time in 15,000."""
 
 _RECORDS = 100
+_HOSPITAL = HospitalProfile(
+    hospital_id="hospital", num_train=_RECORDS, task="classification", input_shape=(1,), num_outputs=2
+)
 
 
 def measure_noise(
@@ -90,7 +93,7 @@ def draw_average(
         Shape (num_coordinates,).
     """
     config = _config(unit, placement, num_hospitals, noise_multiplier, max_grad_norm)
-    profiles = [_profile(index) for index in range(num_hospitals)]
+    profiles = [replace(_HOSPITAL, hospital_id=f"hospital-{index:03d}") for index in range(num_hospitals)]
     plan = plan_federation(config, profiles, num_parameters=num_coordinates)
     # The round's number picks the streams: another one for every n, so that the measurements are independent.
     assignments = assign_round(plan, plan.names, num_hospitals, plan.noise_multipliers)
@@ -98,23 +101,16 @@ def draw_average(
     total: exact_sums.FixedSum = {}
     source = SeededSource(seed=seed, job=digest_of(config_to_toml(config).encode()))
     for assignment in assignments:
-        sent = _sent(assignment, zeros, source)
-        plan.cell.add(total, sent, assignment)
+        # What a hospital sends whose records have no gradient, or whose update is zero.
+        key = source.key(array_digest(zeros), round_number=num_hospitals, attempt=1, hospital_id=assignment.hospital_id)
+        plan.cell.add(total, torch_half(assignment.event.cell).noise_alone(zeros, assignment, key), assignment)
     summed = RoundSum(
         arrays=zeros, total=total, answered=assignments, assignments=assignments, learning_rate=1.0, source=source
     )
     released = plan.cell.release(summed)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
-    return average * -_RECORDS if cell_in_words(unit, placement).sends_sum else average
-
-
-def _sent(assignment: Assignment, zeros: Arrays, source: Source) -> Arrays:
-    """Return what a hospital sends whose records have no gradient, or whose update is zero."""
-    key = source.key(
-        array_digest(zeros), round_number=assignment.round_number, attempt=1, hospital_id=assignment.hospital_id
-    )
-    return torch_half(assignment.event.cell).noise_alone(zeros, assignment, key)
+    return average * -_RECORDS if plan.cell.sends_sum else average
 
 
 def _config(unit: str, placement: str, num_hospitals: int, noise_multiplier: float, max_grad_norm: float) -> Config:
@@ -129,14 +125,4 @@ def _config(unit: str, placement: str, num_hospitals: int, noise_multiplier: flo
             },
             "aggregation": {"protocol": "secure-sum", "min-survivors": num_hospitals},
         }
-    )
-
-
-def _profile(index: int) -> HospitalProfile:
-    return HospitalProfile(
-        hospital_id=f"hospital-{index:03d}",
-        num_train=_RECORDS,
-        task="classification",
-        input_shape=(1,),
-        num_outputs=2,
     )

@@ -27,7 +27,6 @@ class Study:
 
     Attributes:
         base: settings of every run, except for what is varied.
-        name: what the study is called.
         units: what is protected; empty stands for the base's. Each has an epsilon of its own kind.
         placements: where the noise is added.
         noise_multipliers: runs at equal noise.
@@ -55,17 +54,20 @@ class Study:
         if bool(self.placements) != bool(self.noise_multipliers or self.target_epsilons):
             raise ConfigError(
                 "a study with placements needs noise-multipliers or target-epsilons, and the other way round "
-                "([study]): "
-                "add the missing one"
+                "([study]): add the missing one"
             )
         if not self.placements and not self.baselines:
             raise ConfigError("a study needs placements or baselines ([study]): there is nothing to run")
-        for name in ("units", "placements", "noise_multipliers", "target_epsilons", "seeds", "baselines"):
-            values = getattr(self, name)
+        for name, values in self.varied.items():
             if len(set(values)) < len(values):
                 raise ConfigError(
                     f"{kebab(name)} = {list(values)} holds a value twice ([study] {kebab(name)}): once is enough"
                 )
+
+    @property
+    def varied(self) -> dict[str, Any]:
+        """What tells the runs apart, by field."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("base", "name")}
 
     def runs(self) -> tuple["StudyRun", ...]:
         """Return every run of the study, in the order of its results.
@@ -73,17 +75,34 @@ class Study:
         Raises:
             ConfigError: a placement doesn't fit the base settings.
         """
-        runs = [StudyRun.baseline_of(self.base, baseline, seed) for baseline in self.baselines for seed in self.seeds]
-        levels = [
-            *((value, None) for value in self.target_epsilons),
-            *((None, value) for value in self.noise_multipliers),
-        ]
-        for unit, placement, (epsilon, noise) in product(self.units, self.placements, levels):
-            privacy = replace(
-                self.base.privacy, unit=unit, placement=placement, target_epsilon=epsilon, noise_multiplier=noise
+        base = self.base.privacy
+        runs = []
+        for baseline in self.baselines:
+            privacy = PrivacyConfig(
+                placement="none",
+                max_grad_norm=base.max_grad_norm,
+                target_delta=base.target_delta,
+                patient_overlap=base.patient_overlap,
             )
-            runs += [StudyRun.private_of(self.base, privacy, seed) for seed in self.seeds]
+            runs += [self._run(baseline, privacy, seed, baseline) for seed in self.seeds]
+        levels = [
+            *(("epsilon", value, None) for value in self.target_epsilons),
+            *(("noise", None, value) for value in self.noise_multipliers),
+        ]
+        for unit, placement, (held, epsilon, noise) in product(self.units, self.placements, levels):
+            privacy = replace(base, unit=unit, placement=placement, target_epsilon=epsilon, noise_multiplier=noise)
+            level = repr(epsilon or noise).removesuffix(".0")
+            runs += [self._run(f"{unit}-{placement}-{held}-{level}", privacy, seed) for seed in self.seeds]
         return tuple(runs)
+
+    def _run(self, name: str, privacy: PrivacyConfig, seed: int, baseline: str = "") -> "StudyRun":
+        config = replace(
+            self.base,
+            privacy=privacy,
+            federation=replace(self.base.federation, seed=seed),
+            simulation=replace(self.base.simulation, engine="inline", num_workers=None),
+        )
+        return StudyRun(name=f"{name}-seed-{seed}", config=config, baseline=baseline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +118,6 @@ class StudyRun:
     name: str
     config: Config
     baseline: str = ""
-
-    @classmethod
-    def baseline_of(cls, base: Config, baseline: str, seed: int) -> "StudyRun":
-        """Return a baseline's run: the base job without privacy."""
-        kept = {key: getattr(base.privacy, key) for key in ("max_grad_norm", "target_delta", "patient_overlap")}
-        privacy = PrivacyConfig(placement="none", **kept)
-        config = replace(_seeded(base, seed), privacy=privacy)
-        return cls(name=f"{baseline}-seed-{seed}", config=config, baseline=baseline)
-
-    @classmethod
-    def private_of(cls, base: Config, privacy: PrivacyConfig, seed: int) -> "StudyRun":
-        """Return the base job with other privacy settings."""
-        config = replace(_seeded(base, seed), privacy=privacy)
-        word, value = (
-            ("epsilon", privacy.target_epsilon) if privacy.target_epsilon else ("noise", privacy.noise_multiplier)
-        )
-        level = repr(value).removesuffix(".0")
-        return cls(name=f"{privacy.unit}-{privacy.placement}-{word}-{level}-seed-{seed}", config=config)
 
 
 def load_study(path: Path) -> Study:
@@ -177,11 +178,3 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     if isinstance(merged.get("privacy"), dict):
         merged["privacy"] = {key: value for key, value in merged["privacy"].items() if key not in _VARIED}
     return merged
-
-
-def _seeded(base: Config, seed: int) -> Config:
-    return replace(
-        base,
-        federation=replace(base.federation, seed=seed),
-        simulation=replace(base.simulation, engine="inline", num_workers=None),
-    )

@@ -14,16 +14,9 @@ __all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts", "col
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFacts:
-    """study.json: what is varied, and every run's settings, as TOML, by its name.
+    """study.json: what is varied (see `Study`), and every run's settings, as TOML, by its name.
 
     Attributes:
-        name: of the study.
-        units: that are compared.
-        placements: that are compared.
-        noise_multipliers: at which.
-        target_epsilons: at which.
-        seeds: of the runs.
-        baselines: by name.
         base: settings that all runs share, as TOML.
         versions: by package, of what decides the bits of a model.
         runs: settings by run.
@@ -50,15 +43,12 @@ class ResultRow:
         unit: what is protected; "" of a baseline.
         noise_multiplier: the largest of the hospitals'.
         target_epsilon: that was wanted.
-        seed: of the run.
         baseline: its name; "" for a run with privacy.
         epsilon_max: the largest of the hospitals'.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
         accuracy: mean over hospitals by test records; r2 where the task is regression, as in a run's own tables.
-        auc: likewise.
         seconds: that the rounds took.
-        run: its name.
-        status: how it ended.
+        status: "done" or "stopped-at-budget".
         num_rounds: committed.
         task: "classification" or "regression".
         epsilon_server: against the server.

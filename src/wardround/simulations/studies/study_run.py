@@ -9,7 +9,6 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from wardround.disk import file_text
 from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
 from wardround.parsing import from_json
-from wardround.privacy.cells import cell_of
+from wardround.privacy.cells import READERS, cell_of
 from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
@@ -32,6 +31,7 @@ __all__ = ["HOSPITAL_COLUMNS", "RESULT_COLUMNS", "finish_run", "read_result"]
 RESULT_COLUMNS = columns_of(ResultRow)
 HOSPITAL_COLUMNS = columns_of(HospitalRow)
 _RESULT = "result.json"
+_ATTACKER = ("gdp_mu", "coin_toss_accuracy", "tpr_at_fpr_1_percent", "tpr_at_fpr_01_percent")
 
 
 def read_result(folder: Path) -> RunRows | None:
@@ -75,8 +75,10 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
     noise: Mapping[str, float] = {} if study_run.baseline else outcome.noise_multiplier
     num_test = {item.hospital: item.num_test for item in outcome.hospitals}
     epsilon, scores, labels = outcome.epsilon, outcome.scores, _labels(study_run)
+    readers: dict[str, Any] = {f"epsilon_{reader}": epsilon.readers[reader] for reader in READERS}
     row = ResultRow(
         **labels,
+        **readers,
         noise_multiplier=max(noise.values(), default=math.nan),
         epsilon_max=epsilon.max,
         epsilon_total=epsilon.total,
@@ -86,9 +88,7 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
         status=outcome.status,
         num_rounds=outcome.num_rounds,
         task=outcome.facts.task or "",
-        epsilon_server=epsilon.readers["server"],
-        epsilon_hospital=epsilon.readers["hospital"],
-        epsilon_recipient=epsilon.readers["recipient"],
+        **({} if study_run.baseline else _attacker(outcome)),
     )
     hospitals = tuple(
         HospitalRow(
@@ -103,30 +103,25 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
         )
         for line in last_rows
     )
-    return RunRows(row=row if study_run.baseline else _with_attacker(row, outcome), hospitals=hospitals)
+    return RunRows(row=row, hospitals=hospitals)
 
 
-def _with_attacker(row: ResultRow, outcome: Summary) -> ResultRow:
-    row = replace(row, target_delta=_number(outcome.epsilon.target_delta))
-    attacker = outcome.attackers and outcome.attackers.attacker
-    if not attacker:
-        return row
-    coin_toss, at_1_percent, at_01_percent = attacker.rates
-    return replace(
-        row,
-        gdp_mu=_number(attacker.gdp_mu),
-        coin_toss_accuracy=coin_toss,
-        tpr_at_fpr_1_percent=at_1_percent,
-        tpr_at_fpr_01_percent=at_01_percent,
-    )
+def _attacker(outcome: Summary) -> dict[str, Any]:
+    """Return the columns on what an attacker reaches at most, as far as the run says it."""
+    told = {"target_delta": _number(outcome.epsilon.target_delta)}
+    if outcome.attackers and (attacker := outcome.attackers.attacker):
+        told |= {name: _number(getattr(attacker, name)) for name in _ATTACKER}
+    return told
 
 
 def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float) -> RunRows:
     # Whatever was computed from the records without noise has no finite epsilon for whoever gets to see it: a class
     # that is the most frequent by one record is no exception.
     labels = _labels(study_run) | {"noise_multiplier": math.nan}
+    readers: dict[str, Any] = {f"epsilon_{reader}": math.inf for reader in READERS}
     row = ResultRow(
         **labels,
+        **readers,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
         accuracy=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.score),
@@ -135,9 +130,6 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
         status="done",
         num_rounds=0 if study_run.baseline == "majority" else study_run.config.training.num_rounds,
         task=baseline.task,
-        epsilon_server=math.inf,
-        epsilon_hospital=math.inf,
-        epsilon_recipient=math.inf,
     )
     hospitals = tuple(
         HospitalRow(
@@ -162,9 +154,9 @@ def _labels(study_run: StudyRun) -> dict[str, Any]:
     """Return the columns that tell the runs apart, of both tables."""
     privacy = study_run.config.privacy
     return {
-        "placement": "none" if study_run.baseline else privacy.placement,
+        "placement": privacy.placement,
         "unit": "" if study_run.baseline else privacy.unit,
-        "target_epsilon": _number(None if study_run.baseline else privacy.target_epsilon),
+        "target_epsilon": _number(privacy.target_epsilon),
         "seed": study_run.config.federation.seed,
         "baseline": study_run.baseline,
         "run": study_run.name,
