@@ -58,30 +58,45 @@ def results(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_what_is_interrupted_goes_on_with_the_same_command(study, how):
+def test_what_is_interrupted_goes_on_with_the_same_command(study, monkeypatch, capsys):
     arguments = ("compare", "small.toml", "--out", "out")
-    process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
-    said_first, first = process.stderr.readline(), process.stderr.readline()
-    process.send_signal(how)
-    _, said = process.communicate(timeout=120)
-    assert said_first == "loading PyTorch and Flower, and starting the workers ...\n"
-    assert first.startswith("run 1/8")
-    if how != signal.SIGKILL:
-        assert process.returncode == {signal.SIGINT: 1, signal.SIGTERM: 143}[how]
-        assert "interrupted: what is done is kept; go on with: wardround compare small.toml --out out" in said
+    kept = []
+    for how, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 1), (signal.SIGTERM, 143)]:
+        process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
+        said_first, first, found = process.stderr.readline(), process.stderr.readline(), 0
+        while "found done" in first:
+            first, found = process.stderr.readline(), found + 1
+        process.send_signal(how)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == code
+        assert said_first == "loading PyTorch and Flower, and starting the workers ...\n"
+        # What is kept is not run again.
+        assert bool(found) == bool(kept)
+        assert found < int(first.removeprefix("run ").partition("/")[0]) <= 8
+        assert how == signal.SIGKILL or (
+            "interrupted: what is done is kept; go on with: wardround compare small.toml --out out" in said
+        )
         assert "Traceback" not in said
-    assert 1 <= len(results(study / "out")) < 8
+        before, kept = kept, results(study / "out")
+        assert len(before) < len(kept) < 8
+        assert all(row in kept for row in before)
     again = command(*arguments)
     assert again.returncode == 0, again.stderr
     assert "8 of 8 runs" in again.stdout
     assert "record central" in again.stdout
     assert "run 8/8" in again.stderr
-    if how == signal.SIGINT:
-        check_finished(study, arguments)
+    check_finished(study, arguments, lambda *words: said_here(monkeypatch, capsys, *words))
 
 
-def check_finished(study, arguments):
+def said_here(monkeypatch, capsys, *arguments):
+    """Run the command in this process, and return its exit code and all that it says."""
+    monkeypatch.setattr(sys, "argv", ["wardround", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0, *capsys.readouterr()
+
+
+def check_finished(study, arguments, command_here):
     """A finished study has its files, is not run again, and its page can be built anew."""
     names = {path.name for path in (study / "out").iterdir()}
     assert names >= {"results.csv", "hospitals.csv", "comparison.svg", "comparison.png", "report.html", "study.json"}
@@ -91,14 +106,13 @@ def check_finished(study, arguments):
     assert {stat.S_IMODE(place.stat().st_mode) for place in [study / "out", *places] if place.is_dir()} == {0o700}
     # All is done: nothing runs, no Ray starts, and the summary is the tables'.
     before = results(study / "out")
-    done = command(*arguments, "--json")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    said = json.loads(done.stdout)
+    code, told, error = command_here(*arguments, "--json")
+    assert (code, error) == (0, "")
+    said = json.loads(told)
     assert (said["num_runs"], said["failures"]) == (8, {})
     assert [{key: value for key, value in row.items() if key != "seconds"} for row in said["results"]] == before
     (study / "out" / "report.html").unlink()
-    assert command("report", "out").stdout.strip() == os.path.join("out", "report.html")  # noqa: PTH118
+    assert command_here("report", "out")[1].strip() == os.path.join("out", "report.html")  # noqa: PTH118
     assert (study / "out" / "report.html").is_file()
 
 
@@ -124,8 +138,6 @@ def test_a_run_that_fails_is_listed_and_the_exit_code_is_1(study):
 )
 def test_bad_studies_end_with_2_and_a_word(study, monkeypatch, capsys, arguments, text, message):
     (study / "small.toml").write_text(text)
-    monkeypatch.setattr(sys, "argv", ["wardround", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+    code, _, error = said_here(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert message in error

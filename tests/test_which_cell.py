@@ -12,7 +12,6 @@ WORDS = {word for cell in CELLS for word in (cell.name, cell.unit, cell.placemen
 WORDS |= {"skellam", "Skellam"}
 CELL_OBJECTS = {cell.name.upper().replace("-", "_") for cell in CELLS}
 ALLOWED = {
-    ("reports.folder", "key != 'hospital'"): "a column of hospitals.csv",
     ("server.record.tables", "item.name not in {'hospital', *_SCORES}"): "a column of hospitals.csv",
     ("server.record.strategy_state", "kind == 'record'"): "Flower's ArrayRecord among what a strategy remembers",
 }

@@ -62,7 +62,7 @@ def _remote(url: str | None, **changes: object) -> RemoteFile:
 def test_a_good_download_lands_in_the_cache_and_is_not_fetched_twice(address: str, cache: Path) -> None:
     path = fetch_file(_remote(f"{address}/good"), None)
     assert path == cache / "things.bin"
-    assert path.read_bytes() == CONTENT
+    assert path.read_bytes() == CONTENT and path.stat().st_mode & 0o777 == 0o600
     assert fetch_file(_remote(f"{address}/missing"), None) == path
     assert [item.name for item in cache.iterdir()] == ["things.bin"]
 

@@ -143,7 +143,7 @@ def test_a_bound_that_bounds_nothing_says_so(write_run: WriteRun) -> None:
 def test_no_figure_claims_to_hold_for_a_reader_who_does_better(write_run: WriteRun) -> None:
     readers = {"server": ATTACKER, "hospital": ATTACKER | {"coin_toss_accuracy": 0.7041}, "recipient": ATTACKER}
     folder = write_run(attacker=ATTACKER, attackers=readers)
-    total = read_run(folder).epsilon_total
+    total = read_run(folder).epsilon.total
     change(folder, epsilon={"readers": {"server": total, "hospital": total + 1, "recipient": total}})
     assert "692 times in 1000 (blind guessing: 500); other hospitals: at most 705." in printed(folder)
     text = text_of(write_report(folder))

@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.disk import open_private
 from wardround.errors import ConfigError, DataError
 from wardround.parsing import sound
 
@@ -116,7 +117,10 @@ def _download(remote: RemoteFile, url: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as own:
         temporary = Path(own) / remote.name
-        with temporary.open("wb") as out, urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+        with (
+            open(temporary, "wb", opener=open_private) as out,
+            urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
+        ):
             shutil.copyfileobj(response, out, _CHUNK_BYTES)
             expected_bytes = response.headers.get("Content-Length")
         num_bytes = temporary.stat().st_size

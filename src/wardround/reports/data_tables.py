@@ -13,11 +13,16 @@ from wardround.small_counts import shown_count, shown_share, shown_total
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["print_catalogue", "print_description", "shown_description"]
+__all__ = ["plain_table", "print_catalogue", "print_description", "shown_description"]
 
 _MOST_LINES = 40
 _MOST_CLASSES = 12
 _COUNTS = ("records", "train", "test")
+
+
+def plain_table(gap: int = 2) -> Table:
+    """Return a table without lines, whose columns stand so many spaces apart."""
+    return Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
 
 
 def print_catalogue(entries: Iterable[Any], console: Console) -> None:
@@ -27,7 +32,7 @@ def print_catalogue(entries: Iterable[Any], console: Console) -> None:
         entries: with name, sentence, task, num_rows (None where it depends) and needs_download.
         console: where to print.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("data set", no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
     table.add_column("what it is", overflow="fold")
@@ -54,7 +59,7 @@ def print_description(table: "pd.DataFrame", notes: Iterable[str], excluded: Ite
     said = {row["hospital"]: row for row in shown_description(table)}
     shown = table.nlargest(_MOST_LINES, "records") if len(table) > _MOST_LINES else table
     columns = list(table.columns)[: 3 + _MOST_CLASSES]
-    lines = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    lines = plain_table()
     lines.add_column("hospital", no_wrap=True)
     for column in columns:
         lines.add_column(column.replace("share ", "share\n"), justify="right", vertical="bottom")
@@ -85,25 +90,17 @@ def shown_description(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """
     rows = []
     for name, row in table.iterrows():
-        counts = {column: shown_count(int(row[column])) for column in ("train", "test")}
-        is_hidden = any(isinstance(count, str) for count in counts.values())
         num_records = int(row["records"])
+        whole, *halves = (shown_count(int(row[column])) for column in _COUNTS)
+        is_small = isinstance(whole, str)
+        if not is_small and any(isinstance(half, str) for half in halves):
+            whole = shown_total(halves)  # beside the one half that is shown, the whole would tell the other
         shares = {column: float(row[column]) for column in table.columns if column.startswith("share ")}
         # All shares add up to 1: one alone that is left out would follow from the others.
         has_shares = None not in [shown_share(share, num_records) for share in shares.values()]
-        shown: dict[str, Any] = {"hospital": name}
-        for column in table.columns:
-            if column in shares:
-                shown[column] = shares[column] if has_shares else None
-            elif column in counts:
-                shown[column] = counts[column]
-            elif column == "records":
-                # Beside the one half that is shown, the whole would tell the other.
-                whole = shown_count(num_records)
-                shown[column] = shown_total(counts.values()) if is_hidden and not isinstance(whole, str) else whole
-            else:
-                shown[column] = None if isinstance(shown_count(num_records), str) else float(row[column])
-        rows.append(shown)
+        shown: dict[str, Any] = {column: None if is_small else float(row[column]) for column in table.columns}
+        shown |= {column: share if has_shares else None for column, share in shares.items()}
+        rows.append({"hospital": name} | shown | dict(zip(_COUNTS, (whole, *halves), strict=True)))
     return rows
 
 

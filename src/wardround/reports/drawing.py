@@ -1,11 +1,12 @@
-"""Draw lines and dots as inline SVG whose colours are the page's CSS variables, so that it follows light and dark.
+"""Draw charts as inline SVG whose colours are the page's CSS variables, so that it follows light and dark.
 
-The same lines give the same bytes. Left out on purpose: titles and legends, which are HTML and wrap on a phone, and
+The same charts give the same bytes. Left out on purpose: titles and legends, which are HTML and wrap on a phone, and
 names of hospitals, which could break a drawing.
 """
 
 import html
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MUTED",
+    "NO_DATE",
     "NUM_SERIES",
     "SERIES_COLOURS",
     "SETTINGS",
-    "Line",
-    "draw",
-    "svg_element",
-    "widened",
-    "within_shares",
+    "Chart",
+    "Curve",
+    "Level",
+    "chart_svg",
+    "fill",
 ]
 
 NUM_SERIES = 8
@@ -33,16 +35,18 @@ MUTED = 0
 """The series number of what stands in the background."""
 
 _SIZE = (5.3, 3.6)  # inches of 72 units: 382 units wide, so that a phone shows it at about full size
-_AREA = (0.135, 0.15, 0.835, 0.815)
+_MARKERS = {"solid": "o", "dashed": "s", "dotted": "D"}
 _INK, _GRID = "#0a0b11", "#0a0b12"
 SERIES_COLOURS = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))
-"""Colours by series to draw with: stand-ins, which `svg_element` replaces by the page's."""
+"""Colours by series to draw with: stand-ins, which `chart_svg` replaces by the page's."""
 _VARIABLES = {
     _INK: "var(--ink)",
     _GRID: "var(--grid)",
     SERIES_COLOURS[MUTED]: "var(--muted)",
     **{SERIES_COLOURS[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
 }
+NO_DATE: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+"""Metadata that would make the bytes differ."""
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wardround",
@@ -69,25 +73,158 @@ SETTINGS: Any = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A curve, or a dot where there is one point.
+class Curve:
+    """Marks with intervals, joined by a line.
 
     Attributes:
-        x: finite numbers, increasing.
+        x: finite numbers.
         y: finite numbers, as many.
         series: colour, MUTED or 1 to NUM_SERIES.
-        dash: solid, dashed or dotted; a dot that is not solid is a square.
-        is_background: drawn thin and faint.
+        label: for the legend; "" for none.
+        half_width: of each mark's interval, as many, nan for none; or empty.
+        dash: solid, dashed or dotted, of the line; it also picks the mark.
+        width: of the line; 0 for none.
+        mark_size: of the marks; 0 for none.
+        is_background: whether it is drawn faint, behind others.
     """
 
     x: Sequence[float]
     y: Sequence[float]
     series: int
+    label: str = ""
+    half_width: Sequence[float] = ()
     dash: str = "solid"
+    width: float = 2.0
+    mark_size: float = 6.0
     is_background: bool = False
 
 
-def widened(axes: "Axes") -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A horizontal line across a chart, or an entry of its legend alone."""
+
+    label: str
+    y: float
+    series: int
+    dash: str = "dashed"
+    is_drawn: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One chart of a page.
+
+    Attributes:
+        name: unique on the page, of letters and dashes.
+        title: what is on the vertical axis, over what.
+        caption: what it shows and where its numbers are, in sentences; or why there is nothing to draw.
+        alone: the same for those who do not see it, where title and caption are not it.
+        x_label: under the horizontal axis.
+        y_label: beside the vertical axis where the chart stands alone; "" where it never does.
+        curves: what is drawn; empty for nothing.
+        levels: horizontal lines.
+        x_scale: of the horizontal axis: "whole" numbers, "linear" or "log".
+        x_ticks: where the horizontal axis is marked if it is logarithmic; empty is at every x.
+        is_log_y: whether the vertical axis is logarithmic, with usual ticks.
+        is_share: whether the vertical axis stays within [0, 1].
+        from_zero: whether both axes begin at 0.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alone: str = ""
+    x_label: str = "round"
+    y_label: str = ""
+    curves: Sequence[Curve] = ()
+    levels: tuple[Level, ...] = ()
+    x_scale: str = "whole"
+    x_ticks: tuple[float, ...] = ()
+    is_log_y: bool = False
+    is_share: bool = False
+    from_zero: bool = False
+
+    @property
+    def keys(self) -> list[Curve | Level]:
+        """What the legend has."""
+        drawn: list[Curve | Level] = [*self.curves, *self.levels]
+        return [item for item in drawn if item.label]
+
+
+def chart_svg(chart: Chart) -> str:
+    """Return the chart as an SVG element whose colours are the page's; empty where there is nothing to draw."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    if not chart.curves:
+        return ""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the page
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=_SIZE)
+        left = 0.14 if chart.y_label else 0.135
+        fill(figure.add_axes((left, 0.15, 0.97 - left, 0.815)), chart, SERIES_COLOURS)
+        return _svg_element(figure, chart.name, chart.alone or f"{chart.title}: {chart.caption}")
+
+
+def fill(axes: "Axes", chart: Chart, colours: Sequence[str]) -> None:
+    """Draw a chart's curves, levels and axes.
+
+    Args:
+        axes: empty.
+        chart: what is drawn.
+        colours: by series.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    for level in chart.levels:
+        style: dict[str, Any] = {"color": colours[level.series], "linestyle": level.dash, "linewidth": 1.3}
+        if level.is_drawn:
+            axes.axhline(level.y, label=level.label, **style)
+        else:
+            axes.plot([], [], label=level.label, **style)
+    for curve in chart.curves:
+        _add(axes, curve, colours[curve.series])
+    axes.set_xlabel(chart.x_label)
+    if chart.x_scale == "log":
+        axes.set_xscale("log")
+        _tick_marks(axes, chart.x_ticks or sorted({x for curve in chart.curves for x in curve.x}))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=chart.x_scale == "whole"))
+    if chart.is_log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        _widen(axes)
+    if chart.from_zero:
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    if chart.is_share:  # whatever margins and intervals reach
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), min(high, 1.0))
+
+
+def _add(axes: "Axes", curve: Curve, colour: str) -> None:
+    axes.errorbar(
+        curve.x,
+        curve.y,
+        yerr=curve.half_width or None,
+        color=colour,
+        linestyle=curve.dash if curve.width else "none",
+        linewidth=curve.width,
+        alpha=0.5 if curve.is_background else 1.0,
+        marker=_MARKERS[curve.dash] if curve.mark_size else "",
+        markersize=curve.mark_size,
+        markeredgewidth=0,
+        elinewidth=1.3,
+        capsize=3,
+        label=curve.label,
+        zorder=2 if curve.is_background or curve.series == MUTED else 3,
+    )
+
+
+def _widen(axes: "Axes") -> None:
     """Give values that differ in their last digits only a vertical axis with room, so that they look equal."""
     low, high = axes.get_ylim()
     middle = (low + high) / 2
@@ -95,81 +232,24 @@ def widened(axes: "Axes") -> None:
         axes.set_ylim(middle - 0.05 * abs(middle), middle + 0.05 * abs(middle))
 
 
-def within_shares(axes: "Axes") -> None:
-    """Keep the vertical axis within [0, 1], where a share lies, whatever margins and intervals reach."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0.0), min(high, 1.0))
+def _tick_marks(axes: "Axes", values: Sequence[float]) -> None:
+    """Mark the values themselves, as many as fit, where the axis is logarithmic."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    span = math.log(values[-1] / values[0]) if values[-1] > values[0] else 1.0
+    shown: list[float] = []  # the first, and whatever is far enough from the one before
+    for value in values:
+        if not shown or math.log(value / shown[-1]) > span / 9:
+            shown.append(value)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{value:.3g}" for value in shown])
 
 
-def draw(
-    name: str,
-    label: str,
-    lines: Sequence[Line],
-    *,
-    x_label: str = "round",
-    from_zero: bool = False,
-    is_share: bool = False,
-) -> str:
-    """Return an SVG element with the lines over a vertical scale of their own.
-
-    Args:
-        name: unique on the page; every id in the element starts with it.
-        label: what the figure shows, for those who do not see it.
-        lines: at least one.
-        x_label: under the horizontal axis.
-        from_zero: whether both scales begin at 0.
-        is_share: whether the vertical scale stays within [0, 1].
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the page
-        matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=_SIZE)
-        axes = figure.add_axes(_AREA)
-        for line in lines:
-            _add(axes, line)
-        axes.set_xlabel(x_label)
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        widened(axes)
-        if from_zero:
-            axes.set_xlim(left=0)
-            axes.set_ylim(bottom=0)
-        if is_share:
-            within_shares(axes)
-        return svg_element(figure, name, label)
-
-
-def _add(axes: "Axes", line: Line) -> None:
-    is_dot = len(line.x) == 1
-    axes.plot(
-        line.x,
-        line.y,
-        color=SERIES_COLOURS[line.series],
-        linestyle="none" if is_dot else line.dash,
-        linewidth=0.8 if line.is_background else 1.4 if line.series == MUTED else 2.0,
-        alpha=0.5 if line.is_background else 1.0,
-        marker="" if not is_dot else "o" if line.dash == "solid" else "s",
-        markersize=4 if line.is_background else 8,
-        markeredgewidth=0,
-        zorder=2 if line.is_background or line.series == MUTED else 3,
-    )
-
-
-def svg_element(figure: "Figure", name: str, label: str) -> str:
-    """Return a figure for the page: no fixed size, ids of its own, the page's colours and font.
-
-    Args:
-        figure: drawn with SETTINGS and SERIES_COLOURS.
-        name: unique on the page; every id in the element starts with it.
-        label: what it shows, for those who do not see it.
-    """
+def _svg_element(figure: "Figure", name: str, label: str) -> str:
+    """Return a figure for the page: no fixed size, ids that begin with the name, the page's colours and font."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    figure.savefig(buffer, format="svg", transparent=True, metadata=NO_DATE)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     width, height = (72 * side for side in figure.get_size_inches())

@@ -2,148 +2,125 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from wardround.reports.drawing import MUTED, NUM_SERIES, Line, draw
+from wardround.reports.drawing import MUTED, NUM_SERIES, Chart, Curve
 from wardround.reports.numbers import count_text, epsilon_text, number_text
 from wardround.reports.results import HospitalResult, RunResult
 
-__all__ = ["Key", "Panel", "panels_by_hospital", "panels_by_round"]
+__all__ = ["panels_by_hospital", "panels_by_round"]
 
 _MOST_POINTS = 200
+_Look = tuple[str, int, str]
+"""Label, series and dash."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """One entry of a legend.
-
-    Attributes:
-        label: what it stands for.
-        series: colour, 0 for the background, else 1 to 8.
-        dash: solid, dashed or dotted.
-    """
-
-    label: str
-    series: int
-    dash: str = "solid"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """One figure of the page.
-
-    Attributes:
-        title: what is on the vertical axis.
-        caption: what it shows, in a sentence.
-        svg: the drawing; empty where there is nothing to draw and the caption says why.
-        keys: the legend.
-    """
-
-    title: str
-    caption: str
-    svg: str = ""
-    keys: tuple[Key, ...] = ()
-
-
-def panels_by_round(run: RunResult) -> tuple[Panel, ...]:
+def panels_by_round(run: RunResult) -> tuple[Chart, ...]:
     """Return the figures over rounds: quality of the model, and epsilon."""
     baseline = run.scores["majority_accuracy"]
     if run.is_regression:
         quality = (("accuracy", "r2", "always the mean", baseline), ("loss", "Loss", "", math.nan))
     else:
         quality = (("auc", "AUC", "guessing", 0.5), ("accuracy", "Accuracy", "most frequent class", baseline))
-    drawn = [_quality_panel(run, *columns) for columns in quality]
-    return (*(panel for panel in drawn if panel is not None), _epsilon_panel(run))
+    drawn = [_quality_chart(run, *columns) for columns in quality]
+    return (*(chart for chart in drawn if chart is not None), _epsilon_chart(run))
 
 
-def panels_by_hospital(run: RunResult) -> tuple[Panel, ...]:
+def panels_by_hospital(run: RunResult) -> tuple[Chart, ...]:
     """Return the figures by hospital: who pays for privacy, and what each gets."""
     column, title = ("accuracy", "r2") if run.is_regression else ("auc", "AUC")
     if not any(math.isfinite(hospital.auc) for hospital in run.hospitals):
         column, title = "accuracy", "r2" if run.is_regression else "Accuracy"
-    keys = _hospital_keys(run.hospitals)
-    panels = (
-        _hospital_lines(run, keys, "epsilon", "Epsilon by hospital"),
-        _hospital_dots(run, keys),
-        _hospital_lines(run, keys, column, f"{title} by hospital"),
+    looks = _looks(run.hospitals)
+    charts = (
+        _hospital_lines(run, looks, "epsilon", "Epsilon by hospital"),
+        _hospital_dots(run, looks),
+        _hospital_lines(run, looks, column, f"{title} by hospital"),
     )
-    return tuple(panel for panel in panels if panel is not None)
+    return tuple(chart for chart in charts if chart is not None)
 
 
-def _quality_panel(run: RunResult, column: str, title: str, guess: str, baseline: float) -> Panel | None:
+def _quality_chart(run: RunResult, column: str, title: str, guess: str, baseline: float) -> Chart | None:
     rounds, values = _points(run.rounds, column)
     if not rounds:
         return None
-    lines = [Line(x=rounds, y=values, series=1)]
-    keys = [Key(label="the federation's model", series=1)]
+    curves = [_curve(rounds, values, "the federation's model", 1)]
     if math.isfinite(baseline):
-        lines.append(Line(x=(rounds[0], rounds[-1]), y=(baseline, baseline), series=MUTED, dash="dashed"))
-        keys.append(Key(label=f"{guess}: {baseline:.3g}", series=MUTED, dash="dashed"))
-    caption = (
-        f"{number_text(values[0])} {_after(rounds[0])}, {number_text(values[-1])} {_after(rounds[-1])}, "
-        "on the hospitals' test records."
+        ends = (rounds[0], rounds[-1])
+        curves.append(_curve(ends, (baseline, baseline), f"{guess}: {baseline:.3g}", MUTED, "dashed"))
+    return Chart(
+        name=f"{column}-round",
+        title=f"{title} by round",
+        caption=f"{number_text(values[0])} {_after(rounds[0])}, {number_text(values[-1])} {_after(rounds[-1])}, "
+        "on the hospitals' test records.",
+        curves=curves,
+        is_share=title in ("AUC", "Accuracy"),
     )
-    is_share = title in ("AUC", "Accuracy")
-    svg = draw(f"{column}-round", f"{title} by round: {caption}", lines, is_share=is_share)
-    return Panel(title=f"{title} by round", caption=caption, svg=svg, keys=tuple(keys))
 
 
-def _epsilon_panel(run: RunResult) -> Panel:
-    title = "Epsilon by round"
+def _epsilon_chart(run: RunResult) -> Chart:
+    name, title = "epsilon-round", "Epsilon by round"
     if not run.is_private:
-        return Panel(title=title, caption="Trained without privacy: epsilon is infinite from the first round on.")
+        caption = "Trained without privacy: epsilon is infinite from the first round on."
+        return Chart(name=name, title=title, caption=caption)
     largest, total = _points(run.rounds, "epsilon_max"), _points(run.rounds, "epsilon_total")
     if not any(value > 0 for value in largest[1]):
-        return Panel(title=title, caption="There is no finite epsilon to draw: without noise it is infinite.")
-    lines = [Line(x=largest[0], y=largest[1], series=1)]
-    top, name = largest, "largest of the hospitals, and total"
-    keys = []
+        caption = "There is no finite epsilon to draw: without noise it is infinite."
+        return Chart(name=name, title=title, caption=caption)
+    top = largest
+    curves = [_curve(*largest, "largest of the hospitals, and total", 1)]
     if total[1] and total[1] != largest[1]:
-        top, name = total, "largest of the hospitals"
-        lines.append(Line(x=total[0], y=total[1], series=2, dash="dashed"))
-        label = f"total, for a patient in up to {count_text(run.patient_overlap, 'hospital')}"
-        keys.append(Key(label=label, series=2, dash="dashed"))
+        top = total
+        label = f"total, for a patient in up to {count_text(run.summary.patient_overlap, 'hospital')}"
+        curves = [_curve(*largest, "largest of the hospitals", 1), _curve(*total, label, 2, "dashed")]
     budget = run.setting("privacy", "budget-epsilon", math.nan)
     if math.isfinite(budget):
-        lines.append(Line(x=(0, largest[0][-1]), y=(budget, budget), series=MUTED, dash="dotted"))
-        keys.append(Key(label=f"budget: {budget:g}", series=MUTED, dash="dotted"))
+        curves.append(_curve((0, largest[0][-1]), (budget, budget), f"budget: {budget:g}", MUTED, "dotted"))
     caption = f"{epsilon_text(top[1][-1])} {_after(top[0][-1])}, by Renyi divergences, as accounted while running."
-    svg = draw("epsilon-round", f"{title}: {caption}", lines, from_zero=True)
-    return Panel(title=title, caption=caption, svg=svg, keys=(Key(label=name, series=1), *keys))
+    return Chart(name=name, title=title, caption=caption, curves=curves, from_zero=True)
 
 
-def _hospital_lines(run: RunResult, keys: Mapping[str, Key], column: str, title: str) -> Panel | None:
-    curves = {hospital.name: _points(hospital.rows, column) for hospital in run.hospitals}
-    known = [hospital for hospital in run.hospitals if any(curves[hospital.name][1])]
+def _hospital_lines(run: RunResult, looks: Mapping[str, _Look], column: str, title: str) -> Chart | None:
+    points = {hospital.name: _points(hospital.rows, column) for hospital in run.hospitals}
+    known = {name: (x, y) for name, (x, y) in points.items() if any(y)}
     if not known:
         return None
-    lines = [_coloured(keys.get(hospital.name), *curves[hospital.name]) for hospital in known]
-    last = {hospital.name: curves[hospital.name][1][-1] for hospital in known}
+    last = {name: y[-1] for name, (_, y) in known.items()}
     least, most = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
     text = epsilon_text if column == "epsilon" else number_text
     if text(last[least]) == text(last[most]):
         caption = f"At the end {text(last[most])} at every hospital."
     else:
         caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
-    is_score = column in ("auc", "accuracy") and not run.is_regression
     if column == "epsilon":
         caption += " By Renyi divergences, as accounted while running."
-    svg = draw(f"{column}-hospital", f"{title}: {caption}", lines, from_zero=column == "epsilon", is_share=is_score)
-    return Panel(title=title, caption=caption, svg=svg, keys=_legend(keys, known))
+    return Chart(
+        name=f"{column}-hospital",
+        title=title,
+        caption=caption,
+        curves=_hospital_curves(looks, known),
+        from_zero=column == "epsilon",
+        is_share=column in ("auc", "accuracy") and not run.is_regression,
+    )
 
 
-def _hospital_dots(run: RunResult, keys: Mapping[str, Key]) -> Panel | None:
+def _hospital_dots(run: RunResult, looks: Mapping[str, _Look]) -> Chart | None:
     known = [hospital for hospital in run.hospitals if math.isfinite(hospital.epsilon) and hospital.num_train > 0]
     if len(known) < 2:
         return None
-    lines = [_coloured(keys.get(hospital.name), [hospital.num_train], [hospital.epsilon]) for hospital in known]
     noun = run.words.counted
     caption = f"Each mark is a hospital: the epsilon it spent over the training {noun} it has."
-    svg = draw("epsilon-size", caption, lines, x_label=f"training {noun}", from_zero=True)
-    return Panel(title="Who pays: epsilon by size", caption=caption, svg=svg, keys=_legend(keys, known))
+    return Chart(
+        name="epsilon-size",
+        title="Who pays: epsilon by size",
+        caption=caption,
+        alone=caption,
+        x_label=f"training {noun}",
+        curves=_hospital_curves(looks, {item.name: ([item.num_train], [item.epsilon]) for item in known}),
+        from_zero=True,
+    )
 
 
-def _hospital_keys(hospitals: Sequence[HospitalResult]) -> dict[str, Key]:
+def _looks(hospitals: Sequence[HospitalResult]) -> dict[str, _Look]:
     """Return who gets which colour in every chart: all where there are few, else three by the epsilon they spent."""
     if len(hospitals) <= NUM_SERIES:
         names = {hospital.name: hospital.name for hospital in hospitals}
@@ -153,21 +130,39 @@ def _hospital_keys(hospitals: Sequence[HospitalResult]) -> dict[str, Key]:
         ranks = {"largest": ordered[0], "middle": ordered[len(ordered) // 2], "smallest": ordered[-1]}
         names = {hospital.name: f"{rank} epsilon: {hospital.name}" for rank, hospital in ranks.items()}
     return {
-        name: Key(label=label, series=index + 1, dash="dashed" if index % 2 else "solid")
+        name: (label, index + 1, "dashed" if index % 2 else "solid")
         for index, (name, label) in enumerate(names.items())
     }
 
 
-def _coloured(key: Key | None, x: Sequence[float], y: Sequence[float]) -> Line:
-    if key is None:
-        return Line(x=x, y=y, series=MUTED, is_background=True)
-    return Line(x=x, y=y, series=key.series, dash=key.dash)
+def _hospital_curves(
+    looks: Mapping[str, _Look], points: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+) -> list[Curve]:
+    """Return the curves of hospitals that have a look of their own, and all others behind them."""
+    own = [_curve(x, y, *looks[name]) for name, (x, y) in points.items() if name in looks]
+    rest = [(x, y) for name, (x, y) in points.items() if name not in looks]
+    labels = [count_text(len(rest), "other hospital"), *[""] * len(rest)]  # one entry of the legend for all
+    others = (_curve(x, y, label, MUTED, is_background=True) for (x, y), label in zip(rest, labels, strict=False))
+    return [*own, *others]
 
 
-def _legend(keys: Mapping[str, Key], drawn: Sequence[HospitalResult]) -> tuple[Key, ...]:
-    own = [keys[hospital.name] for hospital in drawn if hospital.name in keys]
-    rest = len(drawn) - len(own)
-    return (*own, *([Key(label=count_text(rest, "other hospital"), series=MUTED)] if rest else []))
+def _curve(
+    x: Sequence[float],
+    y: Sequence[float],
+    label: str,
+    series: int,
+    dash: str = "solid",
+    *,
+    is_background: bool = False,
+) -> Curve:
+    """Return a line, or a dot where there is one point."""
+    if len(x) == 1:
+        width, mark_size = 0.0, 4.0 if is_background else 8.0
+    else:
+        width, mark_size = 0.8 if is_background else 1.4 if series == MUTED else 2.0, 0.0
+    return Curve(
+        x=x, y=y, series=series, label=label, dash=dash, width=width, mark_size=mark_size, is_background=is_background
+    )
 
 
 def _points(rows: Sequence[Mapping[str, float]], column: str) -> tuple[list[float], list[float]]:

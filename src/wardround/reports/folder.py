@@ -14,6 +14,7 @@ from wardround.privacy.cells import READERS, cell_in_words
 from wardround.reports.files import (
     NOT_KNOWN,
     as_written,
+    is_small,
     read_number,
     read_numbers,
     read_rows,
@@ -23,17 +24,13 @@ from wardround.reports.files import (
 )
 from wardround.reports.numbers import number_text
 from wardround.reports.results import HospitalResult, RunResult
-from wardround.server.record.summaries import (
-    EpsilonSummary,
-    HospitalSummary,
-    Protection,
-    RegressionScores,
-    Summary,
-)
+from wardround.server.record.summaries import HospitalSummary, RegressionScores, Summary
+from wardround.server.record.summaries import read_summary as summary_in
 
-__all__ = ["NOT_KNOWN", "read_run"]
+__all__ = ["read_run"]
 
 _Settings = Mapping[str, Mapping[str, Any]]
+_Row = Mapping[str, float]
 
 
 def read_run(run_folder: Path) -> RunResult:
@@ -56,114 +53,114 @@ def read_run(run_folder: Path) -> RunResult:
     if not rows and summary is None:
         raise ProtocolError(f"{folder} holds no finished round yet: run `wardround resume {folder}` first")
     config = read_toml(folder / "config.toml", config_text)
-    rounds = tuple(sorted((read_numbers(row, folder / "rounds.csv") for row in rows), key=lambda row: row["round"]))
     with as_written(folder):
-        return _run(folder, config_text, config, summary, rounds)
+        rounds = sorted((read_numbers(row, folder / "rounds.csv") for row in rows), key=lambda row: row["round"])
+        return _run(folder, config_text, config, summary, tuple(rounds))
 
 
 def _run(
-    folder: Path, config_text: str, config: _Settings, summary: Summary | None, rounds: tuple[Mapping[str, float], ...]
+    folder: Path, config_text: str, config: _Settings, stated: Summary | None, rounds: tuple[_Row, ...]
 ) -> RunResult:
-    protection = _protection(config, summary)
+    lines, sizes = _tables(folder / "hospitals.csv")
+    summary = stated or _unfinished(config, rounds, lines)
+    protection = summary.protection
     cell = cell_in_words(protection.unit, protection.placement, protection.mechanism)
-    overlap = summary.patient_overlap if summary else int(config.get("privacy", {}).get("patient-overlap", 1))
-    protocol = summary.settings.protocol if summary else ""
-    hospitals = _hospitals(folder, summary, protection, is_private=cell.is_private)
-    spent = _spent(summary, hospitals, rounds, protection.target_delta)
-    if not cell.is_private:
-        spent = replace(spent, max=math.inf, total=math.inf, readers=dict.fromkeys(READERS, math.inf))
+    spent = summary.epsilon
+    delta = protection.target_delta if spent.target_delta is None else spent.target_delta
+    largest = spent if cell.is_private else replace(spent, max=math.inf, total=math.inf)
+    readers = {name: spent.readers.get(name, NOT_KNOWN) if cell.is_private else math.inf for name in READERS}
+    settings, facts = summary.settings, summary.facts
+    protocol = settings.protocol or config.get("aggregation", {}).get("protocol", "plain")
+    noise = facts.noise or config.get("simulation", {}).get("noise", "seeded")
     is_regression = _is_regression(config, summary)
     return RunResult(
         folder=folder,
         config_text=config_text,
         config=config,
-        summary=summary,
+        summary=replace(
+            summary, settings=replace(settings, protocol=str(protocol)), facts=replace(facts, noise=str(noise))
+        ),
         is_regression=is_regression,
-        placement=protection.placement,
-        unit=protection.unit,
-        words=cell.words(record_is=protection.record_is, protocol=protocol, patient_overlap=overlap),
-        epsilon_max=spent.max,
-        epsilon_total=spent.total,
-        readers={reader: spent.readers.get(reader, NOT_KNOWN) for reader in READERS},
-        target_delta=NOT_KNOWN if spent.target_delta is None else spent.target_delta,
-        patient_overlap=overlap,
+        words=cell.words(
+            record_is=protection.record_is, protocol=settings.protocol, patient_overlap=summary.patient_overlap
+        ),
+        epsilon=replace(largest, target_delta=None if isinstance(delta, Mapping) else delta, readers=readers),
         scores=_scores(summary, rounds, is_regression),
         rounds=rounds,
-        hospitals=hospitals,
+        hospitals=_hospitals(lines, sizes, summary, is_private=cell.is_private),
     )
 
 
-def _protection(config: _Settings, summary: Summary | None) -> Protection:
-    """Return what the summary says is protected, and while there is none what the settings say."""
-    if summary:
-        return summary.protection
-    privacy = config.get("privacy", {})
-    deltas = privacy.get("target-delta", NOT_KNOWN)
-    return Protection(
-        unit=str(privacy.get("unit", "record")),
-        record_is="row",
-        own_statistics=None,
-        placement=str(privacy.get("placement", "local")),
-        relation="",
-        mechanism="",
-        target_delta=dict(deltas) if isinstance(deltas, dict) else read_number(deltas),
-    )
+def _unfinished(config: _Settings, rounds: Sequence[_Row], lines: Mapping[str, Sequence[_Row]]) -> Summary:
+    """Return what the tables and settings of a run say that has no summary yet."""
+    privacy, training = config.get("privacy", {}), config.get("training", {})
+    unit, placement = privacy.get("unit", "record"), privacy.get("placement", "local")
+    cell = cell_in_words(unit, placement)
+    num_rounds = int(max((row["round"] for row in rounds), default=0))
+    table = {
+        "dataset": config.get("federation", {}).get("dataset", "unnamed data"),
+        "num_hospitals": len(lines),
+        "num_rounds": num_rounds,
+        "num_rounds_planned": training.get("num-rounds", num_rounds),
+        "status": "interrupted",
+        "unit": unit,
+        "placement": placement,
+        "relation": cell.relation if cell.is_private else "",
+        "mechanism": "",
+        "target_delta": privacy.get("target-delta", NOT_KNOWN),
+        "epsilon": {
+            "max": _largest(row.get("epsilon", NOT_KNOWN) for own in lines.values() for row in own),
+            "total": _largest(row.get("epsilon_total", NOT_KNOWN) for row in rounds),
+        },
+        "patient_overlap": privacy.get("patient-overlap", 1),
+        "measured": not rounds or any(row.get("loss", NOT_KNOWN) == row.get("loss", NOT_KNOWN) for row in rounds),
+        "loss": None,
+        "seconds": NOT_KNOWN,
+        "seed": 0,
+        "model": config.get("model", {}).get("name", "logistic"),
+        "left_out": [],
+        "hospitals": [],
+        "leaves_hospital": {},
+    }
+    return summary_in(table)
 
 
-def _is_regression(config: _Settings, summary: Summary | None) -> bool:
+def _is_regression(config: _Settings, summary: Summary) -> bool:
     data = config.get("federation", {})
-    tasks = (summary and summary.facts.task, data.get("task"), str(data.get("dataset")).partition("-")[2])
-    return (summary is not None and isinstance(summary.scores, RegressionScores)) or "regression" in tasks
+    tasks = (summary.facts.task, data.get("task"), str(data.get("dataset")).partition("-")[2])
+    return isinstance(summary.scores, RegressionScores) or "regression" in tasks
 
 
-def _spent(
-    summary: Summary | None,
-    hospitals: Sequence[HospitalResult],
-    rounds: Sequence[Mapping[str, float]],
-    target_delta: float | Mapping[str, float],
-) -> EpsilonSummary:
-    """Return what the summary says was spent, and while there is none what the tables say."""
-    common = target_delta if isinstance(target_delta, float | int) else None
-    if summary:
-        stated = summary.epsilon.target_delta
-        return replace(summary.epsilon, target_delta=common if stated is None else stated)
-    return EpsilonSummary(
-        max=_largest(hospital.epsilon for hospital in hospitals),
-        total=_largest(row.get("epsilon_total", NOT_KNOWN) for row in rounds),
-        hospitals={},
-        target_delta=common,
-        readers={},
-    )
-
-
-def _scores(summary: Summary | None, rounds: Sequence[Mapping[str, float]], is_regression: bool) -> dict[str, float]:
+def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> dict[str, float]:
     last = rounds[-1] if rounds else {}
     numbers = {key: last.get(key, NOT_KNOWN) for key in ("accuracy", "auc", "loss")}
-    if summary and summary.scores:
+    if summary.scores:
         stated = {"accuracy": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
         numbers |= {key: value for key, value in stated.items() if value is not None}
     if is_regression:
         numbers["auc"] = NOT_KNOWN
-    return numbers | {"majority_accuracy": read_number(summary and summary.scores and summary.scores.majority)}
+    return numbers | {"majority_accuracy": read_number(summary.scores and summary.scores.majority)}
+
+
+def _tables(path: Path) -> tuple[dict[str, list[_Row]], dict[str, str]]:
+    """Return by hospital its lines as numbers, by round, and its training records as the last line has them."""
+    lines: dict[str, list[_Row]] = {}
+    sizes: dict[str, str] = {}
+    for row in read_rows(path, is_growing=True):
+        name = row.pop("hospital", "")
+        lines.setdefault(name, []).append(read_numbers(row, path))
+        sizes[name] = row.get("num_examples", "")
+    return {name: sorted(own, key=lambda row: row["round"]) for name, own in lines.items()}, sizes
 
 
 def _hospitals(
-    folder: Path, summary: Summary | None, protection: Protection, *, is_private: bool
+    lines: Mapping[str, Sequence[_Row]], sizes: Mapping[str, str], summary: Summary, *, is_private: bool
 ) -> tuple[HospitalResult, ...]:
-    path = folder / "hospitals.csv"
-    rows: dict[str, list[dict[str, float]]] = {}
-    sizes: dict[str, str] = {}
-    for row in read_rows(path, is_growing=True):
-        name = row.get("hospital", "")
-        numbers = read_numbers({key: value for key, value in row.items() if key != "hospital"}, path)
-        rows.setdefault(name, []).append(numbers)
-        sizes[name] = row.get("num_examples", "")
-    known = {item.hospital: item for item in summary.hospitals} if summary else {}
-    spent = summary.epsilon.hospitals if summary else {}
-    deltas = protection.target_delta
+    known = {item.hospital: item for item in summary.hospitals}
+    spent, deltas = summary.epsilon.hospitals, summary.protection.target_delta
     results = []
-    for name in sorted({*rows, *known, *spent}):
-        own = sorted(rows.get(name, []), key=lambda row: row["round"])
+    for name in sorted({*lines, *known, *spent}):
+        own = lines.get(name, [])
         live = _largest(row.get("epsilon", NOT_KNOWN) for row in own)
         results.append(
             _hospital(
@@ -181,33 +178,26 @@ def _not_yet_known(name: str, size: str) -> HospitalSummary:
     return HospitalSummary(hospital=name, num_train=size, num_test="<10", majority_score=None)
 
 
-def _hospital(
-    known: HospitalSummary, rows: list[dict[str, float]], *, epsilon: float, target_delta: float
-) -> HospitalResult:
-    if _is_small(known.num_test):
-        rows = [row | dict.fromkeys(("loss", "accuracy", "auc"), NOT_KNOWN) for row in rows]
+def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, target_delta: float) -> HospitalResult:
+    if is_small(known.num_test):
+        rows = [{**row} | dict.fromkeys(("loss", "accuracy", "auc"), NOT_KNOWN) for row in rows]
     trained = [row for row in rows if row["round"] >= 1 and row.get("selected") == 1]
     size = known.num_train
     rates = _span(row.get("sample_rate", NOT_KNOWN) for row in trained)
     return HospitalResult(
         name=known.hospital,
-        size=str(size) if _is_small(size) else number_text(read_number(size), 0),
+        size=str(size) if is_small(size) else number_text(read_number(size), 0),
         num_train=read_number(size),
-        num_test=read_number(known.num_test),
         rounds_selected=len(trained),
         rounds_completed=sum(row.get("completed") == 1 for row in trained),
         noise_multiplier=_span(row.get("noise_multiplier", NOT_KNOWN) for row in trained),
-        sample_rate=rates if not _is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
+        sample_rate=rates if not is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
         target_delta=target_delta,
         epsilon=epsilon,
         majority_accuracy=read_number(known.majority_score),
         rows=tuple(rows),
-        **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("loss", "accuracy", "auc")},
+        **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("accuracy", "auc")},
     )
-
-
-def _is_small(count: int | str | None) -> bool:
-    return isinstance(count, str) and count.startswith("<")
 
 
 def _last(values: Iterable[float]) -> float:

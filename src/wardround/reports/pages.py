@@ -7,6 +7,7 @@ from typing import Any
 
 from wardround.disk import open_private
 from wardround.errors import WardroundError
+from wardround.reports.drawing import chart_svg
 from wardround.reports.numbers import count_text, epsilon_text, number_text
 
 __all__ = ["write_page"]
@@ -19,7 +20,7 @@ def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filte
         folder: of a run or of a study.
         template: a file of this package that fills `frame.html`.
         contents: what the template names.
-        filters: ways to write values, beside number, epsilon and count.
+        filters: ways to write values, beside number, epsilon, count and svg.
 
     Raises:
         WardroundError: the page cannot be written.
@@ -42,7 +43,7 @@ def _rendered(template: str, contents: Mapping[str, Any], filters: Mapping[str, 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
     )
-    environment.filters.update(number=number_text, epsilon=epsilon_text, count=count_text, **filters)
+    environment.filters.update(number=number_text, epsilon=epsilon_text, count=count_text, svg=chart_svg, **filters)
     return environment.get_template(template).render(contents)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from wardround.privacy.cells import cell_in_words
+from wardround.reports.data_tables import plain_table
 from wardround.reports.numbers import epsilon_text, span_text
 from wardround.server.plan.alternatives import PlacementRow
 
@@ -25,7 +25,7 @@ def print_placements(rows_by_unit: Mapping[str, Sequence[PlacementRow]], console
         words = [cell_in_words(unit, row.placement, row.mechanism).words(record_is=record_is) for row in rows]
         epsilon = epsilon_text(rows[0].epsilon)
         console.print(f"At epsilon {epsilon} for {words[0].averaged}", highlight=False)
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table = plain_table()
         table.add_column("noise added")
         for column in ("noise\nmultiplier", "stddev on\nthe average", "against\nthe server"):
             table.add_column(column, justify="right", vertical="bottom")

@@ -56,7 +56,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "status": words.status_sentence(run),
         "quality": words.quality_sentence(run),
         "readers": words.reader_lines(run),
-        "meaning": meaning(run.epsilon_total, run.attacker, run.words) if run.is_private else (),
+        "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
         "guarantee": _guarantee(run),
         "figures": _figures(run),
         "panels_by_round": panels_by_round(run),
@@ -74,11 +74,11 @@ def _contents(run: RunResult) -> dict[str, Any]:
 def _subtitle(run: RunResult) -> str:
     parts = [
         count_text(len(run.hospitals), "hospital"),
-        count_text(run.num_rounds, "round"),
-        run.summary.settings.model if run.summary else str(run.setting("model", "name", "logistic")),
+        count_text(run.summary.num_rounds, "round"),
+        run.summary.settings.model,
     ]
-    if run.facts.num_parameters is not None:
-        parts[-1] += f" with {count_text(run.facts.num_parameters, 'parameter')}"
+    if run.summary.facts.num_parameters is not None:
+        parts[-1] += f" with {count_text(run.summary.facts.num_parameters, 'parameter')}"
     return " · ".join(parts)
 
 
@@ -93,18 +93,18 @@ def _guarantee(run: RunResult) -> list[tuple[str, str]]:
         ("Protected unit", run.words.protected),
         ("What is hidden", words.relation_text(run) or "not recorded"),
         noise,
-        ("Noise is drawn from", _NOISE_SOURCES.get(run.claim.noise, "not recorded")),
+        ("Noise is drawn from", _NOISE_SOURCES.get(run.summary.facts.noise or "", "not recorded")),
         ("Clip", _clip(run)),
         ("Delta", _delta_range(run)),
         *_mu(run),
         trust,
-        ("Hospitals that may hold the same patient", str(run.patient_overlap)),
+        ("Hospitals that may hold the same patient", str(run.summary.patient_overlap)),
         *when,
     ]
 
 
 def _clip(run: RunResult) -> str:
-    clip = run.summary.max_grad_norm if run.summary else None
+    clip = run.summary.max_grad_norm
     clip = run.setting("privacy", "max-grad-norm", None) if clip is None else clip
     if clip is None:
         return "not recorded"
@@ -114,7 +114,7 @@ def _clip(run: RunResult) -> str:
 
 def _mu(run: RunResult) -> list[tuple[str, str]]:
     """Return the Gaussian-DP mu with its error; no line where the run did not state one."""
-    stated = run.summary.attackers if run.summary else None
+    stated = run.summary.attackers
     if stated is None:
         return []
     if stated.gdp_mu is None:
@@ -125,7 +125,7 @@ def _mu(run: RunResult) -> list[tuple[str, str]]:
 
 
 def _dates(run: RunResult) -> str:
-    first, last = run.facts.dates or ("", "")
+    first, last = run.summary.facts.dates or ("", "")
     if not first:
         return "not recorded"
     return f"{first} to {last.removeprefix(first[:11]) if last[:10] == first[:10] else last} UTC (first and last round)"
@@ -133,7 +133,7 @@ def _dates(run: RunResult) -> str:
 
 def _sources(run: RunResult) -> list[str]:
     """Return where the data are from, in which version, as their source says."""
-    return [note.removeprefix("source: ") for note in run.facts.notes if note.startswith("source: ")]
+    return [note.removeprefix("source: ") for note in run.summary.facts.notes if note.startswith("source: ")]
 
 
 def _delta_range(run: RunResult) -> str:
@@ -152,25 +152,25 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     if not run.is_regression:
         rows.insert(0, ("AUC", number_text(run.scores["auc"]), "guessing: 0.500"))
     rows.append(("Loss", number_text(run.scores["loss"]), ""))
-    if not run.is_measured:
+    if not run.summary.measured:
         rows = [(name, "not measured", "") for name, _, _ in rows]
     budget = run.setting("privacy", "budget-epsilon", None)
-    compare = "without noise there is no bound" if math.isinf(run.epsilon_max) else ""
-    rows.append(("Largest epsilon of a hospital", epsilon_text(run.epsilon_max), compare))
+    compare = "without noise there is no bound" if math.isinf(run.epsilon.max) else ""
+    rows.append(("Largest epsilon of a hospital", epsilon_text(run.epsilon.max), compare))
     rows.append(
-        ("Epsilon in total", epsilon_text(run.epsilon_total), "" if budget is None else f"budget: {float(budget):g}")
+        ("Epsilon in total", epsilon_text(run.epsilon.total), "" if budget is None else f"budget: {float(budget):g}")
     )
-    rows.append(("Rounds", str(run.num_rounds), f"planned: {run.num_rounds_planned}"))
+    rows.append(("Rounds", str(run.summary.num_rounds), f"planned: {run.summary.num_rounds_planned}"))
     rows.append((f"Training {run.words.counted}", run.num_records, f"in {count_text(len(run.hospitals), 'hospital')}"))
-    if run.summary:
-        engine = ", ".join(part for part in (run.facts.engine, run.facts.device) if part)
+    if not math.isnan(run.summary.seconds):
+        engine = ", ".join(part for part in (run.summary.facts.engine, run.summary.facts.device) if part)
         rows.append(("Time", f"{run.summary.seconds:,.1f} s", engine))
     return rows
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
     """Return (grounds, what that means, a sentence for everything that left a hospital on them), charged first."""
-    stated = run.summary.leaves_hospital if run.summary else {}
+    stated = run.summary.leaves_hospital
     is_adaptive = run.setting("privacy", "adaptive-clipping", False)
     share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
     said = {**SENTENCES, "arrays": run.words.sent + share}
@@ -188,6 +188,6 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
 
 
 def _versions(run: RunResult) -> str:
-    if run.summary and run.summary.versions:
+    if run.summary.versions:
         return "\n".join(f"{name} {version}" for name, version in run.summary.versions.items())
     return (read_text(run.folder / "versions.txt") or "").strip()

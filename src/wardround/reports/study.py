@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from wardround.reports import study_words as words
-from wardround.reports.figures import Key, Panel
 from wardround.reports.files import as_written
 from wardround.reports.meaning import meaning
 from wardround.reports.pages import write_page
-from wardround.reports.study_drawing import Chart, chart_svg, write_comparison
+from wardround.reports.study_drawing import write_comparison
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
-from wardround.reports.study_statistics import groups_of, hospital_groups, middle_group, spread_text
+from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, spread_text
 from wardround.reports.study_styles import BASELINE_NAMES
 
 __all__ = ["write_study_page", "write_study_report"]
@@ -57,9 +56,9 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "readers": words.reader_rows(study),
         "guarantees": words.guarantees(study),
         "meanings": _meanings(study),
-        "utility": [_panel(chart) for chart in charts_of_utility(study)],
-        "noise": [_panel(chart) for chart in charts_of_noise(study)],
-        "hospital_panels": [_panel(chart) for chart in charts_of_hospitals(study)],
+        "utility": charts_of_utility(study),
+        "noise": charts_of_noise(study),
+        "hospital_panels": charts_of_hospitals(study),
         "groups": groups_of(study.rows),
         "hospitals": hospital_groups(study),
         "baseline_names": BASELINE_NAMES,
@@ -71,23 +70,14 @@ def _contents(study: StudyResult) -> dict[str, Any]:
     }
 
 
-def _panel(chart: Chart) -> Panel:
-    keys = [Key(label=curve.label, series=curve.series, dash=curve.dash) for curve in chart.curves]
-    keys += [Key(label=level.label, series=level.series, dash=level.dash) for level in chart.levels]
-    return Panel(title=chart.title, caption=chart.caption, svg=chart_svg(chart), keys=tuple(keys))
-
-
 def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
     """Return (unit, epsilon, what it means) at one level of each unit, the worst of its runs."""
     result = []
-    for unit in study.facts.units:
-        group = middle_group([group for group in groups_of(study.rows) if group.unit == unit])
-        if group is None:
-            continue
-        summary = study.summaries.get((unit, group.placement))
+    for group in middle_groups(study):
+        summary = study.summaries.get((group.unit, group.placement))
         stated = summary.attackers.attacker if summary and summary.attackers else None
         attacker = group.attacker(stated.by if stated else "")
-        said = study.words_of(unit, group.placement)
+        said = study.words_of(group.unit, group.placement)
         epsilon = max(row.epsilon_total for row in group.rows)
         result.append((said.name, epsilon, meaning(epsilon, attacker, said)))
     return result

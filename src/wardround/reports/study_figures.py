@@ -5,17 +5,17 @@ Records and hospitals are different units, and their epsilons different promises
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from wardround.reports.drawing import Chart, Curve, Level
 from wardround.reports.numbers import number_text
-from wardround.reports.study_drawing import Chart, Curve, Level
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of
-from wardround.reports.study_styles import BASELINE_NAMES, BASELINE_STYLES, noise_style
+from wardround.reports.study_styles import BASELINE_NAMES, BASELINE_STYLES, NO_PRIVACY, noise_style
 from wardround.simulations.studies.study_records import NoiseRow
 
 __all__ = ["charts_of_noise", "charts_of_utility"]
 
-_AXES = {"epsilon": "epsilon spent", "noise": "noise multiplier"}
 _APART = 1.035
 
 
@@ -29,7 +29,7 @@ def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
             charts.append(_change_chart(study, unit, held, column, name))
         if column == "auc":
             charts.append(_utility_chart(study, unit, "epsilon", "accuracy", "Accuracy"))
-    return tuple(chart for chart in charts if chart is not None)
+    return tuple(chart for chart in charts if chart.curves)
 
 
 def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
@@ -42,47 +42,61 @@ def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def _utility_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart | None:
-    groups = groups_of(study.rows)
+def _utility_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart:
     curves = _curves(study, unit, held, lambda group: group.spread(column))
-    if not curves:
-        return None
-    levels = _levels(groups, column, curves)
-    return Chart(
-        name=f"{column}-{held}-{unit}",
-        title=f"{name} against {_AXES[held]}, unit: {study.noun(unit)}",
-        caption=f"{name} on the hospitals' test records (column {column} of results.csv), {_over_seeds(study)}. "
-        f"{_axis_sentence(held)}",
-        x_label=f"{_AXES[held]}, unit {study.noun(unit)}",
+    return _chart(
+        study,
+        unit,
+        held,
+        name=column,
+        title=name,
+        caption=f"{name} on the hospitals' test records (column {column} of results.csv)",
         y_label=name,
         curves=curves,
-        levels=levels,
-        x_ticks=_ticks(study, held),
+        levels=_levels(groups_of(study.rows), column, curves),
         is_share=not study.is_regression,
     )
 
 
-def _change_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart | None:
+def _change_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart:
     """Return the change against the same seed without privacy, in which what the seeds do to both cancels."""
     without = {row.seed: getattr(row, column) for row in study.rows if row.baseline == "federated"}
-    curves = _curves(
+
+    def change(group: RunGroup) -> Spread:
+        return spread_of(getattr(row, column) - without.get(row.seed, math.nan) for row in group.rows)
+
+    return _chart(
         study,
         unit,
         held,
-        lambda group: spread_of(getattr(row, column) - without.get(row.seed, math.nan) for row in group.rows),
-    )
-    if not curves:
-        return None
-    return Chart(
-        name=f"{column}-change-{held}-{unit}",
-        title=f"Change of {name} against {_AXES[held]}, unit: {study.noun(unit)}",
+        name=f"{column}-change",
+        title=f"Change of {name}",
         caption=f"{name} less that of the federated model without privacy of the same seed (column {column} of "
-        f"results.csv), {_over_seeds(study)}. {_axis_sentence(held)}",
-        x_label=f"{_AXES[held]}, unit {study.noun(unit)}",
+        "results.csv)",
         y_label=f"change of {name}",
-        curves=curves,
-        levels=(Level(label="federated, no privacy", y=0.0, series=4),),
-        x_ticks=_ticks(study, held),
+        curves=_curves(study, unit, held, change),
+        levels=(NO_PRIVACY,),
+    )
+
+
+def _chart(study: StudyResult, unit: str, held: str, *, name: str, title: str, caption: str, **more: Any) -> Chart:
+    """Return a chart over the levels of what was held equal; name, title and caption go on with what that is."""
+    seeds = len(study.facts.seeds)
+    mean = "one seed, so there is no interval" if seeds == 1 else f"mean over {seeds} seeds with its 95 % t-interval"
+    if held == "epsilon":
+        axis, ticks = "epsilon spent", study.facts.target_epsilons
+        where = "Epsilon is what was spent, the largest of the hospitals' (column epsilon_max)"
+    else:
+        axis, ticks = "noise multiplier", study.facts.noise_multipliers
+        where = "All placements have the same noise multiplier (column noise_multiplier)"
+    return Chart(
+        name=f"{name}-{held}-{unit}",
+        title=f"{title} against {axis}, unit: {study.noun(unit)}",
+        caption=f"{caption}, {mean}. {where}; marks of one level stand a little apart, so that all can be seen.",
+        x_label=f"{axis}, unit {study.noun(unit)}",
+        x_scale="log",
+        x_ticks=tuple(sorted(ticks)),
+        **more,
     )
 
 
@@ -116,32 +130,11 @@ def _position(group: RunGroup) -> float:
     return group.spread("epsilon_max").mean if group.held == "epsilon" else group.level
 
 
-def _ticks(study: StudyResult, held: str) -> tuple[float, ...]:
-    return tuple(sorted(study.facts.target_epsilons if held == "epsilon" else study.facts.noise_multipliers))
-
-
-def _over_seeds(study: StudyResult) -> str:
-    seeds = len(study.facts.seeds)
-    return "one seed, so there is no interval" if seeds == 1 else f"mean over {seeds} seeds with its 95 % t-interval"
-
-
-def _axis_sentence(held: str) -> str:
-    where = (
-        "Epsilon is what was spent, the largest of the hospitals' (column epsilon_max)"
-        if held == "epsilon"
-        else "All placements have the same noise multiplier (column noise_multiplier)"
-    )
-    return f"{where}; marks of one level stand a little apart, so that all can be seen."
-
-
 def _levels(groups: Sequence[RunGroup], column: str, curves: Sequence[Curve]) -> tuple[Level, ...]:
     """Return the baselines as lines; one far below everything would flatten the curves and is named only."""
-    lowest = min(
-        y - (0.0 if math.isnan(width) else width)
-        for curve in curves
-        for y, width in zip(curve.y, curve.half_width, strict=True)
-    )
-    highest = max(y for curve in curves for y in curve.y)
+    marks = [mark for curve in curves for mark in zip(curve.y, curve.half_width, strict=True)]
+    lowest = min((y - (0.0 if math.isnan(width) else width) for y, width in marks), default=0.0)
+    highest = max((y for y, _ in marks), default=0.0)
     levels = []
     for group in groups:
         spread = group.spread(column)
@@ -169,10 +162,10 @@ def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Cha
         x = [float(row.num_hospitals) for row in mine]
         measured = [row.stddev_measured for row in mine]
         drawn = f"{words.kind}, drawn"
-        curves.append(Curve(label=drawn, x=x, y=measured, series=series, dash=dash, is_joined=False))
+        curves.append(Curve(label=drawn, x=x, y=measured, series=series, dash=dash, width=0))
         if last[words.formula] == placement:
             theory = [row.stddev_theory for row in mine]
-            curves.append(Curve(label=words.formula, x=x, y=theory, series=series, dash=dash, has_marks=False))
+            curves.append(Curve(label=words.formula, x=x, y=theory, series=series, dash=dash, width=1.2, mark_size=0))
     worst = max(abs(row.stddev_measured / row.stddev_theory - 1) for row in rows)
     first = rows[0]
     return Chart(
@@ -185,5 +178,6 @@ def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Cha
         x_label="hospitals, n",
         y_label="standard deviation",
         curves=tuple(curves),
+        x_scale="log",
         is_log_y=True,
     )

@@ -5,12 +5,13 @@ Records and hospitals are different units, and their epsilons different promises
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from wardround.reports.drawing import Chart, Curve
 from wardround.reports.numbers import count_text
-from wardround.reports.study_drawing import Chart, Curve, Level
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import HospitalGroup, RunGroup, hospital_groups, middle_group
-from wardround.reports.study_styles import noise_style
+from wardround.reports.study_styles import NO_PRIVACY, noise_style
 
 __all__ = ["charts_of_hospitals"]
 
@@ -20,80 +21,89 @@ def charts_of_hospitals(study: StudyResult) -> tuple[Chart, ...]:
     every = hospital_groups(study)
     charts = []
     for unit in study.facts.units:
-        group = middle_group([item.group for item in every if item.group.unit == unit])
-        if group is None:
-            continue
-        chosen = [
-            item
-            for item in every
-            if (item.group.unit, item.group.held, item.group.level) == (unit, group.held, group.level)
-        ]
-        charts += _hospital_charts(study, unit, group, chosen)
-        charts += _epsilon_charts(study, unit, every)
-    return tuple(charts)
+        mine = [item for item in every if item.group.unit == unit]
+        group = middle_group([item.group for item in mine])
+        if group is not None:
+            charts.append(_utility_chart(study, group, mine))
+            # At equal noise where that was run: there sizes make the difference.
+            at_noise = middle_group([item.group for item in mine if item.group.held == "noise"])
+            charts.append(_epsilon_chart(study, at_noise or group, mine))
+    return tuple(chart for chart in charts if chart.curves)
 
 
-def _hospital_charts(study: StudyResult, unit: str, group: RunGroup, chosen: Sequence[HospitalGroup]) -> list[Chart]:
+def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup]) -> Chart:
     """Return what each hospital gets: less than without privacy where that was run, else its score."""
     column, name = study.metric
-    at, missing, noun = _at(group), _unscored(study, chosen), study.noun(unit)
-    seeds = count_text(len(study.facts.seeds), "seed")
+    chosen = _at_level(group, mine)
     if any(item.costs for item in chosen):
-        curves = _curves(study, unit, chosen, lambda item: _mean(item.costs))
-        chart = Chart(
-            name=f"cost-{unit}",
-            title=f"Who pays: change of {name} by hospital, unit: {noun}",
-            caption=f"Each mark is a hospital at {at}: its {name} less what the federated model without privacy has "
-            f"there, mean over {seeds} (column {column} of hospitals.csv). Below zero, privacy costs it.{missing}",
-            x_label=f"training {study.counted}",
+        return _chart(
+            study,
+            group,
+            _curves(study, group, chosen, lambda item: _mean(item.costs)),
+            name="cost",
+            title=f"Who pays: change of {name}",
+            what=f": its {name} less what the federated model without privacy has there",
+            column=column,
+            more=f" Below zero, privacy costs it.{_unscored(study, chosen)}",
             y_label=f"change of {name}",
-            curves=curves,
-            levels=(Level(label="federated, no privacy", y=0.0, series=4),),
-            is_log_x=False,
+            levels=(NO_PRIVACY,),
         )
-    else:
-        curves = _curves(study, unit, chosen, lambda item: item.spread(column).mean)
-        chart = Chart(
-            name=f"utility-size-{unit}",
-            title=f"{name} by hospital, unit: {noun}",
-            caption=f"Each mark is a hospital at {at}, mean over {seeds} (column {column} of hospitals.csv).{missing}",
-            x_label=f"training {study.counted}",
-            y_label=name,
-            curves=curves,
-            is_log_x=False,
-            is_share=not study.is_regression,
-        )
-    return [chart] if curves else []
-
-
-def _epsilon_charts(study: StudyResult, unit: str, every: Sequence[HospitalGroup]) -> list[Chart]:
-    """Return what each hospital spends, at equal noise where that was run: there sizes make the difference."""
-    mine = [item for item in every if item.group.unit == unit]
-    at_noise = [item for item in mine if item.group.held == "noise"]
-    group = middle_group([item.group for item in at_noise or mine])
-    if group is None:
-        return []
-    chosen = [item for item in mine if (item.group.held, item.group.level) == (group.held, group.level)]
-    curves = _curves(study, unit, chosen, lambda item: item.spread("epsilon").mean)
-    chart = Chart(
-        name=f"epsilon-size-{unit}",
-        title=f"Epsilon by hospital, unit: {study.noun(unit)}",
-        caption=f"Each mark is a hospital at {_at(group)}: what it spent, mean over "
-        f"{count_text(len(study.facts.seeds), 'seed')} (column epsilon of hospitals.csv).",
-        x_label=f"training {study.counted}",
-        y_label="epsilon",
-        curves=curves,
-        is_log_x=False,
+    return _chart(
+        study,
+        group,
+        _curves(study, group, chosen, lambda item: item.spread(column).mean),
+        name="utility-size",
+        title=name,
+        column=column,
+        more=_unscored(study, chosen),
+        y_label=name,
+        is_share=not study.is_regression,
     )
-    return [chart] if curves else []
+
+
+def _epsilon_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup]) -> Chart:
+    """Return what each hospital spends."""
+    curves = _curves(study, group, _at_level(group, mine), lambda item: item.spread("epsilon").mean)
+    texts = {"name": "epsilon-size", "title": "Epsilon", "what": ": what it spent", "column": "epsilon"}
+    return _chart(study, group, curves, **texts, y_label="epsilon")
+
+
+def _chart(
+    study: StudyResult,
+    group: RunGroup,
+    curves: tuple[Curve, ...],
+    *,
+    name: str,
+    title: str,
+    column: str,
+    what: str = "",
+    more: str = "",
+    **axes: Any,
+) -> Chart:
+    """Return a chart of marks by hospital over its size; its caption says what they are, and then more."""
+    at = f"{'target epsilon' if group.held == 'epsilon' else 'noise multiplier'} {group.level:g}"
+    return Chart(
+        name=f"{name}-{group.unit}",
+        title=f"{title} by hospital, unit: {study.noun(group.unit)}",
+        caption=f"Each mark is a hospital at {at}{what}, mean over {count_text(len(study.facts.seeds), 'seed')} "
+        f"(column {column} of hospitals.csv).{more}",
+        x_label=f"training {study.counted}",
+        x_scale="linear",
+        curves=curves,
+        **axes,
+    )
+
+
+def _at_level(group: RunGroup, mine: Sequence[HospitalGroup]) -> list[HospitalGroup]:
+    return [item for item in mine if (item.group.held, item.group.level) == (group.held, group.level)]
 
 
 def _curves(
-    study: StudyResult, unit: str, chosen: Sequence[HospitalGroup], value: Callable[[HospitalGroup], float]
+    study: StudyResult, group: RunGroup, chosen: Sequence[HospitalGroup], value: Callable[[HospitalGroup], float]
 ) -> tuple[Curve, ...]:
     """Return the marks of each cell: a hospital's value over its size."""
     curves = []
-    for placement, words in study.cells_of(unit).items():
+    for placement, words in study.cells_of(group.unit).items():
         series, dash = noise_style(words)
         mine = (item for item in chosen if item.group.placement == placement)
         points = sorted((item.spread("num_examples").mean, value(item)) for item in mine)
@@ -101,12 +111,8 @@ def _curves(
         if points:
             x, y = [x for x, _ in points], [y for _, y in points]
             label = f"{words.kind} noise"
-            curves.append(Curve(label=label, x=x, y=y, series=series, dash=dash, is_joined=False))
+            curves.append(Curve(label=label, x=x, y=y, series=series, dash=dash, width=0))
     return tuple(curves)
-
-
-def _at(group: RunGroup) -> str:
-    return f"{'target epsilon' if group.held == 'epsilon' else 'noise multiplier'} {group.level:g}"
 
 
 def _unscored(study: StudyResult, chosen: Sequence[HospitalGroup]) -> str:

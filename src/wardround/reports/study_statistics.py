@@ -20,6 +20,7 @@ __all__ = [
     "groups_of",
     "hospital_groups",
     "middle_group",
+    "middle_groups",
     "place_of_level",
     "spread_of",
     "spread_text",
@@ -181,6 +182,13 @@ def middle_group(groups: Sequence[RunGroup]) -> RunGroup | None:
             wanted = levels[(len(levels) - 1) // 2]
             return next(group for group in groups if group.held == held and group.level == wanted)
     return None
+
+
+def middle_groups(study: StudyResult) -> list[RunGroup]:
+    """Return the `middle_group` of each unit that has one."""
+    groups = groups_of(study.rows)
+    of_units = (middle_group([group for group in groups if group.unit == unit]) for unit in study.facts.units)
+    return [group for group in of_units if group is not None]
 
 
 def place_of_level(groups: Sequence[RunGroup], held: str) -> str:

@@ -1,9 +1,9 @@
 """Names, colours and dashes of what a study compares, the same in every chart and sentence."""
 
 from wardround.privacy.cells import CellWords
-from wardround.reports.drawing import MUTED
+from wardround.reports.drawing import MUTED, Level
 
-__all__ = ["BASELINE_NAMES", "BASELINE_STYLES", "noise_style"]
+__all__ = ["BASELINE_NAMES", "BASELINE_STYLES", "NO_PRIVACY", "noise_style"]
 
 BASELINE_NAMES = {
     "majority": "most frequent class",
@@ -18,6 +18,8 @@ BASELINE_STYLES = {
     "pooled": (8, "solid"),
 }
 """Colour and dash of a baseline."""
+NO_PRIVACY = Level(label="federated, no privacy", y=0.0, series=4)
+"""What changes are set against."""
 _NOISE_STYLES = ((1, "solid"), (3, "dotted"), (2, "dashed"), (7, "solid"))
 
 

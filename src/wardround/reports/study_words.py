@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READERS, CellWords
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
-from wardround.reports.results import claim_of
 from wardround.reports.study_folder import StudyResult
 from wardround.reports.study_statistics import (
     RunGroup,
     groups_of,
     middle_group,
+    middle_groups,
     place_of_level,
     spread_of,
     spread_text,
 )
 from wardround.reports.study_styles import BASELINE_NAMES
-from wardround.reports.words import OTHER_RUNS, caveats, hidden_text
+from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed
 from wardround.server.record.summaries import Summary
 
 __all__ = [
@@ -47,7 +47,7 @@ def headline(study: StudyResult) -> tuple[str, str]:
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
-    return f"{name} {_listed(scores)}, at {held} {first.level:g} for every {_noun(study, first)}", compared
+    return f"{name} {listed(scores)}, at {held} {first.level:g} for every {_words(study, first).unit}", compared
 
 
 def findings(study: StudyResult) -> tuple[str, ...]:
@@ -55,11 +55,8 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     column, name = study.metric
     groups = groups_of(study.rows)
     sentences = []
-    for unit in study.facts.units:
-        middle = middle_group([group for group in groups if group.unit == unit])
-        if middle is None:
-            continue
-        same_kind = [group for group in groups if (group.unit, group.held) == (unit, middle.held)]
+    for middle in middle_groups(study):
+        same_kind = [group for group in groups if (group.unit, group.held) == (middle.unit, middle.held)]
         # Where privacy is strictest the placements differ most.
         strictest = (min if middle.held == "epsilon" else max)(same_kind, key=lambda group: group.level)
         for wanted in (strictest, middle) if strictest.level != middle.level else (middle,):
@@ -94,10 +91,9 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
     """Return (cell, level and which one it is, largest epsilon by reader, whom to trust) at one level of each unit."""
     groups = groups_of(study.rows)
     rows = []
-    for unit in study.facts.units:
-        mine = [group for group in groups if group.unit == unit]
-        first = middle_group(mine)
-        for group in _same_level(groups, first) if first else ():
+    for first in middle_groups(study):
+        mine = [group for group in groups if group.unit == first.unit]
+        for group in _same_level(groups, first):
             readers = {reader: max(getattr(row, f"epsilon_{reader}") for row in group.rows) for reader in READERS}
             words = _words(study, group)
             level = f"{_level_text(study, group)}, {place_of_level(mine, group.held)}"
@@ -149,7 +145,7 @@ def study_caveats(study: StudyResult) -> list[str]:
         for unit in study.facts.units
         for placement, words in study.cells_of(unit).items()
         if (summary := study.summaries.get((unit, placement)))
-        for sentence in caveats(claim_of(summary), words)
+        for sentence in caveats(summary, words)
     ]
     return list(dict.fromkeys(said))
 
@@ -169,7 +165,7 @@ def assumptions(study: StudyResult) -> tuple[str, ...]:
     if cells and len(by_unit) > 1:
         nouns = [f"of {words_of_unit[0].units}" for words_of_unit in by_unit]
         lines.append(
-            f"Epsilons {_listed(nouns)} are different promises: they are never on one axis here, and no number of one "
+            f"Epsilons {listed(nouns)} are different promises: they are never on one axis here, and no number of one "
             "can be set against a number of the other."
         )
     return (
@@ -187,7 +183,7 @@ def _promises(cells: Sequence[CellWords]) -> tuple[str, ...]:
         kinds.setdefault(words.promise, []).append(words.kind)
     if len(kinds) < 2:
         return ()
-    first, *others = ((f"with {_listed(names)} noise", promise) for promise, names in kinds.items())
+    first, *others = ((f"with {listed(names)} noise", promise) for promise, names in kinds.items())
     parts = [f"{first[0]} is about {first[1]}", *(f"{noise} about {promise}" for noise, promise in others)]
     return (f"A {cells[0].unit}'s epsilon {', '.join(parts)}: different promises, whatever the figures say.",)
 
@@ -222,7 +218,7 @@ def _compared(study: StudyResult) -> str:
     facts = study.facts
     parts = [count_text(len(study.facts.runs), "run")]
     if facts.placements:
-        parts.append(f"noise {_listed(facts.placements)}")
+        parts.append(f"noise {listed(facts.placements)}")
     if facts.target_epsilons:
         parts.append(f"at equal epsilon ({', '.join(f'{value:g}' for value in facts.target_epsilons)})")
     if facts.noise_multipliers:
@@ -230,7 +226,7 @@ def _compared(study: StudyResult) -> str:
     text = f"{', '.join(parts)}, with {count_text(len(facts.seeds), 'seed')} each"
     if facts.baselines:
         text += (
-            f"; baselines without privacy: {_listed([BASELINE_NAMES[name].split(',')[0] for name in facts.baselines])}"
+            f"; baselines without privacy: {listed([BASELINE_NAMES[name].split(',')[0] for name in facts.baselines])}"
         )
     return f"{text}."
 
@@ -244,12 +240,8 @@ def _words(study: StudyResult, group: RunGroup) -> CellWords:
     return study.words_of(group.unit, group.placement)
 
 
-def _noun(study: StudyResult, group: RunGroup) -> str:
-    return _words(study, group).unit
-
-
 def _level_text(study: StudyResult, group: RunGroup) -> str:
-    noun = _noun(study, group)
+    noun = _words(study, group).unit
     if group.held == "noise":
         return f"noise multiplier {group.level:g} for every {noun}"
     spent = epsilon_text(max(row.epsilon_max for row in group.rows))
@@ -277,7 +269,3 @@ def _delta_text(summary: Summary) -> str:
         return delta_text(own)
     by_hospital = f"{delta_text(min(own.values()))} to {delta_text(max(own.values()))}, by hospital"
     return by_hospital if stated is None else f"{delta_text(stated)} for largest and total; {by_hospital}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from wardround.privacy.cells import READER_NAMES, CellWords
-from wardround.reports.folder import NOT_KNOWN, read_run
+from wardround.reports.data_tables import plain_table
+from wardround.reports.files import NOT_KNOWN
+from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
 from wardround.reports.placements import print_placements
@@ -46,7 +48,7 @@ def print_summary(run_folder: Path, console: Console) -> None:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
     table.add_section()
     table.add_row(*_total_cells(run), style="bold")
-    title = f"{run.dataset}, {count_text(run.num_rounds, 'round')}"
+    title = f"{run.summary.dataset}, {count_text(run.summary.num_rounds, 'round')}"
     console.print(Text(f"{title}, trained without privacy" if not run.is_private else title, style="bold"))
     console.print(table)
     hidden = len(run.hospitals) - len(shown)
@@ -103,7 +105,7 @@ def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
-    table = Table(box=None, padding=(0, 2 if width >= 90 else 1, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table(2 if width >= 90 else 1)
     table.add_column("hospital", no_wrap=True, overflow="ellipsis", min_width=8, vertical="bottom")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True, vertical="bottom")
@@ -129,11 +131,11 @@ def _total_cells(run: RunResult) -> list[str]:
     return [
         f"all {len(run.hospitals)}",
         run.num_records.replace(" or more", "+"),
-        str(run.num_rounds),
+        str(run.summary.num_rounds),
         "",
         "",
         *([delta_text(run.target_delta, words=False)] if run.has_own_deltas else []),
-        epsilon_text(run.epsilon_total),
+        epsilon_text(run.epsilon.total),
         *_score_cells(run, *(run.scores[key] for key in ("accuracy", "auc", "majority_accuracy"))),
     ]
 
@@ -142,11 +144,11 @@ def _score_columns(run: RunResult) -> list[str]:
     names = ["r2"] if run.is_regression else ["accuracy", "AUC"]
     if run.has_baselines:
         names.append("mean\nalone" if run.is_regression else "majority\nclass")
-    return names if run.is_measured else ["test\nscores"]
+    return names if run.summary.measured else ["test\nscores"]
 
 
 def _score_cells(run: RunResult, accuracy: float, auc: float, majority: float) -> list[str]:
-    if not run.is_measured:
+    if not run.summary.measured:
         return ["not measured"]
     return [
         number_text(accuracy),
@@ -159,9 +161,9 @@ def _sentences(run: RunResult, folder: Path, console: Console) -> None:
     for sentence in (status_sentence(run), privacy_sentence(run), live_sentence(run), quality_sentence(run)):
         if sentence:
             _say(console, sentence)
-    for sentence in run.facts.model_changes or ():
+    for sentence in run.summary.facts.model_changes or ():
         _say(console, f"Note: {sentence}")
-    for sentence in run.left_out:
+    for sentence in run.summary.left_out:
         _say(console, f"Left out: {sentence}")
     page = folder / "report.html"
     _say(console, f"Report: {page}" if page.exists() else f"For the report: wardround report {folder}")

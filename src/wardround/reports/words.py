@@ -5,12 +5,13 @@ The sentences are text without markup; page and terminal share them. Words about
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
-from wardround.reports.results import Claim, RunResult
+from wardround.reports.results import RunResult
+from wardround.server.record.summaries import Summary
 
 __all__ = [
     "NOT_MEASURED",
@@ -19,6 +20,7 @@ __all__ = [
     "caveats",
     "headline",
     "hidden_text",
+    "listed",
     "live_sentence",
     "method",
     "privacy_sentence",
@@ -40,7 +42,7 @@ OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does n
 
 def relation_text(run: RunResult) -> str:
     """Return what the neighbouring relation hides: empty where the run did not say."""
-    return hidden_text(run.words, run.claim.relation)
+    return hidden_text(run.words, run.summary.protection.relation)
 
 
 def hidden_text(words: CellWords, relation: str) -> str:
@@ -56,60 +58,63 @@ def headline(run: RunResult) -> tuple[str, str]:
             "No noise was added, so epsilon is infinite for every reader: nothing limits what the model, or what the "
             f"hospitals sent while training it, can reveal about any one {run.words.unit}.",
         )
-    if math.isinf(run.epsilon_total):
+    if math.isinf(run.epsilon.total):
         return (
             _NO_GUARANTEE,
             "At least one hospital trained without noise. Without noise there is no bound on what can be learned about "
             "its records.",
         )
-    if math.isnan(run.epsilon_total):
+    if math.isnan(run.epsilon.total):
         return "Epsilon is not recorded", _NOT_RECORDED
     hidden = relation_text(run)
     lines = [
         f"Protected is {run.words.protected}.",
         f"Epsilon and delta bound how well the readers below can tell {hidden}." if hidden else "",
-        f"Epsilon is at most {epsilon_text(run.epsilon_total)} {run.words.whom}, at delta "
+        f"Epsilon is at most {epsilon_text(run.epsilon.total)} {run.words.whom}, at delta "
         f"{delta_text(run.target_delta)}.",
         run.words.trust,
-        *(f"Against {READER_NAMES[name]} it is {epsilon_text(run.readers[name])}." for name in _weaker_readers(run)),
-        *caveats(run.claim, run.words),
+        *(
+            f"Against {READER_NAMES[name]} it is {epsilon_text(run.epsilon.readers[name])}."
+            for name in _weaker_readers(run)
+        ),
+        *caveats(run.summary, run.words),
     ]
-    return f"Epsilon is at most {epsilon_text(run.epsilon_total)}", " ".join(line for line in lines if line)
+    return f"Epsilon is at most {epsilon_text(run.epsilon.total)}", " ".join(line for line in lines if line)
 
 
-def caveats(claim: Claim, words: CellWords) -> tuple[str, ...]:
+def caveats(summary: Summary, words: CellWords) -> tuple[str, ...]:
     """Return what changes the claim of a run, and so stands beside it wherever it is made.
 
     Args:
-        claim: what the run's epsilons rest on.
+        summary: of the run.
         words: what is said of its cell.
     """
     lines = [*words.caveats]
-    if claim.own_statistics is None and claim.dataset == "csv":
+    if summary.protection.own_statistics is None and summary.dataset == "csv":
         lines.append(
             "Whether hospitals standardised features by means and deviations of their own records, which the figure "
             "does not cover, is recorded when the run ends."
         )
-    if claim.own_statistics:
+    if summary.protection.own_statistics:
         lines.append(
             "Not covered are the means and deviations by which each hospital standardised its features: they are of "
             "its own records, and no noise is on them."
         )
-    if claim.noise != "system":
+    if summary.facts.noise != "system":
         lines.append(
             "The noise comes from a simulation's seed: whoever knows the seed can take it out. The figure holds with "
             "noise from the operating system."
         )
-    if claim.protocol == "secure-sum":
+    if summary.settings.protocol == "secure-sum":
         lines.append(
             "That the server receives sums alone is acted out by the simulation; between real sites it takes secure "
             'aggregation (protocol = "secagg+").'
         )
-    if claim.status == "stopped-at-budget":
+    if summary.status == "stopped-at-budget":
         lines.append("The run stopped at its budget: the figure covers the rounds up to there.")
-    if claim.status == "interrupted":
+    if summary.status == "interrupted":
         lines.append("The run is not finished: a round under way is charged, and not in this figure.")
-    lost = claim.num_rounds_lost
+    lost = summary.num_rounds_lost
     if lost:
         verb = "is" if lost == 1 else "are"
         lines.append(
@@ -120,31 +125,31 @@ def caveats(claim: Claim, words: CellWords) -> tuple[str, ...]:
 
 def _weaker_readers(run: RunResult) -> list[str]:
     """Return the readers that a finite but larger epsilon holds against: those who know part of the noise."""
-    return [name for name, value in run.readers.items() if run.epsilon_total < value < math.inf]
+    return [name for name, value in run.epsilon.readers.items() if run.epsilon.total < value < math.inf]
 
 
 def privacy_sentence(run: RunResult) -> str:
     """Return the paragraph for the terminal: what is protected, by how much, from whom, and what changes the claim."""
     if not run.is_private:
         return f"{_NO_PRIVACY}: epsilon is infinite, nothing limits what the model reveals about a {run.words.unit}."
-    if math.isinf(run.epsilon_total):
+    if math.isinf(run.epsilon.total):
         return f"{_NO_GUARANTEE}, since at least one hospital trained without noise."
-    if math.isnan(run.epsilon_total):
+    if math.isnan(run.epsilon.total):
         return _NOT_RECORDED
     names = {"server": "the server", "hospital": "other hospitals", "recipient": "whoever receives the model"}
-    weaker = {name: f" (epsilon <= {epsilon_text(run.readers[name])})" for name in _weaker_readers(run)}
-    covered = [name for name, value in run.readers.items() if math.isfinite(value)]
-    uncovered = [names[name] for name, value in run.readers.items() if math.isinf(value)]
-    from_whom = f", from {_listed([names[name] + weaker.get(name, '') for name in covered])}" if covered else ""
-    but = f"{',' if covered else ', and'} but not from {_listed(uncovered)}" if uncovered else ""
+    weaker = {name: f" (epsilon <= {epsilon_text(run.epsilon.readers[name])})" for name in _weaker_readers(run)}
+    covered = [name for name, value in run.epsilon.readers.items() if math.isfinite(value)]
+    uncovered = [names[name] for name, value in run.epsilon.readers.items() if math.isinf(value)]
+    from_whom = f", from {listed([names[name] + weaker.get(name, '') for name in covered])}" if covered else ""
+    but = f"{',' if covered else ', and'} but not from {listed(uncovered)}" if uncovered else ""
     hidden = relation_text(run)
     toss = coin_toss(run.attacker, run.words)
     lines = [
-        f"Protected: {run.words.protected} at epsilon <= {epsilon_text(run.epsilon_total)} and delta "
+        f"Protected: {run.words.protected} at epsilon <= {epsilon_text(run.epsilon.total)} and delta "
         f"{delta_text(run.target_delta, words=False)}{from_whom}{but}.",
         f"Hidden is {hidden}." if hidden else "",
         f"{'; '.join([toss, *_better_guesses(run, names)])}." if toss else "",
-        *caveats(run.claim, run.words),
+        *caveats(run.summary, run.words),
     ]
     return " ".join(line for line in lines if line)
 
@@ -152,7 +157,7 @@ def privacy_sentence(run: RunResult) -> str:
 def live_sentence(run: RunResult) -> str:
     """Return why the progress line and the tables by round end at another epsilon; empty where they do not."""
     live = run.rounds[-1].get("epsilon_total", math.nan) if run.rounds else math.nan
-    if not run.epsilon_total < live < math.inf or epsilon_text(live) == epsilon_text(run.epsilon_total):
+    if not run.epsilon.total < live < math.inf or epsilon_text(live) == epsilon_text(run.epsilon.total):
         return ""
     return (
         f"The progress line, rounds.csv and hospitals.csv end at {epsilon_text(live)}, a looser bound of the same "
@@ -160,7 +165,8 @@ def live_sentence(run: RunResult) -> str:
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: a, b and c."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
@@ -173,14 +179,14 @@ def _better_guesses(run: RunResult, names: Mapping[str, str]) -> list[str]:
 def reader_lines(run: RunResult) -> tuple[tuple[str, str, float, float], ...]:
     """Return (reader, what it sees, epsilon, how often it guesses a coin toss right) for the three readers."""
     return tuple(
-        (f"{name[0].upper()}{name[1:]}", run.words.sees[key], run.readers[key], run.guesses[key])
+        (f"{name[0].upper()}{name[1:]}", run.words.sees[key], run.epsilon.readers[key], run.guesses[key])
         for key, name in READER_NAMES.items()
     )
 
 
 def quality_sentence(run: RunResult) -> str:
     """Return how good the model is against answering without looking; empty where the run did not say."""
-    if not run.is_measured:
+    if not run.summary.measured:
         return NOT_MEASURED
     score, baseline, auc = run.scores["accuracy"], run.scores["majority_accuracy"], run.scores["auc"]
     if math.isnan(score):
@@ -200,14 +206,14 @@ def quality_sentence(run: RunResult) -> str:
 
 def status_sentence(run: RunResult) -> str:
     """Return how far the run got; empty where it is done as planned."""
-    if run.status == "done":
+    if run.summary.status == "done":
         return ""
-    rounds = f"{run.num_rounds} of {count_text(run.num_rounds_planned, 'round')}"
-    if run.status == "stopped-at-budget":
-        reason = run.facts.stopped_because or "the next round would have spent more epsilon than allowed"
+    rounds = f"{run.summary.num_rounds} of {count_text(run.summary.num_rounds_planned, 'round')}"
+    if run.summary.status == "stopped-at-budget":
+        reason = run.summary.facts.stopped_because or "the next round would have spent more epsilon than allowed"
         return f"Stopped at the budget after {rounds}: {reason}."
     again = f"`wardround resume {run.folder.name}` continues it"
-    if not run.is_measured:
+    if not run.summary.measured:
         again = "the server app continues it when it is started again with the same folder as `out`"
     return (
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here: "
@@ -221,7 +227,7 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
         return ("None: without noise there is no guarantee that could rest on assumptions.",)
     return (
         *run.words.assumes,
-        _who_follows(run.claim),
+        _who_follows(run.summary),
         f"The figure is for this run alone. {OTHER_RUNS}",
         f"Epsilon is about one {run.words.unit}. It does not stop anyone from learning what is true of patients in "
         "general, and it does not cover choices made by looking at these data before the run, such as learning rates.",
@@ -231,7 +237,7 @@ def assumptions(run: RunResult) -> tuple[str, ...]:
 
 def _uncovered(run: RunResult) -> str:
     """Return what on the page epsilon does not cover."""
-    if not run.is_measured:
+    if not run.summary.measured:
         return (
             f"How many {run.words.counted} each hospital trains on is public by decision, and not covered by epsilon; "
             "fewer than ten are not shown. No score, loss or count of test records is on this page: no real site sends "
@@ -244,10 +250,10 @@ def _uncovered(run: RunResult) -> str:
     )
 
 
-def _who_follows(claim: Claim) -> str:
+def _who_follows(summary: Summary) -> str:
     """Return what the server is trusted with, and what keeps the rest from it."""
-    if claim.protocol == "secagg+":
-        colluding = count_text(claim.max_colluding, "hospital")
+    if summary.settings.protocol == "secagg+":
+        colluding = count_text(summary.settings.max_colluding, "hospital")
         return (
             "The server gets masked updates, of which it can read only the sum over a majority of a round's hospitals "
             f"(secure aggregation, SecAgg+), as long as no more than {colluding} side with it (docs/security.md). The "
@@ -266,7 +272,7 @@ def method(run: RunResult) -> tuple[str, ...]:
         "The curves by round and the progress line compose the entries with Renyi differential privacy, which is fast "
         "enough to run live.",
     ]
-    if run.summary and run.summary.accountant == "pld":
+    if run.summary.accountant == "pld":
         lines.append(
             "The headline and the tables give the smaller of two valid upper bounds: Renyi, and the privacy loss "
             "distribution at the end of the run. They may therefore lie a little below the end of the curves."

@@ -99,53 +99,37 @@ def still_there(handles: dict[str, int], seconds: float) -> list[str]:
 
 
 @pytest.mark.slow
-def test_nobody_joins_without_the_token() -> None:
-    process = start()
+def test_nobody_joins_without_the_token_of_this_very_ray_and_a_killed_driver_leaves_no_process_behind() -> None:
+    process = start(times=2)
     number, names, address = lines_of(process, 3)
     assert (number, names) == ("5", "[]")
-    raylet = next(pid for pid, command in descendants(process.pid).items() if "raylet/raylet" in command)
-    token = token_of(raylet)
-    assert len(token) == 64
-    assert not any(token in command for command in commands_of_children(process.pid))
+    first = token_of(next(pid for pid, args in descendants(process.pid).items() if "raylet/raylet" in args))
+    assert len(first) == 64
+    assert not any(first in command for command in commands_of_children(process.pid))
     strangers = [join(address, **other) for other in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64})]
     # With the token the same process gets in: what keeps it out is the token.
-    assert join(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token).communicate(timeout=60)[0] == "joined 1\n"
+    assert join(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=first).communicate(timeout=60)[0] == "joined 1\n"
     for stranger in strangers:
         output, _ = stranger.communicate(timeout=60)
         assert (stranger.returncode, output) == (1, "")
-    output, errors = process.communicate("\n", timeout=30)
-    assert (process.returncode, errors) == (0, "")
-    assert token not in output
-
-
-@pytest.mark.slow
-def test_each_ray_of_a_process_has_a_token_of_its_own_and_a_users_mode_stays() -> None:
-    process = start(times=2)
-    tokens = []
-    for _ in range(2):
-        number, names, _ = lines_of(process, 3)
-        assert (number, names) == ("5", "[]")
-        tokens.append(token_of(next(pid for pid, args in descendants(process.pid).items() if "raylet/raylet" in args)))
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert tokens[0] != tokens[1]
-    process = start(RAY_AUTH_MODE="disabled")
-    assert lines_of(process, 2) == ["5", "['RAY_AUTH_MODE']"]
-    process.communicate("\n", timeout=30)
-    assert process.returncode == 0
-
-
-@pytest.mark.slow
-def test_a_killed_driver_leaves_no_process_behind() -> None:
-    process = start()
-    lines_of(process, 3)
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    number, names, _ = lines_of(process, 3)
+    assert (number, names) == ("5", "[]")
     started = descendants(process.pid)
-    assert any("raylet/raylet" in command for command in started.values())
+    assert token_of(next(pid for pid, args in started.items() if "raylet/raylet" in args)) != first
     assert any("gcs_server" in command for command in started.values())
     handles = {f"{pid} {command[:60]}": os.pidfd_open(pid) for pid, command in started.items()}
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=30)
+    assert first not in output + errors
     assert still_there(handles, seconds=20) == []
+
+
+@pytest.mark.slow
+def test_a_users_mode_stays() -> None:
+    process = start(RAY_AUTH_MODE="disabled")
+    assert lines_of(process, 2) == ["5", "['RAY_AUTH_MODE']"]
+    _, errors = process.communicate("\n", timeout=30)
+    assert (process.returncode, errors) == (0, "")

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -139,14 +140,24 @@ def _notes(table: _Table, path: Path) -> tuple[str, ...]:
 
 def _read_table(path: Path) -> _Table:
     """Return the wanted columns' cells, stripped; the standard library reads them before pandas would be imported."""
+    wanted = ("HOSPNUM", *_REFERENCES, *_LEVELS, "ID14")
     with sound(DataError, f"cannot read {path} as the trial's table", _PUBLISHED.how_to_obtain):
         packed = path.read_bytes()
         text = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("latin-1")
-        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        if any(len(row) != len(header) for row in rows):
-            raise ValueError(f"a row has not as many cells as the header, {len(header)}")
-        places = {column: header.index(column) for column in ("HOSPNUM", *_REFERENCES, *_LEVELS, "ID14")}
-        return {column: [row[place].strip() for row in rows] for column, place in places.items()}
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(reader)
+        pick = itemgetter(*map(header.index, wanted))
+        rows = [pick(row) for row in reader if _is_whole(row, len(header))]
+        return {
+            column: [cell.strip() for cell in cells]
+            for column, cells in zip(wanted, zip(*rows, strict=True), strict=True)
+        }
+
+
+def _is_whole(row: list[str], num_columns: int) -> bool:
+    if len(row) != num_columns:
+        raise ValueError(f"a row has {len(row)} cells under {num_columns} column names")
+    return True
 
 
 def _numbers(table: _Table, column: str, path: Path) -> NDArray[np.float64]:
@@ -158,8 +169,9 @@ def _indicators(table: _Table, column: str, levels: dict[str, str], path: Path) 
     values = [value.upper() for value in table[column]]
     if unknown := sorted(set(values) - set(levels)):
         raise DataError(f"{path}, column {column} has unknown levels {unknown}: {_PUBLISHED.how_to_obtain}")
-    chosen = np.array([levels[value] for value in values])
-    return {feature: (chosen == feature).astype(np.float64) for feature in dict.fromkeys(levels.values()) if feature}
+    numbers = {feature: number for number, feature in enumerate(dict.fromkeys(levels.values()))}
+    chosen = np.array([numbers[levels[value]] for value in values])
+    return {feature: (chosen == number).astype(np.float64) for feature, number in numbers.items() if feature}
 
 
 SOURCES = (
