@@ -50,13 +50,17 @@ def plan_federation(
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
     drawn_from = tuple(sorted(drawn_from or [profile.hospital_id for profile in profiles]))
     check_hospitals(config, profiles, drawn_from)
-    hospitals = hospitals_in(
-        cell_of(config.privacy), config, profiles, num_parameters, config.aggregation.honest_survivors, drawn_from
+    privacy, num_shares, measures = config.privacy, config.aggregation.honest_survivors, measures or {}
+    hospitals = hospitals_in(cell_of(privacy), config, profiles, num_parameters, num_shares, drawn_from)
+    plan = FederationPlan(
+        config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
     )
-    measured = tuple(replace(hospital, measures=(measures or {}).get(hospital.name)) for hospital in hospitals)
-    plan = FederationPlan(config=config, hospitals=measured, num_parameters=num_parameters, drawn_from=drawn_from)
     check_clip(plan)
-    return replace(plan, hospitals=tuple(_with_noise(config, plan.hospitals)))
+    if privacy.target_epsilon is not None:
+        hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
+    spent = {hospital.name: headline_epsilon([hospital.event], hospital.target_delta) for hospital in hospitals}
+    planned = (replace(h, epsilon=spent[h.name], measures=measures.get(h.name)) for h in hospitals)
+    return replace(plan, hospitals=tuple(planned))
 
 
 def hospitals_in(
@@ -141,13 +145,3 @@ def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -
     if not plan.cell.shares_noise:
         return dict(noise_multipliers)
     return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
-
-
-def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
-    """Return the hospitals with the noise for the target epsilon, where there is one, and what they spend."""
-    privacy = config.privacy
-    if privacy.target_epsilon is not None:
-        hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
-    return [
-        replace(hospital, epsilon=headline_epsilon([hospital.event], hospital.target_delta)) for hospital in hospitals
-    ]

@@ -41,5 +41,7 @@ def read_tensors(data: bytes, what: str, step: str) -> tuple[Arrays, dict[str, s
     """
     with sound(ProtocolError, f"{what} can't be read", step, SafetensorError):
         arrays: Arrays = load(data)
+        if any(np.iscomplexobj(array) for array in arrays.values()):
+            raise ValueError("it has complex numbers")
         header: dict[str, dict[str, str]] = from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return arrays, header.get("__metadata__", {})

@@ -43,7 +43,14 @@ def connect(grid: Grid) -> HospitalLink:
         profile = wire.read_profile(reply)
         if profile.hospital_id in measures:
             raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
-        measures[profile.hospital_id] = _measured(profile, reply)
+        measured = wire.read_measures(ProfileMeasures, reply)
+        if measured is None:
+            raise ProtocolError(
+                f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: "
+                "give it theirs (roster, in the run config), or start the node without anything of a site to simulate "
+                "it"
+            )
+        measures[profile.hospital_id] = measured
         profiles[reply.metadata.src_node_id] = profile
     return _link(grid, profiles, measures=measures)
 
@@ -121,16 +128,6 @@ def check_site_profile(config: Config, profile: HospitalProfile) -> None:
             f"site {profile.hospital_id} says that it has {profile.num_train} training records, which must be <= "
             f"{most} ([federation] max-records): agree on more, or let it give fewer"
         )
-
-
-def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
-    measures = wire.read_measures(ProfileMeasures, reply)
-    if measures is None:
-        raise ProtocolError(
-            f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: give "
-            "it theirs (roster, in the run config), or start the node without anything of a site to simulate it"
-        )
-    return measures
 
 
 def _site_profiles(

@@ -154,9 +154,9 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
     memory = noise_memory(plan, state, round_number)
-    released = release(plan, state.arrays, assignments, summed, run.source, memory)
+    replies, released = release(plan, state.arrays, assignments, summed, run.source, memory)
     # 6. Let the strategy step, which sees nothing else of the round.
-    arrays = step(run.strategy, round_number, state.arrays, released.replies)
+    arrays = step(run.strategy, round_number, state.arrays, replies)
     # 7. Evaluate the model that comes of it at every hospital.
     evaluations = evaluate(run.link, run.strategy, round_number, arrays)
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.

@@ -46,24 +46,23 @@ def sum_securely(
         UpdateError: a number in the sum is too large.
         WardroundError: a simulated hospital failed.
     """
+    exchange = Exchange(
+        grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages, drops=drops
+    )
     with _outcome(link, secure, drops):
-        exchange = Exchange(
-            grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages, drops=drops
-        )
         before = wire.arrays_in(messages[0])
         # Of one message: a hospital that is sent something else refuses.
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
         terms = replace(secure.terms, model_digest=told)
-        with _loud(link, secure, drops):
-            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
+        opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
+    with _outcome(link, secure, drops):
         asked = ask_masked(opened, messages)
         if isinstance(link.grid, SummingGrid):
             replies, total = link.grid.send_and_sum(asked)
             summed = summed_by_workers(opened, _answers(link, replies), total)
         else:
             summed = add_masked(opened, asked, _answers(link, exchange.send("mask", asked)), before, assignments)
-        with _loud(link, secure, drops):
-            close_round(opened, summed.replies, summed.vector)
+        close_round(opened, summed.replies, summed.vector)
         active = [assignments[node_id] for node_id in summed.replies]
         if is_weighted(terms.payload):
             weights = [secure.weights[node_id] for node_id in summed.replies]
@@ -77,37 +76,30 @@ def sum_securely(
 
 @contextmanager
 def _outcome(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
-    """Say why there is no sum in the hospitals' own words too; of real sites nothing that they send ends the run."""
+    """End the run where a simulated hospital failed that was not to vanish; of real sites nothing that they send does.
+
+    Where there is no sum, the hospitals' own words say why, too.
+    """
+    error: WardroundError | None = None
     try:
         yield
-    except CohortError as error:
-        reasons = dict.fromkeys(
-            reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages
-        )
-        raise CohortError("; ".join([str(error), *list(reasons)[:_MOST_REASONS]])) from None
-    except (ProtocolError, UpdateError) as error:
-        if not link.are_sites:
-            raise
-        raise CohortError(str(error)) from None
+    except (CohortError, ProtocolError, UpdateError) as caught:
+        error = caught
+    failed = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages]
+    if failed and not link.are_sites:
+        raise WardroundError(
+            f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
+            "this round again; other settings need a new run)"
+        ) from None
+    if isinstance(error, CohortError):
+        raise CohortError("; ".join([str(error), *list(dict.fromkeys(failed))[:_MOST_REASONS]])) from None
+    if error is not None:
+        raise CohortError(str(error)) if link.are_sites else error
 
 
 def _answers(link: HospitalLink, replies: Sequence[Message]) -> Sequence[Message]:
     """Return the replies, of which a simulated hospital's may not be an error."""
     return replies if link.are_sites else link.answered(replies)
-
-
-@contextmanager
-def _loud(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
-    """End the run where a simulated hospital failed that was not to vanish."""
-    try:
-        yield
-    finally:
-        failed = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages]
-        if failed and not link.are_sites:
-            raise WardroundError(
-                f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
-                "this round again; other settings need a new run)"
-            ) from None
 
 
 def _weighted_sum(
