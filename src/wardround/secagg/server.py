@@ -5,6 +5,7 @@ What is left out on purpose: transport, and when to give up waiting.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -89,9 +90,7 @@ def unmask_request(
     """
     _check_enough(members, confirmations, "confirmed who is in the sum")
     return UnmaskRequest(
-        session=request.session,
-        active=request.active,
-        dropped=request.dropped,
+        **asdict(request),
         signers=tuple(sorted(confirmations)),
         signatures=tuple(confirmations[name].signature for name in sorted(confirmations)),
     )

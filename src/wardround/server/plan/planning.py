@@ -22,7 +22,6 @@ from wardround.server.plan.target_noise import calibrated
 
 __all__ = [
     "assign_round",
-    "common_noise",
     "hospitals_in",
     "plan_federation",
 ]
@@ -138,10 +137,3 @@ def assign_round(
         )
         for hospital in chosen
     )
-
-
-def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -> dict[str, float]:
-    """Return the noise multipliers, all raised to the largest where one noise covers the sum of all hospitals."""
-    if not plan.cell.shares_noise:
-        return dict(noise_multipliers)
-    return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))

@@ -145,10 +145,8 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     run.ledger.charge(entries)
     # 3. Ask those whom the strategy wants to train, and who are there.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
-    secure = secure_sum_for(
-        plan, assignments, run_id=state.run_id, roster=run.roster, node_of=run.link.node_of, silent=silent
-    )
-    absent = frozenset() if secure else silent
+    secure = secure_sum_for(plan, assignments, run_id=state.run_id, roster=run.roster, silent=silent)
+    absent = {} if secure else silent
     asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)

@@ -46,16 +46,15 @@ def sum_securely(
         UpdateError: a number in the sum is too large.
         WardroundError: a simulated hospital failed.
     """
-    exchange = Exchange(
-        grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages, drops=drops
-    )
-    with _outcome(link, secure, drops):
+    last_stages = {link.node_of[name]: stage for name, stage in secure.last_stages.items()}
+    exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=last_stages, drops=drops)
+    with _outcome(link, exchange):
         before = wire.arrays_in(messages[0])
         # Of one message: a hospital that is sent something else refuses.
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
         terms = replace(secure.terms, model_digest=told)
         opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
-    with _outcome(link, secure, drops):
+    with _outcome(link, exchange):
         asked = ask_masked(opened, messages)
         if isinstance(link.grid, SummingGrid):
             replies, total = link.grid.send_and_sum(asked)
@@ -65,7 +64,7 @@ def sum_securely(
         close_round(opened, summed.replies, summed.vector)
         active = [assignments[node_id] for node_id in summed.replies]
         if is_weighted(terms.payload):
-            weights = [secure.weights[node_id] for node_id in summed.replies]
+            weights = [secure.weights[assignment.hospital_id] for assignment in active]
             origin = before if terms.payload == "parameters" else {}
             return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
         residues = {name: part.astype(np.int64) for name, part in split_like(summed.vector, summed.like).items()}
@@ -75,7 +74,7 @@ def sum_securely(
 
 
 @contextmanager
-def _outcome(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
+def _outcome(link: HospitalLink, exchange: Exchange) -> Iterator[None]:
     """End the run where a simulated hospital failed that was not to vanish; of real sites nothing that they send does.
 
     Where there is no sum, the hospitals' own words say why, too.
@@ -85,7 +84,7 @@ def _outcome(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) ->
         yield
     except (CohortError, ProtocolError, UpdateError) as caught:
         error = caught
-    failed = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages]
+    failed = [reason for node_id, reason in sorted(exchange.drops.items()) if node_id not in exchange.last_stages]
     if failed and not link.are_sites:
         raise WardroundError(
             f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
