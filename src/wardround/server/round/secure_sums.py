@@ -20,6 +20,7 @@ from wardround.secagg import is_weighted, sent_digest
 from wardround.secagg.quantisation import split_like
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_terms import SecureSum
+from wardround.server.round.strategy_steps import Asked
 from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
 from wardround.strategies.secagg_sum import VectorSum, add_masked, summed_by_workers, weighed_mean
 
@@ -29,16 +30,12 @@ _MOST_REASONS = 3
 
 
 def sum_securely(
-    link: HospitalLink,
-    messages: Sequence[Message],
-    assignments: Mapping[int, Assignment],
-    secure: SecureSum,
-    drops: dict[int, str],
+    link: HospitalLink, asked: Asked, secure: SecureSum, drops: dict[int, str]
 ) -> tuple[list[Message], exact_sums.FixedSum]:
     """Return the replies of those in the sum, without arrays, and the exact sum that is released.
 
-    There is at least one message, one for each hospital, which is changed in place, and its assignment by node id.
-    `drops` gets by node why a site is left out, or did not help to the end.
+    At least one hospital is asked; messages are changed in place. `drops` gets by node why a site is left out, or did
+    not help to the end.
 
     Raises:
         CohortError: too few hospitals are left, or, of real sites, what they sent can't be summed.
@@ -49,20 +46,20 @@ def sum_securely(
     last_stages = {link.node_of[name]: stage for name, stage in secure.last_stages.items()}
     exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=last_stages, drops=drops)
     with _outcome(link, exchange):
-        before = wire.arrays_in(messages[0])
+        before = wire.arrays_in(asked.messages[0])
         # Of one message: a hospital that is sent something else refuses.
-        told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
+        told = sent_digest(wire.told_to_all(asked.messages[0], has_assignment=True))
         terms = replace(secure.terms, model_digest=told)
-        opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
+        opened = open_round(exchange, [m.metadata.dst_node_id for m in asked.messages], terms, secure.roster)
     with _outcome(link, exchange):
-        asked = ask_masked(opened, messages)
+        masked = ask_masked(opened, asked.messages)
         if isinstance(link.grid, SummingGrid):
-            replies, total = link.grid.send_and_sum(asked)
+            replies, total = link.grid.send_and_sum(masked)
             summed = summed_by_workers(opened, _answers(link, replies), total)
         else:
-            summed = add_masked(opened, asked, _answers(link, exchange.send("mask", asked)), before, assignments)
+            summed = add_masked(opened, masked, _answers(link, exchange.send("mask", masked)), before, asked.by_node)
         close_round(opened, summed.replies, summed.vector)
-        active = [assignments[node_id] for node_id in summed.replies]
+        active = [asked.by_node[node_id] for node_id in summed.replies]
         if is_weighted(terms.payload):
             weights = [secure.weights[assignment.hospital_id] for assignment in active]
             origin = before if terms.payload == "parameters" else {}
