@@ -144,7 +144,12 @@ def _site_profiles(
     for message in messages:
         node_id = message.metadata.dst_node_id
         try:
-            profiles[node_id] = _site_profile(answers.get(node_id), names, settings)
+            profile = wire.read_profile(answered(answers.get(node_id)))
+            if profile.hospital_id not in names:
+                raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
+            if settings.federation.schema is not None:
+                check_site_profile(settings, profile)
+            profiles[node_id] = profile
         except ProtocolError as error:
             left[f"node {node_id}"] = f"is left out of the run, as it could not say who it is: {error}"
     count = Counter(profile.hospital_id for profile in profiles.values())
@@ -162,12 +167,3 @@ def _site_profiles(
         said = "; ".join(f"{name} {reason}" for name, reason in left.items())
         raise CohortError(f"{len(profiles)} sites can take part, and min-survivors = {least} are needed: {said}")
     return profiles, left
-
-
-def _site_profile(reply: Message | None, names: Collection[str], settings: Config) -> HospitalProfile:
-    profile = wire.read_profile(answered(reply))
-    if profile.hospital_id not in names:
-        raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
-    if settings.federation.schema is not None:
-        check_site_profile(settings, profile)
-    return profile
