@@ -26,17 +26,17 @@ from wardround.step_events import StepEvent
 RATES = {0.01: "tpr_at_fpr_0.01", 0.001: "tpr_at_fpr_0.001"}
 
 
-def phase(noise_multiplier, sample_rate, num_steps, **other):
+def event(noise_multiplier, sample_rate, num_steps, **other):
     return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps, **other)
 
 
-def attacker(*phases, target_delta=1e-5) -> Attacker:
-    return attacker_of(headline_profile(phases, target_delta), target_delta)
+def attacker(*events, target_delta=1e-5) -> Attacker:
+    return attacker_of(headline_profile(events, target_delta), target_delta)
 
 
 @pytest.mark.parametrize("mu", [0.02, 0.3, 1.0, 3.0, 8.0])
 def test_one_gaussian_is_its_closed_form(mu):
-    found = attacker(phase(1 / mu, 1.0, 1))
+    found = attacker(event(1 / mu, 1.0, 1))
     assert 0 <= found.figures.coin_toss_accuracy - stats.norm.cdf(mu / 2) < 1e-3
     for rate, key in RATES.items():
         assert 0 <= json_values(found.figures)[key] - stats.norm.cdf(stats.norm.ppf(rate) + mu) < 1e-3
@@ -54,7 +54,7 @@ def test_one_sampled_step_is_bounded_by_the_best_test_there_is(noise, rate):
     def density_gap(x):
         return abs(rate * (stats.norm.pdf(x, 1, noise) - stats.norm.pdf(x, 0, noise)))
 
-    found = json_values(attacker(phase(noise, rate, 1)).figures)
+    found = json_values(attacker(event(noise, rate, 1)).figures)
     variation = integrate.quad(density_gap, -20 * noise, 20 * noise + 1, points=[0.5], limit=200)[0] / 2
     assert 0 <= found["coin_toss_accuracy"] - (1 + variation) / 2 < 1e-3
     for false_rate, key in RATES.items():
@@ -66,7 +66,7 @@ def test_one_sampled_step_is_bounded_by_the_best_test_there_is(noise, rate):
 
 @pytest.mark.parametrize(("noise", "rate", "steps"), [(1.795, 0.2, 75), (0.934, 0.04, 80), (3.0, 0.6, 40)])
 def test_delta_at_every_epsilon_is_dp_accountings_on_a_finer_grid(noise, rate, steps):
-    profile = headline_profile([phase(noise, rate, steps)], 1e-5)
+    profile = headline_profile([event(noise, rate, steps)], 1e-5)
     step = privacy_loss_distribution.from_gaussian_mechanism(
         noise, sampling_prob=rate, value_discretization_interval=2e-4
     )
@@ -78,8 +78,8 @@ def test_delta_at_every_epsilon_is_dp_accountings_on_a_finer_grid(noise, rate, s
 
 
 def test_attackers_by_one_epsilon_and_delta_alone_would_be_far_stronger():
-    phases = [phase(1.921, 0.2, 75)]
-    epsilon, found = headline_epsilon(phases, 1e-5), attacker(*phases)
+    events = [event(1.921, 0.2, 75)]
+    epsilon, found = headline_epsilon(events, 1e-5), attacker(*events)
     by_one_pair = (math.exp(epsilon) + 1e-5) / (1 + math.exp(epsilon))
     assert by_one_pair > 0.98 and 0.6 < found.figures.coin_toss_accuracy < 0.7
     assert min(1, math.exp(epsilon) * 0.01 + 1e-5) > 0.9 and found.figures.tpr_at_fpr_1_percent < 0.1
@@ -88,8 +88,8 @@ def test_attackers_by_one_epsilon_and_delta_alone_would_be_far_stronger():
 @settings(max_examples=8, deadline=None)
 @given(noise=st.floats(0.7, 8), rate=st.floats(0.01, 1), steps=st.integers(1, 200))
 def test_more_noise_helps_no_attacker_and_more_steps_harm_none(noise, rate, steps):
-    here = json_values(attacker(phase(noise, rate, steps)).figures)
-    noisier, longer = attacker(phase(1.5 * noise, rate, steps)), attacker(phase(noise, rate, 2 * steps))
+    here = json_values(attacker(event(noise, rate, steps)).figures)
+    noisier, longer = attacker(event(1.5 * noise, rate, steps)), attacker(event(noise, rate, 2 * steps))
     slack = 1e-4
     for key in ("coin_toss_accuracy", *RATES.values()):
         assert json_values(noisier.figures)[key] <= here[key] + slack
@@ -99,19 +99,19 @@ def test_more_noise_helps_no_attacker_and_more_steps_harm_none(noise, rate, step
 
 @pytest.mark.parametrize(("noise", "rate", "steps"), [(1.795, 0.2, 75), (2.0, 0.032, 937), (1.0, 0.05, 1)])
 def test_mu_covers_every_epsilon_down_to_the_target_delta(noise, rate, steps):
-    phases = [phase(noise, rate, steps)]
-    found = attacker(*phases)
+    events = [event(noise, rate, steps)]
+    found = attacker(*events)
     for target_delta in (1e-2, 1e-3, 1e-4, 1e-5):
-        spent = headline_epsilon(phases, target_delta)
+        spent = headline_epsilon(events, target_delta)
         assert spent <= gaussian_epsilon(found.nearest_mu, target_delta) + 1e-9
     smaller = found.nearest_mu * 0.99
-    deltas = headline_profile(phases, 1e-5).deltas
+    deltas = headline_profile(events, 1e-5).deltas
     assert (deltas > np.maximum(gaussian_deltas(smaller, EPSILONS), 1e-5)).any()
 
 
 def test_the_error_of_mu_is_the_largest_gap_along_the_diagonal():
     """Kappa by bisection on its definition, on the bound of the rates itself."""
-    profile = headline_profile([phase(0.934, 0.04, 80)], 1e-5)
+    profile = headline_profile([event(0.934, 0.04, 80)], 1e-5)
     found = attacker_of(profile, 1e-5)
 
     def misses(rates):
@@ -132,7 +132,7 @@ def test_the_error_of_mu_is_the_largest_gap_along_the_diagonal():
 
 
 def test_no_noise_is_no_privacy_and_nothing_released_is_guesswork():
-    assert json_values(attacker(phase(0.0, 0.5, 1)).figures) == {
+    assert json_values(attacker(event(0.0, 0.5, 1)).figures) == {
         "coin_toss_accuracy": 1.0,
         "tpr_at_fpr_0.01": 1.0,
         "tpr_at_fpr_0.001": 1.0,
@@ -146,43 +146,43 @@ def test_no_noise_is_no_privacy_and_nothing_released_is_guesswork():
 
 
 def test_renyi_profile_is_above_the_distributions_and_gives_the_renyi_epsilon():
-    phases = [phase(1.5, 0.1, 100), phase(3.0, 1.0, 2)]
-    renyi = renyi_profile(composed_rdp(phases))
-    assert (renyi.deltas >= headline_profile(phases, 1e-5).deltas - 1e-9).all()
+    events = [event(1.5, 0.1, 100), event(3.0, 1.0, 2)]
+    renyi = renyi_profile(composed_rdp(events))
+    assert (renyi.deltas >= headline_profile(events, 1e-5).deltas - 1e-9).all()
     for epsilon, delta in itertools.islice(zip(EPSILONS, renyi.deltas, strict=True), 300, None, 100):
         if delta > 1e-12:
-            assert rdp_epsilon(phases, float(delta)) == pytest.approx(epsilon, rel=1e-6)
+            assert rdp_epsilon(events, float(delta)) == pytest.approx(epsilon, rel=1e-6)
 
 
 def test_integer_noise_is_bounded_by_renyi_and_above_the_gaussian_it_resembles():
     integers = {"cell": "hospital-distributed", "scaled_norm": 1000.0, "dimension": 30, "num_shares": 3}
-    skellam = attacker(phase(2.0, 1.0, 10, **integers))
-    gaussian = attacker(phase(2.0, 1.0, 10))
+    skellam = attacker(event(2.0, 1.0, 10, **integers))
+    gaussian = attacker(event(2.0, 1.0, 10))
     assert (skellam.figures.by, gaussian.figures.by) == ("renyi", "pld")
     for key in ("coin_toss_accuracy", *RATES.values()):
         assert json_values(gaussian.figures)[key] < json_values(skellam.figures)[key] < 1
 
 
 def test_a_patient_in_several_hospitals_is_found_more_easily():
-    hospitals = {"a": [phase(3.0, 0.1, 100)], "b": [phase(2.0, 0.05, 50)], "c": [phase(4.0, 1.0, 5)], "d": []}
+    hospitals = {"a": [event(3.0, 0.1, 100)], "b": [event(2.0, 0.05, 50)], "c": [event(4.0, 1.0, 5)], "d": []}
     one, two, all_of_them = (attacker_of(overlap_profile(hospitals, 1e-5, k), 1e-5).figures for k in (1, 2, 9))
-    singles = [attacker(*phases).figures for phases in hospitals.values()]
+    singles = [attacker(*events).figures for events in hospitals.values()]
     assert one.coin_toss_accuracy == max(single.coin_toss_accuracy for single in singles)
     assert one.coin_toss_accuracy < min(two.coin_toss_accuracy, all_of_them.coin_toss_accuracy)
-    together = attacker(*(part for phases in hospitals.values() for part in phases))
+    together = attacker(*(part for events in hospitals.values() for part in events))
     assert all_of_them == together.figures
     for chosen in itertools.combinations(hospitals.values(), 2):
-        pair = attacker(*(part for phases in chosen for part in phases)).figures
+        pair = attacker(*(part for events in chosen for part in events)).figures
         assert pair.coin_toss_accuracy <= two.coin_toss_accuracy + 1e-4
         assert pair.tpr_at_fpr_1_percent <= two.tpr_at_fpr_1_percent + 1e-4
 
 
 def test_an_account_states_attackers_in_all_by_hospital_and_against_a_reader():
     account = open_account({"Basel": 1e-3, "Bern": 1e-5}).projected(
-        [("Basel", phase(2.0, 0.1, 50, cell="record-central")), ("Bern", phase(2.0, 0.1, 100, cell="record-central"))]
+        [("Basel", event(2.0, 0.1, 50, cell="record-central")), ("Bern", event(2.0, 0.1, 100, cell="record-central"))]
     )
-    assert account.attackers()["Bern"] == account.attacker(1) == attacker(phase(2.0, 0.1, 100))
-    assert account.attackers()["Basel"] == attacker(phase(2.0, 0.1, 50), target_delta=1e-3)
+    assert account.attackers()["Bern"] == account.attacker(1) == attacker(event(2.0, 0.1, 100))
+    assert account.attackers()["Basel"] == attacker(event(2.0, 0.1, 50), target_delta=1e-3)
     assert account.against("recipient").attacker(1) == account.attacker(1)
     assert account.against("server").attacker(1).figures.coin_toss_accuracy == 1.0
 

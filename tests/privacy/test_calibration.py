@@ -18,7 +18,7 @@ def dp_sgd(sample_rate):
     return cell_named("record-local").shape().at_rate(sample_rate)
 
 
-def phase(noise_multiplier, sample_rate, num_steps):
+def event(noise_multiplier, sample_rate, num_steps):
     return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
 
 
@@ -37,43 +37,43 @@ def test_a_target_is_spent_whole_by_an_independent_accountant(target, target_del
     assert 0.999 * target < accountant.get_epsilon(target_delta) <= target
 
 
-@pytest.mark.parametrize("spent", [[], [phase(2.0, 0.1, 20)], [phase(3.0, 1.0, 1), phase(1.5, 0.01, 100)]])
+@pytest.mark.parametrize("spent", [[], [event(2.0, 0.1, 20)], [event(3.0, 1.0, 1), event(1.5, 0.01, 100)]])
 @pytest.mark.parametrize(("target", "rate", "steps"), [(3.0, 0.1, 300), (8.0, 0.9, 50), (4.0, 1.0, 10)])
 def test_calibration_is_tight_and_never_above(target, rate, steps, spent):
     noise = calibrate_noise_multiplier(target, 1e-3, dp_sgd(rate), steps, tuple(spent))
-    assert headline_epsilon([*spent, phase(noise, rate, steps)], 1e-3) <= target
-    assert headline_epsilon([*spent, phase(noise * (1 - 1.01e-4), rate, steps)], 1e-3) > target
+    assert headline_epsilon([*spent, event(noise, rate, steps)], 1e-3) <= target
+    assert headline_epsilon([*spent, event(noise * (1 - 1.01e-4), rate, steps)], 1e-3) > target
 
 
 @pytest.mark.parametrize("target", [0.01, 0.5, 50.0, 1e4])
 def test_calibration_reaches_far_targets(target):
     noise = calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.02), 500)
-    assert headline_epsilon([phase(noise, 0.02, 500)], 1e-5) <= target
-    assert headline_epsilon([phase(noise * (1 - 1.01e-4), 0.02, 500)], 1e-5) > target
+    assert headline_epsilon([event(noise, 0.02, 500)], 1e-5) <= target
+    assert headline_epsilon([event(noise * (1 - 1.01e-4), 0.02, 500)], 1e-5) > target
 
 
 def test_calibration_survives_adding_up_round_by_round():
     noise = calibrate_noise_multiplier(3.0, 1e-5, dp_sgd(0.05), 1000)
     account = open_account({"Basel": 1e-5})
     for _ in range(200):
-        account = account.projected([("Basel", phase(noise, 0.05, 5))])
+        account = account.projected([("Basel", event(noise, 0.05, 5))])
     assert 0.995 * 3.0 < account.headline_total(1) <= 3.0
     assert account.exceeding(3.0, ["Basel"]) == () and not account.total_exceeds(3.0, 1)
 
 
 def test_much_spent_and_little_to_come_is_found_too():
-    spent = [phase(1.5, 0.1, 300)]
+    spent = [event(1.5, 0.1, 300)]
     target = 1.001 * headline_epsilon(spent, 1e-5)
     noise = calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.1), 10, tuple(spent))
     assert noise > 3
-    assert headline_epsilon([*spent, phase(noise, 0.1, 10)], 1e-5) <= target
+    assert headline_epsilon([*spent, event(noise, 0.1, 10)], 1e-5) <= target
 
 
 def test_what_renyi_divergences_call_spent_can_be_gone_on_with_where_the_distribution_is_below():
-    spent = [phase(1.5, 0.1, 300)]
+    spent = [event(1.5, 0.1, 300)]
     target = (pld_epsilon(spent, 1e-5) + rdp_epsilon(spent, 1e-5)) / 2
     noise = calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.1), 100, tuple(spent))
-    assert 0.995 * target < headline_epsilon([*spent, phase(noise, 0.1, 100)], 1e-5) <= target
+    assert 0.995 * target < headline_epsilon([*spent, event(noise, 0.1, 100)], 1e-5) <= target
 
 
 FEDERATIONS = {
@@ -91,14 +91,14 @@ def test_the_total_of_a_patient_in_several_hospitals_meets_the_target(federation
     factor = calibrate_overlap(3.0, 1e-5, to_come, patient_overlap, {})
 
     def total(more):
-        phases = {name: [phase(2.0 * factor * more, *job)] for name, job in federation.items()}
-        return overlap_epsilon(phases, 1e-5, patient_overlap)
+        events = {name: [event(2.0 * factor * more, *job)] for name, job in federation.items()}
+        return overlap_epsilon(events, 1e-5, patient_overlap)
 
     assert 0.999 * 3.0 < total(1.0) <= 3.0 < total(1 - 1.01e-4)
 
 
 def test_the_total_can_be_spent_already():
-    spent = {"a": [phase(1.0, 0.2, 100)], "b": [phase(1.0, 0.2, 100)]}
+    spent = {"a": [event(1.0, 0.2, 100)], "b": [event(1.0, 0.2, 100)]}
     to_come = {"a": (dp_sgd(0.2), 5, 2.0)}
     with pytest.raises(BudgetError, match="can't be kept for a patient in 2 hospitals"):
         calibrate_overlap(1.0, 1e-5, to_come, 2, spent)
@@ -106,9 +106,9 @@ def test_the_total_can_be_spent_already():
 
 def test_calibration_refuses_the_impossible():
     with pytest.raises(BudgetError, match=r"target-epsilon = 1 can't be kept .* is spent already"):
-        calibrate_noise_multiplier(1.0, 1e-5, dp_sgd(0.1), 10, (phase(1.0, 0.5, 100),))
+        calibrate_noise_multiplier(1.0, 1e-5, dp_sgd(0.1), 10, (event(1.0, 0.5, 100),))
     with pytest.raises(BudgetError, match="spent already"):
-        calibrate_noise_multiplier(1e9, 1e-5, dp_sgd(0.1), 10, (phase(0.0, 0.5, 1),))
+        calibrate_noise_multiplier(1e9, 1e-5, dp_sgd(0.1), 10, (event(0.0, 0.5, 1),))
     for target in (0.0, -1.0, math.nan):
         with pytest.raises(BudgetError, match=rf"target-epsilon = {target:g} can't be kept"):
             calibrate_noise_multiplier(target, 1e-5, dp_sgd(0.1), 10)

@@ -35,7 +35,7 @@ THIS_ROUND = {"Basel": plan(1), "Bern": plan(1)}
 
 def held(account):
     """What a budget is held against with patients in one hospital each: the reported epsilons at the common delta."""
-    return {name: headline_epsilon(phases, account.common_delta) for name, phases in account.events.items()}
+    return {name: headline_epsilon(events, account.common_delta) for name, events in account.events.items()}
 
 
 @pytest.mark.parametrize("on_budget", ["stop", "drop", "replan"])

@@ -173,5 +173,5 @@ def test_epsilon_is_that_of_opacus(noise_multiplier, sample_rate, num_steps):
     orders = [1 + tenths / 10 for tenths in range(1, 100)] + list(range(12, 64))
     divergences = theirs.compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=num_steps, orders=orders)
     wanted, _ = theirs.get_privacy_spent(orders=orders, rdp=divergences, delta=1e-5)
-    phase = StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
-    assert rdp_epsilon([phase], 1e-5) == pytest.approx(wanted, rel=2e-9)
+    event = StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
+    assert rdp_epsilon([event], 1e-5) == pytest.approx(wanted, rel=2e-9)

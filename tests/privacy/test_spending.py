@@ -19,7 +19,7 @@ def steps(noise_multiplier=1.5, sample_rate=0.1, num_steps=10):
     return StepEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, num_steps=num_steps)
 
 
-def test_epsilons_are_those_of_the_phases_at_each_hospitals_delta():
+def test_epsilons_are_those_of_the_events_at_each_hospitals_delta():
     account = open_account(DELTAS)
     for round_number in range(1, 8):
         account = account.charged([charge("Basel", round_number), charge("Bern", round_number, noise_multiplier=3.0)])
