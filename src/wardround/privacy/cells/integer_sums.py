@@ -42,7 +42,6 @@ class IntegerSums(SummedCell):
         "securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
         "aggregation does and enough hospitals are honest and answer.",
         server_sees="the sum over hospitals, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
         price="That is what a secure sum buys.",
         relies=(
             "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
