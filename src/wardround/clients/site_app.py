@@ -16,7 +16,7 @@ import numpy as np
 from flwr.app import Context, Message
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_sum
+from wardround.clients.assignments import Part
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
@@ -91,7 +91,7 @@ class RealSite(Hospitals):
     def __init__(self, file: SiteFile) -> None:
         """Answer as the file says."""
         super().__init__(file.config, file.names)
-        self._file = file
+        self._file, self.agreed = file, file.digest
         # Always: in clear nothing leaves but what is public.
         self.mods = [self.masking(lambda context: file.site, _PUBLIC_FIELDS)]
 
@@ -122,8 +122,8 @@ class RealSite(Hospitals):
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse also a round that the site is not drawn for, and what it can't afford."""
+        super().check_terms(terms, message)
         assignment = None if message is None else wire.assignment_of(message)
-        check_sum(self.config, terms, assignment, agreed=self._file.digest)
         part = self.part(self.federation.hospitals[0])
         check_round(part, terms, assignment)
         spent = check_history(self._release(terms, None), read_releases(self._file.releases), runs=self._file.runs)

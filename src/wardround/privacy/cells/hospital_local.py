@@ -29,9 +29,7 @@ class HospitalLocal(WholeUpdates):
     )
     sent = "the hospital's clipped update"
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
+    def update_bound(self, *, most_records: int, sensitivity: float, noise_multiplier: float) -> float | None:
         """Return the sensitivity and 16 standard deviations of the noise, with room for rounding to float32."""
         return sensitivity * (1 + TAIL_DEVIATIONS * noise_multiplier) * FLOAT32_SLACK
 

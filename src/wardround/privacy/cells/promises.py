@@ -189,7 +189,7 @@ class Promises:
             return "no bound for a patient in several hospitals, whose gradients would share one noise"
         return ""
 
-    def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
+    def plan_notes(self, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield sentences for whoever decides on a plan: where little is learned, or noise could be shared.
 
         `honest_survivors` are the replies that share the noise where it comes in shares, `noise_ratio` the norm of the
