@@ -15,7 +15,7 @@ import wardround
 SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
-    {"digests", "disk", "errors", "first_use", "json_records", "json_text", "leaves", "small_counts"},
+    {"digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "parsing", "step_events"},
     {"exact_sums", "npy_bytes", "rounds", "run_facts", "streams", "typed_records"},
     {"privacy"},
@@ -211,7 +211,7 @@ def imported_by(statement, *names):
 
 def test_a_plan_is_printed_without_the_pages_of_runs_and_studies():
     pages = [f"wardround.reports.{name}" for name in ("report", "study", "study_folder", "study_drawing")]
-    assert imported_by("from wardround.reports import print_plan", *pages) == []
+    assert imported_by("from wardround.reports.terminal import print_plan", *pages) == []
 
 
 def test_help_does_not_import_torch():
