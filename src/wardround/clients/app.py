@@ -37,8 +37,7 @@ class SimulatedHospitals(Hospitals):
 
     def __init__(self, config: Config, federation: Federation) -> None:
         """Answer for all hospitals of the federation."""
-        super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals])
-        self.federation = federation
+        super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
         # What may leave is picked by the reply itself.
         is_masked = config.aggregation.protocol == "secagg+"
         self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []

@@ -36,17 +36,20 @@ class Hospitals(ABC):
     Records are read, and the model is built and checked, when the first message needs them.
 
     Attributes:
-        federation: their records.
         mods: what stands between the app and the server.
     """
 
-    federation: Federation
     mods: list[SecAggMod]
 
-    def __init__(self, config: Config, names: Sequence[str]) -> None:
-        """Answer by these settings; cohorts are drawn from the names."""
-        self.config, self.names = config, tuple(names)
+    def __init__(self, config: Config, names: Sequence[str], load: Callable[[], Federation]) -> None:
+        """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
+        self.config, self.names, self._load = config, tuple(names), load
         self._kept: dict[str, HospitalTensors] = {}
+
+    @cached_property
+    def federation(self) -> Federation:
+        """Their records."""
+        return self._load()
 
     @cached_property
     def agreed(self) -> bytes:

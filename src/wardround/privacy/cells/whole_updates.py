@@ -43,13 +43,6 @@ class WholeUpdates(SummedCell):
         """Return a sentence where a delta is larger than is customary for so many hospitals; empty where none is."""
         return deltas.delta_warning(target_deltas, dict.fromkeys(num_train, len(num_train)), unit=self.unit)
 
-    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
-        """Refuse none: all patients are hidden with their hospital, and each hospital pays for its own."""
-
-    def without_bound(self, patient_overlap: int) -> str:
-        """Return nothing: patients are hidden with their hospitals."""
-        return ""
-
     def plan_notes(self, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield what few hospitals cost."""
         yield from super().plan_notes(num_hospitals, honest_survivors, noise_ratio)
