@@ -94,11 +94,8 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             "where cells are compared its stddev is that of independent noise which would leave as much in the model"
         )
     stddev = stddev_on_average(plan, cell, plan.noise_multipliers, aggregation.honest_survivors)
-    notes += cell.plan_notes(
-        num_hospitals=len(plan.hospitals),
-        honest_survivors=aggregation.honest_survivors,
-        noise_ratio=stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm,
-    )
+    noise_ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
+    notes += cell.plan_notes(len(plan.hospitals), aggregation.honest_survivors, noise_ratio)
     return tuple(notes)
 
 
