@@ -63,6 +63,17 @@ def test_code_is_all_that_is_reached_and_not_what_has_a_version(package: Path) -
     assert code_digests(["torch.nn", "wardround.models", "json", "no_such_module.at.all"]) == {}
 
 
+def test_folders_without_a_file_of_their_own_are_searched_and_not_loaded(package: Path) -> None:
+    inner = package / "plain" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "nets.py").write_text("from .layers import scale\n")
+    (inner / "layers.py").write_text("scale = 1\n")
+    names = ["own_package", "own_package.plain.inner.layers", "own_package.plain.inner.nets"]
+    assert list(code_digests(["own_package.plain.inner.nets"])) == names
+    assert list(code_digests(["own_package.plain.inner.nets"], folder=package.parent)) == names
+    assert not {*names} & {*sys.modules}
+
+
 @pytest.mark.parametrize("name", ["models.py", "layers.py", "__init__.py", "deep/__init__.py", "../own_neighbour.py"])
 def test_an_edit_anywhere_in_it_is_another_job(package: Path, name: str) -> None:
     config = small_config(model={"name": "own_package.models:build"})

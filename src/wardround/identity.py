@@ -218,15 +218,20 @@ def _spec_of(name: str, folder: Path | None) -> ModuleSpec | None:
     loaded = getattr(sys.modules.get(name), "__spec__", None)
     if folder is None and isinstance(loaded, ModuleSpec):
         return loaded
-    parent = name.rpartition(".")[0]
+    parent, _, last = name.rpartition(".")
+    places: list[str] = []
     try:
         if parent:
             package = _spec_of(parent, folder)
-            places = package.submodule_search_locations if package is not None else None
-            return PathFinder.find_spec(name, list(places)) if places is not None else None
+            places = list((package and package.submodule_search_locations) or ())
+            return PathFinder.find_spec(name, places)
         return importlib.util.find_spec(name) if folder is None else PathFinder.find_spec(name, [str(folder)])
     except (ImportError, ValueError):
         return None
+    except KeyError:  # a folder without a file of its own, which Python finds once the package above it is loaded
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(place) for part in places if (place := Path(part, last)).is_dir()]
+        return spec
 
 
 def installed_places() -> frozenset[Path]:
