@@ -25,8 +25,7 @@ import torch
 
 import wardround
 from wardround.config import SimulationConfig, config_to_toml
-from wardround.simulations import load_study
-from wardround.simulations.studies.study import StudyRun
+from wardround.simulations.studies.study import StudyRun, load_study
 
 STUDY = Path(__file__).parent / "study.toml"
 RESULTS = Path(__file__).parent / "results" / "study.csv"

@@ -211,7 +211,7 @@ def imported_by(statement, *names):
 
 def test_a_plan_is_printed_without_the_pages_of_runs_and_studies():
     pages = [f"wardround.reports.{name}" for name in ("report", "study", "study_folder", "study_drawing")]
-    assert imported_by("from wardround.reports import print_plan", *pages) == []
+    assert imported_by("from wardround.reports.terminal import print_plan", *pages) == []
 
 
 def test_help_does_not_import_torch():

@@ -18,9 +18,9 @@ from wardround.first_use import on_first_use
 
 if TYPE_CHECKING:
     from wardround.door import resume, run
-    from wardround.simulations import Run
+    from wardround.simulations.runs import Run
 
 __all__ = ["Config", "Run", "config_from_dict", "load_config", "resume", "run"]
 __version__ = version("wardround")
 
-__getattr__ = on_first_use(__name__, {"Run": "simulations", "resume": "door", "run": "door"})
+__getattr__ = on_first_use(__name__, {"Run": "simulations.runs", "resume": "door", "run": "door"})

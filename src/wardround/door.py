@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wardround import simulations
 from wardround.config import Config
-from wardround.reports import write_report
+from wardround.reports.report import write_report
 
 if TYPE_CHECKING:
     from wardround.server.round.progress import RoundRow
-    from wardround.simulations import Run
+    from wardround.simulations.runs import Run
 
 __all__ = ["resume", "run"]
 
@@ -36,7 +35,9 @@ def run(
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
-    finished = simulations.run(config, out=out, progress=progress, say=say)
+    from wardround.simulations import runs
+
+    finished = runs.run(config, out=out, progress=progress, say=say)
     write_report(finished.folder)
     return finished
 
@@ -58,6 +59,8 @@ def resume(
         ConfigError: there is no run in the folder.
         ProtocolError: the ledger or the checkpoint was changed.
     """
-    finished = simulations.resume(path, progress=progress, say=say)
+    from wardround.simulations import runs
+
+    finished = runs.resume(path, progress=progress, say=say)
     write_report(finished.folder)
     return finished

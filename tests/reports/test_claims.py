@@ -13,9 +13,10 @@ from rich.console import Console
 from test_report import text_of
 
 from wardround.privacy.cells import CELLS, READERS, Cell
-from wardround.reports import print_summary, write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
+from wardround.reports.report import write_report
+from wardround.reports.terminal import print_summary
 from wardround.reports.words import headline, privacy_sentence
 
 WriteRun = Callable[..., Path]

@@ -12,7 +12,9 @@ from rich.console import Console
 from site_runs import run_between_sites
 
 from wardround.leaves import SENTENCES, SIMULATION_ONLY, fields_sent
-from wardround.reports import Progress, print_summary, round_text, write_report
+from wardround.reports.progress import Progress, round_text
+from wardround.reports.report import write_report
+from wardround.reports.terminal import print_summary
 from wardround.reports.words import NOT_MEASURED
 
 WriteRun = Callable[..., Path]

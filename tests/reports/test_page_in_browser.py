@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wardround.reports import write_report
+from wardround.reports.report import write_report
 
 pytestmark = pytest.mark.browser
 WIDTHS = (400, 1400)

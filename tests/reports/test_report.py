@@ -9,7 +9,7 @@ import pytest
 
 from wardround.errors import ProtocolError, WardroundError
 from wardround.leaves import fields_sent
-from wardround.reports import write_report
+from wardround.reports.report import write_report
 
 WriteRun = Callable[..., Path]
 

@@ -15,9 +15,10 @@ from test_report import text_of
 
 from wardround.config import FederationConfig
 from wardround.datasets import describe, load_federation
-from wardround.reports import print_plan, write_report
 from wardround.reports.data_tables import print_description, shown_description
 from wardround.reports.folder import read_run
+from wardround.reports.report import write_report
+from wardround.reports.terminal import print_plan
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.planning import plan_federation
 from wardround.server.record.verify import verify_run

@@ -4,7 +4,7 @@ import pytest
 import test_page_in_browser as run_page
 from made_up_study import write_study
 
-from wardround.reports import write_study_page
+from wardround.reports.study import write_study_page
 
 pytestmark = pytest.mark.browser
 browser = run_page.browser

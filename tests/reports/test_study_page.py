@@ -15,11 +15,13 @@ from scipy import stats
 
 from wardround.errors import ProtocolError
 from wardround.privacy.cells import cell_in_words, cell_named
-from wardround.reports import Progress, print_study, write_study_page, write_study_report
+from wardround.reports.progress import Progress
+from wardround.reports.study import write_study_page, write_study_report
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
 from wardround.reports.study_statistics import groups_of, hospital_groups, spread_of
+from wardround.reports.study_terminal import print_study
 from wardround.reports.study_words import assumptions, findings, guarantees, headline, method, reader_rows
 
 

@@ -14,8 +14,9 @@ from small_runs import profiles_of, small_config
 
 from wardround.config import FederationConfig
 from wardround.datasets import SOURCES, describe, load_federation
-from wardround.reports import Progress, print_plan, print_summary, round_text
 from wardround.reports.data_tables import print_catalogue, print_description
+from wardround.reports.progress import Progress, round_text
+from wardround.reports.terminal import print_plan, print_summary
 from wardround.server.plan.planning import plan_federation
 
 WriteRun = Callable[..., Path]

@@ -18,7 +18,7 @@ from wardround.config import Config
 from wardround.errors import ProtocolError
 from wardround.privacy.cells import cell_of
 from wardround.privacy.ledger import open_ledger
-from wardround.reports import write_report
+from wardround.reports.report import write_report
 from wardround.server.record.verify import verify_run
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run

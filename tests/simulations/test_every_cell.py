@@ -30,9 +30,9 @@ from wardround.errors import ConfigError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.ledger import open_ledger
-from wardround.reports import write_report
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
+from wardround.reports.report import write_report
 from wardround.reports.words import privacy_sentence
 from wardround.server.record.verify import verify_run
 from wardround.simulations.engines.inline import InlineGrid

@@ -21,8 +21,8 @@ from wardround.config import Config
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.server.record.verify import verify_run
-from wardround.simulations import Study
 from wardround.simulations.runs import resume, run
+from wardround.simulations.studies.study import Study
 from wardround.simulations.studies.study_run import finish_run
 
 Sent = dict[tuple[str, int, int], NDArray[np.float64]]

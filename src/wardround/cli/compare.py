@@ -21,17 +21,21 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
-    from wardround import simulations
-    from wardround.reports import Progress, print_study, write_study_report
+    from wardround.reports.progress import Progress
+    from wardround.reports.study import write_study_report
+    from wardround.reports.study_terminal import print_study
     from wardround.server.record.run_folder import path_now
+    from wardround.simulations.studies.study import load_study
 
-    settings = simulations.load_study(study)
+    settings = load_study(study)
     folder = out or path_now(settings.name)
     again = f"wardround compare {study} --out {folder}"
     kept = f": what is done is kept; go on with: {again}"
     with interruptions.resumable(lambda: kept), Progress("run", quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
-        done = simulations.compare(settings, folder, progress=bar.show)
+        from wardround.simulations.studies import comparison
+
+        done = comparison.compare(settings, folder, progress=bar.show)
     write_study_report(folder)
     if as_json:
         typer.echo(json_text(done.to_dict()))

@@ -23,11 +23,11 @@ def plan(
     """Show noise and epsilon per hospital, in total and against each reader, and what noise placed elsewhere costs."""
     wanted = [] if target_epsilon is None else [f"privacy.target-epsilon={target_epsilon}"]
     settings = load_config(config, [*(set_ or []), *wanted])
-    from wardround import simulations
-    from wardround.reports import print_plan
+    from wardround.reports.terminal import print_plan
     from wardround.server.plan.alternatives import compare_placements, plan_notes
+    from wardround.simulations import prepared
 
-    planned = simulations.plan(settings)
+    planned = prepared.plan(settings)
     if as_json:
         rows = {unit: [json_values(row) for row in of] for unit, of in compare_placements(planned).items()}
         elsewhere = {"notes": plan_notes(planned), "placements": rows}

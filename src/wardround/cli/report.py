@@ -10,7 +10,8 @@ __all__ = ["report"]
 
 def report(run_dir: RunDir, as_json: Json = False) -> None:
     """Build report.html again from the files of a run folder, or of a study's."""
-    from wardround.reports import write_report, write_study_report
+    from wardround.reports.report import write_report
+    from wardround.reports.study import write_study_report
     from wardround.server.record.run_folder import open_run_folder
 
     is_study = (run_dir / "study.json").is_file()

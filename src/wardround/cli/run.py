@@ -14,7 +14,7 @@ from wardround.errors import BudgetError
 
 if TYPE_CHECKING:
     from wardround.server.round.progress import RoundRow
-    from wardround.simulations import Run
+    from wardround.simulations.runs import Run
 
 __all__ = ["resume", "run"]
 
@@ -54,7 +54,7 @@ def _progress(
     num_rounds: int, folder: Path, *, quiet: bool
 ) -> Iterator[tuple[Callable[["RoundRow"], None], Callable[[str], None]]]:
     """Show the run while it goes on, and say on Ctrl-C how to go on; typer would end with 130 and no word."""
-    from wardround.reports import Progress, round_text
+    from wardround.reports.progress import Progress, round_text
 
     def kept() -> str:
         if not (folder / "ledger.sqlite").is_file():
@@ -76,7 +76,7 @@ def _progress(
 
 def _finish(finished: "Run", as_json: bool) -> None:
     """Print the table or the summary, and end with 3 where the budget stopped the run."""
-    from wardround.reports import print_summary
+    from wardround.reports.terminal import print_summary
 
     if as_json:
         typer.echo((finished.folder / "summary.json").read_text(encoding="utf-8"), nl=False)

@@ -21,7 +21,7 @@ from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.privacy.ledger import open_ledger
-from wardround.reports import write_report
+from wardround.reports.report import write_report
 from wardround.server.record.records import Closing, RoundRecord, read_record_text, record_text
 from wardround.server.record.summaries import read_summary
 from wardround.server.record.verify import verify_run

@@ -16,7 +16,7 @@ import pytest
 from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError, WardroundError
-from wardround.reports import write_report
+from wardround.reports.report import write_report
 from wardround.server.record.records import Outcome, RoundFigures, RoundRecord, Saved
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import read_summary

@@ -9,7 +9,9 @@ import pytest
 from small_runs import small_config
 
 from wardround.errors import ConfigError, WardroundError
-from wardround.simulations import Study, compare, run
+from wardround.simulations.runs import run
+from wardround.simulations.studies.comparison import compare
+from wardround.simulations.studies.study import Study
 from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
 
 CONTRACT = [

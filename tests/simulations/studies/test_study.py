@@ -6,7 +6,7 @@ import pytest
 
 from wardround.config import config_from_dict
 from wardround.errors import ConfigError
-from wardround.simulations import Study, load_study
+from wardround.simulations.studies.study import Study, load_study
 
 BASE = """
 [federation]
