@@ -104,8 +104,8 @@ class Level:
     """A horizontal line across a chart, or an entry of its legend alone."""
 
     label: str
-    y: float
     series: int
+    y: float = 0.0
     dash: str = "dashed"
     is_drawn: bool = True
 

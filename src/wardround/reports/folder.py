@@ -133,13 +133,14 @@ def _is_regression(config: _Settings, summary: Summary) -> bool:
 
 def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> dict[str, float]:
     last = rounds[-1] if rounds else {}
-    numbers = {key: last.get(key, NOT_KNOWN) for key in ("accuracy", "auc", "loss")}
+    columns = {"score": "accuracy", "auc": "auc", "loss": "loss"}
+    numbers = {key: last.get(column, NOT_KNOWN) for key, column in columns.items()}
     if summary.scores:
-        stated = {"accuracy": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
+        stated = {"score": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
         numbers |= {key: value for key, value in stated.items() if value is not None}
     if is_regression:
         numbers["auc"] = NOT_KNOWN
-    return numbers | {"majority_accuracy": read_number(summary.scores and summary.scores.majority)}
+    return numbers | {"majority_score": read_number(summary.scores and summary.scores.majority)}
 
 
 def _tables(path: Path) -> tuple[dict[str, list[_Row]], dict[str, str]]:
@@ -194,9 +195,10 @@ def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, t
         sample_rate=rates if not is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
         target_delta=target_delta,
         epsilon=epsilon,
-        majority_accuracy=read_number(known.majority_score),
+        majority_score=read_number(known.majority_score),
         rows=tuple(rows),
-        **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("accuracy", "auc")},
+        score=_last(row.get("accuracy", NOT_KNOWN) for row in rows),
+        auc=_last(row.get("auc", NOT_KNOWN) for row in rows),
     )
 
 

@@ -147,8 +147,8 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     """Return (figure, value, what to compare it with) for the table of figures."""
     score = "r2" if run.is_regression else "Accuracy"
     baseline = "always the mean" if run.is_regression else "most frequent class"
-    majority = run.scores["majority_accuracy"]
-    rows = [(score, number_text(run.scores["accuracy"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
+    majority = run.scores["majority_score"]
+    rows = [(score, number_text(run.scores["score"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
     if not run.is_regression:
         rows.insert(0, ("AUC", number_text(run.scores["auc"]), "guessing: 0.500"))
     rows.append(("Loss", number_text(run.scores["loss"]), ""))

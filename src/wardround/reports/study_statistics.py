@@ -99,7 +99,7 @@ class HospitalGroup:
     @property
     def size(self) -> str:
         """Training records as they may be shown: a number, the range over seeds, or "<10"."""
-        counts = sorted((row.num_examples for row in self.rows), key=read_number)
+        counts = sorted((row.num_train for row in self.rows), key=read_number)
         return " to ".join(dict.fromkeys(map(size_text, counts)))
 
     def spread(self, column: str) -> Spread:
@@ -148,9 +148,9 @@ def _level(row: ResultRow) -> tuple[str, float]:
 
 def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
     """Return every hospital in every group of runs, in the order of the tables."""
-    column = study.metric[0]
+    field = study.metric.field
     without = {
-        (row.seed, line.hospital): getattr(line, column)
+        (row.seed, line.hospital): getattr(line, field)
         for row in study.rows
         if row.baseline == "federated"
         for line in study.hospitals.get(row.run, ())
@@ -163,7 +163,7 @@ def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
                 lines.setdefault(line.hospital, []).append((row.seed, line))
         for hospital, members in lines.items():
             costs = [
-                getattr(line, column) - without[seed, hospital] for seed, line in members if (seed, hospital) in without
+                getattr(line, field) - without[seed, hospital] for seed, line in members if (seed, hospital) in without
             ]
             rows = tuple(line for _, line in members)
             known = tuple(cost for cost in costs if not math.isnan(cost))

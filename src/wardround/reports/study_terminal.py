@@ -61,7 +61,7 @@ def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:
     name = group.baseline or f"{words.unit} {words.kind}"
     level = f"{group.held} {group.level:g}" if group.held else ""
     noise = group.spread("noise_multiplier").mean
-    scores = [spread_text(group.spread("accuracy"))]
+    scores = [spread_text(group.spread("score"))]
     if not study.is_regression:
         scores.append(spread_text(group.spread("auc")))
     largest = max(row.epsilon_max for row in group.rows)

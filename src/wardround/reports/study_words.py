@@ -18,7 +18,7 @@ from wardround.reports.study_statistics import (
     spread_of,
     spread_text,
 )
-from wardround.reports.study_styles import BASELINE_NAMES
+from wardround.reports.study_styles import BASELINES
 from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed
 from wardround.server.record.summaries import Summary
 
@@ -36,23 +36,23 @@ __all__ = [
 
 def headline(study: StudyResult) -> tuple[str, str]:
     """Return what came out in one line, and the paragraph that says what was compared."""
-    name = study.metric[1]
+    metric = study.metric
     groups = groups_of(study.rows)
     first = middle_group([group for group in groups if group.unit == study.facts.units[0]])
     compared = " ".join((_compared(study), *study_caveats(study)))
     if first is None:
         return f"{study.facts.name}: without privacy only", compared
     scores = [
-        f"{spread_text(group.spread(study.metric[0]))} with {_words(study, group).kind} noise"
+        f"{spread_text(group.spread(metric.field))} with {_words(study, group).kind} noise"
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
-    return f"{name} {listed(scores)}, at {held} {first.level:g} for every {_words(study, first).unit}", compared
+    return f"{metric.name} {listed(scores)}, at {held} {first.level:g} for every {_words(study, first).unit}", compared
 
 
 def findings(study: StudyResult) -> tuple[str, ...]:
     """Return what the placements cost against each other, at the strictest and the middle level, and baselines."""
-    column, name = study.metric
+    metric = study.metric
     groups = groups_of(study.rows)
     sentences = []
     for middle in middle_groups(study):
@@ -64,25 +64,26 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     for group in groups:
         if group.baseline:
             sentences.append(
-                f"{BASELINE_NAMES[group.baseline].capitalize()}: {name} {spread_text(group.spread(column))}."
+                f"{BASELINES[group.baseline].label.capitalize()}: {metric.name} "
+                f"{spread_text(group.spread(metric.field))}."
             )
     return tuple(sentences)
 
 
 def _gaps(study: StudyResult, chosen: Sequence[RunGroup]) -> list[str]:
     """Return what other noise changes against noise that each hospital adds alone, at one level."""
-    column, name = study.metric
     shared = [group for group in chosen if study.cell_of(group.unit, group.placement).shares_noise]
     own = next((group for group in chosen if group not in shared), None)
     if own is None:
         return []
     sentences = []
     for group in sorted(shared, key=lambda group: -_words(study, group).chart_order):
-        words, own_words = _words(study, group), _words(study, own)
-        gap, is_clear = _paired(group, own, column)
+        words = _words(study, group)
+        gap, is_clear = _paired(group, own, study.metric.field)
         sentences.append(
-            f"At {_level_text(study, group)}, {words.kind} noise changes {name} by {gap} against {own_words.kind} "
-            f"noise (difference by seed). {words.price if is_clear else 'These runs show no clear difference.'}"
+            f"At {_level_text(study, group)}, {words.kind} noise changes {study.metric.name} by {gap} against "
+            f"{_words(study, own).kind} noise (difference by seed). "
+            f"{words.price if is_clear else 'These runs show no clear difference.'}"
         )
     return sentences
 
@@ -226,7 +227,7 @@ def _compared(study: StudyResult) -> str:
     text = f"{', '.join(parts)}, with {count_text(len(facts.seeds), 'seed')} each"
     if facts.baselines:
         text += (
-            f"; baselines without privacy: {listed([BASELINE_NAMES[name].split(',')[0] for name in facts.baselines])}"
+            f"; baselines without privacy: {listed([BASELINES[name].label.split(',')[0] for name in facts.baselines])}"
         )
     return f"{text}."
 
@@ -248,10 +249,10 @@ def _level_text(study: StudyResult, group: RunGroup) -> str:
     return f"target epsilon {group.level:g} for every {noun} (largest spent: {spent})"
 
 
-def _paired(group: RunGroup, other: RunGroup, column: str) -> tuple[str, bool]:
+def _paired(group: RunGroup, other: RunGroup, field: str) -> tuple[str, bool]:
     """Return the mean difference of two settings with the same seeds, and whether its interval leaves out zero."""
-    by_seed = {row.seed: getattr(row, column) for row in other.rows}
-    spread = spread_of(getattr(row, column) - by_seed[row.seed] for row in group.rows if row.seed in by_seed)
+    by_seed = {row.seed: getattr(row, field) for row in other.rows}
+    spread = spread_of(getattr(row, field) - by_seed[row.seed] for row in group.rows if row.seed in by_seed)
     sign = "" if math.isnan(spread.mean) or number_text(spread.mean).startswith("-") else "+"
     return f"{sign}{spread_text(spread)}", abs(spread.mean) > spread.half_width
 

@@ -188,7 +188,7 @@ def quality_sentence(run: RunResult) -> str:
     """Return how good the model is against answering without looking; empty where the run did not say."""
     if not run.summary.measured:
         return NOT_MEASURED
-    score, baseline, auc = run.scores["accuracy"], run.scores["majority_accuracy"], run.scores["auc"]
+    score, baseline, auc = run.scores["score"], run.scores["majority_score"], run.scores["auc"]
     if math.isnan(score):
         return ""
     if run.is_regression:

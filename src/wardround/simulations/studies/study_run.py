@@ -23,13 +23,11 @@ from wardround.simulations.runs import resume, run
 from wardround.simulations.studies.baselines import Baseline, evaluate_baseline
 from wardround.simulations.studies.study import StudyRun
 from wardround.simulations.studies.study_files import write_text
-from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows, columns_of
+from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows
 from wardround.small_counts import shown_count
 
-__all__ = ["HOSPITAL_COLUMNS", "RESULT_COLUMNS", "finish_run", "read_result"]
+__all__ = ["finish_run", "read_result"]
 
-RESULT_COLUMNS = columns_of(ResultRow)
-HOSPITAL_COLUMNS = columns_of(HospitalRow)
 _RESULT = "result.json"
 _ATTACKER = ("gdp_mu", "coin_toss_accuracy", "tpr_at_fpr_1_percent", "tpr_at_fpr_01_percent")
 
@@ -82,7 +80,7 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
         noise_multiplier=max(noise.values(), default=math.nan),
         epsilon_max=epsilon.max,
         epsilon_total=epsilon.total,
-        accuracy=_number(scores.score if scores else None),
+        score=_number(scores.score if scores else None),
         auc=_number(scores.auc if scores else None),
         seconds=round(outcome.seconds, 4),
         status=outcome.status,
@@ -95,9 +93,9 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
             **labels,
             noise_multiplier=noise.get(line["hospital"], math.nan),
             hospital=line["hospital"],
-            num_examples=line["num_examples"],
+            num_train=line["num_examples"],
             epsilon=epsilon.hospitals[line["hospital"]],
-            accuracy=_number(line["accuracy"]),
+            score=_number(line["accuracy"]),
             auc=_number(line["auc"]),
             num_test=num_test[line["hospital"]],
         )
@@ -124,7 +122,7 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
         **readers,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        accuracy=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.score),
+        score=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.score),
         auc=mean_over_tests(baseline.evaluations, lambda evaluation: evaluation.auc),
         seconds=round(seconds, 4),
         status="done",
@@ -135,9 +133,9 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
         HospitalRow(
             **labels,
             hospital=name,
-            num_examples=shown_count(baseline.num_train[name]),
+            num_train=shown_count(baseline.num_train[name]),
             epsilon=math.inf,
-            accuracy=evaluation.score,
+            score=evaluation.score,
             auc=evaluation.auc,
             num_test=shown_count(evaluation.num_examples),
         )
