@@ -163,20 +163,12 @@ def _hospitals(
     for name in sorted({*lines, *known, *spent}):
         own = lines.get(name, [])
         live = _largest(row.get("epsilon", NOT_KNOWN) for row in own)
-        results.append(
-            _hospital(
-                known.get(name) or _not_yet_known(name, sizes.get(name, "")),
-                own,
-                epsilon=spent.get(name, live) if is_private else math.inf,
-                target_delta=read_number(deltas.get(name) if isinstance(deltas, Mapping) else deltas),
-            )
-        )
+        # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
+        unknown = HospitalSummary(hospital=name, num_train=sizes.get(name, ""), num_test="<10", majority_score=None)
+        epsilon = spent.get(name, live) if is_private else math.inf
+        target_delta = read_number(deltas.get(name) if isinstance(deltas, Mapping) else deltas)
+        results.append(_hospital(known.get(name, unknown), own, epsilon=epsilon, target_delta=target_delta))
     return tuple(results)
-
-
-def _not_yet_known(name: str, size: str) -> HospitalSummary:
-    # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
-    return HospitalSummary(hospital=name, num_train=size, num_test="<10", majority_score=None)
 
 
 def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, target_delta: float) -> HospitalResult:

@@ -35,12 +35,8 @@ def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
 
 def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     """Return the measured noise on the average against the number of hospitals, with theory, by unit."""
-    charts = []
-    for unit in study.facts.units:
-        rows = [row for row in study.noise if row.unit == unit]
-        if rows:
-            charts.append(_noise_chart(study, unit, rows))
-    return tuple(charts)
+    by_unit = {unit: [row for row in study.noise if row.unit == unit] for unit in study.facts.units}
+    return tuple(_noise_chart(study, unit, rows) for unit, rows in by_unit.items() if rows)
 
 
 def _utility_chart(study: StudyResult, unit: str, held: str, metric: Metric) -> Chart:

@@ -99,6 +99,11 @@ class StudyResult:
         words = {placement: self.words_of(unit, placement) for placement in self.facts.placements}
         return dict(sorted(words.items(), key=lambda item: item[1].chart_order))
 
+    def stated(self, unit: str) -> list[tuple[CellWords, Summary]]:
+        """Return those of a unit's cells that a run states, with what is said of them, in the order of charts."""
+        found = ((words, self.summaries.get((unit, placement))) for placement, words in self.cells_of(unit).items())
+        return [(words, summary) for words, summary in found if summary]
+
     @property
     def counted(self) -> str:
         """The noun for many of what a hospital's size is counted in: records, or patients."""

@@ -150,24 +150,21 @@ def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
     """Return every hospital in every group of runs, in the order of the tables."""
     field = study.metric.field
     without = {
-        (row.seed, line.hospital): getattr(line, field)
+        (line.seed, line.hospital): getattr(line, field)
         for row in study.rows
         if row.baseline == "federated"
         for line in study.hospitals.get(row.run, ())
     }
     result = []
     for group in groups_of(study.rows):
-        lines: dict[str, list[tuple[int, HospitalRow]]] = {}
+        lines: dict[str, list[HospitalRow]] = {}
         for row in group.rows:
             for line in study.hospitals.get(row.run, ()):
-                lines.setdefault(line.hospital, []).append((row.seed, line))
+                lines.setdefault(line.hospital, []).append(line)
         for hospital, members in lines.items():
-            costs = [
-                getattr(line, field) - without[seed, hospital] for seed, line in members if (seed, hospital) in without
-            ]
-            rows = tuple(line for _, line in members)
+            costs = (getattr(line, field) - without.get((line.seed, hospital), math.nan) for line in members)
             known = tuple(cost for cost in costs if not math.isnan(cost))
-            result.append(HospitalGroup(hospital=hospital, group=group, rows=rows, costs=known))
+            result.append(HospitalGroup(hospital=hospital, group=group, rows=tuple(members), costs=known))
     return tuple(result)
 
 

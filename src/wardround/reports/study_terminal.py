@@ -28,7 +28,8 @@ def print_study(folder: Path, console: Console) -> None:
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
-    for column in ("held equal", "noise", "epsilon", *_scores(study)):
+    scores = ("r2",) if study.is_regression else ("accuracy", "AUC")
+    for column in ("held equal", "noise", "epsilon", *scores):
         table.add_column(column, justify="right", no_wrap=True)
     unit = None
     for group in groups_of(study.rows):
@@ -50,10 +51,6 @@ def print_study(folder: Path, console: Console) -> None:
         console.print(Text(f"Failed: {run}: {reason}", style="red"))
     page = folder / "report.html"
     console.print(Text(f"Results: {folder / 'results.csv'}" + (f"  Page: {page}" if page.exists() else "")))
-
-
-def _scores(study: StudyResult) -> tuple[str, ...]:
-    return ("r2",) if study.is_regression else ("accuracy", "AUC")
 
 
 def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from wardround.reports.study_statistics import (
     spread_text,
 )
 from wardround.reports.study_styles import BASELINES
-from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed
+from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed, sources
 from wardround.server.record.summaries import Summary
 
 __all__ = [
@@ -106,30 +106,24 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return by unit the terms of its guarantee as (term, value), in the words of NIST SP 800-226."""
     result = []
     for unit in study.facts.units:
-        cells = study.cells_of(unit)
-        stated = {placement: study.summaries.get((unit, placement)) for placement in cells}
-        known = {placement: summary for placement, summary in stated.items() if summary}
-        if not known:
+        stated = study.stated(unit)
+        if not stated:
             continue
-        words = [cells[placement] for placement in known]
-        hidden = {
-            said.kind: hidden_text(said, summary.protection.relation)
-            for said, summary in zip(words, known.values(), strict=True)
-        }
-        one = next(iter(known.values()))
+        words, one = stated[0]
+        hidden = {said.kind: hidden_text(said, summary.protection.relation) for said, summary in stated}
         rows = [
-            ("Unit of privacy", words[0].protected),
+            ("Unit of privacy", words.protected),
             ("What is hidden", _by_noise(hidden)),
-            ("Noise", _by_noise({said.kind: said.noise for said in words})),
+            ("Noise", _by_noise({said.kind: said.noise for said, _ in stated})),
             ("Clip (L2 norm)", f"{one.max_grad_norm:g}" if one.max_grad_norm else "not recorded"),
             ("Delta", _delta_text(one)),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),
             ("Data set", f"{one.dataset}, {count_text(one.num_hospitals, 'hospital')}"),
-            *(("Data", note.removeprefix("source: ")) for note in one.facts.notes if note.startswith("source: ")),
+            *sources(one),
             ("Rounds", str(one.num_rounds_planned)),
             ("Date", (one.facts.dates or ("not recorded",))[0]),
         ]
-        result.append((words[0].unit, rows))
+        result.append((words.unit, rows))
     return result
 
 
@@ -141,14 +135,8 @@ def deltas(study: StudyResult) -> str:
 
 def study_caveats(study: StudyResult) -> list[str]:
     """Return what changes the claims of the study's runs, each once."""
-    said = [
-        sentence
-        for unit in study.facts.units
-        for placement, words in study.cells_of(unit).items()
-        if (summary := study.summaries.get((unit, placement)))
-        for sentence in caveats(summary, words)
-    ]
-    return list(dict.fromkeys(said))
+    stated = [cell for unit in study.facts.units for cell in study.stated(unit)]
+    return list(dict.fromkeys(sentence for words, summary in stated for sentence in caveats(summary, words)))
 
 
 def assumptions(study: StudyResult) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ __all__ = [
     "quality_sentence",
     "reader_lines",
     "relation_text",
+    "sources",
     "status_sentence",
 ]
 
@@ -121,6 +122,11 @@ def caveats(summary: Summary, words: CellWords) -> tuple[str, ...]:
             f"Charged, and so counted, {verb} {count_text(lost, 'round')} whose result the model does not have."
         )
     return tuple(lines)
+
+
+def sources(summary: Summary) -> list[tuple[str, str]]:
+    """Return where the data are from, in which version, as their source says: terms of the guarantee."""
+    return [("Data", note.removeprefix("source: ")) for note in summary.facts.notes if note.startswith("source: ")]
 
 
 def _weaker_readers(run: RunResult) -> list[str]:
