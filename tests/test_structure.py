@@ -15,7 +15,7 @@ import wardround
 SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
-    {"digests", "disk", "errors", "first_use", "json_records", "json_text", "leaves", "small_counts"},
+    {"digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "parsing", "step_events"},
     {"exact_sums", "npy_bytes", "rounds", "run_facts", "streams", "typed_records"},
     {"privacy"},

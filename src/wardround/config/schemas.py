@@ -6,13 +6,11 @@ be guessed from a file; and reading one, which is `datasets.schema_table`.
 """
 
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from unicodedata import normalize
 
-from wardround.digests import digest_of
 from wardround.errors import ConfigError
 from wardround.names import MOST_LABEL_CHARACTERS, did_you_mean, shown_name
 
@@ -108,11 +106,6 @@ class Schema:
                         f"{name[:40]!r}... is made of column {column.name} and has {len(name)} characters, more than "
                         f"{MOST_LABEL_CHARACTERS} ([federation.schema]): shorten the column's name or its levels"
                     )
-
-    @property
-    def digest(self) -> bytes:
-        """32 bytes; two schemas have the same ones only where everything in them is the same, the order included."""
-        return digest_of(b"wardround schema 1", *(_column_digest(column) for column in self.columns))
 
     def column(self, name: str) -> Column:
         """Return the column of a name.
@@ -216,15 +209,6 @@ def _column_from_table(name: str, table: Any) -> Column:
             raise ConfigError(f"unknown key {shown_name(key)} in [federation.schema] {name}{near}")
     given: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in table.items()}
     return Column(name=name, **given)
-
-
-def _column_digest(column: Column) -> bytes:
-    if column.range is None:
-        kind = digest_of(b"levels", *(level.encode() for level in column.levels or ()))
-    else:
-        unit = () if column.unit is None else (column.unit.encode(),)
-        kind = digest_of(b"range", struct.pack("<2d", *column.range), *unit)
-    return digest_of(column.name.encode(), kind, b"missing" if column.missing else b"")
 
 
 def _checked_text(what: str, text: Any, place: str) -> str:

@@ -1,7 +1,7 @@
-"""What people see: the live progress, the table at the end of a run, and `report.html`; all read from a run folder.
+"""What people see: the live progress, the table at the end of a run, and `report.html`.
 
-Each module is imported on its own, so that a plan does not wait for the pages of studies, nor anything for matplotlib,
-jinja2 and pandas.
+Everything is read from a run folder. The package exports nothing itself, so that a plan does not wait for the pages of
+studies, nor anything for matplotlib, jinja2 and pandas.
 """
 
 __all__: list[str] = []
