@@ -87,9 +87,8 @@ def agreed_text(config: Config, *, code: Path | None = None) -> str:
     lines = [line for section, table in tables.items() for line in _lines(section, table, quoted=False)]
     module, colon, _ = config.model.name.partition(":")
     found = code_digests([module], folder=code) if colon else {}
-    return "".join(
-        f"{line}\n" for line in [*lines, *(f"code {json.dumps(name)} = {sha}" for name, sha in found.items())]
-    )
+    lines += [f"code {json.dumps(name)} = {sha}" for name, sha in found.items()]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def agreed_digest(config: Config, *, code: Path | None = None) -> bytes:
@@ -168,7 +167,7 @@ def code_digests(module_names: Iterable[str], *, folder: Path | None = None) -> 
         name = waiting.pop()
         if name in found or name.partition(".")[0] in sys.stdlib_module_names | {"wardround"}:
             continue
-        spec = _spec_of(name) if folder is None else _spec_in(folder, name)
+        spec = _spec_of(name, folder)
         path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
         if spec is None or path is None or not path.is_file():
             continue
@@ -187,16 +186,6 @@ def _as_loaded(name: str, spec: ModuleSpec, data: bytes) -> str:
     if name in sys.modules:
         _hashed[name] = kept
     return kept[1]
-
-
-def _spec_in(folder: Path, name: str) -> ModuleSpec | None:
-    """Return where a module is in a folder, whatever else is loaded or on Python's path."""
-    parent = name.rpartition(".")[0]
-    places: Iterable[str] | None = [str(folder)]
-    if parent:
-        package = _spec_in(folder, parent)
-        places = package.submodule_search_locations if package is not None else None
-    return PathFinder.find_spec(name, list(places)) if places is not None else None
 
 
 def _imported(source: bytes, package: str) -> Iterator[str]:
@@ -224,18 +213,18 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[: number + 1]) for number in range(len(parts)) if name]
 
 
-def _spec_of(name: str) -> ModuleSpec | None:
-    """Return where a module is, without importing anything."""
+def _spec_of(name: str, folder: Path | None) -> ModuleSpec | None:
+    """Return where a module is, without importing anything: in the one folder, or wherever Python finds it."""
     loaded = getattr(sys.modules.get(name), "__spec__", None)
-    if isinstance(loaded, ModuleSpec):
+    if folder is None and isinstance(loaded, ModuleSpec):
         return loaded
     parent = name.rpartition(".")[0]
     try:
-        if not parent:
-            return importlib.util.find_spec(name)
-        package = _spec_of(parent)
-        locations = package.submodule_search_locations if package is not None else None
-        return PathFinder.find_spec(name, locations) if locations is not None else None
+        if parent:
+            package = _spec_of(parent, folder)
+            places = package.submodule_search_locations if package is not None else None
+            return PathFinder.find_spec(name, list(places)) if places is not None else None
+        return importlib.util.find_spec(name) if folder is None else PathFinder.find_spec(name, [str(folder)])
     except (ImportError, ValueError):
         return None
 

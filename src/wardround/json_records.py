@@ -10,8 +10,8 @@ the network, and are held to sizes, have a codec of their own (see `typed_record
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, Field, field, fields, is_dataclass
-from functools import lru_cache
+from dataclasses import MISSING, field, fields, is_dataclass
+from functools import lru_cache, partial
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -36,9 +36,10 @@ def json_field(
             that it may be, it is the first that has a key there; None where there is no key of any.
         is_left_out: whether None has no key, instead of null.
     """
-    form = {"key": key, "is_inline": is_inline, "is_left_out": is_left_out}
+    form: dict[str, Any] = {"is_inline": is_inline, "is_left_out": is_left_out}
+    form |= {"key": key} if key else {}
     form |= {} if lacking is MISSING else {"lacking": lacking}
-    return field(metadata=form) if default is MISSING else field(default=default, metadata=form)
+    return field(default=default, metadata=form)
 
 
 def json_values(record: Any) -> dict[str, Any]:
@@ -65,8 +66,7 @@ def read_json_record(kind: type[_Record], table: Any, where: str = "") -> _Recor
     Raises:
         ValueError: a key is missing, or a value is not of the type that it must be of.
     """
-    if not isinstance(table, dict):
-        raise ValueError(f"{where or 'it'} is a {type(table).__name__}, and must be a table")
+    _held((dict,), "a table", table, where or "it")
     inside = f"{where} " if where else ""
     read: dict[str, Any] = {}
     for form in _forms(cast(Any, kind)):
@@ -82,34 +82,22 @@ def read_json_record(kind: type[_Record], table: Any, where: str = "") -> _Recor
 
 
 class _Form(NamedTuple):
-    """How one field is written and read."""
+    """How one field is written and read (see `json_field`)."""
 
     name: str
-    key: str
     read: _Read
+    kinds: tuple[Any, ...]
+    key: str
     lacking: Any
-    kinds: tuple[type, ...]
-    is_inline: bool
-    is_left_out: bool
+    is_inline: bool = False
+    is_left_out: bool = False
 
 
 @lru_cache(maxsize=64)
 def _forms(kind: Any) -> tuple[_Form, ...]:
     hints = get_type_hints(kind)
-    return tuple(_form_of(item, hints[item.name]) for item in fields(kind))
-
-
-def _form_of(item: "Field[Any]", hint: Any) -> _Form:
-    form = item.metadata
-    return _Form(
-        name=item.name,
-        key=form.get("key") or item.name,
-        read=_reader(hint),
-        lacking=form.get("lacking", item.default),
-        kinds=tuple(part for part in _parts(hint) if part is not NoneType),
-        is_inline=form.get("is_inline", False),
-        is_left_out=form.get("is_left_out", False),
-    )
+    own = {item.name: dict[str, Any](key=item.name, lacking=item.default) | item.metadata for item in fields(kind)}
+    return tuple(_Form(name, _reader(hints[name]), _kinds(hints[name]), **form) for name, form in own.items())
 
 
 def _inline(form: _Form, table: Mapping[str, Any], where: str) -> Any:
@@ -127,54 +115,41 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else json_values(value)
 
 
-def _parts(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Return what an annotation allows beside None."""
+    parts = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+    return tuple(part for part in parts if part is not NoneType)
 
 
 def _reader(hint: Any) -> _Read:
     """Return what reads a value of an annotation, or raises ValueError."""
-    parts = _parts(hint)
-    if len(parts) > 1:
-        readers = [_reader(part) for part in parts if part is not NoneType]
-        return _of_some_kind(readers, may_be_none=NoneType in parts)
-    origin = get_origin(hint)
+    kinds, origin = _kinds(hint), get_origin(hint)
+    if kinds != (hint,):
+        return partial(_of_some_kind, [_reader(kind) for kind in kinds], NoneType in get_args(hint))
     if origin is tuple:
-        return _tuple_of(_reader(get_args(hint)[0]))
+        return partial(_tuple, _reader(get_args(hint)[0]))
     if origin in (Mapping, dict):
-        return _mapping_of(_reader(get_args(hint)[1]))
+        return partial(_mapping, _reader(get_args(hint)[1]))
     if is_dataclass(hint):
-        return lambda value, where: read_json_record(cast(Any, hint), value, where)
-    return _number if hint is float else _exactly(hint)
+        return partial(read_json_record, cast(Any, hint))
+    return _number if hint is float else partial(_held, (hint,), _WORDS.get(hint, hint.__name__))
 
 
-def _of_some_kind(readers: Sequence[_Read], *, may_be_none: bool) -> _Read:
-    def read(value: Any, where: str) -> Any:
-        if value is None and may_be_none:
-            return None
-        for reader in readers[:-1]:
-            with suppress(ValueError):
-                return reader(value, where)
-        return readers[-1](value, where)
-
-    return read
+def _of_some_kind(readers: Sequence[_Read], may_be_none: bool, value: Any, where: str) -> Any:
+    if value is None and may_be_none:
+        return None
+    for reader in readers[:-1]:
+        with suppress(ValueError):
+            return reader(value, where)
+    return readers[-1](value, where)
 
 
-def _tuple_of(reader: _Read) -> _Read:
-    def read(value: Any, where: str) -> Any:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} is a {type(value).__name__}, and must be a list")
-        return tuple(reader(part, where) for part in value)
-
-    return read
+def _tuple(reader: _Read, value: Any, where: str) -> Any:
+    return tuple(reader(part, where) for part in _held((list, tuple), "a list", value, where))
 
 
-def _mapping_of(reader: _Read) -> _Read:
-    def read(value: Any, where: str) -> Any:
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} is a {type(value).__name__}, and must be a table")
-        return {key: reader(part, f"{where} {key}") for key, part in value.items()}
-
-    return read
+def _mapping(reader: _Read, value: Any, where: str) -> Any:
+    return {key: reader(part, f"{where} {key}") for key, part in _held((dict,), "a table", value, where).items()}
 
 
 def _number(value: Any, where: str) -> Any:
@@ -184,14 +159,12 @@ def _number(value: Any, where: str) -> Any:
         return math.nan
     if isinstance(value, str) and value in _INFINITE:
         return _INFINITE[value]
-    # Not made a float: it is written as it was read.
-    return value if type(value) is int else _refused(value, where, float)
+    # A whole one is not made a float: it is written as it was read.
+    return _held((int,), _WORDS[float], value, where)
 
 
-def _exactly(kind: type) -> _Read:
-    # A bool is an int to Python.
-    return lambda value, where: value if type(value) is kind else _refused(value, where, kind)
-
-
-def _refused(value: Any, where: str, kind: type) -> Any:
-    raise ValueError(f"{where} is a {type(value).__name__}, and must be {_WORDS.get(kind, kind.__name__)}")
+def _held(kinds: tuple[type, ...], wanted: str, value: Any, where: str) -> Any:
+    """Return a value of exactly one of some kinds: a bool is an int to Python."""
+    if type(value) not in kinds:
+        raise ValueError(f"{where} is a {type(value).__name__}, and must be {wanted}")
+    return value
