@@ -77,7 +77,7 @@ def test_sums_rates_and_shares() -> None:
 def test_a_plan_hides_the_rate_that_is_a_batch_divided_by_the_size() -> None:
     config = small_config(training={"sample-rate": None, "batch-size": 4})
     plan = plan_federation(config, profiles_of([100, 8]))
-    rows = plan.rows()
+    rows = plan.to_dict()["hospitals"]
     # The same epsilon can't be shown without it, so that is said, and of nobody by name.
     (note,) = (note for note in plan_notes(plan) if "batch-size" in note)
     assert "sample-rate" in note and plan.names[1] not in note
@@ -124,7 +124,7 @@ def test_tables_hold_no_score_or_rate_that_tells_a_count_below_ten(tmp_path: Pat
 def test_a_rate_that_the_settings_give_to_all_is_shown() -> None:
     config = small_config(training={"sample-rate": 0.25})
     plan = plan_federation(config, profiles_of([100, 8]))
-    assert [row["sample_rate"] for row in plan.rows()] == [0.25, 0.25]
+    assert [row["sample_rate"] for row in plan.to_dict()["hospitals"]] == [0.25, 0.25]
     assert not any("batch-size" in note for note in plan_notes(plan))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.errors import ProtocolError
+from wardround.json_records import read_json_record
 from wardround.privacy.cells import READERS, cell_in_words
 from wardround.reports.files import (
     NOT_KNOWN,
@@ -25,7 +26,6 @@ from wardround.reports.files import (
 from wardround.reports.numbers import number_text
 from wardround.reports.results import HospitalResult, RunResult
 from wardround.server.record.summaries import HospitalSummary, RegressionScores, Summary
-from wardround.server.record.summaries import read_summary as summary_in
 
 __all__ = ["read_run"]
 
@@ -122,7 +122,7 @@ def _unfinished(config: _Settings, rounds: Sequence[_Row], lines: Mapping[str, S
         "hospitals": [],
         "leaves_hospital": {},
     }
-    return summary_in(table)
+    return read_json_record(Summary, table)
 
 
 def _is_regression(config: _Settings, summary: Summary) -> bool:

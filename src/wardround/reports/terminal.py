@@ -19,6 +19,7 @@ from wardround.reports.numbers import count_text, delta_text, epsilon_text, numb
 from wardround.reports.placements import print_placements
 from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
+from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
     from wardround.server.plan.plans import FederationPlan
@@ -66,18 +67,17 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
     from wardround.server.plan.alternatives import compare_placements, plan_notes
 
     words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
-    rows = plan.rows()
     table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
-    for row in sorted(rows, key=lambda row: (-row["epsilon"], row["hospital"])):
-        size, rate = row["num_examples"], row["sample_rate"]
+    for hospital in sorted(plan.hospitals, key=lambda hospital: (-hospital.epsilon, hospital.name)):
+        rate = plan.rate_to_show(hospital.schedule.sample_rate, hospital.num_train)
         table.add_row(
-            _name(row["hospital"]),
-            size_text(size),
+            _name(hospital.name),
+            size_text(shown_count(hospital.num_train)),
             _span(NOT_KNOWN if rate is None else rate),
-            number_text(row["num_steps"], 0),
-            number_text(row["num_rounds"], 0),
-            _span(row["noise_multiplier"]),
-            epsilon_text(row["epsilon"]),
+            number_text(hospital.schedule.num_steps, 0),
+            number_text(hospital.num_participations, 0),
+            _span(hospital.noise_multiplier),
+            epsilon_text(hospital.epsilon),
         )
     console.print(table)
     for sentence in _plan_sentences(plan, words):
@@ -89,8 +89,9 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
 
 def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]:
     delta = delta_text(min(plan.target_deltas.values()), words=False)
-    total = plan.epsilon_total
-    readers = (f"{READER_NAMES[name]} {epsilon_text(value)}" for name, value in plan.reader_epsilons.items())
+    total, patient_overlap = plan.epsilon_total, plan.config.privacy.patient_overlap
+    by_reader = plan.account.epsilons_by_reader(patient_overlap)
+    readers = (f"{READER_NAMES[name]} {epsilon_text(value)}" for name, value in by_reader.items())
     spent = (
         f"Largest epsilon {epsilon_text(plan.epsilon_max)}, total {epsilon_text(total)} after all rounds, at delta "
         f"{delta}.",
@@ -99,7 +100,7 @@ def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]
     if math.isinf(total):
         return (*spent, "Without noise there is no privacy: epsilon is infinite.")
     protected = f"Protected is {words.protected}. Hidden is {words.hidden}."
-    return (*spent, protected, f"{coin_toss(plan.attacker.figures, words)}.")
+    return (*spent, protected, f"{coin_toss(plan.account.attacker(patient_overlap).figures, words)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
