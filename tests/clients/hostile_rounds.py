@@ -112,7 +112,7 @@ class HostileServer:
             assigned,
             run_id=run_id,
             roster=read_roster(self.folder / "roster.json"),
-            node_of=self._node_of,
+            silent={},
         )
         messages = [self._training(arrays, assignment) for assignment in assigned]
         told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))

@@ -11,11 +11,11 @@ from wardround.privacy.accounting import headline_epsilon, overlap_epsilon, pld_
 from wardround.privacy.calibration import calibrate_noise_multiplier, calibrate_overlap
 from wardround.privacy.cells import cell_named
 from wardround.privacy.spending import open_account
-from wardround.step_events import StepEvent
+from wardround.step_events import EventShape, StepEvent
 
 
 def dp_sgd(sample_rate):
-    return cell_named("record-local").shape().at_rate(sample_rate)
+    return EventShape(event=StepEvent(noise_multiplier=0.0, sample_rate=sample_rate))
 
 
 def event(noise_multiplier, sample_rate, num_steps):

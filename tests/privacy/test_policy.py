@@ -6,10 +6,9 @@ from hypothesis import strategies as st
 from made_up import charge
 
 from wardround.privacy.accounting import headline_epsilon, overlap_epsilon
-from wardround.privacy.cells import cell_named
 from wardround.privacy.policy import Decision, RemainingPlan, decide
 from wardround.privacy.spending import open_account
-from wardround.step_events import StepEvent
+from wardround.step_events import EventShape, StepEvent
 
 DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
 
@@ -17,7 +16,7 @@ DELTAS = {"Basel": 1e-3, "Bern": 1e-5}
 def plan(num_participations, noise_multiplier=1.5):
     return RemainingPlan(
         noise_multiplier=noise_multiplier,
-        shape=cell_named("record-local").shape().at_rate(0.1),
+        shape=EventShape(event=StepEvent(noise_multiplier=0.0, sample_rate=0.1)),
         num_steps=10,
         num_participations=num_participations,
     )

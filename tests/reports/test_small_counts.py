@@ -46,7 +46,7 @@ def folder(write_run: Callable[..., Path]) -> Path:
 def test_neither_a_size_nor_a_rate_nor_a_score_tells_it(folder: Path) -> None:
     tiny = next(hospital for hospital in read_run(folder).hospitals if hospital.name == "Tiny")
     assert tiny.size == "<10"
-    for value in (tiny.num_train, *tiny.sample_rate, tiny.accuracy, tiny.auc):
+    for value in (tiny.num_train, *tiny.sample_rate, tiny.score, tiny.auc):
         assert value != value
     assert all(row["accuracy"] != row["accuracy"] for row in tiny.rows)
     assert tiny.epsilon > 0
@@ -54,8 +54,8 @@ def test_neither_a_size_nor_a_rate_nor_a_score_tells_it(folder: Path) -> None:
 
 def test_until_the_run_says_how_many_test_records_there_are_no_score_is_shown(write_run: Callable[..., Path]) -> None:
     run = read_run(write_run("killed", has_summary=False))
-    assert all(hospital.accuracy != hospital.accuracy for hospital in run.hospitals)
-    assert run.scores["accuracy"] > 0
+    assert all(hospital.score != hospital.score for hospital in run.hospitals)
+    assert run.scores["score"] > 0
 
 
 def test_the_total_is_that_of_the_others(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_sums_rates_and_shares() -> None:
 def test_a_plan_hides_the_rate_that_is_a_batch_divided_by_the_size() -> None:
     config = small_config(training={"sample-rate": None, "batch-size": 4})
     plan = plan_federation(config, profiles_of([100, 8]))
-    rows = plan.rows()
+    rows = plan.to_dict()["hospitals"]
     # The same epsilon can't be shown without it, so that is said, and of nobody by name.
     (note,) = (note for note in plan_notes(plan) if "batch-size" in note)
     assert "sample-rate" in note and plan.names[1] not in note
@@ -124,7 +124,7 @@ def test_tables_hold_no_score_or_rate_that_tells_a_count_below_ten(tmp_path: Pat
 def test_a_rate_that_the_settings_give_to_all_is_shown() -> None:
     config = small_config(training={"sample-rate": 0.25})
     plan = plan_federation(config, profiles_of([100, 8]))
-    assert [row["sample_rate"] for row in plan.rows()] == [0.25, 0.25]
+    assert [row["sample_rate"] for row in plan.to_dict()["hospitals"]] == [0.25, 0.25]
     assert not any("batch-size" in note for note in plan_notes(plan))
 
 

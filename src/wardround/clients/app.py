@@ -5,27 +5,26 @@ nothing, is a real site, and answers from its own file alone (`site_app`). What 
 The server plans and charges; the hospital does as assigned, and refuses what its settings don't say.
 """
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_assignment, check_sum
+from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import Federation, HospitalData, load_federation
 from wardround.errors import CohortError
-from wardround.identity import agreed_digest
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
-from wardround.secagg import Site, Terms, simulated_site
+from wardround.secagg import Site, simulated_site
 
 if TYPE_CHECKING:
-    from wardround.clients.training import LocalTrainer, Trained
+    from wardround.clients.training import Trained
 
 __all__ = ["SimulatedHospitals", "app", "make_client_app"]
 
@@ -38,23 +37,10 @@ class SimulatedHospitals(Hospitals):
 
     def __init__(self, config: Config, federation: Federation) -> None:
         """Answer for all hospitals of the federation."""
-        super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals])
-        self._federation = federation
+        super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
         # What may leave is picked by the reply itself.
         is_masked = config.aggregation.protocol == "secagg+"
         self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []
-
-    @property
-    def federation(self) -> Federation:
-        """All of it."""
-        return self._federation
-
-    @cached_property
-    def trainer(self) -> "LocalTrainer":
-        """One for all hospitals of a process."""
-        from wardround.clients.trainers import build_trainer
-
-        return build_trainer(self.config, self._federation)
 
     def asked(self, context: Context) -> HospitalData:
         """Return the hospital whose partition the node is."""
@@ -72,13 +58,8 @@ class SimulatedHospitals(Hospitals):
         measures = profile_measures(hospital, self.federation.task)
         return wire.simulated_profile_reply(hospital_profile(hospital, self.federation), measures, message)
 
-    def check_terms(self, terms: Terms, message: Message | None) -> None:
-        """Refuse other terms than the settings say, as a rehearsal of what a real site does."""
-        assignment = None if message is None else wire.assignment_of(message)
-        check_sum(self.config, terms, assignment, agreed=self._agreed)
-
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
-        """Refuse what the settings don't say, likewise."""
+        """Refuse what the settings don't say, as a rehearsal of what a real site does."""
         check_assignment(assignment, part)
 
     def proximal_mu(self, message: Message) -> float:
@@ -99,10 +80,6 @@ class SimulatedHospitals(Hospitals):
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
         evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
         return wire.evaluation_reply(evaluation, message)
-
-    @cached_property
-    def _agreed(self) -> bytes:
-        return agreed_digest(self.config)
 
     def _site_of(self, context: Context) -> Site:
         return simulated_site(

@@ -132,12 +132,12 @@ def _own_bound(config: Config, most_records: int, assignment: Assignment | None)
     if assignment is not None:
         noise_multiplier = assignment.event.noise_multiplier
         clip = float(assignment.max_grad_norm or 0.0) if privacy.adaptive_clipping else clip
-    return cell.update_bound(
-        max_update=config.aggregation.max_update,
+    by_clip = cell.update_bound(
         most_records=most_records,
         sensitivity=cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping),
         noise_multiplier=noise_multiplier,
     )
+    return config.aggregation.max_update if by_clip is None else by_clip
 
 
 def _own_assignment(asked: Assignment, part: Part) -> Assignment:

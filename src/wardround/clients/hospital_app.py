@@ -8,16 +8,18 @@ charges; a hospital does as assigned, and refuses what its own settings don't sa
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
-from wardround.clients.assignments import Part
+from wardround.clients.assignments import Part, check_sum
 from wardround.clients.secagg import SecAggMod
 from wardround.config import Config
 from wardround.datasets import Federation, HospitalData
+from wardround.identity import agreed_digest
 from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
 from wardround.secagg import Site, Terms
@@ -31,26 +33,35 @@ __all__ = ["Hospitals"]
 class Hospitals(ABC):
     """The hospitals that one app answers for: one of its own at a real site, all of them in simulation.
 
-    Records are read, and the model is built and checked, when the first message needs them. The mods stand between the
-    app and the server.
+    Records are read, and the model is built and checked, when the first message needs them.
+
+    Attributes:
+        mods: what stands between the app and the server.
     """
 
     mods: list[SecAggMod]
 
-    def __init__(self, config: Config, names: Sequence[str]) -> None:
-        """Answer by these settings; cohorts are drawn from the names."""
-        self.config, self.names = config, tuple(names)
+    def __init__(self, config: Config, names: Sequence[str], load: Callable[[], Federation]) -> None:
+        """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
+        self.config, self.names, self._load = config, tuple(names), load
         self._kept: dict[str, HospitalTensors] = {}
 
-    @property
-    @abstractmethod
+    @cached_property
     def federation(self) -> Federation:
         """Their records."""
+        return self._load()
 
-    @property
-    @abstractmethod
+    @cached_property
+    def agreed(self) -> bytes:
+        """Digest of the settings, 32 bytes."""
+        return agreed_digest(self.config)
+
+    @cached_property
     def trainer(self) -> "LocalTrainer":
-        """What trains them, its model checked."""
+        """What trains all of them, its model checked."""
+        from wardround.clients.trainers import build_trainer
+
+        return build_trainer(self.config, self.federation)
 
     @abstractmethod
     def asked(self, context: Context) -> HospitalData:
@@ -60,9 +71,9 @@ class Hospitals(ABC):
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the reply to `query.profile`."""
 
-    @abstractmethod
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse a secure sum that is not as the settings say (see `secagg.CheckTerms`)."""
+        check_sum(self.config, terms, None if message is None else wire.assignment_of(message), agreed=self.agreed)
 
     @abstractmethod
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:

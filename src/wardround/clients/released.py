@@ -24,7 +24,6 @@ from wardround.step_events import StepEvent
 __all__ = ["Released", "note_release", "read_releases"]
 
 _SUFFIX = ".json"
-_WIDTH = 9
 _MOST_BYTES = 2**20
 
 
@@ -101,7 +100,7 @@ def _is_linked(draft: Path, folder: Path, check: Callable[[Sequence[Released]], 
 
 
 def _name(number: int) -> str:
-    return f"{number:0{_WIDTH}d}{_SUFFIX}"
+    return f"{number:09d}{_SUFFIX}"
 
 
 def _read(path: Path) -> Released:

@@ -8,7 +8,7 @@ purpose: evaluation, since what it tells is not accounted for.
 
 import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import numpy as np
 from flwr.app import Context, Message
 
 from wardround import wire
-from wardround.clients.assignments import Part, check_sum
+from wardround.clients.assignments import Part
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile
 from wardround.clients.released import Released, note_release, read_releases
@@ -26,7 +26,7 @@ from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
 from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
 from wardround.config import Config
-from wardround.datasets import Federation, HospitalData, load_site_table
+from wardround.datasets import HospitalData, load_site_table
 from wardround.errors import ProtocolError, Refusal, UpdateError
 from wardround.exact_sums import check_alike
 from wardround.identity import differing_lines
@@ -90,18 +90,12 @@ class RealSite(Hospitals):
 
     def __init__(self, file: SiteFile) -> None:
         """Answer as the file says."""
-        super().__init__(file.config, file.names)
-        self._file = file
+        site, federation = file.site, file.config.federation
+        own_table = partial(load_site_table, federation, path=file.data, hospital_id=site.name, key=site.signing_key)
+        super().__init__(file.config, file.names, own_table)
+        self._file, self.agreed = file, file.digest
         # Always: in clear nothing leaves but what is public.
-        self.mods = [self.masking(lambda context: file.site, _PUBLIC_FIELDS)]
-
-    @cached_property
-    def federation(self) -> Federation:
-        """The site's own table."""
-        site = self._file.site
-        return load_site_table(
-            self.config.federation, path=self._file.data, hospital_id=site.name, key=site.signing_key
-        )
+        self.mods = [self.masking(lambda context: site, _PUBLIC_FIELDS)]
 
     @cached_property
     def trainer(self) -> "LocalTrainer":
@@ -122,8 +116,8 @@ class RealSite(Hospitals):
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse also a round that the site is not drawn for, and what it can't afford."""
+        super().check_terms(terms, message)
         assignment = None if message is None else wire.assignment_of(message)
-        check_sum(self.config, terms, assignment, agreed=self._file.digest)
         part = self.part(self.federation.hospitals[0])
         check_round(part, terms, assignment)
         spent = check_history(self._release(terms, None), read_releases(self._file.releases), runs=self._file.runs)

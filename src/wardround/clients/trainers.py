@@ -39,12 +39,12 @@ def build_trainer(
         model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
         source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
-    half = torch_half(cell_of(config.privacy).name)
+    cell = cell_of(config.privacy)
     trainer = LocalTrainer(
-        model, config.training, task=federation.task, source=source, protects_records=half.records_apart
+        model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
     )
     # Refused now and of the copy that is trained, not once it is charged.
-    half.check(trainer, federation)
+    torch_half(cell.name).check(trainer, federation)
     return trainer
 
 

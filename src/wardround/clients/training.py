@@ -16,6 +16,7 @@ from wardround.clients.held_model import HeldModel
 from wardround.clients.steps import LocalRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
+from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.privacy.executions import check_execution
 from wardround.privacy.sampling import PoissonSampler
@@ -46,11 +47,10 @@ class LocalTrainer(HeldModel):
             ProtocolError: what was executed is not what was assigned.
         """
         started = time.perf_counter()
-        half = torch_half(assignment.event.cell)
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         key = self.keys.key(arrays, tensors, assignment, proximal_mu)
-        self.begin(arrays, tensors, whole_batches=not half.records_apart)
+        self.begin(arrays, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
         sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         local = LocalRound(
             received=arrays, tensors=tensors, assignment=assignment, key=key, sampler=sampler, proximal_mu=proximal_mu
@@ -58,7 +58,7 @@ class LocalTrainer(HeldModel):
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
-            sent, counts = half.train(self, local)
+            sent, counts = torch_half(assignment.event.cell).train(self, local)
         execution = Execution(
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,

@@ -62,10 +62,7 @@ def pld_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
     >>> round(pld_epsilon([StepEvent(noise_multiplier=2.0, sample_rate=0.032, num_steps=937)], 1e-5), 3)
     2.161
     """
-    whole = merged(events)
-    if not whole:
-        return 0.0
-    bound = _loss_bound(whole, target_delta)
+    bound = _loss_bound(merged(events), target_delta)
     return math.inf if bound is None else bound.epsilon
 
 
@@ -90,7 +87,7 @@ def _profile(whole: tuple[StepEvent, ...], target_delta: float) -> Profile:
 
 
 def _loss_bound(whole: Sequence[StepEvent], target_delta: float) -> LossBound | None:
-    """Return what loss distributions prove; None for integer noise, for none at all, and where they can't be used."""
+    """Return what loss distributions prove; None for integer noise, without noise, and where they can't be used."""
     rough = rdp_epsilon(whole, target_delta)
     segments = None if math.isinf(rough) else _segments(whole)
     return None if segments is None else composed_bound(segments, target_delta, max(rough, 1e-3))

@@ -118,15 +118,14 @@ def calibrate_overlap(
 def _most_noise(shape: EventShape) -> float:
     """Return a noise multiplier that no calibration passes; integer noise must fit its 32 bits."""
     cell, noise_multiplier = cell_named(shape.cell), LARGEST_NOISE
-    while noise_multiplier > _LEAST_CEILING:
+    while True:
         try:
             cell.step_event(shape, noise_multiplier, 1)
-        except ConfigError:
-            noise_multiplier /= 2
-        else:
             return noise_multiplier
-    cell.step_event(shape, noise_multiplier, 1)
-    return noise_multiplier
+        except ConfigError:
+            if noise_multiplier <= _LEAST_CEILING:
+                raise
+            noise_multiplier /= 2
 
 
 def smallest_within(

@@ -20,15 +20,7 @@ from wardround.errors import ProtocolError
 from wardround.privacy.chain import GENESIS
 from wardround.privacy.entries import ENTRY_COLUMNS
 
-__all__ = [
-    "COLUMNS",
-    "OUTCOME_COLUMNS",
-    "check_types",
-    "explained",
-    "open_copy",
-    "open_file",
-    "schema_findings",
-]
+__all__ = ["COLUMNS", "OUTCOME_COLUMNS", "check_types", "explained", "open_copy", "open_file", "schema_findings"]
 
 _VERSION = 5
 _MOST_BYTES = 2**31

@@ -13,9 +13,9 @@ from typing import Any
 
 from wardround.disk import file_text
 from wardround.errors import ProtocolError
+from wardround.json_records import read_json_record
 from wardround.parsing import from_json, from_toml, sound
 from wardround.server.record.summaries import Summary
-from wardround.server.record.summaries import read_summary as summary_in
 
 __all__ = [
     "NOT_KNOWN",
@@ -98,7 +98,7 @@ def read_summary(run_folder: Path) -> Summary | None:
     if table is None:
         return None
     with sound(ProtocolError, f"{path} is no summary of a run", f"`wardround resume {run_folder}` writes it anew"):
-        return summary_in(table)
+        return read_json_record(Summary, table)
 
 
 def read_rows(path: Path, *, is_growing: bool = False) -> list[dict[str, str]]:

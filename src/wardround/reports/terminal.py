@@ -19,6 +19,7 @@ from wardround.reports.numbers import count_text, delta_text, epsilon_text, numb
 from wardround.reports.placements import print_placements
 from wardround.reports.results import HospitalResult, RunResult
 from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
+from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
     from wardround.server.plan.plans import FederationPlan
@@ -40,14 +41,12 @@ def print_summary(run_folder: Path, console: Console) -> None:
     """
     run = read_run(run_folder)
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
-    columns = [run.words.counted, "rounds", "noise", "sample\nrate"]
-    columns += ["delta", "epsilon"] if run.has_own_deltas else ["epsilon"]
-    columns += _score_columns(run)
-    table = _table(columns, console.width)
+    totals = _total_cells(run)
+    table = _table(totals, console.width)
     for hospital in shown:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
     table.add_section()
-    table.add_row(*_total_cells(run), style="bold")
+    table.add_row(f"all {len(run.hospitals)}", *totals.values(), style="bold")
     title = f"{run.summary.dataset}, {count_text(run.summary.num_rounds, 'round')}"
     console.print(Text(f"{title}, trained without privacy" if not run.is_private else title, style="bold"))
     console.print(table)
@@ -68,18 +67,17 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
     from wardround.server.plan.alternatives import compare_placements, plan_notes
 
     words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
-    rows = plan.rows()
     table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
-    for row in sorted(rows, key=lambda row: (-row["epsilon"], row["hospital"])):
-        size, rate = row["num_examples"], row["sample_rate"]
+    for hospital in sorted(plan.hospitals, key=lambda hospital: (-hospital.epsilon, hospital.name)):
+        rate = plan.rate_to_show(hospital.schedule.sample_rate, hospital.num_train)
         table.add_row(
-            _name(row["hospital"]),
-            size_text(size),
+            _name(hospital.name),
+            size_text(shown_count(hospital.num_train)),
             _span(NOT_KNOWN if rate is None else rate),
-            number_text(row["num_steps"], 0),
-            number_text(row["num_rounds"], 0),
-            _span(row["noise_multiplier"]),
-            epsilon_text(row["epsilon"]),
+            number_text(hospital.schedule.num_steps, 0),
+            number_text(hospital.num_participations, 0),
+            _span(hospital.noise_multiplier),
+            epsilon_text(hospital.epsilon),
         )
     console.print(table)
     for sentence in _plan_sentences(plan, words):
@@ -91,8 +89,9 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
 
 def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]:
     delta = delta_text(min(plan.target_deltas.values()), words=False)
-    total = plan.epsilon_total
-    readers = (f"{READER_NAMES[name]} {epsilon_text(value)}" for name, value in plan.reader_epsilons.items())
+    total, patient_overlap = plan.epsilon_total, plan.config.privacy.patient_overlap
+    by_reader = plan.account.epsilons_by_reader(patient_overlap)
+    readers = (f"{READER_NAMES[name]} {epsilon_text(value)}" for name, value in by_reader.items())
     spent = (
         f"Largest epsilon {epsilon_text(plan.epsilon_max)}, total {epsilon_text(total)} after all rounds, at delta "
         f"{delta}.",
@@ -101,7 +100,7 @@ def _plan_sentences(plan: "FederationPlan", words: CellWords) -> tuple[str, ...]
     if math.isinf(total):
         return (*spent, "Without noise there is no privacy: epsilon is infinite.")
     protected = f"Protected is {words.protected}. Hidden is {words.hidden}."
-    return (*spent, protected, f"{coin_toss(plan.attacker.figures, words)}.")
+    return (*spent, protected, f"{coin_toss(plan.account.attacker(patient_overlap).figures, words)}.")
 
 
 def _table(columns: Iterable[str], width: int = 100) -> Table:
@@ -123,38 +122,31 @@ def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
         span_text(*hospital.sample_rate),
         *([delta_text(hospital.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(hospital.epsilon),
-        *_score_cells(run, hospital.accuracy, hospital.auc, hospital.majority_accuracy),
+        *_score_cells(run, hospital.score, hospital.auc, hospital.majority_score).values(),
     ]
 
 
-def _total_cells(run: RunResult) -> list[str]:
-    return [
-        f"all {len(run.hospitals)}",
-        run.num_records.replace(" or more", "+"),
-        str(run.summary.num_rounds),
-        "",
-        "",
-        *([delta_text(run.target_delta, words=False)] if run.has_own_deltas else []),
-        epsilon_text(run.epsilon.total),
-        *_score_cells(run, *(run.scores[key] for key in ("accuracy", "auc", "majority_accuracy"))),
-    ]
+def _total_cells(run: RunResult) -> dict[str, str]:
+    """Return what stands in the last line by column, all columns after the name."""
+    return {
+        run.words.counted: run.num_records.replace(" or more", "+"),
+        "rounds": str(run.summary.num_rounds),
+        "noise": "",
+        "sample\nrate": "",
+        **({"delta": delta_text(run.target_delta, words=False)} if run.has_own_deltas else {}),
+        "epsilon": epsilon_text(run.epsilon.total),
+        **_score_cells(run, *(run.scores[key] for key in ("score", "auc", "majority_score"))),
+    }
 
 
-def _score_columns(run: RunResult) -> list[str]:
-    names = ["r2"] if run.is_regression else ["accuracy", "AUC"]
-    if run.has_baselines:
-        names.append("mean\nalone" if run.is_regression else "majority\nclass")
-    return names if run.summary.measured else ["test\nscores"]
-
-
-def _score_cells(run: RunResult, accuracy: float, auc: float, majority: float) -> list[str]:
+def _score_cells(run: RunResult, score: float, auc: float, majority: float) -> dict[str, str]:
     if not run.summary.measured:
-        return ["not measured"]
-    return [
-        number_text(accuracy),
-        *([] if run.is_regression else [number_text(auc)]),
-        *([number_text(majority)] if run.has_baselines else []),
-    ]
+        return {"test\nscores": "not measured"}
+    if run.is_regression:
+        cells, baseline = {"r2": number_text(score)}, "mean\nalone"
+    else:
+        cells, baseline = {"accuracy": number_text(score), "AUC": number_text(auc)}, "majority\nclass"
+    return cells | ({baseline: number_text(majority)} if run.has_baselines else {})
 
 
 def _sentences(run: RunResult, folder: Path, console: Console) -> None:

@@ -138,10 +138,10 @@ class Quantiser:
                     f"the weights in the sum add up to {weight:g}, and must to {known_weight:g}: a hospital holds "
                     "another number of records than it said at first, and the sum is refused"
                 )
-            return self.mean_of(values, known_weight, num_summed), known_weight
-        if abs(weight) <= slack:
+            weight = known_weight
+        elif abs(weight) <= slack:
             raise CohortError("the weights of all hospitals sum to 0: at least one must have examples")
-        if not 0 < weight <= num_summed * self.max_weight + slack:
+        elif not 0 < weight <= num_summed * self.max_weight + slack:
             raise UpdateError(
                 f"the weights in the sum add up to {weight:g}, and must to 0 to {num_summed * self.max_weight:g} for "
                 f"{num_summed} hospitals: one of them sent something else than its vector, and nobody can tell which"

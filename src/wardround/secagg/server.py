@@ -5,6 +5,7 @@ What is left out on purpose: transport, and when to give up waiting.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -89,9 +90,7 @@ def unmask_request(
     """
     _check_enough(members, confirmations, "confirmed who is in the sum")
     return UnmaskRequest(
-        session=request.session,
-        active=request.active,
-        dropped=request.dropped,
+        **asdict(request),
         signers=tuple(sorted(confirmations)),
         signatures=tuple(confirmations[name].signature for name in sorted(confirmations)),
     )
@@ -124,8 +123,9 @@ def take_off_masks(
         ProtocolError: too few shares of a hospital's secret are right; the total is as it was.
     """
     _check_enough(members, replies, "helped to unmask")
-    seed_shares = _by_owner(members, {name: (it.seeds_of, it.seed_shares) for name, it in replies.items()})
-    key_shares = _by_owner(members, {name: (it.keys_of, it.key_shares) for name, it in replies.items()})
+    seeds = {name: paired(it.seeds_of, it.seed_shares, "shares") for name, it in replies.items()}
+    keys = {name: paired(it.keys_of, it.key_shares, "shares") for name, it in replies.items()}
+    seed_shares, key_shares = _by_owner(members, seeds), _by_owner(members, keys)
 
     def is_seed(owner: str, secret: bytes) -> bool:
         return members.commitment(secret, owner) == commitments[owner]
@@ -151,16 +151,12 @@ def take_off_masks(
     }
 
 
-def _by_owner(
-    members: Members, told: Mapping[str, tuple[tuple[str, ...], tuple[bytes, ...]]]
-) -> dict[str, dict[str, bytes]]:
+def _by_owner(members: Members, told: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
     """Return, by the hospital whose secret it is, the shares by who holds them; those of strangers are left out."""
     shares: dict[str, dict[str, bytes]] = {}
-    for holder, (owners, values) in sorted(told.items()):
-        neighbours = members.neighbours(holder)
-        for owner, value in paired(owners, values, "shares").items():
-            if owner in neighbours:
-                shares.setdefault(owner, {})[holder] = value
+    for holder, held in sorted(told.items()):
+        for owner in members.neighbours(holder) & held.keys():
+            shares.setdefault(owner, {})[holder] = held[owner]
     return shares
 
 

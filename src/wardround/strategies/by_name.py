@@ -7,7 +7,7 @@ out on purpose: client sampling inside a strategy, because Flower draws node ids
 import importlib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from inspect import signature
 from typing import Any
 
@@ -56,8 +56,8 @@ def strategy_of(config: Config) -> Strategy:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     name, protocol = config.aggregation.strategy, config.aggregation.protocol
     known = {option for each in STRATEGIES for option in options_of(each)}
-    values = {item.name: getattr(config.aggregation, item.name) for item in fields(AggregationConfig)}
-    given = {option: value for option, value in values.items() if option in known and value is not None}
+    values = asdict(config.aggregation).items()
+    given = {option: value for option, value in values if option in known and value is not None}
     strategy = _users_strategy(name, given) if ":" in name else _named_strategy(name, given)
     if needs_only_sum(strategy):
         return strategy

@@ -85,11 +85,9 @@ def open_round(exchange: Exchange, node_ids: Sequence[int], terms: Terms, roster
     Raises:
         CohortError: too few take part.
     """
-
-    def check(node_id: int, ad: Advertisement) -> None:
-        faults.check_advertisement(terms, roster, ad)
-
-    ads = _ask(exchange, "advertise", terms, {node_id: node_id for node_id in node_ids}, Advertisement, check)
+    nodes = {node_id: node_id for node_id in node_ids}
+    check = partial(faults.check_advertisement, terms, roster)
+    ads = _ask(exchange, "advertise", terms, nodes, Advertisement, lambda _, ad: check(ad))
     for node_id, fault in faults.doubles(ads).items():
         del ads[node_id]
         exchange.drops[node_id] = f'stage "advertise": {fault}'
@@ -134,14 +132,11 @@ def close_round(opened: OpenRound, active: Iterable[int], total: NDArray[np.uint
         if not is_signed(opened.roster.verify_keys[name], reply.signature, text):
             raise ProtocolError("its confirmation is not signed with its key")
 
-    def check_shares(name: str, reply: UnmaskShares) -> None:
-        faults.check_unmasking(reply)
-
     asked = {name: node_of[name] for name in lists.active}
     confirmations = _ask(exchange, "confirm", lists, asked, Confirmation, check_confirmation)
     request = server.unmask_request(members, lists, confirmations)
     asked = {name: node_of[name] for name in confirmations}
-    replies = _ask(exchange, "unmask", request, asked, UnmaskShares, check_shares)
+    replies = _ask(exchange, "unmask", request, asked, UnmaskShares, lambda _, reply: faults.check_unmasking(reply))
     wrong = server.take_off_masks(total, members, request, opened.commitments, replies)
     exchange.drops.update((node_of[name], f'stage "unmask": {reason}') for name, reason in wrong.items())
 

@@ -15,7 +15,6 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -36,15 +35,6 @@ from wardround.strategies.secagg_sum import add_masked, weighed_mean
 __all__ = ["SecAggPlus"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Training:
-    """A round whose hospitals are training: what is needed once they answer."""
-
-    opened: OpenRound
-    asked: list[Message]
-    before: Arrays
 
 
 class SecAggPlus(Strategy):
@@ -97,7 +87,8 @@ class SecAggPlus(Strategy):
             max_weight=float(max_weight),
             settings_digest=stated_digest(settings),
         )
-        self._training: _Training | None = None
+        # Of a round whose hospitals are training: what was agreed on, asked, and what they were sent.
+        self._training: tuple[OpenRound, list[Message], Arrays] | None = None
 
     def summary(self) -> None:
         """Log what the strategy is."""
@@ -119,7 +110,7 @@ class SecAggPlus(Strategy):
         with _outcome(server_round, exchange.drops):
             opened = open_round(exchange, [message.metadata.dst_node_id for message in messages], terms, self._roster)
             asked = ask_masked(opened, messages)
-            self._training = _Training(opened=opened, asked=asked, before=before)
+            self._training = opened, asked, before
             return asked
         return []
 
@@ -131,14 +122,15 @@ class SecAggPlus(Strategy):
         if now is None:
             return None, None
         one: Message | None = None
-        with _outcome(server_round, now.opened.exchange.drops):
-            like = now.before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
-            summed = add_masked(now.opened, now.asked, list(replies), like)
-            close_round(now.opened, summed.replies, summed.vector)
-            moved, weight = weighed_mean(now.opened, summed)
+        opened, asked, before = now
+        with _outcome(server_round, opened.exchange.drops):
+            like = before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
+            summed = add_masked(opened, asked, list(replies), like)
+            close_round(opened, summed.replies, summed.vector)
+            moved, weight = weighed_mean(opened, summed)
             one = summed.replies[min(summed.replies)]
             key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
-            mean = wire.array_record(_moved(now.before, moved))
+            mean = wire.array_record(_moved(before, moved))
             one.content = RecordDict({wire.ARRAYS: mean, wire.METRICS: MetricRecord({key: weight})})
         return self._strategy.aggregate_train(server_round, [one]) if one else (None, None)
 

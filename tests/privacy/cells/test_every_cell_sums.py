@@ -7,7 +7,7 @@ import pytest
 from made_up import cohort_of, sum_of
 from scipy import stats
 
-from wardround.privacy.cells import CELLS, RoundSum
+from wardround.privacy.cells import CELLS, PlannedSum, RoundSum
 from wardround.privacy.clipping import COUNT_NAME, clip_update
 from wardround.simulations.studies.noise_on_average import draw_average
 from wardround.streams import SeededSource
@@ -177,7 +177,7 @@ def test_weights_of_a_cohort_add_up_and_follow_the_records_or_nothing(cell):
 
 @every_cell
 def test_only_rounding_before_the_noise_is_covered_by_it(cell):
-    numbers = {"num_records": SIZES, "most_records": 250, "dimension": 1000, "bound": 1.0}
-    plain = cell.rounding_distance(sensitivity=CLIP, levels=None, **numbers)
-    masked = cell.rounding_distance(sensitivity=CLIP, levels=1000, **numbers)
+    in_clear = PlannedSum(sensitivity=CLIP, num_records=SIZES, most_records=250, dimension=1000, levels=None, bound=1.0)
+    plain = cell.rounding_distance(in_clear)
+    masked = cell.rounding_distance(in_clear._replace(levels=1000))
     assert (masked > plain > 0) if cell.placement == "central" else (masked == plain == 0)

@@ -86,7 +86,7 @@ def test_the_noise_covers_the_coarser_steps_of_the_agreed_bounds(unit: str) -> N
             cohort,
             run_id="run",
             roster=simulated_roster(7, plan.names, min_survivors=2, max_colluding=0),
-            node_of={name: number for number, name in enumerate(plan.names)},
+            silent={},
         )
         terms = secure.terms
         quantiser = Quantiser(num_members=3, max_update=terms.max_update, max_weight=terms.max_weight, is_folded=True)

@@ -57,7 +57,7 @@ def test_dropouts_follow_the_rate_and_nobody_elses_presence() -> None:
     assert abs(sum(map(len, drops)) / 4000 - 0.25) < 0.04
     alone = [draw_dropouts(config, ["hospital-3"], number) for number in range(1, 401)]
     assert [("hospital-3" in drop) for drop in drops] == [bool(drop) for drop in alone]
-    assert draw_dropouts(small_config(), _NAMES, 1) == frozenset()
+    assert draw_dropouts(small_config(), _NAMES, 1) == {}
 
 
 @pytest.mark.parametrize(

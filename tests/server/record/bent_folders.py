@@ -79,6 +79,11 @@ def edit_model(folder: Path) -> None:
     save_file(arrays, folder / "model.safetensors")
 
 
+def make_model_complex(folder: Path) -> None:
+    arrays = load_file(folder / "model.safetensors")
+    save_file({name: array.astype(np.complex64) for name, array in arrays.items()}, folder / "model.safetensors")
+
+
 def edit_checkpoint(folder: Path) -> None:
     path = folder / "checkpoints" / "round-000002.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")

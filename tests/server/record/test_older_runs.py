@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from wardround.errors import ProtocolError
-from wardround.json_records import json_values
+from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.privacy.ledger import open_ledger
 from wardround.reports.report import write_report
 from wardround.server.record.records import Closing, RoundRecord, read_record_text, record_text
-from wardround.server.record.summaries import read_summary
+from wardround.server.record.summaries import Summary
 from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import resume
 
@@ -76,7 +76,7 @@ def test_every_record_and_the_summary_are_written_as_they_were_read(older: Path)
     for kind, text in texts:
         assert record_text(read_record_text(KINDS[kind], text)) == text
     summary = (older / "summary.json").read_text()
-    assert json_text(json_values(read_summary(from_json(summary)))) + "\n" == summary
+    assert json_text(json_values(read_json_record(Summary, from_json(summary)))) + "\n" == summary
 
 
 def test_it_verifies_and_has_a_page(older: Path) -> None:
@@ -117,7 +117,7 @@ def test_what_still_earlier_versions_did_not_write_is_read_as_not_said(older: Pa
     path = older / "summary.json"
     later = ("record_is", "own_statistics", "measured", "num_rounds_lost", "ledger_head", "gdp_mu", "attacker")
     path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key not in later}))
-    summary = read_summary(from_json(path.read_text()))
+    summary = read_json_record(Summary, from_json(path.read_text()))
     assert summary.protection.own_statistics is None
     assert summary.ledger_head is None
     assert "Epsilon is at most" in write_report(older).read_text()

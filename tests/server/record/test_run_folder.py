@@ -16,10 +16,11 @@ import pytest
 from small_runs import small_config
 
 from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.json_records import read_json_record
 from wardround.reports.report import write_report
 from wardround.server.record.records import Outcome, RoundFigures, RoundRecord, Saved
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
-from wardround.server.record.summaries import read_summary
+from wardround.server.record.summaries import Summary
 from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import resume, run
 
@@ -171,7 +172,7 @@ def test_infinite_and_undefined_in_json(tmp_path: Path) -> None:
     RunFolder(tmp_path).write_summary(changed)
     written = json.loads((tmp_path / "summary.json").read_text())
     assert (written["epsilon"]["max"], written["loss"], written["accuracy"]) == ("inf", "-inf", None)
-    again = read_summary(written)
+    again = read_json_record(Summary, written)
     assert (again.epsilon, again.loss) == (outcome.epsilon, -math.inf)
 
 

@@ -222,7 +222,7 @@ def test_the_bill_is_that_of_independent_noise_and_dp_accountings() -> None:
     banded = planned()
     independent = planned(privacy={"noise-correlation": "none"})
     assert banded.epsilon_max == independent.epsilon_max
-    assert banded.reader_epsilons == independent.reader_epsilons
+    assert banded.account.epsilons_by_reader(1) == independent.account.epsilons_by_reader(1)
     event = banded.cell.dp_event(banded.hospitals[0].event)
     accountant = PLDAccountant(dp_accounting.NeighboringRelation.REPLACE_SPECIAL)
     assert event == dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(NOISE), ROUNDS // TURNS)

@@ -61,7 +61,7 @@ def summed(tasks, updates):
     total: FixedSum = {}
     for index, (task, update) in enumerate(zip(tasks, updates, strict=True)):
         key, half = CommonStreams(index).key(), torch_half(task.event.cell)
-        if not half.records_apart:
+        if not cell_named(task.event.cell).clips_records:
             before = zeros()
             after = {name: (before[name] + update[name]).astype(np.float32) for name in SHAPES}
             arrays, *_ = half.release(before, after, task, key)

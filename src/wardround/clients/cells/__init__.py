@@ -1,32 +1,35 @@
-"""Torch's half of every cell, one file each; the other half, all that needs no torch, is in `privacy.cells`."""
+"""Torch's half of every cell; the other half, all that needs no torch, is in `privacy.cells`.
+
+Each has a file, except where hospitals send what they send in another cell.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.cells.hospital_central import HOSPITAL_CENTRAL
-from wardround.clients.cells.hospital_correlated import HOSPITAL_CORRELATED
-from wardround.clients.cells.hospital_distributed import HOSPITAL_DISTRIBUTED
-from wardround.clients.cells.hospital_local import HOSPITAL_LOCAL
-from wardround.clients.cells.none import NONE
-from wardround.clients.cells.record_central import RECORD_CENTRAL
-from wardround.clients.cells.record_distributed import RECORD_DISTRIBUTED
-from wardround.clients.cells.record_local import RECORD_LOCAL
+from wardround.clients.cells.hospital_central import HospitalCentral
+from wardround.clients.cells.hospital_distributed import HospitalDistributed
+from wardround.clients.cells.hospital_local import HospitalLocal
+from wardround.clients.cells.none import NoPrivacy
+from wardround.clients.cells.record_central import RecordCentral
+from wardround.clients.cells.record_distributed import RecordDistributed
+from wardround.clients.cells.record_local import RecordLocal
 from wardround.privacy.cells import cell_named
 
 __all__ = ["TORCH_HALVES", "TorchHalf", "torch_half"]
 
-_HALVES = (
-    NONE,
-    RECORD_LOCAL,
-    RECORD_DISTRIBUTED,
-    RECORD_CENTRAL,
-    HOSPITAL_LOCAL,
-    HOSPITAL_DISTRIBUTED,
-    HOSPITAL_CENTRAL,
-    HOSPITAL_CORRELATED,
+TORCH_HALVES: Mapping[str, TorchHalf] = MappingProxyType(
+    {
+        "none": NoPrivacy(),
+        "record-local": RecordLocal(),
+        "record-distributed": RecordDistributed(),
+        "record-central": RecordCentral(),
+        "hospital-local": HospitalLocal(),
+        "hospital-distributed": HospitalDistributed(),
+        "hospital-central": HospitalCentral(),
+        "hospital-correlated": HospitalCentral(),
+    }
 )
-TORCH_HALVES: Mapping[str, TorchHalf] = MappingProxyType({half.name: half for half in _HALVES})
 """By the cell's name; `privacy.cells.CELLS` has the same names."""
 
 

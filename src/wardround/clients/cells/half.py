@@ -13,7 +13,6 @@ from wardround.clients.modes import Mode
 from wardround.clients.steps import Counts, LocalRound
 from wardround.datasets import Federation
 from wardround.exact_sums import Arrays
-from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
@@ -22,25 +21,17 @@ __all__ = ["TorchHalf"]
 
 @dataclass(frozen=True, slots=True)
 class TorchHalf(ABC):
-    """What torch does for the cell of a name; an object without state."""
-
-    name: str
-
-    @property
-    def records_apart(self) -> bool:
-        """Whether every record's gradient is clipped by itself, so that no forward may see several records at once.
-
-        Elsewhere the model sees whole batches, and every hospital gets a copy from before any data.
-        """
-        return cell_named(self.name).clips_records
+    """What torch does for a cell; an object without state."""
 
     def check(self, held: HeldModel, federation: Federation) -> Mode | None:
         """Return how gradients by record are computed, None with whole batches; the model stays as before any data.
 
+        Where every record's gradient is clipped by itself, no forward may see several records at once.
+
         Raises:
             ConfigError: it can't be trusted: the reason, and what to do.
         """
-        return check_records_apart(held, federation) if self.records_apart else None
+        return check_records_apart(held, federation)
 
     @abstractmethod
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:

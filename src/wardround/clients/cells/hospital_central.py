@@ -9,7 +9,7 @@ from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
-__all__ = ["HOSPITAL_CENTRAL", "HospitalCentral"]
+__all__ = ["HospitalCentral"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,3 @@ class HospitalCentral(WholeUpdates):
     def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return the update in float32."""
         return {name: array.astype(np.float32) for name, array in clipped.items()}, None
-
-
-HOSPITAL_CENTRAL = HospitalCentral("hospital-central")

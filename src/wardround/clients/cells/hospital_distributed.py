@@ -12,7 +12,7 @@ from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
-__all__ = ["HOSPITAL_DISTRIBUTED", "HospitalDistributed"]
+__all__ = ["HospitalDistributed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,3 @@ class HospitalDistributed(WholeUpdates):
         bound = norm_bound_squared(event.scaled_norm, event.dimension)
         integers = round_within(steps, bound, key.generator(Draw.ROUNDING))[0]
         return noisy_residues(integers, clipped, assignment, key.generator(Draw.NOISE))
-
-
-HOSPITAL_DISTRIBUTED = HospitalDistributed("hospital-distributed")

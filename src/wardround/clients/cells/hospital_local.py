@@ -9,7 +9,7 @@ from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
-__all__ = ["HOSPITAL_LOCAL", "HospitalLocal"]
+__all__ = ["HospitalLocal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,3 @@ class HospitalLocal(WholeUpdates):
             for name in clipped
         }
         return noisy, stddev / assignment.distance
-
-
-HOSPITAL_LOCAL = HospitalLocal("hospital-local")

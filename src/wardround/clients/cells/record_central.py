@@ -9,7 +9,7 @@ from wardround.clients.steps import Counts, LocalRound, add_batch
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 
-__all__ = ["RECORD_CENTRAL", "RecordCentral"]
+__all__ = ["RecordCentral"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,3 @@ class RecordCentral(TorchHalf):
         counts = add_batch(held, local, summed)
         by_name = zip(parameters_of(held.model), summed.values(), strict=True)
         return {name: part.cpu().numpy() for name, part in by_name}, counts
-
-
-RECORD_CENTRAL = RecordCentral("record-central")

@@ -19,7 +19,7 @@ from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
-__all__ = ["RECORD_DISTRIBUTED", "RecordDistributed"]
+__all__ = ["RecordDistributed"]
 
 
 class _RoundedSum(ClippedSum):
@@ -67,6 +67,3 @@ class RecordDistributed(TorchHalf):
         """Return a share of the noise as residues."""
         nothing = np.zeros(sum(array.size for array in zeros.values()), np.int64)
         return noisy_residues(nothing, zeros, assignment, key.generator(Draw.NOISE))[0]
-
-
-RECORD_DISTRIBUTED = RecordDistributed("record-distributed")

@@ -13,7 +13,7 @@ from wardround.privacy.noise import GaussianNoise
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
 
-__all__ = ["RECORD_LOCAL", "RecordLocal"]
+__all__ = ["RecordLocal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,3 @@ class RecordLocal(TorchHalf):
         noise = GaussianNoise(key.generator(Draw.NOISE), torch.device("cpu"))
         drawn = noise.noise_for([torch.from_numpy(array) for array in zeros.values()], stddev)
         return {name: part.numpy() for name, part in zip(zeros, drawn, strict=True)}
-
-
-RECORD_LOCAL = RecordLocal("record-local")

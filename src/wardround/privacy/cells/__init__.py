@@ -21,7 +21,7 @@ from wardround.privacy.cells.promises import READERS, Booked
 from wardround.privacy.cells.record_central import RecordCentral
 from wardround.privacy.cells.record_distributed import RecordDistributed
 from wardround.privacy.cells.record_local import RecordLocal
-from wardround.privacy.cells.released_sums import ReleasedSum, RoundSum
+from wardround.privacy.cells.released_sums import PlannedSum, ReleasedSum, RoundSum
 from wardround.privacy.cells.words import READER_NAMES, CellWords
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Booked",
     "Cell",
     "CellWords",
+    "PlannedSum",
     "ReleasedSum",
     "RoundSum",
     "cell_in_words",

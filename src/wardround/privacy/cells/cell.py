@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wardround import exact_sums
 from wardround.errors import ProtocolError
 from wardround.privacy.cells.promises import Promises
-from wardround.privacy.cells.released_sums import Averaging, ReleasedSum, RoundSum, SumGrid, Sums
+from wardround.privacy.cells.released_sums import Averaging, PlannedSum, ReleasedSum, RoundSum, SumGrid, Sums
 from wardround.privacy.renyi import rdp
 from wardround.rounds import Assignment, Schedule
 from wardround.step_events import EventShape, StepEvent
@@ -47,9 +47,7 @@ class Cell(Promises):
         """
         return num_records if max_records is None else num_hospitals * max_records
 
-    def shape(
-        self, *, dimension: int = 0, num_shares: int = 0, most_contributions: int = 0, most_replies: int = 0
-    ) -> EventShape:
+    def shape(self, *, dimension: int, num_shares: int, most_contributions: int, most_replies: int) -> EventShape:
         """Return what a billed step is, except for its noise, at sample rate 1 (see `EventShape.at_rate`)."""
         return EventShape(event=StepEvent(noise_multiplier=0.0, sample_rate=1.0, cell=self.name))
 
@@ -129,15 +127,13 @@ class Cell(Promises):
         """Return the smallest clip that a sum over so many hospitals can hold, and one that is too large for it."""
         return 0.0, math.inf
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
-        """Return the largest magnitude that a coordinate of what a hospital sends can have.
+    def update_bound(self, *, most_records: int, sensitivity: float, noise_multiplier: float) -> float | None:
+        """Return the largest magnitude that a coordinate of what a hospital sends can have, by the clip.
 
-        [aggregation] max-update holds where no clip bounds it; sensitivity and noise multiplier are the largest in the
-        round.
+        None where no clip bounds it, so that [aggregation] max-update has to; sensitivity and noise multiplier are the
+        largest in the round.
         """
-        return max_update
+        return None
 
     def bound_beside(self, own_bound: float, asked: float) -> float:
         """Return the bound of a secure sum that a hospital accepts, given its own and the one that is asked for."""
@@ -155,23 +151,11 @@ class Cell(Promises):
             UpdateError: one of them sent something else than its vector.
         """
 
-    def rounding_distance(
-        self,
-        *,
-        sensitivity: float,
-        num_records: Sequence[int],
-        most_records: int,
-        dimension: int,
-        levels: int | None,
-        bound: float,
-    ) -> float:
+    def rounding_distance(self, planned: PlannedSum) -> float:
         """Return by how much (L2) rounding can add to the distance of neighbours' sums before their noise.
 
         Local noise is in what is rounded, which makes the rounding post-processing; noise in shares is added to whole
         numbers whose norm was checked. So it is 0 but where the server adds the noise (see `server_noise`).
-
-        `num_records` are those of each hospital of the planned cohort, `levels` those of the quantiser of secure
-        aggregation (None without), and `bound` is the largest magnitude of a number that is summed (`update_bound`).
         """
         return 0.0
 

@@ -51,9 +51,7 @@ class GradientSums(SummedCell):
         """Return 1."""
         return 1.0
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
+    def update_bound(self, *, most_records: int, sensitivity: float, noise_multiplier: float) -> float | None:
         """Return a clip for each of a hospital's records, with room for rounding to float32."""
         return sensitivity * most_records * FLOAT32_SLACK
 

@@ -7,7 +7,7 @@ release whose noise is relative to that.
 from dataclasses import dataclass
 
 from wardround.privacy.cells.whole_updates import WholeUpdates
-from wardround.privacy.cells.words import local_words
+from wardround.privacy.cells.words import PlainWords
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.privacy.skellam import TAIL_DEVIATIONS
 
@@ -23,15 +23,13 @@ class HospitalLocal(WholeUpdates):
     mechanism = "gaussian"
     relation = "replace-one-update"
     clips_apart = 2.0
-    plain_words = local_words(
+    plain_words = PlainWords(
         noise="Gaussian noise, once a round, by the hospital",
         formula="2zC / sqrt(n)",
     )
     sent = "the hospital's clipped update"
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
+    def update_bound(self, *, most_records: int, sensitivity: float, noise_multiplier: float) -> float | None:
         """Return the sensitivity and 16 standard deviations of the noise, with room for rounding to float32."""
         return sensitivity * (1 + TAIL_DEVIATIONS * noise_multiplier) * FLOAT32_SLACK
 

@@ -5,7 +5,7 @@ Shares of Skellam noise add up to Skellam noise of the summed variance (Agarwal,
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,6 @@ class IntegerSums(SummedCell):
         "securely computed sum carries enough of it. Against the server the guarantee holds as long as secure "
         "aggregation does and enough hospitals are honest and answer.",
         server_sees="the sum over hospitals, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
         price="That is what a secure sum buys.",
         relies=(
             "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
@@ -65,9 +64,7 @@ class IntegerSums(SummedCell):
         """Return replies divided by those that carry the whole noise: each that comes beyond them brings its share."""
         return num_replies / num_shares
 
-    def shape(
-        self, *, dimension: int = 0, num_shares: int = 0, most_contributions: int = 0, most_replies: int = 0
-    ) -> EventShape:
+    def shape(self, *, dimension: int, num_shares: int, most_contributions: int, most_replies: int) -> EventShape:
         """Return what a billed step is, except for its noise and the scale that follows from it.
 
         Raises:
@@ -75,7 +72,9 @@ class IntegerSums(SummedCell):
         """
         if dimension < 1:
             raise ConfigError(f"num-parameters = {dimension} must be >= 1 to plan integer noise: count the model's")
-        event = replace(super().shape().event, dimension=dimension, num_shares=num_shares)
+        event = StepEvent(
+            noise_multiplier=0.0, sample_rate=1.0, cell=self.name, dimension=dimension, num_shares=num_shares
+        )
         return EventShape(event=event, most_contributions=most_contributions, most_shares=most_replies)
 
     def step_event(self, shape: EventShape, noise_multiplier: float, num_steps: int) -> StepEvent:
@@ -107,11 +106,8 @@ class IntegerSums(SummedCell):
 
     def event_text(self, event: StepEvent) -> str:
         """Return the event in words of ours, spelled as in every summary since the first."""
-        told = asdict(event)
-        booked = {"unit": self.unit, "relation": self.relation, "placement": self.placement}
-        values = {key: told[key] for key in ("noise_multiplier", "sample_rate", "num_steps")} | booked
-        values |= {key: told[key] for key in ("scaled_norm", "dimension", "num_shares")}
-        return f"Phase({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+        booked = f"unit={self.unit!r}, relation={self.relation!r}, placement={self.placement!r}"
+        return repr(event).replace("StepEvent(", "Phase(").replace(f"cell={self.name!r}", booked)
 
     def sum_weight(self, assignment: Assignment) -> float | None:
         """Return None: residues are added up as they are."""
@@ -141,13 +137,11 @@ class IntegerSums(SummedCell):
         step = first.distance / first.event.scaled_norm
         return self.reply({name: from_residues(summed.total[name]) * step for name in like}, summed)
 
-    def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
+    def plan_notes(self, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield that noise could be shared, where every hospital adds the whole of it."""
         if honest_survivors == 1 and num_hospitals > 1:
             yield (
                 "with min-survivors = 1 every hospital adds the whole noise: as many replies as you can count on "
                 "([aggregation] min-survivors) share it among them"
             )
-        yield from super().plan_notes(
-            num_hospitals=num_hospitals, honest_survivors=honest_survivors, noise_ratio=noise_ratio
-        )
+        yield from super().plan_notes(num_hospitals, honest_survivors, noise_ratio)

@@ -68,9 +68,6 @@ class NoPrivacy(Cell):
                 'other than "none"'
             )
 
-    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
-        """Refuse none: nobody is protected anywhere."""
-
     def num_noise_draws(self, assignment: Assignment) -> int:
         """Return 0."""
         return 0

@@ -175,9 +175,12 @@ class Promises:
         return deltas.delta_warning(target_deltas, counted, unit=self.unit)
 
     def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
-        """Raise ConfigError where more hospitals have rows of one patient than the bill is for, which adds them up."""
+        """Raise ConfigError where more hospitals have rows of one patient than the bill is for, which adds them up.
+
+        Where no record is clipped patients are hidden with their hospital, which pays for its own, or not at all.
+        """
         held = hospitals_per_patient
-        if held > patient_overlap:
+        if self.clips_records and held > patient_overlap:
             raise ConfigError(
                 f"patient-overlap = {patient_overlap} must be >= {held}, since {held} hospitals hold rows of the same "
                 f"patient ([privacy] patient-overlap): set {held}, or give different people different patient numbers"
@@ -185,11 +188,11 @@ class Promises:
 
     def without_bound(self, patient_overlap: int) -> str:
         """Return why there is no bound for a patient in so many hospitals; empty where there is one."""
-        if patient_overlap > 1 and self.shares_noise:
+        if patient_overlap > 1 and self.clips_records and self.shares_noise:
             return "no bound for a patient in several hospitals, whose gradients would share one noise"
         return ""
 
-    def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
+    def plan_notes(self, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield sentences for whoever decides on a plan: where little is learned, or noise could be shared.
 
         `honest_survivors` are the replies that share the noise where it comes in shares, `noise_ratio` the norm of the

@@ -8,7 +8,7 @@ from the noisy sums. Every step is billed at its sample rate, whoever looks.
 from dataclasses import dataclass
 
 from wardround.privacy.cells.cell import Cell
-from wardround.privacy.cells.words import local_words
+from wardround.privacy.cells.words import PlainWords
 
 __all__ = ["RecordLocal"]
 
@@ -20,7 +20,7 @@ class RecordLocal(Cell):
     name = "record-local"
     placement = "local"
     mechanism = "poisson-subsampled-gaussian"
-    plain_words = local_words(
+    plain_words = PlainWords(
         noise="Gaussian noise in every local step, by the hospital (DP-SGD)",
         formula="zC / sqrt(n)",
     )

@@ -14,7 +14,7 @@ from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
 from wardround.streams import Source
 
-__all__ = ["NOTHING", "Averaging", "Memory", "ReleasedSum", "RoundSum", "SumGrid", "Sums", "moved"]
+__all__ = ["NOTHING", "Averaging", "Memory", "PlannedSum", "ReleasedSum", "RoundSum", "SumGrid", "Sums", "moved"]
 
 Sums = Mapping[str, NDArray[np.floating[Any]]]
 Memory = Mapping[str, NDArray[Any]]
@@ -85,6 +85,26 @@ class Averaging(NamedTuple):
     weights: Sequence[float]
     divisors: Sequence[float]
     largest: float
+
+
+class PlannedSum(NamedTuple):
+    """What is known of a round's sum before anybody answers, as far as rounding hangs on it.
+
+    Attributes:
+        sensitivity: see `Cell`.
+        num_records: training records of each hospital of the planned cohort.
+        most_records: see `Cell`.
+        dimension: see `Cell`.
+        levels: of the quantiser of secure aggregation; None without.
+        bound: largest magnitude of a number that is summed (`Cell.update_bound`).
+    """
+
+    sensitivity: float
+    num_records: Sequence[int]
+    most_records: int
+    dimension: int
+    levels: int | None
+    bound: float
 
 
 class SumGrid(NamedTuple):

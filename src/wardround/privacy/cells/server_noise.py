@@ -13,7 +13,7 @@ from wardround import exact_sums
 from wardround.digests import array_digest
 from wardround.privacy.cells.cell import SummedCell
 from wardround.privacy.cells.promises import READERS
-from wardround.privacy.cells.released_sums import NOTHING, Memory, ReleasedSum, RoundSum, Sums
+from wardround.privacy.cells.released_sums import NOTHING, Memory, PlannedSum, ReleasedSum, RoundSum, Sums
 from wardround.privacy.cells.words import PlainWords
 from wardround.privacy.ranges import FLOAT32_SLACK
 from wardround.rounds import Assignment
@@ -70,16 +70,7 @@ class ServerNoise(SummedCell):
         least = math.sqrt(dimension) * _GRID * num_members / _MOST_ROUNDING
         return least, exact_sums.LARGEST_VALUE / self.grid([most_records], most_records).clips / FLOAT32_SLACK
 
-    def rounding_distance(
-        self,
-        *,
-        sensitivity: float,
-        num_records: Sequence[int],
-        most_records: int,
-        dimension: int,
-        levels: int | None,
-        bound: float,
-    ) -> float:
+    def rounding_distance(self, planned: PlannedSum) -> float:
         """Return by how much (L2) rounding can add to the distance of neighbours' sums, in the units of the sum.
 
         These are units of the gradient for records, and of the update times its weight for hospitals. The distance is
@@ -99,11 +90,11 @@ class ServerNoise(SummedCell):
 
         Rounding to float32 before, of an update at its hospital, stays within the room that `privacy.clipping` leaves.
         """
-        grid = self.grid(num_records, most_records)
+        grid = self.grid(planned.num_records, planned.most_records)
         step = _GRID * grid.stretch
-        if levels is not None:
-            step += grid.sides * bound * grid.largest_weight / levels * _QUANTISER_SLACK
-        return math.sqrt(dimension) * step + _FLOAT64_SLACK * (sensitivity * grid.clips)
+        if planned.levels is not None:
+            step += grid.sides * planned.bound * grid.largest_weight / planned.levels * _QUANTISER_SLACK
+        return math.sqrt(planned.dimension) * step + _FLOAT64_SLACK * (planned.sensitivity * grid.clips)
 
     def noise_stddev(self, answered: Sequence[Assignment], rounding: float = 0.0) -> float:
         """Return the stddev of the noise that the server adds to every coordinate of a sum.

@@ -43,18 +43,9 @@ class WholeUpdates(SummedCell):
         """Return a sentence where a delta is larger than is customary for so many hospitals; empty where none is."""
         return deltas.delta_warning(target_deltas, dict.fromkeys(num_train, len(num_train)), unit=self.unit)
 
-    def check_shared_patients(self, hospitals_per_patient: int, patient_overlap: int) -> None:
-        """Refuse none: all patients are hidden with their hospital, and each hospital pays for its own."""
-
-    def without_bound(self, patient_overlap: int) -> str:
-        """Return nothing: patients are hidden with their hospitals."""
-        return ""
-
-    def plan_notes(self, *, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
+    def plan_notes(self, num_hospitals: int, honest_survivors: int, noise_ratio: float) -> Iterator[str]:
         """Yield what few hospitals cost."""
-        yield from super().plan_notes(
-            num_hospitals=num_hospitals, honest_survivors=honest_survivors, noise_ratio=noise_ratio
-        )
+        yield from super().plan_notes(num_hospitals, honest_survivors, noise_ratio)
         if noise_ratio >= 1:
             yield (
                 f"hospitals are the unit, and {num_hospitals} are few: the noise on the average update is "
@@ -62,9 +53,7 @@ class WholeUpdates(SummedCell):
                 "learned"
             )
 
-    def update_bound(
-        self, *, max_update: float, most_records: int, sensitivity: float, noise_multiplier: float
-    ) -> float:
+    def update_bound(self, *, most_records: int, sensitivity: float, noise_multiplier: float) -> float | None:
         """Return the clip, with room for rounding to float32."""
         return sensitivity * FLOAT32_SLACK
 

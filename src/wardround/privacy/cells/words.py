@@ -7,7 +7,7 @@ left out on purpose: numbers, which are quoted from a run's summary.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["HIDDEN", "NOUNS", "READER_NAMES", "CellWords", "PlainWords", "UnitWords", "local_words", "of_overlap"]
+__all__ = ["HIDDEN", "NOUNS", "READER_NAMES", "CellWords", "PlainWords", "UnitWords", "of_overlap"]
 
 READER_NAMES: Mapping[str, str] = {
     "server": "the server that runs the training",
@@ -19,12 +19,12 @@ READER_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlainWords:
-    """The words that are a cell's own.
+    """The words that are a cell's own; the defaults are those of hospitals that add their own noise, each for itself.
 
     Attributes:
         noise: who adds which noise.
-        kind: the noise in one word, before "noise".
         formula: its standard deviation on the average of n hospitals that are alike, by noise multiplier z and clip C.
+        kind: the noise in one word, before "noise".
         chart_order: the cell's place among those of its unit in charts and lists, from 0: it picks colour and dash.
         trust: who has to be trusted with what.
         server_sees: what the server sees.
@@ -34,12 +34,14 @@ class PlainWords:
     """
 
     noise: str
-    kind: str
     formula: str
-    chart_order: int
-    trust: str
-    server_sees: str
-    server_sees_sum: str
+    kind: str = "local"
+    chart_order: int = 0
+    trust: str = (
+        "Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without noise."
+    )
+    server_sees: str = "every hospital's parameters after each round, noise already inside"
+    server_sees_sum: str = "the sum over hospitals, noise already inside"
     price: str = ""
     relies: tuple[str, ...] = ()
 
@@ -144,20 +146,6 @@ HIDDEN = {
     "none": ("nothing", "nothing"),
 }
 """What a relation hides and what it does not, and what neighbours differ by."""
-
-
-def local_words(*, noise: str, formula: str) -> PlainWords:
-    """Return what is said of a cell whose hospitals add their own noise, each for itself."""
-    return PlainWords(
-        noise=noise,
-        kind="local",
-        formula=formula,
-        chart_order=0,
-        trust="Nobody outside the hospital is trusted: it clips and adds noise itself, so nothing leaves it without "
-        "noise.",
-        server_sees="every hospital's parameters after each round, noise already inside",
-        server_sees_sum="the sum over hospitals, noise already inside",
-    )
 
 
 def of_overlap(unit: str, overlap: int) -> tuple[str, tuple[str, ...]]:

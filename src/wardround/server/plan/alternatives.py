@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
-from wardround.agreed.contributions import shape_in
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.cells import CELLS, READERS, Cell, cell_in_words
 from wardround.secagg import shape_of
 from wardround.server.plan.noise_memory import relative_noise
+from wardround.server.plan.planning import hospitals_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
 
@@ -94,11 +94,8 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             "where cells are compared its stddev is that of independent noise which would leave as much in the model"
         )
     stddev = stddev_on_average(plan, cell, plan.noise_multipliers, aggregation.honest_survivors)
-    notes += cell.plan_notes(
-        num_hospitals=len(plan.hospitals),
-        honest_survivors=aggregation.honest_survivors,
-        noise_ratio=stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm,
-    )
+    noise_ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
+    notes += cell.plan_notes(len(plan.hospitals), aggregation.honest_survivors, noise_ratio)
     return tuple(notes)
 
 
@@ -157,19 +154,6 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRo
 
 def _hospitals_in(plan: FederationPlan, cell: Cell, target_epsilon: float, num_shares: int) -> Sequence[HospitalPlan]:
     """Return the hospitals with their noise in another cell, in the order of their sample rates."""
-    num_hospitals = len(plan.drawn_from)
-    shape = shape_in(
-        cell,
-        plan.config,
-        num_hospitals=num_hospitals,
-        num_records=sum(plan.sizes.values()),
-        num_parameters=plan.num_parameters,
-        num_shares=num_shares,
-    )
-    deltas = cell.check_deltas(plan.config.privacy.target_delta, plan.sizes, num_hospitals)
-    hospitals = []
-    for hospital in plan.hospitals:
-        num_steps, rate = cell.billed(hospital.schedule)
-        delta, shaped = deltas[hospital.name], shape.at_rate(rate)
-        hospitals.append(replace(hospital, target_delta=delta, num_steps=num_steps, shape=shaped))
+    profiles = [hospital.profile for hospital in plan.hospitals]
+    hospitals = hospitals_in(cell, plan.config, profiles, plan.num_parameters, num_shares, plan.drawn_from)
     return calibrated(sorted(hospitals, key=lambda hospital: hospital.schedule.sample_rate), target_epsilon)

@@ -10,7 +10,7 @@ from wardround.agreed.cohorts import draw_cohort, rounds_joined
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.policy import decide
 from wardround.rounds import Assignment
-from wardround.server.plan.planning import assign_round, common_noise
+from wardround.server.plan.planning import assign_round
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 
@@ -67,7 +67,9 @@ def _decided(
         plan.config.privacy.patient_overlap,
     )
     left = dict(state.left) | dict.fromkeys(decision.dropped, f"left out from round {round_number}: {decision.reason}")
-    noise_multipliers = common_noise(plan, dict(state.noise_multipliers) | dict(decision.noise_multipliers))
+    noise_multipliers = {**state.noise_multipliers, **decision.noise_multipliers}
+    if plan.cell.shares_noise:  # one noise covers the sum of all hospitals
+        noise_multipliers = dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
     # A cohort that is all at the budget doesn't end the run while hospitals outside it have some left.
     stopped = (decision.stop and on_budget == "stop") or len(left) == len(plan.names)
     reason = decision.reason or "every hospital is at its budget"

@@ -9,20 +9,15 @@ from wardround.config import Config
 from wardround.secagg.records import STAGES
 from wardround.streams import SetUp, stream
 
-__all__ = ["draw_drop_stage", "draw_dropouts"]
+__all__ = ["draw_dropouts"]
 
 
-def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> frozenset[str]:
-    """Return the hospitals of the cohort that will not answer in this round (simulation)."""
+def draw_dropouts(config: Config, cohort: Sequence[str], round_number: int) -> dict[str, str]:
+    """Return who of the cohort will not answer in this round, and from which stage of a secure sum on (simulation)."""
     rate = config.simulation.dropout_rate
-    seed = config.federation.seed
-    return frozenset(
-        name for name in cohort if rate and stream(seed, SetUp.DROPOUT, round_number, name).random() < rate
-    )
-
-
-def draw_drop_stage(config: Config, name: str, round_number: int) -> str:
-    """Return the stage of secure aggregation at which a hospital that drops out of a round does so (simulation)."""
-    generator = stream(config.federation.seed, SetUp.DROPOUT, round_number, name)
-    generator.random()  # whether it drops out at all: see `draw_dropouts`
-    return STAGES[int(generator.integers(len(STAGES)))]
+    silent = {}
+    for name in cohort if rate else ():
+        generator = stream(config.federation.seed, SetUp.DROPOUT, round_number, name)
+        if generator.random() < rate:
+            silent[name] = STAGES[int(generator.integers(len(STAGES)))]
+    return silent

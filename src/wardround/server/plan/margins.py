@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from wardround.agreed.cohorts import cohort_sizes
 from wardround.errors import ConfigError
 from wardround.exact_sums import FRACTION_BITS, LARGEST_VALUE
+from wardround.privacy.cells import PlannedSum
 from wardround.privacy.ranges import LARGEST_CLIP
 from wardround.rounds import Assignment
 from wardround.secagg.quantisation import Quantiser
@@ -40,12 +41,12 @@ def check_clip(plan: FederationPlan) -> None:
 
 def update_bound(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
     """Return the largest magnitude that a coordinate of what a hospital of the round sends can have."""
-    return plan.cell.update_bound(
-        max_update=plan.config.aggregation.max_update,
+    by_clip = plan.cell.update_bound(
         most_records=plan.most_records(assignment.hospital_id for assignment in assignments),
         sensitivity=max(a.distance for a in assignments),
         noise_multiplier=max(assignment.event.noise_multiplier for assignment in assignments),
     )
+    return plan.config.aggregation.max_update if by_clip is None else by_clip
 
 
 def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -> float:
@@ -57,7 +58,7 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     if plan.config.aggregation.protocol == "secagg+":
         quantiser = Quantiser(num_members=len(assignments), max_update=1.0, max_weight=1.0, is_folded=True)
     names = {assignment.hospital_id for assignment in assignments}
-    return plan.cell.rounding_distance(
+    planned = PlannedSum(
         sensitivity=assignments[0].distance,
         num_records=[h.num_train for h in plan.hospitals if h.name in names],
         most_records=plan.most_records(names),
@@ -65,6 +66,7 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
         levels=None if quantiser is None else quantiser.levels,
         bound=update_bound(plan, assignments),
     )
+    return plan.cell.rounding_distance(planned)
 
 
 def _dimension(plan: FederationPlan) -> int:

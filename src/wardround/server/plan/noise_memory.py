@@ -32,12 +32,10 @@ def relative_noise(plan: FederationPlan) -> float:
 
 
 def _scales(plan: FederationPlan, first_round: int, left: Collection[str]) -> list[float]:
-    turns = range(rounds_apart(plan.config, len(plan.drawn_from)))
-    return [_largest_weight(plan, first_round + turn, left) for turn in turns]
-
-
-def _largest_weight(plan: FederationPlan, round_number: int, left: Collection[str]) -> float:
-    """Return the largest weight in a round's average, by which its noise is sized; 1 where nobody is left for it."""
-    cohort = set(draw_cohort(plan.config, plan.drawn_from, round_number)) - set(left)
-    sizes = [h.num_train for h in plan.hospitals if h.name in cohort]
-    return max((plan.cell.cohort_weight(size, sum(sizes), len(sizes)) for size in sizes), default=1.0)
+    """Return by turn the largest weight in a round's average, by which its noise is sized; 1 where nobody is left."""
+    scales = []
+    for turn in range(rounds_apart(plan.config, len(plan.drawn_from))):
+        cohort = set(draw_cohort(plan.config, plan.drawn_from, first_round + turn)) - set(left)
+        sizes = [h.num_train for h in plan.hospitals if h.name in cohort]
+        scales.append(max((plan.cell.cohort_weight(size, sum(sizes), len(sizes)) for size in sizes), default=1.0))
+    return scales

@@ -13,17 +13,16 @@ from wardround.agreed.contributions import assignment_for, shape_in
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.privacy.accounting import headline_epsilon
-from wardround.privacy.cells import cell_of
+from wardround.privacy.cells import Cell, cell_of
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
-from wardround.step_events import EventShape
 
 __all__ = [
     "assign_round",
-    "common_noise",
+    "hospitals_in",
     "plan_federation",
 ]
 
@@ -50,32 +49,60 @@ def plan_federation(
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
     drawn_from = tuple(sorted(drawn_from or [profile.hospital_id for profile in profiles]))
     check_hospitals(config, profiles, drawn_from)
-    cell, privacy, num_hospitals = cell_of(config.privacy), config.privacy, len(drawn_from)
+    privacy, num_shares, measures = config.privacy, config.aggregation.honest_survivors, measures or {}
+    hospitals = hospitals_in(cell_of(privacy), config, profiles, num_parameters, num_shares, drawn_from)
+    plan = FederationPlan(
+        config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
+    )
+    check_clip(plan)
+    if privacy.target_epsilon is not None:
+        hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
+    spent = {hospital.name: headline_epsilon([hospital.event], hospital.target_delta) for hospital in hospitals}
+    planned = (replace(h, epsilon=spent[h.name], measures=measures.get(h.name)) for h in hospitals)
+    return replace(plan, hospitals=tuple(planned))
+
+
+def hospitals_in(
+    cell: Cell,
+    config: Config,
+    profiles: Sequence[HospitalProfile],
+    num_parameters: int,
+    num_shares: int,
+    drawn_from: Sequence[str],
+) -> list[HospitalPlan]:
+    """Return the hospitals' parts in a cell, which need not be the settings' own, with the noise of the settings.
+
+    `num_shares` replies are guaranteed, where hospitals add shares of one noise.
+
+    Raises:
+        ConfigError: delta is too large for a hospital, or a sum of integers can't be planned for.
+    """
     sizes = {profile.hospital_id: profile.num_train for profile in profiles}
-    deltas = cell.check_deltas(privacy.target_delta, sizes, num_hospitals)
+    deltas = cell.check_deltas(config.privacy.target_delta, sizes, len(drawn_from))
     joined = rounds_joined(config, drawn_from)
     shape = shape_in(
         cell,
         config,
-        num_hospitals=num_hospitals,
+        num_hospitals=len(drawn_from),
         num_records=sum(sizes.values()),
         num_parameters=num_parameters,
-        num_shares=config.aggregation.honest_survivors,
+        num_shares=num_shares,
     )
-    hospitals = tuple(
-        _plan_hospital(
-            config,
-            profile,
-            (measures or {}).get(profile.hospital_id),
-            shape,
-            deltas[profile.hospital_id],
-            joined[profile.hospital_id],
+    hospitals = []
+    for profile in profiles:
+        schedule = schedule_of(config, profile.num_train)
+        num_steps, rate = cell.billed(schedule)
+        hospital = HospitalPlan(
+            profile=profile,
+            target_delta=deltas[profile.hospital_id],
+            schedule=schedule,
+            num_steps=num_steps,
+            num_participations=joined[profile.hospital_id],
+            shape=shape.at_rate(rate),
+            noise_multiplier=float(config.privacy.noise_multiplier or 0.0),
         )
-        for profile in profiles
-    )
-    plan = FederationPlan(config=config, hospitals=hospitals, num_parameters=num_parameters, drawn_from=drawn_from)
-    check_clip(plan)
-    return replace(plan, hospitals=tuple(_with_noise(config, plan.hospitals)))
+        hospitals.append(hospital)
+    return hospitals
 
 
 def assign_round(
@@ -110,43 +137,3 @@ def assign_round(
         )
         for hospital in chosen
     )
-
-
-def common_noise(plan: FederationPlan, noise_multipliers: Mapping[str, float]) -> dict[str, float]:
-    """Return the noise multipliers, all raised to the largest where one noise covers the sum of all hospitals."""
-    if not plan.cell.shares_noise:
-        return dict(noise_multipliers)
-    return dict.fromkeys(noise_multipliers, max(noise_multipliers.values(), default=0.0))
-
-
-def _plan_hospital(
-    config: Config,
-    profile: HospitalProfile,
-    measures: ProfileMeasures | None,
-    shape: EventShape,
-    target_delta: float,
-    num_participations: int,
-) -> HospitalPlan:
-    """Return the hospital's part, with the noise of the settings."""
-    schedule = schedule_of(config, profile.num_train)
-    num_steps, rate = cell_of(config.privacy).billed(schedule)
-    return HospitalPlan(
-        profile=profile,
-        target_delta=target_delta,
-        schedule=schedule,
-        num_steps=num_steps,
-        num_participations=num_participations,
-        shape=shape.at_rate(rate),
-        noise_multiplier=float(config.privacy.noise_multiplier or 0.0),
-        measures=measures,
-    )
-
-
-def _with_noise(config: Config, hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
-    """Return the hospitals with the noise for the target epsilon, where there is one, and what they spend."""
-    privacy = config.privacy
-    if privacy.target_epsilon is not None:
-        hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
-    return [
-        replace(hospital, epsilon=headline_epsilon([hospital.event], hospital.target_delta)) for hospital in hospitals
-    ]

@@ -11,7 +11,6 @@ from typing import Any
 from wardround.config import Config
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
-from wardround.privacy.attackers import Attacker
 from wardround.privacy.cells import Cell, cell_of
 from wardround.privacy.policy import RemainingPlan
 from wardround.privacy.spending import Account, open_account
@@ -97,22 +96,6 @@ class FederationPlan:
         """Return a hospital's sample rate; None where it is a batch divided by a size that is not shown."""
         return rate if self.config.training.sample_rate is not None else shown_rate(rate, num_train)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row per hospital: what it would pay after all rounds."""
-        return [
-            {
-                "hospital": hospital.name,
-                "num_examples": shown_count(hospital.num_train),
-                "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.num_train),
-                "num_steps": hospital.schedule.num_steps,
-                "num_rounds": hospital.num_participations,
-                "noise_multiplier": hospital.noise_multiplier,
-                "target_delta": hospital.target_delta,
-                "epsilon": hospital.epsilon,
-            }
-            for hospital in self.hospitals
-        ]
-
     @property
     def account(self) -> Account:
         """The account as it will be after all rounds."""
@@ -124,18 +107,9 @@ class FederationPlan:
         """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
         return self.account.headline_total(self.config.privacy.patient_overlap)
 
-    @property
-    def reader_epsilons(self) -> dict[str, float]:
-        """The same epsilon against the server, another hospital, and whoever receives the model."""
-        return self.account.epsilons_by_reader(self.config.privacy.patient_overlap)
-
-    @property
-    def attacker(self) -> Attacker:
-        """What an attacker can reach at most after all rounds, against the same patient."""
-        return self.account.attacker(self.config.privacy.patient_overlap)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
+        account, patient_overlap = self.account, self.config.privacy.patient_overlap
         plain: dict[str, Any] = plain_values(
             {
                 "unit": self.config.privacy.unit,
@@ -143,15 +117,27 @@ class FederationPlan:
                 "placement": self.config.privacy.placement,
                 "relation": self.cell.relation,
                 "mechanism": self.cell.mechanism,
-                "hospitals": self.rows(),
+                "hospitals": [
+                    {
+                        "hospital": hospital.name,
+                        "num_examples": shown_count(hospital.num_train),
+                        "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.num_train),
+                        "num_steps": hospital.schedule.num_steps,
+                        "num_rounds": hospital.num_participations,
+                        "noise_multiplier": hospital.noise_multiplier,
+                        "target_delta": hospital.target_delta,
+                        "epsilon": hospital.epsilon,
+                    }
+                    for hospital in self.hospitals
+                ],
                 "epsilon": {
                     "max": self.epsilon_max,
                     "total": self.epsilon_total,
                     # Of max and total: the hospitals' smallest.
                     "target_delta": min(self.target_deltas.values()),
-                    "readers": self.reader_epsilons,
+                    "readers": account.epsilons_by_reader(patient_overlap),
                 },
-                "attacker": json_values(self.attacker.figures),
+                "attacker": json_values(account.attacker(patient_overlap).figures),
             }
         )
         return plain

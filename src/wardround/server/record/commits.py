@@ -35,7 +35,7 @@ from wardround.server.record.sameness import check_same_run
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
-from wardround.server.record.tables import hospital_rows, round_row
+from wardround.server.record.tables import table_rows
 
 __all__ = ["KeptRun", "close", "commit", "restore"]
 
@@ -111,12 +111,14 @@ def commit(
     """
     saved = _save(run, state)
     completed = {assignment.hospital_id for assignment in answered}
-    what = (run.plan, state.account, state.round_number, assignments, completed, evaluations)
+    row, hospital_rows = table_rows(
+        run.plan, state.account, state.round_number, assignments, completed, evaluations, seconds
+    )
     record = RoundRecord(
         run_id=state.run_id,
         attempt=state.attempt,
-        round_row=round_row(*what, seconds),
-        hospital_rows=hospital_rows(*what),
+        round_row=row,
+        hospital_rows=hospital_rows,
         noise_multipliers=state.noise_multipliers,
         max_grad_norm=state.max_grad_norm,
         left=state.left,

@@ -11,15 +11,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wardround.disk import file_bytes
-from wardround.errors import ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.server.record.run_folder import RunFolder
-from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
+from wardround.server.record.tensors import read_tensors, tensor_bytes
 
 __all__ = ["drop_noise", "noise_name", "read_noise", "write_noise"]
-
-_STEP = "delete it, and noise begins anew"
 
 
 def write_noise(folder: RunFolder, round_number: int, memory: Mapping[str, NDArray[Any]]) -> str | None:
@@ -40,9 +36,7 @@ def read_noise(folder: RunFolder, round_number: int, sha256: str | None) -> Arra
     path = folder.path / noise_name(round_number)
     if sha256 is None or not path.exists():
         return {}
-    if not folder.is_as_committed(noise_name(round_number), sha256):
-        raise ProtocolError(f"{path} is not the one that was committed: {_STEP}")
-    return read_tensors(file_bytes(path, MOST_TENSOR_BYTES), str(path), _STEP)[0]
+    return read_tensors(path, str(path), "delete it, and noise begins anew", sha256)[0]
 
 
 def drop_noise(folder: RunFolder, *, but: int | None = None) -> None:

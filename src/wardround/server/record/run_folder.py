@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wardround.config import Config, config_to_toml, load_config
-from wardround.disk import file_bytes, file_text, make_private_folder, open_private, open_regular, write_whole
+from wardround.disk import file_text, make_private_folder, open_private, open_regular, write_whole
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.json_records import json_values
@@ -28,7 +28,7 @@ from wardround.parsing import from_json, sound
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import table_texts
-from wardround.server.record.tensors import MOST_TENSOR_BYTES, read_tensors, tensor_bytes
+from wardround.server.record.tensors import read_tensors, tensor_bytes
 
 __all__ = [
     "RunFolder",
@@ -38,7 +38,7 @@ __all__ = [
     "make_new_folder",
     "open_run_folder",
     "path_now",
-    "unwritable",
+    "writing",
 ]
 
 _LOCK_TRIES = 5
@@ -130,11 +130,8 @@ class RunFolder:
             ProtocolError: the file is missing or not the one that was committed.
         """
         what, step = f"checkpoint {self.path / name}", "restore the run from a backup"
+        arrays, metadata = read_tensors(self.path / name, what, step, sha256)
         with sound(ProtocolError, f"{what} can't be read", step):
-            data = file_bytes(self.path / name, MOST_TENSOR_BYTES)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise ProtocolError(f"{what} is not the one that was committed: {step}")
-            arrays, metadata = read_tensors(data, what, step)
             return {key: arrays[key] for key in from_json(metadata["order"])}, metadata["values"]
 
     def checkpoint_rounds(self) -> list[int]:
@@ -168,10 +165,8 @@ class RunFolder:
         Raises:
             ProtocolError: it is something else.
         """
-        path, step = self.path / "model.safetensors", "wardround resume writes it anew"
-        with sound(ProtocolError, f"{path.name} can't be read", step):
-            data = file_bytes(path, MOST_TENSOR_BYTES) if path.exists() else None
-        return None if data is None else read_tensors(data, path.name, step)[0]
+        path = self.path / "model.safetensors"
+        return read_tensors(path, path.name, "wardround resume writes it anew")[0] if path.exists() else None
 
     def write_tables(self, records: Sequence[RoundRecord]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
@@ -181,11 +176,9 @@ class RunFolder:
     def append_tables(self, record: RoundRecord) -> None:
         """Append one committed round to rounds.csv and hospitals.csv."""
         for name, text in table_texts([record], header=False).items():
-            try:
-                with open(self.path / name, "a", encoding="utf-8", newline="", opener=open_private) as file:
-                    file.write(text)
-            except OSError as error:
-                raise self._unwritable(name, error) from error
+            path = self.path / name
+            with self._writing(name), open(path, "a", encoding="utf-8", newline="", opener=open_private) as file:
+                file.write(text)
 
     def write_summary(self, summary: Summary) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""
@@ -193,19 +186,25 @@ class RunFolder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all, durable before it returns, for the run's owner alone."""
-        try:
+        with self._writing(name):
             write_whole(self.path / name, data)
-        except OSError as error:
-            raise self._unwritable(name, error) from error
 
-    def _unwritable(self, name: str, error: OSError) -> WardroundError:
-        return unwritable(self.path / name, error, f"go on with: wardround resume {self.path}")
+    def _writing(self, name: str) -> AbstractContextManager[None]:
+        return writing(self.path / name, f"go on with: wardround resume {self.path}")
 
 
-def unwritable(path: Path, error: OSError, then: str) -> WardroundError:
-    """Return the error that says why a file can't be written, and what to do, and then."""
-    step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
-    return WardroundError(f"can't write {path}: {error.strerror}: {step}, then {then}")
+@contextmanager
+def writing(path: Path, then: str) -> Iterator[None]:
+    """Say why a file can't be written, and what to do, and then.
+
+    Raises:
+        WardroundError: it can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        step = "free some space" if error.errno == errno.ENOSPC else "see that it can be written"
+        raise WardroundError(f"can't write {path}: {error.strerror}: {step}, then {then}") from error
 
 
 def create_run_folder(path: Path, config: Config) -> RunFolder:

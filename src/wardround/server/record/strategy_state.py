@@ -94,9 +94,8 @@ def _unpacked(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     ((kind, content),) = value.items()
     if kind == "array":
         return arrays[content]
-    if kind == "list":
-        return [_unpacked(part, arrays) for part in content]
-    if kind == "tuple":
-        return tuple(_unpacked(part, arrays) for part in content)
+    if kind in ("list", "tuple"):
+        several = [_unpacked(part, arrays) for part in content]
+        return several if kind == "list" else tuple(several)
     parts = {key: _unpacked(part, arrays) for key, part in content.items()}
     return wire.array_record(parts) if kind == "record" else parts

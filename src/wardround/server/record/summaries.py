@@ -6,9 +6,8 @@ ledger (see `summary`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from wardround.json_records import json_field, read_json_record
+from wardround.json_records import json_field
 from wardround.privacy.attackers import AttackerFigures
 from wardround.run_facts import RunFacts
 
@@ -22,7 +21,6 @@ __all__ = [
     "RegressionScores",
     "SettingsSummary",
     "Summary",
-    "read_summary",
 ]
 
 
@@ -196,12 +194,3 @@ class Summary:
     versions: Mapping[str, str] = json_field(lacking={})
     ledger_head: LedgerHead | None = json_field(lacking=None)
     facts: RunFacts = json_field(is_inline=True)
-
-
-def read_summary(table: Any) -> Summary:
-    """Return the summary that the parsed text of summary.json is.
-
-    Raises:
-        ValueError: it is none, or an older version wrote it, without what is needed.
-    """
-    return read_json_record(Summary, table)

@@ -5,10 +5,8 @@ What is left out on purpose: files (see `run_folder`).
 
 import csv
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from operator import attrgetter
-from types import MappingProxyType
 
 from wardround.json_records import json_keys, json_values
 from wardround.privacy.spending import Account
@@ -18,16 +16,14 @@ from wardround.server.record.records import HospitalFigures, RoundFigures, Round
 from wardround.small_counts import shown_count
 from wardround.step_events import StepEvent
 
-__all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "hospital_rows", "mean_over_tests", "round_row", "table_texts"]
+__all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "mean_over_tests", "table_rows", "table_texts"]
 
-_SCORES: Mapping[str, Callable[[Evaluation], float]] = MappingProxyType(
-    {name: attrgetter(name) for name in ("loss", "score", "auc")}
-)
+_SCORES = ("loss", "score", "auc")
 FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", *_SCORES})
 """Of a hospital's row, what follows from the plan and the ledger's charges."""
 
 
-def round_row(
+def table_rows(
     plan: FederationPlan,
     account: Account,
     round_number: int,
@@ -35,13 +31,14 @@ def round_row(
     completed: Collection[str],
     evaluations: Mapping[str, Evaluation],
     seconds: float,
-) -> RoundFigures:
-    """Return one row of rounds.csv; scores are means over hospitals weighted by their test records.
+) -> tuple[RoundFigures, tuple[HospitalFigures, ...]]:
+    """Return a round's row of rounds.csv, and its rows of hospitals.csv, one per hospital.
 
-    They are None where nothing is measured.
+    Scores of the round are means over hospitals weighted by their test records, None where nothing is measured. A score
+    of fewer than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
     """
-    scores = {name: mean_over_tests(evaluations, score) for name, score in _SCORES.items()}
-    return RoundFigures(
+    scores = {name: mean_over_tests(evaluations, name) for name in _SCORES}
+    row = RoundFigures(
         round=round_number,
         num_selected=len(assignments),
         num_completed=len(completed),
@@ -50,23 +47,8 @@ def round_row(
         epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
         seconds=round(seconds, 4),
     )
-
-
-def hospital_rows(
-    plan: FederationPlan,
-    account: Account,
-    round_number: int,
-    assignments: Sequence[Assignment],
-    completed: Collection[str],
-    evaluations: Mapping[str, Evaluation],
-) -> tuple[HospitalFigures, ...]:
-    """Return one row of hospitals.csv per hospital.
-
-    A score of fewer than ten test records, or a rate that tells fewer than ten training records, is not in it.
-    """
     events = {assignment.hospital_id: assignment.event for assignment in assignments}
-    epsilons = account.epsilons()
-    rows = []
+    epsilons, rows = account.epsilons(), []
     for hospital in plan.hospitals:
         name = hospital.name
         is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
@@ -75,9 +57,9 @@ def hospital_rows(
         )
         evaluation = evaluations.get(name) if is_scored else None
         if evaluation is not None:
-            figures = replace(figures, loss=evaluation.loss, score=evaluation.score, auc=evaluation.auc)
+            figures = replace(figures, **{score: getattr(evaluation, score) for score in _SCORES})
         rows.append(figures)
-    return tuple(rows)
+    return row, tuple(rows)
 
 
 def hospital_figures(
@@ -107,9 +89,10 @@ def hospital_figures(
     )
 
 
-def mean_over_tests(evaluations: Mapping[str, Evaluation], score: Callable[[Evaluation], float]) -> float:
-    """Return the mean of a score weighted by test records, over hospitals where it is defined; nan if nowhere."""
-    known = [(e.num_examples, score(e)) for e in evaluations.values() if score(e) == score(e)]
+def mean_over_tests(evaluations: Mapping[str, Evaluation], score: str) -> float:
+    """Return the mean of a named score weighted by test records, over hospitals where it is defined; nan if nowhere."""
+    values = [(evaluation.num_examples, getattr(evaluation, score)) for evaluation in evaluations.values()]
+    known = [(num, value) for num, value in values if value == value]
     weight = sum(num for num, _ in known)
     return sum(num * value for num, value in known) / weight if weight else float("nan")
 

@@ -43,7 +43,14 @@ def connect(grid: Grid) -> HospitalLink:
         profile = wire.read_profile(reply)
         if profile.hospital_id in measures:
             raise CohortError(f"two nodes are hospital {profile.hospital_id}: give each its own partition-id")
-        measures[profile.hospital_id] = _measured(profile, reply)
+        measured = wire.read_measures(ProfileMeasures, reply)
+        if measured is None:
+            raise ProtocolError(
+                f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: "
+                "give it theirs (roster, in the run config), or start the node without anything of a site to simulate "
+                "it"
+            )
+        measures[profile.hospital_id] = measured
         profiles[reply.metadata.src_node_id] = profile
     return _link(grid, profiles, measures=measures)
 
@@ -123,16 +130,6 @@ def check_site_profile(config: Config, profile: HospitalProfile) -> None:
         )
 
 
-def _measured(profile: HospitalProfile, reply: Message) -> ProfileMeasures:
-    measures = wire.read_measures(ProfileMeasures, reply)
-    if measures is None:
-        raise ProtocolError(
-            f"hospital {profile.hospital_id} sends what a real site sends, and the server has no roster of sites: give "
-            "it theirs (roster, in the run config), or start the node without anything of a site to simulate it"
-        )
-    return measures
-
-
 def _site_profiles(
     messages: Sequence[Message], replies: Iterable[Message], names: Collection[str], settings: Config
 ) -> tuple[dict[int, HospitalProfile], dict[str, str]]:
@@ -147,7 +144,12 @@ def _site_profiles(
     for message in messages:
         node_id = message.metadata.dst_node_id
         try:
-            profiles[node_id] = _site_profile(answers.get(node_id), names, settings)
+            profile = wire.read_profile(answered(answers.get(node_id)))
+            if profile.hospital_id not in names:
+                raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
+            if settings.federation.schema is not None:
+                check_site_profile(settings, profile)
+            profiles[node_id] = profile
         except ProtocolError as error:
             left[f"node {node_id}"] = f"is left out of the run, as it could not say who it is: {error}"
     count = Counter(profile.hospital_id for profile in profiles.values())
@@ -165,12 +167,3 @@ def _site_profiles(
         said = "; ".join(f"{name} {reason}" for name, reason in left.items())
         raise CohortError(f"{len(profiles)} sites can take part, and min-survivors = {least} are needed: {said}")
     return profiles, left
-
-
-def _site_profile(reply: Message | None, names: Collection[str], settings: Config) -> HospitalProfile:
-    profile = wire.read_profile(answered(reply))
-    if profile.hospital_id not in names:
-        raise ProtocolError(f"it says that it is {profile.hospital_id}, which is not in the roster")
-    if settings.federation.schema is not None:
-        check_site_profile(settings, profile)
-    return profile

@@ -145,18 +145,16 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     run.ledger.charge(entries)
     # 3. Ask those whom the strategy wants to train, and who are there.
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
-    secure = secure_sum_for(
-        plan, assignments, run_id=state.run_id, roster=run.roster, node_of=run.link.node_of, silent=silent
-    )
-    absent = frozenset() if secure else silent
+    secure = secure_sum_for(plan, assignments, run_id=state.run_id, roster=run.roster, silent=silent)
+    absent = {} if secure else silent
     asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
     memory = noise_memory(plan, state, round_number)
-    released = release(plan, state.arrays, assignments, summed, run.source, memory)
+    replies, released = release(plan, state.arrays, assignments, summed, run.source, memory)
     # 6. Let the strategy step, which sees nothing else of the round.
-    arrays = step(run.strategy, round_number, state.arrays, released.replies)
+    arrays = step(run.strategy, round_number, state.arrays, replies)
     # 7. Evaluate the model that comes of it at every hospital.
     evaluations = evaluate(run.link, run.strategy, round_number, arrays)
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.

@@ -5,7 +5,6 @@ What is left out on purpose: the mathematics of the release, which is the cell's
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Message, MetricRecord, RecordDict
@@ -13,29 +12,14 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.exact_sums import Arrays
-from wardround.privacy.cells import RoundSum
+from wardround.privacy.cells import ReleasedSum, RoundSum
 from wardround.rounds import Assignment
 from wardround.server.plan.margins import rounding_distance
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.round.sums import Sum
 from wardround.streams import Source
 
-__all__ = ["ReleasedRound", "release"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReleasedRound:
-    """What leaves a round.
-
-    Attributes:
-        replies: all that the strategy sees; none in an abandoned round.
-        quantile: with adaptive clipping the noisy share of updates within the clip, in [0, 1]; else None.
-        memory: what the noise of the next round goes on from; nothing where there was none.
-    """
-
-    replies: Sequence[Message]
-    quantile: float | None = None
-    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+__all__ = ["release"]
 
 
 def release(
@@ -45,13 +29,14 @@ def release(
     summed: Sum,
     source: Source,
     memory: Mapping[str, NDArray[Any]],
-) -> ReleasedRound:
+) -> tuple[Sequence[Message], ReleasedSum]:
     """Return what the strategy may see: single replies carry their own noise, a sum gets what the cell adds to it.
 
-    The assignments are of the whole cohort; `memory` is what the noise goes on from (see `noise_memory`).
+    The assignments are of the whole cohort; `memory` is what the noise goes on from (see `noise_memory`). There are no
+    replies in an abandoned round. Beside them is all that is left of the sum; without one, the parameters as they were.
     """
     if summed.total is None:
-        return ReleasedRound(replies=summed.replies)
+        return summed.replies, ReleasedSum(arrays=arrays)
     released = plan.cell.release(
         RoundSum(
             arrays=arrays,
@@ -64,9 +49,7 @@ def release(
             memory=memory,
         )
     )
-    return ReleasedRound(
-        replies=[_one_reply(released.arrays, summed.replies)], quantile=released.quantile, memory=released.memory
-    )
+    return [_one_reply(released.arrays, summed.replies)], released
 
 
 def _one_reply(arrays: Arrays, replies: Sequence[Message]) -> Message:

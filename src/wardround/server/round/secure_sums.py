@@ -20,6 +20,7 @@ from wardround.secagg import is_weighted, sent_digest
 from wardround.secagg.quantisation import split_like
 from wardround.server.round.hospitals import HospitalLink, SummingGrid
 from wardround.server.round.secure_terms import SecureSum
+from wardround.server.round.strategy_steps import Asked
 from wardround.strategies.secagg_exchange import Exchange, OpenRound, ask_masked, close_round, open_round
 from wardround.strategies.secagg_sum import VectorSum, add_masked, summed_by_workers, weighed_mean
 
@@ -29,16 +30,12 @@ _MOST_REASONS = 3
 
 
 def sum_securely(
-    link: HospitalLink,
-    messages: Sequence[Message],
-    assignments: Mapping[int, Assignment],
-    secure: SecureSum,
-    drops: dict[int, str],
+    link: HospitalLink, asked: Asked, secure: SecureSum, drops: dict[int, str]
 ) -> tuple[list[Message], exact_sums.FixedSum]:
     """Return the replies of those in the sum, without arrays, and the exact sum that is released.
 
-    There is at least one message, one for each hospital, which is changed in place, and its assignment by node id.
-    `drops` gets by node why a site is left out, or did not help to the end.
+    At least one hospital is asked; messages are changed in place. `drops` gets by node why a site is left out, or did
+    not help to the end.
 
     Raises:
         CohortError: too few hospitals are left, or, of real sites, what they sent can't be summed.
@@ -46,27 +43,25 @@ def sum_securely(
         UpdateError: a number in the sum is too large.
         WardroundError: a simulated hospital failed.
     """
-    with _outcome(link, secure, drops):
-        exchange = Exchange(
-            grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=secure.last_stages, drops=drops
-        )
-        before = wire.arrays_in(messages[0])
+    last_stages = {link.node_of[name]: stage for name, stage in secure.last_stages.items()}
+    exchange = Exchange(grid=link.grid, timeout_seconds=link.timeout_seconds, last_stages=last_stages, drops=drops)
+    with _outcome(link, exchange):
+        before = wire.arrays_in(asked.messages[0])
         # Of one message: a hospital that is sent something else refuses.
-        told = sent_digest(wire.told_to_all(messages[0], has_assignment=True))
+        told = sent_digest(wire.told_to_all(asked.messages[0], has_assignment=True))
         terms = replace(secure.terms, model_digest=told)
-        with _loud(link, secure, drops):
-            opened = open_round(exchange, [m.metadata.dst_node_id for m in messages], terms, secure.roster)
-        asked = ask_masked(opened, messages)
+        opened = open_round(exchange, [m.metadata.dst_node_id for m in asked.messages], terms, secure.roster)
+    with _outcome(link, exchange):
+        masked = ask_masked(opened, asked.messages)
         if isinstance(link.grid, SummingGrid):
-            replies, total = link.grid.send_and_sum(asked)
+            replies, total = link.grid.send_and_sum(masked)
             summed = summed_by_workers(opened, _answers(link, replies), total)
         else:
-            summed = add_masked(opened, asked, _answers(link, exchange.send("mask", asked)), before, assignments)
-        with _loud(link, secure, drops):
-            close_round(opened, summed.replies, summed.vector)
-        active = [assignments[node_id] for node_id in summed.replies]
+            summed = add_masked(opened, masked, _answers(link, exchange.send("mask", masked)), before, asked.by_node)
+        close_round(opened, summed.replies, summed.vector)
+        active = [asked.by_node[node_id] for node_id in summed.replies]
         if is_weighted(terms.payload):
-            weights = [secure.weights[node_id] for node_id in summed.replies]
+            weights = [secure.weights[assignment.hospital_id] for assignment in active]
             origin = before if terms.payload == "parameters" else {}
             return list(summed.replies.values()), _weighted_sum(opened, summed, active, weights, origin)
         residues = {name: part.astype(np.int64) for name, part in split_like(summed.vector, summed.like).items()}
@@ -76,38 +71,31 @@ def sum_securely(
 
 
 @contextmanager
-def _outcome(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
-    """Say why there is no sum in the hospitals' own words too; of real sites nothing that they send ends the run."""
+def _outcome(link: HospitalLink, exchange: Exchange) -> Iterator[None]:
+    """End the run where a simulated hospital failed that was not to vanish; of real sites nothing that they send does.
+
+    Where there is no sum, the hospitals' own words say why, too.
+    """
+    error: WardroundError | None = None
     try:
         yield
-    except CohortError as error:
-        reasons = dict.fromkeys(
-            reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages
-        )
-        raise CohortError("; ".join([str(error), *list(reasons)[:_MOST_REASONS]])) from None
-    except (ProtocolError, UpdateError) as error:
-        if not link.are_sites:
-            raise
-        raise CohortError(str(error)) from None
+    except (CohortError, ProtocolError, UpdateError) as caught:
+        error = caught
+    failed = [reason for node_id, reason in sorted(exchange.drops.items()) if node_id not in exchange.last_stages]
+    if failed and not link.are_sites:
+        raise WardroundError(
+            f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
+            "this round again; other settings need a new run)"
+        ) from None
+    if isinstance(error, CohortError):
+        raise CohortError("; ".join([str(error), *list(dict.fromkeys(failed))[:_MOST_REASONS]])) from None
+    if error is not None:
+        raise CohortError(str(error)) if link.are_sites else error
 
 
 def _answers(link: HospitalLink, replies: Sequence[Message]) -> Sequence[Message]:
     """Return the replies, of which a simulated hospital's may not be an error."""
     return replies if link.are_sites else link.answered(replies)
-
-
-@contextmanager
-def _loud(link: HospitalLink, secure: SecureSum, drops: Mapping[int, str]) -> Iterator[None]:
-    """End the run where a simulated hospital failed that was not to vanish."""
-    try:
-        yield
-    finally:
-        failed = [reason for node_id, reason in sorted(drops.items()) if node_id not in secure.last_stages]
-        if failed and not link.are_sites:
-            raise WardroundError(
-                f"a hospital failed at {failed[0]} (committed rounds are kept: mend it and resume, which charges "
-                "this round again; other settings need a new run)"
-            ) from None
 
 
 def _weighted_sum(

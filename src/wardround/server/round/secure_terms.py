@@ -5,14 +5,13 @@ deviations, which one draw in 10^50 has, is held to it by a real site and refuse
 number that does not fit. What is left out on purpose: the protocol (see `secure_sums`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wardround.errors import ConfigError
 from wardround.identity import agreed_digest
 from wardround.rounds import Assignment
 from wardround.secagg import Roster, Terms, is_weighted, simulated_roster
-from wardround.server.plan.dropouts import draw_drop_stage
 from wardround.server.plan.margins import update_bound
 from wardround.server.plan.plans import FederationPlan
 
@@ -26,15 +25,15 @@ class SecureSum:
     Attributes:
         terms: of the round, except for the digest of what everyone is sent, which is known when it is sent.
         max_update: largest magnitude of a number before weighting (> 0), of residues, too.
-        weights: by node id, what each hospital's vector must weigh, of the whole cohort.
-        last_stages: by node id, the stage at which a simulated hospital vanishes.
+        weights: by name, what each hospital's vector must weigh, of the whole cohort.
+        last_stages: by name, the stage at which a simulated hospital vanishes.
     """
 
     roster: Roster
     terms: Terms
     max_update: float
-    weights: Mapping[int, float]
-    last_stages: Mapping[int, str]
+    weights: Mapping[str, float]
+    last_stages: Mapping[str, str]
 
 
 def roster_of(plan: FederationPlan, roster: Roster | None) -> Roster | None:
@@ -66,22 +65,21 @@ def secure_sum_for(
     *,
     run_id: str,
     roster: Roster | None,
-    node_of: Mapping[str, int],
-    silent: Collection[str] = (),
+    silent: Mapping[str, str],
 ) -> SecureSum | None:
     """Return how the round's sum is hidden from the server; None without a roster, or where nobody has an assignment.
 
-    Simulated hospitals that are `silent` vanish in the round, each at a stage drawn for it.
+    Simulated hospitals that are `silent` vanish in the round, each at its stage.
     """
     if roster is None or not assignments:
         return None
-    round_number, cell, sizes = assignments[0].round_number, plan.cell, plan.sizes
+    cell, sizes = plan.cell, plan.sizes
     most_records, bound = plan.most_records(a.hospital_id for a in assignments), update_bound(plan, assignments)
     has_bounds = is_weighted(cell.payload)
     terms = Terms(
         federation=roster.federation,
         run_id=run_id,
-        round_number=round_number,
+        round_number=assignments[0].round_number,
         min_survivors=roster.min_survivors,
         max_colluding=roster.max_colluding,
         payload=cell.payload,
@@ -94,6 +92,6 @@ def secure_sum_for(
         roster=roster,
         terms=terms,
         max_update=bound,
-        weights={node_of[a.hospital_id]: cell.vector_weight(sizes[a.hospital_id]) for a in assignments},
-        last_stages={node_of[name]: draw_drop_stage(plan.config, name, round_number) for name in silent},
+        weights={a.hospital_id: cell.vector_weight(sizes[a.hospital_id]) for a in assignments},
+        last_stages=silent,
     )

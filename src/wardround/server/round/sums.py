@@ -96,7 +96,7 @@ def sum_replies(
         return link.grid.send_and_receive(asked.messages), None
     _ask_for_sum(asked, secure)
     if secure is not None:
-        return sum_securely(link, asked.messages, asked.by_node, secure, drops)
+        return sum_securely(link, asked, secure, drops)
     if isinstance(link.grid, SummingGrid):
         return link.grid.send_and_sum(asked.messages)
     replies, total = list(link.grid.send_and_receive(asked.messages)), exact_sums.FixedSum()

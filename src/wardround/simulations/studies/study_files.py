@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wardround.disk import write_whole
-from wardround.server.record.run_folder import unwritable
+from wardround.server.record.run_folder import writing
 
 __all__ = ["write_csv", "write_text"]
 
@@ -20,10 +20,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         WardroundError: it can't be written.
     """
-    try:
+    with writing(path, "repeat the command with the same --out"):
         write_whole(path, text.encode())
-    except OSError as error:
-        raise unwritable(path, error, "repeat the command with the same --out") from error
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
