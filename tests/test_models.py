@@ -149,6 +149,33 @@ def wrong_outputs(*, input_shape, num_outputs):
     return nn.Linear(input_shape[0], num_outputs + 1)
 
 
+class BufferElsewhere(nn.Linear):
+    """Its forward leaves a buffer where nothing can be compared with it."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, features):
+        self.seen = self.seen.to("meta")
+        return super().forward(features)
+
+
+def buffer_elsewhere(*, input_shape, num_outputs):
+    return BufferElsewhere(input_shape[0], num_outputs)
+
+
+class TwoOutputs(nn.Linear):
+    """It returns a tuple, as models with hidden states do."""
+
+    def forward(self, features):
+        return super().forward(features), features
+
+
+def two_outputs(*, input_shape, num_outputs):
+    return TwoOutputs(input_shape[0], num_outputs)
+
+
 def not_a_model(*, input_shape, num_outputs):
     return "model"
 
@@ -193,6 +220,8 @@ def test_what_does_not_mix_records_is_let_through():
         (f"{__name__}:wrong_outputs", (13,), r"returned shape \(2, 5\) for 2 records, want \(2, 4\)"),
         (f"{__name__}:mixing", (13,), "mixes records"),
         (f"{__name__}:counting", (13,), "keeps statistics of its batches in buffers"),
+        (f"{__name__}:buffer_elsewhere", (13,), "can't take records of shape .*NotImplementedError"),
+        (f"{__name__}:two_outputs", (13,), "can't take records of shape .*'tuple' object has no attribute 'shape'"),
         (f"{__name__}:one_value_normalised", (13,), "normalises a single value a record"),
         (f"{__name__}:uncopiable", (13,), "can't be copied"),
         (f"{__name__}:not_a_model", (13,), "returned str, not a torch.nn.Module"),

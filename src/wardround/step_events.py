@@ -26,7 +26,7 @@ class StepEvent:
         sample_rate: probability that a record is in a step's Poisson batch, in (0, 1]; 1 for a whole update.
         num_steps: releases with noise (>= 0), empty batches included.
         cell: name of the cell (see `privacy.cells`): what is protected, which data are neighbours, who adds the noise.
-        scaled_norm: sensitivity in integer steps before rounding, of integer noise; else 0.
+        scaled_norm: sensitivity in integer steps before rounding (<= 1e150), of integer noise; else 0.
         dimension: coordinates of the integer vector, of integer noise; else 0.
         num_shares: replies guaranteed, each with a share of the noise, of integer noise; else 0.
     """
@@ -44,6 +44,11 @@ class StepEvent:
         if not 0 <= self.num_steps <= _MOST_STEPS:
             raise ConfigError(
                 f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_STEPS}: count the steps that were taken"
+            )
+        if not (0 <= self.scaled_norm <= _MOST_NOISE and min(self.dimension, self.num_shares) >= 0):
+            raise ConfigError(
+                f"scaled-norm = {self.scaled_norm} must be >= 0 and <= {_MOST_NOISE:g}, dimension = {self.dimension} "
+                f"and num-shares = {self.num_shares} >= 0: choose others"
             )
         # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
         for name in ("noise_multiplier", "sample_rate", "scaled_norm"):

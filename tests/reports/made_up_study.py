@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wardround.json_records import json_keys
 from wardround.privacy.cells import cell_in_words
-from wardround.simulations.studies.study_records import NoiseRow, columns_of
-from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS
+from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow
 
-NOISE_COLUMNS = columns_of(NoiseRow)
+RESULT_COLUMNS, HOSPITAL_COLUMNS, NOISE_COLUMNS = map(json_keys, (ResultRow, HospitalRow, NoiseRow))
 SIZES = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 9}
 BASELINE_SCORES = {"majority": 0.5, "alone": 0.80, "federated": 0.85, "pooled": 0.86}
 LOSS = {"local": 0.08, "distributed": 0.04, "central": 0.035}

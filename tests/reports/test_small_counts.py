@@ -46,7 +46,7 @@ def folder(write_run: Callable[..., Path]) -> Path:
 def test_neither_a_size_nor_a_rate_nor_a_score_tells_it(folder: Path) -> None:
     tiny = next(hospital for hospital in read_run(folder).hospitals if hospital.name == "Tiny")
     assert tiny.size == "<10"
-    for value in (tiny.num_train, *tiny.sample_rate, tiny.accuracy, tiny.auc):
+    for value in (tiny.num_train, *tiny.sample_rate, tiny.score, tiny.auc):
         assert value != value
     assert all(row["accuracy"] != row["accuracy"] for row in tiny.rows)
     assert tiny.epsilon > 0
@@ -54,8 +54,8 @@ def test_neither_a_size_nor_a_rate_nor_a_score_tells_it(folder: Path) -> None:
 
 def test_until_the_run_says_how_many_test_records_there_are_no_score_is_shown(write_run: Callable[..., Path]) -> None:
     run = read_run(write_run("killed", has_summary=False))
-    assert all(hospital.accuracy != hospital.accuracy for hospital in run.hospitals)
-    assert run.scores["accuracy"] > 0
+    assert all(hospital.score != hospital.score for hospital in run.hospitals)
+    assert run.scores["score"] > 0
 
 
 def test_the_total_is_that_of_the_others(folder: Path) -> None:

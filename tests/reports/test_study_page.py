@@ -70,7 +70,7 @@ def test_what_a_hospital_pays_is_against_the_federated_model_of_its_seed(study):
     assert item.costs == pytest.approx((-2 * LOSS["local"],) * 3)
     switzerland = [item for item in hospital_groups(study) if item.hospital == "Switzerland"]
     assert all(item.costs == () for item in switzerland)
-    assert all(math.isnan(item.spread("num_examples").mean) for item in switzerland)
+    assert all(math.isnan(item.spread("num_train").mean) for item in switzerland)
 
 
 def test_every_point_of_a_chart_is_a_mean_of_rows(study):

@@ -5,7 +5,8 @@ What is left out on purpose: whether records are apart, which is never tried (se
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,19 +35,20 @@ def copied(name: str, model: nn.Module) -> nn.Module:
 def take_shapes(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Run two empty records through a model with lazy layers, so that they become what they are to be."""
     if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-        _outputs(name, model, input_shape)
+        with _trying(name, input_shape) as records:
+            model(records)
 
 
-def _outputs(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """Return what a model makes of two empty records."""
+@contextmanager
+def _trying(name: str, input_shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Give two empty records for a model to take; whatever its own code raises about them is a ConfigError."""
     try:
         with torch.no_grad():
-            outputs: Tensor = model(torch.zeros((2, *input_shape)))
+            yield torch.zeros((2, *input_shape))
     except Exception as error:
         raise ConfigError(
             f'model "{name}" can\'t take records of shape {input_shape}: {type(error).__name__}: {error}'
         ) from error
-    return outputs
 
 
 def without_batch_statistics(
@@ -119,26 +121,27 @@ def _sizes_of_inputs(name: str, model: nn.Module, paths: set[str], input_shape: 
 
     for path in paths:
         tried.get_submodule(path).register_forward_pre_hook(look_at(path))
-    _outputs(name, tried, input_shape)
+    with _trying(name, input_shape) as records:
+        tried(records)
     return sizes
 
 
 def try_one_batch(name: str, model: nn.Module, input_shape: tuple[int, ...], num_outputs: int) -> None:
     """Run two empty records through a copy, so that a misfit is found before any hospital is charged."""
     tried = copied(name, model)
-    buffers = {key: buffer.clone() for key, buffer in tried.named_buffers()}
-    with torch.random.fork_rng(devices=[]):
-        _outputs(name, tried.train(), input_shape)
+    with torch.random.fork_rng(devices=[]), _trying(name, input_shape) as records:
+        buffers = {key: buffer.clone() for key, buffer in tried.named_buffers()}
+        tried.train()(records)
         after = dict(tried.named_buffers())
         changed = buffers.keys() != after.keys() or not all(torch.equal(buffers[key], after[key]) for key in buffers)
-        output = _outputs(name, tried.eval(), input_shape)
+        shape = tuple(tried.eval()(records).shape)
     if changed:
         raise ConfigError(
             f'model "{name}" keeps statistics of its batches in buffers, which neither travel nor are protected: '
             "remove them"
         )
-    if tuple(output.shape) != (2, num_outputs):
-        raise ConfigError(f'model "{name}" returned shape {tuple(output.shape)} for 2 records, want (2, {num_outputs})')
+    if shape != (2, num_outputs):
+        raise ConfigError(f'model "{name}" returned shape {shape} for 2 records, want (2, {num_outputs})')
 
 
 def check_records_apart(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> None:

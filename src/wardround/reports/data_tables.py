@@ -76,7 +76,13 @@ def print_description(table: "pd.DataFrame", notes: Iterable[str], excluded: Ite
         console.print(f"and {len(table) - len(shown)} smaller hospitals")
     for note in notes:
         console.print(Text(f"- {note}"))
-    _print_excluded(list(excluded), console)
+    left_out = list(excluded)
+    if left_out:
+        console.print(f"left out: {len(left_out)} hospital{'s' if len(left_out) > 1 else ''}", style="bold")
+    for sentence in left_out[:10]:
+        console.print(Text(f"- {sentence}"))
+    if len(left_out) > 10:
+        console.print(f"- and {len(left_out) - 10} more")
 
 
 def shown_description(table: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -102,15 +108,6 @@ def shown_description(table: "pd.DataFrame") -> list[dict[str, Any]]:
         shown |= {column: share if has_shares else None for column, share in shares.items()}
         rows.append({"hospital": name} | shown | dict(zip(_COUNTS, (whole, *halves), strict=True)))
     return rows
-
-
-def _print_excluded(excluded: list[str], console: Console) -> None:
-    if excluded:
-        console.print(f"left out: {len(excluded)} hospital{'s' if len(excluded) > 1 else ''}", style="bold")
-        for sentence in excluded[:10]:
-            console.print(Text(f"- {sentence}"))
-        if len(excluded) > 10:
-            console.print(f"- and {len(excluded) - 10} more")
 
 
 def _cell(column: str, value: Any) -> str:

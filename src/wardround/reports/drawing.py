@@ -8,7 +8,8 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,11 @@ __all__ = [
     "MUTED",
     "NO_DATE",
     "NUM_SERIES",
-    "SERIES_COLOURS",
-    "SETTINGS",
     "Chart",
     "Curve",
     "Level",
     "chart_svg",
+    "drawing_in",
     "fill",
 ]
 
@@ -37,22 +37,19 @@ MUTED = 0
 _SIZE = (5.3, 3.6)  # inches of 72 units: 382 units wide, so that a phone shows it at about full size
 _MARKERS = {"solid": "o", "dashed": "s", "dotted": "D"}
 _INK, _GRID = "#0a0b11", "#0a0b12"
-SERIES_COLOURS = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))
+_SERIES_COLOURS = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))
 """Colours by series to draw with: stand-ins, which `chart_svg` replaces by the page's."""
 _VARIABLES = {
     _INK: "var(--ink)",
     _GRID: "var(--grid)",
-    SERIES_COLOURS[MUTED]: "var(--muted)",
-    **{SERIES_COLOURS[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
+    _SERIES_COLOURS[MUTED]: "var(--muted)",
+    **{_SERIES_COLOURS[index]: f"var(--series-{index})" for index in range(1, NUM_SERIES + 1)},
 }
 NO_DATE: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 """Metadata that would make the bytes differ."""
-SETTINGS: Any = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wardround",
-    "font.size": 11.0,
-    "axes.edgecolor": SERIES_COLOURS[MUTED],
-    "axes.labelcolor": _INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -60,13 +57,7 @@ SETTINGS: Any = {
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
     "axes.formatter.useoffset": False,
-    "grid.color": _GRID,
     "grid.linewidth": 0.8,
-    "text.color": _INK,
-    "xtick.color": SERIES_COLOURS[MUTED],
-    "ytick.color": SERIES_COLOURS[MUTED],
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
     "xtick.major.size": 3,
     "ytick.major.size": 3,
 }
@@ -104,8 +95,8 @@ class Level:
     """A horizontal line across a chart, or an entry of its legend alone."""
 
     label: str
-    y: float
     series: int
+    y: float = 0.0
     dash: str = "dashed"
     is_drawn: bool = True
 
@@ -153,18 +144,36 @@ class Chart:
 
 def chart_svg(chart: Chart) -> str:
     """Return the chart as an SVG element whose colours are the page's; empty where there is nothing to draw."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     if not chart.curves:
         return ""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the page
-        matplotlib.rcParams.update(SETTINGS)
+    with drawing_in(_INK, _SERIES_COLOURS[MUTED], _GRID, font_size=11.0):
         figure = Figure(figsize=_SIZE)
         left = 0.14 if chart.y_label else 0.135
-        fill(figure.add_axes((left, 0.15, 0.97 - left, 0.815)), chart, SERIES_COLOURS)
+        fill(figure.add_axes((left, 0.15, 0.97 - left, 0.815)), chart, _SERIES_COLOURS)
         return _svg_element(figure, chart.name, chart.alone or f"{chart.title}: {chart.caption}")
+
+
+@contextmanager
+def drawing_in(ink: str, muted: str, grid: str, *, font_size: float) -> Iterator[None]:
+    """Let matplotlib draw as all charts are drawn, in these colours and this size of text, while this is entered.
+
+    Args:
+        ink: of texts.
+        muted: of axes and their marks.
+        grid: of the lines behind.
+        font_size: in points.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the page
+        matplotlib.rcParams.update(_SETTINGS | {"font.size": font_size, "grid.color": grid})
+        matplotlib.rcParams.update(dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), muted))
+        texts: Any = ("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor")
+        matplotlib.rcParams.update(dict.fromkeys(texts, ink))
+        yield
 
 
 def fill(axes: "Axes", chart: Chart, colours: Sequence[str]) -> None:

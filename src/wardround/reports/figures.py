@@ -16,7 +16,7 @@ _Look = tuple[str, int, str]
 
 def panels_by_round(run: RunResult) -> tuple[Chart, ...]:
     """Return the figures over rounds: quality of the model, and epsilon."""
-    baseline = run.scores["majority_accuracy"]
+    baseline = run.scores["majority_score"]
     if run.is_regression:
         quality = (("accuracy", "r2", "always the mean", baseline), ("loss", "Loss", "", math.nan))
     else:

@@ -133,13 +133,14 @@ def _is_regression(config: _Settings, summary: Summary) -> bool:
 
 def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> dict[str, float]:
     last = rounds[-1] if rounds else {}
-    numbers = {key: last.get(key, NOT_KNOWN) for key in ("accuracy", "auc", "loss")}
+    columns = {"score": "accuracy", "auc": "auc", "loss": "loss"}
+    numbers = {key: last.get(column, NOT_KNOWN) for key, column in columns.items()}
     if summary.scores:
-        stated = {"accuracy": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
+        stated = {"score": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
         numbers |= {key: value for key, value in stated.items() if value is not None}
     if is_regression:
         numbers["auc"] = NOT_KNOWN
-    return numbers | {"majority_accuracy": read_number(summary.scores and summary.scores.majority)}
+    return numbers | {"majority_score": read_number(summary.scores and summary.scores.majority)}
 
 
 def _tables(path: Path) -> tuple[dict[str, list[_Row]], dict[str, str]]:
@@ -162,20 +163,12 @@ def _hospitals(
     for name in sorted({*lines, *known, *spent}):
         own = lines.get(name, [])
         live = _largest(row.get("epsilon", NOT_KNOWN) for row in own)
-        results.append(
-            _hospital(
-                known.get(name) or _not_yet_known(name, sizes.get(name, "")),
-                own,
-                epsilon=spent.get(name, live) if is_private else math.inf,
-                target_delta=read_number(deltas.get(name) if isinstance(deltas, Mapping) else deltas),
-            )
-        )
+        # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
+        unknown = HospitalSummary(hospital=name, num_train=sizes.get(name, ""), num_test="<10", majority_score=None)
+        epsilon = spent.get(name, live) if is_private else math.inf
+        target_delta = read_number(deltas.get(name) if isinstance(deltas, Mapping) else deltas)
+        results.append(_hospital(known.get(name, unknown), own, epsilon=epsilon, target_delta=target_delta))
     return tuple(results)
-
-
-def _not_yet_known(name: str, size: str) -> HospitalSummary:
-    # A score is a fraction of the test records, and tells how many there are: they may be few until the run says.
-    return HospitalSummary(hospital=name, num_train=size, num_test="<10", majority_score=None)
 
 
 def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, target_delta: float) -> HospitalResult:
@@ -194,9 +187,10 @@ def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, t
         sample_rate=rates if not is_small(size) or rates == (1.0, 1.0) else (NOT_KNOWN, NOT_KNOWN),
         target_delta=target_delta,
         epsilon=epsilon,
-        majority_accuracy=read_number(known.majority_score),
+        majority_score=read_number(known.majority_score),
         rows=tuple(rows),
-        **{key: _last(row.get(key, NOT_KNOWN) for row in rows) for key in ("accuracy", "auc")},
+        score=_last(row.get("accuracy", NOT_KNOWN) for row in rows),
+        auc=_last(row.get("auc", NOT_KNOWN) for row in rows),
     )
 
 

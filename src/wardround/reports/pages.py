@@ -1,14 +1,13 @@
 """The frame that a run's page and a study's share: one look, one script, the same ways to write numbers."""
 
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from wardround.disk import open_private
 from wardround.errors import WardroundError
 from wardround.reports.drawing import chart_svg
-from wardround.reports.numbers import count_text, epsilon_text, number_text
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, percent_text, span_text
 
 __all__ = ["write_page"]
 
@@ -20,7 +19,7 @@ def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filte
         folder: of a run or of a study.
         template: a file of this package that fills `frame.html`.
         contents: what the template names.
-        filters: ways to write values, beside number, epsilon, count and svg.
+        filters: ways to write values, beside those of numbers and charts.
 
     Raises:
         WardroundError: the page cannot be written.
@@ -38,14 +37,13 @@ def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filte
 
 
 def _rendered(template: str, contents: Mapping[str, Any], filters: Mapping[str, Callable[..., str]]) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    pages = PackageLoader("wardround.reports", "")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=pages
     )
-    environment.filters.update(number=number_text, epsilon=epsilon_text, count=count_text, svg=chart_svg, **filters)
+    environment.globals["span"] = span_text
+    environment.filters.update(number=number_text, epsilon=epsilon_text, count=count_text, **filters)
+    environment.filters.update(delta=delta_text, percent=percent_text, svg=chart_svg)
     return environment.get_template(template).render(contents)
-
-
-def _source(name: str) -> str:
-    return files("wardround.reports").joinpath(name).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import as_written, read_text
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
-from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, percent_text, span_text
+from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
 from wardround.reports.results import RunResult
 
@@ -36,14 +36,7 @@ def write_report(run_folder: Path) -> Path:
     run = read_run(Path(run_folder))
     with as_written(run.folder):
         contents = _contents(run)
-    return write_page(
-        Path(run_folder),
-        "page.html",
-        contents,
-        span=lambda pair: span_text(*pair),
-        delta=delta_text,
-        percent=percent_text,
-    )
+    return write_page(run.folder, "page.html", contents)
 
 
 def _contents(run: RunResult) -> dict[str, Any]:
@@ -86,7 +79,7 @@ def _guarantee(run: RunResult) -> list[tuple[str, str]]:
     """Return the terms of the guarantee as (term, value)."""
     noise = ("Noise", run.words.noise)
     trust = ("Trust model", run.words.trust)
-    when = [("Date", _dates(run)), *(("Data", note) for note in _sources(run))]
+    when = [("Date", _dates(run)), *words.sources(run.summary)]
     if not run.is_private:
         return [("Protected unit", "none"), noise, trust, *when]
     return [
@@ -131,11 +124,6 @@ def _dates(run: RunResult) -> str:
     return f"{first} to {last.removeprefix(first[:11]) if last[:10] == first[:10] else last} UTC (first and last round)"
 
 
-def _sources(run: RunResult) -> list[str]:
-    """Return where the data are from, in which version, as their source says."""
-    return [note.removeprefix("source: ") for note in run.summary.facts.notes if note.startswith("source: ")]
-
-
 def _delta_range(run: RunResult) -> str:
     stated = [hospital.target_delta for hospital in run.hospitals if not math.isnan(hospital.target_delta)]
     if not stated or min(stated) == max(stated):
@@ -147,8 +135,8 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     """Return (figure, value, what to compare it with) for the table of figures."""
     score = "r2" if run.is_regression else "Accuracy"
     baseline = "always the mean" if run.is_regression else "most frequent class"
-    majority = run.scores["majority_accuracy"]
-    rows = [(score, number_text(run.scores["accuracy"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
+    majority = run.scores["majority_score"]
+    rows = [(score, number_text(run.scores["score"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
     if not run.is_regression:
         rows.insert(0, ("AUC", number_text(run.scores["auc"]), "guessing: 0.500"))
     rows.append(("Loss", number_text(run.scores["loss"]), ""))

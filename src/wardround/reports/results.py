@@ -29,9 +29,9 @@ class HospitalResult:
             is not shown.
         target_delta: the delta its epsilon is stated at.
         epsilon: spent by the end, headline accountant where there is one; inf without noise.
-        accuracy: share right in [0, 1], or r2, after the last round; nan on test records that are not shown.
+        score: share right in [0, 1], or r2, after the last round; nan on test records that are not shown.
         auc: area under the ROC curve after the last round; likewise.
-        majority_accuracy: the score of always answering the most frequent class (for regression: the mean).
+        majority_score: of always answering the most frequent class (for regression: the mean).
         rows: its lines of hospitals.csv as numbers, by round.
     """
 
@@ -44,9 +44,9 @@ class HospitalResult:
     sample_rate: tuple[float, float]
     target_delta: float
     epsilon: float
-    accuracy: float
+    score: float
     auc: float
-    majority_accuracy: float
+    majority_score: float
     rows: tuple[Mapping[str, float], ...]
 
 
@@ -63,7 +63,7 @@ class RunResult:
         is_regression: the quality figure is r2, not accuracy.
         words: what is said of the cell of unit and placement.
         epsilon: largest and total, infinite without privacy, at their delta; and against each of the three readers.
-        scores: accuracy (or r2), auc, loss and majority_accuracy of the last model.
+        scores: score (accuracy, or r2), auc, loss and majority_score of the last model.
         rounds: lines of rounds.csv as numbers, by round.
         hospitals: by name.
     """
@@ -103,7 +103,7 @@ class RunResult:
     @property
     def has_baselines(self) -> bool:
         """Whether the score of the most frequent class is known of any hospital."""
-        return any(hospital.majority_accuracy == hospital.majority_accuracy for hospital in self.hospitals)
+        return any(hospital.majority_score == hospital.majority_score for hospital in self.hospitals)
 
     @property
     def attacker(self) -> AttackerFigures | None:

@@ -15,7 +15,7 @@ from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
 from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, spread_text
-from wardround.reports.study_styles import BASELINE_NAMES
+from wardround.reports.study_styles import BASELINES
 
 __all__ = ["write_study_page", "write_study_report"]
 
@@ -61,7 +61,7 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "hospital_panels": charts_of_hospitals(study),
         "groups": groups_of(study.rows),
         "hospitals": hospital_groups(study),
-        "baseline_names": BASELINE_NAMES,
+        "baselines": BASELINES,
         "score": "r2" if study.is_regression else "Accuracy",
         "metric": study.metric,
         "assumptions": words.assumptions(study),

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from wardround.disk import open_private
 from wardround.errors import WardroundError
-from wardround.reports.drawing import MUTED, NO_DATE, SETTINGS, Chart, fill
+from wardround.reports.drawing import MUTED, NO_DATE, Chart, drawing_in, fill
 
 __all__ = ["write_comparison"]
 
@@ -25,17 +24,11 @@ def write_comparison(charts: Sequence[Chart], folder: Path) -> tuple[Path, Path]
     Raises:
         WardroundError: they can't be written.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
-    plain: dict[str, Any] = {"axes.edgecolor": _PAPER[MUTED], "axes.labelcolor": _INK, "text.color": _INK}
-    plain |= {"grid.color": _GRID, "xtick.color": _PAPER[MUTED], "ytick.color": _PAPER[MUTED]}
-    plain |= {"xtick.labelcolor": _INK, "ytick.labelcolor": _INK, "font.size": 10.0}
     columns = min(2, len(charts))
     num_rows = math.ceil(len(charts) / columns)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS | plain)
+    with drawing_in(_INK, _PAPER[MUTED], _GRID, font_size=10.0):
         figure = Figure(figsize=(6.2 * columns, 4.6 * num_rows), layout="constrained")
         for index, chart in enumerate(charts):
             axes = figure.add_subplot(num_rows, columns, index + 1)

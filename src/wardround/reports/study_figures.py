@@ -5,13 +5,14 @@ Records and hospitals are different units, and their epsilons different promises
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wardround.reports.drawing import Chart, Curve, Level
 from wardround.reports.numbers import number_text
-from wardround.reports.study_folder import StudyResult
+from wardround.reports.study_folder import ACCURACY, Metric, StudyResult
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of
-from wardround.reports.study_styles import BASELINE_NAMES, BASELINE_STYLES, NO_PRIVACY, noise_style
+from wardround.reports.study_styles import BASELINES, NO_PRIVACY, noise_style
 from wardround.simulations.studies.study_records import NoiseRow
 
 __all__ = ["charts_of_noise", "charts_of_utility"]
@@ -21,59 +22,55 @@ _APART = 1.035
 
 def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
     """Return utility against the epsilon spent, and against the noise multiplier where that is held equal, by unit."""
-    column, name = study.metric
+    metric = study.metric
     charts = []
     for unit in study.facts.units:
         for held in ("epsilon", "noise"):
-            charts.append(_utility_chart(study, unit, held, column, name))
-            charts.append(_change_chart(study, unit, held, column, name))
-        if column == "auc":
-            charts.append(_utility_chart(study, unit, "epsilon", "accuracy", "Accuracy"))
+            charts.append(_utility_chart(study, unit, held, metric))
+            charts.append(_change_chart(study, unit, held, metric))
+        if metric.field == "auc":
+            charts.append(_utility_chart(study, unit, "epsilon", ACCURACY))
     return tuple(chart for chart in charts if chart.curves)
 
 
 def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     """Return the measured noise on the average against the number of hospitals, with theory, by unit."""
-    charts = []
-    for unit in study.facts.units:
-        rows = [row for row in study.noise if row.unit == unit]
-        if rows:
-            charts.append(_noise_chart(study, unit, rows))
-    return tuple(charts)
+    by_unit = {unit: [row for row in study.noise if row.unit == unit] for unit in study.facts.units}
+    return tuple(_noise_chart(study, unit, rows) for unit, rows in by_unit.items() if rows)
 
 
-def _utility_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart:
-    curves = _curves(study, unit, held, lambda group: group.spread(column))
+def _utility_chart(study: StudyResult, unit: str, held: str, metric: Metric) -> Chart:
+    curves = _curves(study, unit, held, lambda group: group.spread(metric.field))
     return _chart(
         study,
         unit,
         held,
-        name=column,
-        title=name,
-        caption=f"{name} on the hospitals' test records (column {column} of results.csv)",
-        y_label=name,
+        name=metric.column,
+        title=metric.name,
+        caption=f"{metric.name} on the hospitals' test records (column {metric.column} of results.csv)",
+        y_label=metric.name,
         curves=curves,
-        levels=_levels(groups_of(study.rows), column, curves),
+        levels=_levels(groups_of(study.rows), metric.field, curves),
         is_share=not study.is_regression,
     )
 
 
-def _change_chart(study: StudyResult, unit: str, held: str, column: str, name: str) -> Chart:
+def _change_chart(study: StudyResult, unit: str, held: str, metric: Metric) -> Chart:
     """Return the change against the same seed without privacy, in which what the seeds do to both cancels."""
-    without = {row.seed: getattr(row, column) for row in study.rows if row.baseline == "federated"}
+    without = {row.seed: getattr(row, metric.field) for row in study.rows if row.baseline == "federated"}
 
     def change(group: RunGroup) -> Spread:
-        return spread_of(getattr(row, column) - without.get(row.seed, math.nan) for row in group.rows)
+        return spread_of(getattr(row, metric.field) - without.get(row.seed, math.nan) for row in group.rows)
 
     return _chart(
         study,
         unit,
         held,
-        name=f"{column}-change",
-        title=f"Change of {name}",
-        caption=f"{name} less that of the federated model without privacy of the same seed (column {column} of "
-        "results.csv)",
-        y_label=f"change of {name}",
+        name=f"{metric.column}-change",
+        title=f"Change of {metric.name}",
+        caption=f"{metric.name} less that of the federated model without privacy of the same seed (column "
+        f"{metric.column} of results.csv)",
+        y_label=f"change of {metric.name}",
         curves=_curves(study, unit, held, change),
         levels=(NO_PRIVACY,),
     )
@@ -130,20 +127,20 @@ def _position(group: RunGroup) -> float:
     return group.spread("epsilon_max").mean if group.held == "epsilon" else group.level
 
 
-def _levels(groups: Sequence[RunGroup], column: str, curves: Sequence[Curve]) -> tuple[Level, ...]:
+def _levels(groups: Sequence[RunGroup], field: str, curves: Sequence[Curve]) -> tuple[Level, ...]:
     """Return the baselines as lines; one far below everything would flatten the curves and is named only."""
     marks = [mark for curve in curves for mark in zip(curve.y, curve.half_width, strict=True)]
     lowest = min((y - (0.0 if math.isnan(width) else width) for y, width in marks), default=0.0)
     highest = max((y for y, _ in marks), default=0.0)
     levels = []
     for group in groups:
-        spread = group.spread(column)
+        spread = group.spread(field)
         if group.baseline and math.isfinite(spread.mean):
-            series, dash = BASELINE_STYLES[group.baseline]
+            level = BASELINES[group.baseline]
             is_drawn = spread.mean > lowest - max(highest - lowest, 0.02)
             where = "" if is_drawn else " (below the figure)"
-            label = f"{BASELINE_NAMES[group.baseline]}: {number_text(spread.mean)}{where}"
-            levels.append(Level(label=label, y=spread.mean, series=series, dash=dash, is_drawn=is_drawn))
+            label = f"{level.label}: {number_text(spread.mean)}{where}"
+            levels.append(replace(level, label=label, y=spread.mean, is_drawn=is_drawn))
     return tuple(levels)
 
 

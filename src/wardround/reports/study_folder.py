@@ -6,10 +6,10 @@ Left out on purpose: means and intervals (see `study_statistics`), and running a
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from wardround.errors import ProtocolError
-from wardround.json_records import read_json_record
+from wardround.json_records import json_keys, read_json_record
 from wardround.privacy.cells import Cell, CellWords, cell_in_words
 from wardround.reports.files import (
     NOT_KNOWN,
@@ -22,12 +22,23 @@ from wardround.reports.files import (
     read_summary,
 )
 from wardround.server.record.summaries import Summary
-from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow, StudyFacts, columns_of
+from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow, StudyFacts
 
-__all__ = ["StudyResult", "read_study"]
+__all__ = ["ACCURACY", "Metric", "StudyResult", "read_study"]
 
 _Row = TypeVar("_Row", ResultRow, HospitalRow, NoiseRow)
 _READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: read_number}
+
+
+class Metric(NamedTuple):
+    """A measure of utility: the field of rows, its column, and its name in charts and sentences."""
+
+    field: str
+    column: str
+    name: str
+
+
+ACCURACY = Metric("score", "accuracy", "Accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +65,15 @@ class StudyResult:
 
     @property
     def is_regression(self) -> bool:
-        """Whether a number is predicted, so that `accuracy` is r2."""
+        """Whether a number is predicted, so that `score` is r2."""
         return any(row.task == "regression" for row in self.rows)
 
     @property
-    def metric(self) -> tuple[str, str]:
-        """The column that stands for utility, and its name: AUC, else accuracy, or r2."""
+    def metric(self) -> Metric:
+        """What stands for utility: AUC, else accuracy, or r2."""
         if self.is_regression:
-            return ("accuracy", "r2")
-        return ("auc", "AUC") if any(row.auc == row.auc for row in self.rows) else ("accuracy", "Accuracy")
+            return Metric("score", "accuracy", "r2")
+        return Metric("auc", "auc", "AUC") if any(row.auc == row.auc for row in self.rows) else ACCURACY
 
     def cell_of(self, unit: str, placement: str) -> Cell:
         """Return the cell of a row, as its runs state it."""
@@ -87,6 +98,11 @@ class StudyResult:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""
         words = {placement: self.words_of(unit, placement) for placement in self.facts.placements}
         return dict(sorted(words.items(), key=lambda item: item[1].chart_order))
+
+    def stated(self, unit: str) -> list[tuple[CellWords, Summary]]:
+        """Return those of a unit's cells that a run states, with what is said of them, in the order of charts."""
+        found = ((words, self.summaries.get((unit, placement))) for placement, words in self.cells_of(unit).items())
+        return [(words, summary) for words, summary in found if summary]
 
     @property
     def counted(self) -> str:
@@ -117,7 +133,7 @@ def _study(folder: Path, facts: StudyFacts) -> StudyResult:
         raise ValueError(f"results.csv has the run {strangers[0]!r}, which is none of study.json")
     hospitals: dict[str, tuple[HospitalRow, ...]] = {}
     for line in _rows(HospitalRow, folder / "hospitals.csv"):
-        scored = replace(line, accuracy=NOT_KNOWN, auc=NOT_KNOWN) if is_small(line.num_test) else line
+        scored = replace(line, score=NOT_KNOWN, auc=NOT_KNOWN) if is_small(line.num_test) else line
         hospitals[line.run] = (*hospitals.get(line.run, ()), scored)
     summaries: dict[tuple[str, str], Summary] = {}
     for row in rows:
@@ -138,7 +154,7 @@ def _study(folder: Path, facts: StudyFacts) -> StudyResult:
 def _rows(kind: type[_Row], path: Path) -> tuple[_Row, ...]:
     """Return the lines of a table as the records that `compare` wrote; an empty cell is nan where a number belongs."""
     hints = get_type_hints(kind)
-    forms = [(item, key, hints[item.name]) for item, key in zip(fields(kind), columns_of(kind), strict=True)]
+    forms = [(item, key, hints[item.name]) for item, key in zip(fields(kind), json_keys(kind), strict=True)]
     return tuple(
         kind(
             **{

@@ -33,7 +33,7 @@ def charts_of_hospitals(study: StudyResult) -> tuple[Chart, ...]:
 
 def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup]) -> Chart:
     """Return what each hospital gets: less than without privacy where that was run, else its score."""
-    column, name = study.metric
+    field, column, name = study.metric
     chosen = _at_level(group, mine)
     if any(item.costs for item in chosen):
         return _chart(
@@ -51,7 +51,7 @@ def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalG
     return _chart(
         study,
         group,
-        _curves(study, group, chosen, lambda item: item.spread(column).mean),
+        _curves(study, group, chosen, lambda item: item.spread(field).mean),
         name="utility-size",
         title=name,
         column=column,
@@ -106,7 +106,7 @@ def _curves(
     for placement, words in study.cells_of(group.unit).items():
         series, dash = noise_style(words)
         mine = (item for item in chosen if item.group.placement == placement)
-        points = sorted((item.spread("num_examples").mean, value(item)) for item in mine)
+        points = sorted((item.spread("num_train").mean, value(item)) for item in mine)
         points = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
         if points:
             x, y = [x for x, _ in points], [y for _, y in points]
@@ -117,8 +117,8 @@ def _curves(
 
 def _unscored(study: StudyResult, chosen: Sequence[HospitalGroup]) -> str:
     """Return a sentence about hospitals that have no score, such as an AUC where all test records are of one class."""
-    column, name = study.metric
-    names = sorted({item.hospital for item in chosen if not item.spread(column).num_values})
+    field, _, name = study.metric
+    names = sorted({item.hospital for item in chosen if not item.spread(field).num_values})
     if not names:
         return ""
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

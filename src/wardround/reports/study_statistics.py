@@ -99,7 +99,7 @@ class HospitalGroup:
     @property
     def size(self) -> str:
         """Training records as they may be shown: a number, the range over seeds, or "<10"."""
-        counts = sorted((row.num_examples for row in self.rows), key=read_number)
+        counts = sorted((row.num_train for row in self.rows), key=read_number)
         return " to ".join(dict.fromkeys(map(size_text, counts)))
 
     def spread(self, column: str) -> Spread:
@@ -148,26 +148,23 @@ def _level(row: ResultRow) -> tuple[str, float]:
 
 def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
     """Return every hospital in every group of runs, in the order of the tables."""
-    column = study.metric[0]
+    field = study.metric.field
     without = {
-        (row.seed, line.hospital): getattr(line, column)
+        (line.seed, line.hospital): getattr(line, field)
         for row in study.rows
         if row.baseline == "federated"
         for line in study.hospitals.get(row.run, ())
     }
     result = []
     for group in groups_of(study.rows):
-        lines: dict[str, list[tuple[int, HospitalRow]]] = {}
+        lines: dict[str, list[HospitalRow]] = {}
         for row in group.rows:
             for line in study.hospitals.get(row.run, ()):
-                lines.setdefault(line.hospital, []).append((row.seed, line))
+                lines.setdefault(line.hospital, []).append(line)
         for hospital, members in lines.items():
-            costs = [
-                getattr(line, column) - without[seed, hospital] for seed, line in members if (seed, hospital) in without
-            ]
-            rows = tuple(line for _, line in members)
+            costs = (getattr(line, field) - without.get((line.seed, hospital), math.nan) for line in members)
             known = tuple(cost for cost in costs if not math.isnan(cost))
-            result.append(HospitalGroup(hospital=hospital, group=group, rows=rows, costs=known))
+            result.append(HospitalGroup(hospital=hospital, group=group, rows=tuple(members), costs=known))
     return tuple(result)
 
 

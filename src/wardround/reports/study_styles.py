@@ -3,23 +3,17 @@
 from wardround.privacy.cells import CellWords
 from wardround.reports.drawing import MUTED, Level
 
-__all__ = ["BASELINE_NAMES", "BASELINE_STYLES", "NO_PRIVACY", "noise_style"]
+__all__ = ["BASELINES", "NO_PRIVACY", "noise_style"]
 
-BASELINE_NAMES = {
-    "majority": "most frequent class",
-    "alone": "each hospital alone, no privacy",
-    "federated": "federated, no privacy",
-    "pooled": "pooled, no privacy",
+BASELINES = {
+    "majority": Level(label="most frequent class", series=MUTED, dash="dotted"),
+    "alone": Level(label="each hospital alone, no privacy", series=5, dash="dotted"),
+    "federated": Level(label="federated, no privacy", series=4),
+    "pooled": Level(label="pooled, no privacy", series=8, dash="solid"),
 }
-BASELINE_STYLES = {
-    "majority": (MUTED, "dotted"),
-    "alone": (5, "dotted"),
-    "federated": (4, "dashed"),
-    "pooled": (8, "solid"),
-}
-"""Colour and dash of a baseline."""
-NO_PRIVACY = Level(label="federated, no privacy", y=0.0, series=4)
-"""What changes are set against."""
+"""Name, colour and dash of a baseline."""
+NO_PRIVACY = BASELINES["federated"]
+"""What changes are set against, at 0."""
 _NOISE_STYLES = ((1, "solid"), (3, "dotted"), (2, "dashed"), (7, "solid"))
 
 

@@ -28,7 +28,8 @@ def print_study(folder: Path, console: Console) -> None:
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
-    for column in ("held equal", "noise", "epsilon", *_scores(study)):
+    scores = ("r2",) if study.is_regression else ("accuracy", "AUC")
+    for column in ("held equal", "noise", "epsilon", *scores):
         table.add_column(column, justify="right", no_wrap=True)
     unit = None
     for group in groups_of(study.rows):
@@ -52,16 +53,12 @@ def print_study(folder: Path, console: Console) -> None:
     console.print(Text(f"Results: {folder / 'results.csv'}" + (f"  Page: {page}" if page.exists() else "")))
 
 
-def _scores(study: StudyResult) -> tuple[str, ...]:
-    return ("r2",) if study.is_regression else ("accuracy", "AUC")
-
-
 def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:
     words = study.words_of(group.unit, group.placement)
     name = group.baseline or f"{words.unit} {words.kind}"
     level = f"{group.held} {group.level:g}" if group.held else ""
     noise = group.spread("noise_multiplier").mean
-    scores = [spread_text(group.spread("accuracy"))]
+    scores = [spread_text(group.spread("score"))]
     if not study.is_regression:
         scores.append(spread_text(group.spread("auc")))
     largest = max(row.epsilon_max for row in group.rows)

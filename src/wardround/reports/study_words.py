@@ -18,8 +18,8 @@ from wardround.reports.study_statistics import (
     spread_of,
     spread_text,
 )
-from wardround.reports.study_styles import BASELINE_NAMES
-from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed
+from wardround.reports.study_styles import BASELINES
+from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed, sources
 from wardround.server.record.summaries import Summary
 
 __all__ = [
@@ -36,23 +36,23 @@ __all__ = [
 
 def headline(study: StudyResult) -> tuple[str, str]:
     """Return what came out in one line, and the paragraph that says what was compared."""
-    name = study.metric[1]
+    metric = study.metric
     groups = groups_of(study.rows)
     first = middle_group([group for group in groups if group.unit == study.facts.units[0]])
     compared = " ".join((_compared(study), *study_caveats(study)))
     if first is None:
         return f"{study.facts.name}: without privacy only", compared
     scores = [
-        f"{spread_text(group.spread(study.metric[0]))} with {_words(study, group).kind} noise"
+        f"{spread_text(group.spread(metric.field))} with {_words(study, group).kind} noise"
         for group in _same_level(groups, first)
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
-    return f"{name} {listed(scores)}, at {held} {first.level:g} for every {_words(study, first).unit}", compared
+    return f"{metric.name} {listed(scores)}, at {held} {first.level:g} for every {_words(study, first).unit}", compared
 
 
 def findings(study: StudyResult) -> tuple[str, ...]:
     """Return what the placements cost against each other, at the strictest and the middle level, and baselines."""
-    column, name = study.metric
+    metric = study.metric
     groups = groups_of(study.rows)
     sentences = []
     for middle in middle_groups(study):
@@ -64,25 +64,26 @@ def findings(study: StudyResult) -> tuple[str, ...]:
     for group in groups:
         if group.baseline:
             sentences.append(
-                f"{BASELINE_NAMES[group.baseline].capitalize()}: {name} {spread_text(group.spread(column))}."
+                f"{BASELINES[group.baseline].label.capitalize()}: {metric.name} "
+                f"{spread_text(group.spread(metric.field))}."
             )
     return tuple(sentences)
 
 
 def _gaps(study: StudyResult, chosen: Sequence[RunGroup]) -> list[str]:
     """Return what other noise changes against noise that each hospital adds alone, at one level."""
-    column, name = study.metric
     shared = [group for group in chosen if study.cell_of(group.unit, group.placement).shares_noise]
     own = next((group for group in chosen if group not in shared), None)
     if own is None:
         return []
     sentences = []
     for group in sorted(shared, key=lambda group: -_words(study, group).chart_order):
-        words, own_words = _words(study, group), _words(study, own)
-        gap, is_clear = _paired(group, own, column)
+        words = _words(study, group)
+        gap, is_clear = _paired(group, own, study.metric.field)
         sentences.append(
-            f"At {_level_text(study, group)}, {words.kind} noise changes {name} by {gap} against {own_words.kind} "
-            f"noise (difference by seed). {words.price if is_clear else 'These runs show no clear difference.'}"
+            f"At {_level_text(study, group)}, {words.kind} noise changes {study.metric.name} by {gap} against "
+            f"{_words(study, own).kind} noise (difference by seed). "
+            f"{words.price if is_clear else 'These runs show no clear difference.'}"
         )
     return sentences
 
@@ -105,30 +106,24 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return by unit the terms of its guarantee as (term, value), in the words of NIST SP 800-226."""
     result = []
     for unit in study.facts.units:
-        cells = study.cells_of(unit)
-        stated = {placement: study.summaries.get((unit, placement)) for placement in cells}
-        known = {placement: summary for placement, summary in stated.items() if summary}
-        if not known:
+        stated = study.stated(unit)
+        if not stated:
             continue
-        words = [cells[placement] for placement in known]
-        hidden = {
-            said.kind: hidden_text(said, summary.protection.relation)
-            for said, summary in zip(words, known.values(), strict=True)
-        }
-        one = next(iter(known.values()))
+        words, one = stated[0]
+        hidden = {said.kind: hidden_text(said, summary.protection.relation) for said, summary in stated}
         rows = [
-            ("Unit of privacy", words[0].protected),
+            ("Unit of privacy", words.protected),
             ("What is hidden", _by_noise(hidden)),
-            ("Noise", _by_noise({said.kind: said.noise for said in words})),
+            ("Noise", _by_noise({said.kind: said.noise for said, _ in stated})),
             ("Clip (L2 norm)", f"{one.max_grad_norm:g}" if one.max_grad_norm else "not recorded"),
             ("Delta", _delta_text(one)),
             ("Trust model", "honest but curious: all follow the protocol, and may look at what reaches them"),
             ("Data set", f"{one.dataset}, {count_text(one.num_hospitals, 'hospital')}"),
-            *(("Data", note.removeprefix("source: ")) for note in one.facts.notes if note.startswith("source: ")),
+            *sources(one),
             ("Rounds", str(one.num_rounds_planned)),
             ("Date", (one.facts.dates or ("not recorded",))[0]),
         ]
-        result.append((words[0].unit, rows))
+        result.append((words.unit, rows))
     return result
 
 
@@ -140,14 +135,8 @@ def deltas(study: StudyResult) -> str:
 
 def study_caveats(study: StudyResult) -> list[str]:
     """Return what changes the claims of the study's runs, each once."""
-    said = [
-        sentence
-        for unit in study.facts.units
-        for placement, words in study.cells_of(unit).items()
-        if (summary := study.summaries.get((unit, placement)))
-        for sentence in caveats(summary, words)
-    ]
-    return list(dict.fromkeys(said))
+    stated = [cell for unit in study.facts.units for cell in study.stated(unit)]
+    return list(dict.fromkeys(sentence for words, summary in stated for sentence in caveats(summary, words)))
 
 
 def assumptions(study: StudyResult) -> tuple[str, ...]:
@@ -226,7 +215,7 @@ def _compared(study: StudyResult) -> str:
     text = f"{', '.join(parts)}, with {count_text(len(facts.seeds), 'seed')} each"
     if facts.baselines:
         text += (
-            f"; baselines without privacy: {listed([BASELINE_NAMES[name].split(',')[0] for name in facts.baselines])}"
+            f"; baselines without privacy: {listed([BASELINES[name].label.split(',')[0] for name in facts.baselines])}"
         )
     return f"{text}."
 
@@ -248,10 +237,10 @@ def _level_text(study: StudyResult, group: RunGroup) -> str:
     return f"target epsilon {group.level:g} for every {noun} (largest spent: {spent})"
 
 
-def _paired(group: RunGroup, other: RunGroup, column: str) -> tuple[str, bool]:
+def _paired(group: RunGroup, other: RunGroup, field: str) -> tuple[str, bool]:
     """Return the mean difference of two settings with the same seeds, and whether its interval leaves out zero."""
-    by_seed = {row.seed: getattr(row, column) for row in other.rows}
-    spread = spread_of(getattr(row, column) - by_seed[row.seed] for row in group.rows if row.seed in by_seed)
+    by_seed = {row.seed: getattr(row, field) for row in other.rows}
+    spread = spread_of(getattr(row, field) - by_seed[row.seed] for row in group.rows if row.seed in by_seed)
     sign = "" if math.isnan(spread.mean) or number_text(spread.mean).startswith("-") else "+"
     return f"{sign}{spread_text(spread)}", abs(spread.mean) > spread.half_width
 

@@ -41,14 +41,12 @@ def print_summary(run_folder: Path, console: Console) -> None:
     """
     run = read_run(run_folder)
     shown = sorted(run.hospitals, key=_by_epsilon)[:_MOST_LINES]
-    columns = [run.words.counted, "rounds", "noise", "sample\nrate"]
-    columns += ["delta", "epsilon"] if run.has_own_deltas else ["epsilon"]
-    columns += _score_columns(run)
-    table = _table(columns, console.width)
+    totals = _total_cells(run)
+    table = _table(totals, console.width)
     for hospital in shown:
         table.add_row(_name(hospital.name), *_hospital_cells(hospital, run))
     table.add_section()
-    table.add_row(*_total_cells(run), style="bold")
+    table.add_row(f"all {len(run.hospitals)}", *totals.values(), style="bold")
     title = f"{run.summary.dataset}, {count_text(run.summary.num_rounds, 'round')}"
     console.print(Text(f"{title}, trained without privacy" if not run.is_private else title, style="bold"))
     console.print(table)
@@ -124,38 +122,31 @@ def _hospital_cells(hospital: HospitalResult, run: RunResult) -> list[str]:
         span_text(*hospital.sample_rate),
         *([delta_text(hospital.target_delta, words=False)] if run.has_own_deltas else []),
         epsilon_text(hospital.epsilon),
-        *_score_cells(run, hospital.accuracy, hospital.auc, hospital.majority_accuracy),
+        *_score_cells(run, hospital.score, hospital.auc, hospital.majority_score).values(),
     ]
 
 
-def _total_cells(run: RunResult) -> list[str]:
-    return [
-        f"all {len(run.hospitals)}",
-        run.num_records.replace(" or more", "+"),
-        str(run.summary.num_rounds),
-        "",
-        "",
-        *([delta_text(run.target_delta, words=False)] if run.has_own_deltas else []),
-        epsilon_text(run.epsilon.total),
-        *_score_cells(run, *(run.scores[key] for key in ("accuracy", "auc", "majority_accuracy"))),
-    ]
+def _total_cells(run: RunResult) -> dict[str, str]:
+    """Return what stands in the last line by column, all columns after the name."""
+    return {
+        run.words.counted: run.num_records.replace(" or more", "+"),
+        "rounds": str(run.summary.num_rounds),
+        "noise": "",
+        "sample\nrate": "",
+        **({"delta": delta_text(run.target_delta, words=False)} if run.has_own_deltas else {}),
+        "epsilon": epsilon_text(run.epsilon.total),
+        **_score_cells(run, *(run.scores[key] for key in ("score", "auc", "majority_score"))),
+    }
 
 
-def _score_columns(run: RunResult) -> list[str]:
-    names = ["r2"] if run.is_regression else ["accuracy", "AUC"]
-    if run.has_baselines:
-        names.append("mean\nalone" if run.is_regression else "majority\nclass")
-    return names if run.summary.measured else ["test\nscores"]
-
-
-def _score_cells(run: RunResult, accuracy: float, auc: float, majority: float) -> list[str]:
+def _score_cells(run: RunResult, score: float, auc: float, majority: float) -> dict[str, str]:
     if not run.summary.measured:
-        return ["not measured"]
-    return [
-        number_text(accuracy),
-        *([] if run.is_regression else [number_text(auc)]),
-        *([number_text(majority)] if run.has_baselines else []),
-    ]
+        return {"test\nscores": "not measured"}
+    if run.is_regression:
+        cells, baseline = {"r2": number_text(score)}, "mean\nalone"
+    else:
+        cells, baseline = {"accuracy": number_text(score), "AUC": number_text(auc)}, "majority\nclass"
+    return cells | ({baseline: number_text(majority)} if run.has_baselines else {})
 
 
 def _sentences(run: RunResult, folder: Path, console: Console) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "quality_sentence",
     "reader_lines",
     "relation_text",
+    "sources",
     "status_sentence",
 ]
 
@@ -123,6 +124,11 @@ def caveats(summary: Summary, words: CellWords) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def sources(summary: Summary) -> list[tuple[str, str]]:
+    """Return where the data are from, in which version, as their source says: terms of the guarantee."""
+    return [("Data", note.removeprefix("source: ")) for note in summary.facts.notes if note.startswith("source: ")]
+
+
 def _weaker_readers(run: RunResult) -> list[str]:
     """Return the readers that a finite but larger epsilon holds against: those who know part of the noise."""
     return [name for name, value in run.epsilon.readers.items() if run.epsilon.total < value < math.inf]
@@ -188,7 +194,7 @@ def quality_sentence(run: RunResult) -> str:
     """Return how good the model is against answering without looking; empty where the run did not say."""
     if not run.summary.measured:
         return NOT_MEASURED
-    score, baseline, auc = run.scores["accuracy"], run.scores["majority_accuracy"], run.scores["auc"]
+    score, baseline, auc = run.scores["score"], run.scores["majority_score"], run.scores["auc"]
     if math.isnan(score):
         return ""
     if run.is_regression:

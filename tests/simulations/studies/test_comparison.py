@@ -9,10 +9,12 @@ import pytest
 from small_runs import small_config
 
 from wardround.errors import ConfigError, WardroundError
+from wardround.json_records import json_keys
 from wardround.simulations.runs import run
 from wardround.simulations.studies.comparison import compare
 from wardround.simulations.studies.study import Study
-from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
+from wardround.simulations.studies.study_records import HospitalRow, ResultRow
+from wardround.simulations.studies.study_run import finish_run, read_result
 
 CONTRACT = [
     *("placement", "unit", "noise_multiplier", "target_epsilon", "seed", "baseline"),
@@ -61,10 +63,10 @@ def compared(ray_session, tmp_path_factory):
 def test_the_tables_have_the_agreed_columns_and_a_row_per_run(compared):
     rows = table(compared, "results.csv")
     assert list(rows[0])[: len(CONTRACT)] == CONTRACT
-    assert tuple(rows[0]) == RESULT_COLUMNS
+    assert tuple(rows[0]) == json_keys(ResultRow)
     assert [row["run"] for row in rows] == [item.name for item in STUDY.runs()]
     lines = table(compared, "hospitals.csv")
-    assert tuple(lines[0]) == HOSPITAL_COLUMNS
+    assert tuple(lines[0]) == json_keys(HospitalRow)
     assert len(lines) == 3 * len(rows)
     for row in rows:
         mine = [line for line in lines if line["run"] == row["run"]]

@@ -4,8 +4,7 @@ All three are without privacy, and exist in simulation only. The fourth baseline
 is an ordinary run. Training is the federation's own: the same model, steps, rate and optimizer, round by round.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
-from wardround.datasets import Federation, HospitalData, load_federation
+from wardround.datasets import Federation, HospitalData
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.models import parameters_of
@@ -23,31 +22,15 @@ from wardround.rounds import Evaluation, HospitalProfile
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.simulations.engines.nodes import one_torch_thread
 
-__all__ = ["Baseline", "evaluate_baseline"]
+__all__ = ["evaluate_baseline"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
-    """What a baseline comes to: every hospital's evaluation and number of training records, by hospital."""
-
-    evaluations: Mapping[str, Evaluation]
-    num_train: Mapping[str, int]
-    task: str
-
-
-def evaluate_baseline(config: Config, baseline: str) -> Baseline:
-    """Return what "majority", "alone" or "pooled" comes to at every hospital, under settings without privacy."""
-    federation = load_federation(config.federation)
+def evaluate_baseline(config: Config, federation: Federation, baseline: str) -> dict[str, Evaluation]:
+    """Return what "majority", "alone" or "pooled" comes to, by hospital, under settings without privacy."""
     if baseline == "majority":
-        evaluations = {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
-    else:
-        with one_torch_thread():
-            evaluations = _trained(config, federation, baseline)
-    return Baseline(
-        evaluations=evaluations,
-        num_train={hospital.hospital_id: hospital.num_train for hospital in federation.hospitals},
-        task=federation.task,
-    )
+        return {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
+    with one_torch_thread():
+        return _trained(config, federation, baseline)
 
 
 def _trained(config: Config, federation: Federation, baseline: str) -> dict[str, Evaluation]:

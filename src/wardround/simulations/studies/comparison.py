@@ -8,16 +8,16 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from wardround.config import config_to_toml
 from wardround.disk import file_text, make_private_folder
 from wardround.errors import ConfigError, WardroundError
-from wardround.json_records import json_values
+from wardround.json_records import json_keys, json_values
 from wardround.json_text import plain_values
 from wardround.parsing import from_json
 from wardround.server.record.run_folder import make_new_folder
@@ -31,13 +31,13 @@ from wardround.simulations.studies.study_records import (
     ResultRow,
     RunRows,
     StudyFacts,
-    columns_of,
 )
-from wardround.simulations.studies.study_run import HOSPITAL_COLUMNS, RESULT_COLUMNS, finish_run, read_result
+from wardround.simulations.studies.study_run import finish_run, read_result
 
 __all__ = ["Comparison", "compare"]
 
 _TRIES = 3
+_Row = TypeVar("_Row", ResultRow, HospitalRow, NoiseRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def compare(
         progress(len(results), len(runs), "found done")
     if study.placements:
         measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
-        write_csv(folder / "noise_on_average.csv", columns_of(NoiseRow), [_cells(row) for row in measured])
+        _write_rows(folder / "noise_on_average.csv", NoiseRow, measured)
     if todo:
         num_workers = num_workers or study.base.simulation.num_workers or os.cpu_count() or 1
         _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
@@ -200,12 +200,11 @@ def _write_tables(
 ) -> None:
     """Write all tables anew, in the study's order whatever the order the runs came in."""
     done = [results[item.name] for item in runs if item.name in results]
-    lines = [_cells(line) for result in done for line in result.hospitals]
     failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
-    write_csv(folder / "results.csv", RESULT_COLUMNS, [_cells(result.row) for result in done])
-    write_csv(folder / "hospitals.csv", HOSPITAL_COLUMNS, lines)
+    _write_rows(folder / "results.csv", ResultRow, [result.row for result in done])
+    _write_rows(folder / "hospitals.csv", HospitalRow, [line for result in done for line in result.hospitals])
     write_csv(folder / "failures.csv", ("run", "reason"), failed)
 
 
-def _cells(row: ResultRow | HospitalRow | NoiseRow) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", plain_values(json_values(row)))
+def _write_rows(path: Path, kind: type[_Row], rows: Sequence[_Row]) -> None:
+    write_csv(path, json_keys(kind), [plain_values(json_values(row)) for row in rows])

@@ -8,6 +8,7 @@ for "local" (twice that where the unit is a hospital, whose updates are 2C apart
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,25 +47,23 @@ def measure_noise(
         max_grad_norm: C (> 0).
     """
     rows = []
-    for unit in units:
-        for placement in placements:
-            for num_hospitals in NUM_HOSPITALS:
-                noise = draw_average(
-                    unit, placement, num_hospitals, noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm
-                )
-                cell = cell_in_words(unit, placement)
-                on_one = noise_multiplier * cell.sensitivity(max_grad_norm)
-                row = NoiseRow(
-                    unit=unit,
-                    placement=placement,
-                    num_hospitals=num_hospitals,
-                    noise_multiplier=noise_multiplier,
-                    max_grad_norm=max_grad_norm,
-                    num_coordinates=len(noise),
-                    stddev_measured=float(noise.std()),
-                    stddev_theory=on_one / (num_hospitals if cell.shares_noise else math.sqrt(num_hospitals)),
-                )
-                rows.append(row)
+    for unit, placement, num_hospitals in product(units, placements, NUM_HOSPITALS):
+        noise = draw_average(
+            unit, placement, num_hospitals, noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm
+        )
+        cell = cell_in_words(unit, placement)
+        on_one = noise_multiplier * cell.sensitivity(max_grad_norm)
+        row = NoiseRow(
+            unit=unit,
+            placement=placement,
+            num_hospitals=num_hospitals,
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=max_grad_norm,
+            num_coordinates=len(noise),
+            stddev_measured=float(noise.std()),
+            stddev_theory=on_one / (num_hospitals if cell.shares_noise else math.sqrt(num_hospitals)),
+        )
+        rows.append(row)
     return rows
 
 

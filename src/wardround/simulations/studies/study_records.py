@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wardround.json_records import json_field, json_keys
+from wardround.json_records import json_field
 
-__all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts", "columns_of"]
+__all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class ResultRow:
         baseline: its name; "" for a run with privacy.
         epsilon_max: the largest of the hospitals'.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
-        accuracy: mean over hospitals by test records; r2 where the task is regression, as in a run's own tables.
+        score: mean over hospitals by test records; r2 where the task is regression, as in a run's own tables.
         seconds: that the rounds took.
         status: "done" or "stopped-at-budget".
         num_rounds: committed.
@@ -70,7 +70,7 @@ class ResultRow:
     baseline: str
     epsilon_max: float
     epsilon_total: float
-    accuracy: float
+    score: float = json_field(key="accuracy")
     auc: float
     seconds: float
     run: str
@@ -94,7 +94,7 @@ class HospitalRow:
 
     Attributes:
         hospital: its name.
-        num_examples: training records, as they may be shown.
+        num_train: training records, as they may be shown.
         epsilon: that it spent, at its own delta.
         num_test: test records, as they may be shown; None where none are measured.
     """
@@ -106,9 +106,9 @@ class HospitalRow:
     seed: int
     baseline: str
     hospital: str
-    num_examples: int | str
+    num_train: int | str = json_field(key="num_examples")
     epsilon: float
-    accuracy: float
+    score: float = json_field(key="accuracy")
     auc: float
     run: str
     num_test: int | str | None = None
@@ -135,8 +135,3 @@ class RunRows:
 
     row: ResultRow
     hospitals: tuple[HospitalRow, ...]
-
-
-def columns_of(kind: type[ResultRow | HospitalRow | NoiseRow]) -> tuple[str, ...]:
-    """Return the columns of a table, in order."""
-    return json_keys(kind)

@@ -12,24 +12,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wardround.datasets import Federation, load_federation
 from wardround.disk import file_text
 from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.cells import READERS, cell_of
+from wardround.rounds import Evaluation
 from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
-from wardround.simulations.studies.baselines import Baseline, evaluate_baseline
+from wardround.simulations.studies.baselines import evaluate_baseline
 from wardround.simulations.studies.study import StudyRun
 from wardround.simulations.studies.study_files import write_text
-from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows, columns_of
+from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows
 from wardround.small_counts import shown_count
 
-__all__ = ["HOSPITAL_COLUMNS", "RESULT_COLUMNS", "finish_run", "read_result"]
+__all__ = ["finish_run", "read_result"]
 
-RESULT_COLUMNS = columns_of(ResultRow)
-HOSPITAL_COLUMNS = columns_of(HospitalRow)
 _RESULT = "result.json"
 _ATTACKER = ("gdp_mu", "coin_toss_accuracy", "tpr_at_fpr_1_percent", "tpr_at_fpr_01_percent")
 
@@ -55,23 +55,20 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
             # Killed before there was a ledger: nothing was trained or charged, and `run` wants an empty folder.
             shutil.rmtree(folder, ignore_errors=True)
             finished = run(study_run.config, out=folder)
-        result = _result_of_run(study_run, finished.outcome, _last_rows(folder))
+        with (folder / "hospitals.csv").open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        last_lines = [line for line in lines if line["round"] == lines[-1]["round"]]
+        result = _result_of_run(study_run, finished.outcome, last_lines)
     else:
         started = time.perf_counter()
-        baseline = evaluate_baseline(study_run.config, study_run.baseline)
-        result = _result_of_baseline(study_run, baseline, time.perf_counter() - started)
+        federation = load_federation(study_run.config.federation)
+        evaluations = evaluate_baseline(study_run.config, federation, study_run.baseline)
+        result = _result_of_baseline(study_run, federation, evaluations, time.perf_counter() - started)
     write_text(folder / _RESULT, json_text(json_values(result)) + "\n")
     return result
 
 
-def _last_rows(folder: Path) -> list[dict[str, str]]:
-    """Return each hospital's row of the last round in hospitals.csv."""
-    with (folder / "hospitals.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if row["round"] == rows[-1]["round"]]
-
-
-def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[str, str]]) -> RunRows:
+def _result_of_run(study_run: StudyRun, outcome: Summary, last_lines: list[dict[str, str]]) -> RunRows:
     noise: Mapping[str, float] = {} if study_run.baseline else outcome.noise_multiplier
     num_test = {item.hospital: item.num_test for item in outcome.hospitals}
     epsilon, scores, labels = outcome.epsilon, outcome.scores, _labels(study_run)
@@ -82,7 +79,7 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
         noise_multiplier=max(noise.values(), default=math.nan),
         epsilon_max=epsilon.max,
         epsilon_total=epsilon.total,
-        accuracy=_number(scores.score if scores else None),
+        score=_number(scores.score if scores else None),
         auc=_number(scores.auc if scores else None),
         seconds=round(outcome.seconds, 4),
         status=outcome.status,
@@ -95,13 +92,13 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_rows: list[dict[s
             **labels,
             noise_multiplier=noise.get(line["hospital"], math.nan),
             hospital=line["hospital"],
-            num_examples=line["num_examples"],
+            num_train=line["num_examples"],
             epsilon=epsilon.hospitals[line["hospital"]],
-            accuracy=_number(line["accuracy"]),
+            score=_number(line["accuracy"]),
             auc=_number(line["auc"]),
             num_test=num_test[line["hospital"]],
         )
-        for line in last_rows
+        for line in last_lines
     )
     return RunRows(row=row, hospitals=hospitals)
 
@@ -114,7 +111,9 @@ def _attacker(outcome: Summary) -> dict[str, Any]:
     return told
 
 
-def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float) -> RunRows:
+def _result_of_baseline(
+    study_run: StudyRun, federation: Federation, evaluations: Mapping[str, Evaluation], seconds: float
+) -> RunRows:
     # Whatever was computed from the records without noise has no finite epsilon for whoever gets to see it: a class
     # that is the most frequent by one record is no exception.
     labels = _labels(study_run) | {"noise_multiplier": math.nan}
@@ -124,24 +123,24 @@ def _result_of_baseline(study_run: StudyRun, baseline: Baseline, seconds: float)
         **readers,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        accuracy=mean_over_tests(baseline.evaluations, "score"),
-        auc=mean_over_tests(baseline.evaluations, "auc"),
+        score=mean_over_tests(evaluations, "score"),
+        auc=mean_over_tests(evaluations, "auc"),
         seconds=round(seconds, 4),
         status="done",
         num_rounds=0 if study_run.baseline == "majority" else study_run.config.training.num_rounds,
-        task=baseline.task,
+        task=federation.task,
     )
     hospitals = tuple(
         HospitalRow(
             **labels,
-            hospital=name,
-            num_examples=shown_count(baseline.num_train[name]),
+            hospital=hospital.hospital_id,
+            num_train=shown_count(hospital.num_train),
             epsilon=math.inf,
-            accuracy=evaluation.score,
+            score=evaluation.score,
             auc=evaluation.auc,
             num_test=shown_count(evaluation.num_examples),
         )
-        for name, evaluation in baseline.evaluations.items()
+        for hospital, evaluation in zip(federation.hospitals, evaluations.values(), strict=True)
     )
     return RunRows(row=row, hospitals=hospitals)
 
