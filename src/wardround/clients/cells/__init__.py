@@ -1,13 +1,11 @@
-"""Torch's half of every cell; the other half, all that needs no torch, is in `privacy.cells`.
-
-Each has a file, except where hospitals send what they send in another cell.
-"""
+"""Torch's half of every cell, a file each; the other half, all that needs no torch, is in `privacy.cells`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.cells.hospital_central import HospitalCentral
+from wardround.clients.cells.hospital_correlated import HospitalCorrelated
 from wardround.clients.cells.hospital_distributed import HospitalDistributed
 from wardround.clients.cells.hospital_local import HospitalLocal
 from wardround.clients.cells.none import NoPrivacy
@@ -27,7 +25,7 @@ TORCH_HALVES: Mapping[str, TorchHalf] = MappingProxyType(
         "hospital-local": HospitalLocal(),
         "hospital-distributed": HospitalDistributed(),
         "hospital-central": HospitalCentral(),
-        "hospital-correlated": HospitalCentral(),
+        "hospital-correlated": HospitalCorrelated(),
     }
 )
 """By the cell's name; `privacy.cells.CELLS` has the same names."""
