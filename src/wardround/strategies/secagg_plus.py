@@ -121,18 +121,20 @@ class SecAggPlus(Strategy):
         now, self._training = self._training, None
         if now is None:
             return None, None
-        one: Message | None = None
+        mean_reply: list[Message] = []
         opened, asked, before = now
         with _outcome(server_round, opened.exchange.drops):
             like = before | {wire.SUM_OF_WEIGHTS: np.zeros(())}
             summed = add_masked(opened, asked, list(replies), like)
             close_round(opened, summed.replies, summed.vector)
             moved, weight = weighed_mean(opened, summed)
-            one = summed.replies[min(summed.replies)]
             key = getattr(self._strategy, "weighted_by_key", wire.NUM_EXAMPLES)
             mean = wire.array_record(_moved(before, moved))
+            # One reply stands for all of them, and nothing that a hospital wrote is left in it.
+            one = summed.replies[min(summed.replies)]
             one.content = RecordDict({wire.ARRAYS: mean, wire.METRICS: MetricRecord({key: weight})})
-        return self._strategy.aggregate_train(server_round, [one]) if one else (None, None)
+            mean_reply = [one]
+        return self._strategy.aggregate_train(server_round, mean_reply) if mean_reply else (None, None)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
