@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +86,24 @@ def test_many_kinds_add_up_all_the_same():
     for plan in plans:
         account = account.projected([plan])
     assert account.epsilons()["Bern"] == pytest.approx(rdp_epsilon([item for _, item in plans], 1e-5), rel=1e-12)
+
+
+def calls_of_one_more_charge(num_kinds):
+    """Return how many calls of functions it takes to charge a step of a kind that is new after so many kinds."""
+    account = open_account(DELTAS).projected(("Basel", steps(noise_multiplier=2 + n / 1024)) for n in range(num_kinds))
+    calls = []
+    profile = sys.getprofile()
+    sys.setprofile(lambda frame, event, arg: calls.append(event))
+    try:
+        account.projected([("Basel", steps(noise_multiplier=1.5))])
+    finally:
+        sys.setprofile(profile)
+    return len(calls)
+
+
+def test_one_more_charge_costs_no_more_after_many_kinds_than_after_few():
+    few = calls_of_one_more_charge(32)
+    assert calls_of_one_more_charge(256) < 2 * few
 
 
 def test_the_ledger_gives_the_same_account_to_the_bit(tmp_path):

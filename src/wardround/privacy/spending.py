@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.accounting import (
     check_independent,
-    composed_rdp,
     headline_epsilon,
     headline_profile,
     largest_rdp,
     overlap_epsilon,
     overlap_profile,
+    summed_rdp,
 )
 from wardround.privacy.attackers import Attacker, attacker_of
 from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.entries import Entry
-from wardround.privacy.events import event_against, merged
+from wardround.privacy.events import event_against, merged_with
 from wardround.privacy.ledger import Ledger
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp
 from wardround.step_events import StepEvent
@@ -91,12 +91,12 @@ class Account:
             if not event.num_steps:
                 continue
             protects = _same_terms(protects, event)
-            place, events = places[hospital_id], merged([*all_events[hospital_id], event])
+            place, events = places[hospital_id], merged_with(all_events[hospital_id], event)
             all_events[hospital_id] = events
             if len(events) <= _RECOMPUTED_KINDS:
-                divergences[place] = composed_rdp(events)
+                divergences[place] = summed_rdp(events)
             else:
-                divergences[place] += composed_rdp([event])
+                divergences[place] += summed_rdp([event])
         return replace(self, divergences=divergences, events=all_events)
 
     def epsilons(self) -> dict[str, float]:
