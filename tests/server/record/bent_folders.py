@@ -84,6 +84,12 @@ def make_model_complex(folder: Path) -> None:
     save_file({name: array.astype(np.complex64) for name, array in arrays.items()}, folder / "model.safetensors")
 
 
+def link_model_nowhere(folder: Path) -> None:
+    """Put a link in the model's place, to a name that is longer than any file's may be."""
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("a" * 300)
+
+
 def edit_checkpoint(folder: Path) -> None:
     path = folder / "checkpoints" / "round-000002.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")

@@ -16,6 +16,7 @@ from bent_folders import (
     edit_summary,
     edit_table,
     execute,
+    link_model_nowhere,
     make_model_complex,
     rechain,
     sql,
@@ -49,6 +50,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no model": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
     "no model at all": (lambda folder: (folder / "model.safetensors").write_bytes(b"none"), "can't be read"),
     "a model of complex numbers": (make_model_complex, "model.safetensors can't be read .it has complex numbers"),
+    "a model behind a link that can't be followed": (link_model_nowhere, "model.safetensors can't be read .*too long"),
     "another checkpoint": (edit_checkpoint, "the checkpoint of round 2 is not the one that was committed"),
     "a checkpoint of a lost round": (
         lambda folder: (folder / "checkpoints" / "round-000005.safetensors").write_bytes(b""),

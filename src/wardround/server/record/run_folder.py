@@ -165,8 +165,9 @@ class RunFolder:
         Raises:
             ProtocolError: it is something else.
         """
-        path = self.path / "model.safetensors"
-        return read_tensors(path, path.name, "wardround resume writes it anew")[0] if path.exists() else None
+        path, step = self.path / "model.safetensors", "wardround resume writes it anew"
+        with sound(ProtocolError, f"{path.name} can't be read", step):
+            return read_tensors(path, path.name, step)[0] if path.exists() else None
 
     def write_tables(self, records: Sequence[RoundRecord]) -> None:
         """Write rounds.csv and hospitals.csv anew from committed round records."""
