@@ -11,8 +11,8 @@ from wardround.errors import ConfigError
 
 __all__ = ["EventShape", "StepEvent", "check_rate_and_noise"]
 
-_MOST_STEPS = 2**53
-"""Beyond them a float can't count."""
+_MOST_COUNT = 2**53
+"""Beyond it a float can't count steps, coordinates or replies."""
 _MOST_NOISE = 1e150
 """Its square is a float still, which every bill divides by."""
 
@@ -41,14 +41,14 @@ class StepEvent:
 
     def __post_init__(self) -> None:
         check_rate_and_noise(self.noise_multiplier, self.sample_rate)
-        if not 0 <= self.num_steps <= _MOST_STEPS:
+        if not 0 <= self.num_steps <= _MOST_COUNT:
             raise ConfigError(
-                f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_STEPS}: count the steps that were taken"
+                f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_COUNT}: count the steps that were taken"
             )
-        if not (0 <= self.scaled_norm <= _MOST_NOISE and min(self.dimension, self.num_shares) >= 0):
+        if not (0 <= self.scaled_norm <= _MOST_NOISE and 0 <= self.dimension <= _MOST_COUNT >= self.num_shares >= 0):
             raise ConfigError(
                 f"scaled-norm = {self.scaled_norm} must be >= 0 and <= {_MOST_NOISE:g}, dimension = {self.dimension} "
-                f"and num-shares = {self.num_shares} >= 0: choose others"
+                f"and num-shares = {self.num_shares} >= 0 and <= {_MOST_COUNT}: choose others"
             )
         # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
         for name in ("noise_multiplier", "sample_rate", "scaled_norm"):
