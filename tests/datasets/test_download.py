@@ -191,6 +191,7 @@ def test_an_idx_file_is_read_with_its_shape(tmp_path: Path) -> None:
         (gzip.compress(b""), "not a whole idx file"),
         (gzip.compress(b"\0\0\x08\x05\0\0\0\x01"), "not a whole idx file"),
     ],
+    ids=["cut off", "no gzip", "too short", "other file", "empty", "no sizes"],
 )
 def test_a_damaged_idx_file_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "images.gz"
