@@ -103,7 +103,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     # As with real sites, who fails is left out of a secure round.
     roster = read_roster(folder / "roster.json") if secure else None
     link = HospitalLink(grid=grid, node_of=node_of, name_of=names, profiles=(), roster=roster)
-    drops = {number + 1: stage for number in range(case.num_clients) if (stage := gone_sometime(number, case))}
+    drops = {name: stage for number, name in enumerate(names.values()) if (stage := gone_sometime(number, case))}
 
     def run_round(round_number: int) -> np.ndarray:
         by_node = {
@@ -131,7 +131,7 @@ def loop_rounds(secure: bool, grid: Any, case: Case, folder: Path) -> Callable[[
     return run_round
 
 
-def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, str]) -> Any:
+def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[str, str]) -> Any:
     """Return what our round loop sums by."""
     from wardround.secagg import Terms, read_roster, stated_digest
     from wardround.server.round.secure_terms import SecureSum
@@ -153,7 +153,7 @@ def secure_sum(case: Case, folder: Path, round_number: int, drops: Mapping[int, 
         roster=roster,
         terms=terms,
         max_update=MAX_UPDATE,
-        weights={number + 1: float(num_examples(number)) for number in range(case.num_clients)},
+        weights={f"client-{number}": float(num_examples(number)) for number in range(case.num_clients)},
         last_stages=drops,
     )
 
