@@ -45,7 +45,8 @@ class StepEvent:
             raise ConfigError(
                 f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_COUNT}: count the steps that were taken"
             )
-        if not (0 <= self.scaled_norm <= _MOST_NOISE and 0 <= self.dimension <= _MOST_COUNT >= self.num_shares >= 0):
+        are_counts = all(0 <= count <= _MOST_COUNT for count in (self.dimension, self.num_shares))
+        if not (are_counts and 0 <= self.scaled_norm <= _MOST_NOISE):
             raise ConfigError(
                 f"scaled-norm = {self.scaled_norm} must be >= 0 and <= {_MOST_NOISE:g}, dimension = {self.dimension} "
                 f"and num-shares = {self.num_shares} >= 0 and <= {_MOST_COUNT}: choose others"
