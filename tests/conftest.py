@@ -20,6 +20,11 @@ def real_data() -> Path:
     return _SHARED
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are processors: some files wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, and leave out fuzzing's ten thousand cases a reader unless asked for."""
     marked = {name: {item.path for item in items if item.get_closest_marker(name)} for name in ("pilot", "slow")}

@@ -278,8 +278,8 @@ def test_a_round_draws_noise_for_those_who_answered_and_for_the_cohorts_grid(pro
             answered=answered,
             outcome=Outcome(abandoned="", dropped={}, num_scrubbed={}),
         )
-        released = release_of_round(plan, zeros, cohort, summed, ListeningSource(seed=1, job=b"job"), {})
-        (reply,) = released.replies
+        source = ListeningSource(seed=1, job=b"job")
+        (reply,), _ = release_of_round(plan, zeros, cohort, summed, source, {})
         drawn = ListeningSource.last.generator(Draw.NOISE).standard_normal(62)
         if unit == "record":
             factor = -plan.config.training.learning_rate / sum(a.schedule.expected_batch_size for a in cohort)
