@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.compat.common.parameter import ndarrays_to_parameters
+from flwr.compat.common.recorddict_compat import parameters_to_arrayrecord
 
 from wardround.simulations.engines.nodes import Node
 from wardround.wire import array_record, arrays_of
@@ -26,6 +28,11 @@ def federation(**behaviours: str) -> list[Node]:
 
 def initial_arrays() -> dict[str, np.ndarray]:
     return {"w": np.linspace(-1, 1, 4, dtype=np.float32), "b": np.asarray(0.25, np.float32)}
+
+
+def older_record(arrays: dict[str, np.ndarray]) -> ArrayRecord:
+    """The arrays as Flower's `NumPyClient` and its workflows send them: numbered, of no stated type or shape."""
+    return parameters_to_arrayrecord(ndarrays_to_parameters(list(arrays.values())), keep_input=True)
 
 
 def messages(
@@ -79,7 +86,8 @@ def _trained(message: Message, context: Context, behaviour: str) -> Message:
         _buffer[:] = arrays["w"]
         arrays["w"] = _buffer
     metrics = MetricRecord({"num-examples": context.node_id, "seen": seen["messages"], "pid": os.getpid()})
-    return Message(RecordDict({"arrays": array_record(arrays), "metrics": metrics}), reply_to=message)
+    record = older_record(arrays) if behaviour == "older" else array_record(arrays)
+    return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
 
 
 def _raise(message: Message, behaviour: str) -> None:

@@ -11,7 +11,7 @@ from engine_variants import VARIANTS, opened
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedMedian, FedProx, FedYogi, Strategy
-from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
+from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages, older_record
 
 from wardround.config import SimulationConfig
 from wardround.errors import CohortError, ConfigError, ProtocolError, WardroundError
@@ -104,6 +104,15 @@ def test_sum_is_the_same_in_every_engine_and_near_the_mean_of_replies(grid: Any)
         assert np.abs(array - sum(terms)).max() <= 5 * 2.0**-41 + 4 * 2.0**-51 + 1e-15
     assert [list(reply.content) for reply in summed] == [["metrics"]] * len(NODE_IDS)
     assert [reply.content["metrics"]["num-examples"] for reply in summed] == sorted(NODE_IDS)
+
+
+def test_arrays_of_flowers_older_clients_are_summed(open_grid: OpenGrid, engine: str) -> None:
+    """They state neither type nor shape, and are read as Flower reads them."""
+    grid = open_grid(engine, federation(**{f"node_{node_id}": "older" for node_id in NODE_IDS}))
+    _, total = grid.send_and_sum(messages(older_record(initial_arrays()), WEIGHTS))
+    _, expected = InlineGrid(make_app, federation()).send_and_sum(messages(array_record(initial_arrays()), WEIGHTS))
+    for number, name in enumerate(initial_arrays()):
+        assert np.array_equal(total[str(number)], expected[name])
 
 
 def test_the_sum_is_exact_whatever_the_order_of_messages_and_replies(grid: Any) -> None:

@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.common.typing import NDArray
 
 from wardround.simulations.engines.flower_internals import copy_of
-from wardround.wire import LazyArray, arrays_of
+from wardround.wire import LazyArray
 
 __all__ = ["Envelope", "ReceivedArray", "own_copy", "pack", "received", "unpack"]
 
@@ -76,10 +76,10 @@ def unpack(envelope: Envelope, records: Sequence[ArrayRecord] | dict[int, ArrayR
 
 
 def received(record: ArrayRecord) -> ArrayRecord:
-    """Return a new record around the same arrays, serialised ones read once."""
+    """Return a new record around the same arrays; serialised ones are read once, as Flower reads them."""
     result = ArrayRecord()
-    for name, values in arrays_of(record).items():
-        result[name] = ReceivedArray(values)
+    for name, array in record.items():
+        result[name] = ReceivedArray(array.__dict__["ndarray"] if isinstance(array, LazyArray) else array.numpy())
     return result
 
 
