@@ -30,7 +30,6 @@ __all__ = [
     "overlap_profile",
     "pld_epsilon",
     "rdp_epsilon",
-    "summed_rdp",
 ]
 
 _TAIL_DELTA = 1e-13
@@ -38,13 +37,8 @@ _TAIL_DELTA = 1e-13
 
 def composed_rdp(events: Iterable[StepEvent]) -> NDArray[np.float64]:
     """Return the Renyi divergence of all events together: shape (len(ORDERS),), float64, nats."""
-    return summed_rdp(merged(events))
-
-
-def summed_rdp(whole: Sequence[StepEvent]) -> NDArray[np.float64]:
-    """Return the same of events that are `merged` already."""
     total = np.zeros(len(ORDERS))
-    for event in whole:
+    for event in merged(events):
         total = total + event.num_steps * cell_named(event.cell).divergence(event)
     return total
 

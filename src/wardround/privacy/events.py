@@ -3,16 +3,14 @@
 Left out on purpose: what they cost together (see `accounting`).
 """
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from operator import attrgetter
 
 from wardround.privacy.cells import cell_named
 from wardround.step_events import StepEvent
 
-__all__ = ["event_against", "merged", "merged_with"]
+__all__ = ["event_against", "merged"]
 
 
 def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
@@ -21,14 +19,6 @@ def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
     for event in events:
         steps[event.kind] += event.num_steps
     return tuple(replace(kind, num_steps=count) for kind, count in sorted(steps.items()) if count)
-
-
-def merged_with(whole: tuple[StepEvent, ...], event: StepEvent) -> tuple[StepEvent, ...]:
-    """Return `merged` of merged events and one more (num_steps >= 1), without a look at every one of them."""
-    place = bisect_left(whole, event.kind, key=attrgetter("kind"))
-    end = place + (place < len(whole) and whole[place].kind == event.kind)
-    num_steps = event.num_steps + sum(same.num_steps for same in whole[place:end])
-    return (*whole[:place], replace(event, num_steps=num_steps), *whole[end:])
 
 
 def event_against(event: StepEvent, reader: str) -> StepEvent:

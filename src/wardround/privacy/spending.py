@@ -18,18 +18,18 @@ from wardround.privacy.accounting import (
     largest_rdp,
     overlap_epsilon,
     overlap_profile,
-    summed_rdp,
 )
 from wardround.privacy.attackers import Attacker, attacker_of
 from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.entries import Entry
-from wardround.privacy.events import event_against, merged_with
+from wardround.privacy.events import event_against, merged
 from wardround.privacy.ledger import Ledger
 from wardround.privacy.renyi import ORDERS, epsilon_from_rdp
 from wardround.step_events import StepEvent
 
 __all__ = ["Account", "account_from_ledger", "open_account"]
 
+_Steps = Mapping[StepEvent, int]
 # Up to so many kinds of steps a sum is made anew, so that a resumed run shows the same bits as an uninterrupted one;
 # beyond, adding up would grow with the square of the rounds.
 _RECOMPUTED_KINDS = 16
@@ -42,20 +42,28 @@ class Account:
     Attributes:
         target_deltas: by hospital_id, in (0, 1).
         divergences: composed Renyi divergences, shape (num_hospitals, len(ORDERS)), float64, nats.
-        events: what every hospital did, steps of one kind added up (`merged`), all of one unit and relation.
+        steps: by hospital, the steps of each kind (`StepEvent.kind`), all of one unit and relation.
     """
 
     target_deltas: Mapping[str, float]
     divergences: NDArray[np.float64]
-    events: Mapping[str, tuple[StepEvent, ...]]
+    steps: Mapping[str, _Steps]
 
     def __post_init__(self) -> None:
         self.divergences.setflags(write=False)
 
     @property
+    def events(self) -> dict[str, tuple[StepEvent, ...]]:
+        """What every hospital did, steps of one kind added up."""
+        return {
+            hospital_id: merged(replace(kind, num_steps=count) for kind, count in steps.items())
+            for hospital_id, steps in self.steps.items()
+        }
+
+    @property
     def protects(self) -> tuple[str, str] | None:
         """The unit and the relation that every figure in the account is for; None before the first step."""
-        return next((_terms(event) for events in self.events.values() for event in events), None)
+        return next((_terms(kind) for steps in self.steps.values() for kind in steps), None)
 
     def against(self, reader: str) -> "Account":
         """Return the account of what a reader learns, one of `cells.READERS`, who may know part of the noise."""
@@ -83,7 +91,7 @@ class Account:
             ProtocolError: a hospital that isn't in the account, or another unit or relation than is in it already.
         """
         places = {hospital_id: place for place, hospital_id in enumerate(self.target_deltas)}
-        divergences, all_events = self.divergences.copy(), dict(self.events)
+        divergences, all_steps = self.divergences.copy(), dict(self.steps)
         protects = self.protects
         for hospital_id, event in plans:
             if hospital_id not in places:
@@ -91,13 +99,13 @@ class Account:
             if not event.num_steps:
                 continue
             protects = _same_terms(protects, event)
-            place, events = places[hospital_id], merged_with(all_events[hospital_id], event)
-            all_events[hospital_id] = events
-            if len(events) <= _RECOMPUTED_KINDS:
-                divergences[place] = summed_rdp(events)
+            place, kind, steps = places[hospital_id], event.kind, all_steps[hospital_id]
+            all_steps[hospital_id] = steps = {**steps, kind: steps.get(kind, 0) + event.num_steps}
+            if len(steps) <= _RECOMPUTED_KINDS:
+                divergences[place] = _composed(steps)
             else:
-                divergences[place] += summed_rdp([event])
-        return replace(self, divergences=divergences, events=all_events)
+                divergences[place] += event.num_steps * _divergence(kind)
+        return replace(self, divergences=divergences, steps=all_steps)
 
     def epsilons(self) -> dict[str, float]:
         """Return each hospital's epsilon at its own delta, from Renyi divergences."""
@@ -117,11 +125,12 @@ class Account:
         """
         by_rdp, common = self._by_rdp(self.common_delta), self.common_delta
         doubtful = [name for name in names if not by_rdp[name] <= most_epsilon]
+        events = self.events if doubtful else {}
         return tuple(
             name
             for name in doubtful
             if any(
-                not headline_epsilon(self.events[name], delta) <= most_epsilon
+                not headline_epsilon(events[name], delta) <= most_epsilon
                 for delta in sorted({self.target_deltas[name], common})
             )
         )
@@ -134,7 +143,8 @@ class Account:
 
     def headline_epsilons(self) -> dict[str, float]:
         """Return the tightest epsilon that is proved of each hospital, at its own delta."""
-        return {name: headline_epsilon(self.events[name], delta) for name, delta in self.target_deltas.items()}
+        events = self.events
+        return {name: headline_epsilon(events[name], delta) for name, delta in self.target_deltas.items()}
 
     def headline_total(self, patient_overlap: int) -> float:
         """Return the same of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta.
@@ -153,8 +163,9 @@ class Account:
 
     def attackers(self) -> dict[str, Attacker]:
         """Return the same by hospital, for a patient in that one alone, each at its own delta."""
+        events = self.events
         return {
-            name: attacker_of(headline_profile(self.events[name], delta), delta)
+            name: attacker_of(headline_profile(events[name], delta), delta)
             for name, delta in self.target_deltas.items()
         }
 
@@ -177,7 +188,7 @@ def open_account(target_deltas: Mapping[str, float]) -> Account:
     return Account(
         target_deltas=dict(target_deltas),
         divergences=np.zeros((len(target_deltas), len(ORDERS))),
-        events=dict.fromkeys(target_deltas, ()),
+        steps={hospital_id: {} for hospital_id in target_deltas},
     )
 
 
@@ -191,6 +202,17 @@ def account_from_ledger(ledger: Ledger, target_deltas: Mapping[str, float]) -> A
     """
     plans = [(hospital_id, event) for hospital_id, events in ledger.events().items() for event in events]
     return open_account(target_deltas).projected(plans)
+
+
+def _composed(steps: _Steps) -> NDArray[np.float64]:
+    total = np.zeros(len(ORDERS))
+    for kind in sorted(steps):
+        total += steps[kind] * _divergence(kind)
+    return total
+
+
+def _divergence(kind: StepEvent) -> NDArray[np.float64]:
+    return cell_named(kind.cell).divergence(kind)
 
 
 def _same_terms(protects: tuple[str, str] | None, event: StepEvent) -> tuple[str, str]:
