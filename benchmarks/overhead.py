@@ -32,7 +32,7 @@ from wardround.clients.app import make_client_app
 from wardround.clients.evaluation import macro_auc
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
-from wardround.datasets import Federation, load_federation
+from wardround.datasets import FederatedData, load_federation
 from wardround.models import build_model, parameters_of
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
@@ -66,7 +66,7 @@ def settings(num_rounds: int, local_steps: int, batch_size: int) -> Config:
     )
 
 
-def record_batches(config: Config, federation: Federation) -> Batches:
+def record_batches(config: Config, federation: FederatedData) -> Batches:
     """Return the Poisson batches of every round and hospital, as a whole run draws them."""
     batches: Batches = {}
     train, draw = LocalTrainer.train, PoissonSampler.draw
@@ -90,7 +90,7 @@ def record_batches(config: Config, federation: Federation) -> Batches:
     return batches
 
 
-def run_bare(config: Config, federation: Federation, batches: Batches) -> float:
+def run_bare(config: Config, federation: FederatedData, batches: Batches) -> float:
     """Return the CPU seconds of the bare loop; tensors are made before the clock starts."""
     data = {
         hospital.hospital_id: tuple(
@@ -132,7 +132,7 @@ def run_bare(config: Config, federation: Federation, batches: Batches) -> float:
     return time.process_time() - started
 
 
-def run_wardround(config: Config, federation: Federation) -> float:
+def run_wardround(config: Config, federation: FederatedData) -> float:
     """Return the CPU seconds of a whole run in this process."""
     model, _ = build_model(config.model, input_shape=federation.input_shape, num_outputs=10, seed=42)
     nodes = [

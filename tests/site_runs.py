@@ -15,7 +15,7 @@ from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.clients.initial_models import build_initial_model
 from wardround.config import Config
-from wardround.datasets import Federation, load_federation
+from wardround.datasets import FederatedData, load_federation
 from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
 from wardround.rounds import Execution
@@ -43,7 +43,7 @@ def config_between_sites(**sections: dict[str, Any]) -> Config:
 
 
 def answering_as_sites(
-    config: Config, federation: Federation, asked: list[str], sent: set[str], grown: Collection[str]
+    config: Config, federation: FederatedData, asked: list[str], sent: set[str], grown: Collection[str]
 ) -> Callable[[], ClientApp]:
     """Return what makes an app whose replies hold what a real site's hold.
 

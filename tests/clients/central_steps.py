@@ -10,7 +10,7 @@ from small_runs import CommonStreams, small_config
 
 from wardround.clients.trainers import build_trainer
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 
 
 def labels_of(features: torch.Tensor) -> torch.Tensor:
@@ -21,7 +21,7 @@ def trainer_for(model: str, features: torch.Tensor, mode: str) -> LocalTrainer:
     """Return what trains a "module:factory" on these records, as an app would build it, but for streams in common."""
     arrays = {"features": features.numpy(), "labels": labels_of(features).numpy()}
     records = {f"{part}_{key}": array for part in ("train", "test") for key, array in arrays.items()}
-    federation = Federation(
+    federation = FederatedData(
         dataset_name="made up",
         task="classification",
         class_names=("a", "b"),

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wardround.clients.cells import torch_half
 from wardround.clients.training import LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 from wardround.errors import ConfigError
 from wardround.models import build_model
 
@@ -33,7 +33,7 @@ def federation(shape=(6,), num_classes=2, owners=None):
         fingerprint="",
         train_owners=owners,
     )
-    return Federation(
+    return FederatedData(
         dataset_name="made up",
         task="classification" if num_classes else "regression",
         class_names=tuple("abcdefghij"[:num_classes]),

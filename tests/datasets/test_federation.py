@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.config import FederationConfig
-from wardround.datasets import Dataset, Federation, build_federation, describe, load_federation
+from wardround.datasets import Dataset, FederatedData, build_federation, describe, load_federation
 from wardround.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def _dataset(num_rows: int = 120, **changes: object) -> Dataset:
     return Dataset(**(values | changes))
 
 
-def _rows(federation: Federation) -> list[int]:
+def _rows(federation: FederatedData) -> list[int]:
     """Return every row number of the federation, read off the first feature."""
     parts = [array for h in federation.hospitals for array in (h.train_features, h.test_features)]
     return sorted(int(row) for row in np.concatenate(parts)[:, 0])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wardround import run
 from wardround.config import Config, FederationConfig, config_from_dict, schema_from_table
-from wardround.datasets import Dataset, Federation, describe, load_dataset, load_federation, load_site_table
+from wardround.datasets import Dataset, FederatedData, describe, load_dataset, load_federation, load_site_table
 from wardround.errors import ConfigError, DataError, WardroundError
 
 SCHEMA = schema_from_table(
@@ -44,7 +44,7 @@ def load(folder: Path, text: str | bytes, **keys: object) -> Dataset:
     return load_dataset(settings(path, **keys))
 
 
-def load_site(folder: Path, text: str, key: bytes = KEY, name: str = "north", **keys: object) -> Federation:
+def load_site(folder: Path, text: str, key: bytes = KEY, name: str = "north", **keys: object) -> FederatedData:
     path = folder / f"{name}.csv"
     path.write_text(text)
     return load_site_table(settings(**keys), path=path, hospital_id=name, key=key)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.config import FederationConfig, schema_from_table
-from wardround.datasets import Federation, load_federation, load_site_table
+from wardround.datasets import FederatedData, load_federation, load_site_table
 from wardround.errors import ConfigError, DataError
 
 KEY, OTHER_KEY = bytes(32), bytes([1] * 32)
@@ -24,7 +24,7 @@ def settings(**keys: object) -> FederationConfig:
     return FederationConfig(**{"dataset": "csv", "target": "died", "schema": SCHEMA, "test_fraction": 0.4, **keys})
 
 
-def site(folder: Path, rows: Rows, key: bytes = KEY, **keys: object) -> Federation:
+def site(folder: Path, rows: Rows, key: bytes = KEY, **keys: object) -> FederatedData:
     """Return the federation of one site from rows of (patient, number, died)."""
     path = folder / "site.csv"
     lines = [f"{patient},{number},{'yes' if died else 'no'}" for patient, number, died in rows]

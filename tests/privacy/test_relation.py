@@ -18,7 +18,7 @@ from wardround.clients.profiles import hospital_profile
 from wardround.clients.trainers import build_trainer
 from wardround.clients.training import HospitalTensors
 from wardround.config import Config
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 from wardround.models import parameters_of
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.integers import round_within
@@ -168,7 +168,7 @@ def rows_of(hospital: Hospital, empty: float = np.nan) -> tuple[np.ndarray, np.n
     return features, targets
 
 
-def federation_of(**hospitals: Hospital) -> Federation:
+def federation_of(**hospitals: Hospital) -> FederatedData:
     records = []
     for name, hospital in hospitals.items():
         features, targets = rows_of(hospital)
@@ -182,7 +182,7 @@ def federation_of(**hospitals: Hospital) -> Federation:
                 fingerprint=hashlib.sha256(features.tobytes() + targets.tobytes()).hexdigest(),
             )
         )
-    return Federation(
+    return FederatedData(
         dataset_name="made up",
         task="regression",
         class_names=(),
@@ -195,7 +195,7 @@ def federation_of(**hospitals: Hospital) -> Federation:
     )
 
 
-def plan_of(config: Config, federation: Federation) -> FederationPlan:
+def plan_of(config: Config, federation: FederatedData) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     return plan_federation(config, profiles, num_parameters=2)
 
@@ -230,7 +230,7 @@ def test_what_the_client_releases_is_what_the_bounds_above_are_of():
 
 
 def asked_of(
-    federation: Federation, placement: str, batch: dict[str, float | None]
+    federation: FederatedData, placement: str, batch: dict[str, float | None]
 ) -> tuple[dict[str, Assignment], dict[str, dict[str, object]]]:
     """Return what the plan asks of each hospital, and what each really executed."""
     protocol = {"protocol": "secure-sum", "min-survivors": 2} if placement == "distributed" else {}

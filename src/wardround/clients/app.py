@@ -17,7 +17,7 @@ from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
-from wardround.datasets import Federation, HospitalData, load_federation
+from wardround.datasets import FederatedData, HospitalData, load_federation
 from wardround.errors import CohortError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
@@ -35,7 +35,7 @@ class SimulatedHospitals(Hospitals):
     Their settings are the server's, what is measured of them is sent along, and a strategy sets the pull.
     """
 
-    def __init__(self, config: Config, federation: Federation) -> None:
+    def __init__(self, config: Config, federation: FederatedData) -> None:
         """Answer for all hospitals of the federation."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
         # What may leave is picked by the reply itself.
@@ -91,7 +91,7 @@ class SimulatedHospitals(Hospitals):
         )
 
 
-def make_client_app(config: Config, federation: Federation) -> ClientApp:
+def make_client_app(config: Config, federation: FederatedData) -> ClientApp:
     """Return a ClientApp that answers for any hospital of the federation, told apart by node_config["partition-id"].
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.

@@ -24,7 +24,7 @@ from wardround.clients.held_model import HeldModel, fresh_copy
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.modes import Mode
 from wardround.clients.programs import record_program
-from wardround.datasets import Federation
+from wardround.datasets import FederatedData
 from wardround.errors import ConfigError, WardroundError
 
 __all__ = ["check_hospitals_apart", "check_records_apart"]
@@ -33,7 +33,7 @@ _NUM_RECORDS = 4
 _TOLERANCE = 1e-3
 
 
-def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
+def check_records_apart(held: HeldModel, federation: FederatedData) -> Mode:
     """Return how gradients by record will be computed, having tried that every one of them is clipped.
 
     Raises:
@@ -52,7 +52,7 @@ def check_records_apart(held: HeldModel, federation: Federation) -> Mode:
     return mode
 
 
-def check_hospitals_apart(held: HeldModel, federation: Federation) -> None:
+def check_hospitals_apart(held: HeldModel, federation: FederatedData) -> None:
     """Refuse a model that gives another gradient after other records went through another copy of it.
 
     Raises:
@@ -85,7 +85,7 @@ def _check_precision(held: HeldModel) -> None:
 
 
 @contextmanager
-def _extremes(federation: Federation) -> Iterator[tuple[Tensor, Tensor]]:
+def _extremes(federation: FederatedData) -> Iterator[tuple[Tensor, Tensor]]:
     """Give records of very different sizes: an ordinary, a large and a small one, and a single spike."""
     with torch.random.fork_rng(devices=[]), quiet_hooks():
         torch.manual_seed(0)

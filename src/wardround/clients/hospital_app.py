@@ -18,7 +18,7 @@ from wardround import wire
 from wardround.clients.assignments import Part, check_sum
 from wardround.clients.secagg import SecAggMod
 from wardround.config import Config
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 from wardround.identity import agreed_digest
 from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
@@ -41,13 +41,13 @@ class Hospitals(ABC):
 
     mods: list[SecAggMod]
 
-    def __init__(self, config: Config, names: Sequence[str], load: Callable[[], Federation]) -> None:
+    def __init__(self, config: Config, names: Sequence[str], load: Callable[[], FederatedData]) -> None:
         """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
         self.config, self.names, self._load = config, tuple(names), load
         self._kept: dict[str, HospitalTensors] = {}
 
     @cached_property
-    def federation(self) -> Federation:
+    def federation(self) -> FederatedData:
         """Their records."""
         return self._load()
 

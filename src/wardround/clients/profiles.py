@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 from wardround.rounds import HospitalProfile, ProfileMeasures
 
 __all__ = ["hospital_profile", "profile_measures", "r2"]
 
 
-def hospital_profile(hospital: HospitalData, federation: Federation) -> HospitalProfile:
+def hospital_profile(hospital: HospitalData, federation: FederatedData) -> HospitalProfile:
     """Return what the server is told of any hospital before the first round."""
     return HospitalProfile(
         hospital_id=hospital.hospital_id,

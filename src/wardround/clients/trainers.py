@@ -13,7 +13,7 @@ from wardround.clients.cells import torch_half
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 from wardround.identity import source_of
 from wardround.privacy.cells import cell_of
 from wardround.streams import Source
@@ -22,7 +22,7 @@ __all__ = ["build_trainer", "hospital_tensors"]
 
 
 def build_trainer(
-    config: Config, federation: Federation, *, model: nn.Module | None = None, source: Source | None = None
+    config: Config, federation: FederatedData, *, model: nn.Module | None = None, source: Source | None = None
 ) -> LocalTrainer:
     """Return what trains one hospital after the other, its model checked as its cell asks.
 

@@ -4,7 +4,7 @@ Left out on purpose: augmentation and oversampling, which multiply a record and 
 """
 
 from wardround.datasets.federation import build_federation, load_federation
-from wardround.datasets.records import Dataset, Federation, HospitalData
+from wardround.datasets.records import Dataset, FederatedData, HospitalData
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
 from wardround.datasets.sources import SOURCES, fetch, load_dataset
@@ -13,7 +13,7 @@ from wardround.datasets.tables import describe
 __all__ = [
     "SOURCES",
     "Dataset",
-    "Federation",
+    "FederatedData",
     "HospitalData",
     "Source",
     "build_federation",

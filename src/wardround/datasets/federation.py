@@ -13,7 +13,7 @@ from wardround.datasets.partitions import (
     partition_shards,
     quantile_bins,
 )
-from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, Federation, HospitalData
+from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, FederatedData, HospitalData
 from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.errors import ConfigError
@@ -27,7 +27,7 @@ _Parts = list[tuple[str, _Rows]]
 _MOST_NAMES = 10
 
 
-def load_federation(config: FederationConfig) -> Federation:
+def load_federation(config: FederationConfig) -> FederatedData:
     """Return the hospitals that the settings describe, with their training and test rows.
 
     Raises:
@@ -38,7 +38,7 @@ def load_federation(config: FederationConfig) -> Federation:
     return build_federation(load_dataset(config), config)
 
 
-def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
+def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedData:
     """Return the federation that a loaded data set becomes.
 
     A hospital's training and test rows depend on its own rows, its name and the seed, never on other hospitals.
@@ -70,7 +70,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> Federation:
     seen = [np.unique(dataset.patients_of(np.concatenate(both))) for both in kept.values()]
     overlap = int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
     hospitals = tuple(make_hospital(dataset, name, *both) for name, both in kept.items())
-    return Federation(
+    return FederatedData(
         dataset_name=dataset.name,
         task=dataset.task,
         class_names=dataset.class_names,

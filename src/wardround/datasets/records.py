@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wardround.names import check_label, check_name
 
-__all__ = ["CLASSIFICATION", "REGRESSION", "Dataset", "Federation", "HospitalData"]
+__all__ = ["CLASSIFICATION", "REGRESSION", "Dataset", "FederatedData", "HospitalData"]
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 
@@ -96,7 +96,7 @@ class HospitalData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Federation:
+class FederatedData:
     """All hospitals of a run, in the order of their names.
 
     Attributes:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
 from wardround.datasets.hospital_data import make_hospital
-from wardround.datasets.records import Dataset, Federation
+from wardround.datasets.records import Dataset, FederatedData
 from wardround.datasets.schema_table import read_schema_table
 from wardround.datasets.site_keys import are_test_records
 from wardround.digests import digest_of
@@ -22,7 +22,7 @@ from wardround.errors import DataError
 __all__ = ["load_site_table"]
 
 
-def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, key: bytes) -> Federation:
+def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, key: bytes) -> FederatedData:
     """Return a site's own table as a federation of one hospital, with a fingerprint under its key.
 
     A record is a patient, where a patient column is named, or a row. On which side a patient is follows from the key
@@ -60,7 +60,7 @@ def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, k
             f"{path} has {hospital.num_train} training records and may have <= {config.max_records} ([federation] "
             "max-records): agree on more"
         )
-    return Federation(
+    return FederatedData(
         dataset_name=dataset.name,
         task=dataset.task,
         class_names=dataset.class_names,

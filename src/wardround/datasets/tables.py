@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wardround.datasets.records import CLASSIFICATION, Federation
+from wardround.datasets.records import CLASSIFICATION, FederatedData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["describe"]
 
 
-def describe(federation: Federation) -> "pd.DataFrame":
+def describe(federation: FederatedData) -> "pd.DataFrame":
     """Return one row per hospital: records, train, test, and the share of each class or the target's mean and std.
 
     Args:

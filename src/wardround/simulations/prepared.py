@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
-from wardround.datasets import Federation, load_federation
+from wardround.datasets import FederatedData, load_federation
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 from wardround.parameter_counts import count_parameters
@@ -38,7 +38,7 @@ class Prepared:
     """
 
     config: Config
-    federation: Federation
+    federation: FederatedData
     initial: Arrays
     plan: FederationPlan
     strategy: "Strategy"
@@ -96,13 +96,13 @@ def plan(config: Config) -> FederationPlan:
     return _plan_of(config, federation, counted)
 
 
-def _plan_of(config: Config, federation: Federation, num_parameters: int) -> FederationPlan:
+def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     return plan_federation(config, profiles, num_parameters, measures=measures)
 
 
-def _checked_model(config: Config, federation: Federation) -> "InitialModel":
+def _checked_model(config: Config, federation: FederatedData) -> "InitialModel":
     """Return the model before round 1, once what trains it has taken it."""
     import torch
 
@@ -118,7 +118,7 @@ def _checked_model(config: Config, federation: Federation) -> "InitialModel":
     return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode)
 
 
-def _facts(config: Config, federation: Federation, model: "InitialModel") -> RunFacts:
+def _facts(config: Config, federation: FederatedData, model: "InitialModel") -> RunFacts:
     from wardround.simulations.engines.opening import ENGINES
 
     most_workers = ENGINES[config.simulation.engine].num_workers(config.simulation)

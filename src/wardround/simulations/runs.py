@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wardround.clients.app import make_client_app
 from wardround.config import Config
-from wardround.datasets import Federation
+from wardround.datasets import FederatedData
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
@@ -124,7 +124,7 @@ def resume(
     return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
 
 
-def open_grid(config: Config, federation: Federation, engine: str | None = None) -> SimulatedGrid:
+def open_grid(config: Config, federation: FederatedData, engine: str | None = None) -> SimulatedGrid:
     """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager."""
     nodes = [
         Node(

@@ -11,7 +11,7 @@ from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
 from wardround.clients.steps import Counts, LocalRound
-from wardround.datasets import Federation
+from wardround.datasets import FederatedData
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Key
@@ -23,7 +23,7 @@ __all__ = ["TorchHalf"]
 class TorchHalf(ABC):
     """What torch does for a cell; an object without state."""
 
-    def check(self, held: HeldModel, federation: Federation) -> Mode | None:
+    def check(self, held: HeldModel, federation: FederatedData) -> Mode | None:
         """Return how gradients by record are computed, None with whole batches; the model stays as before any data.
 
         Where every record's gradient is clipped by itself, no forward may see several records at once.

@@ -6,7 +6,7 @@ from wardround.clients.cells.half import TorchHalf
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
 from wardround.clients.steps import Counts, LocalRound, plain_steps
-from wardround.datasets import Federation
+from wardround.datasets import FederatedData
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 
@@ -17,7 +17,7 @@ __all__ = ["NoPrivacy"]
 class NoPrivacy(TorchHalf):
     """Training without privacy, of any model."""
 
-    def check(self, held: HeldModel, federation: Federation) -> Mode | None:
+    def check(self, held: HeldModel, federation: FederatedData) -> Mode | None:
         """Refuse none."""
         return None
 

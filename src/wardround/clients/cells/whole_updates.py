@@ -14,7 +14,7 @@ from wardround.clients.checks import check_hospitals_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
 from wardround.clients.steps import Counts, LocalRound, plain_steps
-from wardround.datasets import Federation
+from wardround.datasets import FederatedData
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.clipping import COUNT_NAME, centred_count, clip_update
@@ -28,7 +28,7 @@ __all__ = ["WholeUpdates"]
 class WholeUpdates(TorchHalf):
     """A hospital's whole update, clipped."""
 
-    def check(self, held: HeldModel, federation: Federation) -> Mode | None:
+    def check(self, held: HeldModel, federation: FederatedData) -> Mode | None:
         """Refuse a model that could carry something of one hospital to the next."""
         check_hospitals_apart(held, federation)
         return None

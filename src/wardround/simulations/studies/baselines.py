@@ -14,7 +14,7 @@ from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
-from wardround.datasets import Federation, HospitalData
+from wardround.datasets import FederatedData, HospitalData
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.models import parameters_of
@@ -25,7 +25,7 @@ from wardround.simulations.engines.nodes import one_torch_thread
 __all__ = ["evaluate_baseline"]
 
 
-def evaluate_baseline(config: Config, federation: Federation, baseline: str) -> dict[str, Evaluation]:
+def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) -> dict[str, Evaluation]:
     """Return what "majority", "alone" or "pooled" comes to, by hospital, under settings without privacy."""
     if baseline == "majority":
         return {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
@@ -33,7 +33,7 @@ def evaluate_baseline(config: Config, federation: Federation, baseline: str) -> 
         return _trained(config, federation, baseline)
 
 
-def _trained(config: Config, federation: Federation, baseline: str) -> dict[str, Evaluation]:
+def _trained(config: Config, federation: FederatedData, baseline: str) -> dict[str, Evaluation]:
     trainer = build_trainer(config, federation, source=source_of(config))
     tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in federation.hospitals}
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
@@ -86,7 +86,7 @@ def _owners(tensors: HospitalTensors) -> torch.Tensor:
     return torch.arange(tensors.num_train, device=tensors.train_labels.device)
 
 
-def _majority(hospital: HospitalData, federation: Federation) -> Evaluation:
+def _majority(hospital: HospitalData, federation: FederatedData) -> Evaluation:
     """Return the score of always giving the most frequent training class (or the training mean)."""
     test = hospital.test_labels
     both = federation.task == "classification" and len(np.unique(test)) > 1

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wardround.datasets import Federation, load_federation
+from wardround.datasets import FederatedData, load_federation
 from wardround.disk import file_text
 from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
@@ -112,7 +112,7 @@ def _attacker(outcome: Summary) -> dict[str, Any]:
 
 
 def _result_of_baseline(
-    study_run: StudyRun, federation: Federation, evaluations: Mapping[str, Evaluation], seconds: float
+    study_run: StudyRun, federation: FederatedData, evaluations: Mapping[str, Evaluation], seconds: float
 ) -> RunRows:
     # Whatever was computed from the records without noise has no finite epsilon for whoever gets to see it: a class
     # that is the most frequent by one record is no exception.
