@@ -4,14 +4,15 @@ Left out on purpose: what a value may be, which the sections check.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import tomli_w
 
-from wardround.config.limits import EXCLUSIVE, kebab
+from wardround.config.changes import change_tables
+from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
 from wardround.config.sections import Config
 from wardround.disk import file_text
@@ -25,32 +26,37 @@ _MOST_BYTES = 2**20
 """Of a settings file."""
 
 
-def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    path: str | Path | None = None, overrides: Iterable[str] = (), *, note: Callable[[str], None] | None = None
+) -> Config:
     """Return the settings of a TOML file with `section.key=value` overrides applied, all checked.
 
     Args:
         path: the TOML file; None starts from the defaults.
-        overrides: `section.key=value` texts, the value as TOML writes it; a bare word is read as text. An override
-            replaces a setting of the file that it excludes (target-epsilon one of noise-multiplier, for example).
+        overrides: `section.key=value` texts, the value as TOML writes it; a bare word is read as text. A setting of
+            the file that they exclude, or leave without meaning, gives way to them (see `changes`).
+        note: called with a sentence for each setting that gave way.
 
     Raises:
         ConfigError: the file is missing or broken, or a key or value is wrong.
     """
     tables: dict[str, Any] = {} if path is None else read_toml(Path(path))
+    changed = change_tables(tables, _changes(overrides))
+    if note is not None:
+        for sentence in changed.gave_way:
+            note(sentence)
+    return config_from_dict(changed.tables)
+
+
+def _changes(overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
+    changes: dict[str, dict[str, Any]] = {}
     for text in overrides:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot and key):
             raise ConfigError(f'--set {text} must be section.key=value, for example "training.num-rounds=20"')
-        table = tables.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"[{section}] must be a table, not {table!r}")
-        for pair in EXCLUSIVE:
-            if (section, key) in {(pair[0], pair[1]), (pair[0], pair[2])}:
-                # The override is the later word, so its counterpart in the file gives way.
-                table.pop(pair[2] if key == pair[1] else pair[1], None)
-        table[key] = _toml_value(value.strip())
-    return config_from_dict(tables)
+        changes.setdefault(section, {})[key] = _toml_value(value.strip())
+    return changes
 
 
 def split_overrides(text: str) -> list[str]:
