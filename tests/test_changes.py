@@ -185,3 +185,11 @@ def _keys() -> dict[str, set[str]]:
 def test_a_setting_that_is_not_used_says_so(tables, unused):
     (sentence,) = unused_settings(config_from_dict(tables))
     assert sentence.startswith(f"{unused} ([") and " is not used: it goes with " in sentence
+
+
+def test_a_record_changes_as_a_file_does():
+    private = Config(privacy={"target_epsilon": 2.0, "budget_epsilon": 3.0}, training={"momentum": 0.9})
+    open_to_all = private.change(privacy={"placement": "none"}, training={"optimizer": "adam"})
+    assert open_to_all == Config(privacy={"placement": "none"}, training={"optimizer": "adam"})
+    with pytest.raises(ConfigError, match="has no meaning without privacy"):
+        private.change(privacy={"placement": "none", "target_epsilon": 2.0})

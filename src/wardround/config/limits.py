@@ -14,6 +14,7 @@ from wardround.names import did_you_mean
 
 __all__ = [
     "EXCLUSIVE",
+    "Default",
     "check_section",
     "kebab",
     "setting",
@@ -25,6 +26,14 @@ EXCLUSIVE = (
     ("privacy", "noise-multiplier", "target-epsilon"),
 )
 """(section, key, key): settings that exclude each other."""
+
+
+class Default(float):
+    """A number that nobody set: a record made of another one's fields takes it for not given, so that it gives way.
+
+    >>> Default(2.0) == 2.0
+    True
+    """
 
 
 def setting(default: Any, **limits: Any) -> Any:
@@ -52,7 +61,9 @@ def check_section(section: str, record: Any) -> None:
     """
     hints = get_type_hints(type(record))
     for item in fields(record):
-        value = _checked_type(section, item.name, getattr(record, item.name), hints[item.name])
+        given = getattr(record, item.name)
+        given = None if isinstance(given, Default) else tuple(given) if isinstance(given, list) else given
+        value = _checked_type(section, item.name, given, hints[item.name])
         object.__setattr__(record, item.name, value)
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
         for part in parts:

@@ -6,30 +6,39 @@ purpose: settings that contradict each other while both mean something, such as 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
-from wardround.config.sections import Config
+from wardround.config.sections import (
+    AggregationConfig,
+    FederationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    SimulationConfig,
+    TrainingConfig,
+)
 from wardround.errors import ProtocolError
 from wardround.privacy.cells import Cell, cell_of
 
-__all__ = [
-    "MEANINGS",
-    "STRATEGY_OPTIONS",
-    "Look",
-    "Meaning",
-    "default_of",
-    "look_at",
-    "look_in",
-    "shown_setting",
-    "unused_settings",
-]
+__all__ = ["MEANINGS", "STRATEGY_OPTIONS", "Look", "Meaning", "default_of", "look_in", "shown_setting"]
 
 Look = Callable[[str], Any]
 """Returns the value of a setting, by "section.key"; its default where it is not set."""
+
+SECTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "federation": FederationConfig,
+        "model": ModelConfig,
+        "training": TrainingConfig,
+        "privacy": PrivacyConfig,
+        "aggregation": AggregationConfig,
+        "simulation": SimulationConfig,
+    }
+)
+"""The sections' records."""
 
 STRATEGY_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -58,16 +67,6 @@ class Meaning(NamedTuple):
     goes_with: str
 
 
-def look_at(config: Config) -> Look:
-    """Return what reads the settings of a record."""
-
-    def look(name: str) -> Any:
-        section, _, key = name.partition(".")
-        return getattr(getattr(config, section), key.replace("-", "_"), None)
-
-    return look
-
-
 def look_in(tables: Mapping[str, Any]) -> Look:
     """Return what reads the settings of nested kebab-case tables, checked or not, with the defaults of the records."""
 
@@ -86,24 +85,10 @@ def default_of(name: str) -> Any:
     10
     """
     section, _, key = name.partition(".")
-    record = get_type_hints(Config).get(section)
-    found = [item for item in fields(record) if kebab(item.name) == key] if record else []
-    return found[0].default if found and found[0].default is not MISSING else None
-
-
-def unused_settings(config: Config) -> tuple[str, ...]:
-    """Return a sentence for each setting that is not its default and is not used beside the others.
-
-    Args:
-        config: of a run; its partition as resolved, once the data are known.
-    """
-    look = look_at(config)
-    said = []
-    for name, has, goes_with in MEANINGS:
-        value = look(name)
-        if value is not None and value != default_of(name) and not has(look):
-            said.append(f"{shown_setting(name, value)} is not used: it goes with {goes_with}")
-    return tuple(said)
+    found = (
+        [item.default for item in fields(SECTIONS[section]) if kebab(item.name) == key] if section in SECTIONS else []
+    )
+    return found[0] if found else None
 
 
 def shown_setting(name: str, value: Any) -> str:

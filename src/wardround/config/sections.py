@@ -4,9 +4,9 @@ Sections and keys are those of docs/config.md. What a data set contains is not k
 against a hospital's size, more hospitals than rows) are made where the data is loaded. Left out on purpose: files.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from wardround.config.limits import check_section, kebab, setting
+from wardround.config.limits import Default, check_section, kebab, setting
 from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
 from wardround.privacy.cells import CELLS, cell_of
@@ -14,7 +14,6 @@ from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
     "AggregationConfig",
-    "Config",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",
@@ -146,7 +145,7 @@ class PrivacyConfig:
         check_section("privacy", self)
         for key, default in (("target_quantile", 0.5), ("clip_learning_rate", 0.2)):
             if self.adaptive_clipping and getattr(self, key) is None:
-                object.__setattr__(self, key, default)
+                object.__setattr__(self, key, Default(default))
             elif not self.adaptive_clipping and getattr(self, key) is not None:
                 raise ConfigError(
                     f"{kebab(key)} = {getattr(self, key)} goes with adaptive-clipping = true only ([privacy] "
@@ -156,7 +155,7 @@ class PrivacyConfig:
         for message in cell.meaningless(self):
             raise ConfigError(message)
         if cell.is_private and self.noise_multiplier is None and self.target_epsilon is None:
-            object.__setattr__(self, "noise_multiplier", 2.0)
+            object.__setattr__(self, "noise_multiplier", Default(2.0))
         if self.budget_epsilon is not None and self.noise_multiplier == 0:
             raise ConfigError(
                 f"noise-multiplier = 0 spends infinite epsilon, more than budget-epsilon = {self.budget_epsilon} "
@@ -218,22 +217,6 @@ class SimulationConfig:
                 f"gpus-per-worker = {self.gpus_per_worker} must be 0, a fraction of one GPU, or a whole number "
                 "([simulation] gpus-per-worker)"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Everything a run needs to know; immutable, comparable, and writable as TOML."""
-
-    federation: FederationConfig = field(default_factory=FederationConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
-    aggregation: AggregationConfig = field(default_factory=AggregationConfig)
-    simulation: SimulationConfig = field(default_factory=SimulationConfig)
-
-    def __post_init__(self) -> None:
-        for message in cell_of(self.privacy).refusals(self.privacy, self.training, self.aggregation):
-            raise ConfigError(message)
 
 
 def _check_survivors(aggregation: AggregationConfig) -> None:
