@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
-from wardround.config.limits import EXCLUSIVE, Default, kebab
+from wardround.config.limits import EXCLUSIVE, Default, kebab, keys_of
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
@@ -108,7 +108,7 @@ def config_from_dict(tables: Mapping[str, Any]) -> Config:
         if not isinstance(table, Mapping):
             raise ConfigError(f"[{name}] must be a table, not {table!r}")
         for key in table:
-            _check_known("key", key, (kebab(item.name) for item in fields(kinds[name])), f" in [{name}]")
+            _check_known("key", key, keys_of(kinds[name]), f" in [{name}]")
     return Config(**tables)
 
 
@@ -138,7 +138,7 @@ def _section(name: str, kind: type, given: Any) -> Any:
 
 def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values by the names of the record's fields."""
-    known = {kebab(item.name): item.name for item in fields(kind)}
+    known = keys_of(kind)
     found: dict[str, Any] = {}
     for key, value in given.items():
         _check_known("key", kebab(str(key)), known, f" in [{name}]")
@@ -161,7 +161,7 @@ def _changed(name: str, section: Any, change: Mapping[str, Any]) -> Any:
 
 
 def _table(section: Any) -> dict[str, Any]:
-    values = ((item, getattr(section, item.name)) for item in fields(section))
+    values = ((item, getattr(section, item.name)) for item in fields(section) if not item.metadata.get("is_object"))
     return {
         kebab(item.name): _written(value)
         for item, value in values
