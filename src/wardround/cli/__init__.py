@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from wardround import interruptions
+from wardround.cli.arguments import plain
 from wardround.cli.compare import compare
 from wardround.cli.data import data_app
 from wardround.cli.ledger import ledger_app
@@ -62,7 +63,5 @@ def main() -> None:
 
 def _fail(message: str, exit_code: int) -> None:
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    # A file or another's message may be quoted, and a terminal does what control characters say.
-    shown = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in message)
-    typer.echo("".join(shown), err=True)
+    typer.echo(plain(message), err=True)
     sys.exit(exit_code)
