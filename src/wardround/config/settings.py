@@ -1,14 +1,15 @@
 """All settings as one record: checked however it is made, changed into another, read from TOML and written to it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import tomli_w
 
 from wardround.config.changes import change_tables
-from wardround.config.limits import Default, kebab
+from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
@@ -21,6 +22,7 @@ from wardround.config.sections import (
 from wardround.config.toml_files import read_overrides, read_toml
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
+from wardround.objects import Handed
 from wardround.privacy.cells import cell_of
 
 __all__ = ["Config", "config_from_dict", "config_to_toml", "load_config"]
@@ -75,7 +77,25 @@ class Config:
                 raise ConfigError(f"[{name}] must be a mapping of keys to values, not {shown_name(change)}")
             changes[name] = {kebab(key): value for key, value in _by_field(name, kinds[name], change).items()}
         stand = {item.name: _as_given(getattr(self, item.name)) for item in fields(self)}
-        return config_from_dict(change_tables(stand, changes).tables)
+        changed = config_from_dict(change_tables(stand, changes).tables)
+        for section, key in _NAMES.items():
+            if key not in changes.get(section, {}) and (handed := getattr(self, section).handed) is not None:
+                changed = changed.with_object(section, handed)
+        return changed
+
+    def with_object(self, section: str, handed: Handed) -> "Config":
+        """Return these settings with an object from Python in the place of what a section names.
+
+        Args:
+            section: "federation", "model" or "aggregation".
+            handed: the object; its name is written in the place of the other.
+        """
+        own = replace(getattr(self, section), **{_NAMES[section]: handed.name, "handed": handed})
+        return replace(self, **{section: own})
+
+
+_NAMES: Mapping[str, str] = MappingProxyType({"federation": "dataset", "model": "name", "aggregation": "strategy"})
+"""By section, the key that names what may also be an object from Python."""
 
 
 def load_config(
@@ -114,7 +134,7 @@ def config_from_dict(tables: Mapping[str, Any]) -> Config:
         if not isinstance(table, Mapping):
             raise ConfigError(f"[{name}] must be a table, not {table!r}")
         for key in table:
-            _check_known("key", key, (kebab(item.name) for item in fields(kinds[name])), f" in [{name}]")
+            _check_known("key", key, keys_of(kinds[name]), f" in [{name}]")
     return Config(**tables)
 
 
@@ -144,7 +164,7 @@ def _section(name: str, kind: type, given: Any) -> Any:
 
 def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values by the names of the record's fields."""
-    known = {kebab(item.name): item.name for item in fields(kind)}
+    known = keys_of(kind)
     found: dict[str, Any] = {}
     for key, value in given.items():
         _check_known("key", kebab(str(key)), known, f" in [{name}]")
@@ -162,7 +182,7 @@ def _as_given(section: Any) -> dict[str, Any]:
 
 
 def _table(section: Any) -> dict[str, Any]:
-    values = ((item, getattr(section, item.name)) for item in fields(section))
+    values = ((item, getattr(section, item.name)) for item in fields(section) if not item.metadata.get("is_object"))
     return {
         kebab(item.name): _written(value)
         for item, value in values
