@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import normalize
 
-from wardround.config.limits import check_section, kebab, setting
+from wardround.config.limits import check_section, from_python, kebab, setting
 from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
 from wardround.names import shown_name
+from wardround.objects import Handed
 
 __all__ = ["FederationConfig"]
 
@@ -64,6 +65,7 @@ class FederationConfig:
     separator: str | None = None
     decimal: str | None = setting(None, choices=(".", ","))
     encoding: str | None = None
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         for key in ("positive_class", "missing_values"):
@@ -90,7 +92,7 @@ def _check_table_keys(config: FederationConfig) -> None:
         is_given = getattr(config, key) is not None
         if is_given and not is_table:
             raise ConfigError(f'[federation] {kebab(key)} goes with dataset = "csv", not "{config.dataset}": remove it')
-        if is_table and not is_given and (key == "target" or (key == "path" and config.schema is None)):
+        if is_table and not is_given and key == "target":
             raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
     if not is_table:
         if config.patient_scope != "federation":

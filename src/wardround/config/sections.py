@@ -7,8 +7,9 @@ against a hospital's size, more hospitals than rows) are made where the data is 
 from dataclasses import dataclass
 
 from wardround.config.federation import FederationConfig
-from wardround.config.limits import Default, check_section, kebab, setting
+from wardround.config.limits import Default, check_section, from_python, kebab, setting
 from wardround.errors import ConfigError
+from wardround.objects import Handed
 from wardround.privacy.cells import CELLS, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
@@ -33,6 +34,7 @@ class ModelConfig:
     hidden_sizes: tuple[int, ...] = setting((64,), least=1)
     channels: tuple[int, ...] = setting((16, 32), least=1)
     width: int = setting(64, least=8)
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("model", self)
@@ -139,6 +141,7 @@ class AggregationConfig:
     beta_2: float | None = setting(None, least=0, below=1)
     tau: float | None = setting(None, above=0)
     proximal_mu: float | None = setting(None, least=0)
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)
