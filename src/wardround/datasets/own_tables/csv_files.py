@@ -71,7 +71,7 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
             skipinitialspace=True,
             chunksize=_ROWS_OF_A_PIECE,
         )
-        number, size = lines.number - 1, 1
+        number, size = lines.num_skipped, 1
         try:
             while True:
                 piece = _piece_of(reader.get_chunk(size).to_numpy(dtype=object), number, path)
