@@ -30,6 +30,7 @@ LAYERS = [
     {"reports"},
     {"door", "flower"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ROOMS = {
