@@ -2,3 +2,5 @@
 
 `wardround` hands its names on when they are first used, as most of them load PyTorch and Flower.
 """
+
+__all__: list[str] = []

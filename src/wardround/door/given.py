@@ -76,7 +76,9 @@ def put_back(config: Config, **objects: Any) -> Config:
     complete = with_objects(config, **objects)
     if config_to_toml(complete) != config_to_toml(config):
         told = ", ".join(name for name, value in objects.items() if value is not None)
-        raise ConfigError(f"{told}: the run was begun with other settings or names than these have; give the same again")
+        raise ConfigError(
+            f"{told}: the run was begun with other settings or names than these have; give the same again"
+        )
     return complete
 
 

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wardround.clients.initial_models import built_model
 from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.door.given import Settings, put_back, settings_of, with_objects
-from wardround.door.html import run_html
+from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.models import load_parameters
 from wardround.privacy.ledger import open_ledger
+from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
+from wardround.reports.terminal import print_summary
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.run_folder import open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
@@ -47,7 +49,11 @@ class Run(runs.Run):
         """
         folder = open_run_folder(Path(path))
         config = put_back(folder.config(), federation=federation, model=model)
-        return cls(folder.path, folder.read_summary(), config)
+        if (outcome := read_summary(folder.path)) is None:
+            raise ConfigError(
+                f"{folder.path} holds a run that has not come to an end: wardround.resume goes on with it"
+            )
+        return cls(folder.path, outcome, config)
 
     @property
     def epsilon(self) -> EpsilonSummary:
@@ -77,7 +83,7 @@ class Run(runs.Run):
         return write_report(self.folder)
 
     def _repr_html_(self) -> str:
-        return run_html(self.folder)
+        return shown_in_notebook(lambda console: print_summary(self.folder, console))
 
 
 def run(
@@ -142,5 +148,3 @@ def resume(
 def _reported(finished: runs.Run, settings: Config) -> Run:
     write_report(finished.folder)
     return Run(finished.folder, finished.outcome, settings)
-
-
