@@ -31,9 +31,9 @@ def run(
 
     folder = out or default_run_path(settings)
     with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
-        from wardround import door
+        from wardround.door.runs import run
 
-        finished = door.run(settings, out=folder, progress=update, say=say)
+        finished = run(settings, out=folder, on_round=update, say=say)
     _finish(finished, as_json)
 
 
@@ -42,9 +42,9 @@ def resume(run_dir: RunDir, as_json: Json = False) -> None:
     from wardround.server.record.run_folder import open_run_folder
 
     with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
-        from wardround import door
+        from wardround.door.runs import resume
 
-        finished = door.resume(run_dir, progress=update, say=say)
+        finished = resume(run_dir, on_round=update, say=say)
     _finish(finished, as_json)
 
 
