@@ -24,6 +24,8 @@ _PARQUET, _EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")
 _TEXT = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab")
 _READ = (*_TEXT, *_PARQUET, *_EXCEL)
 _MOST_FILES = 10_000
+_MOST_OF_SPREADSHEETS = 1e15
+"""Numbers of a spreadsheet have 15 digits."""
 _EMPTY = "has a header but no row: it needs one line per record"
 
 
@@ -145,17 +147,23 @@ def _excel(path: Path) -> TextTable:
     import pandas as pd
 
     with sound(DataError, f"cannot read {path} as Excel", "save it again as .xlsx, or as CSV", *_of_packages()):
-        frame = pd.read_excel(path, dtype=str, keep_default_na=False, na_filter=False, header=None, engine="openpyxl")
+        frame = pd.read_excel(path, dtype=object, keep_default_na=False, na_filter=False, header=None)
     if frame.empty:
         raise DataError(f"{path} is empty: its first sheet needs a header and one row per record")
     cells = [str(cell) for cell in frame.iloc[0].tolist()]
     _check_header(cells, path)
     header_of(cells, str(path))
-    frame = frame.iloc[1:].set_axis(cells, axis=1)
+    frame = frame.iloc[1:].map(_as_kept).set_axis(cells, axis=1)
     if frame.empty:
         raise DataError(f"{path} {_EMPTY}")
     table = table_of_frame(frame, str(path))
     return _without_empty_rows(replace(table, lines=table.lines + 1))
+
+
+def _as_kept(cell: object) -> object:
+    """Return a cell, a number of more digits than a spreadsheet keeps being written as rounded."""
+    is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
+    return f"{float(cell):.16e}" if is_number and abs(cell) >= _MOST_OF_SPREADSHEETS else cell
 
 
 def _parquet(path: Path, config: FederationConfig) -> TextTable:
