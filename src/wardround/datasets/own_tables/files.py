@@ -162,8 +162,9 @@ def _excel(path: Path) -> TextTable:
 
 def _as_kept(cell: object) -> object:
     """Return a cell, a number of more digits than a spreadsheet keeps being written as rounded."""
-    is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
-    return f"{float(cell):.16e}" if is_number and abs(cell) >= _MOST_OF_SPREADSHEETS else cell
+    if not isinstance(cell, int | float) or isinstance(cell, bool) or abs(cell) < _MOST_OF_SPREADSHEETS:
+        return cell
+    return f"{float(cell):.16e}"
 
 
 def _parquet(path: Path, config: FederationConfig) -> TextTable:
