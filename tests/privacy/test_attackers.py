@@ -128,7 +128,7 @@ def test_the_error_of_mu_is_the_largest_gap_along_the_diagonal():
     assert found.figures.gdp_mu_error == pytest.approx(high, abs=2e-4)
     assert found.figures.gdp_mu_error > LARGEST_FIT_ERROR
     assert found.figures.gdp_mu is None and json_values(found.figures)["gdp_mu"] is None
-    assert "no single number sums up this run" in found.reason
+    assert "no one Gaussian stands for" in found.reason
 
 
 def test_no_noise_is_no_privacy_and_nothing_released_is_guesswork():

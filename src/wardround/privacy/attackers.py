@@ -72,9 +72,8 @@ class Attacker:
         if self.figures.gdp_mu is not None:
             return ""
         return (
-            "not stated, since no single number sums up this run well: the closest that hides no risk, mu "
-            f"{self.nearest_mu:.3g}, over-states how often an attacker is right by up to "
-            f"{self.figures.gdp_mu_error:.2g}, more than {LARGEST_FIT_ERROR:g}"
+            f"no one Gaussian stands for what was released: the nearest that hides no risk, mu {self.nearest_mu:.3g}, "
+            f"over-states rates by up to {self.figures.gdp_mu_error:.2g}, more than {LARGEST_FIT_ERROR:g}"
         )
 
 
