@@ -49,10 +49,7 @@ def change(folder: Path, **changes: Any) -> Path:
 def test_the_delta_beside_an_epsilon_is_the_one_it_is_stated_at(write_run: WriteRun) -> None:
     own = {"Cleveland": 1e-3, "Hungary": 1e-4, "Long Beach VA": 1e-5, "Switzerland": 1e-6}
     folder = change(write_run(), target_delta=own, epsilon={"total": 1.96, "max": 1.96, "target_delta": 1e-6})
-    assert (
-        "Epsilon is at most 1.96 for a patient whose records lie in one hospital only, at delta 1e-6"
-        in (headline(read_run(folder))[1])
-    )
+    assert "Epsilon is at most 1.96 for each record, at delta 1e-6" in (headline(read_run(folder))[1])
     assert "at epsilon <= 1.96 and delta 1e-6" in printed(folder)
     assert re.search(r"Cleveland 199 .* 1e-3 ", printed(folder)) and re.search(r"all 4 .* 1e-6 1\.96 ", printed(folder))
     rows = re.findall(r'<tr>\s*<th scope="row" data-value="([^"]+)">.*?</tr>', write_report(folder).read_text(), re.S)
@@ -121,6 +118,22 @@ def test_an_epsilon_that_was_higher_while_training_is_explained_where_it_is_seen
     page = text_of(write_report(folder))
     assert page.count("the smaller of it and one that is computed at the end") == 2  # by round and by hospital
     assert "quicker to compute" not in printed(change(folder, epsilon={"max": live, "total": live}))
+
+
+@pytest.mark.parametrize(
+    ("record_is", "patient_overlap", "whom"),
+    [
+        ("row", 1, "for each record"),
+        ("row", 2, "for a patient with one record at each of up to 2 hospitals"),
+        ("patient", 1, "for a patient whose records lie in one hospital only"),
+        ("patient", 2, "for a patient whose records lie in up to 2 hospitals"),
+    ],
+)
+def test_no_patient_is_promised_what_holds_for_a_row(
+    write_run: WriteRun, record_is: str, patient_overlap: int, whom: str
+) -> None:
+    folder = write_run(record_is=record_is, patient_overlap=patient_overlap)
+    assert re.search(rf"Epsilon is at most [0-9.]+ {whom}, at delta", text_of(write_report(folder)))
 
 
 def test_a_page_says_how_many_may_side_with_the_server(write_run: WriteRun) -> None:
