@@ -207,7 +207,7 @@ def imported_by(statement, *names):
     code = f"import sys; {statement}; print(*set({names}) & set(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stderr.split()
+    return done.stderr.splitlines()[-1].split()
 
 
 def test_a_plan_is_printed_without_the_pages_of_runs_and_studies():
@@ -218,13 +218,15 @@ def test_a_plan_is_printed_without_the_pages_of_runs_and_studies():
 _FIRST_WORDS = """
 import io, os, sys
 
-class First(io.TextIOWrapper):
-    def write(self, text):
-        text = text if isinstance(text, str) else text.decode()
-        os.write(2, repr((text, sorted({library.split(".")[0] for library in sys.modules}))).encode())
+class First(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, data):
+        os.write(2, repr((bytes(data).decode(), sorted({library.split(".")[0] for library in sys.modules}))).encode())
         os._exit(0)
 
-sys.stderr = First(sys.stderr.buffer)
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(First()), line_buffering=True)
 sys.argv = ["wardround", *COMMAND]
 from wardround.cli import main
 main()
