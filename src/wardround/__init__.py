@@ -1,7 +1,8 @@
 """Federated learning across hospitals under differential privacy, with an account of every hospital's epsilon.
 
-`run(config)` trains and returns a `Run`; `load_config` reads the settings. Importing this package imports nothing else:
-what a name stands for is imported when it is first used.
+`run` trains and returns a `Run`, `plan` says what it would spend, `compare` runs a study, `resume` goes on with a run,
+`verify` holds its files to its ledger; `Config` has the settings and `Federation` the data. Importing this package
+imports its errors alone: what another name stands for is imported when it is first used.
 """
 
 import os
@@ -13,20 +14,68 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+from wardround.errors import (
+    BudgetError,
+    CohortError,
+    ConfigError,
+    DataError,
+    ProtocolError,
+    UpdateError,
+    WardroundError,
+)
+
 if TYPE_CHECKING:
     from wardround.config import Config, config_from_dict, load_config
-    from wardround.door import resume, run
-    from wardround.simulations.runs import Run
+    from wardround.datasets import Federation
+    from wardround.door.data import catalogue, describe, fetch
+    from wardround.door.folders import report, verify
+    from wardround.door.plans import Plan, plan
+    from wardround.door.runs import Run, resume, run
+    from wardround.door.studies import Study, compare
 
-__all__ = ["Config", "Run", "config_from_dict", "load_config", "resume", "run"]
+__all__ = [
+    "BudgetError",
+    "CohortError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "Federation",
+    "Plan",
+    "ProtocolError",
+    "Run",
+    "Study",
+    "UpdateError",
+    "WardroundError",
+    "catalogue",
+    "compare",
+    "config_from_dict",
+    "describe",
+    "fetch",
+    "load_config",
+    "plan",
+    "report",
+    "resume",
+    "run",
+    "verify",
+]
 
 _ON_FIRST_USE = {
     "Config": "config",
-    "Run": "simulations.runs",
     "config_from_dict": "config",
     "load_config": "config",
-    "resume": "door",
-    "run": "door",
+    "Federation": "datasets",
+    "catalogue": "door.data",
+    "describe": "door.data",
+    "fetch": "door.data",
+    "report": "door.folders",
+    "verify": "door.folders",
+    "Plan": "door.plans",
+    "plan": "door.plans",
+    "Run": "door.runs",
+    "resume": "door.runs",
+    "run": "door.runs",
+    "Study": "door.studies",
+    "compare": "door.studies",
 }
 
 
@@ -37,3 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", *(name for name in globals() if name.startswith("__"))])

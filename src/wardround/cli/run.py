@@ -32,9 +32,9 @@ def run(
 
     folder = out or default_run_path(settings)
     with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
-        from wardround import door
+        from wardround.door.runs import run
 
-        finished = door.run(settings, out=folder, progress=update, say=say)
+        finished = run(settings, out=folder, on_round=update, say=say)
     _finish(finished, as_json)
 
 
@@ -44,9 +44,9 @@ def resume(run_dir: RunDir, as_json: Json = False) -> None:
     from wardround.server.record.run_folder import open_run_folder
 
     with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
-        from wardround import door
+        from wardround.door.runs import resume
 
-        finished = door.resume(run_dir, progress=update, say=say)
+        finished = resume(run_dir, on_round=update, say=say)
     _finish(finished, as_json)
 
 
@@ -66,10 +66,15 @@ def _progress(
         )
 
     with interruptions.resumable(kept), Progress("round", quiet=quiet) as bar:
+        tested: list[RoundRow] = []
 
         def update(row: "RoundRow") -> None:
-            text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)
-            bar.show(row.round_number, num_rounds, text)
+            if row.loss is not None or not tested:
+                tested[:] = [row]
+            shown = tested[0]
+            text = round_text(shown.loss, shown.metric_name, shown.metric, row.epsilon_max)
+            since = f"  tested after round {shown.round_number}" if shown.loss is not None and shown is not row else ""
+            bar.show(row.round_number, num_rounds, text + since)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say
