@@ -55,7 +55,8 @@ def describe_features(federation: FederatedData) -> list[dict[str, str | None]]:
     rows: list[dict[str, str | None]] = []
     for name in federation.feature_names:
         use = made_of.get(name)
-        rows.append({"feature": name, "column": use and use.name, "kind": use and use.kind})
+        column, kind = (None, None) if use is None else (use.name, use.kind)
+        rows.append({"feature": name, "column": column, "kind": kind})
     return rows
 
 
