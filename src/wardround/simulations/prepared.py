@@ -19,7 +19,7 @@ from wardround.privacy.cells import cell_of
 from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
-from wardround.simulations.target_reach import reach_notes
+from wardround.server.plan.target_reach import reach_notes
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
