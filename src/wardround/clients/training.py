@@ -13,6 +13,7 @@ import torch
 from wardround.clients.cells import torch_half
 from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
+from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.steps import LocalRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
@@ -38,7 +39,13 @@ class LocalTrainer(HeldModel):
     """A held model that trains one hospital after the other; everything else it is given is immutable."""
 
     def train(
-        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, *, proximal_mu: float = 0.0
+        self,
+        arrays: Arrays,
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        *,
+        proximal_mu: float = 0.0,
+        side: SideInRound | None = None,
     ) -> Trained:
         """Return what the hospital sends, as its cell says, the count of what was executed, and what was measured.
 
@@ -49,11 +56,17 @@ class LocalTrainer(HeldModel):
         started = time.perf_counter()
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        key = self.keys.key(arrays, tensors, assignment, proximal_mu)
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu, b"" if side is None else side.digest)
         self.begin(arrays, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
         sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
         local = LocalRound(
-            received=arrays, tensors=tensors, assignment=assignment, key=key, sampler=sampler, proximal_mu=proximal_mu
+            received=arrays,
+            tensors=tensors,
+            assignment=assignment,
+            key=key,
+            sampler=sampler,
+            proximal_mu=proximal_mu,
+            side=side,
         )
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.

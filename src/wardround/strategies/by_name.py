@@ -17,6 +17,7 @@ from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
 from wardround.names import did_you_mean
 from wardround.privacy.cells import cell_of
+from wardround.strategies.hospital_sides import check_hospital_side
 
 __all__ = ["STRATEGIES", "needs_only_sum", "options_of", "strategy_of"]
 
@@ -45,12 +46,13 @@ def options_of(name: str) -> tuple[str, ...]:
 def strategy_of(config: Config) -> Strategy:
     """Return the strategy that the settings name, with its options; every node that the grid shows it takes part.
 
-    A user's factory, "package.module:factory", is called without arguments and returns a Flower Strategy. It is given
-    every reply by itself unless the strategy has an attribute `needs_only_sum` that is true.
+    A user's factory, "package.module:factory", returns a Flower Strategy. It is called with the settings where it has
+    an argument `config`, and without arguments elsewhere. The strategy is given every reply by itself unless it has an
+    attribute `needs_only_sum` that is true; one with an attribute `hospital_side` also does something at hospitals.
 
     Raises:
         ConfigError: the name is unknown, an option belongs to another strategy, a user's factory failed, or it wants
-            single updates where only their sum may be seen.
+            single updates where only their sum may be seen, or has a hospital side where there can't be one.
     """
     # Flower logs a handful of lines a round at INFO; the progress bar says the same in one.
     logging.getLogger("flwr").setLevel(logging.WARNING)
@@ -58,7 +60,8 @@ def strategy_of(config: Config) -> Strategy:
     known = {option for each in STRATEGIES for option in options_of(each)}
     values = asdict(config.aggregation).items()
     given = {option: value for option, value in values if option in known and value is not None}
-    strategy = _users_strategy(name, given) if ":" in name else _named_strategy(name, given)
+    strategy = _users_strategy(name, given, config) if ":" in name else _named_strategy(name, given)
+    check_hospital_side(strategy, config)
     if needs_only_sum(strategy):
         return strategy
     wants, others = f'strategy = "{name}" wants every hospital\'s update by itself, which', ", ".join(STRATEGIES)
@@ -109,17 +112,18 @@ def _check_options(name: str, given: Iterable[str], allowed: tuple[str, ...]) ->
             )
 
 
-def _users_strategy(name: str, given: Iterable[str]) -> Strategy:
+def _users_strategy(name: str, given: Iterable[str], config: Config) -> Strategy:
     _check_options(name, given, ())
     module_name, _, factory_name = name.partition(":")
     try:
-        strategy = getattr(importlib.import_module(module_name), factory_name)()
+        factory = getattr(importlib.import_module(module_name), factory_name)
+        strategy = factory(config) if "config" in signature(factory).parameters else factory()
     except WardroundError:
         raise
     except Exception as error:
         raise ConfigError(
             f'strategy = "{name}" could not be built: {type(error).__name__}: {error}. It must be a callable without '
-            "arguments, importable from here ([aggregation] strategy)"
+            "arguments, or with one called config, importable from here ([aggregation] strategy)"
         ) from error
     if not isinstance(strategy, Strategy):
         raise ConfigError(f'strategy = "{name}" returned {type(strategy).__name__}, not a flwr Strategy')
