@@ -10,20 +10,20 @@ After K steps from the model x the control becomes that of option II (line 12), 
 
     c_i <- c_i - c + (x - y) / (K * learning_rate)
 
-Privacy. A hospital releases y, and nothing else: c_i, c and what is sent to anybody are made of the models that were
-released before. So they cost nothing (post-processing), and the next round is one more release of the same kind, whatever
-it is asked with (adaptive composition): the account is that of federated averaging. At the hospital c - c_i is added
-to the gradient after clip and noise, so neither is another one (records), or within the steps whose whole update is
-clipped and noised afterwards (hospitals; where the clip cuts, (x - y) / (K * learning_rate) is the cut mean gradient,
-and c_i goes to it step by step). This is DP-SCAFFOLD (Noble, Bellet, Dieuleveut 2022, algorithm 1), which has hospitals
-send c_i beside y: here the server computes it, so that no hospital has to remember anything.
+Privacy. A hospital releases y and nothing else; c_i, c and what is sent to anybody are made of models that were released
+before. They cost nothing (post-processing), and the next round is one more release of the same kind, whatever it is
+asked with (adaptive composition): the account is that of federated averaging. At the hospital c - c_i is added to the
+gradient after clip and noise, so neither becomes another (records), or within the steps whose whole update is clipped
+and noised afterwards (hospitals; where that clip cuts, c_i goes towards the cut mean gradient round by round). This is
+DP-SCAFFOLD (Noble, Bellet, Dieuleveut 2022, algorithm 1), which has hospitals send c_i beside y: here the server
+computes it, so that no hospital has to remember anything.
 
-Decided here: hospitals count by their records, in c as in the model, so that the optimum is that of all records together
-(the paper's are equal). A hospital that was never asked before is not corrected. One that is not asked, or does not
-answer, keeps its control. K is each hospital's own number of steps. With momentum or Adam the sum of steps is no mean
-gradient, and they are refused.
+Decided here: hospitals count by their records, in c as in the model, so that the optimum is that of all records (in the
+paper all count alike). One that was never asked before is not corrected. One that is not asked, or does not answer,
+keeps its control. K is each hospital's own number of steps. With momentum or Adam the sum of the steps is no mean
+gradient: they are refused.
 
-    wardround run examples/scaffold.toml
+    PYTHONPATH=examples wardround run examples/scaffold.toml
 """
 
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ class Scaffold(FedAvg):
         training = config.training
         if training.optimizer != "sgd" or training.momentum:
             raise ConfigError(
-                f"SCAFFOLD takes plain steps, and these are of optimizer = \"{training.optimizer}\" with momentum = "
+                f'SCAFFOLD takes plain steps, and these are of optimizer = "{training.optimizer}" with momentum = '
                 f'{training.momentum} ([training]): set optimizer = "sgd" and momentum = 0.0'
             )
         self.learning_rate = training.learning_rate

@@ -6,7 +6,8 @@ settings (see `identity.agreed_digest`).
 
 from collections.abc import Iterator
 
-from wardround.config.sections import Config, FederationConfig
+from wardround.config.sections import FederationConfig
+from wardround.config.settings import Config
 from wardround.errors import ConfigError
 
 __all__ = ["check_agreement"]

@@ -14,8 +14,11 @@ from wardround.names import did_you_mean
 
 __all__ = [
     "EXCLUSIVE",
+    "Default",
     "check_section",
+    "from_python",
     "kebab",
+    "keys_of",
     "setting",
 ]
 
@@ -27,12 +30,30 @@ EXCLUSIVE = (
 """(section, key, key): settings that exclude each other."""
 
 
+class Default(float):
+    """A number that nobody set: a record made of another one's fields takes it for not given, so that it gives way.
+
+    >>> Default(2.0) == 2.0
+    True
+    """
+
+
 def setting(default: Any, **limits: Any) -> Any:
     """Declare a setting with its limits: least, most, above, below, choices (checked when the record is built).
 
     With `unwritten` its default is not written, so that settings have the digest they had before there was the key.
     """
     return field(default=default, metadata=limits)
+
+
+def from_python() -> Any:
+    """Declare what is no setting: an object from Python in the place of a name; no TOML has it."""
+    return field(default=None, repr=False, metadata={"is_object": True})
+
+
+def keys_of(kind: type) -> dict[str, str]:
+    """Return the fields of a section that are settings, by their keys."""
+    return {kebab(item.name): item.name for item in fields(kind) if not item.metadata.get("is_object")}
 
 
 def kebab(name: str) -> str:
@@ -52,7 +73,9 @@ def check_section(section: str, record: Any) -> None:
     """
     hints = get_type_hints(type(record))
     for item in fields(record):
-        value = _checked_type(section, item.name, getattr(record, item.name), hints[item.name])
+        given = getattr(record, item.name)
+        given = None if isinstance(given, Default) else tuple(given) if isinstance(given, list) else given
+        value = _checked_type(section, item.name, given, hints[item.name])
         object.__setattr__(record, item.name, value)
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
         for part in parts:

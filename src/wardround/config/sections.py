@@ -4,17 +4,17 @@ Sections and keys are those of docs/config.md. What a data set contains is not k
 against a hospital's size, more hospitals than rows) are made where the data is loaded. Left out on purpose: files.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from wardround.config.limits import check_section, kebab, setting
+from wardround.config.limits import Default, check_section, from_python, kebab, setting
 from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
+from wardround.objects import Handed
 from wardround.privacy.cells import CELLS, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
     "AggregationConfig",
-    "Config",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",
@@ -50,6 +50,7 @@ class FederationConfig:
     task: str | None = setting(None, choices=("classification", "regression"))
     max_records: int | None = setting(None, least=1, most=2**40)
     schema: Schema | None = None
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         if self.schema is not None and not isinstance(self.schema, Schema):
@@ -62,7 +63,7 @@ class FederationConfig:
                 raise ConfigError(
                     f'[federation] {kebab(key)} goes with dataset = "csv", not "{self.dataset}": remove it'
                 )
-            if is_table and not is_given and (key == "target" or (key == "path" and self.schema is None)):
+            if is_table and not is_given and key == "target":
                 raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
         if self.schema is not None and self.target is not None:
             identifiers = {"hospital-column": self.hospital_column, "patient-column": self.patient_column}
@@ -80,6 +81,7 @@ class ModelConfig:
     hidden_sizes: tuple[int, ...] = setting((64,), least=1)
     channels: tuple[int, ...] = setting((16, 32), least=1)
     width: int = setting(64, least=8)
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("model", self)
@@ -146,7 +148,7 @@ class PrivacyConfig:
         check_section("privacy", self)
         for key, default in (("target_quantile", 0.5), ("clip_learning_rate", 0.2)):
             if self.adaptive_clipping and getattr(self, key) is None:
-                object.__setattr__(self, key, default)
+                object.__setattr__(self, key, Default(default))
             elif not self.adaptive_clipping and getattr(self, key) is not None:
                 raise ConfigError(
                     f"{kebab(key)} = {getattr(self, key)} goes with adaptive-clipping = true only ([privacy] "
@@ -156,7 +158,7 @@ class PrivacyConfig:
         for message in cell.meaningless(self):
             raise ConfigError(message)
         if cell.is_private and self.noise_multiplier is None and self.target_epsilon is None:
-            object.__setattr__(self, "noise_multiplier", 2.0)
+            object.__setattr__(self, "noise_multiplier", Default(2.0))
         if self.budget_epsilon is not None and self.noise_multiplier == 0:
             raise ConfigError(
                 f"noise-multiplier = 0 spends infinite epsilon, more than budget-epsilon = {self.budget_epsilon} "
@@ -186,6 +188,7 @@ class AggregationConfig:
     beta_2: float | None = setting(None, least=0, below=1)
     tau: float | None = setting(None, above=0)
     proximal_mu: float | None = setting(None, least=0)
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)
@@ -218,22 +221,6 @@ class SimulationConfig:
                 f"gpus-per-worker = {self.gpus_per_worker} must be 0, a fraction of one GPU, or a whole number "
                 "([simulation] gpus-per-worker)"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Everything a run needs to know; immutable, comparable, and writable as TOML."""
-
-    federation: FederationConfig = field(default_factory=FederationConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
-    aggregation: AggregationConfig = field(default_factory=AggregationConfig)
-    simulation: SimulationConfig = field(default_factory=SimulationConfig)
-
-    def __post_init__(self) -> None:
-        for message in cell_of(self.privacy).refusals(self.privacy, self.training, self.aggregation):
-            raise ConfigError(message)
 
 
 def _check_survivors(aggregation: AggregationConfig) -> None:

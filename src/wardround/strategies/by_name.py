@@ -4,10 +4,10 @@ Server optimizers are Flower's, not ours: they meet one reply, the exact weighte
 out on purpose: client sampling inside a strategy, because Flower draws node ids that change from run to run.
 """
 
-import importlib
+import copy
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from inspect import signature
 from typing import Any
 
@@ -16,6 +16,7 @@ from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedPro
 from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
 from wardround.names import did_you_mean
+from wardround.objects import from_name
 from wardround.privacy.cells import cell_of
 from wardround.strategies.hospital_sides import check_hospital_side
 
@@ -58,9 +59,9 @@ def strategy_of(config: Config) -> Strategy:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     name, protocol = config.aggregation.strategy, config.aggregation.protocol
     known = {option for each in STRATEGIES for option in options_of(each)}
-    values = asdict(config.aggregation).items()
-    given = {option: value for option, value in values if option in known and value is not None}
-    strategy = _users_strategy(name, given, config) if ":" in name else _named_strategy(name, given)
+    values = ((option, getattr(config.aggregation, option)) for option in sorted(known))
+    given = {option: value for option, value in values if value is not None}
+    strategy = _users_strategy(config, given) if ":" in name else _named_strategy(name, given)
     check_hospital_side(strategy, config)
     if needs_only_sum(strategy):
         return strategy
@@ -112,19 +113,26 @@ def _check_options(name: str, given: Iterable[str], allowed: tuple[str, ...]) ->
             )
 
 
-def _users_strategy(name: str, given: Iterable[str], config: Config) -> Strategy:
+def _users_strategy(config: Config, given: Iterable[str]) -> Strategy:
+    name = config.aggregation.strategy
     _check_options(name, given, ())
-    module_name, _, factory_name = name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
-        strategy = factory(config) if "config" in signature(factory).parameters else factory()
+        made = from_name(name, config.aggregation.handed)
+        # A copy, as a strategy remembers: another run with the same one begins where this one did.
+        strategy = copy.deepcopy(made) if isinstance(made, Strategy) else _called(made, config)
     except WardroundError:
         raise
     except Exception as error:
         raise ConfigError(
-            f'strategy = "{name}" could not be built: {type(error).__name__}: {error}. It must be a callable without '
-            "arguments, or with one called config, importable from here ([aggregation] strategy)"
+            f'strategy = "{name}" could not be built: {type(error).__name__}: {error}. It must be a Flower Strategy, '
+            "or a callable that returns one, without arguments or with config as the one it needs, importable from "
+            "here ([aggregation] strategy)"
         ) from error
     if not isinstance(strategy, Strategy):
         raise ConfigError(f'strategy = "{name}" returned {type(strategy).__name__}, not a flwr Strategy')
     return strategy
+
+
+def _called(factory: Callable[..., Any], config: Config) -> Any:
+    """Return what a factory makes, of the settings where it asks for them."""
+    return factory(config=config) if "config" in signature(factory).parameters else factory()
