@@ -10,7 +10,7 @@ After K steps from the model x the control becomes that of option II (line 12), 
 
     c_i <- c_i - c + (x - y) / (K * learning_rate)
 
-Privacy. A hospital releases y and nothing else; c_i, c and what is sent to anybody are made of models that were released
+Privacy. A hospital releases y and nothing else; c_i, c and all that is sent are made of models that were released
 before. They cost nothing (post-processing), and the next round is one more release of the same kind, whatever it is
 asked with (adaptive composition): the account is that of federated averaging. At the hospital c - c_i is added to the
 gradient after clip and noise, so neither becomes another (records), or within the steps whose whole update is clipped

@@ -143,7 +143,7 @@ class RealSite(Hospitals):
         return self.config.aggregation.proximal_mu or 0.0
 
     def side(self, message: Message) -> "SideInRound | None":
-        """Return none: a message with arrays for one was refused with the terms."""
+        """Return none: a site steps by its own file alone; a message with arrays for more is refused (see `secagg`)."""
         return None
 
     def report(self, trained: "Trained", message: Message) -> Message:
@@ -177,14 +177,9 @@ def _check_settings(message: Message, file: SiteFile) -> None:
 
 
 def _check_told(message: Message, config: Config, model: "nn.Module") -> None:
-    """Refuse a model of other names, shapes or types than the site's own, and whatever else would change its steps."""
+    """Refuse a model of other names, shapes or types than the site's own, and another pull towards it."""
     from wardround.models import parameters_of
 
-    if wire.HOSPITAL_SIDE in message.content:
-        raise Refusal(
-            "the server sent arrays for a strategy's hospital side, and this site trains by its own settings alone: "
-            "use a strategy without one ([aggregation] strategy)"
-        )
     wanted = parameters_of(model) | ({COUNT_NAME: np.zeros(())} if config.privacy.adaptive_clipping else {})
     arrays = {name: array for name, array in wire.arrays_in(message).items() if name != wire.SUM_OF_WEIGHTS}
     try:
