@@ -4,7 +4,7 @@ What is left out on purpose: the report page (see `reports`) and anything printe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,16 @@ from wardround.config import Config
 from wardround.datasets import FederatedData
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
+from wardround.objects import PYTHON
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.beginnings import was_between_sites
-from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.run_folder import (
+    RunFolder,
+    create_run_folder,
+    default_run_path,
+    open_run_folder,
+    read_table,
+)
 from wardround.server.record.summaries import Summary
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
@@ -53,16 +60,12 @@ class Run:
     @property
     def rounds(self) -> "pandas.DataFrame":
         """rounds.csv: one row a round, from round 0, before training."""
-        import pandas
-
-        return pandas.read_csv(self.folder / "rounds.csv")
+        return read_table(self.folder / "rounds.csv")
 
     @property
     def hospitals(self) -> "pandas.DataFrame":
         """hospitals.csv: one row a round and hospital."""
-        import pandas
-
-        return pandas.read_csv(self.folder / "hospitals.csv", dtype={"hospital": str})
+        return read_table(self.folder / "hospitals.csv")
 
     @property
     def ledger(self) -> "pandas.DataFrame":
@@ -96,10 +99,17 @@ def run(
 def resume(
     path: Path | str,
     *,
+    config: Config | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
+
+    Args:
+        path: the run's folder.
+        config: its settings with the objects that they name, where there are any; None reads them from the folder.
+        progress: called after every committed round.
+        say: called with a few words whenever something that takes a while begins.
 
     Raises:
         ConfigError: there is no run in the folder, or it is one between real sites.
@@ -111,7 +121,8 @@ def resume(
             f"{folder.path} is a run between real sites, and here is none of them: start the server app again with the "
             "same config, roster and out (flwr run)"
         )
-    config = folder.config()
+    config = config or folder.config()
+    _check_complete(config, folder)
     say = say or silent
     prepared = prepare(config, strategy_of(config), say, is_begun=True)
     with open_ledger(folder.ledger) as ledger:
@@ -139,8 +150,30 @@ def open_grid(
         )
         for index, hospital in enumerate(federation.hospitals)
     ]
-    make_app = partial(make_client_app, config, federation, side)
+    # The rows themselves are in the federation: settings that hold them too would send them twice.
+    settings = replace(config, federation=replace(config.federation, handed=None))
+    make_app = partial(make_client_app, settings, federation, side)
     return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
+
+
+_ARGUMENTS = {
+    "federation": ("dataset", "federation"),
+    "model": ("name", "model"),
+    "aggregation": ("strategy", "strategy"),
+}
+"""By section, the key that may name what came from Python, and the argument that gives it again."""
+
+
+def _check_complete(config: Config, folder: RunFolder) -> None:
+    for section, (key, argument) in _ARGUMENTS.items():
+        own = getattr(config, section)
+        name = str(getattr(own, key))
+        is_lost = name.partition(":")[0] == PYTHON or (name == "csv" and own.path is None)
+        if own.handed is None and is_lost:
+            raise ConfigError(
+                f"the {argument} of {folder.path} came from Python ([{section}] {key} = {name!r}): give it again, as "
+                f"in wardround.resume({str(folder.path)!r}, {argument}=...)"
+            )
 
 
 def _federate(
