@@ -72,23 +72,28 @@ def with_ones(features: np.ndarray) -> np.ndarray:
 
 
 def test_three_rounds_equal_the_papers_loop(tmp_path: Path) -> None:
-    """Of hospitals of several sizes, two of three of which are drawn for a round."""
+    """Of hospitals of several sizes, two of three of which are drawn for a round; the rate falls, and weights decay."""
     config = linear(
         federation={"partition": "quantity", "num-hospitals": 3},
-        training={"num-rounds": 3, "fraction-train": 0.67},
+        training={
+            "num-rounds": 3,
+            "fraction-train": 0.67,
+            "learning-rate-schedule": "linear",
+            "weight-decay": 0.02,
+        },
     )
     federation = load_federation(config.federation)
     data = {h.hospital_id: (with_ones(h.train_features), h.train_labels) for h in federation.hospitals}
     x, controls, mean = start_of(config, federation), {}, 0.0
     for round_number in (1, 2, 3):
-        models = {}
+        models, rate = {}, 0.1 * (1 - (round_number - 1) / 3)
         for name in draw_cohort(config, list(data), round_number):
             y, (features, labels) = x.copy(), data[name]
             for _ in range(5):
-                gradient = 2 * features.T @ (features @ y - labels) / len(labels)
-                y -= 0.1 * (gradient + mean - controls.get(name, mean))
+                gradient = 2 * features.T @ (features @ y - labels) / len(labels) + 0.02 * y
+                y -= rate * (gradient + mean - controls.get(name, mean))
             models[name] = y
-        controls |= {name: controls.get(name, mean) - mean + (x - y) / (5 * 0.1) for name, y in models.items()}
+        controls |= {name: controls.get(name, mean) - mean + (x - y) / (5 * rate) for name, y in models.items()}
         x = sum(len(data[name][1]) * y for name, y in models.items()) / sum(len(data[name][1]) for name in models)
         sizes = {name: len(data[name][1]) for name in controls}
         mean = sum(sizes[name] * control for name, control in controls.items()) / sum(sizes.values())
