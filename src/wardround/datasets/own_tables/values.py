@@ -25,6 +25,7 @@ __all__ = [
     "looks_like_value",
     "number_of",
     "numbers_of",
+    "words_among_numbers",
 ]
 
 WORDS_FOR_MISSING = frozenset(
@@ -66,6 +67,19 @@ def number_of(text: str, decimal: str | None = None) -> float:
     if decimal == ",":
         text = "" if "." in text else text.replace(",", ".")
     return float(text) + 0.0 if _NUMBER.fullmatch(text) else math.nan  # -0.0 is 0.0
+
+
+def words_among_numbers(texts: Texts, decimal: str | None = None) -> tuple[str, ...]:
+    """Return the words for missing in a column all of whose other cells are numbers; none in any other column.
+
+    Args:
+        texts: (n,) cells.
+        decimal: before the decimals, as in `numbers_of`.
+    """
+    different = set(texts.tolist()) - {""}
+    words = different & WORDS_FOR_MISSING
+    are_numbers = all(math.isfinite(number_of(text, decimal)) for text in different - words)
+    return tuple(sorted(words)) if words < different and are_numbers else ()
 
 
 def are_codes(texts: Iterable[str]) -> bool:
