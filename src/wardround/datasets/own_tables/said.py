@@ -45,7 +45,7 @@ def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
 
 
 def word_notes(words: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a sentence on words that were read as empty cells among numbers.
+    """Return a sentence on words that were read as empty cells among numbers or dates.
 
     Args:
         words: by column.
@@ -53,7 +53,7 @@ def word_notes(words: Mapping[str, Sequence[str]]) -> list[str]:
     if not words:
         return []
     found = ", ".join(sorted({word for own in words.values() for word in own}))
-    return [f"{found} is read as an empty cell where all else in a column are numbers: {', '.join(words)}"]
+    return [f"{found} is read as an empty cell where all else in a column are numbers or dates: {', '.join(words)}"]
 
 
 def level_notes(columns: Sequence[FeatureColumn]) -> list[str]:

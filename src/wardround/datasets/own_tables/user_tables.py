@@ -22,7 +22,7 @@ from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, l
 from wardround.datasets.own_tables.suspects import repeated_names
 from wardround.datasets.own_tables.targets import Target, read_target
 from wardround.datasets.own_tables.text_tables import Texts, TextTable, table_of_frame, with_missing
-from wardround.datasets.own_tables.values import numbers_of, words_among_numbers
+from wardround.datasets.own_tables.values import numbers_of, words_among_values
 from wardround.datasets.records import CLASSIFICATION, ColumnUse, Dataset
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean
@@ -187,8 +187,8 @@ def _complete(table: TextTable, config: FederationConfig) -> tuple[TextTable, li
 
 
 def _without_words(table: TextTable, config: FederationConfig) -> tuple[TextTable, dict[str, tuple[str, ...]]]:
-    """Return the table with words for missing empty in columns of numbers, and those words by column."""
-    found = {name: words_among_numbers(texts, config.decimal) for name, texts in table.columns.items()}
+    """Return the table with words for missing empty in columns of numbers or dates, and those words by column."""
+    found = {name: words_among_values(texts, config.decimal) for name, texts in table.columns.items()}
     words = {name: own for name, own in found.items() if own}
     for name, own in words.items():
         emptied = table.columns[name].copy()
