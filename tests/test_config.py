@@ -50,6 +50,7 @@ def test_toml_round_trip_is_exact(num_rounds, fraction, deltas, hidden, weights)
         ("training.fraction-train=1.01", "fraction-train = 1.01 must be > 0 and <= 1"),
         ("training.momentum=1.0", "momentum = 1.0 must be >= 0 and < 1"),
         ("training.optimizer=sdg", r'optimizer = "sdg" must be one of sgd, adam, adamw .*did you mean sgd\?'),
+        ("model.num-layers=0", "num-layers = 0 must be >= 1 and <= 100"),
         ("training.weight-decay=-0.1", "weight-decay = -0.1 must be >= 0"),
         (
             "training.learning-rate-schedule=cosin",
