@@ -192,6 +192,7 @@ def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
         base=config_to_toml(study.base),
         versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
         runs={item.name: config_to_toml(item.config) for item in runs},
+        vary=study.vary.texts or None,
     )
 
 
@@ -201,10 +202,17 @@ def _write_tables(
     """Write all tables anew, in the study's order whatever the order the runs came in."""
     done = [results[item.name] for item in runs if item.name in results]
     failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
-    _write_rows(folder / "results.csv", ResultRow, [result.row for result in done])
-    _write_rows(folder / "hospitals.csv", HospitalRow, [line for result in done for line in result.hospitals])
+    varied = [name for name, _ in runs[0].varied or ()]
+    _write_rows(folder / "results.csv", ResultRow, [result.row for result in done], varied)
+    _write_rows(folder / "hospitals.csv", HospitalRow, [line for result in done for line in result.hospitals], varied)
     write_csv(folder / "failures.csv", ("run", "reason"), failed)
 
 
-def _write_rows(path: Path, kind: type[_Row], rows: Sequence[_Row]) -> None:
-    write_csv(path, json_keys(kind), [plain_values(json_values(row)) for row in rows])
+def _write_rows(path: Path, kind: type[_Row], rows: Sequence[_Row], varied: Sequence[str] = ()) -> None:
+    own: list[str] = [key for key in json_keys(kind) if key != "varied"]
+    lines = []
+    for row in rows:
+        values = json_values(row)
+        cells = dict(values.pop("varied", None) or ())
+        lines.append(plain_values(values | cells))
+    write_csv(path, [*own, *varied], lines)
