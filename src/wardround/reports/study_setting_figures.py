@@ -7,7 +7,7 @@ by looking at them is not covered by any epsilon.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wardround.reports.drawing import Chart, Curve, Level
 from wardround.reports.study_figures import baseline_level
@@ -100,16 +100,25 @@ def _chart(
         name=f"by-{letters}-{unit or 'none'}",
         title=f"{study.metric.name} against {axis.key}{of_unit}{f'; {rest}' if rest else ''}",
         caption=f"{study.metric.name} on the hospitals' test records (column {study.metric.column} of results.csv) "
-        f"over {axis.name}{at}. {mean}. Whoever picks a value by such a figure learns more than one run's epsilon says.",
+        f"over {axis.name}{at}. {mean}. Whoever picks a value by such a figure learns more than one epsilon says.",
         x_label=axis.key,
         y_label=study.metric.name,
         x_scale=axis.scale,
         x_ticks=tuple(sorted(axis.places.values())) if axis.scale == "log" else (),
         x_names=axis.names,
-        curves=tuple(curves),
+        curves=tuple(_apart(curves, axis)),
         levels=tuple(_levels(study, beside, axis)),
         is_share=not study.is_regression,
     )
+
+
+def _apart(curves: Sequence[Curve], axis: _Axis) -> Iterator[Curve]:
+    """Yield the curves a little apart, so that all intervals can be seen."""
+    places = axis.places.values()
+    step = 0.012 * (max(places) - min(places))
+    for number, curve in enumerate(curves):
+        offset = number - (len(curves) - 1) / 2
+        yield replace(curve, x=[x * 1.02**offset if axis.scale == "log" else x + step * offset for x in curve.x])
 
 
 def _without(setting: Setting, axis: _Axis) -> Setting:
