@@ -143,7 +143,7 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
             ("Data set", f"{one.dataset}, {count_text(one.num_hospitals, 'hospital')}"),
             *sources(one),
             ("Rounds", str(one.num_rounds_planned)),
-            ("Date", (one.facts.dates or ("not recorded",))[0]),
+            ("Date", f"{one.facts.dates[0]} UTC" if one.facts.dates else "not recorded"),
         ]
         varied = {term: (study.facts.vary or {}).get(name) for term, name in _TERMS.items()}
         rows = [(term, f"varied: {', '.join(texts)}" if (texts := varied.get(term)) else value) for term, value in rows]
