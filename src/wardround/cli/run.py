@@ -64,10 +64,15 @@ def _progress(
         )
 
     with interruptions.resumable(kept), Progress("round", quiet=quiet) as bar:
+        tested: list[RoundRow] = []
 
         def update(row: "RoundRow") -> None:
-            text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)
-            bar.show(row.round_number, num_rounds, text)
+            if row.loss is not None or not tested:
+                tested[:] = [row]
+            shown = tested[0]
+            text = round_text(shown.loss, shown.metric_name, shown.metric, row.epsilon_max)
+            since = f"  tested after round {shown.round_number}" if shown.loss is not None and shown is not row else ""
+            bar.show(row.round_number, num_rounds, text + since)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say

@@ -19,7 +19,10 @@ _BATCH = 1024
 
 
 def evaluate(model: Callable[[Tensor], Tensor], tensors: HospitalTensors, *, hospital_id: str, task: str) -> Evaluation:
-    """Return the model's scores on the hospital's test records (nan where there are none)."""
+    """Return the model's scores on the hospital's test records (nan where there are none).
+
+    The loss has no weights of classes: it is the same for all settings of the training.
+    """
     num_test = len(tensors.test_labels)
     if num_test == 0:
         nan = float("nan")

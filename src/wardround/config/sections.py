@@ -93,7 +93,9 @@ class TrainingConfig:
 
     One of local_steps and local_epochs (default: one epoch), one of batch_size and sample_rate (default: an expected
     batch of 32). An epoch is 1 / sample_rate steps, rounded up. `cohorts` are drawn at random in every round, or once,
-    into groups that take turns.
+    into groups that take turns. The learning rate follows its schedule by round (see `agreed.learning_rates`).
+    `loss_weights` are public, one for each class in class order. Simulated hospitals test the model in round 0, every
+    `evaluate_every`-th and the last.
     """
 
     num_rounds: int = setting(10, least=1, most=1_000_000)
@@ -103,15 +105,19 @@ class TrainingConfig:
     local_epochs: int | None = setting(None, least=1)
     batch_size: int | None = setting(None, least=1)
     sample_rate: float | None = setting(None, above=0, most=1)
-    optimizer: str = setting("sgd", choices=("sgd", "adam"))
+    optimizer: str = setting("sgd", choices=("sgd", "adam", "adamw"))
     learning_rate: float = setting(0.5, above=0)
+    learning_rate_schedule: str = setting("constant", choices=("constant", "linear", "cosine", "step"), unwritten=True)
     momentum: float = setting(0.0, least=0, below=1)
+    weight_decay: float = setting(0.0, least=0, unwritten=True)
+    loss_weights: tuple[float, ...] | None = setting(None, above=0)
     grad_sample_mode: str = setting("auto", choices=("auto", "per-record", "hooks", "ew", "functorch", "ghost"))
+    evaluate_every: int = setting(1, least=1, unwritten=True)
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 
     def __post_init__(self) -> None:
         check_section("training", self)
-        if self.optimizer == "adam" and self.momentum:
+        if self.optimizer != "sgd" and self.momentum:
             raise ConfigError(
                 f'momentum = {self.momentum} goes with optimizer = "sgd" only ([training] momentum): remove one of them'
             )

@@ -159,8 +159,8 @@ class Summary:
         noise_multiplier: by hospital, in the last round.
         max_grad_norm: the clip after the last round; None without privacy.
         measured: whether loss and scores were.
-        loss: mean test loss of the last model.
-        scores: of the last model; None where the run did not say.
+        loss: mean test loss of the last model that was tested.
+        scores: of the same; None where the run did not say.
         seconds: that all rounds took.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.

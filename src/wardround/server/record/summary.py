@@ -36,7 +36,7 @@ def build_summary(
     The records are of the committed rounds, round 0 first; the facts in the closing, which only the starter of the run
     knew, are taken over as they are; the head is the ledger's, right after the closing was booked.
     """
-    config, cell, last = plan.config, plan.cell, records[-1]
+    config, cell, last, tested = plan.config, plan.cell, records[-1], _last_tested(records)
     left_out = tuple(dict.fromkeys(_left_out(records)))
     # Rounds that were abandoned, and attempts that were interrupted: both are charged.
     num_lost = sum(bool(record.outcome.abandoned) + record.attempt - 1 for record in records)
@@ -56,8 +56,8 @@ def build_summary(
         noise_multiplier=last.noise_multipliers,
         max_grad_norm=last.max_grad_norm if cell.is_private else None,
         measured=plan.is_measured,
-        loss=last.round_row.loss,
-        scores=_scores(plan, last.round_row, regression),
+        loss=tested.round_row.loss,
+        scores=_scores(plan, tested.round_row, regression),
         seconds=sum(record.round_row.seconds for record in records),
         settings=_settings(config),
         left_out=left_out,
@@ -135,11 +135,19 @@ def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _scores(plan: FederationPlan, last: RoundFigures, regression: bool) -> ClassScores | RegressionScores:
+def _last_tested(records: Sequence[RoundRecord]) -> RoundRecord:
+    """Return the last round after which the model was evaluated; the last of all where it never was.
+
+    It is the last of all unless the run was interrupted between evaluations.
+    """
+    return next((record for record in reversed(records) if record.round_row.loss is not None), records[-1])
+
+
+def _scores(plan: FederationPlan, tested: RoundFigures, regression: bool) -> ClassScores | RegressionScores:
     majority = _mean_over_tests(plan) if plan.is_measured else None
     if regression:
-        return RegressionScores(score=last.score, majority=majority)
-    return ClassScores(score=last.score, auc=last.auc, majority=majority)
+        return RegressionScores(score=tested.score, majority=majority)
+    return ClassScores(score=tested.score, auc=tested.auc, majority=majority)
 
 
 def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
@@ -171,9 +179,12 @@ def _mean_over_tests(plan: FederationPlan) -> float:
 
 
 def _notes(records: Sequence[RoundRecord]) -> Iterator[str]:
-    """Yield what a resumed run is not: paid for once, made with one set of versions, or as if it had gone on."""
+    """Yield what an interrupted run is not: tested, paid for once, of one set of versions, or as if it had gone on."""
     for name in records[-1].saved.strategy_forgets:
         yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
+    last, tested = records[-1].round_row.round, _last_tested(records).round_row.round
+    if tested < last:
+        yield f"loss and scores are those after round {tested}, and the model is that after round {last}, untested"
     for record in records:
         if (attempts := record.attempt) > 1:
             yield f"round {record.round_row.round} was interrupted and done again: {attempts} attempts are charged"

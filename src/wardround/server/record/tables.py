@@ -34,7 +34,8 @@ def table_rows(
 ) -> tuple[RoundFigures, tuple[HospitalFigures, ...]]:
     """Return a round's row of rounds.csv, and its rows of hospitals.csv, one per hospital.
 
-    Scores of the round are means over hospitals weighted by their test records, None where nothing is measured. A score
+    Scores of the round are means over hospitals weighted by their test records, None where nothing is measured, or the
+    model was not evaluated after the round. A score
     of fewer than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
     """
     scores = {name: mean_over_tests(evaluations, name) for name in _SCORES}
@@ -42,7 +43,7 @@ def table_rows(
         round=round_number,
         num_selected=len(assignments),
         num_completed=len(completed),
-        **(scores if plan.is_measured else dict.fromkeys(scores)),
+        **(scores if plan.is_measured and evaluations else dict.fromkeys(scores)),
         epsilon_max=account.epsilon_total(1),
         epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
         seconds=round(seconds, 4),

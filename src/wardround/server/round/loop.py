@@ -37,6 +37,7 @@ from wardround.server.round.released import release
 from wardround.server.round.secure_terms import roster_of, secure_sum_for
 from wardround.server.round.strategy_steps import ask, evaluate, step
 from wardround.server.round.sums import add_up
+from wardround.server.round.tested_rounds import is_tested
 from wardround.streams import Source, SystemSource
 
 __all__ = ["federate"]
@@ -155,9 +156,6 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     replies, released = release(plan, state.arrays, assignments, summed, run.source, memory)
     # 6. Let the strategy step, which sees nothing else of the round.
     arrays = step(run.strategy, round_number, state.arrays, replies)
-    # 7. Evaluate the model that comes of it at every hospital.
-    evaluations = evaluate(run.link, run.strategy, round_number, arrays)
-    # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     state = replace(
         state,
         round_number=round_number,
@@ -166,6 +164,9 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         max_grad_norm=_next_clip(config, state.max_grad_norm, released.quantile),
         memory=released.memory,
     )
+    # 7. Evaluate the model that comes of it at every hospital, where it is to be tested.
+    evaluations = evaluate(run.link, run.strategy, round_number, arrays) if is_tested(plan, state) else {}
+    # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     seconds = time.perf_counter() - started
     record = commit(run, state, assignments, summed.answered, summed.outcome, evaluations, seconds)
     return replace(state, attempt=1), record

@@ -57,8 +57,12 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
             finished = run(study_run.config, out=folder)
         with (folder / "hospitals.csv").open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
-        last_lines = [line for line in lines if line["round"] == lines[-1]["round"]]
-        result = _result_of_run(study_run, finished.outcome, last_lines)
+        # Of each the last line, with its scores after the last round that it was tested in.
+        last_lines = {line["hospital"]: line for line in lines}
+        tested = {line["hospital"]: line for line in lines if line["accuracy"]}
+        scores = {name: {key: line[key] for key in ("accuracy", "auc")} for name, line in tested.items()}
+        rows = [line | scores.get(name, {}) for name, line in last_lines.items()]
+        result = _result_of_run(study_run, finished.outcome, rows)
     else:
         started = time.perf_counter()
         federation = load_federation(study_run.config.federation)
