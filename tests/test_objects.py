@@ -65,7 +65,7 @@ def test_what_can_be_imported_has_a_name() -> None:
 
 def test_what_came_from_python_is_asked_for_by_name() -> None:
     assert from_name("python:build", hand_over(named, "model")) is named
-    with pytest.raises(ConfigError, match="python:build came from Python .* give it again"):
+    with pytest.raises(ConfigError, match=r"python:build came from Python .* give it again"):
         from_name("python:build", None)
 
 
