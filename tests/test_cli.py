@@ -399,7 +399,11 @@ def test_a_run_says_what_it_does_before_anything_slow_begins() -> None:
         "from wardround.cli import app; app(['run'])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.stderr.splitlines() == ["loading PyTorch and Flower ...", "loaded:"]
+    assert ended.stderr.splitlines() == [
+        "reading the settings ...",
+        "loading PyTorch and Flower ...",
+        "loaded:",
+    ]
 
 
 def test_data_as_json(wardround: Callable[..., Result]) -> None:

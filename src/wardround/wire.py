@@ -22,6 +22,7 @@ __all__ = [
     "ARRAYS",
     "ASSIGNMENT",
     "CONFIG",
+    "HOSPITAL_SIDE",
     "METRICS",
     "NUM_EXAMPLES",
     "PROFILE",
@@ -43,6 +44,7 @@ __all__ = [
     "leaving",
     "masked_order",
     "one_array_record",
+    "hospital_side_arrays",
     "read_measures",
     "read_metrics",
     "read_profile",
@@ -64,14 +66,19 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 ASSIGNMENT = "assignment"
+HOSPITAL_SIDE = "hospital-side"
+"""Arrays that a strategy sends its hospital side (`clients.hospital_sides`); each hospital may be sent others."""
 PROFILE = "profile"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
-SETTINGS, SETTINGS_DIGEST = "settings", "settings-digest"
+SETTINGS = "settings"
 """What the server of real sites says of its settings when it asks who they are."""
-SUM_WEIGHT, SUM_RESIDUES = "sum-weight", "sum-residues"
-"""A training message with the first in its config gets a reply without arrays: they go into the sum, times its value.
-With the second they are residues modulo 2^32, which go into the sum as they are."""
+SETTINGS_DIGEST = "settings-digest"
+"""The digest of these settings."""
+SUM_WEIGHT = "sum-weight"
+"""A training message with it in its config gets a reply without arrays: they go into the sum, times its value."""
+SUM_RESIDUES = "sum-residues"
+"""With it they are residues modulo 2^32, which go into the sum as they are."""
 SUM_OF_WEIGHTS = "sum-of-weights"
 """Name of the one number that travels masked beside the parameters: the hospital's weight."""
 SECAGG = "secagg"
@@ -99,6 +106,12 @@ def config_in(message: Message) -> ConfigRecord:
     """Return the settings that a strategy sent along; empty where it sent none."""
     record = _content(message).get(CONFIG)
     return ConfigRecord(dict(record)) if isinstance(record, ConfigRecord) else ConfigRecord()
+
+
+def hospital_side_arrays(message: Message) -> dict[str, NDArray]:
+    """Return what a strategy sent its hospital side; empty where it sent nothing."""
+    record = _content(message).get(HOSPITAL_SIDE)
+    return arrays_of(record) if isinstance(record, ArrayRecord) else {}
 
 
 def masked_order(names: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wardround import interruptions
-from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, console, settings_of
+from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, begin, console, settings_of
 from wardround.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train a model over hospitals and write a run folder."""
+    begin(f"reading {config or 'the settings'}", quiet=as_json)
     settings = settings_of(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
     from wardround.server.record.run_folder import default_run_path
 
@@ -39,6 +40,7 @@ def run(
 
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
     """Go on with an interrupted run; a round that was charged and not finished is charged again."""
+    begin(f"reading {run_dir}", quiet=as_json)
     from wardround.server.record.run_folder import open_run_folder
 
     with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
