@@ -2,7 +2,6 @@
 
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
-from wardround.config.meanings import STRATEGY_OPTIONS
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -13,6 +12,7 @@ from wardround.config.sections import (
     TrainingConfig,
 )
 from wardround.config.settings import Config, config_from_dict, config_to_toml, load_config
+from wardround.config.strategy_options import STRATEGY_OPTIONS
 from wardround.config.toml_files import read_toml, split_overrides
 from wardround.config.unused import unused_settings
 

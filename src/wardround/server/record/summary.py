@@ -66,7 +66,10 @@ def build_summary(
         leaves_hospital=_leaves_hospital(plan, closing, is_whole=not left_out and not num_lost),
         versions=dict(line.split(" ", 1) for line in begun_with(records[0]).packages),
         ledger_head=head,
-        facts=replace(closing.facts, notes=(*closing.facts.notes, *plan_notes(plan), *_notes(records))),
+        facts=replace(
+            closing.facts,
+            notes=tuple(dict.fromkeys((*closing.facts.notes, *plan_notes(plan), *_notes(records)))),
+        ),
     )
 
 
