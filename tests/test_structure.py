@@ -17,7 +17,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "parsing", "step_events"},
-    {"exact_sums", "npy_bytes", "rounds", "run_facts", "streams", "typed_records"},
+    {"exact_sums", "npy_bytes", "rounds", "run_facts", "scores", "streams", "typed_records"},
     {"privacy"},
     {"config"},
     {"agreed", "identity", "parameter_counts"},

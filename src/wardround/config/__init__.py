@@ -4,6 +4,7 @@ from wardround.config.agreements import check_agreement
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
+    EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
@@ -17,6 +18,7 @@ __all__ = [
     "AggregationConfig",
     "Column",
     "Config",
+    "EvaluationConfig",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",

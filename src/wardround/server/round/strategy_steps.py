@@ -16,6 +16,7 @@ from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment, Evaluation
+from wardround.scores import Predictions
 from wardround.server.round.cohort_grid import CohortGrid
 from wardround.server.round.hospitals import HospitalLink
 from wardround.strategies import needs_only_sum
@@ -97,22 +98,25 @@ def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequenc
     return arrays if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
 
 
-def evaluate(link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays) -> dict[str, Evaluation]:
-    """Return every simulated hospital's evaluation of the model; real sites are not asked, and send none.
+def evaluate(
+    link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays
+) -> tuple[dict[str, Evaluation], dict[str, Predictions]]:
+    """Return every simulated hospital's evaluation of the model, and its predictions; real sites are not asked.
 
     Raises:
         ProtocolError: the strategy asks hospitals to train, which nobody charged.
         WardroundError: a hospital's app, or the strategy's own code, fails.
     """
     if link.are_sites:
-        return {}
+        return {}, {}
     grid = CohortGrid(link.grid, sorted(link.node_of.values()))
     with _blaming(strategy):
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
         replies = link.answered(grid.send_and_receive(messages))
-        strategy.aggregate_evaluate(round_number, replies)
-    evaluations = (wire.read_metrics(Evaluation, reply, link.sender_of(reply)) for reply in replies)
-    return dict(sorted((evaluation.hospital_id, evaluation) for evaluation in evaluations))
+        strategy.aggregate_evaluate(round_number, [wire.without_predictions(reply) for reply in replies])
+    senders = [link.sender_of(reply) for reply in replies]  # in the order of names
+    evaluations = (wire.read_metrics(Evaluation, *told) for told in zip(replies, senders, strict=True))
+    return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(wire.read_predictions, replies), strict=True))
 
 
 @contextmanager
