@@ -99,7 +99,7 @@ def test_settings_that_exclude_each_other(section, first, second, tmp_path):
         (["privacy.placement=none", "privacy.budget-epsilon=1"], "budget-epsilon = 1.0 has no meaning without privacy"),
         (["privacy.placement=none", "privacy.noise-multiplier=0"], "noise-multiplier = 0.0 has no meaning without pri"),
         (["training.optimizer=adam", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),
-        (["federation.dataset=csv"], r'dataset = "csv" needs \[federation\] path'),
+        (["federation.dataset=csv"], r'dataset = "csv" needs \[federation\] target'),
     ],
 )
 def test_contradictions_are_refused(overrides, message):

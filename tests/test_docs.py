@@ -55,9 +55,12 @@ def test_the_lock_file_is_within_the_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
     locked = {canonicalize_name(name): version for name, version in locked.items()}
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
-        requirement = Requirement(text)
-        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), text
+    extras = project["optional-dependencies"].values()
+    for requirement in map(Requirement, [*project["dependencies"], *(text for extra in extras for text in extra)]):
+        if requirement.name == project["name"]:  # an extra of its own, whose packages are among these
+            assert requirement.extras <= set(project["optional-dependencies"])
+            continue
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
 
 
 def test_decisions_are_numbered_without_gaps():

@@ -13,12 +13,12 @@ import pytest
 from site_files import SETTINGS, site_config
 from small_runs import small_config
 
+from wardround.code_digests import code_digests
 from wardround.config import config_from_dict
 from wardround.errors import ConfigError
 from wardround.identity import (
     agreed_digest,
     agreed_text,
-    code_digests,
     differing_lines,
     job_digest,
     settings_digest,

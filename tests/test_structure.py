@@ -15,8 +15,8 @@ import wardround
 SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
-    {"digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
-    {"interruptions", "names", "parsing", "step_events"},
+    {"code_digests", "digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
+    {"interruptions", "names", "objects", "parsing", "step_events"},
     {"exact_sums", "npy_bytes", "rounds", "run_facts", "scores", "streams", "typed_records"},
     {"privacy"},
     {"config"},
@@ -30,6 +30,7 @@ LAYERS = [
     {"reports"},
     {"door", "flower"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ROOMS = {

@@ -7,11 +7,14 @@ command is called, so that help is there at once.
 import errno
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from wardround import interruptions
+from wardround.cli.arguments import plain
 from wardround.cli.compare import compare
 from wardround.cli.data import data_app
 from wardround.cli.ledger import ledger_app
@@ -24,11 +27,27 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="wardround",
-    help="Federated learning across hospitals under differential privacy, with an account of every epsilon.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"wardround {version('wardround')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _wardround(
+    is_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Federated learning across hospitals under differential privacy, with an account of every epsilon."""
+
+
 for _command in (run, resume, plan, compare, report):
     app.command()(_command)
 app.add_typer(data_app, name="data")
@@ -62,7 +81,5 @@ def main() -> None:
 
 def _fail(message: str, exit_code: int) -> None:
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    # A file or another's message may be quoted, and a terminal does what control characters say.
-    shown = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in message)
-    typer.echo("".join(shown), err=True)
+    typer.echo(plain(message), err=True)
     sys.exit(exit_code)

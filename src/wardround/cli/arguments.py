@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wardround.config import Config, load_config
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ConfigPath", "Json", "Overrides", "RunDir", "console"]
+__all__ = ["ConfigPath", "Json", "Overrides", "RunDir", "console", "note", "plain", "settings_of"]
 
 ConfigPath = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; without, breast cancer at five hospitals.")
@@ -23,3 +25,18 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console()
+
+
+def settings_of(config: Path | str | None, overrides: list[str]) -> Config:
+    """Return the settings of a file with overrides; what gave way to these is told on stderr."""
+    return load_config(config, overrides, note=note)
+
+
+def note(sentence: str) -> None:
+    """Print a sentence on stderr: something that is not wrong, and that whoever runs the command may not know."""
+    typer.echo(f"note: {plain(sentence)}", err=True)
+
+
+def plain(text: str) -> str:
+    """Return a text without what a terminal takes for commands: a file or another's message may be quoted in it."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from wardround.cli.arguments import Json, Overrides, console
-from wardround.config import load_config
+from wardround.cli.arguments import Json, Overrides, console, settings_of
 from wardround.json_text import json_text
 
 __all__ = ["data_app"]
@@ -37,9 +36,9 @@ def data_describe(
     from wardround.reports.data_tables import print_description, shown_description
 
     if name is None or name.endswith(".toml"):
-        settings = load_config(name, set_ or [])
+        settings = settings_of(name, set_ or [])
     else:
-        settings = load_config(None, [f'federation.dataset="{name}"', *(set_ or [])])
+        settings = settings_of(None, [f'federation.dataset="{name}"', *(set_ or [])])
     federation = load_federation(settings.federation)
     table = describe(federation)
     if as_json:

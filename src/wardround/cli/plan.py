@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from wardround.cli.arguments import ConfigPath, Json, Overrides, console
-from wardround.config import load_config
+from wardround.cli.arguments import ConfigPath, Json, Overrides, console, settings_of
 from wardround.json_records import json_values
 from wardround.json_text import json_text
 
@@ -22,7 +21,7 @@ def plan(
 ) -> None:
     """Show noise and epsilon per hospital, in total and against each reader, and what noise placed elsewhere costs."""
     wanted = [] if target_epsilon is None else [f"privacy.target-epsilon={target_epsilon}"]
-    settings = load_config(config, [*(set_ or []), *wanted])
+    settings = settings_of(config, [*(set_ or []), *wanted])
     from wardround.reports.terminal import print_plan
     from wardround.server.plan.alternatives import compare_placements, plan_notes
     from wardround.simulations import prepared

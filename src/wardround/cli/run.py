@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wardround import interruptions
-from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, console
-from wardround.config import load_config
+from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, console, settings_of
 from wardround.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train a model over hospitals and write a run folder."""
-    settings = load_config(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
+    settings = settings_of(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
     from wardround.server.record.run_folder import default_run_path
 
     folder = out or default_run_path(settings)

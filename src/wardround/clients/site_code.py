@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from wardround.code_digests import code_digests, installed_places, is_installed
 from wardround.config import Config
 from wardround.errors import ConfigError
-from wardround.identity import code_digests, installed_places, is_installed
 
 __all__ = ["site_code"]
 

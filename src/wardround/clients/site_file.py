@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wardround.code_digests import code_digests
 from wardround.config import Config, check_agreement, config_from_dict, read_toml
 from wardround.errors import ConfigError
-from wardround.identity import agreed_digest, agreed_text, code_digests
+from wardround.identity import agreed_digest, agreed_text
 from wardround.names import did_you_mean
 from wardround.secagg import Site, read_site
 

@@ -1,6 +1,8 @@
 """Settings: one frozen record for each section, and TOML in and out."""
 
 from wardround.config.agreements import check_agreement
+from wardround.config.changes import Changed, change_tables
+from wardround.config.meanings import STRATEGY_OPTIONS
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -13,9 +15,12 @@ from wardround.config.sections import (
 )
 from wardround.config.settings import Config, config_from_dict, config_to_toml, load_config
 from wardround.config.toml_files import read_toml, split_overrides
+from wardround.config.unused import unused_settings
 
 __all__ = [
+    "STRATEGY_OPTIONS",
     "AggregationConfig",
+    "Changed",
     "Column",
     "Config",
     "EvaluationConfig",
@@ -25,6 +30,7 @@ __all__ = [
     "Schema",
     "SimulationConfig",
     "TrainingConfig",
+    "change_tables",
     "check_agreement",
     "config_from_dict",
     "config_to_toml",
@@ -32,4 +38,5 @@ __all__ = [
     "read_toml",
     "split_overrides",
     "schema_from_table",
+    "unused_settings",
 ]

@@ -16,7 +16,9 @@ __all__ = [
     "EXCLUSIVE",
     "Default",
     "check_section",
+    "from_python",
     "kebab",
+    "keys_of",
     "setting",
 ]
 
@@ -42,6 +44,16 @@ def setting(default: Any, **limits: Any) -> Any:
     With `unwritten` its default is not written, so that settings have the digest they had before there was the key.
     """
     return field(default=default, metadata=limits)
+
+
+def from_python() -> Any:
+    """Declare what is no setting: an object from Python in the place of a name; no TOML has it."""
+    return field(default=None, repr=False, metadata={"is_object": True})
+
+
+def keys_of(kind: type) -> dict[str, str]:
+    """Return the fields of a section that are settings, by their keys."""
+    return {kebab(item.name): item.name for item in fields(kind) if not item.metadata.get("is_object")}
 
 
 def kebab(name: str) -> str:

@@ -6,9 +6,10 @@ against a hospital's size, more hospitals than rows) are made where the data is 
 
 from dataclasses import dataclass
 
-from wardround.config.limits import Default, check_section, kebab, setting
+from wardround.config.limits import Default, check_section, from_python, kebab, setting
 from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
+from wardround.objects import Handed
 from wardround.privacy.cells import CELLS, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
@@ -50,6 +51,7 @@ class FederationConfig:
     task: str | None = setting(None, choices=("classification", "regression"))
     max_records: int | None = setting(None, least=1, most=2**40)
     schema: Schema | None = None
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         if self.schema is not None and not isinstance(self.schema, Schema):
@@ -62,7 +64,7 @@ class FederationConfig:
                 raise ConfigError(
                     f'[federation] {kebab(key)} goes with dataset = "csv", not "{self.dataset}": remove it'
                 )
-            if is_table and not is_given and (key == "target" or (key == "path" and self.schema is None)):
+            if is_table and not is_given and key == "target":
                 raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
         if self.schema is not None and self.target is not None:
             identifiers = {"hospital-column": self.hospital_column, "patient-column": self.patient_column}
@@ -80,6 +82,7 @@ class ModelConfig:
     hidden_sizes: tuple[int, ...] = setting((64,), least=1)
     channels: tuple[int, ...] = setting((16, 32), least=1)
     width: int = setting(64, least=8)
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("model", self)
@@ -186,6 +189,7 @@ class AggregationConfig:
     beta_2: float | None = setting(None, least=0, below=1)
     tau: float | None = setting(None, above=0)
     proximal_mu: float | None = setting(None, least=0)
+    handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)

@@ -1,13 +1,15 @@
 """All settings as one record: checked however it is made, changed into another, read from TOML and written to it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import tomli_w
 
-from wardround.config.limits import EXCLUSIVE, Default, kebab
+from wardround.config.changes import change_tables
+from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
@@ -18,9 +20,10 @@ from wardround.config.sections import (
     SimulationConfig,
     TrainingConfig,
 )
-from wardround.config.toml_files import overridden, read_toml
+from wardround.config.toml_files import read_overrides, read_toml
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
+from wardround.objects import Handed
 from wardround.privacy.cells import cell_of
 
 __all__ = ["Config", "config_from_dict", "config_to_toml", "load_config"]
@@ -61,38 +64,61 @@ class Config:
     def change(self, **sections: Mapping[str, Any]) -> "Config":
         """Return other settings: the same but for the keys that are given, by section.
 
-        A key that is given takes the place of one that it excludes.
+        A key that is given takes the place of those that it excludes or leaves without meaning (see
+        `changes.change_tables`); None takes one back to its default.
 
         >>> Config().change(training={"num_rounds": 20}, privacy={"target_epsilon": 2.0}).privacy.noise_multiplier
 
         Raises:
             ConfigError: an unknown section or key, or a value out of range.
         """
+        kinds, changes = get_type_hints(Config), {}
         for name, change in sections.items():
-            _check_known("section", name, get_type_hints(Config))
+            _check_known("section", name, kinds)
             if not isinstance(change, Mapping):
                 raise ConfigError(f"[{name}] must be a mapping of keys to values, not {shown_name(change)}")
-        return Config(
-            **{
-                item.name: _changed(item.name, getattr(self, item.name), sections[item.name])
-                if item.name in sections
-                else getattr(self, item.name)
-                for item in fields(self)
-            }
-        )
+            changes[name] = {kebab(key): value for key, value in _by_field(name, kinds[name], change).items()}
+        stand = {item.name: _as_given(getattr(self, item.name)) for item in fields(self)}
+        changed = config_from_dict(change_tables(stand, changes).tables)
+        for section, key in _NAMES.items():
+            if key not in changes.get(section, {}) and (handed := getattr(self, section).handed) is not None:
+                changed = changed.with_object(section, handed)
+        return changed
+
+    def with_object(self, section: str, handed: Handed) -> "Config":
+        """Return these settings with an object from Python in the place of what a section names.
+
+        Args:
+            section: "federation", "model" or "aggregation".
+            handed: the object; its name is written in the place of the other.
+        """
+        own = replace(getattr(self, section), **{_NAMES[section]: handed.name, "handed": handed})
+        return replace(self, **{section: own})
 
 
-def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+_NAMES: Mapping[str, str] = MappingProxyType({"federation": "dataset", "model": "name", "aggregation": "strategy"})
+"""By section, the key that names what may also be an object from Python."""
+
+
+def load_config(
+    path: str | Path | None = None, overrides: Iterable[str] = (), *, note: Callable[[str], None] | None = None
+) -> Config:
     """Return the settings of a TOML file with `section.key=value` overrides applied, all checked.
 
     Args:
         path: the TOML file; None starts from the defaults.
-        overrides: see `toml_files.overridden`.
+        overrides: see `toml_files.read_overrides`; settings of the file that they exclude, or leave without meaning,
+            give way to them (see `changes.change_tables`).
+        note: called with a sentence for each setting that gave way.
 
     Raises:
         ConfigError: the file is missing or broken, or a key or value is wrong.
     """
-    return config_from_dict(overridden({} if path is None else read_toml(Path(path)), overrides))
+    changed = change_tables({} if path is None else read_toml(Path(path)), read_overrides(overrides))
+    if note is not None:
+        for sentence in changed.gave_way:
+            note(sentence)
+    return config_from_dict(changed.tables)
 
 
 def config_from_dict(tables: Mapping[str, Any]) -> Config:
@@ -110,13 +136,14 @@ def config_from_dict(tables: Mapping[str, Any]) -> Config:
         if not isinstance(table, Mapping):
             raise ConfigError(f"[{name}] must be a table, not {table!r}")
         for key in table:
-            _check_known("key", key, (kebab(item.name) for item in fields(kinds[name])), f" in [{name}]")
+            _check_known("key", key, keys_of(kinds[name]), f" in [{name}]")
     return Config(**tables)
 
 
 def config_to_toml(config: Config) -> str:
     """Return the settings as TOML that `load_config` reads back to an equal record."""
-    return tomli_w.dumps({item.name: _table(getattr(config, item.name)) for item in fields(config)})
+    tables = {item.name: _table(getattr(config, item.name)) for item in fields(config)}
+    return tomli_w.dumps({name: table for name, table in tables.items() if table})
 
 
 def _check_known(what: str, name: object, known: Iterable[str], where: str = "") -> None:
@@ -140,7 +167,7 @@ def _section(name: str, kind: type, given: Any) -> Any:
 
 def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values by the names of the record's fields."""
-    known = {kebab(item.name): item.name for item in fields(kind)}
+    known = keys_of(kind)
     found: dict[str, Any] = {}
     for key, value in given.items():
         _check_known("key", kebab(str(key)), known, f" in [{name}]")
@@ -151,19 +178,14 @@ def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def _changed(name: str, section: Any, change: Mapping[str, Any]) -> Any:
-    given = _by_field(name, type(section), change)
-    kept = {item.name: getattr(section, item.name) for item in fields(section)}
-    for where, *pair in EXCLUSIVE:
-        first, second = (key.replace("-", "_") for key in pair)
-        for mine, other in ((first, second), (second, first)):
-            if where == name and given.get(mine) is not None and other not in given:
-                kept[other] = None
-    return type(section)(**(kept | given))
+def _as_given(section: Any) -> dict[str, Any]:
+    """Return a section's values by key, without what nobody set."""
+    values = {kebab(item.name): getattr(section, item.name) for item in fields(section)}
+    return {key: value for key, value in values.items() if value is not None and not isinstance(value, Default)}
 
 
 def _table(section: Any) -> dict[str, Any]:
-    values = ((item, getattr(section, item.name)) for item in fields(section))
+    values = ((item, getattr(section, item.name)) for item in fields(section) if not item.metadata.get("is_object"))
     return {
         kebab(item.name): _written(value)
         for item, value in values

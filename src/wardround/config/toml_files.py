@@ -4,49 +4,37 @@ Left out on purpose: which keys there are (see `settings`), and what a value may
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wardround.config.limits import EXCLUSIVE
 from wardround.disk import file_text
 from wardround.errors import ConfigError
 from wardround.parsing import from_toml, sound
 
-__all__ = ["overridden", "read_toml", "split_overrides"]
+__all__ = ["read_overrides", "read_toml", "split_overrides"]
 
 _MOST_BYTES = 2**20
 """Of a settings file."""
 
 
-def overridden(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return the tables with `section.key=value` overrides in them.
+def read_overrides(overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what `section.key=value` texts set, by section and key; of one key the last word counts.
 
     Args:
-        tables: of a TOML file.
-        overrides: `section.key=value` texts, the value as TOML writes it; a bare word is read as text. An override
-            replaces a setting of the file that it excludes (target-epsilon one of noise-multiplier, for example).
+        overrides: the value as TOML writes it; a bare word is read as text.
 
     Raises:
         ConfigError: a text is no override.
     """
-    changed: dict[str, Any] = {
-        name: dict(table) if isinstance(table, dict) else table for name, table in tables.items()
-    }
+    changes: dict[str, dict[str, Any]] = {}
     for text in overrides:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot and key):
             raise ConfigError(f'--set {text} must be section.key=value, for example "training.num-rounds=20"')
-        table = changed.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"[{section}] must be a table, not {table!r}")
-        for pair in EXCLUSIVE:
-            if (section, key) in {(pair[0], pair[1]), (pair[0], pair[2])}:
-                # The override is the later word, so its counterpart in the file gives way.
-                table.pop(pair[2] if key == pair[1] else pair[1], None)
-        table[key] = _toml_value(value.strip())
-    return changed
+        changes.setdefault(section, {})[key] = _toml_value(value.strip())
+    return changes
 
 
 def split_overrides(text: str) -> list[str]:

@@ -3,7 +3,6 @@
 What is left out on purpose: what a model does with a batch, which is asked where it is trained.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ from torch import nn
 from wardround.config import ModelConfig
 from wardround.errors import ConfigError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
-from wardround.models.fitting import check_records_apart, take_shapes, try_one_batch, without_batch_statistics
+from wardround.models.fitting import check_records_apart, copied, take_shapes, try_one_batch, without_batch_statistics
 from wardround.models.named import BUILDERS, IMAGE_MODELS
+from wardround.objects import called_with, from_name
 
 __all__ = ["build_model", "load_parameters", "parameters_of"]
 
@@ -81,7 +81,7 @@ def load_parameters(model: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> Non
 
 def _named_or_users(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
     if ":" in config.name:
-        return _users_model(config.name, input_shape, num_outputs)
+        return _users_model(config, input_shape, num_outputs)
     if config.name not in BUILDERS:
         raise ConfigError(
             f'model name = "{config.name}" must be one of {", ".join(BUILDERS)} or "package.module:factory" '
@@ -95,17 +95,21 @@ def _named_or_users(config: ModelConfig, input_shape: tuple[int, ...], num_outpu
     return BUILDERS[config.name](config, input_shape, num_outputs)
 
 
-def _users_model(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    module_name, _, factory_name = name.partition(":")
+def _users_model(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    name = config.name
     try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
-        model = factory(input_shape=input_shape, num_outputs=num_outputs)
+        made = from_name(name, config.handed)
+        if isinstance(made, nn.Module):
+            model = copied(name, made)
+        else:
+            model = called_with(made, input_shape=input_shape, num_outputs=num_outputs)
     except WardroundError:
         raise
     except Exception as error:
         raise ConfigError(
-            f'model name = "{name}" could not be built: {type(error).__name__}: {error}. '
-            "It must be a callable with arguments input_shape and num_outputs, importable from here ([model] name)"
+            f'model name = "{name}" could not be built: {type(error).__name__}: {error}. It must be a torch module, or '
+            "a callable that returns one and may take the arguments input_shape and num_outputs, importable from here "
+            "([model] name)"
         ) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f'model name = "{name}" returned {type(model).__name__}, not a torch.nn.Module')

@@ -4,10 +4,10 @@ Server optimizers are Flower's, not ours: they meet one reply, the exact weighte
 out on purpose: client sampling inside a strategy, because Flower draws node ids that change from run to run.
 """
 
-import importlib
+import copy
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from inspect import signature
 from typing import Any
 
@@ -16,6 +16,7 @@ from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedPro
 from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
 from wardround.names import did_you_mean
+from wardround.objects import from_name
 from wardround.privacy.cells import cell_of
 
 __all__ = ["STRATEGIES", "needs_only_sum", "options_of", "strategy_of"]
@@ -56,9 +57,9 @@ def strategy_of(config: Config) -> Strategy:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     name, protocol = config.aggregation.strategy, config.aggregation.protocol
     known = {option for each in STRATEGIES for option in options_of(each)}
-    values = asdict(config.aggregation).items()
-    given = {option: value for option, value in values if option in known and value is not None}
-    strategy = _users_strategy(name, given) if ":" in name else _named_strategy(name, given)
+    values = ((option, getattr(config.aggregation, option)) for option in sorted(known))
+    given = {option: value for option, value in values if value is not None}
+    strategy = _users_strategy(config.aggregation, given) if ":" in name else _named_strategy(name, given)
     if needs_only_sum(strategy):
         return strategy
     wants, others = f'strategy = "{name}" wants every hospital\'s update by itself, which', ", ".join(STRATEGIES)
@@ -109,17 +110,19 @@ def _check_options(name: str, given: Iterable[str], allowed: tuple[str, ...]) ->
             )
 
 
-def _users_strategy(name: str, given: Iterable[str]) -> Strategy:
+def _users_strategy(aggregation: AggregationConfig, given: Iterable[str]) -> Strategy:
+    name = aggregation.strategy
     _check_options(name, given, ())
-    module_name, _, factory_name = name.partition(":")
     try:
-        strategy = getattr(importlib.import_module(module_name), factory_name)()
+        made = from_name(name, aggregation.handed)
+        # A copy, as a strategy remembers: another run with the same one begins where this one did.
+        strategy = copy.deepcopy(made) if isinstance(made, Strategy) else made()
     except WardroundError:
         raise
     except Exception as error:
         raise ConfigError(
-            f'strategy = "{name}" could not be built: {type(error).__name__}: {error}. It must be a callable without '
-            "arguments, importable from here ([aggregation] strategy)"
+            f'strategy = "{name}" could not be built: {type(error).__name__}: {error}. It must be a Flower Strategy, '
+            "or a callable without arguments that returns one, importable from here ([aggregation] strategy)"
         ) from error
     if not isinstance(strategy, Strategy):
         raise ConfigError(f'strategy = "{name}" returned {type(strategy).__name__}, not a flwr Strategy')

@@ -19,10 +19,13 @@ def load_own_table(config: FederationConfig, paths: list[Path]) -> Dataset:
         ConfigError: there is no such file or column.
         DataError: the file can't be read, or is not what the settings say.
     """
+    if config.path is None:
+        raise ConfigError(
+            'dataset = "csv" needs [federation] path: add path = "...", or hand the table over from Python, as '
+            "federation="
+        )
     if config.schema is None:
         return load_csv(config)
-    if config.path is None:
-        raise ConfigError('a simulation with dataset = "csv" needs [federation] path: add path = "..."')
     path = Path(config.path).expanduser()
     return read_schema_table(path, config, config.hospital_column, place="[federation] path")[0]
 
