@@ -45,7 +45,7 @@ class Predictions:
         """(n,) The most probable class of each record, the first of those that are equally so."""
         if self.values.ndim == 1:
             return (self.values > 0.5).astype(np.int64)
-        return self.values.argmax(axis=1)
+        return np.asarray(self.values.argmax(axis=1), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

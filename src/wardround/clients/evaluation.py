@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wardround.clients.losses import loss_per_record
@@ -22,7 +23,7 @@ def evaluate(
     """Return the model's scores on the hospital's test records (nan where there are none), and its predictions."""
     num_test, labels = len(tensors.test_labels), tensors.test_labels.cpu().numpy()
     loss = score = auc = float("nan")
-    values = np.zeros(0)
+    values: NDArray[np.float64] = np.zeros(0)
     if num_test:
         outputs = outputs_of(model, tensors.test_features)
         loss = float(loss_per_record(task)(outputs, tensors.test_labels).double().mean())

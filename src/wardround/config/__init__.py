@@ -2,6 +2,7 @@
 
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
+from wardround.config.criteria import check_criterion
 from wardround.config.meanings import STRATEGY_OPTIONS
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
@@ -32,6 +33,7 @@ __all__ = [
     "TrainingConfig",
     "change_tables",
     "check_agreement",
+    "check_criterion",
     "config_from_dict",
     "config_to_toml",
     "load_config",

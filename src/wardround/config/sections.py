@@ -205,7 +205,7 @@ class AggregationConfig:
 class EvaluationConfig:
     """When a run stops before its last round, and which of its models it keeps.
 
-    `public` is "package.module:loader" of public records (see `datasets.public_records`), on which every model is tried.
+    `public` is "package.module:loader" of public records (see `datasets.public_records`), on which models are tried.
     A run stops once `patience` evaluated rounds in turn were no improvement of the mean loss on them; `keep` says
     whether its model is that of the last round or of the best. Without privacy and `public` it is the mean test loss.
     """

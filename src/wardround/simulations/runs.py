@@ -3,7 +3,7 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,12 @@ from wardround.datasets import FederatedData
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.privacy.ledger import open_ledger
-from wardround.server.record.beginnings import was_between_sites
+from wardround.server.plan.best import stops_early
+from wardround.server.record.beginnings import committed_rounds, was_between_sites
+from wardround.server.record.keeping import best_of
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import Summary
+from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
@@ -77,8 +80,13 @@ def run(
     out: Path | str | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
 ) -> Run:
     """Run a federation from round 0 and return it; what may be given is told in `door.run`.
+
+    Metrics are functions of predictions and labels by the name of their column (see `scores.Predictions`); public
+    records are (features, labels) as the model takes them, in the place of [evaluation] public.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
@@ -88,7 +96,7 @@ def run(
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     with ENGINES[config.simulation.engine].start_early(config.simulation):
         # Everything that can be refused is refused before there is a folder.
-        prepared = prepare(config, strategy, say)
+        prepared = prepare(config, strategy, say, metrics=metrics, public=public)
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
         return _federate(prepared, folder, progress, say)
 
@@ -98,8 +106,12 @@ def resume(
     *,
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
 ) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
+
+    A run that began with metrics or public records from Python is given the same again.
 
     Raises:
         ConfigError: there is no run in the folder, or it is one between real sites.
@@ -113,10 +125,10 @@ def resume(
         )
     config = folder.config()
     say = say or silent
-    prepared = prepare(config, strategy_of(config), say, is_begun=True)
+    prepared = prepare(config, strategy_of(config), say, is_begun=True, metrics=metrics, public=public)
     with open_ledger(folder.ledger) as ledger:
-        is_finished = any(number >= config.training.num_rounds for number, _ in ledger.rounds())
-    if is_finished:
+        records = committed_rounds(ledger)
+    if len(records) > config.training.num_rounds or stops_early(config, best_of(config, records)):
         # Only its files are written anew: no reason to start Ray.
         begins, engine = "writing the files of the finished run anew", "inline"
     else:
@@ -161,5 +173,6 @@ def _federate(
             facts=prepared.facts,
             planned=prepared.plan,
             progress=progress,
+            measuring=prepared.measuring,
         )
     return Run(folder.path, outcome)

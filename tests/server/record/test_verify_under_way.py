@@ -100,7 +100,7 @@ def test_a_run_that_committed_nothing(copy: Path) -> None:
     found = verify_run(copy)[0]
     assert "summary.json is there, and the run never came to an end that it could tell of" in found
     assert "model.safetensors is there, and no round is committed" in found
-    assert "rounds.csv has round 0, which the ledger does not give" in found
+    assert "hospitals.csv has round 0 hospital-01, which the ledger does not give" in found
     for name in ("summary.json", "model.safetensors"):
         (copy / name).unlink()
     for name in ("rounds.csv", "hospitals.csv"):

@@ -135,7 +135,9 @@ def _shown_cells(confusion: NDArray[np.int64]) -> tuple[tuple[int | str, ...], .
                     marked[np.where(marked, np.iinfo(np.int64).max, row).argmin()] = changes = True
     return tuple(
         tuple(NOT_SHOWN if is_hidden and count >= FEWEST_SHOWN else shown_count(count) for count, is_hidden in cells)
-        for cells in (zip(row.tolist(), marked.tolist(), strict=True) for row, marked in zip(confusion, hidden, strict=True))
+        for cells in (
+            zip(row.tolist(), marked.tolist(), strict=True) for row, marked in zip(confusion, hidden, strict=True)
+        )
     )
 
 

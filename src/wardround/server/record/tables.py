@@ -20,7 +20,9 @@ from wardround.step_events import StepEvent
 __all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "mean_over_tests", "table_rows", "table_texts"]
 
 _SCORES = ("loss", "score", "auc")
-FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", "further", *_SCORES})
+FOLLOWING_COLUMNS = tuple(
+    item.name for item in fields(HospitalFigures) if item.name not in {"hospital", "further", *_SCORES}
+)
 """Of a hospital's row, what follows from the plan and the ledger's charges."""
 
 

@@ -116,7 +116,9 @@ def evaluate(
         strategy.aggregate_evaluate(round_number, [wire.without_predictions(reply) for reply in replies])
     senders = [link.sender_of(reply) for reply in replies]  # in the order of names
     evaluations = (wire.read_metrics(Evaluation, *told) for told in zip(replies, senders, strict=True))
-    return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(wire.read_predictions, replies), strict=True))
+    return dict(zip(senders, evaluations, strict=True)), dict(
+        zip(senders, map(wire.read_predictions, replies), strict=True)
+    )
 
 
 @contextmanager

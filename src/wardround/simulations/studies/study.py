@@ -58,6 +58,11 @@ class Study:
             )
         if not self.placements and not self.baselines:
             raise ConfigError("a study needs placements or baselines ([study]): there is nothing to run")
+        if self.base.evaluation.chooses and (without := {"alone", "pooled"} & set(self.baselines)):
+            raise ConfigError(
+                f"the baselines {', '.join(sorted(without))} train all rounds and keep the last model, which compares "
+                "with no run that stops early or keeps its best ([evaluation] patience, keep): remove one or the other"
+            )
         for name, values in self.varied.items():
             if len(set(values)) < len(values):
                 raise ConfigError(
