@@ -5,7 +5,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: run test coverage fuzz check lint types format lock clean
+.PHONY: run test coverage fuzz check docs lint types format lock clean
 
 run: .venv/installed
 	$(BIN)/wardround run
@@ -23,6 +23,10 @@ fuzz: .venv/installed-dev
 	PYTHONPATH=tests:tests/secagg $(BIN)/python tests/fuzz/fuzz_run.py --write
 
 check: lint types coverage
+
+# The documents and the reference as pages, in site/. Nothing is loaded from elsewhere, then or when they are read.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -51,4 +55,4 @@ lock: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

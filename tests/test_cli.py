@@ -171,7 +171,7 @@ _REFUSED: list[tuple[list[str], int, str]] = [
         2,
         "data-dir = none is not a folder",
     ),
-    (["run", "--set", "federation.dataset=csv"], 2, 'dataset = "csv" needs [federation] path'),
+    (["run", "--set", "federation.dataset=csv"], 2, 'dataset = "csv" needs [federation] target'),
     (["run", "--out", "full"], 2, "--out full must be a new or empty folder"),
     (["run", "--out", "broken.toml"], 2, "--out broken.toml must be a new or empty folder"),
     (["run", "--out", "broken.toml/run"], 2, "--out broken.toml/run can't be made: Not a directory"),
@@ -382,7 +382,7 @@ def test_an_accident_is_one_line(wardround: Callable[..., Result], monkeypatch: 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("wardround.door.run", broken)
+    monkeypatch.setattr("wardround.door.runs.run", broken)
     result = wardround("run", *_FAST)
     assert result.code == 1
     last = result.err.splitlines()[-1]
@@ -392,13 +392,18 @@ def test_an_accident_is_one_line(wardround: Callable[..., Result], monkeypatch: 
 def test_a_run_says_what_it_does_before_anything_slow_begins() -> None:
     """Whatever takes seconds (torch, Flower, Ray, the data) comes after the first words."""
     code = (
-        "import sys; from wardround import door\n"
+        "import sys, types\n"
         "slow = {'torch', 'flwr', 'ray'}\n"
         "def stop(*a, **k): print('loaded:', *(slow & set(sys.modules)), file=sys.stderr); sys.exit()\n"
-        "door.run = stop; from wardround.cli import app; app(['run'])"
+        "sys.modules['wardround.door.runs'] = types.SimpleNamespace(run=stop)\n"
+        "from wardround.cli import app; app(['run'])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.stderr.splitlines() == ["loading PyTorch and Flower ...", "loaded:"]
+    assert ended.stderr.splitlines() == [
+        "reading the settings ...",
+        "loading PyTorch and Flower ...",
+        "loaded:",
+    ]
 
 
 def test_data_as_json(wardround: Callable[..., Result]) -> None:

@@ -49,7 +49,15 @@ def test_toml_round_trip_is_exact(num_rounds, fraction, deltas, hidden, weights)
         ("training.learning-rate=inf", "learning-rate = inf must be > 0"),
         ("training.fraction-train=1.01", "fraction-train = 1.01 must be > 0 and <= 1"),
         ("training.momentum=1.0", "momentum = 1.0 must be >= 0 and < 1"),
-        ("training.optimizer=sdg", r'optimizer = "sdg" must be one of sgd, adam .*did you mean sgd\?'),
+        ("training.optimizer=sdg", r'optimizer = "sdg" must be one of sgd, adam, adamw .*did you mean sgd\?'),
+        ("training.weight-decay=-0.1", "weight-decay = -0.1 must be >= 0"),
+        (
+            "training.learning-rate-schedule=cosin",
+            r"must be one of constant, linear, cosine, step .*did you mean cosine",
+        ),
+        ("training.loss-weights=[1.0, 0]", r"loss-weights = 0.0 must be > 0 \(\[training\] loss-weights\)"),
+        ("training.loss-weights=2.0", "loss-weights = 2.0 must be a list of numbers"),
+        ("training.evaluate-every=0", r"evaluate-every = 0 must be >= 1 \(\[training\] evaluate-every\)"),
         (
             "privacy.noise-multiplier=-1.0",
             r"noise-multiplier = -1.0 must be >= 0 and <= 1000000.0 \(\[privacy\] noise-multiplier\)",
@@ -99,6 +107,7 @@ def test_settings_that_exclude_each_other(section, first, second, tmp_path):
         (["privacy.placement=none", "privacy.budget-epsilon=1"], "budget-epsilon = 1.0 has no meaning without privacy"),
         (["privacy.placement=none", "privacy.noise-multiplier=0"], "noise-multiplier = 0.0 has no meaning without pri"),
         (["training.optimizer=adam", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),
+        (["training.optimizer=adamw", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),
         (["federation.dataset=csv"], r'dataset = "csv" needs \[federation\] target'),
     ],
 )

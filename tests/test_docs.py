@@ -2,7 +2,6 @@
 
 import re
 import runpy
-from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
@@ -11,6 +10,7 @@ from test_structure import LAYERS
 
 from wardround.clients.site_file import read_site_file
 from wardround.config import Config, check_agreement, load_config
+from wardround.config.limits import keys_of
 from wardround.datasets import load_site_table
 from wardround.identity import agreed_digest
 
@@ -21,8 +21,8 @@ def test_every_setting_is_documented_under_its_section():
     text = (ROOT / "docs" / "config.md").read_text()
     sections = {part.split("]")[0]: part for part in text.split("## [")[1:]}
     for section, record in get_type_hints(Config).items():
-        for item in fields(record):
-            assert f"`{item.name.replace('_', '-')}`" in sections[section], f"[{section}] {item.name}"
+        for key in keys_of(record):
+            assert f"`{key}`" in sections[section], f"[{section}] {key}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)

@@ -207,12 +207,57 @@ def imported_by(statement, *names):
     code = f"import sys; {statement}; print(*set({names}) & set(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stderr.split()
+    return done.stderr.splitlines()[-1].split()
 
 
 def test_a_plan_is_printed_without_the_pages_of_runs_and_studies():
     pages = [f"wardround.reports.{name}" for name in ("report", "study", "study_folder", "study_drawing")]
     assert imported_by("from wardround.reports.terminal import print_plan", *pages) == []
+
+
+_FIRST_WORDS = """
+import io, os, sys
+
+class First(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, data):
+        os.write(2, repr((bytes(data).decode(), sorted({library.split(".")[0] for library in sys.modules}))).encode())
+        os._exit(0)
+
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(First()), line_buffering=True)
+sys.argv = ["wardround", *COMMAND]
+from wardround.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["run"], "reading the settings"),
+        (["run", "heart.toml"], "reading heart.toml"),
+        (["resume", "run"], "reading run"),
+        (["compare", "study.toml"], "reading study.toml"),
+        (["plan"], "reading the settings"),
+        (["data", "describe", "ist"], "reading ist"),
+    ],
+    ids=str,
+)
+def test_the_first_words_come_before_any_library_but_the_command_line_is_imported(command, words):
+    code = _FIRST_WORDS.replace("COMMAND", repr(command))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    text, loaded = ast.literal_eval(done.stderr)
+    assert text.startswith(words)
+    bare = subprocess.run(
+        [sys.executable, "-c", "import typer, sys; print(*{name.split('.')[0] for name in sys.modules})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    others = set(loaded) - set(bare.stdout.split()) - set(sys.stdlib_module_names)
+    assert others == {"wardround"}
 
 
 def test_help_does_not_import_torch():

@@ -1,12 +1,12 @@
 """Federated learning across hospitals under differential privacy, with an account of every hospital's epsilon.
 
-`run(config)` trains and returns a `Run`; `load_config` reads the settings. Importing this package is cheap: torch,
-Flower and Ray are imported by the first call that needs them.
+`run` trains and returns a `Run`, `plan` says what it would spend, `compare` runs a study, `resume` goes on with a run,
+`verify` holds its files to its ledger; `Config` has the settings and `Federation` the data. Importing this package
+imports its errors alone: what another name stands for is imported when it is first used.
 """
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 # Before Flower or Ray is imported anywhere: neither reports home nor looks for updates.
@@ -14,20 +14,79 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from wardround.config import Config, config_from_dict, load_config
+from wardround.errors import (
+    BudgetError,
+    CohortError,
+    ConfigError,
+    DataError,
+    ProtocolError,
+    UpdateError,
+    WardroundError,
+)
 
 if TYPE_CHECKING:
-    from wardround.door import resume, run
-    from wardround.simulations.runs import Run
+    from wardround.config import Config, config_from_dict, load_config
+    from wardround.datasets import Federation
+    from wardround.door.data import catalogue, describe, fetch
+    from wardround.door.folders import report, verify
+    from wardround.door.plans import Plan, plan
+    from wardround.door.runs import Run, resume, run
+    from wardround.door.studies import Study, compare
 
-__all__ = ["Config", "Run", "config_from_dict", "load_config", "resume", "run"]
-__version__ = version("wardround")
+__all__ = [
+    "BudgetError",
+    "CohortError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "Federation",
+    "Plan",
+    "ProtocolError",
+    "Run",
+    "Study",
+    "UpdateError",
+    "WardroundError",
+    "catalogue",
+    "compare",
+    "config_from_dict",
+    "describe",
+    "fetch",
+    "load_config",
+    "plan",
+    "report",
+    "resume",
+    "run",
+    "verify",
+]
 
-_ON_FIRST_USE = {"Run": "simulations.runs", "resume": "door", "run": "door"}
+_ON_FIRST_USE = {
+    "Config": "config",
+    "config_from_dict": "config",
+    "load_config": "config",
+    "Federation": "datasets",
+    "catalogue": "door.data",
+    "describe": "door.data",
+    "fetch": "door.data",
+    "report": "door.folders",
+    "verify": "door.folders",
+    "Plan": "door.plans",
+    "plan": "door.plans",
+    "Run": "door.runs",
+    "resume": "door.runs",
+    "run": "door.runs",
+    "Study": "door.studies",
+    "compare": "door.studies",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Return what is loaded when it is first used, so that importing this package is cheap (PEP 562)."""
+    """Return what is loaded when it is first used (PEP 562): words come before libraries."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", *(name for name in globals() if name.startswith("__"))])

@@ -18,8 +18,14 @@ __all__ = [
     "fields_sent",
 ]
 
-CHARGED, PUBLIC, SIMULATION_ONLY = "charged", "public by decision", "simulation only"
+CHARGED = "charged"
+"""The grounds of what carries noise, or has it added to its sum."""
+PUBLIC = "public by decision"
+"""The grounds of what epsilon does not cover, and anyone may know."""
+SIMULATION_ONLY = "simulation only"
+"""The grounds of what no real site sends."""
 INDEPENDENT = "independent of the data"
+"""The grounds of keys and shares."""
 GROUNDS: Mapping[str, str] = MappingProxyType(
     {
         CHARGED: "carries noise, or noise is added to its sum; its cost is in the epsilon above",

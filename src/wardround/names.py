@@ -19,7 +19,10 @@ __all__ = [
     "shown_name",
 ]
 
-MOST_NAME_CHARACTERS, MOST_LABEL_CHARACTERS = 100, 200
+MOST_NAME_CHARACTERS = 100
+"""Of a hospital, a site or a study."""
+MOST_LABEL_CHARACTERS = 200
+"""Of a class, a column or a level."""
 _BETWEEN = " -_.,'()&"
 _LETTERS = ("L", "M", "N")
 """Unicode's general categories of letters, marks on them, and numbers."""

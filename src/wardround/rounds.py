@@ -183,7 +183,8 @@ class TrainingMeasures:
         num_examples: training records it holds; Flower's name for what its strategies weight single replies by.
         num_scrubbed: records whose gradient was not finite and was left out, summed over steps; where hospitals are
             the unit, 1 if the update was not finite and a zero update was sent instead.
-        loss: mean training loss per sampled record over the round, nan where none was sampled.
+        loss: mean training loss per sampled record over the round, with the weights of classes; nan where none was
+            sampled.
         seconds: wall time of the local training.
     """
 

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from test_report import text_of
 
+from wardround.leaves import LEAVES_HOSPITAL
 from wardround.privacy.cells import CELLS, READERS, Cell
 from wardround.reports.folder import read_run
 from wardround.reports.numbers import epsilon_text
@@ -48,10 +49,7 @@ def change(folder: Path, **changes: Any) -> Path:
 def test_the_delta_beside_an_epsilon_is_the_one_it_is_stated_at(write_run: WriteRun) -> None:
     own = {"Cleveland": 1e-3, "Hungary": 1e-4, "Long Beach VA": 1e-5, "Switzerland": 1e-6}
     folder = change(write_run(), target_delta=own, epsilon={"total": 1.96, "max": 1.96, "target_delta": 1e-6})
-    assert (
-        "Epsilon is at most 1.96 for a patient whose records lie in one hospital only, at delta 1e-6"
-        in (headline(read_run(folder))[1])
-    )
+    assert "Epsilon is at most 1.96 for each record, at delta 1e-6" in (headline(read_run(folder))[1])
     assert "at epsilon <= 1.96 and delta 1e-6" in printed(folder)
     assert re.search(r"Cleveland 199 .* 1e-3 ", printed(folder)) and re.search(r"all 4 .* 1e-6 1\.96 ", printed(folder))
     rows = re.findall(r'<tr>\s*<th scope="row" data-value="([^"]+)">.*?</tr>', write_report(folder).read_text(), re.S)
@@ -113,8 +111,49 @@ def test_an_epsilon_that_was_higher_while_training_is_explained_where_it_is_seen
     folder = write_run(epsilon={"max": 1.2, "total": 1.2})
     live = read_run(folder).rounds[-1]["epsilon_total"]
     assert live > 1.2
-    assert f"end at {epsilon_text(live)}, a looser bound of the same (Renyi)" in printed(folder)
-    assert "looser" not in printed(change(folder, epsilon={"max": live, "total": live}))
+    sentence = (
+        f"end at {epsilon_text(live)}. That is an upper bound of the same epsilon too, quicker to compute (Renyi)"
+    )
+    assert f"{sentence}; 1.20 is the closer one" in printed(folder)
+    page = text_of(write_report(folder))
+    assert page.count("the smaller of it and one that is computed at the end") == 2  # by round and by hospital
+    assert "quicker to compute" not in printed(change(folder, epsilon={"max": live, "total": live}))
+
+
+@pytest.mark.parametrize(
+    ("record_is", "patient_overlap", "whom"),
+    [
+        ("row", 1, "for each record"),
+        ("row", 2, "for a patient with one record at each of up to 2 hospitals"),
+        ("patient", 1, "for a patient whose records lie in one hospital only"),
+        ("patient", 2, "for a patient whose records lie in up to 2 hospitals"),
+    ],
+)
+def test_no_patient_is_promised_what_holds_for_a_row(
+    write_run: WriteRun, record_is: str, patient_overlap: int, whom: str
+) -> None:
+    folder = write_run(record_is=record_is, patient_overlap=patient_overlap)
+    assert re.search(rf"Epsilon is at most [0-9.]+ {whom}, at delta", text_of(write_report(folder)))
+
+
+def test_a_page_says_how_many_may_side_with_the_server(write_run: WriteRun) -> None:
+    for colluding, said in ((0, "no hospital sides"), (1, "no more than 1 hospital sides"), (2, "2 hospitals side")):
+        folder = write_run(protocol="secagg+", max_colluding=colluding)
+        assert f"{said} with it. The" in text_of(write_report(folder))
+
+
+@pytest.mark.parametrize("placement", ["local", "none"])
+def test_no_name_of_a_field_is_on_the_page_outside_the_settings(write_run: WriteRun, placement: str) -> None:
+    page = write_report(write_run(placement=placement, leaves_hospital=dict(LEAVES_HOSPITAL))).read_text()
+    told = re.sub(r"<(pre|script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
+    assert len(told) < len(page) and "It sends " in told
+    assert [name for name in LEAVES_HOSPITAL if "-" in name and re.search(rf"\b{name}\b", told)] == []
+
+
+def test_an_infinite_epsilon_is_a_word(write_run: WriteRun) -> None:
+    folder = write_run(placement="central")
+    for text in (text_of(write_report(folder)), printed(write_run(placement="none"))):
+        assert "infinite" in text and not re.search(r"\binf\b", text)
 
 
 def test_attackers_are_quoted_for_every_reader(write_run: WriteRun) -> None:

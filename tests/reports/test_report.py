@@ -46,7 +46,7 @@ def text_of(page: Path) -> str:
         ),
         ({"excluded": ["Bern has 1 patient"]}, ["Excluded: Bern has 1 patient"]),
         ({"left_out": ["Chur did not answer"]}, ["Chur did not answer"]),
-        ({"patient_overlap": 2}, ["in up to 2 hospitals"]),
+        ({"patient_overlap": 2}, ["at each of up to 2 hospitals"]),
         ({"accuracy": 0.66, "majority_accuracy": 0.6602}, ["the same as the 0.660 of always answering"]),
         ({"accuracy": 0.5}, ["not above the 0.660"]),
     ],

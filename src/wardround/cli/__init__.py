@@ -1,18 +1,18 @@
 """The command line: parse, call, print. Results go to stdout; progress, notes and errors to stderr.
 
-A command is a function of a file here and a line below. No file here imports more than settings and errors before its
-command is called, so that help is there at once.
+A command is a function of a file here and a line below. No file here imports more than errors before its command has
+said what it does, so that something is on the screen at once.
 """
 
 import errno
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import wardround
 from wardround import interruptions
 from wardround.cli.arguments import plain
 from wardround.cli.compare import compare
@@ -35,7 +35,7 @@ app = typer.Typer(
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(f"wardround {version('wardround')}")
+        typer.echo(f"wardround {wardround.__version__}")
         raise typer.Exit
 
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wardround.config import Config, load_config
-
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ConfigPath", "Json", "Overrides", "RunDir", "console", "note", "plain", "settings_of"]
+    from wardround.config import Config
+
+__all__ = ["ConfigPath", "Json", "Overrides", "RunDir", "begin", "console", "note", "plain", "settings_of"]
 
 ConfigPath = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; without, breast cancer at five hospitals.")
@@ -27,9 +27,17 @@ def console() -> "Console":
     return Console()
 
 
-def settings_of(config: Path | str | None, overrides: list[str]) -> Config:
+def settings_of(config: Path | str | None, overrides: list[str]) -> "Config":
     """Return the settings of a file with overrides; what gave way to these is told on stderr."""
+    from wardround.config import load_config
+
     return load_config(config, overrides, note=note)
+
+
+def begin(what: str, *, quiet: bool) -> None:
+    """Say on stderr what begins, before anything is imported that takes a while; nothing where it is to be quiet."""
+    if not quiet:
+        typer.echo(f"{plain(what)} ...", err=True)
 
 
 def note(sentence: str) -> None:

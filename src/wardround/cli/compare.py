@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from wardround import interruptions
-from wardround.cli.arguments import Json, console
+from wardround.cli.arguments import Json, begin, console
 from wardround.errors import WardroundError
 from wardround.json_text import json_text
 
@@ -21,6 +21,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
+    begin(f"reading {study}", quiet=as_json)
     from wardround.reports.progress import Progress
     from wardround.reports.study import write_study_report
     from wardround.reports.study_terminal import print_study

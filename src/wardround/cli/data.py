@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from wardround.cli.arguments import Json, Overrides, console, settings_of
+from wardround.cli.arguments import Json, Overrides, begin, console, settings_of
 from wardround.json_text import json_text
 
 __all__ = ["data_app"]
@@ -32,13 +32,14 @@ def data_describe(
     as_json: Json = False,
 ) -> None:
     """Show hospitals by records and class shares."""
-    from wardround.datasets import describe, load_federation
-    from wardround.reports.data_tables import print_description, shown_description
-
+    begin(f"reading {name or 'the settings'}", quiet=as_json)
     if name is None or name.endswith(".toml"):
         settings = settings_of(name, set_ or [])
     else:
         settings = settings_of(None, [f'federation.dataset="{name}"', *(set_ or [])])
+    from wardround.datasets import describe, load_federation
+    from wardround.reports.data_tables import print_description, shown_description
+
     federation = load_federation(settings.federation)
     table = describe(federation)
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wardround import interruptions
-from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, console, settings_of
+from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, begin, console, settings_of
 from wardround.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -26,25 +26,27 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train a model over hospitals and write a run folder."""
+    begin(f"reading {config or 'the settings'}", quiet=as_json)
     settings = settings_of(config, [*(set_ or []), *([f'simulation.engine="{engine}"'] if engine else [])])
     from wardround.server.record.run_folder import default_run_path
 
     folder = out or default_run_path(settings)
     with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
-        from wardround import door
+        from wardround.door.runs import run
 
-        finished = door.run(settings, out=folder, progress=update, say=say)
+        finished = run(settings, out=folder, on_round=update, say=say)
     _finish(finished, as_json)
 
 
 def resume(run_dir: RunDir, as_json: Json = False) -> None:
     """Go on with an interrupted run; a round that was charged and not finished is charged again."""
+    begin(f"reading {run_dir}", quiet=as_json)
     from wardround.server.record.run_folder import open_run_folder
 
     with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
-        from wardround import door
+        from wardround.door.runs import resume
 
-        finished = door.resume(run_dir, progress=update, say=say)
+        finished = resume(run_dir, on_round=update, say=say)
     _finish(finished, as_json)
 
 
@@ -64,10 +66,15 @@ def _progress(
         )
 
     with interruptions.resumable(kept), Progress("round", quiet=quiet) as bar:
+        tested: list[RoundRow] = []
 
         def update(row: "RoundRow") -> None:
-            text = round_text(row.loss, row.metric_name, row.metric, row.epsilon_max)
-            bar.show(row.round_number, num_rounds, text)
+            if row.loss is not None or not tested:
+                tested[:] = [row]
+            shown = tested[0]
+            text = round_text(shown.loss, shown.metric_name, shown.metric, row.epsilon_max)
+            since = f"  tested after round {shown.round_number}" if shown.loss is not None and shown is not row else ""
+            bar.show(row.round_number, num_rounds, text + since)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say

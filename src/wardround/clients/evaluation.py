@@ -20,7 +20,10 @@ _BATCH = 1024
 def evaluate(
     model: Callable[[Tensor], Tensor], tensors: HospitalTensors, *, hospital_id: str, task: str
 ) -> tuple[Evaluation, Predictions]:
-    """Return the model's scores on the hospital's test records (nan where there are none), and its predictions."""
+    """Return the model's scores on the hospital's test records (nan where there are none), and its predictions.
+
+    The loss has no weights of classes: it is the same for all settings of the training.
+    """
     num_test, labels = len(tensors.test_labels), tensors.test_labels.cpu().numpy()
     loss = score = auc = float("nan")
     values: NDArray[np.float64] = np.zeros(0)

@@ -61,7 +61,7 @@ class HeldModel:
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
         self.training, self.device = training, resolve_device(training.device)
-        self.loss, self.most_floats = loss_per_record(task), most_floats
+        self.loss, self.most_floats = loss_per_record(task, training.loss_weights), most_floats
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)

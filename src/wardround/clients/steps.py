@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wardround.agreed.learning_rates import learning_rate_in
 from wardround.clients.gradients import ByRecord, ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.tensors import HospitalTensors
@@ -28,7 +29,7 @@ class Counts:
 
     Attributes:
         num_scrubbed: records whose gradient was not finite and was left out, summed over steps, and updates likewise.
-        loss: mean training loss per sampled row; nan where none was sampled.
+        loss: mean training loss per sampled row, with the weights of classes; nan where none was sampled.
         num_noise_draws: how often noise was drawn.
         noise_multiplier: stddev of the noise drawn / sensitivity, of all shares together; 0.0 where none is drawn.
     """
@@ -65,7 +66,7 @@ class LocalRound:
 
 def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
     """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size."""
-    optimizer, model, tensors = _optimizer(held), held.model, local.tensors
+    optimizer, model, tensors = _optimizer(held, local), held.model, local.tensors
     anchor = _copies(held)
     losses = []
     num_scrubbed = 0
@@ -89,8 +90,13 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
 
 
 def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> Counts:
-    """Train with DP-SGD: clipped gradients of Poisson batches, noise in every step (Abadi et al. 2016, algorithm 1)."""
-    optimizer, parameters, anchor = _optimizer(held), held.parameters, _copies(held)
+    """Train with DP-SGD: clipped gradients of Poisson batches, noise in every step (Abadi et al. 2016, algorithm 1).
+
+    A step of any optimizer is a function of the noisy sums so far, the parameters that came before, and settings. By
+    induction over steps so are the parameters, and with them weight decay and FedProx' pull, which look at nothing
+    else: what is billed is the sums, and the rest is post-processing.
+    """
+    optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _copies(held)
     stddev = local.assignment.event.noise_multiplier * local.clip
     module = held.by_record(local.tensors, local.clip)
     losses = []
@@ -128,11 +134,19 @@ def _add_batch(held: HeldModel, local: LocalRound, module: ByRecord, summed: Cli
     return summed.add_batch(module, features, labels, held.loss, owners, most_floats=held.most_floats)
 
 
-def _optimizer(held: HeldModel) -> torch.optim.Optimizer:
-    training = held.training
+def _optimizer(held: HeldModel, local: LocalRound) -> torch.optim.Optimizer:
+    """Return the optimizer at the round's learning rate.
+
+    AdamW's weight decay is apart from the gradient (Loshchilov and Hutter 2019, algorithm 2); SGD and Adam have it in
+    the gradient, as the one of an L2 penalty.
+    """
+    training, decay = held.training, held.training.weight_decay
+    learning_rate = learning_rate_in(training, local.assignment.round_number)
     if training.optimizer == "adam":
-        return torch.optim.Adam(held.parameters, lr=training.learning_rate)
-    return torch.optim.SGD(held.parameters, lr=training.learning_rate, momentum=training.momentum)
+        return torch.optim.Adam(held.parameters, lr=learning_rate, weight_decay=decay)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(held.parameters, lr=learning_rate, weight_decay=decay)
+    return torch.optim.SGD(held.parameters, lr=learning_rate, momentum=training.momentum, weight_decay=decay)
 
 
 def _pull_back(held: HeldModel, anchor: Sequence[Tensor], proximal_mu: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import fields
 import torch
 from torch import nn
 
+from wardround.agreed.loss_weights import check_loss_weights
 from wardround.clients.cells import torch_half
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -35,6 +36,7 @@ def build_trainer(
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
+    check_loss_weights(config.training, federation.class_names)
     if model is None:
         model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:

@@ -73,6 +73,11 @@ def _of_simulations(config: Config) -> Iterator[str]:
             f'partition = "{config.federation.partition}" is of simulated hospitals ([federation] partition): remove '
             'it, or set "natural"'
         )
+    if config.training.evaluate_every != 1:
+        yield (
+            f"evaluate-every = {config.training.evaluate_every} is of simulated hospitals, as real sites test no model "
+            "for anyone ([training] evaluate-every): remove it"
+        )
     if config.simulation.dropout_rate:
         yield (
             f"dropout-rate = {config.simulation.dropout_rate} is of simulated hospitals ([simulation] dropout-rate): "

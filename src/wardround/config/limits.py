@@ -122,6 +122,7 @@ _WORDS: dict[Any, str] = {
     tuple[int, ...]: "a list of whole numbers",
     tuple[str, ...]: "a list of texts",
     dict[str, float]: "a table of numbers",
+    dict[str, str]: "a table of texts",
 }
 
 

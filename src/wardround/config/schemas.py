@@ -2,7 +2,7 @@
 
 Hospitals agree on it before anyone reads a row, so that nothing in it is learned from data: features, classes, outputs
 and scales follow from the schema alone. What is left out on purpose: dates, free text and anything that would have to
-be guessed from a file; and reading one, which is `datasets.schema_table`.
+be guessed from a file; and reading one, which is `datasets.own_tables`.
 """
 
 import math

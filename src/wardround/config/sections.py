@@ -6,8 +6,8 @@ against a hospital's size, more hospitals than rows) are made where the data is 
 
 from dataclasses import dataclass
 
+from wardround.config.federation import FederationConfig
 from wardround.config.limits import Default, check_section, from_python, kebab, setting
-from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
 from wardround.objects import Handed
 from wardround.privacy.cells import CELLS, cell_of
@@ -22,53 +22,6 @@ __all__ = [
     "SimulationConfig",
     "TrainingConfig",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FederationConfig:
-    """Which data, split over which hospitals.
-
-    `partition` None means natural where the data names its hospitals, iid otherwise. `class_weights` keeps that
-    share of each class's rows, in class order. `dirichlet_alpha` shapes both dirichlet and quantity partitions.
-    `max_records` is public: no hospital has more training records. A `schema` says what a table may hold (a mapping is
-    read as TOML's); without `path` it is of tables that the hospitals have themselves.
-    """
-
-    dataset: str = "breast-cancer"
-    data_dir: str | None = None
-    partition: str | None = setting(None, choices=("natural", "iid", "dirichlet", "quantity", "shards"))
-    num_hospitals: int = setting(5, least=1, most=100_000)
-    dirichlet_alpha: float = setting(0.5, above=0)
-    shards_per_hospital: int = setting(2, least=1)
-    min_patients: int = setting(2, least=2)
-    class_weights: tuple[float, ...] | None = setting(None, above=0, most=1)
-    test_fraction: float = setting(0.2, above=0, below=1)
-    seed: int = setting(42, least=0, most=2**63 - 1)
-    path: str | None = None
-    target: str | None = None
-    hospital_column: str | None = None
-    patient_column: str | None = None
-    task: str | None = setting(None, choices=("classification", "regression"))
-    max_records: int | None = setting(None, least=1, most=2**40)
-    schema: Schema | None = None
-    handed: Handed | None = from_python()
-
-    def __post_init__(self) -> None:
-        if self.schema is not None and not isinstance(self.schema, Schema):
-            object.__setattr__(self, "schema", schema_from_table(self.schema))
-        check_section("federation", self)
-        is_table = self.dataset == "csv"
-        for key in ("path", "target", "hospital_column", "patient_column", "task", "schema"):
-            is_given = getattr(self, key) is not None
-            if is_given and not is_table:
-                raise ConfigError(
-                    f'[federation] {kebab(key)} goes with dataset = "csv", not "{self.dataset}": remove it'
-                )
-            if is_table and not is_given and key == "target":
-                raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
-        if self.schema is not None and self.target is not None:
-            identifiers = {"hospital-column": self.hospital_column, "patient-column": self.patient_column}
-            check_schema_use(self.schema, self.target, self.task, identifiers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +47,9 @@ class TrainingConfig:
 
     One of local_steps and local_epochs (default: one epoch), one of batch_size and sample_rate (default: an expected
     batch of 32). An epoch is 1 / sample_rate steps, rounded up. `cohorts` are drawn at random in every round, or once,
-    into groups that take turns.
+    into groups that take turns. The learning rate follows its schedule by round (see `agreed.learning_rates`).
+    `loss_weights` are public, one for each class in class order. Simulated hospitals test the model in round 0, every
+    `evaluate_every`-th and the last.
     """
 
     num_rounds: int = setting(10, least=1, most=1_000_000)
@@ -104,15 +59,19 @@ class TrainingConfig:
     local_epochs: int | None = setting(None, least=1)
     batch_size: int | None = setting(None, least=1)
     sample_rate: float | None = setting(None, above=0, most=1)
-    optimizer: str = setting("sgd", choices=("sgd", "adam"))
+    optimizer: str = setting("sgd", choices=("sgd", "adam", "adamw"))
     learning_rate: float = setting(0.5, above=0)
+    learning_rate_schedule: str = setting("constant", choices=("constant", "linear", "cosine", "step"), unwritten=True)
     momentum: float = setting(0.0, least=0, below=1)
+    weight_decay: float = setting(0.0, least=0, unwritten=True)
+    loss_weights: tuple[float, ...] | None = setting(None, above=0)
     grad_sample_mode: str = setting("auto", choices=("auto", "per-record", "hooks", "ew", "functorch", "ghost"))
+    evaluate_every: int = setting(1, least=1, unwritten=True)
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 
     def __post_init__(self) -> None:
         check_section("training", self)
-        if self.optimizer == "adam" and self.momentum:
+        if self.optimizer != "sgd" and self.momentum:
             raise ConfigError(
                 f'momentum = {self.momentum} goes with optimizer = "sgd" only ([training] momentum): remove one of them'
             )

@@ -62,7 +62,7 @@ class Config:
         return load_config(path, overrides)
 
     def change(self, **sections: Mapping[str, Any]) -> "Config":
-        """Return other settings: the same but for the keys that are given, by section.
+        """Return other settings: the same except for the keys that are given, by section.
 
         A key that is given takes the place of those that it excludes or leaves without meaning (see
         `changes.change_tables`); None takes one back to its default.

@@ -4,6 +4,7 @@ Left out on purpose: augmentation and oversampling, which multiply a record and 
 """
 
 from wardround.datasets.federation import build_federation, load_federation
+from wardround.datasets.handed_data import Federation
 from wardround.datasets.records import Dataset, FederatedData, HospitalData
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
@@ -14,6 +15,7 @@ __all__ = [
     "SOURCES",
     "Dataset",
     "FederatedData",
+    "Federation",
     "HospitalData",
     "Source",
     "build_federation",

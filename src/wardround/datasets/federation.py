@@ -83,6 +83,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedDat
         max_hospitals_per_patient=overlap,
         record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
         own_statistics=bool(dataset.local_columns),
+        columns=dataset.columns,
     )
 
 

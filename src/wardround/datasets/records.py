@@ -11,9 +11,26 @@ from numpy.typing import NDArray
 
 from wardround.names import check_label, check_name
 
-__all__ = ["CLASSIFICATION", "REGRESSION", "Dataset", "FederatedData", "HospitalData"]
+__all__ = ["CLASSIFICATION", "REGRESSION", "ColumnUse", "Dataset", "FederatedData", "HospitalData"]
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnUse:
+    """What became of one column of a table.
+
+    Attributes:
+        name: as the header has it.
+        kind: "number", "levels" or "date" of a feature; "left out"; or what else it is: target, hospital, patient.
+        features: names of the features made of it, in order.
+        reason: why it was left out; "" where it was not.
+    """
+
+    name: str
+    kind: str
+    features: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,8 +40,9 @@ class Dataset:
     Attributes:
         name: as in [federation] dataset.
         task: "classification" or "regression".
-        features: float32, tabular (n, d) or images (n, channels, height, width).
-        labels: int64 (n,) class index, or float32 (n,) target.
+        features: float32, tabular (n, d) or images (n, channels, height, width); float64 where columns are still in
+            their own unit, as precision must be lost after centring alone.
+        labels: int64 (n,) class index, or float32 or float64 (n,) target.
         class_names: one name per class index; () for regression.
         feature_names: one name per column; () for images.
         hospitals: (n,) natural hospital of each row, or None.
@@ -34,11 +52,12 @@ class Dataset:
         local_columns: columns still in their own unit, with nan where missing, which every hospital standardises
             by its own training rows when the federation is made; () where the source uses public constants.
         row_is_patient: whether the source says that every row is another patient.
+        columns: what became of each column of the table; () where no table of a user's was read.
     """
 
     name: str
     task: str
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | NDArray[np.float64]
     labels: NDArray[Any]
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
@@ -48,6 +67,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     local_columns: tuple[int, ...] = ()
     row_is_patient: bool = False
+    columns: tuple[ColumnUse, ...] = ()
 
     def __post_init__(self) -> None:
         for what, labels in (("class", self.class_names), ("column", self.feature_names)):
@@ -112,6 +132,7 @@ class FederatedData:
         max_hospitals_per_patient: most hospitals that hold rows of the same patient, as far as the data tells.
         record_is: "patient" where the data tell which rows are a patient's, or that every row is another; else "row".
         own_statistics: whether hospitals standardised features by their own means and deviations.
+        columns: what became of each column of the table; () where no table of a user's was read.
     """
 
     dataset_name: str
@@ -126,6 +147,7 @@ class FederatedData:
     max_hospitals_per_patient: int = 1
     record_is: str = "row"
     own_statistics: bool = False
+    columns: tuple[ColumnUse, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
 from wardround.datasets.hospital_data import make_hospital
+from wardround.datasets.own_tables import read_schema_table
 from wardround.datasets.records import Dataset, FederatedData
-from wardround.datasets.schema_table import read_schema_table
 from wardround.datasets.site_keys import are_test_records
 from wardround.digests import digest_of
 from wardround.errors import DataError

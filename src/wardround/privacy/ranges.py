@@ -2,7 +2,9 @@
 
 __all__ = ["FLOAT32_SLACK", "LARGEST_CLIP", "LARGEST_NOISE", "SMALLEST_CLIP"]
 
-SMALLEST_CLIP, LARGEST_CLIP = 1e-30, 1e6
+LARGEST_CLIP = 1e6
+"""Of max-grad-norm."""
+SMALLEST_CLIP = 1e-30
 """Of max-grad-norm. What is clipped is float32, whose steps near zero, 2^-149, can take 2^40 coordinates sqrt(2^40)
 2^-150 past the clip: 1e-9 of the smallest one."""
 LARGEST_NOISE = 1e7

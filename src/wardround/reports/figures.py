@@ -75,7 +75,7 @@ def _epsilon_chart(run: RunResult) -> Chart:
     budget = run.setting("privacy", "budget-epsilon", math.nan)
     if math.isfinite(budget):
         curves.append(_curve((0, largest[0][-1]), (budget, budget), f"budget: {budget:g}", MUTED, "dotted"))
-    caption = f"{epsilon_text(top[1][-1])} {_after(top[0][-1])}, by Renyi divergences, as accounted while running."
+    caption = f"{epsilon_text(top[1][-1])} {_after(top[0][-1])}. {_of_the_curves(run)}"
     return Chart(name=name, title=title, caption=caption, curves=curves, from_zero=True)
 
 
@@ -92,7 +92,7 @@ def _hospital_lines(run: RunResult, looks: Mapping[str, _Look], column: str, tit
     else:
         caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
     if column == "epsilon":
-        caption += " By Renyi divergences, as accounted while running."
+        caption += f" {_of_the_curves(run)}"
     return Chart(
         name=f"{column}-hospital",
         title=title,
@@ -100,6 +100,16 @@ def _hospital_lines(run: RunResult, looks: Mapping[str, _Look], column: str, tit
         curves=_hospital_curves(looks, known),
         from_zero=column == "epsilon",
         is_share=column in ("auc", "accuracy") and not run.is_regression,
+    )
+
+
+def _of_the_curves(run: RunResult) -> str:
+    """Return which bound a curve of epsilon is of, and why it may end above the figure of the tables."""
+    if run.summary.accountant != "pld":
+        return "This bound is computed while the run goes on (Renyi)."
+    return (
+        "This bound is computed while the run goes on (Renyi). Headline and tables give the smaller of it and one that "
+        "is computed at the end."
     )
 
 

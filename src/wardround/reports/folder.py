@@ -132,9 +132,8 @@ def _is_regression(config: _Settings, summary: Summary) -> bool:
 
 
 def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> dict[str, float]:
-    last = rounds[-1] if rounds else {}
     columns = {"score": "accuracy", "auc": "auc", "loss": "loss"}
-    numbers = {key: last.get(column, NOT_KNOWN) for key, column in columns.items()}
+    numbers = {key: _last(row.get(column, NOT_KNOWN) for row in rounds) for key, column in columns.items()}
     if summary.scores:
         stated = {"score": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
         numbers |= {key: value for key, value in stated.items() if value is not None}

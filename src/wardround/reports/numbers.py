@@ -24,12 +24,12 @@ def epsilon_text(epsilon: float) -> str:
     """Return an epsilon rounded up to two digits after the point, or to two significant ones where it is small.
 
     >>> epsilon_text(2.361), epsilon_text(0.00123), epsilon_text(float("inf"))
-    ('2.37', '0.0013', 'inf')
+    ('2.37', '0.0013', 'infinite')
     """
     if math.isnan(epsilon):
         return _DASH
     if math.isinf(epsilon):
-        return "inf"
+        return "infinite"
     digits = 2 if epsilon == 0 or epsilon >= 0.1 else 1 - math.floor(math.log10(epsilon))
     # The decimal that is printed for a float stands for it: 2.36 must not become 2.37 by its binary tail.
     return f"{math.ceil(Fraction(repr(float(epsilon))) * 10**digits) / 10**digits:,.{digits}f}"

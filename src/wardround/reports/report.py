@@ -110,9 +110,12 @@ def _mu(run: RunResult) -> list[tuple[str, str]]:
     stated = run.summary.attackers
     if stated is None:
         return []
+    error = stated.attacker.gdp_mu_error if stated.attacker else math.nan
+    if stated.gdp_mu is None and not math.isnan(error):
+        over = f"the closest over-states how often an attacker is right by up to {error:.2g}"
+        return [("Gaussian-DP mu", f"not stated, since no single number sums up this run well: {over}")]
     if stated.gdp_mu is None:
         return [("Gaussian-DP mu", stated.gdp_mu_reason)] if stated.gdp_mu_reason else []
-    error = stated.attacker.gdp_mu_error if stated.attacker else math.nan
     fit = "" if math.isnan(error) else f", error of the fit {error:.2g}"
     return [("Gaussian-DP mu", f"{epsilon_text(stated.gdp_mu)}{fit}")]
 

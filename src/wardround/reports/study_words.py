@@ -121,7 +121,7 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
             ("Data set", f"{one.dataset}, {count_text(one.num_hospitals, 'hospital')}"),
             *sources(one),
             ("Rounds", str(one.num_rounds_planned)),
-            ("Date", (one.facts.dates or ("not recorded",))[0]),
+            ("Date", f"{one.facts.dates[0]} UTC" if one.facts.dates else "not recorded"),
         ]
         result.append((words.unit, rows))
     return result

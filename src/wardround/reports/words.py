@@ -166,8 +166,8 @@ def live_sentence(run: RunResult) -> str:
     if not run.epsilon.total < live < math.inf or epsilon_text(live) == epsilon_text(run.epsilon.total):
         return ""
     return (
-        f"The progress line, rounds.csv and hospitals.csv end at {epsilon_text(live)}, a looser bound of the same "
-        "(Renyi)."
+        f"The progress line, rounds.csv and hospitals.csv end at {epsilon_text(live)}. That is an upper bound of the "
+        f"same epsilon too, quicker to compute (Renyi); {epsilon_text(run.epsilon.total)} is the closer one, and holds."
     )
 
 
@@ -259,10 +259,11 @@ def _uncovered(run: RunResult) -> str:
 def _who_follows(summary: Summary) -> str:
     """Return what the server is trusted with, and what keeps the rest from it."""
     if summary.settings.protocol == "secagg+":
-        colluding = count_text(summary.settings.max_colluding, "hospital")
+        colluding = summary.settings.max_colluding
+        side = f"no more than {count_text(colluding, 'hospital')}" if colluding else "no hospital"
         return (
             "The server gets masked updates, of which it can read only the sum over a majority of a round's hospitals "
-            f"(secure aggregation, SecAgg+), as long as no more than {colluding} side with it (docs/security.md). The "
+            f"(secure aggregation, SecAgg+), as long as {side} {'side' if colluding > 1 else 'sides'} with it. The "
             "hospitals follow the protocol."
         )
     return "The hospitals follow the protocol; the server may be curious about everything it receives."
@@ -280,8 +281,9 @@ def method(run: RunResult) -> tuple[str, ...]:
     ]
     if run.summary.accountant == "pld":
         lines.append(
-            "The headline and the tables give the smaller of two valid upper bounds: Renyi, and the privacy loss "
-            "distribution at the end of the run. They may therefore lie a little below the end of the curves."
+            "The headline and the tables give the smaller of two valid upper bounds: Renyi's, and that of the privacy "
+            "loss distribution, which is computed at the end of the run. So they may be below the end of the curves; "
+            "both bounds hold, and the smaller one is what the run is said to have spent."
         )
     else:
         lines.append("The headline and the tables give the same figure; no tighter one is proved for this mechanism.")

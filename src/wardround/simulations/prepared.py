@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from wardround.agreed.loss_weights import check_loss_weights
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config
 from wardround.datasets import FederatedData, load_federation
@@ -110,6 +111,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     """
     public_of(config, public)
     federation = load_federation(config.federation)
+    check_loss_weights(config.training, federation.class_names)
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     # The other modes don't take every model and every patient column: only building the trainer tells.
     if counted is None or config.training.grad_sample_mode not in ("auto", "hooks"):

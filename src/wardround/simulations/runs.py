@@ -4,7 +4,7 @@ What is left out on purpose: the report page (see `reports`) and anything printe
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,18 @@ from wardround.config import Config
 from wardround.datasets import FederatedData
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
+from wardround.objects import PYTHON
 from wardround.privacy.ledger import open_ledger
 from wardround.server.plan.best import stops_early
 from wardround.server.record.beginnings import committed_rounds, was_between_sites
 from wardround.server.record.keeping import best_of
-from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.run_folder import (
+    RunFolder,
+    create_run_folder,
+    default_run_path,
+    open_run_folder,
+    read_table,
+)
 from wardround.server.record.summaries import Summary
 from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
@@ -56,16 +63,12 @@ class Run:
     @property
     def rounds(self) -> "pandas.DataFrame":
         """rounds.csv: one row a round, from round 0, before training."""
-        import pandas
-
-        return pandas.read_csv(self.folder / "rounds.csv")
+        return read_table(self.folder / "rounds.csv")
 
     @property
     def hospitals(self) -> "pandas.DataFrame":
         """hospitals.csv: one row a round and hospital."""
-        import pandas
-
-        return pandas.read_csv(self.folder / "hospitals.csv", dtype={"hospital": str})
+        return read_table(self.folder / "hospitals.csv")
 
     @property
     def ledger(self) -> "pandas.DataFrame":
@@ -104,6 +107,7 @@ def run(
 def resume(
     path: Path | str,
     *,
+    config: Config | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
@@ -111,7 +115,13 @@ def resume(
 ) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
 
-    A run that began with metrics or public records from Python is given the same again.
+    Args:
+        path: the run's folder.
+        config: its settings with the objects that they name, where there are any; None reads them from the folder.
+        progress: called after every committed round.
+        say: called with a few words whenever something that takes a while begins.
+        metrics: of a run that began with some, the same again, by the same names.
+        public: of a run that began with public records from Python, the same again.
 
     Raises:
         ConfigError: there is no run in the folder, or it is one between real sites.
@@ -123,7 +133,8 @@ def resume(
             f"{folder.path} is a run between real sites, and here is none of them: start the server app again with the "
             "same config, roster and out (flwr run)"
         )
-    config = folder.config()
+    config = config or folder.config()
+    _check_complete(config, folder)
     say = say or silent
     prepared = prepare(config, strategy_of(config), say, is_begun=True, metrics=metrics, public=public)
     with open_ledger(folder.ledger) as ledger:
@@ -146,8 +157,30 @@ def open_grid(config: Config, federation: FederatedData, engine: str | None = No
         )
         for index, hospital in enumerate(federation.hospitals)
     ]
-    make_app = partial(make_client_app, config, federation)
+    # The rows themselves are in the federation: settings that hold them too would send them twice.
+    settings = replace(config, federation=replace(config.federation, handed=None))
+    make_app = partial(make_client_app, settings, federation)
     return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
+
+
+_ARGUMENTS = {
+    "federation": ("dataset", "federation"),
+    "model": ("name", "model"),
+    "aggregation": ("strategy", "strategy"),
+}
+"""By section, the key that may name what came from Python, and the argument that gives it again."""
+
+
+def _check_complete(config: Config, folder: RunFolder) -> None:
+    for section, (key, argument) in _ARGUMENTS.items():
+        own = getattr(config, section)
+        name = str(getattr(own, key))
+        is_lost = name.partition(":")[0] == PYTHON or (name == "csv" and own.path is None)
+        if own.handed is None and is_lost:
+            raise ConfigError(
+                f"the {argument} of {folder.path} came from Python ([{section}] {key} = {name!r}): give it again, as "
+                f"in wardround.resume({str(folder.path)!r}, {argument}=...)"
+            )
 
 
 def _federate(

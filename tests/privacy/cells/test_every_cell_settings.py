@@ -37,6 +37,7 @@ def test_every_cell_can_be_asked_for(unit, placement):
         ("record", "distributed", {"training": {"local-epochs": 1}}, "local-epochs = 1 has no meaning"),
         ("record", "central", {"training": {"momentum": 0.5}}, "momentum = 0.5 has no meaning .*server optimizer"),
         ("record", "central", {"training": {"optimizer": "adam"}}, "optimizer = adam has no meaning"),
+        ("record", "distributed", {"training": {"optimizer": "adamw"}}, "optimizer = adamw has no .*server optimizer"),
         ("record", "central", {"aggregation": {"strategy": "fedprox", "proximal-mu": 0.1}}, "nothing to pull back"),
         ("record", "distributed", {"training": {"grad-sample-mode": "ghost"}}, "never has single gradients"),
         ("record", "central", {"privacy": {"patient-overlap": 2}}, "share one noise"),

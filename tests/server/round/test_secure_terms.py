@@ -72,7 +72,7 @@ def test_every_cell_learns_what_it_learns_from_the_ideal_sum(
     if placement != "none":
         told, acted = " ".join(assumptions(read_run(masked.folder))), privacy_sentence(read_run(clear.folder))
         assert "the sum over a majority" in told
-        assert "no more than 0 hospitals side with it" in told
+        assert "as long as no hospital sides with it" in told
         assert "acted out by the simulation" in acted
         assert verify_run(masked.folder)[0] == []
 

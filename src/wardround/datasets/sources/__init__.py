@@ -14,6 +14,7 @@ from wardround.datasets.records import Dataset
 from wardround.datasets.source import Source
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean
+from wardround.objects import PYTHON
 
 __all__ = ["SOURCES", "fetch", "load_dataset"]
 
@@ -38,6 +39,9 @@ def load_dataset(config: FederationConfig) -> Dataset:
         ConfigError: no data set has that name.
         DataError: a file is missing, damaged, or not what the settings say.
     """
+    if config.handed is not None:
+        handed: Dataset = config.handed.value
+        return handed
     return _source(config.dataset).load(config, fetch(config.dataset, config.data_dir))
 
 
@@ -61,6 +65,11 @@ def fetch(name: str, data_dir: str | None = None) -> list[Path]:
 def _source(name: str) -> Source:
     if name in SOURCES:
         return SOURCES[name]
+    if name == PYTHON:
+        raise ConfigError(
+            'dataset = "python" are data that came from Python ([federation] dataset): give them again, as federation= '
+            "in wardround.run or wardround.resume"
+        )
     prefix = name.partition(":")[0] + ":"
     family = [source for source in SOURCES.values() if source.name.startswith(prefix)]
     known = [source.name for source in family or SOURCES.values()]

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from wardround.config import FederationConfig
-from wardround.datasets.csv_file import load_csv
+from wardround.datasets import own_tables
 from wardround.datasets.records import Dataset
-from wardround.datasets.schema_table import read_schema_table
 from wardround.datasets.source import Source
 from wardround.errors import ConfigError
 
@@ -25,16 +24,16 @@ def load_own_table(config: FederationConfig, paths: list[Path]) -> Dataset:
             "federation="
         )
     if config.schema is None:
-        return load_csv(config)
+        return own_tables.load_own_table(config)
     path = Path(config.path).expanduser()
-    return read_schema_table(path, config, config.hospital_column, place="[federation] path")[0]
+    return own_tables.read_schema_table(path, config, config.hospital_column, place="[federation] path")[0]
 
 
 SOURCES = (
     Source(
         name="csv",
         place=100,
-        sentence="your own file: [federation] path, target, hospital-column, patient-column, task, schema",
+        sentence="your own table (CSV, Parquet, Excel; one file or one a hospital): [federation] path, target, ...",
         task="either",
         num_rows=None,
         load=load_own_table,

@@ -68,6 +68,14 @@ class GradientSums(SummedCell):
         return float(len(answered))
 
     def reply(self, released: Sums, summed: RoundSum) -> ReleasedSum:
-        """Return the model after a step on the average gradient over the batch that is expected of the whole cohort."""
+        """Return the model after a step on the average gradient over the batch that is expected of the whole cohort.
+
+        Weight decay is in the gradient, as that of an L2 penalty, once the noise is: a function of the model that was
+        sent and of settings, and so post-processing.
+        """
         expected = sum(a.schedule.expected_batch_size for a in summed.assignments)
-        return ReleasedSum(arrays=moved(summed.arrays, released, -summed.learning_rate / expected))
+        gradients = released
+        if summed.weight_decay:
+            penalty = expected * summed.weight_decay
+            gradients = {name: released[name] + penalty * array for name, array in summed.arrays.items()}
+        return ReleasedSum(arrays=moved(summed.arrays, gradients, -summed.learning_rate / expected))

@@ -44,9 +44,9 @@ class IntegerSums(SummedCell):
         server_sees="the sum over hospitals, noise already inside",
         price="That is what a secure sum buys.",
         relies=(
-            "Distributed noise relies on the secure sum and on at least min-survivors hospitals that answer and add "
-            "their share ([aggregation] min-survivors). A hospital can take its own share out of the sum, so its "
-            "epsilon is larger.",
+            "Distributed noise relies on the secure sum, and on enough hospitals that answer and add their share "
+            "(the setting min-survivors says how many). A hospital can take its own share out of the sum, so the "
+            "epsilon against it is larger.",
         ),
     )
 

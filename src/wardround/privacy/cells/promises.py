@@ -211,7 +211,7 @@ class Promises:
         noun = "patient" if (self.unit, record_is) == ("record", "patient") else self.unit
         said = NOUNS[noun]
         hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in HIDDEN[self.relation])
-        whom, assumes = of_overlap(self.unit, patient_overlap)
+        whom, assumes = of_overlap(noun, patient_overlap)
         plain = self.plain_words
         return CellWords(
             **asdict(plain) | asdict(said) | {"assumes": (*assumes, *said.assumes)},

@@ -33,6 +33,7 @@ class RoundSum:
         answered: assignments of those in the sum, at least one, in name order.
         assignments: of the whole cohort; denominators of gradients and of the count are theirs, whoever answered.
         learning_rate: of the server's step on a gradient sum.
+        weight_decay: of the server's step on a gradient sum, in the gradient (>= 0).
         source: of the server's noise; drawn from only where the server adds any, once a coordinate.
         rounding: see `Cell.rounding_distance`.
         memory: what the server's noise goes on from (see `Cell.noise_memory`).
@@ -44,6 +45,7 @@ class RoundSum:
     assignments: Sequence[Assignment]
     learning_rate: float
     source: Source
+    weight_decay: float = 0.0
     rounding: float = 0.0
     memory: Memory = field(default_factory=lambda: NOTHING)
 

@@ -119,6 +119,7 @@ class ServerNoise(SummedCell):
             [asdict(a) for a in summed.assignments],
             [a.hospital_id for a in answered],
             summed.learning_rate,
+            summed.weight_decay,
             summed.rounding,
         ]
         key = summed.source.key(

@@ -148,15 +148,22 @@ HIDDEN = {
 """What a relation hides and what it does not, and what neighbours differ by."""
 
 
-def of_overlap(unit: str, overlap: int) -> tuple[str, tuple[str, ...]]:
-    """Return for whom a total over hospitals holds, and what that assumes."""
-    if unit == "hospital":
+def of_overlap(noun: str, overlap: int) -> tuple[str, tuple[str, ...]]:
+    """Return for whom a total over hospitals holds, and what that assumes.
+
+    Args:
+        noun: for the unit: a record is a row, of which a patient may have more than the figure is for.
+        overlap: hospitals that may hold the same patient, >= 1.
+    """
+    if noun == "hospital":
         return "for each hospital", ()
     if overlap == 1:
-        return "for a patient whose records lie in one hospital only", (
-            "No patient has records in two hospitals, so the total is the largest of the hospitals (parallel "
-            "composition).",
+        whom = "for each record" if noun == "record" else "for a patient whose records lie in one hospital only"
+        return whom, (
+            f"No {noun} {'is at' if noun == 'record' else 'has records in'} two hospitals, so the total is the largest "
+            "of the hospitals (parallel composition).",
         )
-    return f"for a patient whose records lie in up to {overlap} hospitals", (
+    few = "with one record at each of" if noun == "record" else "whose records lie in"
+    return f"for a patient {few} up to {overlap} hospitals", (
         f"No patient has records in more than {overlap} hospitals; the total adds up the worst {overlap}.",
     )

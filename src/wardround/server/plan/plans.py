@@ -107,6 +107,22 @@ class FederationPlan:
         """Epsilon after all rounds of a patient in as many hospitals as [privacy] patient-overlap says."""
         return self.account.headline_total(self.config.privacy.patient_overlap)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one mapping a hospital: its part and what it spends, with its records as they may be shown."""
+        return [
+            {
+                "hospital": hospital.name,
+                "num_examples": shown_count(hospital.num_train),
+                "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.num_train),
+                "num_steps": hospital.schedule.num_steps,
+                "num_rounds": hospital.num_participations,
+                "noise_multiplier": hospital.noise_multiplier,
+                "target_delta": hospital.target_delta,
+                "epsilon": hospital.epsilon,
+            }
+            for hospital in self.hospitals
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; infinite is "inf"."""
         account, patient_overlap = self.account, self.config.privacy.patient_overlap
@@ -117,19 +133,7 @@ class FederationPlan:
                 "placement": self.config.privacy.placement,
                 "relation": self.cell.relation,
                 "mechanism": self.cell.mechanism,
-                "hospitals": [
-                    {
-                        "hospital": hospital.name,
-                        "num_examples": shown_count(hospital.num_train),
-                        "sample_rate": self.rate_to_show(hospital.schedule.sample_rate, hospital.num_train),
-                        "num_steps": hospital.schedule.num_steps,
-                        "num_rounds": hospital.num_participations,
-                        "noise_multiplier": hospital.noise_multiplier,
-                        "target_delta": hospital.target_delta,
-                        "epsilon": hospital.epsilon,
-                    }
-                    for hospital in self.hospitals
-                ],
+                "hospitals": self.rows(),
                 "epsilon": {
                     "max": self.epsilon_max,
                     "total": self.epsilon_total,

@@ -38,7 +38,8 @@ class RoundFigures:
         round: its number; 0 is before training.
         num_selected: hospitals that were asked.
         num_completed: hospitals that answered.
-        loss: mean test loss over all test records; None where nothing is measured.
+        loss: mean test loss over all test records; None where nothing is measured, or the model was not evaluated after
+            the round.
         score: likewise, the share right in [0, 1], or the r2 (of earlier versions: the mean of the hospitals' r2); the
             column is called accuracy.
         auc: mean over hospitals, weighted by their test records; nan where it is not defined.
@@ -72,7 +73,7 @@ class HospitalFigures:
         sample_rate: that was charged, in (0, 1]; None where it was not asked, or where the rate would tell its size.
         noise_multiplier: that was charged; None where it was not asked.
         epsilon: spent so far, at its own delta.
-        loss: on its test records; None where these are few, or are not measured.
+        loss: on its test records; None where these are few, or are not measured, or not after the round.
         score: likewise.
         auc: likewise.
         further: likewise, by those of the opening's columns that hospitals have.

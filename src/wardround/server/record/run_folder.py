@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -30,6 +30,9 @@ from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import table_texts
 from wardround.server.record.tensors import read_tensors, tensor_bytes
 
+if TYPE_CHECKING:
+    import pandas
+
 __all__ = [
     "RunFolder",
     "checkpoint_name",
@@ -38,6 +41,7 @@ __all__ = [
     "make_new_folder",
     "open_run_folder",
     "path_now",
+    "read_table",
     "writing",
 ]
 
@@ -192,6 +196,13 @@ class RunFolder:
 
     def _writing(self, name: str) -> AbstractContextManager[None]:
         return writing(self.path / name, f"go on with: wardround resume {self.path}")
+
+
+def read_table(path: Path) -> "pandas.DataFrame":
+    """Return a table of a run or a study as it was written: a hospital called NA is none that is missing."""
+    import pandas
+
+    return pandas.read_csv(path, dtype={"hospital": str}, keep_default_na=False, na_values=["", "nan"])
 
 
 @contextmanager

@@ -166,11 +166,11 @@ class Summary:
         noise_multiplier: by hospital, in the last round.
         max_grad_norm: the clip after the last round; None without privacy.
         measured: whether loss and scores were.
-        loss: mean test loss of the run's model.
-        scores: of that model; None where the run did not say.
-        public_loss: of that model, on public records; None where there are none.
-        metrics: a user's, of that model over all test records; None of none.
-        class_report: of that model; None of a regression, and where the run did not say.
+        loss: mean test loss of the run's model, or of the last one that was tested.
+        scores: of the same; None where the run did not say.
+        public_loss: of the same, on public records; None where there are none.
+        metrics: a user's, of the same over all test records; None of none.
+        class_report: of the same; None of a regression, and where the run did not say.
         seconds: that all rounds took.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.

@@ -15,7 +15,7 @@ from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, hospital_columns
 from wardround.server.record.keeping import kept_record
-from wardround.server.record.records import Closing, Opening, RoundFigures, RoundRecord
+from wardround.server.record.records import Closing, RoundFigures, RoundRecord
 from wardround.server.record.summaries import (
     AttackerSummary,
     ClassScores,
@@ -51,7 +51,7 @@ def build_summary(
         num_rounds=last.round_row.round,
         num_rounds_planned=config.training.num_rounds,
         status=closing.status,
-        **_of_model(plan, kept_record(config, records), opening, closing),
+        **_of_model(plan, records, closing),
         protection=_protection(plan),
         epsilon=_epsilon(account, config.privacy.patient_overlap),
         attackers=_attackers(account, config.privacy.patient_overlap),
@@ -75,12 +75,15 @@ def build_summary(
     )
 
 
-def _of_model(plan: FederationPlan, kept: RoundRecord, opening: Opening, closing: Closing) -> dict[str, Any]:
-    """Return how good the run's model is, by fields of the summary."""
-    row, counts = kept.round_row, kept.class_counts
-    further = dict(zip(opening.columns or (), row.further or (), strict=True))
+def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Closing) -> dict[str, Any]:
+    """Return how good the run's model is, by fields of the summary; the last that was tested, where it was not."""
+    kept = kept_record(plan.config, records)
+    is_best = plan.config.evaluation.keep == "best"
+    tested = kept if is_best else _last_tested(records)
+    row, counts = tested.round_row, tested.class_counts
+    further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
     return {
-        "kept_round": row.round if plan.config.evaluation.keep == "best" else None,
+        "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
         "scores": _scores(plan, row, closing.facts.task == "regression", further),
         "public_loss": further.get(PUBLIC_LOSS),
@@ -155,6 +158,14 @@ def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _last_tested(records: Sequence[RoundRecord]) -> RoundRecord:
+    """Return the last round after which the model was evaluated; the last of all where it never was.
+
+    It is the last of all unless the run was interrupted between evaluations.
+    """
+    return next((record for record in reversed(records) if record.round_row.loss is not None), records[-1])
+
+
 def _scores(
     plan: FederationPlan, row: RoundFigures, regression: bool, further: Mapping[str, float | None]
 ) -> ClassScores | RegressionScores:
@@ -207,9 +218,12 @@ def _mean_over_tests(plan: FederationPlan) -> float:
 
 
 def _notes(records: Sequence[RoundRecord]) -> Iterator[str]:
-    """Yield what a resumed run is not: paid for once, made with one set of versions, or as if it had gone on."""
+    """Yield what an interrupted run is not: tested, paid for once, of one set of versions, or as if it had gone on."""
     for name in records[-1].saved.strategy_forgets:
         yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
+    last, tested = records[-1].round_row.round, _last_tested(records).round_row.round
+    if tested < last:
+        yield f"loss and scores are those after round {tested}, and the model is that after round {last}, untested"
     for record in records:
         if (attempts := record.attempt) > 1:
             yield f"round {record.round_row.round} was interrupted and done again: {attempts} attempts are charged"

@@ -38,8 +38,8 @@ def table_rows(
     """Return a round's row of rounds.csv, and its rows of hospitals.csv, one per hospital.
 
     Loss and accuracy of the round are over all test records, as is r2; AUC is the mean over hospitals, weighted by
-    their test records; None where nothing is measured. A score of fewer than ten test records, or a rate that tells
-    fewer than ten training records, is in no hospital's row.
+    their test records; None where nothing is measured, or the model was not evaluated after the round. A score of fewer
+    than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
     """
     evaluations = evaluated.evaluations
     scores = {name: mean_over_tests(evaluations, name) for name in _SCORES}

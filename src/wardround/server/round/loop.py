@@ -27,6 +27,7 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import KeptRun, close, commit, restore
+from wardround.server.record.evaluated import unevaluated
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
@@ -40,6 +41,7 @@ from wardround.server.round.released import release
 from wardround.server.round.secure_terms import roster_of, secure_sum_for
 from wardround.server.round.strategy_steps import ask, step
 from wardround.server.round.sums import add_up
+from wardround.server.round.tested_rounds import is_tested
 from wardround.streams import Source, SystemSource
 
 __all__ = ["federate"]
@@ -168,9 +170,6 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
     replies, released = release(plan, state.arrays, assignments, summed, run.source, memory)
     # 6. Let the strategy step, which sees nothing else of the round.
     arrays = step(run.strategy, round_number, state.arrays, replies)
-    # 7. Evaluate the model that comes of it at every hospital.
-    evaluated = evaluate_model(run.link, run, run.measuring, round_number, arrays)
-    # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     state = replace(
         state,
         round_number=round_number,
@@ -179,6 +178,12 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         max_grad_norm=_next_clip(config, state.max_grad_norm, released.quantile),
         memory=released.memory,
     )
+    # 7. Evaluate the model that comes of it at every hospital, where it is to be tested.
+    is_due = is_tested(plan, state)
+    evaluated = (
+        evaluate_model(run.link, run, run.measuring, round_number, arrays) if is_due else unevaluated(run.columns)
+    )
+    # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     seconds = time.perf_counter() - started
     record, best = commit(run, state, assignments, summed.answered, summed.outcome, evaluated, seconds)
     return replace(state, attempt=1, best=best), record

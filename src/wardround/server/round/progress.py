@@ -15,7 +15,8 @@ class RoundRow:
     Attributes:
         round_number: 0 is before training.
         num_rounds: planned.
-        loss: mean test loss; None, as the metric is, where nothing is measured: between real sites.
+        loss: mean test loss; None, as the metric is, where nothing is measured: between real sites, and after rounds
+            that are not evaluated ([training] evaluate-every).
         metric_name: auc where it is defined, accuracy elsewhere; r2 for regression.
         metric: its value, averaged over hospitals by test records.
         epsilon_max: largest epsilon any hospital has spent so far.

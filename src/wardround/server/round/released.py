@@ -11,6 +11,7 @@ from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from wardround import wire
+from wardround.agreed.learning_rates import learning_rate_in
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import ReleasedSum, RoundSum
 from wardround.rounds import Assignment
@@ -37,13 +38,15 @@ def release(
     """
     if summed.total is None:
         return summed.replies, ReleasedSum(arrays=arrays)
+    training = plan.config.training
     released = plan.cell.release(
         RoundSum(
             arrays=arrays,
             total=summed.total,
             answered=summed.answered,
             assignments=assignments,
-            learning_rate=plan.config.training.learning_rate,
+            learning_rate=learning_rate_in(training, assignments[0].round_number),
+            weight_decay=training.weight_decay,
             source=source,
             rounding=rounding_distance(plan, assignments),
             memory=memory,

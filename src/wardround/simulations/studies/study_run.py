@@ -58,8 +58,14 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
         with (folder / "hospitals.csv").open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         kept = finished.outcome.kept_round
-        kept_lines = [line for line in lines if line["round"] == (lines[-1]["round"] if kept is None else str(kept))]
-        result = _result_of_run(study_run, finished.outcome, kept_lines)
+        if kept is not None:
+            lines = [line for line in lines if int(line["round"]) <= kept]
+        # Of each the last line, with its scores after the last round that it was tested in.
+        last_lines = {line["hospital"]: line for line in lines}
+        tested = {line["hospital"]: line for line in lines if line["accuracy"]}
+        scores = {name: {key: line[key] for key in ("accuracy", "auc")} for name, line in tested.items()}
+        rows = [line | scores.get(name, {}) for name, line in last_lines.items()]
+        result = _result_of_run(study_run, finished.outcome, rows)
     else:
         started = time.perf_counter()
         federation = load_federation(study_run.config.federation)
@@ -69,7 +75,7 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
     return result
 
 
-def _result_of_run(study_run: StudyRun, outcome: Summary, kept_lines: list[dict[str, str]]) -> RunRows:
+def _result_of_run(study_run: StudyRun, outcome: Summary, last_lines: list[dict[str, str]]) -> RunRows:
     noise: Mapping[str, float] = {} if study_run.baseline else outcome.noise_multiplier
     num_test = {item.hospital: item.num_test for item in outcome.hospitals}
     epsilon, scores, labels = outcome.epsilon, outcome.scores, _labels(study_run)
@@ -100,7 +106,7 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, kept_lines: list[dict[
             auc=_number(line["auc"]),
             num_test=num_test[line["hospital"]],
         )
-        for line in kept_lines
+        for line in last_lines
     )
     return RunRows(row=row, hospitals=hospitals)
 

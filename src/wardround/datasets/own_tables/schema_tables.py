@@ -7,10 +7,9 @@ never filled from other rows.
 """
 
 import math
-import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import Column, FederationConfig, Schema
-from wardround.datasets.csv_columns import hospital_ids, patient_ids
-from wardround.datasets.csv_rows import rows_of
-from wardround.datasets.records import Dataset
+from wardround.datasets.own_tables.csv_files import CsvPiece, csv_pieces
+from wardround.datasets.own_tables.identifiers import hospital_ids, patient_ids
+from wardround.datasets.own_tables.values import number_of
+from wardround.datasets.records import ColumnUse, Dataset
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean, shown_name
 
 __all__ = ["read_schema_table"]
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _LONGEST_NAME, _MOST_VALUES = 200, 2**30
 _MOST_NAMES, _MOST_COMPARED, _LONGEST_HINT = 10, 1_000, 1_000
 
@@ -38,8 +37,9 @@ def read_schema_table(
     """Return the rows of a file that must fit `config.schema`.
 
     Args:
-        path: CSV in UTF-8, packed by gzip where it ends in ".gz"; comma, semicolon or tab between cells.
-        config: schema, target and patient_column are used.
+        path: CSV, packed by gzip where it ends in ".gz"; in UTF-8, with comma, semicolon or tab between cells and a
+            decimal point where the settings say nothing else.
+        config: schema, target, patient_column, patient_scope, separator, decimal, encoding and missing_values are used.
         hospital_column: names each row's hospital; None where all rows are of one.
         place: the setting that names the path, for messages.
 
@@ -51,21 +51,15 @@ def read_schema_table(
         ConfigError: no schema is set, or there is no such file.
         DataError: the file can't be read, or does not fit the schema: the column is named.
     """
-    schema, target = config.schema, config.target
-    if schema is None or target is None:
-        raise ConfigError("a table is read by [federation.schema] and [federation] target: add both")
-    if not path.is_file():
-        raise ConfigError(f"no file {path}: check {place}")
-    keys = (("hospital-column", hospital_column), ("patient-column", config.patient_column))
-    identifiers = {key: name for key, name in keys if name is not None}
-    if len(set(identifiers.values())) < len(identifiers):
-        raise ConfigError(f"hospital-column and patient-column are both {hospital_column!r}: name two columns")
-    cells, texts, unread = _read(path, schema, target, identifiers)
+    schema, identifiers = _checked(path, config, hospital_column, place=place)
+    target = str(config.target)
+    cells, texts, unread = _read(path, config, schema, identifiers)
     column = schema.column(target)
     values = cells[:, schema.columns.index(column)]
-    hospitals, patients, patient_notes = texts.get("hospital-column"), None, list[str]()
+    hospitals = hospital_ids(texts["hospital-column"], path) if "hospital-column" in texts else None
+    patients, patient_notes = None, list[str]()
     if names := texts.get("patient-column"):
-        patients, patient_notes = patient_ids([name or None for name in names])
+        patients, patient_notes = patient_ids(names, hospitals if config.patient_scope == "hospital" else None)
         different = set(names)
         if len({name.casefold() for name in different}) < len(different):
             patient_notes.append("names of patients that differ by capitals alone are taken for different patients")
@@ -76,46 +70,67 @@ def read_schema_table(
         labels=values.astype(np.int64) if column.levels else _scaled(column, values).astype(np.float32),
         class_names=schema.class_names(target),
         feature_names=schema.feature_names(target),
-        hospitals=None
-        if hospitals is None
-        else hospital_ids(hospitals, path, are_numbers=all(text.isascii() and text.isdigit() for text in hospitals)),
+        hospitals=hospitals,
         patients=patients,
         notes=(f"source: {path.name}", *_notes(schema, column, unread), *patient_notes),
+        columns=_uses(schema, target, identifiers, unread),
     )
     return dataset, cells
 
 
+def _checked(
+    path: Path, config: FederationConfig, hospital_column: str | None, *, place: str
+) -> tuple[Schema, dict[str, str]]:
+    """Return the schema and the columns that name hospitals and patients, by key, of settings that go together."""
+    if config.schema is None or config.target is None:
+        raise ConfigError("a table is read by [federation.schema] and [federation] target: add both")
+    if not path.is_file():
+        raise ConfigError(f"no file {path}: check {place}")
+    keys = (("hospital-column", hospital_column), ("patient-column", config.patient_column))
+    identifiers = {key: name for key, name in keys if name is not None}
+    if len(set(identifiers.values())) < len(identifiers):
+        raise ConfigError(f"hospital-column and patient-column are both {hospital_column!r}: name two columns")
+    if config.patient_scope == "hospital" and hospital_column is None:
+        raise ConfigError(
+            'patient-scope = "hospital" needs rows whose hospital is known ([federation] patient-scope): add '
+            "hospital-column; a real site's patients are its own without it"
+        )
+    return config.schema, identifiers
+
+
 def _read(
-    path: Path, schema: Schema, target: str, identifiers: Mapping[str, str]
+    path: Path, config: FederationConfig, schema: Schema, identifiers: Mapping[str, str]
 ) -> tuple[NDArray[np.float64], dict[str, list[str]], list[str]]:
     """Return cells as numbers (n, columns), the texts of identifiers by key, and the names of columns not read."""
-    rows = rows_of(path)
-    header = [" ".join(name.split()) for name in next(rows, (0, list[str]()))[1]]
+    pieces = csv_pieces(path, separator=config.separator, encoding=config.encoding)
+    first = next(pieces, None)
+    header = [] if first is None else [" ".join(name.split()) for name in first.cells[0]]
     wanted = {column.name: f"[federation.schema] {column.name}" for column in schema.columns}
     wanted |= {name: f"[federation] {key}" for key, name in identifiers.items()}
     _check_header(header, wanted, path)
     place_of = {name: place for place, name in enumerate(header)}
-    columns = [(column, place_of[column.name], _reader_of(column)) for column in schema.columns]
+    columns = [(column, place_of[column.name], _reader_of(column, config.decimal)) for column in schema.columns]
     places = {key: place_of[name] for key, name in identifiers.items()}
     cells, texts = array("d"), {key: list[str]() for key in identifiers}
-    width = max(len(columns), *schema.input_shape(target))
-    for line, row in rows:
+    width, missing = max(len(columns), *schema.input_shape(str(config.target))), frozenset(config.missing_values or ())
+    for line, row in _rows(pieces):
         where = f"{path}, line {line}"
-        if len(row) != len(header):
-            raise DataError(
-                f"{where} has {len(row)} cells and the header {len(header)} names: quote cells with separators"
-            )
         if (len(cells) // len(columns) + 1) * width > _MOST_VALUES:
             raise DataError(f"{where}: the table makes more than 2^30 values of features: name fewer columns or levels")
         for column, place, read in columns:
-            if (value := read(row[place])) is None:
-                raise DataError(f"{where}: {_misfit(column, row[place])}")
+            if (value := read("" if row[place] in missing else row[place])) is None:
+                raise DataError(f"{where}: {_misfit(column, row[place], config.decimal)}")
             cells.append(value)
         for key, place in places.items():
-            texts[key].append(_identifier(row[place], key, header[place], where))
+            texts[key].append(_identifier("" if row[place] in missing else row[place], key, header[place], where))
     if not cells:
         raise DataError(f"{path} has a header but no row: it needs one line per record")
     return np.frombuffer(cells).reshape(-1, len(columns)), texts, [name for name in header if name not in wanted]
+
+
+def _rows(pieces: Iterable[CsvPiece]) -> Iterator[tuple[int, list[str]]]:
+    for piece in pieces:
+        yield from zip(piece.lines.tolist(), piece.cells.tolist(), strict=True)
 
 
 def _check_header(header: Sequence[str], wanted: Mapping[str, str], path: Path) -> None:
@@ -130,7 +145,7 @@ def _check_header(header: Sequence[str], wanted: Mapping[str, str], path: Path) 
         raise DataError(f"{path} names column {shown_name(twice[0])} twice: give every column a name of its own")
 
 
-def _reader_of(column: Column) -> Callable[[str], float | None]:
+def _reader_of(column: Column, decimal: str | None) -> Callable[[str], float | None]:
     """Return what makes a number of a cell: nan where it may be empty and is, None where it does not fit."""
     empty = math.nan if column.missing else None
     if column.range is None:
@@ -141,13 +156,13 @@ def _reader_of(column: Column) -> Callable[[str], float | None]:
     def number(text: str) -> float | None:
         if not text:
             return empty
-        value = float(text) + 0.0 if _NUMBER.fullmatch(text) else math.nan  # -0.0 is 0.0
+        value = number_of(text, decimal)
         return value if low <= value <= high else None
 
     return number
 
 
-def _misfit(column: Column, text: str) -> str:
+def _misfit(column: Column, text: str, decimal: str | None) -> str:
     """Return why a cell does not fit, without what it holds: a column that slipped may hold a name."""
     name, next_step = column.name, "correct the cell, or agree on another schema ([federation.schema])"
     if not text:
@@ -158,9 +173,10 @@ def _misfit(column: Column, text: str) -> str:
         shown = ", ".join(levels[:_MOST_NAMES]) + (", ..." if len(levels) > _MOST_NAMES else "")
         hint = f" (it differs from {alike[0]!r} by capitals alone)" if alike else ""
         return f"{name} holds a text that is none of its levels{hint}; they are {shown}: {next_step}"
-    if not _NUMBER.fullmatch(text):
+    if math.isnan(number_of(text, decimal)):
+        sign = "comma" if decimal == "," else "point"
         return (
-            f"{name} holds something that is no number: write digits with a decimal point and nothing else, or leave "
+            f"{name} holds something that is no number: write digits with a decimal {sign} and nothing else, or leave "
             "the cell empty where the schema says missing = true"
         )
     unit = f" {column.unit}" if column.unit else ""
@@ -199,6 +215,21 @@ def _features_of(column: Column, values: NDArray[np.float64]) -> Iterator[NDArra
 def _scaled(column: Column, values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = column.range or (0.0, 1.0)
     return (values - low) / (high - low) * 2.0 - 1.0
+
+
+def _uses(schema: Schema, target: str, identifiers: Mapping[str, str], unread: Sequence[str]) -> tuple[ColumnUse, ...]:
+    """Return what every column is used for, in the order of the schema."""
+    uses = [
+        ColumnUse(name=column.name, kind=f"{schema.task(target)} target")
+        if column.name == target
+        else ColumnUse(
+            name=column.name, kind="number" if column.levels is None else "levels", features=column.feature_names
+        )
+        for column in schema.columns
+    ]
+    uses += [ColumnUse(name=name, kind=key.removesuffix("-column")) for key, name in identifiers.items()]
+    reason = "the schema does not name it"
+    return (*uses, *(ColumnUse(name=shown_name(name), kind="left out", reason=reason) for name in unread if name))
 
 
 def _notes(schema: Schema, target: Column, unread: Sequence[str]) -> list[str]:

@@ -1,0 +1,229 @@
+"""Data handed over from Python: a data frame, arrays by hospital, or a torch Dataset by hospital.
+
+What is left out on purpose: scaling. Arrays are taken as they are; a frame is read like a file (see `own_tables`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.config import Config, FederationConfig
+from wardround.datasets.federation import build_federation
+from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset
+from wardround.datasets.tables import describe
+from wardround.digests import digest_of
+from wardround.errors import ConfigError, DataError
+from wardround.names import shown_name
+from wardround.objects import PYTHON, Handed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Federation"]
+
+_OF_SPLIT = (
+    "partition",
+    "num_hospitals",
+    "dirichlet_alpha",
+    "shards_per_hospital",
+    "min_patients",
+    "class_weights",
+    "test_fraction",
+    "seed",
+    "max_records",
+)
+"""Keys of [federation] on how rows become hospitals' training and test rows: the job's, whatever the data."""
+
+_FEW_INTEGERS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Federation:
+    """Rows that Python hands over; how they are split into training and test rows is the job's to say.
+
+    Attributes:
+        dataset: the rows, with their hospitals where they are known.
+        settings: the keys of [federation] that they stand for.
+    """
+
+    dataset: Dataset
+    settings: FederationConfig
+
+    @classmethod
+    def from_arrays(
+        cls,
+        hospitals: Mapping[str, Any],
+        *,
+        test: Mapping[str, Any] | None = None,
+        patients: Mapping[str, Any] | None = None,
+        task: str | None = None,
+        class_names: tuple[str, ...] | None = None,
+        feature_names: tuple[str, ...] = (),
+    ) -> "Federation":
+        """Return a federation of arrays that are scaled already, by hospital.
+
+        >>> rng = np.random.default_rng(0)
+        >>> Federation.from_arrays({name: (rng.normal(size=(20, 3)), np.arange(20) % 2) for name in "ab"})
+        Federation(40 rows at 2 hospitals, classification)
+
+        Args:
+            hospitals: by name, (features, labels) or a torch Dataset of such pairs. Features are finite numbers
+                (n, ...) of the same shape everywhere; labels (n,) texts, truth values, whole numbers, or numbers.
+            test: the same, of test rows that were set apart; None splits off [federation] test-fraction of each.
+            patients: by name, whose row each is (n,), of the rows in `hospitals`; with `test` there is none.
+            task: "classification" or "regression"; None takes texts, truth values and at most 20 different whole
+                numbers for classes.
+            class_names: of labels that are 0, 1, ...; None names classes by their labels, in their order.
+            feature_names: one for each number of a row; () numbers them.
+
+        Raises:
+            DataError: shapes differ, a number is not finite, or labels are none.
+            ConfigError: arguments contradict each other.
+        """
+        if not isinstance(hospitals, Mapping) or not hospitals:
+            raise ConfigError('hospitals must be a mapping such as {"north": (features, labels)}, of one or more')
+        if test is not None and patients is not None:
+            raise ConfigError("test rows that were set apart leave no patient to split by: give test or patients")
+        parts = [(str(name), _pair(str(name), given), False) for name, given in hospitals.items()]
+        parts += [(str(name), _pair(str(name), given), True) for name, given in (test or {}).items()]
+        if unknown := sorted({name for name, _, is_test in parts if is_test} - {str(name) for name in hospitals}):
+            raise ConfigError(f"test has rows of {', '.join(unknown)}, who train on none: add them to hospitals")
+        task, labels, names = _labels(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
+        dataset = Dataset(
+            name=PYTHON,
+            task=task,
+            features=_features([(name, features) for name, (features, _), _ in parts]),
+            labels=labels,
+            class_names=names,
+            feature_names=_feature_names(parts[0][1][0], feature_names),
+            hospitals=np.concatenate([np.full(len(pair[1]), name) for name, pair, _ in parts]),
+            patients=None if patients is None else _patients(parts, patients),
+            is_test=None if test is None else np.concatenate([np.full(len(p[1]), is_test) for _, p, is_test in parts]),
+            notes=("source: arrays from Python, whose features are taken as they are",),
+        )
+        return cls(dataset=dataset, settings=_settings(dataset, {"dataset": PYTHON}))
+
+    def of(self, config: Config) -> Config:
+        """Return settings with these data in the place of those that they name.
+
+        How rows are split over hospitals, into training and test rows, and by which seed, stays as it is.
+        """
+        kept = {name: getattr(config.federation, name) for name in _OF_SPLIT}
+        return replace(config, federation=replace(self.settings, **kept))
+
+    def describe(self, config: Config | None = None) -> "pd.DataFrame":
+        """Return one row a hospital: records, and the share of each class, split as the settings say."""
+        settings = self.of(config or Config()).federation
+        return describe(build_federation(self.dataset, settings))
+
+    def __repr__(self) -> str:
+        """Return one line: how many rows at how many hospitals."""
+        hospitals = self.dataset.hospitals
+        where = "" if hospitals is None else f" at {len(np.unique(hospitals))} hospitals"
+        return f"Federation({len(self.dataset.labels)} rows{where}, {self.dataset.task})"
+
+    def _repr_html_(self) -> str:
+        return str(self.describe().to_html(float_format="{:.3g}".format))
+
+
+def _settings(dataset: Dataset, keys: dict[str, Any]) -> FederationConfig:
+    arrays = (getattr(dataset, item.name) for item in fields(dataset))
+    told = (array.tobytes() for array in arrays if isinstance(array, np.ndarray) and array.dtype != object)
+    data = {"data": digest_of(*told).hex()}
+    return FederationConfig(**keys, handed=Handed(value=dataset, name=keys["dataset"], canonical=PYTHON, code=data))
+
+
+def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the features and labels of one hospital as arrays."""
+    if not isinstance(given, tuple | list) and hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+        rows = [given[index] for index in range(len(given))]
+        given = tuple([np.asarray(part) for part in column] for column in zip(*rows, strict=True))
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ConfigError(
+            f"hospital {shown_name(name)} must be (features, labels) or a torch Dataset of such pairs, not "
+            f"{type(given).__name__}"
+        )
+    try:
+        features, labels = np.asarray(given[0]), np.asarray(given[1])
+    except ValueError as error:
+        raise DataError(f"hospital {shown_name(name)} has rows of different shapes: {error}") from error
+    labels = labels.reshape(len(labels)) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if features.ndim < 2 or labels.ndim != 1 or len(features) != len(labels) or not len(labels):
+        raise DataError(
+            f"hospital {shown_name(name)} has features of shape {features.shape} and labels of shape {labels.shape}, "
+            "and needs (n, ...) and (n,) for the same n >= 1"
+        )
+    return features, labels
+
+
+def _features(parts: list[tuple[str, NDArray[Any]]]) -> NDArray[np.float32]:
+    first, shape = parts[0][0], parts[0][1].shape[1:]
+    arrays = []
+    for name, features in parts:
+        if features.shape[1:] != shape:
+            raise DataError(
+                f"a row of {shown_name(name)} has shape {features.shape[1:]}, and one of {shown_name(first)} {shape}: "
+                "all must be alike"
+            )
+        if features.dtype.kind not in "fiub":
+            raise DataError(f"the features of {shown_name(name)} are of kind {features.dtype}, and must be numbers")
+        with np.errstate(over="ignore"):
+            arrays.append(features.astype(np.float32))
+        if not np.isfinite(arrays[-1]).all():
+            raise DataError(
+                f"the features of {shown_name(name)} have numbers that are missing or infinite: fill or leave them out"
+            )
+    return np.concatenate(arrays)
+
+
+def _labels(
+    values: NDArray[Any], task: str | None, class_names: tuple[str, ...] | None
+) -> tuple[str, NDArray[Any], tuple[str, ...]]:
+    if task not in (None, CLASSIFICATION, REGRESSION):
+        raise ConfigError(f'task = {shown_name(task)} must be "{CLASSIFICATION}" or "{REGRESSION}"')
+    is_number = values.dtype.kind in "fiu"
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError("labels have numbers that are missing or infinite: correct or leave out these rows")
+    distinct = np.unique(values.astype(str) if values.dtype.kind == "O" else values)
+    is_whole = is_number and bool((distinct == np.floor(distinct)).all())
+    if task is None:
+        few = is_whole and len(distinct) <= _FEW_INTEGERS
+        task = CLASSIFICATION if not is_number or few or class_names else REGRESSION
+    if len(distinct) < 2:
+        raise DataError(f"all labels are {distinct[0]}: there is nothing to learn")
+    if task == REGRESSION:
+        if not is_number or class_names:
+            raise DataError("a regression needs labels that are numbers, and no class names")
+        return task, values.astype(np.float32), ()
+    if class_names is not None:
+        if not is_whole or distinct.min() < 0 or distinct.max() >= len(class_names):
+            raise DataError(
+                f"labels must be 0 to {len(class_names) - 1}, as there are {len(class_names)} class names, and are "
+                f"{shown_name(distinct[:5].tolist())}, ..."
+            )
+        return task, values.astype(np.int64), tuple(class_names)
+    names = tuple(str(int(value)) if is_whole else str(value) for value in distinct)
+    return task, np.searchsorted(distinct, values.astype(distinct.dtype)).astype(np.int64), names
+
+
+def _feature_names(features: NDArray[Any], names: tuple[str, ...]) -> tuple[str, ...]:
+    if features.ndim != 2:
+        return ()
+    if names and len(names) != features.shape[1]:
+        raise ConfigError(f"feature_names has {len(names)} names for {features.shape[1]} features: give one for each")
+    return tuple(names) or tuple(f"feature {number}" for number in range(1, features.shape[1] + 1))
+
+
+def _patients(parts: list[tuple[str, Any, bool]], patients: Mapping[str, Any]) -> NDArray[np.str_]:
+    found = []
+    for name, (_, labels), _ in parts:
+        own = np.asarray(patients.get(name, ()))
+        if own.shape != labels.shape:
+            raise ConfigError(
+                f"patients of {shown_name(name)} have shape {own.shape}, and its rows {labels.shape}: name one for each"
+            )
+        found.append(np.array([f"id {text}" for text in own.tolist()]))
+    return np.concatenate(found)

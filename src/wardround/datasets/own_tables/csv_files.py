@@ -1,0 +1,171 @@
+"""A CSV file as texts, a piece at a time, so that no file can ask for more memory than its lines need.
+
+pandas tells the cells apart and leaves each as the text it is. A line has at most 1,048,576 characters, a cell 131,072
+(as the standard library has it), and a file 10,000,000 lines. What is left out on purpose: what the cells mean.
+"""
+
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.disk import open_regular
+from wardround.errors import DataError
+from wardround.parsing import sound
+
+__all__ = ["CsvPiece", "csv_pieces", "plain_text"]
+
+_LONGEST_LINE, _LONGEST_COMPOSED, _MOST_LINES = 2**20, 1_000, 10_000_000
+_ROWS_OF_A_PIECE = 20_000
+_TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CsvPiece:
+    """Some rows of a file, one after another.
+
+    Attributes:
+        cells: texts (n, columns), accents composed (Unicode's NFC), without blanks around them.
+        lines: int64 (n,), the last line of each row, from 1.
+    """
+
+    cells: NDArray[np.object_]
+    lines: NDArray[np.int64]
+
+
+def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None = None) -> Iterator[CsvPiece]:
+    """Yield the rows of a file, the header's alone first; empty lines are no rows.
+
+    Args:
+        path: a regular file, packed by gzip where it ends in ".gz".
+        separator: between cells; None is comma, semicolon or tab, whichever the first line has most of.
+        encoding: of the text; None is UTF-8. A byte order mark is no part of it.
+
+    Raises:
+        DataError: the file can't be read, is no such text, is too large, or a row has more or fewer cells than the
+            first one.
+    """
+    import pandas as pd
+
+    known = {None: "utf-8-sig", "utf-8": "utf-8-sig", "utf8": "utf-8-sig"}
+    with _opened(path, known.get(encoding and encoding.lower(), str(encoding))) as file:
+        lines = _BoundedLines(file, path)
+        if not lines.first:
+            return
+        reader = pd.read_csv(
+            lines,
+            sep=separator or max(",;\t", key=lines.first.count),
+            engine="python",  # its rows come from the standard library's strict reader; short ones can be told
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            skipinitialspace=True,
+            chunksize=_ROWS_OF_A_PIECE,
+        )
+        number, size = lines.num_skipped, 1
+        try:
+            while True:
+                piece = _piece_of(reader.get_chunk(size).to_numpy(dtype=object), number, path)
+                number, size = number + piece.num_lines, _ROWS_OF_A_PIECE
+                if len(piece.rows.cells):
+                    yield piece.rows
+        except StopIteration:
+            return
+        except pd.errors.ParserError as error:
+            found = _TOO_WIDE.search(str(error))
+            if found is None:
+                raise
+            names, row, cells = found.groups()
+            raise _other_width(path, int(row) + lines.num_skipped, int(cells), int(names)) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Piece:
+    rows: CsvPiece
+    num_lines: int
+
+
+def _piece_of(cells: NDArray[np.object_], number: int, path: Path) -> _Piece:
+    """Return the rows among cells of whom those that a line does not have are nan."""
+    is_there = np.array([[isinstance(cell, str) for cell in row] for row in cells[:, [0, -1]]], dtype=np.bool_)
+    heights = np.ones(len(cells), dtype=np.int64)
+    for column in cells.T:
+        heights += [cell.count("\n") if isinstance(cell, str) else 0 for cell in column]
+    lines = number + np.cumsum(heights)
+    if (is_short := is_there[:, 0] & ~is_there[:, 1]).any():
+        row = int(np.flatnonzero(is_short)[0])
+        raise _other_width(path, int(lines[row]), sum(isinstance(cell, str) for cell in cells[row]), cells.shape[1])
+    rows = cells[is_there[:, 0]]
+    plain = np.empty(rows.shape, dtype=object)
+    for place, column in enumerate(rows.T):
+        plain[:, place] = [plain_text(cell) for cell in column]
+    return _Piece(rows=CsvPiece(cells=plain, lines=lines[is_there[:, 0]]), num_lines=int(heights.sum()))
+
+
+def plain_text(cell: str) -> str:
+    """Return a cell without blanks around it; an accent is the same whether typed with its letter or after it."""
+    # Longer ones are neither a level nor a name, and to sort their accents could take long.
+    is_composed = cell.isascii() or len(cell) > _LONGEST_COMPOSED
+    return cell.strip() if is_composed else normalize("NFC", cell).strip()
+
+
+def _other_width(path: Path, line: int, num_cells: int, num_names: int) -> DataError:
+    return DataError(
+        f"{path}, line {line} has {num_cells} cells and the header {num_names} names: quote cells with separators, and "
+        "give every column a name"
+    )
+
+
+@contextmanager
+def _opened(path: Path, encoding: str) -> Iterator[IO[str]]:
+    """Open a regular file of text, and turn whatever is wrong with it as a table into an error of ours."""
+    import pandas as pd
+
+    step = "check that it is a table in UTF-8, or name its encoding ([federation] encoding)"
+    with (
+        sound(DataError, f"cannot read {path} as CSV", step, pd.errors.ParserError, pd.errors.EmptyDataError),
+        open_regular(path) as raw,
+        gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as file,
+        io.TextIOWrapper(file, encoding=encoding, newline="") as text,
+    ):
+        yield text
+
+
+class _BoundedLines(io.TextIOBase):
+    """The lines of a text, none of them and not all of them too long; empty ones at its beginning are skipped."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file, self._path, self.number, self.num_skipped = file, path, 0, -1
+        self.first = "\n"
+        while self.first and not self.first.strip():
+            self.first, self.num_skipped = self._next(), self.num_skipped + 1
+        self._is_first_left = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readline(self, size: int | None = -1, /) -> Any:
+        if self._is_first_left:
+            self._is_first_left = False
+            return self.first
+        return self._next()
+
+    def _next(self) -> str:
+        line = self._file.readline(_LONGEST_LINE + 1)
+        self.number += bool(line)
+        if self.number > _MOST_LINES:
+            raise DataError(f"{self._path} has more than {_MOST_LINES:,} lines: no table is read beyond them")
+        if len(line) > _LONGEST_LINE:
+            raise DataError(
+                f"{self._path}, line {self.number} has more than {_LONGEST_LINE:,} characters: check what file it is"
+            )
+        return line

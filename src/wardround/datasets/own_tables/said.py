@@ -1,0 +1,84 @@
+"""What is said of a user's table: what was left out, what is missing, and what looks like a mistake."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from wardround.datasets.own_tables.features import FeatureColumn
+from wardround.datasets.own_tables.text_tables import TextTable
+from wardround.small_counts import shown_count
+
+__all__ = ["duplicate_notes", "feature_notes", "level_notes"]
+
+
+def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
+    """Return sentences on columns that were left out, on missing values, and on how numbers are scaled.
+
+    Args:
+        columns: what became of each.
+    """
+    notes = []
+    idle = [column.use.name for column in columns if column.use.reason == "it never varies"]
+    if idle:
+        notes.append(f"columns dropped because they never vary: {', '.join(idle)}")
+    notes += [
+        f"column {column.use.name} is left out: {column.use.reason}"
+        for column in columns
+        if column.use.reason and column.use.name not in idle
+    ]
+    if missing := [
+        f"{column.use.name} ({shown_count(column.num_missing)})" for column in columns if column.num_missing
+    ]:
+        notes.append(
+            f"missing values: {', '.join(missing)}; a number becomes 0 after standardising (the hospital's mean) "
+            "with a column saying where it was missing, a text becomes a level of its own"
+        )
+    for column in columns:
+        if column.words:
+            notes.append(f"in {column.use.name}, which else holds numbers, {', '.join(column.words)} is missing")
+    notes.append(
+        "the levels of texts, which columns vary, which are left out and which miss values are taken from the whole "
+        "table as public"
+    )
+    if any(column.is_local for column in columns):
+        notes.append(
+            "normalisation: each hospital's own statistics (mean and standard deviation of its training rows, clipped "
+            "to +-5); these are not covered by the record-level guarantee, which is acceptable in a simulation only"
+        )
+    return notes
+
+
+def level_notes(columns: Sequence[FeatureColumn]) -> list[str]:
+    """Return sentences on levels of one column that differ by capitals or blanks alone.
+
+    Args:
+        columns: what became of each.
+    """
+    notes = []
+    for column in columns:
+        if column.use.kind == "levels":
+            plain = Counter(" ".join(name.casefold().split()) for name in column.use.features)
+            if any(number > 1 for number in plain.values()):
+                notes.append(
+                    f"levels of {column.use.name} differ by capitals or blanks alone and are taken for different ones"
+                )
+    return notes
+
+
+def duplicate_notes(table: TextTable) -> list[str]:
+    """Return a sentence where rows are equal to an earlier one in every column.
+
+    Args:
+        table: as it was read.
+    """
+    first: set[tuple[str, ...]] = set()
+    again = []
+    for number, row in enumerate(zip(*(texts.tolist() for texts in table.columns.values()), strict=True)):
+        if row in first:
+            again.append(number)
+        first.add(row)
+    if not again:
+        return []
+    return [
+        f"rows that are equal to an earlier one in every column: {shown_count(len(again))}, the first at "
+        f"{table.place(again[0])}; each is a record of its own: remove them if they were copied by mistake"
+    ]

@@ -1,0 +1,89 @@
+"""What callers may give in the place of settings: a path, a mapping, and objects in the place of names."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wardround.config import Config, config_to_toml, load_config
+from wardround.datasets import Federation
+from wardround.errors import ConfigError
+from wardround.names import shown_name
+from wardround.objects import hand_over, name_of
+
+__all__ = ["Settings", "put_back", "settings_of", "with_objects"]
+
+Settings = Config | Path | str | Mapping[str, Any] | None
+"""Settings as a record, a TOML file, a mapping of sections, or None for the defaults."""
+
+
+def settings_of(given: Settings) -> Config:
+    """Return settings, however they are given.
+
+    Raises:
+        ConfigError: they are none, or something in them is wrong.
+    """
+    if isinstance(given, Config):
+        return given
+    if given is None or isinstance(given, str | Path):
+        return load_config(given)
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"settings must be a Config, a path or a mapping of sections, not {shown_name(given)}")
+    return Config(**given)
+
+
+def with_objects(
+    config: Config, *, federation: Federation | None = None, model: object = None, strategy: object = None
+) -> Config:
+    """Return settings with objects in the place of what they name.
+
+    A function or class that can be imported takes its name's place in the settings, so that the job is the same as one
+    whose file has that name.
+
+    Args:
+        config: the settings.
+        federation: the data.
+        model: a torch module, whose parameters are the first ones, or what makes one and may take the arguments
+            input_shape and num_outputs; a name as in [model].
+        strategy: a Flower Strategy, or what makes one without arguments; a name as in [aggregation].
+
+    Raises:
+        ConfigError: an argument is of another kind.
+    """
+    if federation is not None:
+        if not isinstance(federation, Federation):
+            raise ConfigError(
+                f"federation must be a wardround.Federation (from_frame, from_arrays), not {shown_name(federation)}"
+            )
+        config = federation.of(config)
+    if model is not None:
+        config = _named(config, "model", "name", model)
+    if strategy is not None:
+        config = _named(config, "aggregation", "strategy", strategy)
+    return config
+
+
+def put_back(config: Config, **objects: Any) -> Config:
+    """Return the settings that a run was begun with, with the objects that it was begun with.
+
+    Args:
+        config: as the run's folder has them, where objects are names.
+        objects: see `with_objects`.
+
+    Raises:
+        ConfigError: the objects are not those that the settings name.
+    """
+    complete = with_objects(config, **objects)
+    if config_to_toml(complete) != config_to_toml(config):
+        told = ", ".join(name for name, value in objects.items() if value is not None)
+        raise ConfigError(
+            f"{told}: the run was begun with other settings or names than these have; give the same again"
+        )
+    return complete
+
+
+def _named(config: Config, section: str, key: str, value: object) -> Config:
+    name = value if isinstance(value, str) else name_of(value)
+    if name is None:
+        return config.with_object(section, hand_over(value, section if section == "model" else "strategy"))
+    return replace(config, **{section: replace(getattr(config, section), **{key: name, "handed": None})})

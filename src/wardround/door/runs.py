@@ -1,0 +1,150 @@
+"""Run or resume a federation, and leave its page beside the other files of the run's folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wardround.clients.initial_models import built_model
+from wardround.config import Config
+from wardround.datasets import Federation
+from wardround.door.given import Settings, put_back, settings_of, with_objects
+from wardround.door.html import shown_in_notebook
+from wardround.errors import ConfigError
+from wardround.models import load_parameters
+from wardround.privacy.ledger import open_ledger
+from wardround.reports.files import read_summary
+from wardround.reports.report import write_report
+from wardround.reports.terminal import print_summary
+from wardround.server.record.beginnings import opening_in
+from wardround.server.record.run_folder import open_run_folder
+from wardround.server.record.summaries import EpsilonSummary
+from wardround.server.round.progress import RoundRow
+from wardround.simulations import runs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Run", "resume", "run"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Run(runs.Run):
+    """A finished, stopped or interrupted run: its folder, what it came to, and what it was made of."""
+
+    config: Config = field(default_factory=Config, compare=False)
+
+    @classmethod
+    def open(cls, path: Path | str, *, federation: Federation | None = None, model: object = None) -> "Run":
+        """Return a run by its folder, without training anything.
+
+        Args:
+            path: the folder of a run that ended or was interrupted.
+            federation: the data, where they came from Python.
+            model: where it came from Python, for `model()`.
+
+        Raises:
+            ConfigError: there is no run in the folder.
+            ProtocolError: its summary can't be read.
+        """
+        folder = open_run_folder(Path(path))
+        config = put_back(folder.config(), federation=federation, model=model)
+        if (outcome := read_summary(folder.path)) is None:
+            raise ConfigError(
+                f"{folder.path} holds a run that has not come to an end: wardround.resume goes on with it"
+            )
+        return cls(folder.path, outcome, config)
+
+    @property
+    def epsilon(self) -> EpsilonSummary:
+        """What was spent: `.max` by the worst hospital, `.total`, `.hospitals` by name, `.readers` by who looks."""
+        return self.outcome.epsilon
+
+    def model(self) -> "nn.Module":
+        """Return the trained model as a torch module, in evaluation mode, on the CPU.
+
+        Raises:
+            ConfigError: the model came from Python, and was not given again.
+            ProtocolError: model.safetensors is missing or can't be read.
+        """
+        folder = open_run_folder(self.folder)
+        with open_ledger(folder.ledger, read_only=True) as ledger:
+            opening = opening_in(ledger)
+        arrays = folder.read_model()
+        if opening is None or arrays is None:
+            raise ConfigError(f"{self.folder} has no model yet: wardround.resume goes on with the run")
+        profile = opening.profiles[0]
+        module, _ = built_model(self.config, profile.input_shape, profile.num_outputs)
+        load_parameters(module, arrays)
+        return module.eval()
+
+    def report(self) -> Path:
+        """Build report.html again, and return its path."""
+        return write_report(self.folder)
+
+    def _repr_html_(self) -> str:
+        return shown_in_notebook(lambda console: print_summary(self.folder, console))
+
+
+def run(
+    config: Settings = None,
+    *,
+    federation: Federation | None = None,
+    model: object = None,
+    strategy: object = None,
+    on_round: Callable[[RoundRow], None] | None = None,
+    out: Path | str | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Run a federation from round 0, write its page and return the run.
+
+    Args:
+        config: all settings: a Config, the path of a TOML file, a mapping of sections, or None for the defaults.
+        federation: data in the place of [federation] dataset.
+        model: a torch module, or what makes one, in the place of [model] name (see `given.with_objects`).
+        strategy: a Flower Strategy, or what makes one, in the place of [aggregation] strategy.
+        on_round: called after every committed round, round 0 first.
+        out: a new or empty folder; None makes runs/<name>-<time>.
+        say: called with a few words whenever something that takes a while begins.
+
+    Returns:
+        The run: its folder, its summary (epsilon, scores), its tables as data frames and its model.
+
+    Raises:
+        WardroundError: see `errors`; a run that was under way stays resumable.
+    """
+    settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
+    return _reported(runs.run(settings, out=out, progress=on_round, say=say), settings)
+
+
+def resume(
+    path: Path | str,
+    *,
+    federation: Federation | None = None,
+    model: object = None,
+    strategy: object = None,
+    on_round: Callable[[RoundRow], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Go on with an interrupted run after its last committed round, and write its page anew.
+
+    Args:
+        path: the run's folder; a finished one is returned as it is.
+        federation: the data, as they were given when the run began; None where its settings name them.
+        model: likewise.
+        strategy: likewise.
+        on_round: called after every committed round.
+        say: called with a few words whenever something that takes a while begins.
+
+    Raises:
+        ConfigError: there is no run in the folder, or what came from Python is not given again.
+        ProtocolError: the ledger or the checkpoint was changed.
+    """
+    begun = open_run_folder(Path(path)).config()
+    settings = put_back(begun, federation=federation, model=model, strategy=strategy)
+    return _reported(runs.resume(path, config=settings, progress=on_round, say=say), settings)
+
+
+def _reported(finished: runs.Run, settings: Config) -> Run:
+    write_report(finished.folder)
+    return Run(finished.folder, finished.outcome, settings)

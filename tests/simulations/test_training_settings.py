@@ -1,0 +1,103 @@
+"""The settings of training mean the same in every cell: without noise or clip, all of them are gradient descent."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_up import PRIVATE
+from safetensors.numpy import load_file
+from small_runs import draw_in_common, small_config
+from torch.nn import functional
+
+from wardround.config import Config
+from wardround.datasets import load_federation
+from wardround.models import build_model, load_parameters, parameters_of
+from wardround.server.record.verify import verify_run
+from wardround.simulations.runs import run
+from wardround.simulations.studies.baselines import evaluate_baseline
+
+WEIGHTS, DECAY, RATE = (0.5, 3.0), 0.05, 0.4
+CELLS = [("record", "none"), ("record", "local"), ("record", "central"), ("hospital", "local"), ("hospital", "central")]
+TRAINING: dict[str, Any] = {"num-rounds": 4, "local-steps": 1, "sample-rate": 1.0, "learning-rate": RATE}
+TRAINING |= {"weight-decay": DECAY, "loss-weights": list(WEIGHTS)}
+
+
+def settings(unit: str, placement: str, **training: Any) -> Config:
+    privacy = {"unit": unit, "placement": placement, "noise-multiplier": 0.0, "max-grad-norm": 1e3}
+    if placement == "none":
+        privacy["noise-multiplier"] = None
+    delta = 1e-4 if unit == "record" else 1e-2
+    return small_config(training=TRAINING | training, privacy=privacy | {"target-delta": delta})
+
+
+def reference(config: Config) -> dict[str, Any]:
+    """Return the parameters after full-batch steps of torch's SGD on all hospitals' rows together."""
+    federation = load_federation(config.federation)
+    model, _ = build_model(config.model, input_shape=federation.input_shape, num_outputs=2, seed=config.federation.seed)
+    x = torch.cat([torch.tensor(np.array(hospital.train_features)) for hospital in federation.hospitals])
+    y = torch.cat([torch.tensor(np.array(hospital.train_labels)) for hospital in federation.hospitals])
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, weight_decay=DECAY)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    for _ in range(4):
+        optimizer.zero_grad()
+        total = functional.cross_entropy(model(x), y, weight=torch.tensor(WEIGHTS), reduction="sum")
+        torch.autograd.backward(total / len(y))
+        optimizer.step()
+        scheduler.step()
+    return parameters_of(model)
+
+
+@pytest.mark.parametrize(("unit", "placement"), CELLS)
+def test_schedule_decay_and_weights_are_those_of_plain_training(unit: str, placement: str, tmp_path: Path) -> None:
+    config = settings(unit, placement, **{"learning-rate-schedule": "cosine"})
+    folder = run(config, out=tmp_path / "run").folder
+    found = load_file(folder / "model.safetensors")
+    for name, want in reference(config).items():
+        np.testing.assert_allclose(found[name], want, atol=2e-5)
+    assert verify_run(folder)[0] == []
+
+
+@pytest.mark.parametrize(("unit", "placement"), [cell for cell in PRIVATE if cell[1] != "local"])
+def test_the_servers_noise_and_the_hospitals_shares_are_the_same_whatever_the_decay(
+    unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one round the models differ by the decay of the first, as far as the clip lets it through."""
+    draw_in_common(monkeypatch)
+    found, epsilons = {}, set()
+    for decay in (0.0, DECAY):
+        config = small_config(
+            training={"num-rounds": 1, "local-steps": 1, "weight-decay": decay},
+            privacy={"unit": unit, "placement": placement, "max-grad-norm": 50.0, "target-delta": 1e-4},
+            aggregation={"protocol": "secure-sum", "min-survivors": 2},
+        )
+        finished = run(config, out=tmp_path / str(decay))
+        found[decay] = load_file(finished.folder / "model.safetensors")
+        epsilons.add(finished.summary["epsilon"]["max"])
+    assert len(epsilons) == 1
+    first, _ = build_model(config.model, input_shape=(30,), num_outputs=2, seed=7)
+    rounding = 0.02 if placement == "distributed" else 1e-5
+    for name, array in parameters_of(first).items():
+        moved = found[DECAY][name] - found[0.0][name]
+        np.testing.assert_allclose(moved, -config.training.learning_rate * DECAY * array, atol=rounding)
+
+
+@pytest.mark.parametrize("baseline", ["alone", "pooled"])
+def test_baselines_train_by_the_same_settings(baseline: str) -> None:
+    config = settings("record", "none", **{"learning-rate-schedule": "cosine"})
+    federation = load_federation(config.federation)
+    plain = small_config(
+        training={key: value for key, value in TRAINING.items() if key not in ("weight-decay", "loss-weights")},
+        privacy={"placement": "none", "noise-multiplier": None},
+    )
+    ours, others = (evaluate_baseline(each, federation, baseline) for each in (config, plain))
+    assert all(ours[name].loss != others[name].loss for name in ours)
+    if baseline == "pooled":
+        model, _ = build_model(config.model, input_shape=federation.input_shape, num_outputs=2, seed=7)
+        load_parameters(model, reference(config))
+        for hospital in federation.hospitals:
+            with torch.no_grad():
+                outputs = model(torch.tensor(np.array(hospital.test_features)))
+            want = functional.cross_entropy(outputs, torch.tensor(np.array(hospital.test_labels)))
+            assert ours[hospital.hospital_id].loss == pytest.approx(float(want), abs=1e-5)
