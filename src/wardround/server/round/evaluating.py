@@ -157,8 +157,10 @@ def _score(name: str, metric: Metric, predictions: Predictions, where: str) -> f
     except Exception as error:
         raise WardroundError(f'metric "{name}" failed in {where}: {type(error).__name__}: {error}: {step}') from error
     try:
-        return float(score)
+        if not isinstance(score, str | bytes):
+            return float(score)
     except (TypeError, ValueError, OverflowError):
-        raise WardroundError(
-            f'metric "{name}" returned a {type(score).__name__} in {where}, and must return a number: {step}'
-        ) from None
+        pass
+    raise WardroundError(
+        f'metric "{name}" returned a {type(score).__name__} in {where}, and must return a number: {step}'
+    )
