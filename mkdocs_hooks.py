@@ -63,7 +63,7 @@ def decisions(docs: Path) -> list[Path]:
 def reference() -> dict[str, str]:
     """Return the text of a page for each room: what the package exports or, where it exports nothing, its modules."""
     rooms = sorted(path.parent for path in PACKAGE.glob("*/__init__.py") if path.parent.name != "cli")
-    alone = [path for path in sorted(PACKAGE.glob("*.py")) if path.name not in ("__init__.py", "door.py")]
+    alone = [path for path in sorted(PACKAGE.glob("*.py")) if not path.name.startswith("__")]
     pages = {room.name: "\n\n".join(_room(room)) for room in rooms}
     return pages | {"modules": "\n\n".join(["# Modules beside the rooms", *_modules(alone)])}
 
@@ -82,8 +82,9 @@ def _modules(paths: Iterable[Path]) -> Iterator[str]:
 def _block(path: Path, *, has_heading: bool = True) -> str:
     names = path.relative_to(PACKAGE.parent).with_suffix("").parts
     name = ".".join(part for part in names if part != "__init__")
-    shown = "" if has_heading else "      show_root_heading: false\n      show_root_toc_entry: false\n"
-    return f"::: {name}\n    options:\n{shown}      members: {exports(path) or 'false'}"
+    options = ["heading_level: 2", f"members: {exports(path) or 'false'}"]
+    options += [] if has_heading else ["show_root_heading: false", "show_root_toc_entry: false"]
+    return "\n      ".join([f"::: {name}\n    options:", *options])
 
 
 def exports(path: Path) -> list[str]:

@@ -24,7 +24,7 @@ from wardround.simulations.engines.flower_internals import APP_RAISED, give_id
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.prepared import prepare
-from wardround.strategies import strategy_of
+from wardround.strategies import hospital_side_of, strategy_of
 
 
 class LineGrid(InlineGrid):
@@ -85,10 +85,11 @@ def run_over(
     prepared = prepare(config, strategy_of(config))
     config = prepared.config
     nodes = [Node(node_id=n + 1, node_config={"partition-id": n}) for n in range(len(prepared.federation.hospitals))]
+    side = hospital_side_of(prepared.strategy)
     folder = open_run_folder(path) if path.exists() else create_run_folder(path, config)
     return federate(
         config,
-        connect(make_grid(partial(make_client_app, config, prepared.federation), nodes)),
+        connect(make_grid(partial(make_client_app, config, prepared.federation, side), nodes)),
         folder,
         prepared.initial,
         strategy=prepared.strategy,

@@ -24,6 +24,7 @@ __all__ = [
     "ARRAYS",
     "ASSIGNMENT",
     "CONFIG",
+    "HOSPITAL_SIDE",
     "METRICS",
     "PREDICTIONS",
     "NUM_EXAMPLES",
@@ -46,6 +47,7 @@ __all__ = [
     "leaving",
     "masked_order",
     "one_array_record",
+    "hospital_side_arrays",
     "read_measures",
     "read_metrics",
     "read_predictions",
@@ -69,6 +71,8 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 ASSIGNMENT = "assignment"
+HOSPITAL_SIDE = "hospital-side"
+"""Arrays that a strategy sends its hospital side (`clients.hospital_sides`); each hospital may be sent others."""
 PROFILE = "profile"
 PREDICTIONS = "predictions"
 NUM_EXAMPLES = "num-examples"
@@ -108,6 +112,12 @@ def config_in(message: Message) -> ConfigRecord:
     """Return the settings that a strategy sent along; empty where it sent none."""
     record = _content(message).get(CONFIG)
     return ConfigRecord(dict(record)) if isinstance(record, ConfigRecord) else ConfigRecord()
+
+
+def hospital_side_arrays(message: Message) -> dict[str, NDArray]:
+    """Return what a strategy sent its hospital side; empty where it sent nothing."""
+    record = _content(message).get(HOSPITAL_SIDE)
+    return arrays_of(record) if isinstance(record, ArrayRecord) else {}
 
 
 def masked_order(names: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ __all__ = ["ADVERSARIES", "NUM_FEATURES", "NUM_RECORDS", "REASONS", "SOUND"]
 ADVERSARIES = {factory.__name__: factory for factory in (*MEMORIES, *MIXERS, *ODDITIES)}
 
 _WRITES = "it writes into a buffer, a parameter or another tensor that outlives the call"
-_BY_VALUE = "what it does next depends on the values of a record"
+_BY_VALUE = "what it does next depends on the values that it is given"
 _EARLIER = "it uses something of an earlier call"
 REASONS = {
     "MaxWhenLarge": _BY_VALUE,
@@ -49,7 +49,7 @@ REASONS = {
     "WritesToAPart": "it reads memory",
     "DrawsAsManyAsItLikes": "it draws with poisson",
     "Chosen": "can't be run record by record",
-    "Nonzero": "depends on the values of a record",
+    "Nonzero": "depends on the values that it is given",
     "ReadsNumbers": _BY_VALUE,
     "OwnOperation": "not one of the framework's own operations",
     "lazy": "Expected more than 1 value per channel",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedMedian
 
@@ -118,3 +118,61 @@ def not_a_strategy() -> int:
 
 def raises() -> None:
     raise OSError("no such disk")
+
+
+class WithSide(FedAvg):
+    """Sends every hospital the same arrays, like parameters, and leaves a step's gradient as it is."""
+
+    needs_only_sum = True
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: Any, grid: Grid) -> list[Message]:
+        messages = list(super().configure_train(server_round, arrays, config, grid))
+        for message in messages:
+            sent = ArrayRecord({name: Array(np.full_like(array.numpy(), 0.5)) for name, array in arrays.items()})
+            message.content = RecordDict({**message.content, "hospital-side": sent})
+        return messages
+
+    @staticmethod
+    def hospital_side(gradient: Any, received: Any) -> Any:
+        return gradient
+
+
+class Pushes(WithSide):
+    @staticmethod
+    def hospital_side(gradient: Any, received: Any) -> Any:
+        return {name: part + received[name] for name, part in gradient.items()}
+
+
+class SideFails(WithSide):
+    @staticmethod
+    def hospital_side(gradient: Any, received: Any) -> Any:
+        return received["momentum"]
+
+
+class SideIsAMethod(WithSide):
+    def hospital_side(self, gradient: Any, received: Any) -> Any:  # type: ignore[override]
+        return gradient
+
+
+class SendsWithoutSide(WithSide):
+    hospital_side = None  # type: ignore[assignment]
+
+
+def with_side() -> WithSide:
+    return WithSide(**_NODES)
+
+
+def pushes() -> Pushes:
+    return Pushes(**_NODES)
+
+
+def side_fails() -> SideFails:
+    return SideFails(**_NODES)
+
+
+def side_is_a_method() -> SideIsAMethod:
+    return SideIsAMethod(**_NODES)
+
+
+def sends_without_side() -> SendsWithoutSide:
+    return SendsWithoutSide(**_NODES)

@@ -18,13 +18,15 @@ from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import FederatedData, HospitalData, load_federation
-from wardround.errors import CohortError
+from wardround.errors import CohortError, ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
 from wardround.secagg import Site, simulated_site
 
 if TYPE_CHECKING:
+    from wardround.clients.hospital_sides import SideInRound
     from wardround.clients.training import Trained
+    from wardround.strategies import HospitalSide
 
 __all__ = ["SimulatedHospitals", "app", "make_client_app"]
 
@@ -35,9 +37,10 @@ class SimulatedHospitals(Hospitals):
     Their settings are the server's, what is measured of them is sent along, and a strategy sets the pull.
     """
 
-    def __init__(self, config: Config, federation: FederatedData) -> None:
-        """Answer for all hospitals of the federation."""
+    def __init__(self, config: Config, federation: FederatedData, side: "HospitalSide | None" = None) -> None:
+        """Answer for all hospitals of the federation; `side` is what the strategy does at them."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
+        self._side = side
         # What may leave is picked by the reply itself.
         is_masked = config.aggregation.protocol == "secagg+"
         self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []
@@ -67,6 +70,20 @@ class SimulatedHospitals(Hospitals):
         value = wire.config_in(message).get(wire.PROXIMAL_MU, 0.0)
         return float(value) if isinstance(value, int | float) else 0.0
 
+    def side(self, message: Message) -> "SideInRound | None":
+        """Return what the strategy does at hospitals, with what it sent this one for it."""
+        from wardround.clients.hospital_sides import side_in_round
+
+        received = wire.hospital_side_arrays(message)
+        if self._side is not None:
+            return side_in_round(self._side, self.trainer.model, received)
+        if wire.HOSPITAL_SIDE in message.content:
+            raise ProtocolError(
+                f'the strategy sent "{wire.HOSPITAL_SIDE}", and has no hospital_side that would take it: give it one '
+                "(docs/flower.md), or send nothing"
+            )
+        return None
+
     def report(self, trained: "Trained", message: Message) -> Message:
         """Return what was trained, and what was measured of it."""
         return wire.simulated_execution_reply(trained.execution, trained.measures, trained.arrays, message)
@@ -91,18 +108,24 @@ class SimulatedHospitals(Hospitals):
         )
 
 
-def make_client_app(config: Config, federation: FederatedData) -> ClientApp:
+def make_client_app(config: Config, federation: FederatedData, side: "HospitalSide | None" = None) -> ClientApp:
     """Return a ClientApp that answers for any hospital of the federation, told apart by node_config["partition-id"].
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
+    `side` is what the strategy does at hospitals (`strategies.hospital_side_of`).
     """
-    return SimulatedHospitals(config, federation).app()
+    return SimulatedHospitals(config, federation, side).app()
 
 
 @lru_cache(maxsize=1)
 def _app_of(path: str, overrides: str) -> ClientApp:
     config = load_config(path or None, split_overrides(overrides))
-    return make_client_app(config, load_federation(config.federation))
+    side = None
+    if ":" in config.aggregation.strategy:  # Flower's own have no hospital side
+        from wardround.strategies import hospital_side_of, strategy_of
+
+        side = hospital_side_of(strategy_of(config))
+    return make_client_app(config, load_federation(config.federation), side)
 
 
 app = ClientApp()

@@ -25,6 +25,7 @@ from wardround.rounds import Assignment
 from wardround.secagg import Site, Terms
 
 if TYPE_CHECKING:
+    from wardround.clients.hospital_sides import SideInRound
     from wardround.clients.training import HospitalTensors, LocalTrainer, Trained
 
 __all__ = ["Hospitals"]
@@ -84,6 +85,10 @@ class Hospitals(ABC):
         """Return the strength of FedProx' pull (>= 0)."""
 
     @abstractmethod
+    def side(self, message: Message) -> "SideInRound | None":
+        """Return what the strategy's hospital side does in the round; None where there is none."""
+
+    @abstractmethod
     def report(self, trained: "Trained", message: Message) -> Message:
         """Return the reply to `train`, of what was trained."""
 
@@ -103,8 +108,13 @@ class Hospitals(ABC):
         """Return the reply to `train`: what came of training as assigned."""
         hospital, assignment = self.asked(context), wire.assignment_of(message)
         self.admit(assignment, self.part(hospital), context)
-        mu = self.proximal_mu(message)
-        trained = self.trainer.train(wire.arrays_in(message), self.tensors(hospital), assignment, proximal_mu=mu)
+        trained = self.trainer.train(
+            wire.arrays_in(message),
+            self.tensors(hospital),
+            assignment,
+            proximal_mu=self.proximal_mu(message),
+            side=self.side(message),
+        )
         return self.report(trained, message)
 
     def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:

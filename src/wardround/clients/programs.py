@@ -25,10 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.memories import memory_of
-from wardround.clients.purity import WRITES, check_pure, refused, zero_what_is_empty
+from wardround.clients.purity import WRITES, Impure, check_pure, zero_what_is_empty
 from wardround.errors import WardroundError
 
-__all__ = ["RecordProgram", "record_program"]
+__all__ = ["RecordProgram", "record_once", "record_program", "refusing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,7 +117,7 @@ def _try(program: RecordProgram, records: Tensor, labels: Tensor) -> None:
             program.gradients_of(records, labels)
             program.outputs_of(records)
     except Exception as error:
-        raise refused(f"{type(error).__name__}: {_first_line(error)}") from error
+        raise Impure(f"{type(error).__name__}: {_first_line(error)}") from error
     finally:
         for parameter in program.parameters:
             parameter.grad_sample = None
@@ -141,29 +141,50 @@ def _filled(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
 def _recorded(model: nn.Module, training: bool, run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
     """Record twice, each time on a fresh copy, and return the program if both are the same pure function."""
-    try:
+    with refusing():
         copied = copy.deepcopy(model).train(training)
         before = memory_of(copied)
-        first = _once(partial(run, copied), given)
+        first = record_once(partial(run, copied), given)
         if changed := memory_of(copied).differs_from(before):
-            raise refused(f"it writes to {changed} in its forward, which would outlive the call")
-        second = _once(partial(run, copy.deepcopy(model).train(training)), given)
-    except WardroundError:
-        raise
-    except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
-        raise refused("what it does next depends on the values of a record (an if, a loop, .item())") from error
-    except DynamicOutputShapeException as error:
-        raise refused("the shape of something in it depends on the values of a record") from error
-    except Exception as error:
-        if "mutating a non-functional tensor" in str(error):
-            raise refused(WRITES) from error
-        raise refused(f"{type(error).__name__}: {_first_line(error)}") from error
+            raise Impure(f"it writes to {changed} in its forward, which would outlive the call")
+        second = record_once(partial(run, copy.deepcopy(model).train(training)), given)
     if not _same(first, second):
-        raise refused("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
+        raise Impure("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
     return first
 
 
-def _once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Say why code can't be recorded, whatever it was that failed.
+
+    Raises:
+        Impure: the reason.
+    """
+    try:
+        yield
+    except WardroundError:
+        raise
+    except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
+        raise Impure("what it does next depends on the values that it is given (an if, a loop, .item())") from error
+    except DynamicOutputShapeException as error:
+        raise Impure("the shape of something in it depends on the values that it is given") from error
+    except Exception as error:
+        if "mutating a non-functional tensor" in str(error):
+            raise Impure(WRITES) from error
+        raise Impure(f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def record_once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    """Return what a function does with tensors of these shapes as a pure program; their values don't count.
+
+    Args:
+        run: of as many arguments as are given.
+        given: tensors, or lists of them; the last one is on the device that the program is for.
+
+    Raises:
+        Impure: the program would not be a function of what it is given.
+        Exception: what `run` raises.
+    """
     with _own_randomness(given[-1].device), _plain_operations():
         as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
         check_pure(as_written, writes=False)

@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 
 from wardround.errors import ConfigError
 
-__all__ = ["WRITES", "check_pure", "refused", "zero_what_is_empty"]
+__all__ = ["WRITES", "Impure", "check_pure", "zero_what_is_empty"]
 
 _RANDOM = {"bernoulli", "rand", "randn", "rand_like", "randn_like", "normal_functional", "native_dropout", "uniform"}
 _RAISING = {"_linalg_check_errors", "_assert_async", "_functional_assert_async", "_assert_scalar"}
@@ -26,19 +26,34 @@ _EMPTY: dict[str, Any] = {
 }
 
 
+class Impure(ConfigError):
+    """Code is no pure function of what it is given; of one argument, the reason, in words that fit any code."""
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return (
+            f"the model can't be run record by record: {self.reason}. Write its forward as a function of the record "
+            'and the parameters alone, or set [privacy] placement = "none"'
+        )
+
+
 def check_pure(recorded: GraphModule, *, writes: bool) -> None:
     """Refuse what is not a function of a record, the parameters, the constants and fresh random numbers.
 
     Writes are refused where that is asked for: before functionalisation those within the call are none.
 
     Raises:
-        ConfigError: the reason.
+        Impure: the reason.
     """
     for node in recorded.graph.nodes:
         if node.op == "get_attr":
             _check_constant(recorded, node)
         elif node.op == "call_module":
-            raise refused("it calls a module in a way that can't be recorded")
+            raise Impure("it calls a module in a way that can't be recorded")
         elif node.op == "call_function" and node.target is not operator.getitem:
             _check_operation(node, writes=writes)
 
@@ -46,36 +61,36 @@ def check_pure(recorded: GraphModule, *, writes: bool) -> None:
 def _check_constant(recorded: GraphModule, node: Node) -> None:
     value = getattr(recorded, str(node.target))
     if isinstance(value, torch.Generator):
-        raise refused("it draws from a generator of its own, which would outlive the call")
+        raise Impure("it draws from a generator of its own, which would outlive the call")
     if not isinstance(value, Tensor) or isinstance(value, FakeTensor):
-        raise refused("it uses something of an earlier call")
+        raise Impure("it uses something of an earlier call")
     if value.requires_grad:
-        raise refused("it uses a parameter that is not the module's own")
+        raise Impure("it uses a parameter that is not the module's own")
 
 
 def _check_operation(node: Node, *, writes: bool) -> None:
     operation = node.target
     if not isinstance(operation, torch._ops.OpOverload) or operation.namespace not in ("aten", "prims"):
-        raise refused(f"it calls {operation}, which is not one of the framework's own operations")
+        raise Impure(f"it calls {operation}, which is not one of the framework's own operations")
     name = operation._schema.name.split("::")[1]
     if any(isinstance(value, torch.Generator) for value in (*node.args, *node.kwargs.values())):
-        raise refused("it draws from a generator of its own, which would outlive the call")
+        raise Impure("it draws from a generator of its own, which would outlive the call")
     if name in _RAISING:
-        raise refused(f"it stops at some records and not at others ({name})")
+        raise Impure(f"it stops at some records and not at others ({name})")
     if torch.Tag.data_dependent_output in operation.tags:
-        raise refused("what it does next depends on the values of a record (an if, a loop, .item())")
+        raise Impure("what it does next depends on the values that it is given (an if, a loop, .item())")
     if torch.Tag.dynamic_output_shape in operation.tags:
-        raise refused("the shape of something in it depends on the values of a record")
+        raise Impure("the shape of something in it depends on the values that it is given")
     if writes and operation._schema.is_mutable:
-        raise refused(WRITES)
+        raise Impure(WRITES)
     if torch.Tag.nondeterministic_seeded in operation.tags and name.rstrip("_") not in _RANDOM:
-        raise refused(f"it draws with {name}, whose number of draws may depend on a record")
+        raise Impure(f"it draws with {name}, whose number of draws may depend on a record")
     if writes and name.startswith(("as_strided", "_reshape_alias")):
-        raise refused("it reads memory by strides, past what belongs to the record (as_strided, or a write to a part)")
+        raise Impure("it reads memory by strides, past what belongs to the record (as_strided, or a write to a part)")
     if name.startswith(("resize", "set_")):
-        raise refused(f"it takes other memory than its tensors have, which may hold another record ({name})")
+        raise Impure(f"it takes other memory than its tensors have, which may hold another record ({name})")
     if name.startswith(("empty", "new_empty")) and operation._schema.name not in _EMPTY:
-        raise refused(f"it reads memory that was not written to ({name})")
+        raise Impure(f"it reads memory that was not written to ({name})")
 
 
 def zero_what_is_empty(recorded: GraphModule) -> None:
@@ -86,11 +101,3 @@ def zero_what_is_empty(recorded: GraphModule) -> None:
             if node.target in _EMPTY.values():
                 node.kwargs = {key: value for key, value in node.kwargs.items() if key != "memory_format"}
     recorded.recompile()
-
-
-def refused(reason: str) -> ConfigError:
-    """Return the error that says why a model can't be run record by record, and what to do."""
-    return ConfigError(
-        f"the model can't be run record by record: {reason}. Write its forward as a function of the record and the "
-        'parameters alone, or set [privacy] placement = "none"'
-    )

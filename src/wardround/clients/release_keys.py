@@ -29,9 +29,14 @@ class ReleaseKeys:
         self._device = device
         self._hashed: tuple[Any, bytes, Any] | None = None
 
-    def key(self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float) -> Key:
-        """Return the key of what is about to be released, over all that the hospital received and has."""
-        told = [asdict(assignment), proximal_mu, *_processor(self._device)]
+    def key(
+        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float, side: bytes = b""
+    ) -> Key:
+        """Return the key of what is about to be released, over all that the hospital received and has.
+
+        `side` is the digest of what it received for the strategy's hospital side.
+        """
+        told = [asdict(assignment), proximal_mu, *_processor(self._device), *([side.hex()] if side else [])]
         return self._source.key(
             self._model_digest(arrays, assignment),
             tensors.train_digest,

@@ -40,6 +40,7 @@ from wardround.streams import SystemSource
 if TYPE_CHECKING:
     from torch import nn
 
+    from wardround.clients.hospital_sides import SideInRound
     from wardround.clients.training import LocalTrainer, Trained
 
 __all__ = ["RealSite", "answer_as_site"]
@@ -140,6 +141,10 @@ class RealSite(Hospitals):
     def proximal_mu(self, message: Message) -> float:
         """Return what the file says."""
         return self.config.aggregation.proximal_mu or 0.0
+
+    def side(self, message: Message) -> "SideInRound | None":
+        """Return none: a site steps by its own file alone; a message with arrays for more is refused (see `secagg`)."""
+        return None
 
     def report(self, trained: "Trained", message: Message) -> Message:
         """Return what was trained."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from wardround.agreed.learning_rates import learning_rate_in
 from wardround.clients.gradients import ByRecord, ClippedSum
 from wardround.clients.held_model import HeldModel
+from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
@@ -49,6 +50,7 @@ class LocalRound:
         key: of the release; each purpose has a stream of its own.
         sampler: draws the batches.
         proximal_mu: strength of FedProx' pull (>= 0).
+        side: what the strategy makes of the gradient of a step; None where it has no hospital side.
     """
 
     received: Arrays
@@ -57,6 +59,7 @@ class LocalRound:
     key: Key
     sampler: PoissonSampler
     proximal_mu: float
+    side: SideInRound | None = None
 
     @property
     def clip(self) -> float:
@@ -82,6 +85,7 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
             batch_losses = held.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
         torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
+        _apply(local.side, held)
         if local.proximal_mu:
             _pull_back(held, anchor, local.proximal_mu)
         optimizer.step()
@@ -108,8 +112,9 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
         drawn = noise.noise_for(parameters, stddev)
         for parameter, total, part in zip(parameters, summed.values(), drawn, strict=True):
             parameter.grad = (total + part).to(parameter.dtype) / local.assignment.schedule.expected_batch_size
+        # What depends on no record but by the noisy gradient comes after the noise (post-processing).
+        _apply(local.side, held)
         if local.proximal_mu:
-            # The pull depends on no record, so it is added after the noise (post-processing).
             _pull_back(held, anchor, local.proximal_mu)
         optimizer.step()
         optimizer.zero_grad()
@@ -147,6 +152,15 @@ def _optimizer(held: HeldModel, local: LocalRound) -> torch.optim.Optimizer:
     if training.optimizer == "adamw":
         return torch.optim.AdamW(held.parameters, lr=learning_rate, weight_decay=decay)
     return torch.optim.SGD(held.parameters, lr=learning_rate, momentum=training.momentum, weight_decay=decay)
+
+
+def _apply(side: SideInRound | None, held: HeldModel) -> None:
+    """Replace the gradients of a step by what the strategy's hospital side makes of them."""
+    if side is None:
+        return
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held.parameters]
+    for parameter, gradient in zip(held.parameters, side.step(gradients), strict=True):
+        parameter.grad = gradient
 
 
 def _pull_back(held: HeldModel, anchor: Sequence[Tensor], proximal_mu: float) -> None:

@@ -13,6 +13,7 @@ import torch
 from wardround.clients.cells import torch_half
 from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
+from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.steps import LocalRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
@@ -38,7 +39,13 @@ class LocalTrainer(HeldModel):
     """A held model that trains one hospital after the other; everything else it is given is immutable."""
 
     def train(
-        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, *, proximal_mu: float = 0.0
+        self,
+        arrays: Arrays,
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        *,
+        proximal_mu: float = 0.0,
+        side: SideInRound | None = None,
     ) -> Trained:
         """Return what the hospital sends, as its cell says, the count of what was executed, and what was measured.
 
@@ -49,21 +56,17 @@ class LocalTrainer(HeldModel):
         started = time.perf_counter()
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        key = self.keys.key(arrays, tensors, assignment, proximal_mu)
+        local = self._local_round(arrays, tensors, assignment, proximal_mu, side)
         self.begin(arrays, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
-        sampler = PoissonSampler(tensors.num_train, assignment.schedule.sample_rate, key.generator(Draw.SAMPLING))
-        local = LocalRound(
-            received=arrays, tensors=tensors, assignment=assignment, key=key, sampler=sampler, proximal_mu=proximal_mu
-        )
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
-            torch.manual_seed(int(key.generator(Draw.LAYERS).integers(2**63)))
+            torch.manual_seed(int(local.key.generator(Draw.LAYERS).integers(2**63)))
             sent, counts = torch_half(assignment.event.cell).train(self, local)
         execution = Execution(
             hospital_id=assignment.hospital_id,
             round_number=assignment.round_number,
-            sample_rate=sampler.sample_rate,
-            num_steps=sampler.num_draws,
+            sample_rate=local.sampler.sample_rate,
+            num_steps=local.sampler.num_draws,
             num_noise_draws=counts.num_noise_draws,
             noise_multiplier=counts.noise_multiplier,
         )
@@ -75,3 +78,24 @@ class LocalTrainer(HeldModel):
             seconds=time.perf_counter() - started,
         )
         return Trained(sent, execution, measures)
+
+    def _local_round(
+        self,
+        arrays: Arrays,
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        proximal_mu: float,
+        side: SideInRound | None,
+    ) -> LocalRound:
+        """Return what it trains with, whose streams are keyed by all that it was sent."""
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu, b"" if side is None else side.digest)
+        rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)
+        return LocalRound(
+            received=arrays,
+            tensors=tensors,
+            assignment=assignment,
+            key=key,
+            sampler=PoissonSampler(tensors.num_train, rate, generator),
+            proximal_mu=proximal_mu,
+            side=side,
+        )

@@ -35,7 +35,7 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
 from wardround.simulations.prepared import Prepared, prepare, silent
-from wardround.strategies import strategy_of
+from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 
 if TYPE_CHECKING:
     import pandas
@@ -147,8 +147,13 @@ def resume(
     return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
 
 
-def open_grid(config: Config, federation: FederatedData, engine: str | None = None) -> SimulatedGrid:
-    """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager."""
+def open_grid(
+    config: Config, federation: FederatedData, engine: str | None = None, side: HospitalSide | None = None
+) -> SimulatedGrid:
+    """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager.
+
+    `side` is what the strategy does at hospitals.
+    """
     nodes = [
         Node(
             node_id=index + 1,
@@ -159,7 +164,7 @@ def open_grid(config: Config, federation: FederatedData, engine: str | None = No
     ]
     # The rows themselves are in the federation: settings that hold them too would send them twice.
     settings = replace(config, federation=replace(config.federation, handed=None))
-    make_app = partial(make_client_app, settings, federation)
+    make_app = partial(make_client_app, settings, federation, side)
     return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
 
 
@@ -195,7 +200,7 @@ def _federate(
     config, federation = prepared.config, prepared.federation
     engine = engine or config.simulation.engine
     say(f"starting {len(federation.hospitals)} hospitals on the engine {engine}")
-    with open_grid(config, federation, engine) as grid:
+    with open_grid(config, federation, engine, hospital_side_of(prepared.strategy)) as grid:
         say(begins)
         outcome = federate(
             config,

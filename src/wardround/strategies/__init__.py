@@ -1,6 +1,14 @@
 """Flower strategies: by name or from a user's factory, and secure aggregation around any that averages."""
 
 from wardround.strategies.by_name import needs_only_sum, strategy_of
+from wardround.strategies.hospital_sides import HospitalSide, check_hospital_side, hospital_side_of
 from wardround.strategies.secagg_plus import SecAggPlus
 
-__all__ = ["SecAggPlus", "needs_only_sum", "strategy_of"]
+__all__ = [
+    "HospitalSide",
+    "SecAggPlus",
+    "check_hospital_side",
+    "hospital_side_of",
+    "needs_only_sum",
+    "strategy_of",
+]

@@ -6,7 +6,7 @@ out on purpose: client sampling inside a strategy, because Flower draws node ids
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from inspect import signature
 from typing import Any
@@ -18,6 +18,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.names import did_you_mean
 from wardround.objects import from_name
 from wardround.privacy.cells import cell_of
+from wardround.strategies.hospital_sides import check_hospital_side
 
 __all__ = ["STRATEGIES", "needs_only_sum", "options_of", "strategy_of"]
 
@@ -46,12 +47,13 @@ def options_of(name: str) -> tuple[str, ...]:
 def strategy_of(config: Config) -> Strategy:
     """Return the strategy that the settings name, with its options; every node that the grid shows it takes part.
 
-    A user's factory, "package.module:factory", is called without arguments and returns a Flower Strategy. It is given
-    every reply by itself unless the strategy has an attribute `needs_only_sum` that is true.
+    A user's factory, "package.module:factory", returns a Flower Strategy. It is called with the settings where it has
+    an argument `config`, and without arguments elsewhere. The strategy is given every reply by itself unless it has an
+    attribute `needs_only_sum` that is true; one with an attribute `hospital_side` also does something at hospitals.
 
     Raises:
         ConfigError: the name is unknown, an option belongs to another strategy, a user's factory failed, or it wants
-            single updates where only their sum may be seen.
+            single updates where only their sum may be seen, or has a hospital side where there can't be one.
     """
     # Flower logs a handful of lines a round at INFO; the progress bar says the same in one.
     logging.getLogger("flwr").setLevel(logging.WARNING)
@@ -59,7 +61,8 @@ def strategy_of(config: Config) -> Strategy:
     known = {option for each in STRATEGIES for option in options_of(each)}
     values = ((option, getattr(config.aggregation, option)) for option in sorted(known))
     given = {option: value for option, value in values if value is not None}
-    strategy = _users_strategy(config.aggregation, given) if ":" in name else _named_strategy(name, given)
+    strategy = _users_strategy(config, given) if ":" in name else _named_strategy(name, given)
+    check_hospital_side(strategy, config)
     if needs_only_sum(strategy):
         return strategy
     wants, others = f'strategy = "{name}" wants every hospital\'s update by itself, which', ", ".join(STRATEGIES)
@@ -110,20 +113,26 @@ def _check_options(name: str, given: Iterable[str], allowed: tuple[str, ...]) ->
             )
 
 
-def _users_strategy(aggregation: AggregationConfig, given: Iterable[str]) -> Strategy:
-    name = aggregation.strategy
+def _users_strategy(config: Config, given: Iterable[str]) -> Strategy:
+    name = config.aggregation.strategy
     _check_options(name, given, ())
     try:
-        made = from_name(name, aggregation.handed)
+        made = from_name(name, config.aggregation.handed)
         # A copy, as a strategy remembers: another run with the same one begins where this one did.
-        strategy = copy.deepcopy(made) if isinstance(made, Strategy) else made()
+        strategy = copy.deepcopy(made) if isinstance(made, Strategy) else _called(made, config)
     except WardroundError:
         raise
     except Exception as error:
         raise ConfigError(
             f'strategy = "{name}" could not be built: {type(error).__name__}: {error}. It must be a Flower Strategy, '
-            "or a callable without arguments that returns one, importable from here ([aggregation] strategy)"
+            "or a callable that returns one, without arguments or with config as the one it needs, importable from "
+            "here ([aggregation] strategy)"
         ) from error
     if not isinstance(strategy, Strategy):
         raise ConfigError(f'strategy = "{name}" returned {type(strategy).__name__}, not a flwr Strategy')
     return strategy
+
+
+def _called(factory: Callable[..., Any], config: Config) -> Any:
+    """Return what a factory makes, of the settings where it asks for them."""
+    return factory(config=config) if "config" in signature(factory).parameters else factory()

@@ -32,7 +32,7 @@ class PlainGrid(CohortGrid):
 
 
 def over_plain_grid(make_app: Callable[[], ClientApp], nodes: list[Node]) -> PlainGrid:
-    return PlainGrid(InlineGrid(make_app, nodes), [node.node_id for node in nodes])
+    return PlainGrid(InlineGrid(make_app, nodes), {node.node_id: f"node-{node.node_id}" for node in nodes})
 
 
 @pytest.mark.parametrize("adaptive", [False, True])

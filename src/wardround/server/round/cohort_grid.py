@@ -1,11 +1,11 @@
 """A view of a Flower grid that shows only the round's nodes.
 
 Flower's strategies sample from the node ids that the grid shows, at random and differently in every run. Shown only
-the cohort that was planned, they take all of it. A strategy can't train hospitals through it: only what the round
-loop sends is charged.
+the cohort that was planned, they take all of it; one that keeps something of each hospital knows it by its name. A
+strategy can't train hospitals through it: only what the round loop sends is charged.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flwr.app import Message, RecordDict
@@ -17,16 +17,20 @@ __all__ = ["CohortGrid"]
 
 
 class CohortGrid(Grid):
-    """Passes everything on to another grid, except for the node ids and for training that nobody charged."""
+    """Passes everything on to another grid, except for the node ids and for training that nobody charged.
 
-    def __init__(self, grid: Grid, node_ids: Sequence[int]) -> None:
-        """Show `node_ids` of `grid`."""
+    Attributes:
+        hospital_ids: names of hospitals by node id, which are the same in every run and when one is resumed.
+    """
+
+    def __init__(self, grid: Grid, hospital_ids: Mapping[int, str]) -> None:
+        """Show these nodes of `grid`, in order."""
         self._grid = grid
-        self._node_ids = list(node_ids)
+        self.hospital_ids = dict(sorted(hospital_ids.items()))
 
     def get_node_ids(self) -> list[int]:
         """Return the cohort's node ids."""
-        return self._node_ids
+        return list(self.hospital_ids)
 
     def set_run(self, run: Any) -> None:
         """Pass on."""

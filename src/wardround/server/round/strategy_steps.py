@@ -71,7 +71,7 @@ def ask(
     by_node = {link.node_of[a.hospital_id]: a for a in assignments if a.hospital_id not in absent}
     messages: list[Message] = []
     if len(by_node) >= min_survivors:
-        grid = CohortGrid(link.grid, sorted(by_node))
+        grid = CohortGrid(link.grid, {node_id: link.name_of[node_id] for node_id in by_node})
         round_number = assignments[0].round_number
         with _blaming(strategy):
             messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
@@ -109,7 +109,7 @@ def evaluate(
     """
     if link.are_sites:
         return {}, {}
-    grid = CohortGrid(link.grid, sorted(link.node_of.values()))
+    grid = CohortGrid(link.grid, link.name_of)
     with _blaming(strategy):
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
         replies = link.answered(grid.send_and_receive(messages))

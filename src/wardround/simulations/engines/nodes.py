@@ -19,7 +19,7 @@ from wardround.errors import ProtocolError, UpdateError
 from wardround.exact_sums import FixedSum, accumulate, check_alike
 from wardround.simulations.engines.envelopes import own_copy, received
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
-from wardround.wire import CONFIG, SUM_RESIDUES, SUM_WEIGHT, arrays_of, one_array_record
+from wardround.wire import CONFIG, HOSPITAL_SIDE, SUM_RESIDUES, SUM_WEIGHT, arrays_of, one_array_record
 
 __all__ = ["Node", "NodeRunner", "Outcome", "one_torch_thread", "share_out"]
 
@@ -140,7 +140,7 @@ def _sum_weight(content: RecordDict) -> float | None:
 
 
 def _only_arrays(content: RecordDict) -> dict[str, Array] | None:
-    records = [record for record in content.values() if isinstance(record, ArrayRecord)]
+    records = [record for name, record in content.items() if isinstance(record, ArrayRecord) and name != HOSPITAL_SIDE]
     return dict(records[0].items()) if len(records) == 1 else None
 
 
