@@ -118,7 +118,7 @@ def test_a_metric_that_fails_is_named_with_its_round_and_the_run_goes_on_once_it
 
 @pytest.mark.parametrize("returned", ["0.5", None, [0.5, 0.5]])
 def test_a_metric_that_returns_no_number_is_named(tmp_path: Path, returned: Any) -> None:
-    with pytest.raises(WardroundError, match='metric "wrong" returned a .* in round 0, and must return a number'):
+    with pytest.raises(WardroundError, match=r'metric "wrong" returned a .* in round 0, and must return a number'):
         run(small_config(), out=tmp_path / "run", metrics={"wrong": lambda *_: returned})
 
 

@@ -18,7 +18,7 @@ from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
 from wardround.reports.placements import print_placements
 from wardround.reports.results import HospitalResult, RunResult
-from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
+from wardround.reports.words import kept_sentence, live_sentence, privacy_sentence, quality_sentence, status_sentence
 from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
@@ -150,7 +150,13 @@ def _score_cells(run: RunResult, score: float, auc: float, majority: float) -> d
 
 
 def _sentences(run: RunResult, folder: Path, console: Console) -> None:
-    for sentence in (status_sentence(run), privacy_sentence(run), live_sentence(run), quality_sentence(run)):
+    for sentence in (
+        status_sentence(run),
+        privacy_sentence(run),
+        live_sentence(run),
+        quality_sentence(run),
+        kept_sentence(run),
+    ):
         if sentence:
             _say(console, sentence)
     for sentence in run.summary.facts.model_changes or ():

@@ -20,6 +20,7 @@ __all__ = [
     "caveats",
     "headline",
     "hidden_text",
+    "kept_sentence",
     "listed",
     "live_sentence",
     "method",
@@ -199,7 +200,8 @@ def quality_sentence(run: RunResult) -> str:
         return ""
     if run.is_regression:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
-        return f"r2 on the hospitals' test records is {score:.3f}: {verdict} than always answering the mean."
+        where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
+        return f"r2 {where} test records is {score:.3f}: {verdict} than always answering the mean."
     text = f"Accuracy on the hospitals' test records is {score:.3f}"
     if not math.isnan(baseline):
         same = f"{score:.3f}" == f"{baseline:.3f}"
@@ -218,6 +220,8 @@ def status_sentence(run: RunResult) -> str:
     if run.summary.status == "stopped-at-budget":
         reason = run.summary.facts.stopped_because or "the next round would have spent more epsilon than allowed"
         return f"Stopped at the budget after {rounds}: {reason}."
+    if run.summary.status == "stopped-early":
+        return _stopped_early(run, rounds)
     again = f"`wardround resume {run.folder.name}` continues it"
     if not run.summary.measured:
         again = "the server app continues it when it is started again with the same folder as `out`"
@@ -225,6 +229,27 @@ def status_sentence(run: RunResult) -> str:
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here: "
         f"`wardround ledger show {run.folder.name}` shows what was charged, {again}."
     )
+
+
+def _stopped_early(run: RunResult, rounds: str) -> str:
+    patience = count_text(int(run.setting("evaluation", "patience", 1)), "evaluated round")
+    text = f"Stopped early after {rounds}: the loss had not improved in {patience}."
+    if run.is_private:
+        text += (
+            " Epsilon is that of all planned rounds: when to stop was decided by the models themselves, and only the "
+            "whole plan is proved. The rounds left out are charged in the ledger."
+        )
+    return text
+
+
+def kept_sentence(run: RunResult) -> str:
+    """Return whose model the run's is, where it is chosen; empty where it is the last."""
+    kept = run.summary.kept_round
+    if kept is None:
+        return ""
+    after = "before training" if kept == 0 else f"after round {kept}"
+    by = "on public records" if run.summary.public_loss is not None else "on the hospitals' test records"
+    return f"The model is the one {after}: the best by its loss {by}. Scores are that model's."
 
 
 def assumptions(run: RunResult) -> tuple[str, ...]:
@@ -252,7 +277,8 @@ def _uncovered(run: RunResult) -> str:
     return (
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "
         "are not covered by epsilon. Counts of fewer than ten people are not shown, nor scores of fewer than ten test "
-        "records; the scores of a small hospital can still tell how many of its test records have the rarer answer."
+        "records; the scores of a small hospital, or of a rare class, can still tell how many of the test records have "
+        "the rarer answer."
     )
 
 
