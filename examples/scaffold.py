@@ -20,8 +20,8 @@ computes it, so that no hospital has to remember anything.
 
 Decided here: hospitals count by their records, in c as in the model, so that the optimum is that of all records (in the
 paper all count alike). One that was never asked before is not corrected. One that is not asked, or does not answer,
-keeps its control. K is each hospital's own number of steps. With momentum or Adam the sum of the steps is no mean
-gradient: they are refused.
+keeps its control. K is each hospital's own number of steps, and the learning rate that of the round. With
+momentum or Adam the sum of the steps is no mean gradient: they are refused. A weight decay is part of the gradient.
 
     PYTHONPATH=examples wardround run examples/scaffold.toml
 """
@@ -34,6 +34,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import Tensor
 
+from wardround.agreed.learning_rates import learning_rate_in
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.wire import HOSPITAL_SIDE
@@ -53,7 +54,7 @@ class Scaffold(FedAvg):
                 f'SCAFFOLD takes plain steps, and these are of optimizer = "{training.optimizer}" with momentum = '
                 f'{training.momentum} ([training]): set optimizer = "sgd" and momentum = 0.0'
             )
-        self.learning_rate = training.learning_rate
+        self.learning_rates = [learning_rate_in(training, 1 + done) for done in range(training.num_rounds)]
         self.controls: dict[str, Parameters] = {}  # c_i by hospital, of those that answered once
         self.num_examples: dict[str, float] = {}  # training records, of the same
         self.sent: dict[str, Parameters] = {}  # c - c_i by node, of the round that is under way
@@ -97,7 +98,7 @@ class Scaffold(FedAvg):
         replies = list(replies)
         for reply in replies:
             node, metrics = str(reply.metadata.src_node_id), reply.content["metrics"]
-            hospital, path = self.hospitals[node], metrics["num-steps"] * self.learning_rate
+            hospital, path = self.hospitals[node], metrics["num-steps"] * self.learning_rates[server_round - 1]
             moved = {name: self.model[name] - array.numpy() for name, array in reply.content["arrays"].items()}
             self.controls[hospital] = {name: moved[name] / path - self.sent[node][name] for name in moved}
             self.num_examples[hospital] = metrics["num-examples"]

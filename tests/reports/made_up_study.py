@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ from wardround.json_records import json_keys
 from wardround.privacy.cells import cell_in_words
 from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow
 
-RESULT_COLUMNS, HOSPITAL_COLUMNS, NOISE_COLUMNS = map(json_keys, (ResultRow, HospitalRow, NoiseRow))
+RESULT_COLUMNS, HOSPITAL_COLUMNS, NOISE_COLUMNS = (
+    tuple(key for key in json_keys(kind) if key != "varied") for kind in (ResultRow, HospitalRow, NoiseRow)
+)
 SIZES = {"Cleveland": 199, "Hungary": 172, "Long Beach VA": 85, "Switzerland": 9}
 BASELINE_SCORES = {"majority": 0.5, "alone": 0.80, "federated": 0.85, "pooled": 0.86}
 LOSS = {"local": 0.08, "distributed": 0.04, "central": 0.035}
@@ -36,8 +40,9 @@ def write_study(
     failures: dict[str, str] | None = None,
     stopped: str = "",
     record_is: str = "row",
+    vary: dict[str, tuple[str, ...]] | None = None,
 ) -> Path:
-    """Write the folder and return it."""
+    """Write the folder and return it; of the varied settings each later value costs a little."""
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     for baseline in baselines:
@@ -47,14 +52,18 @@ def write_study(
         for placement in placements:
             for held, level in levels:
                 rows += [_row("", unit, placement, held, level, seed, task) for seed in seeds]
+    if vary:
+        rows = [_varied(row, dict(zip(vary, texts, strict=True))) for row in rows for texts in product(*vary.values())]
+        rows = list({row["run"]: row for row in rows}.values())
     for row in rows:
         if row["run"] == stopped:
             row |= {"status": "stopped-at-budget", "num_rounds": 3}
     failures = failures or {}
     names = [row["run"] for row in rows]
     rows = [row for row in rows if row["run"] not in failures]
-    _write(folder / "results.csv", RESULT_COLUMNS, rows)
-    _write(folder / "hospitals.csv", HOSPITAL_COLUMNS, [line for row in rows for line in _hospitals(row, sizes)])
+    lines = [line for row in rows for line in _hospitals(row, sizes, vary or {})]
+    _write(folder / "results.csv", (*RESULT_COLUMNS, *(vary or ())), rows)
+    _write(folder / "hospitals.csv", (*HOSPITAL_COLUMNS, *(vary or ())), lines)
     _write(folder / "failures.csv", ("run", "reason"), [{"run": run, "reason": why} for run, why in failures.items()])
     _write(folder / "noise_on_average.csv", NOISE_COLUMNS, _noise(units, placements))
     facts = {
@@ -69,7 +78,7 @@ def write_study(
         "versions": {"wardround": "0.1.0", "torch": "2.13.0"},
         "runs": dict.fromkeys(names, ""),
     }
-    (folder / "study.json").write_text(json.dumps(facts))
+    (folder / "study.json").write_text(json.dumps(facts | ({"vary": vary} if vary else {})))
     for row in rows:
         if not row["baseline"]:
             _write_summary(folder / "runs" / row["run"], row, sizes, record_is)
@@ -108,12 +117,23 @@ def _row(baseline: str, unit: str, placement: str, held: str, level: float, seed
     }
 
 
-def _hospitals(row: dict[str, Any], sizes: dict[str, int]) -> list[dict[str, Any]]:
+def _varied(row: dict[str, Any], values: dict[str, str]) -> dict[str, Any]:
+    """Return a row with the values of varied settings: those of [training] alone change a baseline, but majority."""
+    values = {
+        name: "" if row["baseline"] and (row["baseline"] == "majority" or "training." not in name) else value
+        for name, value in values.items()
+    }
+    cost = 0.01 * sum(map(len, values.values()))
+    scores = {key: row[key] - cost for key in ("accuracy", "auc") if row[key] != ""}
+    return row | scores | values | {"run": "-".join([row["run"], *filter(None, values.values())])}
+
+
+def _hospitals(row: dict[str, Any], sizes: dict[str, int], vary: Iterable[str]) -> list[dict[str, Any]]:
     lines = []
     for index, (name, size) in enumerate(sizes.items()):
         is_one_class = name == "Switzerland"
         lines.append(
-            {key: row[key] for key in HOSPITAL_COLUMNS if key in row}
+            {key: row[key] for key in (*HOSPITAL_COLUMNS, *vary) if key in row}
             | {
                 "hospital": name,
                 "num_examples": size if size >= 10 else "<10",

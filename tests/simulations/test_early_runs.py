@@ -1,7 +1,6 @@
 """Runs that stop early, or keep their best model, by public records: what is kept, charged, refused, taken up again."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +214,13 @@ def test_records_are_given_once_and_the_same_when_a_run_is_taken_up(
 
 def test_baselines_that_keep_their_last_model_are_not_compared_with_runs_that_keep_their_best() -> None:
     base = config_of(keep="best", public="public_cases:breast_cancer")
-    with pytest.raises(ConfigError, match="the baselines alone, pooled train all rounds"):
-        Study(base=base, baselines=("alone", "pooled", "majority"))
-    Study(base=base, baselines=("federated", "majority"))
-    Study(base=replace(base, evaluation={"public": base.evaluation.public}), baselines=("alone",))
+    for baseline in ("alone", "pooled"):
+        with pytest.raises(ConfigError, match=f"the baseline {baseline} trains all rounds and keeps the last model"):
+            Study(base=base, baselines=(baseline,)).runs()
+    assert len(Study(base=base, baselines=("federated", "majority")).runs()) == 2
+    assert Study(base=config_of(public="public_cases:breast_cancer"), baselines=("alone",)).runs()
+    with pytest.raises(ConfigError, match="needs public records"):
+        Study(base=config_of(keep="best"), placements=("local",), noise_multipliers=(1.0,)).runs()
 
 
 def test_a_loss_that_is_no_number_is_no_improvement_and_an_unknown_one_is_nothing() -> None:

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flower_grid import FlowerGrid
+from flwr.app import Context, Message, RecordDict
 from grid_runs import HeardGrid, run_over
 from safetensors.numpy import load_file
 from small_runs import interrupted_before_charging, replaced, results_of, rows_of, small_config
 
 from wardround import wire
 from wardround.agreed.cohorts import draw_cohort
+from wardround.clients.app import app
 from wardround.clients.initial_models import built_model
-from wardround.config import Config, config_from_dict
+from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.datasets import FederatedData, load_federation
 from wardround.errors import ConfigError
 from wardround.models import parameters_of
@@ -72,23 +74,28 @@ def with_ones(features: np.ndarray) -> np.ndarray:
 
 
 def test_three_rounds_equal_the_papers_loop(tmp_path: Path) -> None:
-    """Of hospitals of several sizes, two of three of which are drawn for a round."""
+    """Of hospitals of several sizes, two of three of which are drawn for a round; the rate falls, and weights decay."""
     config = linear(
         federation={"partition": "quantity", "num-hospitals": 3},
-        training={"num-rounds": 3, "fraction-train": 0.67},
+        training={
+            "num-rounds": 3,
+            "fraction-train": 0.67,
+            "learning-rate-schedule": "linear",
+            "weight-decay": 0.02,
+        },
     )
     federation = load_federation(config.federation)
     data = {h.hospital_id: (with_ones(h.train_features), h.train_labels) for h in federation.hospitals}
     x, controls, mean = start_of(config, federation), {}, 0.0
     for round_number in (1, 2, 3):
-        models = {}
+        models, rate = {}, 0.1 * (1 - (round_number - 1) / 3)
         for name in draw_cohort(config, list(data), round_number):
             y, (features, labels) = x.copy(), data[name]
             for _ in range(5):
-                gradient = 2 * features.T @ (features @ y - labels) / len(labels)
-                y -= 0.1 * (gradient + mean - controls.get(name, mean))
+                gradient = 2 * features.T @ (features @ y - labels) / len(labels) + 0.02 * y
+                y -= rate * (gradient + mean - controls.get(name, mean))
             models[name] = y
-        controls |= {name: controls.get(name, mean) - mean + (x - y) / (5 * 0.1) for name, y in models.items()}
+        controls |= {name: controls.get(name, mean) - mean + (x - y) / (5 * rate) for name, y in models.items()}
         x = sum(len(data[name][1]) * y for name, y in models.items()) / sum(len(data[name][1]) for name in models)
         sizes = {name: len(data[name][1]) for name in controls}
         mean = sum(sizes[name] * control for name, control in controls.items()) / sum(sizes.values())
@@ -194,3 +201,25 @@ def test_settings_that_it_does_not_go_with_are_refused(sections: dict[str, Any],
 
 def test_it_is_at_most_a_hundred_and_twenty_lines() -> None:
     assert len((_EXAMPLES / "scaffold.py").read_text().splitlines()) <= 120
+
+
+class FlowersEngine(FlowerGrid):
+    """The app that `flwr run` loads, with settings that it reads by itself."""
+
+    def __init__(self, path: Path, nodes: list[Node]) -> None:
+        told = {"config": str(path), "set": ""}
+        of = {n.node_id: n.node_config | {"num-partitions": len(nodes)} for n in nodes}
+        super().__init__(app, {node: Context(1, node, of[node], RecordDict(), told) for node in of})
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Message]:
+        for message in (messages := list(messages)):
+            self.number(message)
+        return [self.reply_to(message) for message in messages]
+
+
+def test_the_app_that_flower_loads_has_the_same_side(tmp_path: Path) -> None:
+    config = private(training={"num-rounds": 2})
+    (tmp_path / "settings.toml").write_text(config_to_toml(config))
+    run_over(tmp_path / "flower", config, lambda make_app, nodes: FlowersEngine(tmp_path / "settings.toml", nodes))
+    here = run(config, out=tmp_path / "inline").folder
+    assert results_of(tmp_path / "flower") == results_of(here)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from wardround import interruptions
-from wardround.cli.arguments import Json, begin, console
+from wardround.cli.arguments import Json, begin, console, note
 from wardround.errors import WardroundError
 from wardround.json_text import json_text
 
@@ -20,7 +20,7 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a study: placements x noise x seeds, with baselines; table, figures and a page."""
+    """Run a study: placements x noise x seeds x any settings, with baselines; table, figures and a page."""
     begin(f"reading {study}", quiet=as_json)
     from wardround.reports.progress import Progress
     from wardround.reports.study import write_study_report
@@ -28,7 +28,7 @@ def compare(
     from wardround.server.record.run_folder import path_now
     from wardround.simulations.studies.study import load_study
 
-    settings = load_study(study)
+    settings = load_study(study, note=note)
     folder = out or path_now(settings.name)
     again = f"wardround compare {study} --out {folder}"
     kept = f": what is done is kept; go on with: {again}"

@@ -31,22 +31,24 @@ def data_describe(
     set_: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show hospitals by records and class shares."""
+    """Show hospitals by records and class shares, and every feature with its source."""
     begin(f"reading {name or 'the settings'}", quiet=as_json)
     if name is None or name.endswith(".toml"):
         settings = settings_of(name, set_ or [])
     else:
         settings = settings_of(None, [f'federation.dataset="{name}"', *(set_ or [])])
-    from wardround.datasets import describe, load_federation
-    from wardround.reports.data_tables import print_description, shown_description
+    from wardround.datasets import describe, describe_columns, describe_features, load_federation
+    from wardround.reports.data_tables import print_columns, print_description, shown_description
 
     federation = load_federation(settings.federation)
-    table = describe(federation)
+    table, columns, features = describe(federation), describe_columns(federation), describe_features(federation)
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": federation.notes, "excluded": federation.excluded}
-        typer.echo(json_text(facts | {"hospitals": shown_description(table)} | said))
+        made = {"hospitals": shown_description(table), "features": features, "columns": columns}
+        typer.echo(json_text(facts | made | said))
     else:
+        print_columns(columns, features, console())
         print_description(table, federation.notes, federation.excluded, console())
 
 

@@ -7,7 +7,7 @@ matters where the unit is a hospital: its gradients carry no noise yet.
 
 No proof changes. Where records are the unit, the gradient is released already: clipped, summed and noised, whatever is
 made of it and of what was sent is post-processing (Dwork and Roth 2014, proposition 2.1), and what was sent is made of
-earlier releases, over which the account composes whatever they decide (theorem 3.20, adaptive composition). Where
+earlier releases, over which the account composes whatever they decide (Mironov 2017, proposition 1). Where
 hospitals are the unit, their whole update is clipped and noised after all steps, whatever steps these were, so that its
 sensitivity is the clip's. What is left out on purpose: anything that a hospital would keep or send for it; a strategy
 knows what the hospital released, and keeps what it makes of it at the server.

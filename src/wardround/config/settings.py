@@ -26,7 +26,7 @@ from wardround.names import did_you_mean, shown_name
 from wardround.objects import Handed
 from wardround.privacy.cells import cell_of
 
-__all__ = ["Config", "config_from_dict", "config_to_toml", "load_config"]
+__all__ = ["Config", "config_from_dict", "config_to_toml", "given_values", "load_config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +78,17 @@ class Config:
             if not isinstance(change, Mapping):
                 raise ConfigError(f"[{name}] must be a mapping of keys to values, not {shown_name(change)}")
             changes[name] = {kebab(key): value for key, value in _by_field(name, kinds[name], change).items()}
-        stand = {item.name: _as_given(getattr(self, item.name)) for item in fields(self)}
-        changed = config_from_dict(change_tables(stand, changes).tables)
+        stand = {item.name: given_values(getattr(self, item.name)) for item in fields(self)}
+        return self.remade(change_tables(stand, changes).tables)
+
+    def remade(self, tables: Mapping[str, Any]) -> "Config":
+        """Return the settings of nested tables, with these settings' objects from Python where they are still named."""
+        made = config_from_dict(tables)
         for section, key in _NAMES.items():
-            if key not in changes.get(section, {}) and (handed := getattr(self, section).handed) is not None:
-                changed = changed.with_object(section, handed)
-        return changed
+            handed = getattr(self, section).handed
+            if handed is not None and getattr(getattr(made, section), key) == handed.name:
+                made = made.with_object(section, handed)
+        return made
 
     def with_object(self, section: str, handed: Handed) -> "Config":
         """Return these settings with an object from Python in the place of what a section names.
@@ -178,9 +183,9 @@ def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def _as_given(section: Any) -> dict[str, Any]:
-    """Return a section's values by key, without what nobody set."""
-    values = {kebab(item.name): getattr(section, item.name) for item in fields(section)}
+def given_values(section: Any) -> dict[str, Any]:
+    """Return a section's values by key, as TOML spells it, without what nobody set."""
+    values = {key: getattr(section, name) for key, name in keys_of(type(section)).items()}
     return {key: value for key, value in values.items() if value is not None and not isinstance(value, Default)}
 
 

@@ -9,7 +9,7 @@ from wardround.datasets.records import Dataset, FederatedData, HospitalData
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
 from wardround.datasets.sources import SOURCES, fetch, load_dataset
-from wardround.datasets.tables import describe
+from wardround.datasets.tables import describe, describe_columns, describe_features
 
 __all__ = [
     "SOURCES",
@@ -20,6 +20,8 @@ __all__ = [
     "Source",
     "build_federation",
     "describe",
+    "describe_columns",
+    "describe_features",
     "fetch",
     "load_dataset",
     "load_federation",

@@ -58,9 +58,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedDat
     kept = {name: (train, test) for name, (train, test) in halves.items() if len(train)}
     if not kept:
         raise ConfigError(
-            f"no hospital of {dataset.name} is left: min-patients = {config.min_patients}, and the largest of "
-            f"{len(parts)} has {shown_count(max(sizes.values()))} patients ([federation] min-patients): lower it, or "
-            "ask for fewer hospitals"
+            f"no hospital of {dataset.name} is left: {_why_none(dataset, rows, sizes, bool(halves), config)}"
         )
     few = f"patients, fewer than min-patients = {config.min_patients}"
     excluded = [f"{name} has {shown_count(size)} {few}" for name, size in sizes.items() if name not in halves]
@@ -84,6 +82,25 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedDat
         record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
         own_statistics=bool(dataset.local_columns),
         columns=dataset.columns,
+    )
+
+
+def _why_none(dataset: Dataset, rows: _Rows, sizes: dict[str, int], are_large: bool, config: FederationConfig) -> str:
+    """Return why no hospital can train, and what can be changed so that one can."""
+    if are_large:
+        return "all rows are official test rows, and none is for training: use other data"
+    least = config.min_patients
+    most = len(np.unique(dataset.patients_of(rows))) // least
+    lower = "lower min-patients, or " if least > 2 else ""
+    if config.partition == "natural" or (config.partition is None and dataset.hospitals is not None):
+        step = f'{lower}choose another partition than the data\'s own hospitals ([federation] partition = "iid")'
+    elif most:
+        step = f"{lower}ask for at most {most} hospitals ([federation] num-hospitals)"
+    else:
+        step = f"{lower}use data of {least} patients or more"
+    return (
+        f"min-patients = {least}, and the largest of {len(sizes)} has {shown_count(max(sizes.values()))} patients "
+        f"([federation] min-patients): {step}"
     )
 
 
@@ -179,6 +196,7 @@ def _notes(dataset: Dataset, partition: str, overlap: int, hospitals: tuple[Hosp
         notes.append(
             f"a patient has rows at up to {overlap} hospitals: set [privacy] patient-overlap = {overlap}, unless the "
             "same patient number means different people at different hospitals"
+            + (' (then set [federation] patient-scope = "hospital")' if dataset.name == "csv" else "")
         )
     return [*notes, *_class_notes(hospitals, dataset)]
 

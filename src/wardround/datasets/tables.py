@@ -1,4 +1,4 @@
-"""A federation as a table: what `wardround data describe` prints."""
+"""A federation as tables: what `wardround data describe` prints."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from wardround.datasets.records import CLASSIFICATION, FederatedData
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_columns", "describe_features"]
 
 
 def describe(federation: FederatedData) -> "pd.DataFrame":
@@ -39,3 +39,37 @@ def describe(federation: FederatedData) -> "pd.DataFrame":
         rows.append(row)
     index = pd.Index([hospital.hospital_id for hospital in federation.hospitals], name="hospital")
     return pd.DataFrame(rows, index=index)
+
+
+def describe_features(federation: FederatedData) -> list[dict[str, str | None]]:
+    """Return every feature in order: its name, the column of the table that it is made of, and what that holds.
+
+    Args:
+        federation: the hospitals.
+
+    Returns:
+        Mappings with feature, column and kind ("number", "levels" or "date"); column and kind are None where the
+        data set is no table of a user's, whose source says what a feature is.
+    """
+    made_of = {name: use for use in federation.columns for name in use.features}
+    rows: list[dict[str, str | None]] = []
+    for name in federation.feature_names:
+        use = made_of.get(name)
+        column, kind = (None, None) if use is None else (use.name, use.kind)
+        rows.append({"feature": name, "column": column, "kind": kind})
+    return rows
+
+
+def describe_columns(federation: FederatedData) -> list[dict[str, Any]]:
+    """Return what became of every column of a user's table, in its order; nothing where there is none.
+
+    Args:
+        federation: the hospitals.
+
+    Returns:
+        Mappings with column, kind, features (names) and reason (why it was left out, else "").
+    """
+    return [
+        {"column": use.name, "kind": use.kind, "features": list(use.features), "reason": use.reason}
+        for use in federation.columns
+    ]

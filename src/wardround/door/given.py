@@ -73,13 +73,15 @@ def put_back(config: Config, **objects: Any) -> Config:
     Raises:
         ConfigError: the objects are not those that the settings name.
     """
-    complete = with_objects(config, **objects)
-    if config_to_toml(complete) != config_to_toml(config):
-        told = ", ".join(name for name, value in objects.items() if value is not None)
-        raise ConfigError(
-            f"{told}: the run was begun with other settings or names than these have; give the same again"
-        )
-    return complete
+    for name, value in objects.items():
+        complete = with_objects(config, **{name: value})
+        if config_to_toml(complete) != config_to_toml(config):
+            raise ConfigError(
+                f"{name}: the run was begun with another, or with one of other settings or another name; give the same "
+                "again"
+            )
+        config = complete
+    return config
 
 
 def _named(config: Config, section: str, key: str, value: object) -> Config:

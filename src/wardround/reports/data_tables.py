@@ -1,6 +1,6 @@
 """Tables for the terminal: which data sets there are, and how a federation's records are spread."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,10 +13,11 @@ from wardround.small_counts import shown_count, shown_share, shown_total
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["plain_table", "print_catalogue", "print_description", "shown_description"]
+__all__ = ["plain_table", "print_catalogue", "print_columns", "print_description", "shown_description"]
 
 _MOST_LINES = 40
 _MOST_CLASSES = 12
+_MOST_LEVELS = 20
 _COUNTS = ("records", "train", "test")
 
 
@@ -47,6 +48,37 @@ def print_catalogue(entries: Iterable[Any], console: Console) -> None:
     console.print(table)
 
 
+def print_columns(
+    columns: Iterable[Mapping[str, Any]], features: Iterable[Mapping[str, Any]], console: Console
+) -> None:
+    """Print every column of a user's table with what it is and which features are made of it, or why none is.
+
+    Args:
+        columns: from `datasets.describe_columns`.
+        features: from `datasets.describe_features`, of which the names are printed where there are no columns.
+        console: where to print.
+    """
+    table = plain_table()
+    table.add_column("column", overflow="fold")
+    table.add_column("is", no_wrap=True)
+    table.add_column("features", overflow="fold")
+    rows = list(columns)
+    for row in rows:
+        made = row["reason"] or _listed(row["features"])
+        table.add_row(Text(row["column"]), row["kind"], Text(made, style="dim" if row["reason"] else ""))
+    names = [row["feature"] for row in features]
+    if rows:
+        console.print(table)
+        console.print(f"{len(names):,} features\n", style="bold")
+    elif names:
+        console.print(Text(f"{len(names):,} features: {', '.join(names)}\n"))
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_LEVELS])
+    return shown if len(names) <= _MOST_LEVELS else f"{shown} and {len(names) - _MOST_LEVELS} more (--json has all)"
+
+
 def print_description(table: "pd.DataFrame", notes: Iterable[str], excluded: Iterable[str], console: Console) -> None:
     """Print hospitals by records and class shares, how the data was prepared, and who was left out.
 
@@ -62,7 +94,9 @@ def print_description(table: "pd.DataFrame", notes: Iterable[str], excluded: Ite
     lines = plain_table()
     lines.add_column("hospital", no_wrap=True)
     for column in columns:
-        lines.add_column(column.replace("share ", "share\n"), justify="right", vertical="bottom")
+        # A class may be called what the terminal's library reads as its markup.
+        heading = Text(column.replace("share ", "share\n", 1))
+        lines.add_column(heading, justify="right", vertical="bottom")
     for name in shown.index:
         lines.add_row(Text(str(name)), *(_cell(column, said[name][column]) for column in columns))
     lines.add_section()

@@ -116,7 +116,9 @@ class Chart:
         levels: horizontal lines.
         x_scale: of the horizontal axis: "whole" numbers, "linear" or "log".
         x_ticks: where the horizontal axis is marked if it is logarithmic; empty is at every x.
+        x_names: what stands at 0, 1, 2... of the horizontal axis where it has words and no numbers.
         is_log_y: whether the vertical axis is logarithmic, with usual ticks.
+        y_range: of the vertical axis, where several charts are compared; None fits what is drawn.
         is_share: whether the vertical axis stays within [0, 1].
         from_zero: whether both axes begin at 0.
     """
@@ -131,7 +133,9 @@ class Chart:
     levels: tuple[Level, ...] = ()
     x_scale: str = "whole"
     x_ticks: tuple[float, ...] = ()
+    x_names: tuple[str, ...] = ()
     is_log_y: bool = False
+    y_range: tuple[float, float] | None = None
     is_share: bool = False
     from_zero: bool = False
 
@@ -184,8 +188,6 @@ def fill(axes: "Axes", chart: Chart, colours: Sequence[str]) -> None:
         chart: what is drawn.
         colours: by series.
     """
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
     for level in chart.levels:
         style: dict[str, Any] = {"color": colours[level.series], "linestyle": level.dash, "linewidth": 1.3}
         if level.is_drawn:
@@ -194,24 +196,41 @@ def fill(axes: "Axes", chart: Chart, colours: Sequence[str]) -> None:
             axes.plot([], [], label=level.label, **style)
     for curve in chart.curves:
         _add(axes, curve, colours[curve.series])
-    axes.set_xlabel(chart.x_label)
-    if chart.x_scale == "log":
-        axes.set_xscale("log")
-        _tick_marks(axes, chart.x_ticks or sorted({x for curve in chart.curves for x in curve.x}))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=chart.x_scale == "whole"))
-    if chart.is_log_y:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        _widen(axes)
+    _set_x(axes, chart)
+    _set_y(axes, chart)
     if chart.from_zero:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
     if chart.is_share:  # whatever margins and intervals reach
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, 0.0), min(high, 1.0))
+
+
+def _set_x(axes: "Axes", chart: Chart) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(chart.x_label)
+    if chart.x_names:
+        axes.set_xticks(range(len(chart.x_names)), chart.x_names)
+        axes.set_xlim(-0.4, len(chart.x_names) - 0.6)
+    elif chart.x_scale == "log":
+        axes.set_xscale("log")
+        _tick_marks(axes, chart.x_ticks or sorted({x for curve in chart.curves for x in curve.x}))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=chart.x_scale == "whole"))
+
+
+def _set_y(axes: "Axes", chart: Chart) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    if chart.is_log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        return
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    if chart.y_range:
+        axes.set_ylim(*chart.y_range)
+    _widen(axes)
 
 
 def _add(axes: "Axes", curve: Curve, colour: str) -> None:

@@ -14,7 +14,8 @@ from wardround.reports.study_drawing import write_comparison
 from wardround.reports.study_figures import charts_of_noise, charts_of_utility
 from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
-from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, spread_text
+from wardround.reports.study_setting_figures import charts_of_settings
+from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, over_settings, spread_text
 from wardround.reports.study_styles import BASELINES
 
 __all__ = ["write_study_page", "write_study_report"]
@@ -32,7 +33,12 @@ def write_study_report(folder: Path) -> Path:
     """
     study = read_study(Path(folder))
     with as_written(study.folder):
-        charts = [*charts_of_utility(study), *charts_of_noise(study), *charts_of_hospitals(study)]
+        charts = [
+            *charts_of_settings(study),
+            *charts_of_utility(study),
+            *charts_of_noise(study),
+            *charts_of_hospitals(study),
+        ]
     if charts:
         write_comparison(charts, study.folder)
     return write_study_page(folder)
@@ -56,6 +62,8 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "readers": words.reader_rows(study),
         "guarantees": words.guarantees(study),
         "meanings": _meanings(study),
+        "setting_charts": charts_of_settings(study),
+        "varied": [name.partition(".")[2] for name in study.facts.vary or ()],
         "utility": charts_of_utility(study),
         "noise": charts_of_noise(study),
         "hospital_panels": charts_of_hospitals(study),
@@ -73,7 +81,8 @@ def _contents(study: StudyResult) -> dict[str, Any]:
 def _meanings(study: StudyResult) -> list[tuple[str, float, tuple[str, ...]]]:
     """Return (unit, epsilon, what it means) at one level of each unit, the worst of its runs."""
     result = []
-    for group in middle_groups(study):
+    groups = groups_of(study.rows)
+    for group in (over_settings(groups, group) for group in middle_groups(study)):
         summary = study.summaries.get((group.unit, group.placement))
         stated = summary.attackers.attacker if summary and summary.attackers else None
         attacker = group.attacker(stated.by if stated else "")

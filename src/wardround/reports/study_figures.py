@@ -6,31 +6,35 @@ Records and hospitals are different units, and their epsilons different promises
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from wardround.reports.drawing import Chart, Curve, Level
 from wardround.reports.numbers import number_text
 from wardround.reports.study_folder import ACCURACY, Metric, StudyResult
-from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of
+from wardround.reports.study_panels import Panel, groups_in, panels
+from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of, without_privacy
 from wardround.reports.study_styles import BASELINES, NO_PRIVACY, noise_style
 from wardround.simulations.studies.study_records import NoiseRow
 
-__all__ = ["charts_of_noise", "charts_of_utility"]
+__all__ = ["baseline_level", "charts_of_noise", "charts_of_utility"]
 
 _APART = 1.035
 
 
 def charts_of_utility(study: StudyResult) -> tuple[Chart, ...]:
-    """Return utility against the epsilon spent, and against the noise multiplier where that is held equal, by unit."""
-    metric = study.metric
+    """Return utility against the epsilon spent, and against the noise multiplier where that is held equal, by unit.
+
+    Where settings are varied there is a panel for each combination.
+    """
     charts = []
     for unit in study.facts.units:
         for held in ("epsilon", "noise"):
-            charts.append(_utility_chart(study, unit, held, metric))
-            charts.append(_change_chart(study, unit, held, metric))
-        if metric.field == "auc":
-            charts.append(_utility_chart(study, unit, "epsilon", ACCURACY))
-    return tuple(chart for chart in charts if chart.curves)
+            charts += panels(study, partial(_utility_chart, study, unit, held, study.metric))
+            charts += panels(study, partial(_change_chart, study, unit, held, study.metric))
+        if study.metric.field == "auc":
+            charts += panels(study, partial(_utility_chart, study, unit, "epsilon", ACCURACY))
+    return tuple(charts)
 
 
 def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
@@ -39,44 +43,51 @@ def charts_of_noise(study: StudyResult) -> tuple[Chart, ...]:
     return tuple(_noise_chart(study, unit, rows) for unit, rows in by_unit.items() if rows)
 
 
-def _utility_chart(study: StudyResult, unit: str, held: str, metric: Metric) -> Chart:
-    curves = _curves(study, unit, held, lambda group: group.spread(metric.field))
+def _utility_chart(study: StudyResult, unit: str, held: str, metric: Metric, panel: Panel) -> Chart:
+    groups = groups_in(groups_of(study.rows), panel.setting)
+    curves = _curves(study, groups, unit, held, lambda group: group.spread(metric.field))
     return _chart(
         study,
         unit,
         held,
+        panel,
         name=metric.column,
         title=metric.name,
         caption=f"{metric.name} on the hospitals' test records (column {metric.column} of results.csv)",
         y_label=metric.name,
         curves=curves,
-        levels=_levels(groups_of(study.rows), metric.field, curves),
+        levels=_levels(groups, metric.field, curves),
         is_share=not study.is_regression,
     )
 
 
-def _change_chart(study: StudyResult, unit: str, held: str, metric: Metric) -> Chart:
+def _change_chart(study: StudyResult, unit: str, held: str, metric: Metric, panel: Panel) -> Chart:
     """Return the change against the same seed without privacy, in which what the seeds do to both cancels."""
-    without = {row.seed: getattr(row, metric.field) for row in study.rows if row.baseline == "federated"}
 
     def change(group: RunGroup) -> Spread:
-        return spread_of(getattr(row, metric.field) - without.get(row.seed, math.nan) for row in group.rows)
+        pairs = ((row, without_privacy(study, row)) for row in group.rows)
+        return spread_of(
+            getattr(row, metric.field) - (getattr(same, metric.field) if same else math.nan) for row, same in pairs
+        )
 
     return _chart(
         study,
         unit,
         held,
+        panel,
         name=f"{metric.column}-change",
         title=f"Change of {metric.name}",
         caption=f"{metric.name} less that of the federated model without privacy of the same seed (column "
         f"{metric.column} of results.csv)",
         y_label=f"change of {metric.name}",
-        curves=_curves(study, unit, held, change),
+        curves=_curves(study, groups_in(groups_of(study.rows), panel.setting), unit, held, change),
         levels=(NO_PRIVACY,),
     )
 
 
-def _chart(study: StudyResult, unit: str, held: str, *, name: str, title: str, caption: str, **more: Any) -> Chart:
+def _chart(
+    study: StudyResult, unit: str, held: str, panel: Panel, *, name: str, title: str, caption: str, **more: Any
+) -> Chart:
     """Return a chart over the levels of what was held equal; name, title and caption go on with what that is."""
     seeds = len(study.facts.seeds)
     mean = "one seed, so there is no interval" if seeds == 1 else f"mean over {seeds} seeds with its 95 % t-interval"
@@ -87,9 +98,10 @@ def _chart(study: StudyResult, unit: str, held: str, *, name: str, title: str, c
         axis, ticks = "noise multiplier", study.facts.noise_multipliers
         where = "All placements have the same noise multiplier (column noise_multiplier)"
     return Chart(
-        name=f"{name}-{held}-{unit}",
-        title=f"{title} against {axis}, unit: {study.noun(unit)}",
-        caption=f"{caption}, {mean}. {where}; marks of one level stand a little apart, so that all can be seen.",
+        name=f"{name}-{held}-{unit}{panel.name}",
+        title=f"{title} against {axis}, unit: {study.noun(unit)}{panel.title}",
+        caption=f"{caption}, {mean}. {where}; marks of one level stand a little apart, so that all can be seen."
+        f"{panel.caption}",
         x_label=f"{axis}, unit {study.noun(unit)}",
         x_scale="log",
         x_ticks=tuple(sorted(ticks)),
@@ -97,14 +109,16 @@ def _chart(study: StudyResult, unit: str, held: str, *, name: str, title: str, c
     )
 
 
-def _curves(study: StudyResult, unit: str, held: str, value: Callable[[RunGroup], Spread]) -> tuple[Curve, ...]:
+def _curves(
+    study: StudyResult, groups: Sequence[RunGroup], unit: str, held: str, value: Callable[[RunGroup], Spread]
+) -> tuple[Curve, ...]:
     """Return one curve per cell over the levels that were held equal."""
     curves = []
     for placement, words in study.cells_of(unit).items():
         series, dash = noise_style(words)
         points = [
             (_position(group), value(group))
-            for group in groups_of(study.rows)
+            for group in groups
             if (group.unit, group.placement, group.held) == (unit, placement, held)
         ]
         points = [(x, spread) for x, spread in points if 0 < x < math.inf and math.isfinite(spread.mean)]
@@ -136,12 +150,15 @@ def _levels(groups: Sequence[RunGroup], field: str, curves: Sequence[Curve]) -> 
     for group in groups:
         spread = group.spread(field)
         if group.baseline and math.isfinite(spread.mean):
-            level = BASELINES[group.baseline]
             is_drawn = spread.mean > lowest - max(highest - lowest, 0.02)
-            where = "" if is_drawn else " (below the figure)"
-            label = f"{level.label}: {number_text(spread.mean)}{where}"
-            levels.append(replace(level, label=label, y=spread.mean, is_drawn=is_drawn))
+            levels.append(baseline_level(group.baseline, spread.mean, is_drawn=is_drawn))
     return tuple(levels)
+
+
+def baseline_level(baseline: str, mean: float, *, is_drawn: bool = True) -> Level:
+    """Return the line of a baseline at its mean, which its entry in the legend has too."""
+    level, where = BASELINES[baseline], "" if is_drawn else " (below the figure)"
+    return replace(level, label=f"{level.label}: {number_text(mean)}{where}", y=mean, is_drawn=is_drawn)
 
 
 def _noise_chart(study: StudyResult, unit: str, rows: Sequence[NoiseRow]) -> Chart:

@@ -24,10 +24,14 @@ from wardround.reports.files import (
 from wardround.server.record.summaries import Summary
 from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow, StudyFacts
 
-__all__ = ["ACCURACY", "Metric", "StudyResult", "read_study"]
+__all__ = ["ACCURACY", "Metric", "Setting", "StudyResult", "read_study", "setting_text"]
 
 _Row = TypeVar("_Row", ResultRow, HospitalRow, NoiseRow)
 _READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: read_number}
+
+
+Setting = tuple[tuple[str, ...], ...]
+"""(setting, value) pairs of a combination of varied values; a value is empty where the setting makes no difference."""
 
 
 class Metric(NamedTuple):
@@ -75,6 +79,15 @@ class StudyResult:
             return Metric("score", "accuracy", "r2")
         return Metric("auc", "auc", "AUC") if any(row.auc == row.auc for row in self.rows) else ACCURACY
 
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The combinations of varied values that there are runs of, in the order of the tables; one that is empty
+        where nothing is varied.
+        """
+        with_privacy = [row for row in self.rows if not row.baseline]
+        found = (row.varied or () for row in with_privacy or self.rows)
+        return tuple(dict.fromkeys(found)) or ((),)
+
     def cell_of(self, unit: str, placement: str) -> Cell:
         """Return the cell of a row, as its runs state it."""
         summary = self.summaries.get((unit, placement))
@@ -114,6 +127,15 @@ class StudyResult:
         return next((words.unit for words in self.cells_of(unit).values()), unit)
 
 
+def setting_text(setting: Setting) -> str:
+    """Return a combination of varied values in words: settings by their keys, without sections.
+
+    >>> setting_text((("training.learning-rate", "0.1"), ("model.width", "")))
+    'learning-rate 0.1'
+    """
+    return ", ".join(f"{name.partition('.')[2]} {value}" for name, value in setting if value)
+
+
 def read_study(folder: Path) -> StudyResult:
     """Return the study of a folder.
 
@@ -128,11 +150,12 @@ def read_study(folder: Path) -> StudyResult:
 
 
 def _study(folder: Path, facts: StudyFacts) -> StudyResult:
-    rows = _rows(ResultRow, folder / "results.csv")
+    vary = tuple(facts.vary or ())
+    rows = _rows(ResultRow, folder / "results.csv", vary)
     if strangers := [row.run for row in rows if row.run not in facts.runs]:
         raise ValueError(f"results.csv has the run {strangers[0]!r}, which is none of study.json")
     hospitals: dict[str, tuple[HospitalRow, ...]] = {}
-    for line in _rows(HospitalRow, folder / "hospitals.csv"):
+    for line in _rows(HospitalRow, folder / "hospitals.csv", vary):
         scored = replace(line, score=NOT_KNOWN, auc=NOT_KNOWN) if is_small(line.num_test) else line
         hospitals[line.run] = (*hospitals.get(line.run, ()), scored)
     summaries: dict[tuple[str, str], Summary] = {}
@@ -151,20 +174,19 @@ def _study(folder: Path, facts: StudyFacts) -> StudyResult:
     )
 
 
-def _rows(kind: type[_Row], path: Path) -> tuple[_Row, ...]:
+def _rows(kind: type[_Row], path: Path, vary: tuple[str, ...] = ()) -> tuple[_Row, ...]:
     """Return the lines of a table as the records that `compare` wrote; an empty cell is nan where a number belongs."""
     hints = get_type_hints(kind)
     forms = [(item, key, hints[item.name]) for item, key in zip(fields(kind), json_keys(kind), strict=True)]
-    return tuple(
-        kind(
-            **{
-                item.name: _value(cells, key, hint, path)
-                for item, key, hint in forms
-                if key in cells or item.default is MISSING
-            }
-        )
-        for cells in read_rows(path)
-    )
+    forms = [form for form in forms if form[1] != "varied"]
+    rows = []
+    for cells in read_rows(path):
+        known = (form for form in forms if form[1] in cells or form[0].default is MISSING)
+        values = {item.name: _value(cells, key, hint, path) for item, key, hint in known}
+        if vary:
+            values["varied"] = tuple((name, cells.get(name, "")) for name in vary)
+        rows.append(kind(**values))
+    return tuple(rows)
 
 
 def _value(cells: Mapping[str, str], key: str, hint: Any, path: Path) -> Any:

@@ -5,11 +5,13 @@ Records and hospitals are different units, and their epsilons different promises
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from wardround.reports.drawing import Chart, Curve
 from wardround.reports.numbers import count_text
 from wardround.reports.study_folder import StudyResult
+from wardround.reports.study_panels import Panel, panels
 from wardround.reports.study_statistics import HospitalGroup, RunGroup, hospital_groups, middle_group
 from wardround.reports.study_styles import NO_PRIVACY, noise_style
 
@@ -24,21 +26,22 @@ def charts_of_hospitals(study: StudyResult) -> tuple[Chart, ...]:
         mine = [item for item in every if item.group.unit == unit]
         group = middle_group([item.group for item in mine])
         if group is not None:
-            charts.append(_utility_chart(study, group, mine))
+            charts += panels(study, partial(_utility_chart, study, group, mine))
             # At equal noise where that was run: there sizes make the difference.
             at_noise = middle_group([item.group for item in mine if item.group.held == "noise"])
-            charts.append(_epsilon_chart(study, at_noise or group, mine))
-    return tuple(chart for chart in charts if chart.curves)
+            charts += panels(study, partial(_epsilon_chart, study, at_noise or group, mine))
+    return tuple(charts)
 
 
-def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup]) -> Chart:
+def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup], panel: Panel) -> Chart:
     """Return what each hospital gets: less than without privacy where that was run, else its score."""
     field, column, name = study.metric
-    chosen = _at_level(group, mine)
+    chosen = _at_level(group, mine, panel)
     if any(item.costs for item in chosen):
         return _chart(
             study,
             group,
+            panel,
             _curves(study, group, chosen, lambda item: _mean(item.costs)),
             name="cost",
             title=f"Who pays: change of {name}",
@@ -51,6 +54,7 @@ def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalG
     return _chart(
         study,
         group,
+        panel,
         _curves(study, group, chosen, lambda item: item.spread(field).mean),
         name="utility-size",
         title=name,
@@ -61,16 +65,17 @@ def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalG
     )
 
 
-def _epsilon_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup]) -> Chart:
+def _epsilon_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalGroup], panel: Panel) -> Chart:
     """Return what each hospital spends."""
-    curves = _curves(study, group, _at_level(group, mine), lambda item: item.spread("epsilon").mean)
+    curves = _curves(study, group, _at_level(group, mine, panel), lambda item: item.spread("epsilon").mean)
     texts = {"name": "epsilon-size", "title": "Epsilon", "what": ": what it spent", "column": "epsilon"}
-    return _chart(study, group, curves, **texts, y_label="epsilon")
+    return _chart(study, group, panel, curves, **texts, y_label="epsilon")
 
 
 def _chart(
     study: StudyResult,
     group: RunGroup,
+    panel: Panel,
     curves: tuple[Curve, ...],
     *,
     name: str,
@@ -83,10 +88,10 @@ def _chart(
     """Return a chart of marks by hospital over its size; its caption says what they are, and then more."""
     at = f"{'target epsilon' if group.held == 'epsilon' else 'noise multiplier'} {group.level:g}"
     return Chart(
-        name=f"{name}-{group.unit}",
-        title=f"{title} by hospital, unit: {study.noun(group.unit)}",
+        name=f"{name}-{group.unit}{panel.name}",
+        title=f"{title} by hospital, unit: {study.noun(group.unit)}{panel.title}",
         caption=f"Each mark is a hospital at {at}{what}, mean over {count_text(len(study.facts.seeds), 'seed')} "
-        f"(column {column} of hospitals.csv).{more}",
+        f"(column {column} of hospitals.csv).{more}{panel.caption}",
         x_label=f"training {study.counted}",
         x_scale="linear",
         curves=curves,
@@ -94,8 +99,9 @@ def _chart(
     )
 
 
-def _at_level(group: RunGroup, mine: Sequence[HospitalGroup]) -> list[HospitalGroup]:
-    return [item for item in mine if (item.group.held, item.group.level) == (group.held, group.level)]
+def _at_level(group: RunGroup, mine: Sequence[HospitalGroup], panel: Panel) -> list[HospitalGroup]:
+    wanted = (group.held, group.level, panel.setting)
+    return [item for item in mine if (item.group.held, item.group.level, item.group.setting) == wanted]
 
 
 def _curves(

@@ -5,25 +5,28 @@ Left out on purpose: anything about one run alone, and tests of significance: a 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wardround.privacy.attackers import AttackerFigures
 from wardround.reports.files import read_number
 from wardround.reports.numbers import number_text, size_text
-from wardround.reports.study_folder import StudyResult
+from wardround.reports.study_folder import Setting, StudyResult
 from wardround.simulations.studies.study_records import HospitalRow, ResultRow
 
 __all__ = [
     "HospitalGroup",
     "RunGroup",
     "Spread",
+    "fits",
     "groups_of",
     "hospital_groups",
     "middle_group",
     "middle_groups",
+    "over_settings",
     "place_of_level",
     "spread_of",
     "spread_text",
+    "without_privacy",
 ]
 
 CONFIDENCE = 0.95
@@ -54,6 +57,7 @@ class RunGroup:
         placement: where the noise is added.
         held: what is held equal, "epsilon" or "noise"; "" for a baseline.
         level: its value.
+        setting: varied values; empty where nothing is varied.
         rows: of results.csv.
     """
 
@@ -62,6 +66,7 @@ class RunGroup:
     placement: str
     held: str
     level: float
+    setting: Setting
     rows: tuple[ResultRow, ...]
 
     def spread(self, column: str) -> Spread:
@@ -130,13 +135,43 @@ def spread_of(values: Iterable[float]) -> Spread:
 
 def groups_of(rows: Sequence[ResultRow]) -> tuple[RunGroup, ...]:
     """Return the rows by everything but the seed, in the order of their first appearance."""
-    found: dict[tuple[str, str, str, str, float], list[ResultRow]] = {}
+    found: dict[tuple[str, str, str, str, float, Setting], list[ResultRow]] = {}
     for row in rows:
-        found.setdefault((row.baseline, row.unit, row.placement, *_level(row)), []).append(row)
+        found.setdefault((row.baseline, row.unit, row.placement, *_level(row), row.varied or ()), []).append(row)
     return tuple(
-        RunGroup(baseline=baseline, unit=unit, placement=placement, held=held, level=level, rows=tuple(members))
-        for (baseline, unit, placement, held, level), members in found.items()
+        RunGroup(
+            baseline=baseline,
+            unit=unit,
+            placement=placement,
+            held=held,
+            level=level,
+            setting=setting,
+            rows=tuple(members),
+        )
+        for (baseline, unit, placement, held, level, setting), members in found.items()
     )
+
+
+def fits(baseline: Setting, setting: Setting) -> bool:
+    """Return whether a baseline's varied values are a setting's, as far as they make a difference to it."""
+    return all(pair in setting for pair in baseline if pair[1])
+
+
+def without_privacy(study: StudyResult, row: ResultRow) -> ResultRow | None:
+    """Return the run that is as another, of the same seed and setting, without privacy; None where there is none."""
+    found = (
+        other
+        for other in study.rows
+        if other.baseline == "federated" and other.seed == row.seed and fits(other.varied or (), row.varied or ())
+    )
+    return next(found, None)
+
+
+def over_settings(groups: Sequence[RunGroup], group: RunGroup) -> RunGroup:
+    """Return a group with the runs of all settings that are varied."""
+    key = (group.baseline, group.unit, group.placement, group.held, group.level)
+    same = [item for item in groups if (item.baseline, item.unit, item.placement, item.held, item.level) == key]
+    return replace(group, setting=(), rows=tuple(row for item in same for row in item.rows))
 
 
 def _level(row: ResultRow) -> tuple[str, float]:
@@ -149,12 +184,11 @@ def _level(row: ResultRow) -> tuple[str, float]:
 def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
     """Return every hospital in every group of runs, in the order of the tables."""
     field = study.metric.field
-    without = {
-        (line.seed, line.hospital): getattr(line, field)
-        for row in study.rows
-        if row.baseline == "federated"
-        for line in study.hospitals.get(row.run, ())
-    }
+    without: dict[tuple[str, str], float] = {}
+    for row in study.rows:
+        same = without_privacy(study, row)
+        for line in study.hospitals.get(same.run, ()) if same else ():
+            without[row.run, line.hospital] = getattr(line, field)
     result = []
     for group in groups_of(study.rows):
         lines: dict[str, list[HospitalRow]] = {}
@@ -162,7 +196,7 @@ def hospital_groups(study: StudyResult) -> tuple[HospitalGroup, ...]:
             for line in study.hospitals.get(row.run, ()):
                 lines.setdefault(line.hospital, []).append(line)
         for hospital, members in lines.items():
-            costs = (getattr(line, field) - without.get((line.seed, hospital), math.nan) for line in members)
+            costs = (getattr(line, field) - without.get((line.run, hospital), math.nan) for line in members)
             known = tuple(cost for cost in costs if not math.isnan(cost))
             result.append(HospitalGroup(hospital=hospital, group=group, rows=tuple(members), costs=known))
     return tuple(result)

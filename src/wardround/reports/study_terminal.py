@@ -29,6 +29,8 @@ def print_study(folder: Path, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
     scores = ("r2",) if study.is_regression else ("accuracy", "AUC")
+    for name in study.facts.vary or ():
+        table.add_column(name.partition(".")[2], justify="right", overflow="fold")
     for column in ("held equal", "noise", "epsilon", *scores):
         table.add_column(column, justify="right", no_wrap=True)
     unit = None
@@ -62,4 +64,11 @@ def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:
     if not study.is_regression:
         scores.append(spread_text(group.spread("auc")))
     largest = max(row.epsilon_max for row in group.rows)
-    return (name, level, "" if math.isnan(noise) else f"{noise:.3g}", epsilon_text(largest), *scores)
+    return (
+        name,
+        *(value for _, value in group.setting),
+        level,
+        "" if math.isnan(noise) else f"{noise:.3g}",
+        epsilon_text(largest),
+        *scores,
+    )

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READERS, CellWords
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
-from wardround.reports.study_folder import StudyResult
+from wardround.reports.study_folder import StudyResult, setting_text
+from wardround.reports.study_panels import MOST_PANELS, groups_in
 from wardround.reports.study_statistics import (
     RunGroup,
     groups_of,
     middle_group,
     middle_groups,
+    over_settings,
     place_of_level,
     spread_of,
     spread_text,
@@ -41,13 +43,30 @@ def headline(study: StudyResult) -> tuple[str, str]:
     first = middle_group([group for group in groups if group.unit == study.facts.units[0]])
     compared = " ".join((_compared(study), *study_caveats(study)))
     if first is None:
-        return f"{study.facts.name}: without privacy only", compared
-    scores = [
-        f"{spread_text(group.spread(metric.field))} with {_words(study, group).kind} noise"
-        for group in _same_level(groups, first)
+        without = [group for group in groups if group.baseline == "federated" and len(study.settings) > 1]
+        scores = f": {metric.name} {_span(without, metric.field)}" if without else ""
+        return f"{study.facts.name}: without privacy only{scores}", compared
+    by_placement: dict[str, list[RunGroup]] = {}
+    for group in _same_level(groups, first):
+        by_placement.setdefault(group.placement, []).append(group)
+    scores_of = [
+        f"{_span(found, metric.field)} with {_words(study, found[0]).kind} noise" for found in by_placement.values()
     ]
     held = "target epsilon" if first.held == "epsilon" else "noise multiplier"
-    return f"{metric.name} {listed(scores)}, at {held} {first.level:g} for every {_words(study, first).unit}", compared
+    return (
+        f"{metric.name} {listed(scores_of)}, at {held} {first.level:g} for every {_words(study, first).unit}",
+        compared,
+    )
+
+
+def _span(groups: Sequence[RunGroup], field: str) -> str:
+    """Return the score of a group, or the lowest and the highest where settings are varied, and with which values."""
+    known = [group for group in groups if not math.isnan(group.spread(field).mean)]
+    if len(known) < 2:
+        return spread_text((known or groups)[0].spread(field))
+    low, *_, high = sorted(known, key=lambda group: group.spread(field).mean)
+    texts = [f"{spread_text(group.spread(field))} ({setting_text(group.setting)})" for group in (low, high)]
+    return " to ".join(texts)
 
 
 def findings(study: StudyResult) -> tuple[str, ...]:
@@ -60,11 +79,13 @@ def findings(study: StudyResult) -> tuple[str, ...]:
         # Where privacy is strictest the placements differ most.
         strictest = (min if middle.held == "epsilon" else max)(same_kind, key=lambda group: group.level)
         for wanted in (strictest, middle) if strictest.level != middle.level else (middle,):
-            sentences += _gaps(study, _same_level(groups, wanted))
+            for setting in study.settings[:MOST_PANELS]:
+                sentences += _gaps(study, groups_in(_same_level(groups, wanted), setting))
     for group in groups:
         if group.baseline:
+            text = setting_text(group.setting)
             sentences.append(
-                f"{BASELINES[group.baseline].label.capitalize()}: {metric.name} "
+                f"{BASELINES[group.baseline].label.capitalize()}{f' ({text})' if text else ''}: {metric.name} "
                 f"{spread_text(group.spread(metric.field))}."
             )
     return tuple(sentences)
@@ -77,11 +98,12 @@ def _gaps(study: StudyResult, chosen: Sequence[RunGroup]) -> list[str]:
     if own is None:
         return []
     sentences = []
+    with_ = f" and {setting_text(own.setting)}" if own.setting else ""
     for group in sorted(shared, key=lambda group: -_words(study, group).chart_order):
         words = _words(study, group)
         gap, is_clear = _paired(group, own, study.metric.field)
         sentences.append(
-            f"At {_level_text(study, group)}, {words.kind} noise changes {study.metric.name} by {gap} against "
+            f"At {_level_text(study, group)}{with_}, {words.kind} noise changes {study.metric.name} by {gap} against "
             f"{_words(study, own).kind} noise (difference by seed). "
             f"{words.price if is_clear else 'These runs show no clear difference.'}"
         )
@@ -94,7 +116,7 @@ def reader_rows(study: StudyResult) -> list[tuple[str, str, dict[str, float], st
     rows = []
     for first in middle_groups(study):
         mine = [group for group in groups if group.unit == first.unit]
-        for group in _same_level(groups, first):
+        for group in dict.fromkeys(over_settings(groups, group) for group in _same_level(groups, first)):
             readers = {reader: max(getattr(row, f"epsilon_{reader}") for row in group.rows) for reader in READERS}
             words = _words(study, group)
             level = f"{_level_text(study, group)}, {place_of_level(mine, group.held)}"
@@ -123,8 +145,19 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
             ("Rounds", str(one.num_rounds_planned)),
             ("Date", f"{one.facts.dates[0]} UTC" if one.facts.dates else "not recorded"),
         ]
+        varied = {term: (study.facts.vary or {}).get(name) for term, name in _TERMS.items()}
+        rows = [(term, f"varied: {', '.join(texts)}" if (texts := varied.get(term)) else value) for term, value in rows]
         result.append((words.unit, rows))
     return result
+
+
+_TERMS = {
+    "Clip (L2 norm)": "privacy.max-grad-norm",
+    "Delta": "privacy.target-delta",
+    "Data set": "federation.dataset",
+    "Rounds": "training.num-rounds",
+}
+"""By term of the guarantee, the setting that it states."""
 
 
 def deltas(study: StudyResult) -> str:
@@ -212,6 +245,7 @@ def _compared(study: StudyResult) -> str:
         parts.append(f"at equal epsilon ({', '.join(f'{value:g}' for value in facts.target_epsilons)})")
     if facts.noise_multipliers:
         parts.append(f"at equal noise multiplier ({', '.join(f'{value:g}' for value in facts.noise_multipliers)})")
+    parts += [f"{name} {listed(texts)}" for name, texts in (facts.vary or {}).items()]
     text = f"{', '.join(parts)}, with {count_text(len(facts.seeds), 'seed')} each"
     if facts.baselines:
         text += (

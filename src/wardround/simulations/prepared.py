@@ -20,6 +20,7 @@ from wardround.privacy.cells import cell_of
 from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.target_reach import reach_notes
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
@@ -88,15 +89,17 @@ def prepare(
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
     say(f"building and checking the model {config.model.name}")
     model = _checked_model(config, federation)
-    plan = _plan_of(config, federation, model.num_parameters)
+    planned = _plan_of(config, federation, model.num_parameters)
+    for note in planned.notes:
+        say(f"warning: {note}")
     return Prepared(
         config=config,
         federation=federation,
         initial=model.arrays,
-        plan=plan,
+        plan=planned,
         strategy=strategy,
-        facts=_facts(config, federation, model),
-        measuring=measuring_of(config, plan.hospitals[0].profile, metrics=metrics, public=records),
+        facts=_facts(config, federation, model, planned),
+        measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
     )
 
 
@@ -114,7 +117,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     check_loss_weights(config.training, federation.class_names)
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     # The other modes don't take every model and every patient column: only building the trainer tells.
-    if counted is None or config.training.grad_sample_mode not in ("auto", "hooks"):
+    if counted is None or config.training.grad_sample_mode != "auto":
         counted = _checked_model(config, federation).num_parameters
     return _plan_of(config, federation, counted)
 
@@ -122,7 +125,8 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
 def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
-    return plan_federation(config, profiles, num_parameters, measures=measures)
+    made = plan_federation(config, profiles, num_parameters, measures=measures)
+    return replace(made, notes=reach_notes(config, federation, made))
 
 
 def _checked_model(config: Config, federation: FederatedData) -> "InitialModel":
@@ -141,7 +145,7 @@ def _checked_model(config: Config, federation: FederatedData) -> "InitialModel":
     return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode)
 
 
-def _facts(config: Config, federation: FederatedData, model: "InitialModel") -> RunFacts:
+def _facts(config: Config, federation: FederatedData, model: "InitialModel", planned: FederationPlan) -> RunFacts:
     from wardround.simulations.engines.opening import ENGINES
 
     most_workers = ENGINES[config.simulation.engine].num_workers(config.simulation)
@@ -152,7 +156,7 @@ def _facts(config: Config, federation: FederatedData, model: "InitialModel") -> 
         num_workers=min(most_workers, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
-        notes=(*federation.notes, *model.facts.notes),
+        notes=(*federation.notes, *planned.notes, *model.facts.notes),
         excluded=tuple(federation.excluded),
     )
 

@@ -63,10 +63,10 @@ def compared(ray_session, tmp_path_factory):
 def test_the_tables_have_the_agreed_columns_and_a_row_per_run(compared):
     rows = table(compared, "results.csv")
     assert list(rows[0])[: len(CONTRACT)] == CONTRACT
-    assert tuple(rows[0]) == json_keys(ResultRow)
+    assert list(rows[0]) == [key for key in json_keys(ResultRow) if key != "varied"]
     assert [row["run"] for row in rows] == [item.name for item in STUDY.runs()]
     lines = table(compared, "hospitals.csv")
-    assert tuple(lines[0]) == json_keys(HospitalRow)
+    assert list(lines[0]) == [key for key in json_keys(HospitalRow) if key != "varied"]
     assert len(lines) == 3 * len(rows)
     for row in rows:
         mine = [line for line in lines if line["run"] == row["run"]]

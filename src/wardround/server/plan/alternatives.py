@@ -70,7 +70,7 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[PlacementRow]]:
 def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
     cell, aggregation = plan.cell, plan.config.aggregation
-    notes = []
+    notes = list(plan.notes)
     if aggregation.protocol == "secagg+":
         _, size = cohort_sizes(plan.config, len(plan.drawn_from))
         shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)

@@ -58,12 +58,14 @@ class FederationPlan:
         hospitals: those that are there.
         num_parameters: the model's.
         drawn_from: names that cohorts are drawn from, sorted: the hospitals', or a roster's.
+        notes: sentences on what the settings can't reach with these data.
     """
 
     config: Config
     hospitals: tuple[HospitalPlan, ...]
     num_parameters: int
     drawn_from: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def cell(self) -> Cell:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wardround.config import config_to_toml
+from wardround.digests import digest_of
 from wardround.disk import file_text, make_private_folder
 from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_keys, json_values
@@ -176,8 +177,8 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
             raise ConfigError(f"--out {folder} holds another study (its settings differ): name a new folder")
         if found.get("versions") != wanted.versions:
             raise ConfigError(
-                f"--out {folder} was begun with other versions than those installed now ({found.get('versions')}): "
-                "install those, or name a new folder"
+                f"--out {folder} was begun with other versions or objects than there are now ({found.get('versions')}): "
+                "go on with those, or name a new folder"
             )
         return
     make_new_folder(folder, "go on with the study that is in it")
@@ -190,9 +191,18 @@ def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
         name=study.name,
         **study.varied,
         base=config_to_toml(study.base),
-        versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")},
+        versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")} | _objects(study),
         runs={item.name: config_to_toml(item.config) for item in runs},
+        vary=study.vary.texts or None,
     )
+
+
+def _objects(study: Study) -> dict[str, str]:
+    """Return what tells the objects of a study from others, which its settings do not."""
+    base = study.base
+    handed = {"data": base.federation.handed, "model": base.model.handed, "strategy": base.aggregation.handed}
+    told = {what: repr(sorted(found.code.items())) for what, found in handed.items() if found is not None}
+    return {what: digest_of(text.encode()).hex() for what, text in told.items()}
 
 
 def _write_tables(
@@ -201,10 +211,17 @@ def _write_tables(
     """Write all tables anew, in the study's order whatever the order the runs came in."""
     done = [results[item.name] for item in runs if item.name in results]
     failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
-    _write_rows(folder / "results.csv", ResultRow, [result.row for result in done])
-    _write_rows(folder / "hospitals.csv", HospitalRow, [line for result in done for line in result.hospitals])
+    varied = [name for name, _ in runs[0].varied or ()]
+    _write_rows(folder / "results.csv", ResultRow, [result.row for result in done], varied)
+    _write_rows(folder / "hospitals.csv", HospitalRow, [line for result in done for line in result.hospitals], varied)
     write_csv(folder / "failures.csv", ("run", "reason"), failed)
 
 
-def _write_rows(path: Path, kind: type[_Row], rows: Sequence[_Row]) -> None:
-    write_csv(path, json_keys(kind), [plain_values(json_values(row)) for row in rows])
+def _write_rows(path: Path, kind: type[_Row], rows: Sequence[_Row], varied: Sequence[str] = ()) -> None:
+    own: list[str] = [key for key in json_keys(kind) if key != "varied"]
+    lines = []
+    for row in rows:
+        values = json_values(row)
+        cells = dict(values.pop("varied", None) or ())
+        lines.append(plain_values(values | cells))
+    write_csv(path, [*own, *varied], lines)

@@ -1,18 +1,22 @@
-"""A study: one base job, varied over placements, noise and seeds, with baselines; read from TOML, spelled out as runs.
+"""A study: one base job, varied over placements, noise, seeds and any settings, with baselines; spelled out as runs.
 
 A study compares at equal epsilon (target-epsilons) and at equal noise multiplier (noise-multipliers); each makes runs
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from wardround.config import Config, PrivacyConfig, config_from_dict, read_toml
-from wardround.config.limits import EXCLUSIVE, check_section, kebab, setting
+from wardround.config import Changed, Config, PrivacyConfig, check_criterion, change_tables, config_from_dict, read_toml
+from wardround.config.limits import check_section, kebab, setting
+from wardround.config.settings import given_values
 from wardround.errors import ConfigError
 from wardround.names import check_name, did_you_mean
+from wardround.privacy.cells import cell_of
+from wardround.simulations.studies.vary import Variation, applying, changes_of, read_variation
 
 __all__ = ["BASELINES", "Study", "StudyRun", "load_study"]
 
@@ -33,6 +37,8 @@ class Study:
         target_epsilons: runs at equal epsilon.
         seeds: of partitions, batches, noise and initial parameters; one run each.
         baselines: some of `BASELINES`.
+        vary: values of other settings by "section.key"; every combination is run. Without placements it is run with
+            the base's privacy, or as the baseline "federated" where the base has none.
     """
 
     base: Config
@@ -43,25 +49,28 @@ class Study:
     target_epsilons: tuple[float, ...] = setting((), above=0)
     seeds: tuple[int, ...] = setting((1,), least=0, most=2**63 - 1)
     baselines: tuple[str, ...] = setting((), choices=BASELINES)
+    vary: Variation = field(default_factory=lambda: Variation({}))
 
     def __post_init__(self) -> None:
+        if not isinstance(self.vary, Variation):
+            object.__setattr__(self, "vary", read_variation(self.vary))
         check_section("study", self)
         check_name(self.name, "study", error=ConfigError)
         if not self.units:
             object.__setattr__(self, "units", (self.base.privacy.unit,))
         if not self.seeds:
             raise ConfigError("seeds = [] must hold one seed or more ([study] seeds): write seeds = [1]")
+        if self.vary.values and not (self.placements or self.noise_multipliers or self.target_epsilons):
+            self._take_privacy_of_base()
         if bool(self.placements) != bool(self.noise_multipliers or self.target_epsilons):
             raise ConfigError(
                 "a study with placements needs noise-multipliers or target-epsilons, and the other way round "
                 "([study]): add the missing one"
             )
         if not self.placements and not self.baselines:
-            raise ConfigError("a study needs placements or baselines ([study]): there is nothing to run")
-        if self.base.evaluation.chooses and (without := {"alone", "pooled"} & set(self.baselines)):
             raise ConfigError(
-                f"the baselines {', '.join(sorted(without))} train all rounds and keep the last model, which compares "
-                "with no run that stops early or keeps its best ([evaluation] patience, keep): remove one or the other"
+                "a study needs placements, baselines or settings to vary ([study], [study.vary]): there is nothing to "
+                "run"
             )
         for name, values in self.varied.items():
             if len(set(values)) < len(values):
@@ -69,19 +78,31 @@ class Study:
                     f"{kebab(name)} = {list(values)} holds a value twice ([study] {kebab(name)}): once is enough"
                 )
 
+    def _take_privacy_of_base(self) -> None:
+        privacy = self.base.privacy
+        if not cell_of(privacy).is_private:
+            object.__setattr__(self, "baselines", tuple(dict.fromkeys((*self.baselines, "federated"))))
+            return
+        object.__setattr__(self, "placements", (privacy.placement,))
+        if privacy.target_epsilon is not None:
+            object.__setattr__(self, "target_epsilons", (privacy.target_epsilon,))
+        elif privacy.noise_multiplier is not None:
+            object.__setattr__(self, "noise_multipliers", (float(privacy.noise_multiplier),))
+
     @property
     def varied(self) -> dict[str, Any]:
-        """What tells the runs apart, by field."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("base", "name")}
+        """What tells the runs apart, by field, except for `vary`."""
+        others = ("base", "name", "vary")
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
 
     def runs(self) -> tuple["StudyRun", ...]:
         """Return every run of the study, in the order of its results.
 
         Raises:
-            ConfigError: a placement doesn't fit the base settings.
+            ConfigError: a placement or a varied value doesn't fit the base settings.
         """
         base = self.base.privacy
-        runs = []
+        runs: list[StudyRun] = []
         for baseline in self.baselines:
             privacy = PrivacyConfig(
                 placement="none",
@@ -89,25 +110,34 @@ class Study:
                 target_delta=base.target_delta,
                 patient_overlap=base.patient_overlap,
             )
-            runs += [self._run(baseline, privacy, seed, baseline) for seed in self.seeds]
+            runs += self._runs(baseline, given_values(privacy), baseline)
         levels = [
             *(("epsilon", value, None) for value in self.target_epsilons),
             *(("noise", None, value) for value in self.noise_multipliers),
         ]
         for unit, placement, (held, epsilon, noise) in product(self.units, self.placements, levels):
-            privacy = replace(base, unit=unit, placement=placement, target_epsilon=epsilon, noise_multiplier=noise)
+            cell = {"unit": unit, "placement": placement, "target-epsilon": epsilon, "noise-multiplier": noise}
             level = repr(epsilon or noise).removesuffix(".0")
-            runs += [self._run(f"{unit}-{placement}-{held}-{level}", privacy, seed) for seed in self.seeds]
+            runs += self._runs(f"{unit}-{placement}-{held}-{level}", given_values(base) | cell)
         return tuple(runs)
 
-    def _run(self, name: str, privacy: PrivacyConfig, seed: int, baseline: str = "") -> "StudyRun":
-        config = replace(
-            self.base,
-            privacy=privacy,
-            federation=replace(self.base.federation, seed=seed),
-            simulation=replace(self.base.simulation, engine="inline", num_workers=None),
-        )
-        return StudyRun(name=f"{name}-seed-{seed}", config=config, baseline=baseline)
+    def _runs(self, name: str, privacy: dict[str, Any], baseline: str = "") -> Iterator["StudyRun"]:
+        """Yield a run for every seed and combination of what is varied and applies."""
+        tables = {item.name: given_values(getattr(self.base, item.name)) for item in fields(self.base)}
+        tables["privacy"] = {key: value for key, value in privacy.items() if value is not None}
+        tables["simulation"] |= {"engine": "inline"}
+        tables["simulation"].pop("num-workers", None)
+        for level in self.vary.levels(applying(self.vary, baseline, tables)):
+            changed, gave_way = change_tables(tables, changes_of(level))
+            for seed in self.seeds:
+                changed["federation"] = changed["federation"] | {"seed": seed}
+                yield StudyRun(
+                    name=f"{name}{self.vary.words(level)}-seed-{seed}",
+                    config=self.base.remade(changed),
+                    baseline=baseline,
+                    varied=self.vary.row(level),
+                    gave_way=gave_way,
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,19 +148,35 @@ class StudyRun:
         name: unique in the study; the name of its folder.
         config: all its settings; its engine is inline, since whole runs are spread over workers.
         baseline: one of `BASELINES`, or "" for a run with privacy.
+        varied: values of the varied settings, by setting, as texts; "" where one does not apply. None of none.
+        gave_way: a sentence for each setting of the base that what is varied leaves without meaning.
     """
 
     name: str
     config: Config
     baseline: str = ""
+    varied: tuple[tuple[str, str], ...] | None = None
+    gave_way: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_criterion(self.config, has_public=self.config.evaluation.public is not None)
+        if self.config.evaluation.chooses and self.baseline in ("alone", "pooled"):
+            raise ConfigError(
+                f"the baseline {self.baseline} trains all rounds and keeps the last model, which compares with no run "
+                "that stops early or keeps its best ([evaluation] patience, keep): remove one or the other"
+            )
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Study:
     """Return the study that a TOML file describes.
 
     The file has a table [study] with `base` (a config file, relative to the study's), `name`, `units`,
-    `placements`, `noise-multipliers`, `target-epsilons`, `seeds` and `baselines`, and, below
-    [set], settings that replace the base's.
+    `placements`, `noise-multipliers`, `target-epsilons`, `seeds` and `baselines`, below [study.vary] values of other
+    settings, and, below [set], settings that replace the base's.
+
+    Args:
+        path: the TOML file.
+        note: called with a sentence for each setting of the base that gives way to [set] or [study.vary].
 
     Raises:
         ConfigError: the file or its base is missing or broken, or a value is wrong.
@@ -149,37 +195,40 @@ def load_study(path: Path) -> Study:
     base = settings.pop("base", None)
     if not isinstance(base, str | None):
         raise ConfigError(f"base = {base!r} must be the path of a config file ([study] base)")
-    merged = _merged({} if base is None else read_toml(path.parent / base), tables.get("set", {}))
     values: dict[str, Any] = {
         known[key]: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
-    if "noise-correlation" in merged.get("privacy", {}):
+    is_of_base = bool(values.get("vary")) and not any(values.get(key) for key in _OF_PRIVACY)
+    merged, gave_way = _merged({} if base is None else read_toml(path.parent / base), tables.get("set", {}), is_of_base)
+    if "noise-correlation" in merged.get("privacy", {}) and not is_of_base:
         # It goes with one unit and placement alone, so that the base is what a study of just these varies.
         alone = {key: values.get(f"{key}s", ()) for key in ("unit", "placement")}
         merged["privacy"] |= {key: listed[0] for key, listed in alone.items() if len(listed) == 1}
-    return Study(base=config_from_dict(merged), **({"name": path.stem} | values))
+    study = Study(base=config_from_dict(merged), **({"name": path.stem} | values))
+    if note is not None:
+        for sentence in dict.fromkeys((*gave_way, *(said for run in study.runs() for said in run.gave_way))):
+            note(sentence)
+    return study
 
 
+_OF_PRIVACY = ("placements", "noise_multipliers", "target_epsilons")
 _VARIED = ("placement", "noise-multiplier", "target-epsilon")
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the base's tables with changes, and without what the study says itself: how much noise, and where."""
-    for key in _VARIED:
-        if key in changes.get("privacy", {}):
+def _merged(base: dict[str, Any], changes: dict[str, Any], is_of_base: bool) -> Changed:
+    """Return the base's tables with changes, and without what the study says itself: how much noise, and where.
+
+    Where the privacy is the base's it says neither.
+    """
+    for key in () if is_of_base else _VARIED:
+        if isinstance(changes.get("privacy"), dict) and key in changes["privacy"]:
             raise ConfigError(
                 f"{key} is what the study varies ([set.privacy] {key}): name it in [study], as {key}s = [...]"
             )
-    merged = {section: dict(table) if isinstance(table, dict) else table for section, table in base.items()}
     for section, values in changes.items():
-        if not isinstance(values, dict) or not isinstance(merged.setdefault(section, {}), dict):
+        if not isinstance(values, dict):
             raise ConfigError(f"[set.{section}] must be a table of settings, not {values!r}")
-        for where, first, second in EXCLUSIVE:
-            # What the study sets is the later word, so its counterpart in the base gives way.
-            for given, other in ((first, second), (second, first)):
-                if where == section and given in values and other not in values:
-                    merged[section].pop(other, None)
-        merged[section] |= values
-    if isinstance(merged.get("privacy"), dict):
-        merged["privacy"] = {key: value for key, value in merged["privacy"].items() if key not in _VARIED}
-    return merged
+    if isinstance(base.get("privacy"), dict) and not is_of_base:
+        kept = {key: value for key, value in base["privacy"].items() if key not in _VARIED}
+        base = base | {"privacy": kept}
+    return change_tables(base, changes)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from wardround.json_records import json_field
 
-__all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts"]
+__all__ = ["HospitalRow", "NoiseRow", "ResultRow", "RunRows", "StudyFacts", "Varied"]
+
+Varied = tuple[tuple[str, ...], ...] | None
+"""(setting, value) pairs; the value is empty where the setting makes no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class StudyFacts:
         base: settings that all runs share, as TOML.
         versions: by package, of what decides the bits of a model.
         runs: settings by run.
+        vary: values of other settings that are varied, as the tables have them, by "section.key"; None of none.
     """
 
     name: str
@@ -32,6 +36,7 @@ class StudyFacts:
     base: str = json_field(lacking="")
     versions: Mapping[str, str] = json_field(lacking={})
     runs: Mapping[str, str]
+    vary: Mapping[str, tuple[str, ...]] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ class ResultRow:
         tpr_at_fpr_1_percent: likewise.
         tpr_at_fpr_01_percent: likewise.
         auc_pooled: over all test records.
+        varied: value by setting of [study.vary], each with a column of its own behind the others; None of none.
     """
 
     placement: str
@@ -89,6 +95,7 @@ class ResultRow:
     tpr_at_fpr_1_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.01")
     tpr_at_fpr_01_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.001")
     auc_pooled: float = math.nan
+    varied: Varied = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +107,7 @@ class HospitalRow:
         num_train: training records, as they may be shown.
         epsilon: that it spent, at its own delta.
         num_test: test records, as they may be shown; None where none are measured.
+        varied: as of `ResultRow`.
     """
 
     placement: str
@@ -116,6 +124,7 @@ class HospitalRow:
     run: str
     num_test: int | str | None = None
     relation: str = ""
+    varied: Varied = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

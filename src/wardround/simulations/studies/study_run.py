@@ -169,4 +169,5 @@ def _labels(study_run: StudyRun) -> dict[str, Any]:
         "baseline": study_run.baseline,
         "run": study_run.name,
         "relation": "" if study_run.baseline else cell_of(privacy).relation,
+        "varied": study_run.varied,
     }

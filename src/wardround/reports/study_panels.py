@@ -1,0 +1,71 @@
+"""Charts of one kind side by side, one for each combination of varied settings, with one vertical axis.
+
+What is left out on purpose: what is in a chart.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from wardround.reports.drawing import Chart
+from wardround.reports.study_folder import Setting, StudyResult, setting_text
+from wardround.reports.study_statistics import RunGroup, fits
+
+__all__ = ["MOST_PANELS", "Panel", "groups_in", "panels"]
+
+MOST_PANELS = 6
+"""Charts of one kind, of so many combinations of varied settings; tables have all."""
+
+
+class Panel(NamedTuple):
+    """Which combination of varied settings a chart is of.
+
+    Attributes:
+        setting: the combination; empty where nothing is varied.
+        name: the end of the chart's name.
+        title: the end of its title.
+        caption: the end of its caption.
+    """
+
+    setting: Setting
+    name: str = ""
+    title: str = ""
+    caption: str = ""
+
+
+def panels(study: StudyResult, draw: Callable[[Panel], Chart]) -> list[Chart]:
+    """Return a chart for each combination of varied settings, all with the vertical range that holds them all."""
+    charts = [chart for chart in map(draw, _panels_of(study)) if chart.curves]
+    low, high = _range_of(charts)
+    if len(charts) < 2 or not low < high:
+        return charts
+    margin = 0.05 * (high - low)
+    return [replace(chart, y_range=(low - margin, high + margin)) for chart in charts]
+
+
+def groups_in(groups: Sequence[RunGroup], setting: Setting) -> list[RunGroup]:
+    """Return the groups of a combination of varied settings, with the baselines beside it."""
+    return [g for g in groups if (fits(g.setting, setting) if g.baseline else g.setting == setting)]
+
+
+def _panels_of(study: StudyResult) -> Iterator[Panel]:
+    settings = study.settings
+    if len(settings) == 1:
+        yield Panel(settings[0])
+        return
+    rest = f" The first {MOST_PANELS} of {len(settings)} combinations have a figure." if settings[MOST_PANELS:] else ""
+    for letter, setting in zip("abcdef", settings, strict=False):
+        text = setting_text(setting)
+        caption = f" Here {text}; the figures beside it have the same vertical axis.{rest}"
+        yield Panel(setting, f"-{letter}", f"; {text}", caption)
+
+
+def _range_of(charts: Sequence[Chart]) -> tuple[float, float]:
+    found = [level.y for chart in charts for level in chart.levels if level.is_drawn]
+    for chart in charts:
+        for curve in chart.curves:
+            for y, half in zip(curve.y, curve.half_width or [0.0] * len(curve.y), strict=True):
+                width = 0.0 if math.isnan(half) else half
+                found += [y - width, y + width]
+    return min(found, default=0.0), max(found, default=0.0)

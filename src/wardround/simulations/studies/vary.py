@@ -1,0 +1,165 @@
+"""[study.vary]: any settings with several values each, beside placements, noise and seeds.
+
+Every combination of values is run. What is left out on purpose: what a study varies by keys of its own, and running.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, get_type_hints
+
+from wardround.config import Config, change_tables
+from wardround.config.limits import EXCLUSIVE, keys_of
+from wardround.config.meanings import MEANINGS, look_in
+from wardround.errors import ConfigError
+from wardround.names import did_you_mean
+
+__all__ = ["Variation", "applying", "changes_of", "read_variation"]
+
+_OWN = {
+    "privacy.unit": "units",
+    "privacy.placement": "placements",
+    "privacy.noise-multiplier": "noise-multipliers",
+    "privacy.target-epsilon": "target-epsilons",
+    "federation.seed": "seeds",
+}
+"""By setting, the key of [study] that varies it."""
+_OF_THE_STUDY = ("simulation.engine", "simulation.num-workers", "simulation.gpus-per-worker")
+_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "majority": ("federation",),
+    "alone": ("federation", "model", "training"),
+    "pooled": ("federation", "model", "training"),
+}
+"""By baseline, the sections that it hangs on; all where it has no line."""
+_OF_COHORTS = ("training.fraction-train", "training.cohorts")
+_MOST_LETTERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """What is varied.
+
+    Attributes:
+        values: by "section.key", as TOML has them, in the order of the file.
+    """
+
+    values: Mapping[str, tuple[Any, ...]]
+
+    def __post_init__(self) -> None:
+        for name, values in self.values.items():
+            _check_name(name)
+            if not isinstance(values, tuple) or not values:
+                raise ConfigError(f'"{name}" = {values!r} must be a list of values ([study.vary]): write [1, 2]')
+            for index, value in enumerate(values):
+                if value in values[:index]:
+                    raise ConfigError(f'"{name}" = {list(values)} holds a value twice ([study.vary]): once is enough')
+        for section, *pair in EXCLUSIVE:
+            if all(f"{section}.{key}" in self.values for key in pair):
+                raise ConfigError(f"{pair[0]} and {pair[1]} exclude each other ([study.vary]): vary one of them")
+
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The values as tables of results have them, by setting."""
+        return {name: tuple(map(_text, values)) for name, values in self.values.items()}
+
+    def levels(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return every combination of the values of some settings."""
+        return [dict(zip(names, values, strict=True)) for values in product(*(self.values[name] for name in names))]
+
+    def words(self, level: Mapping[str, Any]) -> str:
+        """Return a combination as part of a run's name: nothing where nothing is varied, else it begins with "-"."""
+        last = [name.partition(".")[2] for name in self.values]
+        parts = []
+        for name, value in level.items():
+            section, _, key = name.partition(".")
+            slugs = [_slug(other) for other in self.values[name]]
+            index = self.values[name].index(value)
+            is_clear = slugs.count(slugs[index]) == 1 and 0 < len(slugs[index]) <= _MOST_LETTERS
+            shown = slugs[index] if is_clear else f"{slugs[index][:_MOST_LETTERS]}-{index + 1}".lstrip("-")
+            parts.append(f"-{key if last.count(key) == 1 else f'{section}-{key}'}-{shown}")
+        return "".join(parts)
+
+    def row(self, level: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
+        """Return a combination as cells by column; empty where a setting does not apply, None where none is varied."""
+        return tuple((name, _text(level[name]) if name in level else "") for name in self.values) or None
+
+
+def read_variation(table: Any) -> Variation:
+    """Return what [study.vary] says; a dotted key may be quoted or not.
+
+    Raises:
+        ConfigError: a setting that there is not, or that the study varies by a key of its own, or a value twice.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"vary = {table!r} must be a table of settings ([study.vary])")
+    flat: dict[str, Any] = {}
+    for name, values in table.items():
+        inside = values.items() if isinstance(values, Mapping) else ()
+        for key, value in ((f"{name}.{key}", value) for key, value in inside) if inside else ((name, values),):
+            if key in flat:
+                raise ConfigError(f'"{key}" stands twice in [study.vary]: once is enough')
+            flat[key] = tuple(value) if isinstance(value, list) else value
+    return Variation(flat)
+
+
+def applying(variation: Variation, baseline: str, tables: Mapping[str, Any]) -> list[str]:
+    """Return the varied settings that make a difference to a baseline; all of them to a run with privacy ("").
+
+    Args:
+        variation: what is varied.
+        baseline: one of a study's baselines, or "".
+        tables: settings of its runs, without privacy, before anything is varied.
+    """
+    if not baseline:
+        return list(variation.values)
+    names = [name for name in variation.values if _is_part_of(baseline, name)]
+    looks = [look_in(change_tables(tables, changes_of(level)).tables) for level in variation.levels(names)]
+    # What has no meaning in any of the combinations, such as a number of hospitals that are natural.
+    unused = {name for name, has, _ in MEANINGS if name in names and not any(map(has, looks))}
+    return [name for name in names if name not in unused]
+
+
+def changes_of(level: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a combination of values by section and key."""
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in level.items():
+        section, _, key = name.partition(".")
+        changes.setdefault(section, {})[key] = value
+    return changes
+
+
+def _is_part_of(baseline: str, name: str) -> bool:
+    section = name.partition(".")[0]
+    if section == "privacy" or section not in _SECTIONS.get(baseline, (section,)):
+        return False
+    return baseline not in _SECTIONS or name not in _OF_COHORTS
+
+
+def _check_name(name: str) -> None:
+    section, dot, key = name.partition(".")
+    kinds = get_type_hints(Config)
+    place = f'"{name}" in [study.vary]'
+    if not (dot and key):
+        raise ConfigError(f'{place} must be "section.key" = [...], for example "training.learning-rate" = [0.1, 0.5]')
+    if section not in kinds:
+        raise ConfigError(f"{place}: unknown section [{section}]{did_you_mean(section, kinds)}")
+    if key not in (keys := keys_of(kinds[section])):
+        raise ConfigError(f"{place}: unknown key {key} in [{section}]{did_you_mean(key, keys)}")
+    if name in _OWN:
+        raise ConfigError(f"{place} is what the study varies by a key of its own: write [study] {_OWN[name]} = [...]")
+    if name in _OF_THE_STUDY:
+        raise ConfigError(f"{place} says where runs are done, which the study decides: set it in [set.simulation]")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _slug(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "x".join(map(_slug, value))
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return re.sub(r"[^\w.+-]+", "-", _text(value)).strip("-.")

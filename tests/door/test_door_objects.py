@@ -1,0 +1,286 @@
+"""Runs on objects from Python: the same on every engine, in a script, resumed, and in a study."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.serverapp.strategy import FedYogi
+from small_runs import interrupted_in_training, results_of
+from torch import nn
+
+import wardround as wr
+
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]
+SETTINGS: dict[str, dict[str, Any]] = {
+    "training": {"num_rounds": 3, "local_steps": 2, "sample_rate": 0.25},
+    "privacy": {"noise_multiplier": 1.0, "target_delta": 1e-3},
+    "simulation": {"engine": "inline"},
+}
+
+
+def arrays(sizes: dict[str, int], seed: int = 0) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    rng = np.random.default_rng(seed)
+    features = {name: rng.normal(size=(size, 4)) for name, size in sizes.items()}
+    return {name: (part, (part[:, 0] > 0).astype(int)) for name, part in features.items()}
+
+
+FEDERATION = wr.Federation.from_arrays(arrays({"north": 40, "south": 60}))
+
+
+def build_of(width: int) -> Callable[..., nn.Module]:
+    def build(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(input_shape[0], width), nn.Tanh(), nn.Linear(width, num_outputs))
+
+    return build
+
+
+def test_the_door_shows_what_it_has() -> None:
+    assert {"run", "plan", "compare", "resume", "verify", "report", "Config", "Federation", "Run"} <= set(dir(wr))
+    assert set(wr.__all__) <= set(dir(wr))
+    for name in wr.__all__:
+        assert getattr(wr, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'rum'"):
+        wr.rum  # noqa: B018
+
+
+def test_a_path_a_mapping_and_a_record_are_the_same_settings(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[privacy]\nnoise-multiplier = 3.0\n[simulation]\nengine = "inline"\n')
+    given = ({"privacy": {"noise_multiplier": 3.0}, "simulation": {"engine": "inline"}}, str(tmp_path / "c.toml"))
+    frames = [wr.plan(settings).frame for settings in (*given, wr.Config(**given[0]))]  # type: ignore[arg-type]
+    assert frames[0].equals(frames[1]) and frames[0].equals(frames[2])
+    with pytest.raises(wr.ConfigError, match="settings must be a Config, a path or a mapping"):
+        wr.plan(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["inline", "ray"])
+def test_objects_give_the_same_model_on_every_engine(engine: str, tmp_path: Path) -> None:
+    config = wr.Config(**SETTINGS).change(simulation={"engine": engine, "num_workers": 2})
+    seen: list[Any] = []
+    done = wr.run(
+        config,
+        federation=FEDERATION,
+        model=build_of(5),
+        strategy=FedYogi(eta=0.1, eta_l=0.1),
+        on_round=seen.append,
+        out=tmp_path / "run",
+    )
+    inline = wr.run(
+        wr.Config(**SETTINGS), federation=FEDERATION, model=build_of(5), strategy=FedYogi(eta=0.1, eta_l=0.1),
+        out=tmp_path / "inline",
+    )  # fmt: skip
+    assert results_of(done.folder) == results_of(inline.folder)
+    assert [row.round_number for row in seen] == [0, 1, 2, 3]
+    assert set(done.epsilon.hospitals) == {"north", "south"}
+    assert done.epsilon.max == max(done.epsilon.hospitals.values())
+    assert set(done.epsilon.readers) == {"server", "hospital", "recipient"}
+    assert done.report().is_file() and wr.verify(done.folder)
+    model = done.model()
+    assert isinstance(model[0], nn.Linear) and model[0].out_features == 5
+    assert "north" in done._repr_html_() and "epsilon" in done._repr_html_()
+
+
+def test_another_object_has_other_noise(tmp_path: Path) -> None:
+    """Two factories of the same module that differ in a closed-over number, which the model's shape does not show."""
+
+    def scaled(by: float) -> Callable[..., nn.Module]:
+        class Scaled(nn.Linear):
+            def forward(self, records: torch.Tensor) -> torch.Tensor:
+                return super().forward(records) * by
+
+        return lambda input_shape, num_outputs: Scaled(input_shape[0], num_outputs)
+
+    runs = [
+        wr.run(wr.Config(**SETTINGS), federation=FEDERATION, model=scaled(by), out=tmp_path / str(by)).model()
+        for by in (1.0, 1.0 + 1e-6)
+    ]
+    moved = torch.cat([(one - other).flatten() for one, other in zip(*(m.parameters() for m in runs), strict=True)])
+    assert moved.abs().max() > 0.01
+
+
+def test_a_module_is_taken_with_its_parameters_and_left_as_it_was(tmp_path: Path) -> None:
+    module = build_of(3)((4,), 2)
+    with torch.no_grad():
+        module[0].weight.fill_(0.25)  # type: ignore[index, union-attr, operator]
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    config = wr.Config(**SETTINGS).change(training={"num_rounds": 1, "learning_rate": 1e-9})
+    trained = wr.run(config, federation=FEDERATION, model=module, out=tmp_path / "run").model()
+    assert torch.allclose(trained[0].weight, torch.tensor(0.25), atol=1e-6)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_an_interrupted_run_goes_on_when_it_is_given_its_objects_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given() -> dict[str, Any]:
+        return {"federation": FEDERATION, "model": build_of(5), "strategy": FedYogi(eta=0.1, eta_l=0.1)}
+
+    whole = wr.run(wr.Config(**SETTINGS), **given(), out=tmp_path / "whole")
+    with interrupted_in_training(monkeypatch, 2):
+        wr.run(wr.Config(**SETTINGS), **given(), out=tmp_path / "run")
+    folder = tmp_path / "run"
+    for left_out, told in (("federation", "federation"), ("model", "model"), ("strategy", "strategy")):
+        with pytest.raises(wr.ConfigError, match=rf"the {told} of .* came from Python .* wardround.resume\(.*{told}="):
+            wr.resume(folder, **given() | {left_out: None})
+    with pytest.raises(wr.ConfigError, match="model: the run was begun with another"):
+        wr.resume(folder, **given() | {"model": "logistic"})
+    with pytest.raises(wr.DataError, match="the training data of north, south is not what the run was begun with"):
+        wr.resume(folder, **given() | {"federation": wr.Federation.from_arrays(arrays({"north": 40, "south": 60}, 1))})
+    done = wr.resume(folder, **given())
+    # The round that was under way was charged, and is done again as a charge of its own.
+    assert len(done.ledger.query("state == 'released'")) == len(whole.ledger.query("state == 'released'"))
+    assert (done.summary["num_rounds"], done.outcome.num_rounds_lost) == (3, 1)
+    assert wr.verify(folder)
+    opened = wr.Run.open(folder, federation=FEDERATION, model=build_of(5))
+    assert opened.epsilon == done.epsilon
+    assert all(map(torch.equal, opened.model().parameters(), done.model().parameters()))
+    with pytest.raises(wr.ConfigError, match="came from Python"):
+        wr.Run.open(folder).model()
+
+
+def test_one_strategy_object_serves_many_runs(tmp_path: Path) -> None:
+    strategy = FedYogi(eta=0.1, eta_l=0.1)
+    folders = [
+        wr.run(wr.Config(**SETTINGS), federation=FEDERATION, strategy=strategy, out=tmp_path / name).folder
+        for name in "ab"
+    ]
+    assert results_of(folders[0]) == results_of(folders[1])
+
+
+def test_seeds_and_partitions_are_the_jobs(tmp_path: Path) -> None:
+    config = wr.Config(**SETTINGS).change(federation={"partition": "iid", "num_hospitals": 4, "seed": 3})
+    assert list(wr.plan(config, federation=FEDERATION).frame.index) == [f"hospital-0{n}" for n in range(1, 5)]
+    assert FEDERATION.describe(config)["records"].sum() == 100
+    assert "hospital-04" not in FEDERATION._repr_html_() and "south" in FEDERATION._repr_html_()
+
+
+class Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    def __init__(self, features: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+        self.features, self.labels = torch.tensor(features), labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.features[index], int(self.labels[index])
+
+
+def test_torch_data_sets_are_read_to_the_same_arrays() -> None:
+    given = arrays({"north": 30, "south": 20})
+    federation = wr.Federation.from_arrays({name: Pairs(*pair) for name, pair in given.items()})
+    plain = wr.Federation.from_arrays(given)
+    assert federation.settings == plain.settings
+    assert federation.dataset.features.tobytes() == plain.dataset.features.tobytes()
+
+
+def test_rows_that_were_set_apart_and_patients_are_kept() -> None:
+    given, test = arrays({"north": 30, "south": 20}), arrays({"north": 10}, 1)
+    described = wr.Federation.from_arrays(given, test=test).describe()
+    assert described.loc["north", ["train", "test"]].tolist() == [30, 10]
+    assert described.loc["south", ["train", "test"]].tolist() == [20, 0]
+    patients = {name: [f"{name} {row // 2}" for row in range(len(labels))] for name, (_, labels) in given.items()}
+    plan = wr.plan(wr.Config(**SETTINGS), federation=wr.Federation.from_arrays(given, patients=patients))
+    assert plan.frame.loc["north", "num_examples"] == 12  # of 15 patients
+    assert plan.planned.record_is == "patient"
+
+
+_GOOD = arrays({"north": 8})["north"]
+
+
+@pytest.mark.parametrize(
+    ("hospitals", "more", "message"),
+    [
+        ({}, {}, "hospitals must be a mapping"),
+        ([], {}, "hospitals must be a mapping"),
+        ({"north": _GOOD[0]}, {}, "must be .features, labels. or a torch Dataset"),
+        ({"north": (_GOOD[0], _GOOD[1][:-1])}, {}, r"features of shape \(8, 4\) and labels of shape \(7,\)"),
+        ({"north": (_GOOD[0][:, 0], _GOOD[1])}, {}, r"features of shape \(8,\)"),
+        ({"north": (_GOOD[0][:0], _GOOD[1][:0])}, {}, "for the same n >= 1"),
+        ({"north": ([[1], [2, 3]], [0, 1])}, {}, "rows of different shapes"),
+        ({"north": _GOOD, "south": (_GOOD[0][:, :3], _GOOD[1])}, {}, r"a row of 'south' has shape \(3,\)"),
+        ({"north": (np.full((8, 4), np.nan), _GOOD[1])}, {}, "the features of 'north' have numbers that are missing"),
+        ({"north": (np.full((8, 4), 1e300), _GOOD[1])}, {}, "missing or infinite"),
+        ({"north": (np.full((8, 4), "a"), _GOOD[1])}, {}, "must be numbers"),
+        ({"north": (_GOOD[0], np.zeros(8))}, {}, "all labels are 0"),
+        ({"north": (_GOOD[0], np.full(8, np.nan))}, {}, "labels have numbers that are missing"),
+        ({"=north": _GOOD}, {}, "must begin with a letter or a digit"),
+        ({"north": _GOOD}, {"task": "survival"}, 'task = \'survival\' must be "classification" or "regression"'),
+        ({"north": (_GOOD[0], list("abababab"))}, {"task": "regression"}, "a regression needs labels that are numbers"),
+        ({"north": _GOOD}, {"class_names": ("one",)}, "labels must be 0 to 0"),
+        ({"north": _GOOD}, {"feature_names": ("one",)}, "feature_names has 1 names for 4 features"),
+        ({"north": _GOOD}, {"test": {"south": _GOOD}}, "test has rows of south, who train on none"),
+        ({"north": _GOOD}, {"patients": {"north": [1, 2]}}, r"patients of 'north' have shape \(2,\)"),
+        ({"north": _GOOD}, {"patients": {}, "test": {}}, "give test or patients"),
+    ],
+)
+def test_arrays_that_are_none_are_refused(hospitals: Any, more: dict[str, Any], message: str) -> None:
+    with pytest.raises((wr.ConfigError, wr.DataError), match=message):
+        wr.Federation.from_arrays(hospitals, **more)
+
+
+def test_what_is_no_federation_model_or_strategy_is_refused(tmp_path: Path) -> None:
+    config = wr.Config(**SETTINGS)
+    with pytest.raises(wr.ConfigError, match=r"federation must be a wardround.Federation"):
+        wr.run(config, federation=arrays({"north": 3}))  # type: ignore[arg-type]
+    with pytest.raises(wr.ConfigError, match=r'model name = "python:.*" returned int, not a torch.nn.Module'):
+        wr.run(config, model=lambda: 3)
+    with pytest.raises(wr.ConfigError, match=r'strategy = "python:.*" returned int, not a flwr Strategy'):
+        wr.run(config, strategy=lambda: 3)
+    with pytest.raises(wr.ConfigError, match=r'strategy = "python:FedYogi".*|eta is no option of strategy'):
+        wr.run(config.change(aggregation={"strategy": "fedyogi", "eta": 0.1}), strategy=FedYogi())
+
+
+def test_a_study_on_objects_has_the_figures_of_its_runs(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(
+        '[study]\nplacements = ["central"]\nnoise-multipliers = [1.0]\nseeds = [1]\nbaselines = ["pooled"]\n'
+        "[set.training]\nnum-rounds = 2\nlocal-steps = 1\n[set.privacy]\ntarget-delta = 1e-3\n"
+    )
+    study = wr.compare(tmp_path / "study.toml", federation=FEDERATION, model=build_of(5), out=tmp_path / "study")
+    assert study.results["placement"].tolist() == ["none", "central"]
+    assert (study.num_runs, study.failures) == (2, {})
+    assert set(study.hospitals["hospital"]) == {"north", "south"}
+    assert (study.folder / "report.html").is_file() and study.report().is_file()
+    assert "central" in study._repr_html_() and "2 of 2 runs" in repr(study)
+    with pytest.raises(wr.ConfigError, match="was begun with other versions or objects"):
+        wr.compare(tmp_path / "study.toml", federation=FEDERATION, model=build_of(6), out=tmp_path / "study")
+
+
+_SCRIPT = """
+import sys
+import wardround as wr
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_features, num_outputs):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(num_features, 4), nn.ReLU(), nn.Linear(4, num_outputs))
+
+    def forward(self, records):
+        return self.layers(records)
+
+def build(input_shape, num_outputs):
+    return Net(input_shape[0], num_outputs)
+
+if __name__ == "__main__":
+    wr.run("job.toml", model=build, out=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("engine", ["inline", "ray"])
+def test_a_script_trains_the_model_of_the_command_line(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(
+        "[training]\nnum-rounds = 2\nlocal-steps = 1\n[federation]\nnum-hospitals = 2\n[privacy]\ntarget-delta = 1e-3\n"
+        f'[simulation]\nengine = "{engine}"\nnum-workers = 2\n'
+    )
+    (tmp_path / "my_script.py").write_text(_SCRIPT)
+    command = [sys.executable, "-m", "wardround", "run", "job.toml", "--out", "named", "--json"]
+    named = ["--set", 'model.name="my_script:build"', "--set", 'simulation.engine="inline"']
+    for arguments in ([sys.executable, "my_script.py", "own"], [*command, *named]):
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    own, by_name = (tmp_path / name / "model.safetensors" for name in ("own", "named"))
+    assert own.read_bytes() == by_name.read_bytes()

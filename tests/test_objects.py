@@ -1,0 +1,198 @@
+"""Objects in the place of names: the same in every process, and another wherever code or state is another."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import small_config
+from torch import nn
+
+from wardround.errors import ConfigError
+from wardround.identity import job_digest
+from wardround.objects import Handed, called_with, from_name, hand_over, name_of
+
+_SCALE = 2
+
+
+def named(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    return nn.Linear(input_shape[0], num_outputs)
+
+
+def closure(width: int, *, scale: float = 1.0) -> Callable[..., Any]:
+    def build(depth: int = 3) -> tuple[int, int, float]:
+        return width, depth, scale * _SCALE
+
+    return build
+
+
+def class_with(number: int) -> type:
+    class Built:
+        size = number
+
+        @property
+        def twice(self) -> int:
+            return 2 * self.size
+
+    return Built
+
+
+def net(seed: int, *, bias: bool = True) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 2, bias=bias), nn.ReLU())
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    return model
+
+
+def test_what_can_be_imported_has_a_name() -> None:
+    assert name_of(named) == "test_objects:named"
+    assert name_of(nn.Linear) == "torch.nn.modules.linear:Linear"
+    for unnamed in (closure(1), lambda: None, class_with(1), net(1), partial(named, num_outputs=2), 3):
+        assert name_of(unnamed) is None
+    assert from_name("test_objects:named", None) is named
+
+
+def test_what_came_from_python_is_asked_for_by_name() -> None:
+    assert from_name("python:build", hand_over(named, "model")) is named
+    with pytest.raises(ConfigError, match=r"python:build came from Python .* give it again"):
+        from_name("python:build", None)
+
+
+def test_a_factory_is_called_with_what_it_takes() -> None:
+    assert called_with(lambda: "nothing", input_shape=(3,), num_outputs=2) == "nothing"
+    assert called_with(lambda num_outputs: num_outputs, input_shape=(3,), num_outputs=2) == 2
+    assert called_with(lambda **given: sorted(given), input_shape=(3,), num_outputs=2) == ["input_shape", "num_outputs"]
+
+
+_PAIRS: dict[str, tuple[Any, Any]] = {
+    "a closed-over number": (closure(1), closure(2)),
+    "a closed-over float": (closure(1), closure(1, scale=0.5)),
+    "code": (lambda: 1 + 1, lambda: 1 - 1),
+    "constants": (lambda: 1, lambda: 2),
+    "a constant's type": (lambda: 1, lambda: 1.0),
+    "defaults": (lambda a=1: a, lambda a=2: a),
+    "names": (lambda: np.zeros, lambda: np.ones),
+    "an inner function": (lambda: [lambda: 1], lambda: [lambda: 2]),
+    "a class's attribute": (class_with(1), class_with(2)),
+    "an object's state": (class_with(1)(), class_with(2)()),
+    "parameters": (net(1), net(2)),
+    "structure": (net(1), net(1, bias=False)),
+    "what is trained": (net(1), frozen(net(1))),
+    "arrays": (np.arange(3), np.arange(3) + 1),
+    "dtypes": (np.arange(3, dtype=np.int64), np.arange(3, dtype=np.uint64)),
+    "shapes": (np.zeros((2, 3)), np.zeros((3, 2))),
+    "sets": ({1, 2}, {1, 3}),
+    "order": ([1, [2]], [[1], 2]),
+    "arguments": (partial(named, num_outputs=2), partial(named, num_outputs=3)),
+    "signs of zero": (0.0, -0.0),
+}
+
+
+@pytest.mark.parametrize("name", _PAIRS)
+def test_another_code_or_state_is_another_object(name: str) -> None:
+    first, second = _PAIRS[name]
+    assert hand_over(first, "model").code != hand_over(second, "model").code
+    assert hand_over(first, "model") != hand_over(second, "model")
+    assert hand_over(first, "model") == hand_over(first, "model")
+
+
+def test_the_same_made_twice_is_the_same() -> None:
+    for make in (lambda: closure(3), lambda: class_with(3), lambda: net(3), lambda: {"b", "a", "c"}):
+        assert hand_over(make(), "model") == hand_over(make(), "model")
+
+
+def test_what_refers_to_itself_comes_to_an_end() -> None:
+    loop: list[Any] = [1]
+    loop.append(loop)
+    other: list[Any] = [2]
+    other.append(other)
+    assert hand_over(loop, "model") != hand_over(other, "model")
+
+
+def test_a_global_that_is_used_is_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hand_over(closure(1), "model")
+    monkeypatch.setitem(globals(), "_SCALE", 3)
+    assert hand_over(closure(1), "model") != before
+
+
+def test_what_can_not_be_told_apart_is_refused() -> None:
+    lock = threading.Lock()
+    with pytest.raises(ConfigError, match="the model holds a lock, which can't be told from another"):
+        hand_over(lambda: lock, "model")
+
+
+def test_jobs_with_other_objects_are_other_jobs() -> None:
+    config = small_config()
+    jobs = [config, *(config.with_object("model", hand_over(closure(width), "model")) for width in (1, 2))]
+    jobs += [config.with_object("aggregation", hand_over(closure(width), "strategy")) for width in (1, 2)]
+    assert len({job_digest(job) for job in jobs}) == len(jobs)
+    assert job_digest(jobs[1]) == job_digest(config.with_object("model", hand_over(closure(1), "model")))
+
+
+_SCRIPT = """
+import sys
+from wardround.config import Config
+from wardround.identity import job_digest
+from wardround.objects import hand_over, name_of
+{padding}
+SIZES = {{"b", "a", "c"}}
+class Net:
+    kinds = frozenset({{"x", "y"}})
+    def __init__(self, size=3): self.size = size
+def build(input_shape, num_outputs):
+    return Net(len(SIZES))
+def inner():
+    return lambda: build
+if __name__ == "__main__":
+    handed = hand_over(build if sys.argv[1] == "top" else inner(), "model")
+    print(job_digest(Config().with_object("model", handed)).hex(), handed.canonical)
+else:
+    assert name_of(build) == "{stem}:build"
+"""
+
+
+def _digest(folder: Path, stem: str, what: str, *, padding: str = "", seed: str = "0") -> tuple[str, str]:
+    (folder / f"{stem}.py").write_text(_SCRIPT.format(padding=padding, stem=stem))
+    done = subprocess.run(
+        [sys.executable, f"{stem}.py", what],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    )
+    digest, canonical = done.stdout.split()
+    return digest, canonical
+
+
+def test_an_object_of_a_script_is_the_same_in_every_process_wherever_it_stands_in_the_file(tmp_path: Path) -> None:
+    first = _digest(tmp_path, "script", "inner")
+    assert first[1] == "python:inner.lambda"
+    assert _digest(tmp_path, "script", "inner", padding="\n\n# more lines\n", seed="7") == first
+    assert _digest(tmp_path, "other", "inner", seed="1") == first
+    assert _digest(tmp_path, "script", "inner", padding="len = sum") != first
+
+
+def test_a_scripts_own_function_is_the_job_of_whoever_imports_it_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, canonical = _digest(tmp_path, "my_own_script", "top")
+    assert canonical == "my_own_script:build"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert job_digest(small_config().__class__(model={"name": "my_own_script:build"})).hex() == digest
+
+
+def test_an_object_is_what_its_code_is_whatever_its_value() -> None:
+    one, other = (Handed(value=value, name="python:a", canonical="python:a", code={"a": "1"}) for value in (1, 2))
+    assert one == other
