@@ -5,7 +5,6 @@ engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
 from wardround.scores import Predictions
 from wardround.typed_records import keys_of, read_record, record_values
-from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record
+from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record, predictions_record
 
 __all__ = [
     "ARRAYS",
@@ -50,7 +49,6 @@ __all__ = [
     "hospital_side_arrays",
     "read_measures",
     "read_metrics",
-    "read_predictions",
     "read_profile",
     "read_record",
     "profile_query",
@@ -61,7 +59,6 @@ __all__ = [
     "told_to_all",
     "with_assignment",
     "with_record",
-    "without_predictions",
 ]
 
 _Measures = TypeVar("_Measures", ProfileMeasures, TrainingMeasures)
@@ -248,30 +245,8 @@ def read_metrics(kind: type[_Metrics], reply: Message, hospital_id: str) -> _Met
 
 def evaluation_reply(evaluation: Evaluation, predictions: Predictions, message: Message) -> Message:
     """Return a simulated hospital's reply to `evaluate`; real sites have none."""
-    arrays = array_record({"values": predictions.values, "labels": predictions.labels})
+    arrays = predictions_record(predictions)
     return Message(RecordDict({METRICS: _metrics(leaving(evaluation)), PREDICTIONS: arrays}), reply_to=message)
-
-
-def read_predictions(reply: Message) -> Predictions:
-    """Return what a simulated hospital predicts of its test records.
-
-    Raises:
-        ProtocolError: the reply doesn't say, or not for every record.
-    """
-    arrays = arrays_of(_part(reply, PREDICTIONS, ArrayRecord))
-    values, labels = arrays.get("values"), arrays.get("labels")
-    if values is None or labels is None or labels.shape != values.shape[:1] or values.ndim > 2:
-        raise ProtocolError("the predictions of a reply are refused: they must be values (n,) or (n, k), labels (n,)")
-    if values.dtype != "float64" or labels.dtype not in ("int64", "float64"):
-        raise ProtocolError(f"the predictions of a reply are refused: they are {values.dtype} and {labels.dtype}")
-    return Predictions(values=values, labels=labels)
-
-
-def without_predictions(reply: Message) -> Message:
-    """Return an evaluation's reply as a strategy may see it: its metrics alone."""
-    told = copy(reply)
-    told.content = RecordDict({name: record for name, record in reply.content.items() if name != PREDICTIONS})
-    return told
 
 
 def leaving(record: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
 from wardround.reports.class_table import class_figures, class_section
+from wardround.reports.endings import kept_sentence
 from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import as_written, read_text
 from wardround.reports.folder import read_run
@@ -49,7 +50,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "subtitle": _subtitle(run),
         "status": words.status_sentence(run),
         "quality": words.quality_sentence(run),
-        "kept": words.kept_sentence(run),
+        "kept": kept_sentence(run),
         "readers": words.reader_lines(run),
         "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
         "guarantee": _guarantee(run),

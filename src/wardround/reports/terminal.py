@@ -12,13 +12,14 @@ from rich.text import Text
 
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.data_tables import plain_table
+from wardround.reports.endings import kept_sentence
 from wardround.reports.files import NOT_KNOWN
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
 from wardround.reports.placements import print_placements
 from wardround.reports.results import HospitalResult, RunResult
-from wardround.reports.words import kept_sentence, live_sentence, privacy_sentence, quality_sentence, status_sentence
+from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
 from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:

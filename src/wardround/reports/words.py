@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READER_NAMES, CellWords
+from wardround.reports.endings import stopped_early
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
@@ -20,7 +21,6 @@ __all__ = [
     "caveats",
     "headline",
     "hidden_text",
-    "kept_sentence",
     "listed",
     "live_sentence",
     "method",
@@ -221,7 +221,7 @@ def status_sentence(run: RunResult) -> str:
         reason = run.summary.facts.stopped_because or "the next round would have spent more epsilon than allowed"
         return f"Stopped at the budget after {rounds}: {reason}."
     if run.summary.status == "stopped-early":
-        return _stopped_early(run, rounds)
+        return stopped_early(run, rounds)
     again = f"`wardround resume {run.folder.name}` continues it"
     if not run.summary.measured:
         again = "the server app continues it when it is started again with the same folder as `out`"
@@ -229,27 +229,6 @@ def status_sentence(run: RunResult) -> str:
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here: "
         f"`wardround ledger show {run.folder.name}` shows what was charged, {again}."
     )
-
-
-def _stopped_early(run: RunResult, rounds: str) -> str:
-    patience = count_text(int(run.setting("evaluation", "patience", 1)), "evaluated round")
-    text = f"Stopped early after {rounds}: the loss had not improved in {patience}."
-    if run.is_private:
-        text += (
-            " Epsilon is that of all planned rounds: when to stop was decided by the models themselves, and only the "
-            "whole plan is proved. The rounds left out are charged in the ledger."
-        )
-    return text
-
-
-def kept_sentence(run: RunResult) -> str:
-    """Return whose model the run's is, where it is chosen; empty where it is the last."""
-    kept = run.summary.kept_round
-    if kept is None:
-        return ""
-    after = "before training" if kept == 0 else f"after round {kept}"
-    by = "on public records" if run.summary.public_loss is not None else "on the hospitals' test records"
-    return f"The model is the one {after}: the best by its loss {by}. Scores are that model's."
 
 
 def assumptions(run: RunResult) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from wardround.config import Changed, Config, PrivacyConfig, check_criterion, change_tables, config_from_dict, read_toml
+from wardround.config import Changed, Config, PrivacyConfig, change_tables, check_criterion, config_from_dict, read_toml
 from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
