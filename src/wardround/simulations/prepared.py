@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from wardround.agreed.loss_weights import check_loss_weights
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config
+from wardround.config import Config, check_loss_weights
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError

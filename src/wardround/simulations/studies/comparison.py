@@ -177,7 +177,7 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
             raise ConfigError(f"--out {folder} holds another study (its settings differ): name a new folder")
         if found.get("versions") != wanted.versions:
             raise ConfigError(
-                f"--out {folder} was begun with other versions or objects than are here now ({found.get('versions')}): "
+                f"--out {folder} was begun with other versions or objects than now ({found.get('versions')}): "
                 "go on with those, or name a new folder"
             )
         return
