@@ -156,7 +156,7 @@ def _parameters(config: "Config") -> dict[str, str]:
 def _measured(row: "RoundRow") -> dict[str, float]:
     """Return what is known of a round by name; no figure can show what is infinite or undefined."""
     named: dict[str, float | None] = {"loss": row.loss, row.metric_name: row.metric, "epsilon_max": row.epsilon_max}
-    named |= getattr(row, "metrics", None) or {}
+    named |= row.metrics
     return {name: value for name, value in named.items() if value is not None and math.isfinite(value)}
 
 

@@ -15,6 +15,7 @@ from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
+    EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
@@ -37,6 +38,7 @@ SECTIONS: Mapping[str, Any] = MappingProxyType(
         "training": TrainingConfig,
         "privacy": PrivacyConfig,
         "aggregation": AggregationConfig,
+        "evaluation": EvaluationConfig,
         "simulation": SimulationConfig,
     }
 )
