@@ -14,6 +14,7 @@ from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
+    EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, Any] = MappingProxyType(
         "training": TrainingConfig,
         "privacy": PrivacyConfig,
         "aggregation": AggregationConfig,
+        "evaluation": EvaluationConfig,
         "simulation": SimulationConfig,
     }
 )

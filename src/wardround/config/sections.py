@@ -15,6 +15,7 @@ from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
     "AggregationConfig",
+    "EvaluationConfig",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",
@@ -171,6 +172,33 @@ class AggregationConfig:
     def honest_survivors(self) -> int:
         """Hospitals in every sum that side with nobody, and so share the noise of placement "distributed"."""
         return self.min_survivors - self.max_colluding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """When a run stops before its last round, and which of its models it keeps.
+
+    `public` is "package.module:loader" of public records (see `datasets.public_records`), on which models are tried.
+    A run stops once `patience` evaluated rounds in turn were no improvement of the mean loss on them; `keep` says
+    whether its model is that of the last round or of the best. Without privacy and `public` it is the mean test loss.
+    """
+
+    public: str | None = setting(None, unwritten=True)
+    patience: int | None = setting(None, least=1, most=1_000_000, unwritten=True)
+    keep: str = setting("last", choices=("last", "best"), unwritten=True)
+
+    def __post_init__(self) -> None:
+        check_section("evaluation", self)
+        if self.public is not None and not all(self.public.partition(":")):
+            raise ConfigError(
+                f'public = "{self.public}" must be "package.module:loader" ([evaluation] public): name a function that '
+                "returns features and labels"
+            )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything hangs on how good models are."""
+        return self.patience is not None or self.keep == "best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

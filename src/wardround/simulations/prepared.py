@@ -4,13 +4,14 @@
 out on purpose: engines and folders (see `runs`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config, check_loss_weights
 from wardround.datasets import FederatedData, load_federation
+from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 from wardround.parameter_counts import count_parameters
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
 
     from wardround.clients.initial_models import InitialModel
+    from wardround.server.round.evaluating import Measuring, Metric
 
 __all__ = ["Prepared", "plan", "prepare", "silent"]
 
@@ -36,6 +38,7 @@ class Prepared:
         initial: parameters before round 1.
         strategy: of the server; it has seen no round.
         facts: what the summary says of the run's place, model and data.
+        measuring: what models are measured by, beside the scores that every run has.
     """
 
     config: Config
@@ -44,6 +47,7 @@ class Prepared:
     plan: FederationPlan
     strategy: "Strategy"
     facts: RunFacts
+    measuring: "Measuring"
 
 
 def silent(_: str) -> None:
@@ -51,7 +55,13 @@ def silent(_: str) -> None:
 
 
 def prepare(
-    config: Config, strategy: "Strategy", say: Callable[[str], None] = silent, *, is_begun: bool = False
+    config: Config,
+    strategy: "Strategy",
+    say: Callable[[str], None] = silent,
+    *,
+    is_begun: bool = False,
+    metrics: "Mapping[str, Metric] | None" = None,
+    public: tuple[Any, Any] | None = None,
 ) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
@@ -61,10 +71,17 @@ def prepare(
             before anything is started or read.
         say: called with a few words whenever something that takes a while begins.
         is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
+        metrics: a user's, by name, of which the run's tables have a column each.
+        public: (features, labels) of public records; None for those that [evaluation] public names.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
     """
+    from wardround.server.round.evaluating import check_metrics
+    from wardround.server.round.measuring import measuring_of
+
+    check_metrics(metrics or {})
+    records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load_federation(config.federation)
     if not is_begun:
@@ -81,17 +98,20 @@ def prepare(
         plan=planned,
         strategy=strategy,
         facts=_facts(config, federation, model, planned),
+        measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
     )
 
 
-def plan(config: Config) -> FederationPlan:
+def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> FederationPlan:
     """Return who would pay what, before any training.
 
-    A model whose size is known in closed form is not built, nor its device looked for: `run` does both.
+    Public records are what a run is given of them from Python. A model whose size is known in closed form is not built,
+    nor its device looked for: `run` does both.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit.
     """
+    public_of(config, public)
     federation = load_federation(config.federation)
     check_loss_weights(config.training, federation.class_names)
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
