@@ -50,6 +50,7 @@ def test_toml_round_trip_is_exact(num_rounds, fraction, deltas, hidden, weights)
         ("training.fraction-train=1.01", "fraction-train = 1.01 must be > 0 and <= 1"),
         ("training.momentum=1.0", "momentum = 1.0 must be >= 0 and < 1"),
         ("training.optimizer=sdg", r'optimizer = "sdg" must be one of sgd, adam, adamw .*did you mean sgd\?'),
+        ("model.num-layers=0", "num-layers = 0 must be >= 1 and <= 100"),
         ("training.weight-decay=-0.1", "weight-decay = -0.1 must be >= 0"),
         (
             "training.learning-rate-schedule=cosin",
@@ -136,3 +137,20 @@ def test_overrides_win_over_the_file(tmp_path):
     config = load_config(path, ["training.num-rounds=7", "federation.dataset=digits"])
     assert (config.training.num_rounds, config.training.learning_rate) == (7, 1.0)
     assert config.federation.dataset == "digits"
+
+
+def test_settings_without_the_newer_keys_are_written_as_they_were():
+    """So they have the digest that they had before, by which runs and real sites are told apart."""
+    written = tomllib.loads(config_to_toml(config_from_dict({})))
+    newer = {
+        "training": {"weight-decay", "learning-rate-schedule", "loss-weights", "evaluate-every"},
+        "model": {"num-layers", "num-heads"},
+    }
+    assert all(not keys & written[section].keys() for section, keys in newer.items())
+    given = {
+        "training": {"weight-decay": 0.1, "learning-rate-schedule": "step", "loss-weights": [1.0, 2.5]},
+        "model": {"num-layers": 2, "num-heads": 8},
+    }
+    given["training"]["evaluate-every"] = 5
+    written = tomllib.loads(config_to_toml(config_from_dict(given)))
+    assert all(written[section].items() >= table.items() for section, table in given.items())

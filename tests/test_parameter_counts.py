@@ -18,6 +18,10 @@ from wardround.parameter_counts import count_parameters
         ("cnn", (1, 28, 28), {}),
         ("cnn", (3, 9, 7), {"channels": (4, 6, 5)}),
         ("cnn", (2, 1, 1), {"channels": (3, 3)}),
+        ("lstm", (12, 5), {}),
+        ("lstm", (2, 6, 4), {"width": 9, "num_layers": 3}),
+        ("transformer", (12, 5), {}),
+        ("transformer", (2, 6, 4), {"width": 10, "num_heads": 5, "num_layers": 3}),
     ],
 )
 @pytest.mark.parametrize("num_outputs", [1, 10])
@@ -30,7 +34,7 @@ def test_counts_what_is_built(name, input_shape, sizes, num_outputs):
 
 @pytest.mark.parametrize(
     ("name", "input_shape"),
-    [("resnet18", (3, 32, 32)), ("vgg19", (3, 32, 32)), ("own.models:net", (4,)), ("cnn", (4,))],
+    [("resnet18", (3, 32, 32)), ("vgg19", (3, 32, 32)), ("own.models:net", (4,)), ("cnn", (4,)), ("lstm", (4,))],
 )
 def test_leaves_to_torch_what_only_torch_knows(name, input_shape):
     assert count_parameters(ModelConfig(name=name), input_shape=input_shape, num_outputs=2) is None

@@ -20,7 +20,7 @@ def count_parameters(config: ModelConfig, *, input_shape: Sequence[int], num_out
 
     Args:
         config: name and sizes.
-        input_shape: shape of one record, (d,) or (channels, height, width).
+        input_shape: shape of one record, (d,), (steps, features) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
     """
     num_features = math.prod(input_shape)
@@ -34,7 +34,24 @@ def count_parameters(config: ModelConfig, *, input_shape: Sequence[int], num_out
         left = math.prod(math.ceil(size / 2 ** len(config.channels)) for size in input_shape[1:])
         convolutions = sum((9 * size_in + 1) * size_out for size_in, size_out in itertools.pairwise(channels))
         return convolutions + _linear((channels[-1] * left, num_outputs))
+    if config.name in ("lstm", "transformer") and len(input_shape) in (2, 3):
+        # A step of a sequence, or a row of an image with all its channels.
+        counted = _lstm if config.name == "lstm" else _transformer
+        return counted(config, num_features // input_shape[-2]) + _linear((config.width, num_outputs))
     return None
+
+
+def _lstm(config: ModelConfig, num_features: int) -> int:
+    """Return the parameters of layers of four gates each, which have two biases in the framework."""
+    sizes = [num_features, *[config.width] * (config.num_layers - 1)]
+    return sum(4 * config.width * (size + config.width + 2) for size in sizes)
+
+
+def _transformer(config: ModelConfig, num_features: int) -> int:
+    width = config.width
+    attention = 4 * _linear((width, width))
+    layer = attention + _linear((width, 2 * width, width)) + 2 * 2 * width
+    return _linear((num_features, width)) + config.num_layers * layer + 2 * width
 
 
 def _linear(sizes: Sequence[int]) -> int:

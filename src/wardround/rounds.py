@@ -38,7 +38,7 @@ class HospitalProfile:
         hospital_id: name, unique in the federation.
         num_train: training records (>= 1).
         task: classification or regression.
-        input_shape: shape of one record's features, (d,) or (channels, height, width).
+        input_shape: shape of one record's features, (d,), (steps, features) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
         hospitals_per_patient: most hospitals of the federation that hold the same patient, as far as is known (>= 1).
         record_is: "patient" where a record is all rows of one patient as far as the data tells, "row" elsewhere.

@@ -114,6 +114,8 @@ OTHER: dict[str, dict[str, Any]] = {
     "model.hidden_sizes": {"model": {"hidden-sizes": [65]}},
     "model.channels": {"model": {"channels": [16, 33]}},
     "model.width": {"model": {"width": 65}},
+    "model.num_layers": {"model": {"num-layers": 2}},
+    "model.num_heads": {"model": {"num-heads": 2}},
     "training.num_rounds": {"training": {"num-rounds": 3}},
     "training.fraction_train": {"training": {"fraction-train": 0.75}},
     "privacy.noise_correlation": {

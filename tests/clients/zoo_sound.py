@@ -84,6 +84,17 @@ class Encoder(nn.Module):
         return self.head(self.block(self.embed(records.unsqueeze(-1))).mean(dim=1))
 
 
+class Placed(TwoLayers):
+    """Holds a constant that is no part of its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("places", torch.linspace(-1, 1, 6), persistent=False)
+
+    def mixed(self, hidden):
+        return hidden + self.places
+
+
 def weight_norm():
     model = sequence()
     nn.utils.parametrizations.weight_norm(model[0])
@@ -102,7 +113,7 @@ class Images(nn.Module):
 
 
 _SOUND = (
-    Residual, FunctionalDropout, Rounded, Block, InPlace, Recurrent, LongShort, Encoder, weight_norm, Images,
+    Residual, FunctionalDropout, Rounded, Block, InPlace, Recurrent, LongShort, Encoder, Placed, weight_norm, Images,
     WeightTwice, tied_sequence,
 )  # fmt: skip
 SOUND = {factory.__name__: factory for factory in _SOUND}

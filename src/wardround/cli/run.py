@@ -72,9 +72,9 @@ def _progress(
             if row.loss is not None or not tested:
                 tested[:] = [row]
             shown = tested[0]
-            text = round_text(shown.loss, shown.metric_name, shown.metric, row.epsilon_max)
-            since = f"  tested after round {shown.round_number}" if shown.loss is not None and shown is not row else ""
-            bar.show(row.round_number, num_rounds, text + since)
+            since = None if shown is row or shown.loss is None else shown.round_number
+            text = round_text(shown.loss, shown.metric_name, shown.metric, row.epsilon_max, since)
+            bar.show(row.round_number, num_rounds, text)
 
         bar.say("loading PyTorch and Flower")
         yield update, bar.say

@@ -69,7 +69,8 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     elif isinstance(value, list | tuple | deque):
         parts += [(str(index), part) for index, part in enumerate(value)]
     elif isinstance(value, set | frozenset):
-        parts += [("{}", tuple(sorted(map(repr, value))))]
+        # By value: a list made here would be another object at every look.
+        parts += [("{}", repr(sorted(map(repr, value))))]
     if hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
         # Recurrent layers list their weights anew at every call.
         own = ("_flat_weights", "_flat_weight_refs") if type(value) in _RECURRENT else ()

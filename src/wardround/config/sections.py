@@ -27,17 +27,26 @@ __all__ = [
 class ModelConfig:
     """Which torch model: a name of ours or "package.module:factory", and its sizes.
 
-    `hidden_sizes` shapes mlp, `channels` shapes cnn, `width` is the first stage's channels of resnet18 and vgg19.
+    `hidden_sizes` shapes mlp, `channels` shapes cnn, `width` is the first stage's channels of resnet18 and vgg19, and
+    how many numbers lstm and transformer keep of a step, in each of `num_layers`; a transformer's layer attends with
+    `num_heads`.
     """
 
     name: str = "logistic"
     hidden_sizes: tuple[int, ...] = setting((64,), least=1)
     channels: tuple[int, ...] = setting((16, 32), least=1)
     width: int = setting(64, least=8)
+    num_layers: int = setting(1, least=1, most=100, unwritten=True)
+    num_heads: int = setting(4, least=1, unwritten=True)
     handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("model", self)
+        if self.name == "transformer" and self.width % self.num_heads:
+            raise ConfigError(
+                f"width = {self.width} must be a multiple of num-heads = {self.num_heads}, which share it ([model] "
+                "width): change one of them"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from wardround.errors import ConfigError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.models.fitting import check_records_apart, copied, take_shapes, try_one_batch, without_batch_statistics
 from wardround.models.named import BUILDERS, IMAGE_MODELS
+from wardround.models.sequences import SEQUENCE_MODELS
 from wardround.objects import called_with, from_name
 
 __all__ = ["build_model", "load_parameters", "parameters_of"]
@@ -29,7 +30,7 @@ def build_model(
 
     Args:
         config: name and sizes.
-        input_shape: shape of one record, (d,) or (channels, height, width).
+        input_shape: shape of one record, (d,), (steps, features) or (channels, height, width).
         num_outputs: classes, or 1 for regression.
         seed: of the initial parameters.
         private: refuse a model that mixes records. Layers that do (batch normalisation, for one) are replaced anyway.
@@ -91,6 +92,11 @@ def _named_or_users(config: ModelConfig, input_shape: tuple[int, ...], num_outpu
         raise ConfigError(
             f'model name = "{config.name}" needs images, these records have shape {input_shape}: '
             'use "logistic" or "mlp" ([model] name)'
+        )
+    if config.name in SEQUENCE_MODELS and len(input_shape) not in (2, 3):
+        raise ConfigError(
+            f'model name = "{config.name}" needs sequences (steps, features) or images, which are read row by row, and '
+            f'these records have shape {input_shape}: use "logistic" or "mlp" ([model] name)'
         )
     return BUILDERS[config.name](config, input_shape, num_outputs)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wardround.config import ModelConfig
+from wardround.models.sequences import lstm, transformer
 
 __all__ = ["BUILDERS", "IMAGE_MODELS", "ResidualBlock"]
 
@@ -117,4 +118,6 @@ BUILDERS: dict[str, Callable[[ModelConfig, tuple[int, ...], int], nn.Module]] = 
     "cnn": _cnn,
     "resnet18": _resnet18,
     "vgg19": _vgg19,
+    "lstm": lstm,
+    "transformer": transformer,
 }

@@ -95,7 +95,13 @@ class Progress:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def round_text(loss: float | None, metric_name: str, metric: float | None, epsilon_max: float | None) -> str:
+def round_text(
+    loss: float | None,
+    metric_name: str,
+    metric: float | None,
+    epsilon_max: float | None,
+    tested_after: int | None = None,
+) -> str:
     """Return what is shown of a committed round.
 
     Args:
@@ -103,6 +109,7 @@ def round_text(loss: float | None, metric_name: str, metric: float | None, epsil
         metric_name: accuracy, auc or r2.
         metric: its value; nan where not known, None where it is not measured.
         epsilon_max: largest epsilon of a hospital so far; inf without privacy.
+        tested_after: an earlier round that loss and metric are of; None where they are of this one.
     """
     epsilon = f"epsilon <= {epsilon_text(math.nan if epsilon_max is None else epsilon_max)} (Renyi)"
     if epsilon_max == math.inf:
@@ -111,7 +118,8 @@ def round_text(loss: float | None, metric_name: str, metric: float | None, epsil
         epsilon = "nothing spent yet"
     if loss is None and metric is None:
         return f"loss and {metric_name} not measured  {epsilon}"
-    return f"loss {_measured(loss)}  {metric_name} {_measured(metric)}  {epsilon}"
+    since = "" if tested_after is None else f" (after round {tested_after})"
+    return f"loss {_measured(loss)}  {metric_name} {_measured(metric)}{since}  {epsilon}"
 
 
 def _measured(value: float | None) -> str:

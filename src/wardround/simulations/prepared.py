@@ -97,7 +97,7 @@ def plan(config: Config) -> FederationPlan:
     check_loss_weights(config.training, federation.class_names)
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     # The other modes don't take every model and every patient column: only building the trainer tells.
-    if counted is None or config.training.grad_sample_mode not in ("auto", "hooks"):
+    if counted is None or config.training.grad_sample_mode != "auto":
         counted = _checked_model(config, federation).num_parameters
     return _plan_of(config, federation, counted)
 

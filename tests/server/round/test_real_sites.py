@@ -184,6 +184,27 @@ def test_other_settings_are_another_run(tmp_path: Path) -> None:
         run_between_sites(tmp_path / "run", config_between_sites(training={"num-rounds": 3, "learning-rate": 0.25}))
 
 
+def test_schedule_decay_and_weights_are_a_real_sites_own_and_change_what_is_trained(tmp_path: Path) -> None:
+    """Without noise or drawn batches, so that two runs alike end alike."""
+    models = {}
+    for name, own in {
+        "plain": {},
+        "again": {},
+        "schedule": {"learning-rate-schedule": "step"},
+        "decay": {"weight-decay": 0.1},
+        "weights": {"loss-weights": [1.0, 9.0]},
+    }.items():
+        config = config_between_sites(
+            training={"num-rounds": 2, "learning-rate": 0.5, "sample-rate": 1.0, **own},
+            privacy={"placement": "none", "noise-multiplier": None},
+        )
+        run_between_sites(tmp_path / name, config)
+        assert verify_run(tmp_path / name)[0] == []
+        models[name] = (tmp_path / name / "model.safetensors").read_bytes()
+    assert models["plain"] == models.pop("again")
+    assert len(set(models.values())) == len(models)
+
+
 def test_a_server_without_a_roster_refuses_what_real_sites_send(tmp_path: Path) -> None:
     """It would draw keys and noise from the seed, and show an empty page for scores that it expects."""
     with pytest.raises(ProtocolError, match="hospital-01 sends what a real site sends, and the server has no roster"):

@@ -10,6 +10,7 @@ from grid_runs import LineGrid, line, run_over
 from safetensors.numpy import load_file
 from small_runs import charges_of, draw_in_common, interrupted_in_training, results_of, rows_of, small_config
 
+from wardround.cli import app
 from wardround.config import Config, check_agreement
 from wardround.errors import ConfigError, WardroundError
 from wardround.reports.folder import read_run
@@ -152,6 +153,19 @@ def test_what_is_watched_and_the_page_have_the_rounds_that_were_tested(tmp_path:
     write_report(folder)
     page = (folder / "report.html").read_text()
     assert "AUC by round" in page and "not measured" not in page
+
+
+def test_while_it_goes_on_the_last_scores_are_shown_with_their_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["run", "--engine", "inline", "--out", str(tmp_path / "run")]
+    for setting in ("federation.num-hospitals=2", "training.num-rounds=5", "training.evaluate-every=3"):
+        options += ["--set", setting]
+    app(options, standalone_mode=False)
+    lines = {line.split("/")[0]: line for line in capsys.readouterr().err.splitlines() if line.startswith("round ")}
+    rounds = {row["round"]: row for row in rows_of(tmp_path / "run" / "rounds.csv")}
+    assert f"auc {float(rounds['3']['auc']):.3f} (after round 3)  epsilon" in lines["round 4"]
+    assert all("(after" not in lines[f"round {number}"] for number in (0, 3, 5))
 
 
 def test_real_sites_test_nothing_and_such_settings_are_refused() -> None:
