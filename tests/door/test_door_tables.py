@@ -73,7 +73,7 @@ def test_a_frame_is_the_job_of_the_file_that_it_is_written_to(tmp_path: Path, fr
     ]
     assert results_of(runs[0].folder) == results_of(runs[1].folder)
     assert set(runs[0].hospitals["hospital"]) == {"north", "na", "007"}
-    with pytest.raises(wr.ConfigError, match="the federation of .* came from Python"):
+    with pytest.raises(wr.ConfigError, match=r"the federation of .* came from Python"):
         wr.resume(tmp_path / "frame")
     assert wr.resume(tmp_path / "frame", federation=federation).epsilon == runs[0].epsilon
     assert wr.describe_columns(federation=federation)["kind"].to_dict()["age"] == "number"
