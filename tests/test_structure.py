@@ -272,4 +272,5 @@ def test_plan_imports_neither_torch_nor_flower_nor_ray(dataset, request):
         settings["federation.data-dir"] = str(request.getfixturevalue("real_data"))
     words = ["plan", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
     statement = f"from wardround.cli import app; app({words}, standalone_mode=False)"
-    assert imported_by(statement, *HEAVY) == []
+    # Every table is read by pandas, and a plan of one is no exception.
+    assert set(imported_by(statement, *HEAVY)) <= ({"pandas"} if dataset == "ist" else set())

@@ -8,11 +8,10 @@ from safetensors.numpy import load_file
 from small_runs import CommonStreams, small_config
 from torch.nn import functional
 
-from wardround.agreed.loss_weights import check_loss_weights
 from wardround.clients.clipped_sums import CLIP_MARGIN
 from wardround.clients.evaluation import evaluate
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import ModelConfig, TrainingConfig
+from wardround.config import ModelConfig, TrainingConfig, check_agreement, check_loss_weights
 from wardround.errors import ConfigError
 from wardround.models import build_model, parameters_of
 from wardround.simulations.prepared import plan
@@ -166,6 +165,22 @@ def test_another_number_of_classes_or_a_regression_is_refused_by_name_before_any
         with pytest.raises(ConfigError, match=r"loss-weights = \[1.0, 2.0\] is for classes, and this is a regression"):
             start(regression)
     assert not (tmp_path / "run").exists()
+
+
+def test_real_sites_are_refused_another_number_by_their_schema_before_anyone_is_asked():
+    def settings(target, weights):
+        schema = {"died": {"levels": ["no", "yes"]}, "age": {"range": [0, 100]}}
+        return small_config(
+            federation={"dataset": "csv", "num-hospitals": None, "target": target, "max-records": 50, "schema": schema},
+            training={"loss-weights": weights},
+            aggregation={"protocol": "secagg+", "min-survivors": 3},
+        )
+
+    check_agreement(settings("died", [1.0, 4.0]))
+    with pytest.raises(ConfigError, match="must have 2 numbers, one for each class in this order: no, yes"):
+        check_agreement(settings("died", [1.0, 4.0, 2.0]))
+    with pytest.raises(ConfigError, match="is for classes, and this is a regression"):
+        check_agreement(settings("age", [1.0, 4.0]))
 
 
 def test_weights_shift_what_a_run_predicts(tmp_path):

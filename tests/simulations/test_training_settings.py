@@ -14,7 +14,9 @@ from torch.nn import functional
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.models import build_model, load_parameters, parameters_of
+from wardround.server.plan.target_reach import reach_notes
 from wardround.server.record.verify import verify_run
+from wardround.simulations.prepared import plan
 from wardround.simulations.runs import run
 from wardround.simulations.studies.baselines import evaluate_baseline
 
@@ -101,3 +103,23 @@ def test_baselines_train_by_the_same_settings(baseline: str) -> None:
                 outputs = model(torch.tensor(np.array(hospital.test_features)))
             want = functional.cross_entropy(outputs, torch.tensor(np.array(hospital.test_labels)))
             assert ours[hospital.hospital_id].loss == pytest.approx(float(want), abs=1e-5)
+
+
+def test_the_warning_of_targets_out_of_reach_follows_the_schedule() -> None:
+    def notes(schedule: str, clip: float) -> tuple[str, ...]:
+        config = small_config(
+            federation={"dataset": "synthetic-regression"},
+            training={"num-rounds": 8, "learning-rate-schedule": schedule},
+            privacy={"max-grad-norm": clip, "target-delta": 1e-6},
+        )
+        federation = load_federation(config.federation)
+        return reach_notes(config, federation, plan(config))
+
+    federation = load_federation(small_config(federation={"dataset": "synthetic-regression"}).federation)
+    sizes = np.concatenate([np.abs(hospital.train_labels) for hospital in federation.hospitals])
+    # 8 rounds of 2 steps at rate 0.5 and a clip of 1; the schedule leaves 4.22 of the 8 rounds' rates.
+    reach = 8 * 2 * 0.5 * np.sqrt(federation.input_shape[0] + 1)
+    clip = 1.5 * float(np.median(sizes)) / reach
+    assert notes("constant", clip) == ()
+    (note,) = notes("step", clip)
+    assert "x learning-rate 0.26375 each" in note

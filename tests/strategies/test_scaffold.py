@@ -13,6 +13,7 @@ from grid_runs import HeardGrid, run_over
 from safetensors.numpy import load_file
 from small_runs import interrupted_before_charging, replaced, results_of, rows_of, small_config
 
+import wardround
 from wardround import wire
 from wardround.agreed.cohorts import draw_cohort
 from wardround.clients.app import app
@@ -201,6 +202,20 @@ def test_settings_that_it_does_not_go_with_are_refused(sections: dict[str, Any],
 
 def test_it_is_at_most_a_hundred_and_twenty_lines() -> None:
     assert len((_EXAMPLES / "scaffold.py").read_text().splitlines()) <= 120
+
+
+def test_as_a_factory_from_python_it_is_the_same_job_and_as_an_object_the_same_bill(tmp_path: Path) -> None:
+    import scaffold
+
+    config = private(training={"num-rounds": 2})
+    plain = small_config(training={"num-rounds": 2})
+    named = run(config, out=tmp_path / "named").folder
+    factory = wardround.run(plain, strategy=scaffold.scaffold, out=tmp_path / "factory")
+    handed = wardround.run(plain, strategy=scaffold.Scaffold(plain), out=tmp_path / "object")
+    assert results_of(factory.folder) == results_of(named)
+    assert handed.epsilon == factory.epsilon
+    again = wardround.resume(handed.folder, strategy=scaffold.Scaffold(plain))
+    assert results_of(again.folder) == results_of(handed.folder)
 
 
 class FlowersEngine(FlowerGrid):

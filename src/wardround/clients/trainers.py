@@ -9,11 +9,10 @@ from dataclasses import fields
 import torch
 from torch import nn
 
-from wardround.agreed.loss_weights import check_loss_weights
 from wardround.clients.cells import torch_half
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import Config
+from wardround.config import Config, check_loss_weights
 from wardround.datasets import FederatedData, HospitalData
 from wardround.identity import source_of
 from wardround.privacy.cells import cell_of

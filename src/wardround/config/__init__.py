@@ -2,6 +2,7 @@
 
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
+from wardround.config.loss_weights import check_loss_weights
 from wardround.config.meanings import STRATEGY_OPTIONS
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
@@ -30,6 +31,7 @@ __all__ = [
     "TrainingConfig",
     "change_tables",
     "check_agreement",
+    "check_loss_weights",
     "config_from_dict",
     "config_to_toml",
     "load_config",

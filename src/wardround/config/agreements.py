@@ -6,6 +6,7 @@ settings (see `identity.agreed_digest`).
 
 from collections.abc import Iterator
 
+from wardround.config.loss_weights import check_loss_weights
 from wardround.config.sections import FederationConfig
 from wardround.config.settings import Config
 from wardround.errors import ConfigError
@@ -21,6 +22,9 @@ def check_agreement(config: Config) -> None:
     """
     for message in (*_seen(config), *_of_tables(config.federation), *_of_simulations(config)):
         raise ConfigError(message)
+    schema, target = config.federation.schema, config.federation.target
+    if schema is not None and target is not None:
+        check_loss_weights(config.training, schema.class_names(target))
 
 
 def _seen(config: Config) -> Iterator[str]:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wardround.agreed.loss_weights import check_loss_weights
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config
+from wardround.config import Config, check_loss_weights
 from wardround.datasets import FederatedData, load_federation
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays

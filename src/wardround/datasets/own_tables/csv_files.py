@@ -25,6 +25,9 @@ __all__ = ["CsvPiece", "csv_pieces", "plain_text"]
 
 _LONGEST_LINE, _LONGEST_COMPOSED, _MOST_LINES = 2**20, 1_000, 10_000_000
 _ROWS_OF_A_PIECE = 20_000
+_BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
+"""Those of ASCII, without any of which no cell needs to be looked at."""
+
 _TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
@@ -65,7 +68,7 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
             sep=separator or max(",;\t", key=lines.first.count),
             engine="python",  # its rows come from the standard library's strict reader; short ones can be told
             header=None,
-            dtype=str,
+            dtype=object,
             keep_default_na=False,
             skip_blank_lines=False,
             skipinitialspace=True,
@@ -96,19 +99,25 @@ class _Piece:
 
 def _piece_of(cells: NDArray[np.object_], number: int, path: Path) -> _Piece:
     """Return the rows among cells of whom those that a line does not have are nan."""
-    is_there = np.array([[isinstance(cell, str) for cell in row] for row in cells[:, [0, -1]]], dtype=np.bool_)
-    heights = np.ones(len(cells), dtype=np.int64)
-    for column in cells.T:
-        heights += [cell.count("\n") if isinstance(cell, str) else 0 for cell in column]
-    lines = number + np.cumsum(heights)
-    if (is_short := is_there[:, 0] & ~is_there[:, 1]).any():
+    is_there, is_whole = (
+        np.fromiter((isinstance(cell, str) for cell in cells[:, place]), dtype=np.bool_, count=len(cells))
+        for place in (0, -1)
+    )
+    if (is_short := is_there & ~is_whole).any():
         row = int(np.flatnonzero(is_short)[0])
-        raise _other_width(path, int(lines[row]), sum(isinstance(cell, str) for cell in cells[row]), cells.shape[1])
-    rows = cells[is_there[:, 0]]
-    plain = np.empty(rows.shape, dtype=object)
+        height = sum(str(cell).count("\n") for cell in cells[: row + 1].ravel())
+        num_cells = sum(isinstance(cell, str) for cell in cells[row])
+        raise _other_width(path, number + row + 1 + height, num_cells, cells.shape[1])
+    rows = cells[is_there]
+    heights = np.ones(len(cells), dtype=np.int64)
     for place, column in enumerate(rows.T):
-        plain[:, place] = [plain_text(cell) for cell in column]
-    return _Piece(rows=CsvPiece(cells=plain, lines=lines[is_there[:, 0]]), num_lines=int(heights.sum()))
+        joined = "".join(column.tolist())
+        if "\n" in joined:
+            heights[is_there] += [cell.count("\n") for cell in column]
+        if not joined.isascii() or any(blank in joined for blank in _BLANKS):
+            rows[:, place] = [plain_text(cell) for cell in column]
+    lines = number + np.cumsum(heights)
+    return _Piece(rows=CsvPiece(cells=rows, lines=lines[is_there]), num_lines=int(heights.sum()))
 
 
 def plain_text(cell: str) -> str:

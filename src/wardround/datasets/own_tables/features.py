@@ -14,7 +14,7 @@ from wardround.config import FederationConfig
 from wardround.datasets.own_tables.mixed import check_numbers
 from wardround.datasets.own_tables.suspects import why_left_out
 from wardround.datasets.own_tables.text_tables import Texts, TextTable
-from wardround.datasets.own_tables.values import WORDS_FOR_MISSING, are_codes, days_of, looks_like_date, numbers_of
+from wardround.datasets.own_tables.values import are_codes, days_of, looks_like_date, numbers_of
 from wardround.datasets.records import ColumnUse
 from wardround.errors import DataError
 
@@ -33,14 +33,12 @@ class FeatureColumn:
         values: one array (n,) for each feature, numbers in their own unit with nan where missing.
         num_missing: rows without a value.
         is_local: whether the first feature is a number that each hospital standardises.
-        words: that were taken for missing.
     """
 
     use: ColumnUse
     values: tuple[NDArray[np.float64], ...] = ()
     num_missing: int = 0
     is_local: bool = False
-    words: tuple[str, ...] = ()
 
 
 def feature_columns(table: TextTable, config: FederationConfig, roles: frozenset[str]) -> tuple[FeatureColumn, ...]:
@@ -84,10 +82,6 @@ def _column(name: str, texts: Texts, table: TextTable, config: FederationConfig)
     if name in (config.categorical_columns or ()):
         return _levels(name, texts, table, most=_MOST_LEVELS)
     values = numbers_of(texts, config.decimal)
-    words = _words_for_missing(texts, values)
-    if words:
-        texts = texts.copy()
-        texts[[text in words for text in texts]] = ""
     values = _without_markers(values, config)
     is_filled = texts != ""
     is_named = config.columns is not None
@@ -97,7 +91,7 @@ def _column(name: str, texts: Texts, table: TextTable, config: FederationConfig)
     if not is_filled.any() or (is_filled.all() and len(set(texts.tolist())) == 1):
         return _left_out(name, "it never varies")
     if are_numbers and not are_codes(set(texts.tolist())):
-        return _number(name, values, "number", words)
+        return _number(name, values, "number")
     if sum(map(looks_like_date, texts[is_filled].tolist())) * 2 >= is_filled.sum():
         raise DataError(
             f"{table.source}: {name} holds dates: name it in [federation] date-columns, or in categorical-columns"
@@ -110,20 +104,13 @@ def _left_out(name: str, reason: str) -> FeatureColumn:
     return FeatureColumn(use=ColumnUse(name=name, kind="left out", reason=reason))
 
 
-def _words_for_missing(texts: Texts, values: NDArray[np.float64]) -> tuple[str, ...]:
-    """Return the words that are missing values here, since all else in the column are numbers."""
-    is_number = np.isfinite(values)
-    others = set(texts[~is_number].tolist()) - {""}
-    return tuple(sorted(others)) if others and is_number.any() and others <= WORDS_FOR_MISSING else ()
-
-
 def _without_markers(values: NDArray[np.float64], config: FederationConfig) -> NDArray[np.float64]:
     """Return numbers without those that are missing-values in another spelling: -9 as -9.0."""
     markers = numbers_of(np.array(config.missing_values or (), dtype=object), config.decimal)
     return np.where(np.isin(values, markers[np.isfinite(markers)]), np.nan, values)
 
 
-def _number(name: str, values: NDArray[np.float64], kind: str, words: tuple[str, ...] = ()) -> FeatureColumn:
+def _number(name: str, values: NDArray[np.float64], kind: str) -> FeatureColumn:
     """Return a number, and where it is missing."""
     is_missing = np.isnan(values)
     made: dict[str, NDArray[np.float64]] = {}
@@ -139,7 +126,6 @@ def _number(name: str, values: NDArray[np.float64], kind: str, words: tuple[str,
         values=tuple(made.values()),
         num_missing=int(is_missing.sum()),
         is_local=varies,
-        words=words,
     )
 
 

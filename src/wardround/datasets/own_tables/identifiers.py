@@ -15,7 +15,7 @@ from wardround.datasets.own_tables.values import WORDS_FOR_MISSING
 from wardround.errors import DataError
 from wardround.small_counts import shown_count
 
-__all__ = ["alike_notes", "exact_names", "hospital_ids", "patient_ids", "word_notes"]
+__all__ = ["alike_notes", "exact_names", "hospital_ids", "named_after_words", "patient_ids"]
 
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)[.,]0")
 _ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}")
@@ -131,7 +131,7 @@ def _bare(text: str) -> str:
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", letters)
 
 
-def word_notes(texts: Sequence[str], what: str, column: str) -> list[str]:
+def named_after_words(texts: Sequence[str], what: str, column: str) -> list[str]:
     """Return a sentence where a word that often stands for nothing is taken for a name.
 
     Args:

@@ -1,13 +1,13 @@
 """What is said of a user's table: what was left out, what is missing, and what looks like a mistake."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wardround.datasets.own_tables.features import FeatureColumn
 from wardround.datasets.own_tables.text_tables import TextTable
 from wardround.small_counts import shown_count
 
-__all__ = ["duplicate_notes", "feature_notes", "level_notes"]
+__all__ = ["duplicate_notes", "feature_notes", "level_notes", "word_notes"]
 
 
 def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
@@ -32,9 +32,6 @@ def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
             f"missing values: {', '.join(missing)}; a number becomes 0 after standardising (the hospital's mean) "
             "with a column saying where it was missing, a text becomes a level of its own"
         )
-    for column in columns:
-        if column.words:
-            notes.append(f"in {column.use.name}, which else holds numbers, {', '.join(column.words)} is missing")
     notes.append(
         "the levels of texts, which columns vary, which are left out and which miss values are taken from the whole "
         "table as public"
@@ -45,6 +42,18 @@ def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
             "to +-5); these are not covered by the record-level guarantee, which is acceptable in a simulation only"
         )
     return notes
+
+
+def word_notes(words: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a sentence on words that were read as empty cells among numbers or dates.
+
+    Args:
+        words: by column.
+    """
+    if not words:
+        return []
+    found = ", ".join(sorted({word for own in words.values() for word in own}))
+    return [f"{found} is read as an empty cell where all else in a column are numbers or dates: {', '.join(words)}"]
 
 
 def level_notes(columns: Sequence[FeatureColumn]) -> list[str]:

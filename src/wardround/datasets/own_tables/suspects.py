@@ -39,6 +39,7 @@ _OF_PEOPLE = frozenset(
     ("id", "ids", "identifier", "identifiant", "pid", "uid", "uuid", "guid", "mrn", "ssn", "nhs", "patid", "subjid")
 )
 _PEOPLE = frozenset(("patient", "patients", "subject", "subjects", "person", "participant", "name", "surname"))
+_NAME = "name"
 _AGAIN = re.compile(r"(.+)\.([1-9][0-9]*)")
 
 
@@ -94,6 +95,8 @@ def _of_texts(name: str, filled: Texts, different: set[str]) -> str | None:
     if _is_of_people(name) and number > 2:
         return f"by its name it says who a row is of (patient-column?) {_TO_HAVE_TEXTS}"
     all_different = number == len(filled) and len(filled) >= _FEW_ROWS
+    if number > _MANY_ROWS and _NAME in _words(name):
+        return f"by its name it holds names {_TO_HAVE_TEXTS}"
     if number > _MOST_LEVELS or all_different or (2 * number > len(filled) and len(filled) >= _MANY_ROWS):
         return f"names or free text: {_how_many(number, len(filled))} {_TO_HAVE_TEXTS}"
     return None
@@ -111,9 +114,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+
+
 def _is_of_people(name: str) -> bool:
-    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    return _plain(name) in _OF_PEOPLE | _PEOPLE or any(word in _OF_PEOPLE for word in words)
+    return _plain(name) in _OF_PEOPLE | _PEOPLE or any(word in _OF_PEOPLE for word in _words(name))
 
 
 def _is_day(text: str) -> bool:

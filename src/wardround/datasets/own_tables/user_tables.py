@@ -1,6 +1,7 @@
 """A user's own table as a data set: from a file, from several, or from a DataFrame."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,18 @@ from numpy.typing import NDArray
 from wardround.config import FederationConfig
 from wardround.datasets.own_tables.features import FeatureColumn, feature_columns
 from wardround.datasets.own_tables.files import table_of_path
-from wardround.datasets.own_tables.identifiers import alike_notes, exact_names, hospital_ids, patient_ids, word_notes
-from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, level_notes
+from wardround.datasets.own_tables.identifiers import (
+    alike_notes,
+    exact_names,
+    hospital_ids,
+    named_after_words,
+    patient_ids,
+)
+from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, level_notes, word_notes
 from wardround.datasets.own_tables.suspects import repeated_names
 from wardround.datasets.own_tables.targets import Target, read_target
-from wardround.datasets.own_tables.text_tables import TextTable, table_of_frame, with_missing
-from wardround.datasets.own_tables.values import numbers_of
+from wardround.datasets.own_tables.text_tables import Texts, TextTable, table_of_frame, with_missing
+from wardround.datasets.own_tables.values import numbers_of, words_among_values
 from wardround.datasets.records import CLASSIFICATION, ColumnUse, Dataset
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean
@@ -69,6 +76,7 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
     _check_repeated(table, config)
     notes = duplicate_notes(table)
     table = with_missing(table, config.missing_values or ())
+    table, words = _without_words(table, config)
     table, dropped = _complete(table, config)
     target = read_target(table, config)
     roles = [name for name in (config.target, config.hospital_column, config.patient_column) if name is not None]
@@ -76,7 +84,7 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
     hospitals, hospital_notes = _hospitals(table, config)
     patients, patient_notes = _patients(table, config, hospitals)
     arrays = [values for column in columns for values in column.values]
-    class_notes = word_notes(table.columns[str(config.target)].tolist(), "class", str(config.target))
+    class_notes = named_after_words(table.columns[str(config.target)].tolist(), "class", str(config.target))
     return Dataset(
         name="csv",
         task=target.task,
@@ -89,6 +97,7 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
         notes=(
             f"source: {said}",
             *notes,
+            *word_notes(words),
             *dropped,
             *feature_notes(columns),
             *level_notes(columns),
@@ -168,7 +177,7 @@ def _complete(table: TextTable, config: FederationConfig) -> tuple[TextTable, li
         texts = table.columns[name]
         is_there = texts != ""
         if name == config.target:
-            is_there &= ~_is_word_among_numbers(table, config)
+            is_there &= ~_is_marker(texts, config)
         if num_missing := int((~is_there).sum()):
             table = table.rows(is_there)
             notes.append(f"rows dropped because {name} is missing: {shown_count(num_missing)}")
@@ -177,26 +186,28 @@ def _complete(table: TextTable, config: FederationConfig) -> tuple[TextTable, li
     return table, notes
 
 
-def _is_word_among_numbers(table: TextTable, config: FederationConfig) -> NDArray[np.bool_]:
-    """Return where the target is a word for nothing, all else in it being numbers; or a number that says so."""
-    from wardround.datasets.own_tables.values import WORDS_FOR_MISSING
+def _without_words(table: TextTable, config: FederationConfig) -> tuple[TextTable, dict[str, tuple[str, ...]]]:
+    """Return the table with words for missing empty in columns of numbers or dates, and those words by column."""
+    found = {name: words_among_values(texts, config.decimal) for name, texts in table.columns.items()}
+    words = {name: own for name, own in found.items() if own}
+    for name, own in words.items():
+        emptied = table.columns[name].copy()
+        emptied[[text in own for text in emptied]] = ""
+        table = replace(table, columns=table.columns | {name: emptied})
+    return table, words
 
-    texts = table.columns[str(config.target)]
-    values = numbers_of(texts, config.decimal)
-    is_number = np.isfinite(values)
-    others = set(texts[~is_number].tolist()) - {""}
+
+def _is_marker(texts: Texts, config: FederationConfig) -> NDArray[np.bool_]:
+    """Return where a number is one of missing-values in another spelling: -9 as -9.0."""
     markers = numbers_of(np.array(config.missing_values or (), dtype=object), config.decimal)
-    is_marker = is_number & np.isin(values, markers[np.isfinite(markers)])
-    if not is_number.any() or not others <= WORDS_FOR_MISSING:
-        return np.zeros(len(texts), dtype=np.bool_)
-    return ~is_number | is_marker
+    return np.isin(numbers_of(texts, config.decimal), markers[np.isfinite(markers)])
 
 
 def _hospitals(table: TextTable, config: FederationConfig) -> tuple[NDArray[np.str_] | None, list[str]]:
     if config.hospital_column is not None:
         column = config.hospital_column
         texts = exact_names(table.columns[column], "hospital-column", column, table).tolist()
-        notes = [*alike_notes(texts, "hospitals", table), *word_notes(texts, "hospital", column)]
+        notes = [*alike_notes(texts, "hospitals", table), *named_after_words(texts, "hospital", column)]
         return hospital_ids(texts, table.source), notes
     if table.hospitals is not None:
         files = len(set(table.hospitals.tolist()))
@@ -219,4 +230,4 @@ def _patients(
     texts = exact_names(table.columns[column], "patient-column", column, table).tolist()
     patients, notes = patient_ids(texts, hospitals if is_scoped else None)
     words = [word for word, number in Counter(texts).items() if number > 1]
-    return patients, [*notes, *alike_notes(texts, "patients", table), *word_notes(words, "patient", column)]
+    return patients, [*notes, *alike_notes(texts, "patients", table), *named_after_words(words, "patient", column)]

@@ -25,6 +25,7 @@ __all__ = [
     "looks_like_value",
     "number_of",
     "numbers_of",
+    "words_among_values",
 ]
 
 WORDS_FOR_MISSING = frozenset(
@@ -66,6 +67,20 @@ def number_of(text: str, decimal: str | None = None) -> float:
     if decimal == ",":
         text = "" if "." in text else text.replace(",", ".")
     return float(text) + 0.0 if _NUMBER.fullmatch(text) else math.nan  # -0.0 is 0.0
+
+
+def words_among_values(texts: Texts, decimal: str | None = None) -> tuple[str, ...]:
+    """Return the words for missing in a column whose other cells are all numbers, or all dates; none in any other.
+
+    Args:
+        texts: (n,) cells.
+        decimal: before the decimals, as in `numbers_of`.
+    """
+    different = set(texts.tolist()) - {""}
+    words = different & WORDS_FOR_MISSING
+    others = different - words
+    are_values = all(math.isfinite(number_of(text, decimal)) for text in others) or all(map(looks_like_date, others))
+    return tuple(sorted(words)) if words and others and are_values else ()
 
 
 def are_codes(texts: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile
+from wardround.datasets.own_tables.csv_files import csv_pieces
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 from wardround.errors import DataError
@@ -98,9 +99,9 @@ def load_heart_disease(config: FederationConfig, paths: list[Path]) -> Dataset:
 
 def _read_rows(path: Path) -> NDArray[np.float64]:
     with sound(DataError, f"cannot read {path} as a table of numbers", "fetch the file again"):
-        lines = path.read_text(encoding="ascii").split()
-        rows = np.array([[float(cell.replace("?", "nan")) for cell in line.split(",")] for line in lines])
-    if rows.ndim != 2 or rows.shape[1] != _NUM_COLUMNS:
+        cells = np.concatenate([piece.cells for piece in csv_pieces(path, separator=",", encoding="ascii")])
+        rows = np.where(cells == "?", "nan", cells).astype(np.float64)
+    if rows.shape[1] != _NUM_COLUMNS:
         raise DataError(f"{path} does not have {_NUM_COLUMNS} columns: fetch the file again")
     return rows[:, _KEPT_COLUMNS]
 

@@ -3,11 +3,7 @@
 Only columns filled in before randomisation and the randomised treatment are read, so that no outcome can leak in.
 """
 
-import csv
-import gzip
-import io
 from collections.abc import Mapping
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile
+from wardround.datasets.own_tables.csv_files import csv_pieces
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 from wardround.errors import DataError
@@ -139,25 +136,13 @@ def _notes(table: _Table, path: Path) -> tuple[str, ...]:
 
 
 def _read_table(path: Path) -> _Table:
-    """Return the wanted columns' cells, stripped; the standard library reads them before pandas would be imported."""
+    """Return the wanted columns' cells, without blanks around them."""
     wanted = ("HOSPNUM", *_REFERENCES, *_LEVELS, "ID14")
     with sound(DataError, f"cannot read {path} as the trial's table", _PUBLISHED.how_to_obtain):
-        packed = path.read_bytes()
-        text = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("latin-1")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = next(reader)
-        pick = itemgetter(*map(header.index, wanted))
-        rows = [pick(row) for row in reader if _is_whole(row, len(header))]
-        return {
-            column: [cell.strip() for cell in cells]
-            for column, cells in zip(wanted, zip(*rows, strict=True), strict=True)
-        }
-
-
-def _is_whole(row: list[str], num_columns: int) -> bool:
-    if len(row) != num_columns:
-        raise ValueError(f"a row has {len(row)} cells under {num_columns} column names")
-    return True
+        first, *pieces = csv_pieces(path, separator=",", encoding="latin-1")
+        header = first.cells[0].tolist()
+        places = {name: header.index(name) for name in wanted}
+        return {name: [cell for piece in pieces for cell in piece.cells[:, at]] for name, at in places.items()}
 
 
 def _numbers(table: _Table, column: str, path: Path) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from wardround.agreed.learning_rates import learning_rate_in
 from wardround.config import Config
 from wardround.datasets import FederatedData
 from wardround.datasets.records import REGRESSION
@@ -31,20 +32,26 @@ def reach_notes(config: Config, federation: FederatedData, plan: FederationPlan)
     is_bounded = config.aggregation.strategy == "fedavg" and (config.training.optimizer == "sgd" or not clips_records)
     if federation.task != REGRESSION or not plan.cell.is_private or not is_bounded:
         return ()
-    step = config.privacy.max_grad_norm
+    step, rate = config.privacy.max_grad_norm, _mean_learning_rate(config)
     if clips_records:
         steps = max(hospital.num_participations * hospital.schedule.num_steps for hospital in plan.hospitals)
-        step *= config.training.learning_rate / (1 - config.training.momentum)
+        step *= rate / (1 - config.training.momentum)
     else:
         steps = config.training.num_rounds
     reach = step * steps * math.sqrt(math.prod(federation.input_shape) + 1)
     sizes = [np.abs(hospital.train_labels.astype(np.float64)) for hospital in federation.hospitals]
     if float(np.median(np.concatenate(sizes))) <= reach:
         return ()
-    rate = f" x learning-rate {config.training.learning_rate:g}" if clips_records else ""
+    rate_text = f" x learning-rate {rate:g}" if clips_records else ""
     return (
         f"most targets are further from zero than {steps} clipped steps reach (max-grad-norm "
-        f"{config.privacy.max_grad_norm:g}{rate} each; for a linear model, {reach:.3g} in all): the model can't come "
-        "near them. State the target's public range ([federation] target-range, or a range in [federation.schema]), "
-        "from which it is scaled to [-1, 1]",
+        f"{config.privacy.max_grad_norm:g}{rate_text} each; for a linear model, {reach:.3g} in all): the model "
+        "can't come near them. State the target's public range ([federation] target-range, or a range in "
+        "[federation.schema]), from which it is scaled to [-1, 1]",
     )
+
+
+def _mean_learning_rate(config: Config) -> float:
+    """Return the learning rate on average over the rounds, which its schedule lowers."""
+    rounds = range(1, config.training.num_rounds + 1)
+    return math.fsum(learning_rate_in(config.training, number) for number in rounds) / len(rounds)

@@ -177,8 +177,8 @@ def _check_folder(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
             raise ConfigError(f"--out {folder} holds another study (its settings differ): name a new folder")
         if found.get("versions") != wanted.versions:
             raise ConfigError(
-                f"--out {folder} was begun with other versions or objects than there are now "
-                f"({found.get('versions')}): go on with those, or name a new folder"
+                f"--out {folder} was begun with other versions or objects than now ({found.get('versions')}): "
+                "go on with those, or name a new folder"
             )
         return
     make_new_folder(folder, "go on with the study that is in it")

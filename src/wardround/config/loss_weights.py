@@ -5,7 +5,7 @@ What is left out on purpose: the weighted loss itself (see `clients.losses`).
 
 from collections.abc import Sequence
 
-from wardround.config import TrainingConfig
+from wardround.config.sections import TrainingConfig
 from wardround.errors import ConfigError
 
 __all__ = ["check_loss_weights"]

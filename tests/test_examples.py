@@ -1,0 +1,68 @@
+"""Every example runs as it stands, in few rounds: settings and studies alike."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import rows_of
+
+import wardround
+from wardround.config import load_config
+from wardround.simulations.studies.study import load_study
+from wardround.simulations.studies.study_run import finish_run
+
+ROOT = Path(__file__).parents[1]
+_READ_FROM_FILES = ("fashion-mnist", "heart-disease", "stroke-trial")
+"""Examples whose data no package ships."""
+_SHORTER = {
+    "fashion-mnist": {"federation": {"test-fraction": 0.05}, "training": {"local-steps": 1, "sample-rate": 0.005}}
+}
+"""What else a test has no time for."""
+
+
+def files(folder: str) -> list[Any]:
+    """Return the settings files of a folder; those of images take longer than the others."""
+    slow = [pytest.mark.slow]
+    found = sorted((ROOT / folder).glob("*.toml"))
+    return [pytest.param(path, id=path.stem, marks=slow if path.stem in _SHORTER else []) for path in found]
+
+
+@pytest.fixture(autouse=True)
+def _as_the_examples_say(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be where they are to be run from, with their own modules to import and their data, or skip."""
+    if request.getfixturevalue("path").stem in _READ_FROM_FILES:
+        monkeypatch.setenv("WARDROUND_DATA", str(request.getfixturevalue("real_data")))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+
+
+@pytest.mark.parametrize("path", files("examples"))
+def test_every_example_runs_to_its_end_within_its_target(path: Path, tmp_path: Path) -> None:
+    config = load_config(path).change(**_SHORTER.get(path.stem, {}))
+    config = config.change(training={"num-rounds": 2}, simulation={"engine": "inline"})
+    done = wardround.run(config, out=tmp_path / "run")
+    assert done.summary["status"] == "done"
+    assert [row["round"] for row in rows_of(done.folder / "rounds.csv")] == ["0", "1", "2"]
+    epsilon, target = done.summary["epsilon"]["max"], config.privacy.target_epsilon
+    assert 0 < epsilon <= (target or float("inf"))
+    assert (done.folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("path", files("examples/studies"))
+def test_every_kind_of_run_of_a_study_that_is_an_example_runs(path: Path, tmp_path: Path) -> None:
+    study = load_study(path)
+    study = replace(
+        study,
+        base=study.base.change(**_SHORTER.get(path.stem, {})).change(training={"num-rounds": 1}),
+        seeds=study.seeds[:1],
+        target_epsilons=study.target_epsilons[:1],
+        noise_multipliers=study.noise_multipliers[:1],
+    )
+    runs = study.runs()
+    assert {run.baseline for run in runs} >= set(study.baselines)
+    for number, study_run in enumerate(runs):
+        row = finish_run(study_run, tmp_path / str(number)).row
+        assert row.status == "done"
+        assert (row.baseline, row.placement in study.placements) == (study_run.baseline, not study_run.baseline)
+        assert 0.0 <= row.score <= 1.0
