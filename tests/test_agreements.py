@@ -9,10 +9,12 @@ from small_runs import small_config
 
 from wardround.config import Config, check_agreement, config_from_dict
 from wardround.errors import ConfigError
+from wardround.identity import agreed_text
 
 
 def test_settings_of_sites_pass() -> None:
     check_agreement(site_config())
+    check_agreement(site_config(evaluation={"keep": "best", "public": "hospital.public:records"}))
     check_agreement(site_config(federation={"partition": "natural", "path": "rehearsal/*.csv"}))
 
 
@@ -35,6 +37,7 @@ def test_settings_of_sites_pass() -> None:
         ),
         ({"privacy": {"target-delta": {"north": 1e-3}}}, r"target-delta must be one number for real sites"),
         ({"simulation": {"dropout-rate": 0.1}}, r"dropout-rate = 0.1 is of simulated hospitals"),
+        ({"evaluation": {"patience": 3}}, r"patience = 3 would end a run by its models"),
     ],
 )
 def test_what_real_sites_can_not_have(sections: dict[str, Any], message: str) -> None:
@@ -50,7 +53,12 @@ def test_a_built_in_data_set_is_no_sites() -> None:
         check_agreement(secure)
 
 
-def test_every_section_is_agreed_on_or_a_simulations() -> None:
+def test_every_section_is_agreed_on_or_the_servers_own() -> None:
     """A section that is added later has to be decided on, here and in `identity.agreed_text`."""
     agreed = {"federation", "model", "training", "privacy", "aggregation"}
-    assert {item.name for item in fields(Config)} == agreed | {"simulation"}
+    assert {item.name for item in fields(Config)} == agreed | {"evaluation", "simulation"}
+
+
+def test_how_the_server_chooses_among_released_models_is_its_own_affair() -> None:
+    chosen = site_config(evaluation={"keep": "best", "public": "hospital.public:records"})
+    assert agreed_text(chosen) == agreed_text(site_config())

@@ -72,6 +72,8 @@ def test_the_summary_lists_the_fields_that_were_sent(tmp_path: Path, dataset: st
     assert missing == set()
     assert ("sealing-key" in listed) == ("sealing-key" in sent) == bool(aggregation)
     assert ("auc" in listed) == (dataset == "breast-cancer")
+    assert ("test-mean" in listed) == ("test-mean" in sent) == (dataset != "breast-cancer")
+    assert "predictions" in sent
 
 
 def _keys(*kinds: Any) -> set[str]:
@@ -85,8 +87,8 @@ def test_what_a_real_site_sends_has_no_field_of_simulation() -> None:
 
 def test_what_is_measured_has_the_fields_of_simulation_and_no_other() -> None:
     measured = {key for key, ground in LEAVES_HOSPITAL.items() if ground == SIMULATION_ONLY}
-    # Whose score it is, is known from who replies; the text of an error is no field of a record.
-    assert _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} == measured - {"error"}
+    # Whose score it is, is known from who replies; the text of an error and arrays are no fields of a record.
+    assert _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} == measured - {"error", "predictions"}
     assert not _keys(*MEASURED_IN_SIMULATION) - {"hospital-id"} & _keys(*SENT_BY_REAL_SITES)
 
 

@@ -17,7 +17,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"code_digests", "digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "objects", "parsing", "step_events"},
-    {"exact_sums", "npy_bytes", "rounds", "run_facts", "streams", "typed_records"},
+    {"exact_sums", "npy_bytes", "rounds", "run_facts", "scores", "streams", "typed_records"},
     {"privacy"},
     {"config"},
     {"agreed", "identity", "parameter_counts"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"clients"},
     {"server"},
     {"simulations"},
-    {"reports"},
+    {"reports", "trackers"},
     {"door", "flower"},
     {"cli"},
     {"__main__"},

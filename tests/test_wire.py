@@ -69,7 +69,7 @@ def test_a_reply_carries_nothing_that_is_not_on_the_list(kind: str, replies: dic
     assert keys <= set(LEAVES_HOSPITAL)
     grounds = {"charged", "public by decision", "independent of the data", "simulation only"}
     assert set(LEAVES_HOSPITAL.values()) <= grounds
-    expected = {"query.profile": {wire.PROFILE}, "evaluate": {wire.METRICS}}
+    expected = {"query.profile": {wire.PROFILE}, "evaluate": {wire.METRICS, wire.PREDICTIONS}}
     assert set(content) - {wire.ARRAYS} <= expected.get(kind, {wire.METRICS})
     assert (wire.ARRAYS in content) == (kind == "train")
 
@@ -79,8 +79,10 @@ def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) 
     sent |= {key for reply in replies.values() for key in reply.content}
     protocol = (Advertisement, Shares, Confirmation, UnmaskShares)
     sent |= {item.name.replace("_", "-") for kind in protocol for item in fields(kind)}
-    # Errors and refusals are replies of Flower's own kind; the tests of failing hospitals see their text.
-    assert set(LEAVES_HOSPITAL) - {"error", "refusal"} <= sent
+    # Errors and refusals are replies of Flower's own kind; the tests of failing hospitals see their text. Here are
+    # classes; what is sent of numbers is seen in test_leaves.
+    of_numbers = {"test-mean", "test-spread", "majority-error"}
+    assert set(LEAVES_HOSPITAL) - {"error", "refusal"} - of_numbers <= sent
 
 
 def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:

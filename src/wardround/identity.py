@@ -62,16 +62,17 @@ def settings_digest(config: Config) -> str:
 def agreed_text(config: Config, *, code: Path | None = None) -> str:
     """Return what a server and its sites must have in common, a line for each setting, always written the same way.
 
-    These are all settings except for [simulation] and where the data lie, and the digest of every file that the model's
-    factory is made of. Two texts are equal only where all of it is: names of columns and hospitals are quoted, so that
-    no name can pass for a line.
+    These are all settings except for [simulation], [evaluation], which is the server's own affair, and where the data
+    lie, and the digest of every file that the model's factory is made of. Two texts are equal only where all of it is:
+    names of columns and hospitals are quoted, so that no name can pass for a line.
 
     Args:
         config: all settings.
         code: the folder that the model's factory is taken from; None is wherever Python finds it.
     """
     tables = tomllib.loads(config_to_toml(config))
-    tables.pop("simulation", None)
+    for section in ("simulation", "evaluation"):
+        tables.pop(section, None)
     for key in ("path", "data-dir"):
         tables["federation"].pop(key, None)
     lines = [line for section, table in tables.items() for line in _lines(section, table, quoted=False)]

@@ -60,6 +60,15 @@ _FIELDS = (
     ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, or r2"),
     ("auc", SIMULATION_ONLY, "how well the model ranks its test records (AUC)"),
     ("majority-accuracy", SIMULATION_ONLY, "the score of always giving its most frequent answer"),
+    ("test-mean", SIMULATION_ONLY, "the mean of the number that is predicted, over its test records"),
+    ("test-spread", SIMULATION_ONLY, "how far its test records are from that mean"),
+    ("majority-error", SIMULATION_ONLY, "how far they are from the mean of its training records"),
+    (
+        "predictions",
+        SIMULATION_ONLY,
+        "for each of its test records what the model predicts and what is right, so that scores are computed over the "
+        "test records of all hospitals",
+    ),
     ("seconds", SIMULATION_ONLY, "how long it trained"),
     ("error", SIMULATION_ONLY, "the text of an error, where one stopped it"),
     ("refusal", PUBLIC, "why it refuses, from its settings and what it was asked, or that its own log says why"),
@@ -76,6 +85,8 @@ _FIELDS = (
     ("key-shares", INDEPENDENT, "its shares of those keys"),
 )
 _FORMER_FIELDS = (("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),)
+_OF_NUMBERS = frozenset({"test-mean", "test-spread", "majority-error"})
+_POOLED = frozenset({*_OF_NUMBERS, "predictions"})
 _SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
 _SIMULATED = frozenset(name for name, ground, _ in _FIELDS if ground == SIMULATION_ONLY)
 
@@ -92,7 +103,9 @@ SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sen
 """All these fields in words for people."""
 
 
-def fields_sent(*, protocol: str, task: str, failed: bool, are_sites: bool = False) -> dict[str, str]:
+def fields_sent(
+    *, protocol: str, task: str, failed: bool, are_sites: bool = False, is_pooled: bool = True
+) -> dict[str, str]:
     """Return the fields that a run's replies carried, with their grounds.
 
     Args:
@@ -100,6 +113,7 @@ def fields_sent(*, protocol: str, task: str, failed: bool, are_sites: bool = Fal
         task: "classification" or "regression", which has no AUC.
         failed: whether a hospital may have reported an error.
         are_sites: whether the hospitals are real sites, which send nothing that is for simulation only.
+        is_pooled: whether scores are computed over all test records; in runs of earlier versions they were not.
 
     >>> "sealing-key" in fields_sent(protocol="plain", task="regression", failed=False)
     False
@@ -107,7 +121,8 @@ def fields_sent(*, protocol: str, task: str, failed: bool, are_sites: bool = Fal
     False
     """
     left_out = set() if protocol == "secagg+" else set(_SECURE_SUM)
-    left_out |= {"auc"} if task == "regression" else set()
+    left_out |= {"auc"} if task == "regression" else _OF_NUMBERS
+    left_out |= set() if is_pooled else _POOLED
     left_out |= set() if failed else {"error", "refusal"}
     left_out |= _SIMULATED if are_sites else {"refusal"}
     return {name: ground for name, ground in LEAVES_HOSPITAL.items() if name not in left_out}

@@ -79,11 +79,18 @@ class ProfileMeasures:
         fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
         majority_score: share right of the test records when always answering the training majority class, in [0, 1];
             for regression the r2 of always answering the training mean; nan without test records.
+        test_mean: of a regression's test labels; None of another task, without test records, and of earlier versions,
+            as are the next two.
+        test_spread: sum of the squared distances of the test labels from their mean (>= 0).
+        majority_error: the same from the mean of the training labels.
     """
 
     num_test: int
     fingerprint: str
     majority_score: float = json_field(key="majority_accuracy")
+    test_mean: float | None = json_field(default=None, is_left_out=True)
+    test_spread: float | None = json_field(default=None, is_left_out=True)
+    majority_error: float | None = json_field(default=None, is_left_out=True)
 
     def __post_init__(self) -> None:
         rule = f"num_test must be >= 0 and <= {_MOST_RECORDS}"

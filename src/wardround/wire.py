@@ -15,8 +15,9 @@ from wardround.errors import ProtocolError
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
+from wardround.scores import Predictions
 from wardround.typed_records import keys_of, read_record, record_values
-from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record
+from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record, predictions_record
 
 __all__ = [
     "ARRAYS",
@@ -24,6 +25,7 @@ __all__ = [
     "CONFIG",
     "HOSPITAL_SIDE",
     "METRICS",
+    "PREDICTIONS",
     "NUM_EXAMPLES",
     "PROFILE",
     "PROXIMAL_MU",
@@ -69,6 +71,7 @@ ASSIGNMENT = "assignment"
 HOSPITAL_SIDE = "hospital-side"
 """Arrays that a strategy sends its hospital side (`clients.hospital_sides`); each hospital may be sent others."""
 PROFILE = "profile"
+PREDICTIONS = "predictions"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
 SETTINGS = "settings"
@@ -240,9 +243,10 @@ def read_metrics(kind: type[_Metrics], reply: Message, hospital_id: str) -> _Met
     return read_record(kind, {"hospital-id": hospital_id, **_part(reply, METRICS, MetricRecord)})
 
 
-def evaluation_reply(evaluation: Evaluation, message: Message) -> Message:
+def evaluation_reply(evaluation: Evaluation, predictions: Predictions, message: Message) -> Message:
     """Return a simulated hospital's reply to `evaluate`; real sites have none."""
-    return Message(RecordDict({METRICS: _metrics(leaving(evaluation))}), reply_to=message)
+    arrays = predictions_record(predictions)
+    return Message(RecordDict({METRICS: _metrics(leaving(evaluation)), PREDICTIONS: arrays}), reply_to=message)
 
 
 def leaving(record: Any) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from flwr.common.typing import NDArray
 
 from wardround.errors import ProtocolError, UpdateError
 from wardround.npy_bytes import array_from_bytes
+from wardround.scores import Predictions
 from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
 
-__all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record"]
+__all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record", "predictions_of", "predictions_record"]
 
 
 class LazyArray(Array):
@@ -52,6 +53,26 @@ def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     for name, array in arrays.items():
         record[name] = LazyArray(np.asarray(array))
     return record
+
+
+def predictions_record(predictions: Predictions) -> ArrayRecord:
+    """Return predictions of test records as a record of two arrays."""
+    return array_record({"values": predictions.values, "labels": predictions.labels})
+
+
+def predictions_of(record: ArrayRecord) -> Predictions:
+    """Return the predictions that a record holds.
+
+    Raises:
+        ProtocolError: it holds none, or not one for every label.
+    """
+    arrays = arrays_of(record)
+    values, labels = arrays.get("values"), arrays.get("labels")
+    if values is None or labels is None or labels.shape != values.shape[:1] or values.ndim > 2:
+        raise ProtocolError("the predictions of a reply are refused: they must be values (n,) or (n, k), labels (n,)")
+    if values.dtype != "float64" or labels.dtype not in ("int64", "float64"):
+        raise ProtocolError(f"the predictions of a reply are refused: they are {values.dtype} and {labels.dtype}")
+    return Predictions(values=values, labels=labels)
 
 
 def one_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:

@@ -10,8 +10,9 @@ from hypothesis import strategies as some
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from torch import nn
 
-from wardround.clients.evaluation import evaluate, macro_auc
+from wardround.clients.evaluation import evaluate
 from wardround.clients.training import HospitalTensors
+from wardround.scores import macro_auc
 
 
 @given(some.integers(0, 2**31), some.integers(2, 5), some.integers(5, 80), some.booleans())
@@ -49,7 +50,7 @@ def _tensors(features: torch.Tensor, labels: torch.Tensor) -> HospitalTensors:
 def test_classification_scores_are_sklearns_beyond_one_batch() -> None:
     torch.manual_seed(0)
     model, features, labels = nn.Linear(4, 3), torch.randn(2500, 4), torch.randint(3, (2500,))
-    scores = evaluate(model, _tensors(features, labels), hospital_id="a", task="classification")
+    scores, _ = evaluate(model, _tensors(features, labels), hospital_id="a", task="classification")
     with torch.no_grad():
         shares = model(features).double().softmax(1).numpy()
     assert scores.num_examples == 2500
@@ -62,13 +63,13 @@ def test_regression_scores_are_sklearns() -> None:
     torch.manual_seed(0)
     model, features = nn.Linear(4, 1), torch.randn(300, 4)
     labels = features[:, 0] * 2 + 0.1 * torch.randn(300)
-    scores = evaluate(model, _tensors(features, labels), hospital_id="a", task="regression")
+    scores, _ = evaluate(model, _tensors(features, labels), hospital_id="a", task="regression")
     with torch.no_grad():
         answers = model(features).squeeze(1).numpy()
     assert scores.score == pytest.approx(r2_score(labels.numpy(), answers), abs=1e-5)
     assert scores.loss == pytest.approx(float(((answers - labels.numpy()) ** 2).mean()), rel=1e-5)
     assert math.isnan(scores.auc)
-    constant = evaluate(model, _tensors(features, torch.ones(300)), hospital_id="a", task="regression")
+    constant, _ = evaluate(model, _tensors(features, torch.ones(300)), hospital_id="a", task="regression")
     assert math.isnan(constant.score)
 
 
@@ -79,7 +80,7 @@ def test_nothing_to_evaluate() -> None:
         test_features=torch.zeros(0, 4),
         test_labels=torch.zeros(0, dtype=torch.int64),
     )
-    scores = evaluate(nn.Linear(4, 2), tensors, hospital_id="a", task="classification")
+    scores, _ = evaluate(nn.Linear(4, 2), tensors, hospital_id="a", task="classification")
     assert scores.num_examples == 0
     assert all(math.isnan(value) for value in (scores.loss, scores.score, scores.auc))
 
@@ -87,7 +88,7 @@ def test_nothing_to_evaluate() -> None:
 def test_a_model_that_is_not_finite_is_scored_as_such() -> None:
     model = nn.Linear(4, 2)
     nn.init.constant_(model.weight, math.nan)
-    scores = evaluate(
+    scores, _ = evaluate(
         model, _tensors(torch.randn(9, 4), torch.tensor([0, 1] * 4 + [0])), hospital_id="a", task="classification"
     )
     assert math.isnan(scores.loss) and math.isnan(scores.auc)

@@ -89,14 +89,14 @@ class SimulatedHospitals(Hospitals):
         return wire.simulated_execution_reply(trained.execution, trained.measures, trained.arrays, message)
 
     def evaluate(self, message: Message, context: Context) -> Message:
-        """Return the model's scores on the hospital's test records."""
+        """Return the model's scores on the hospital's test records, and what it predicts of each."""
         from wardround.clients.evaluation import evaluate
 
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
-        evaluation = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
-        return wire.evaluation_reply(evaluation, message)
+        scores = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
+        return wire.evaluation_reply(*scores, message)
 
     def _site_of(self, context: Context) -> Site:
         return simulated_site(

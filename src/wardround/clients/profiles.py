@@ -3,15 +3,13 @@
 What is left out on purpose: sending it (see `wire`).
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.datasets import FederatedData, HospitalData
 from wardround.rounds import HospitalProfile, ProfileMeasures
+from wardround.scores import r2
 
-__all__ = ["hospital_profile", "profile_measures", "r2"]
+__all__ = ["hospital_profile", "profile_measures"]
 
 
 def hospital_profile(hospital: HospitalData, federation: FederatedData) -> HospitalProfile:
@@ -31,17 +29,15 @@ def hospital_profile(hospital: HospitalData, federation: FederatedData) -> Hospi
 def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
     """Return what is measured of a simulated hospital before the first round."""
     train, test = hospital.train_labels, hospital.test_labels
-    if len(test) == 0:
-        baseline = float("nan")
-    elif task == "classification":
+    baseline, sums = float("nan"), {}
+    if len(test) and task == "classification":
         baseline = float(np.mean(test == np.bincount(train).argmax()))
-    else:
-        baseline = r2(train.mean(dtype=np.float64), test)
-    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline)
-
-
-def r2(predictions: Any, labels: NDArray[np.float32]) -> float:
-    """Return the coefficient of determination of predictions (n,), or one for all; nan where labels (n,) don't vary."""
-    spread = float(((labels - labels.mean(dtype=np.float64)) ** 2).sum())
-    error = float(((np.asarray(predictions, np.float64) - labels) ** 2).sum())
-    return 1.0 - error / spread if spread > 0 else float("nan")
+    elif len(test):
+        answer, middle = train.mean(dtype=np.float64), test.mean(dtype=np.float64)
+        baseline = r2(answer, test)
+        sums = {
+            "test_mean": float(middle),
+            "test_spread": float(((test - middle) ** 2).sum()),
+            "majority_error": float(((test - answer) ** 2).sum()),
+        }
+    return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline, **sums)

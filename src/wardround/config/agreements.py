@@ -87,3 +87,9 @@ def _of_simulations(config: Config) -> Iterator[str]:
             f"dropout-rate = {config.simulation.dropout_rate} is of simulated hospitals ([simulation] dropout-rate): "
             "remove it"
         )
+    if config.evaluation.patience is not None:
+        yield (
+            f"patience = {config.evaluation.patience} would end a run by its models ([evaluation] patience): a site's "
+            "own account is of the rounds that it was in, and only that of all planned rounds is proved; remove it "
+            '(keep = "best" goes with real sites)'
+        )

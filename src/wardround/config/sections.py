@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from wardround.config.federation import FederationConfig
 from wardround.config.limits import Default, check_section, from_python, kebab, setting
+from wardround.config.strategy_options import check_strategy
 from wardround.errors import ConfigError
 from wardround.objects import Handed
 from wardround.privacy.cells import CELLS, cell_of
@@ -15,6 +16,7 @@ from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
     "AggregationConfig",
+    "EvaluationConfig",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",
@@ -79,6 +81,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_section("training", self)
+        if self.optimizer != "adam" and self.weight_decay * self.learning_rate >= 1:
+            raise ConfigError(
+                f"weight-decay = {self.weight_decay:g} must be below 1 / learning-rate = {1 / self.learning_rate:.4g}, "
+                "or a step would take every parameter past zero ([training] weight-decay): lower one of them"
+            )
         if self.optimizer != "sgd" and self.momentum:
             raise ConfigError(
                 f'momentum = {self.momentum} goes with optimizer = "sgd" only ([training] momentum): remove one of them'
@@ -160,12 +167,40 @@ class AggregationConfig:
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)
+        check_strategy(self)
         _check_survivors(self)
 
     @property
     def honest_survivors(self) -> int:
         """Hospitals in every sum that side with nobody, and so share the noise of placement "distributed"."""
         return self.min_survivors - self.max_colluding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """When a run stops before its last round, and which of its models it keeps.
+
+    `public` is "package.module:loader" of public records (see `datasets.public_records`), on which models are tried.
+    A run stops once `patience` evaluated rounds in turn were no improvement of the mean loss on them; `keep` says
+    whether its model is that of the last round or of the best. Without privacy and `public` it is the mean test loss.
+    """
+
+    public: str | None = setting(None, unwritten=True)
+    patience: int | None = setting(None, least=1, most=1_000_000, unwritten=True)
+    keep: str = setting("last", choices=("last", "best"), unwritten=True)
+
+    def __post_init__(self) -> None:
+        check_section("evaluation", self)
+        if self.public is not None and not all(self.public.partition(":")):
+            raise ConfigError(
+                f'public = "{self.public}" must be "package.module:loader" ([evaluation] public): name a function that '
+                "returns features and labels"
+            )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything hangs on how good models are."""
+        return self.patience is not None or self.keep == "best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

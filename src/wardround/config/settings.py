@@ -13,6 +13,7 @@ from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
+    EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
@@ -46,6 +47,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def __post_init__(self) -> None:
@@ -145,7 +147,8 @@ def config_from_dict(tables: Mapping[str, Any]) -> Config:
 
 def config_to_toml(config: Config) -> str:
     """Return the settings as TOML that `load_config` reads back to an equal record."""
-    return tomli_w.dumps({item.name: _table(getattr(config, item.name)) for item in fields(config)})
+    tables = {item.name: _table(getattr(config, item.name)) for item in fields(config)}
+    return tomli_w.dumps({name: table for name, table in tables.items() if table})
 
 
 def _check_known(what: str, name: object, known: Iterable[str], where: str = "") -> None:

@@ -25,7 +25,7 @@ from wardround.reports.files import (
 )
 from wardround.reports.numbers import number_text
 from wardround.reports.results import HospitalResult, RunResult
-from wardround.server.record.summaries import HospitalSummary, RegressionScores, Summary
+from wardround.server.record.summaries import ClassScores, HospitalSummary, RegressionScores, Summary
 
 __all__ = ["read_run"]
 
@@ -139,7 +139,11 @@ def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> di
         numbers |= {key: value for key, value in stated.items() if value is not None}
     if is_regression:
         numbers["auc"] = NOT_KNOWN
-    return numbers | {"majority_score": read_number(summary.scores and summary.scores.majority)}
+    pooled = summary.scores.auc_pooled if isinstance(summary.scores, ClassScores) else None
+    return numbers | {
+        "auc_pooled": read_number(pooled),
+        "majority_score": read_number(summary.scores and summary.scores.majority),
+    }
 
 
 def _tables(path: Path) -> tuple[dict[str, list[_Row]], dict[str, str]]:
@@ -166,11 +170,16 @@ def _hospitals(
         unknown = HospitalSummary(hospital=name, num_train=sizes.get(name, ""), num_test="<10", majority_score=None)
         epsilon = spent.get(name, live) if is_private else math.inf
         target_delta = read_number(deltas.get(name) if isinstance(deltas, Mapping) else deltas)
-        results.append(_hospital(known.get(name, unknown), own, epsilon=epsilon, target_delta=target_delta))
+        kept = math.inf if summary.kept_round is None else summary.kept_round
+        results.append(
+            _hospital(known.get(name, unknown), own, epsilon=epsilon, target_delta=target_delta, kept_round=kept)
+        )
     return tuple(results)
 
 
-def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, target_delta: float) -> HospitalResult:
+def _hospital(
+    known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, target_delta: float, kept_round: float
+) -> HospitalResult:
     if is_small(known.num_test):
         rows = [{**row} | dict.fromkeys(("loss", "accuracy", "auc"), NOT_KNOWN) for row in rows]
     trained = [row for row in rows if row["round"] >= 1 and row.get("selected") == 1]
@@ -188,8 +197,8 @@ def _hospital(known: HospitalSummary, rows: Sequence[_Row], *, epsilon: float, t
         epsilon=epsilon,
         majority_score=read_number(known.majority_score),
         rows=tuple(rows),
-        score=_last(row.get("accuracy", NOT_KNOWN) for row in rows),
-        auc=_last(row.get("auc", NOT_KNOWN) for row in rows),
+        score=_last(row.get("accuracy", NOT_KNOWN) for row in rows if row["round"] <= kept_round),
+        auc=_last(row.get("auc", NOT_KNOWN) for row in rows if row["round"] <= kept_round),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
+from wardround.reports.class_table import class_figures, class_section
+from wardround.reports.endings import kept_sentence
 from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import as_written, read_text
 from wardround.reports.folder import read_run
@@ -48,10 +50,12 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "subtitle": _subtitle(run),
         "status": words.status_sentence(run),
         "quality": words.quality_sentence(run),
+        "kept": kept_sentence(run),
         "readers": words.reader_lines(run),
         "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
         "guarantee": _guarantee(run),
         "figures": _figures(run),
+        "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),
         "leaves": _leaves(run),
@@ -141,10 +145,14 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     majority = run.scores["majority_score"]
     rows = [(score, number_text(run.scores["score"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
     if not run.is_regression:
-        rows.insert(0, ("AUC", number_text(run.scores["auc"]), "guessing: 0.500"))
+        rows = [*_areas(run), *rows]
+    rows += class_figures(run)
+    rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
     rows.append(("Loss", number_text(run.scores["loss"]), ""))
     if not run.summary.measured:
         rows = [(name, "not measured", "") for name, _, _ in rows]
+    if run.summary.public_loss is not None:
+        rows.append(("Loss on public records", number_text(run.summary.public_loss), ""))
     budget = run.setting("privacy", "budget-epsilon", None)
     compare = "without noise there is no bound" if math.isinf(run.epsilon.max) else ""
     rows.append(("Largest epsilon of a hospital", epsilon_text(run.epsilon.max), compare))
@@ -157,6 +165,12 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
         engine = ", ".join(part for part in (run.summary.facts.engine, run.summary.facts.device) if part)
         rows.append(("Time", f"{run.summary.seconds:,.1f} s", engine))
     return rows
+
+
+def _areas(run: RunResult) -> list[tuple[str, str, str]]:
+    guessing, pooled = "guessing: 0.500", run.scores["auc_pooled"]
+    both = [("AUC over all test records", number_text(pooled), guessing)] * (pooled == pooled)
+    return [("AUC, mean over hospitals" if both else "AUC", number_text(run.scores["auc"]), guessing), *both]
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:

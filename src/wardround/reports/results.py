@@ -29,8 +29,8 @@ class HospitalResult:
             is not shown.
         target_delta: the delta its epsilon is stated at.
         epsilon: spent by the end, headline accountant where there is one; inf without noise.
-        score: share right in [0, 1], or r2, after the last round; nan on test records that are not shown.
-        auc: area under the ROC curve after the last round; likewise.
+        score: share right in [0, 1], or r2, of the run's model; nan on test records that are not shown.
+        auc: area under the ROC curve; likewise.
         majority_score: of always answering the most frequent class (for regression: the mean).
         rows: its lines of hospitals.csv as numbers, by round.
     """
@@ -63,7 +63,7 @@ class RunResult:
         is_regression: the quality figure is r2, not accuracy.
         words: what is said of the cell of unit and placement.
         epsilon: largest and total, infinite without privacy, at their delta; and against each of the three readers.
-        scores: score (accuracy, or r2), auc, loss and majority_score of the last model.
+        scores: score (accuracy, or r2), auc, auc_pooled, loss and majority_score of the run's model.
         rounds: lines of rounds.csv as numbers, by round.
         hospitals: by name.
     """

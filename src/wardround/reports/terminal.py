@@ -12,6 +12,7 @@ from rich.text import Text
 
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.data_tables import plain_table
+from wardround.reports.endings import kept_sentence
 from wardround.reports.files import NOT_KNOWN
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
@@ -150,7 +151,13 @@ def _score_cells(run: RunResult, score: float, auc: float, majority: float) -> d
 
 
 def _sentences(run: RunResult, folder: Path, console: Console) -> None:
-    for sentence in (status_sentence(run), privacy_sentence(run), live_sentence(run), quality_sentence(run)):
+    for sentence in (
+        status_sentence(run),
+        privacy_sentence(run),
+        live_sentence(run),
+        quality_sentence(run),
+        kept_sentence(run),
+    ):
         if sentence:
             _say(console, sentence)
     for sentence in run.summary.facts.model_changes or ():

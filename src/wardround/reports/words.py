@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from wardround.privacy.cells import READER_NAMES, CellWords
+from wardround.reports.endings import stopped_early
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
@@ -199,7 +200,8 @@ def quality_sentence(run: RunResult) -> str:
         return ""
     if run.is_regression:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
-        return f"r2 on the hospitals' test records is {score:.3f}: {verdict} than always answering the mean."
+        where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
+        return f"r2 {where} test records is {score:.3f}: {verdict} than always answering the mean."
     text = f"Accuracy on the hospitals' test records is {score:.3f}"
     if not math.isnan(baseline):
         same = f"{score:.3f}" == f"{baseline:.3f}"
@@ -218,6 +220,8 @@ def status_sentence(run: RunResult) -> str:
     if run.summary.status == "stopped-at-budget":
         reason = run.summary.facts.stopped_because or "the next round would have spent more epsilon than allowed"
         return f"Stopped at the budget after {rounds}: {reason}."
+    if run.summary.status == "stopped-early":
+        return stopped_early(run, rounds)
     again = f"`wardround resume {run.folder.name}` continues it"
     if not run.summary.measured:
         again = "the server app continues it when it is started again with the same folder as `out`"
@@ -252,7 +256,8 @@ def _uncovered(run: RunResult) -> str:
     return (
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "
         "are not covered by epsilon. Counts of fewer than ten people are not shown, nor scores of fewer than ten test "
-        "records; the scores of a small hospital can still tell how many of its test records have the rarer answer."
+        "records; the scores of a small hospital, or of a rare class, can still tell how many of the test records have "
+        "the rarer answer."
     )
 
 

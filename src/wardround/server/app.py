@@ -17,6 +17,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from wardround.clients.initial_models import build_initial_model
 from wardround.config import check_agreement, load_config, split_overrides
+from wardround.datasets.public_records import public_of
 from wardround.errors import CohortError, ConfigError
 from wardround.parsing import sound
 from wardround.privacy.cells import cell_of
@@ -24,6 +25,7 @@ from wardround.secagg import read_roster
 from wardround.server.record.run_folder import create_run_folder, default_run_path, open_run_folder
 from wardround.server.round.introductions import agreed_profile, connect, connect_sites
 from wardround.server.round.loop import federate
+from wardround.server.round.measuring import measuring_of
 from wardround.strategies import strategy_of
 
 __all__ = ["make_server_app", "serve"]
@@ -57,30 +59,39 @@ def serve(grid: Grid, context: Context) -> Path:
             f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
             'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
         )
+    num_nodes, timeout_seconds = _waits(context)
+    roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
+    if roster is not None:
+        check_agreement(config)
+    strategy = strategy_of(config)
+    public = public_of(config, None, is_measured=roster is None)
+    # Of real sites those who are there go on without the others.
+    _wait_for_nodes(grid, num_nodes, num_nodes if roster is None else config.aggregation.min_survivors)
+    link = connect(grid) if roster is None else connect_sites(grid, config, roster, timeout_seconds)
+    # Of real sites all agreed on the schema, and no site's word makes the model.
+    profile = link.profiles[0] if roster is None else agreed_profile(config)
+    model = build_initial_model(config, profile)
+    measuring = measuring_of(config, profile, public=public)
+    path = Path(settings["out"]) if settings["out"] else default_run_path(config)
+    folder = open_run_folder(path) if (path / "ledger.sqlite").is_file() else create_run_folder(path, config)
+    facts = replace(model.facts, engine="flower")
+    summary = federate(config, link, folder, model.arrays, strategy=strategy, facts=facts, measuring=measuring)
+    lost = summary.num_rounds_lost
+    but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
+    print(f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}")
+    return path
+
+
+def _waits(context: Context) -> tuple[int, float]:
+    """Return how many nodes are waited for, and how long a real site's reply is."""
     with sound(ConfigError, "num-nodes or timeout-seconds can't be read", "give numbers (--run-config)"):
         num_nodes = int(context.run_config.get("num-nodes", 0))
         timeout_seconds = float(context.run_config.get("timeout-seconds", _REPLY_SECONDS))
     if num_nodes < 1:
         raise ConfigError("num-nodes must be the number of hospitals (--run-config): the server waits for all of them")
-    roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
-    if roster is not None:
-        check_agreement(config)
-    strategy = strategy_of(config)
     if not timeout_seconds > 0:
         raise ConfigError(f"timeout-seconds = {timeout_seconds:g} must be > 0 (--run-config): 3600 is an hour")
-    # Of real sites those who are there go on without the others.
-    _wait_for_nodes(grid, num_nodes, num_nodes if roster is None else config.aggregation.min_survivors)
-    link = connect(grid) if roster is None else connect_sites(grid, config, roster, timeout_seconds)
-    # Of real sites all agreed on the schema, and no site's word makes the model.
-    model = build_initial_model(config, link.profiles[0] if roster is None else agreed_profile(config))
-    path = Path(settings["out"]) if settings["out"] else default_run_path(config)
-    folder = open_run_folder(path) if (path / "ledger.sqlite").is_file() else create_run_folder(path, config)
-    facts = replace(model.facts, engine="flower")
-    summary = federate(config, link, folder, model.arrays, strategy=strategy, facts=facts)
-    lost = summary.num_rounds_lost
-    but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
-    print(f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}")
-    return path
+    return num_nodes, timeout_seconds
 
 
 def _wait_for_nodes(grid: Grid, num_nodes: int, least: int) -> None:

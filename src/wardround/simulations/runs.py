@@ -3,7 +3,7 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,9 @@ from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.objects import PYTHON
 from wardround.privacy.ledger import open_ledger
-from wardround.server.record.beginnings import was_between_sites
+from wardround.server.plan.best import stops_early
+from wardround.server.record.beginnings import committed_rounds, was_between_sites
+from wardround.server.record.keeping import best_of
 from wardround.server.record.run_folder import (
     RunFolder,
     create_run_folder,
@@ -25,6 +27,7 @@ from wardround.server.record.run_folder import (
     read_table,
 )
 from wardround.server.record.summaries import Summary
+from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
@@ -80,8 +83,13 @@ def run(
     out: Path | str | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
 ) -> Run:
     """Run a federation from round 0 and return it; what may be given is told in `door.run`.
+
+    Metrics are functions of predictions and labels by the name of their column (see `scores.Predictions`); public
+    records are (features, labels) as the model takes them, in the place of [evaluation] public.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
@@ -91,7 +99,7 @@ def run(
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     with ENGINES[config.simulation.engine].start_early(config.simulation):
         # Everything that can be refused is refused before there is a folder.
-        prepared = prepare(config, strategy, say)
+        prepared = prepare(config, strategy, say, metrics=metrics, public=public)
         folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
         return _federate(prepared, folder, progress, say)
 
@@ -102,6 +110,8 @@ def resume(
     config: Config | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
 ) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
 
@@ -110,6 +120,8 @@ def resume(
         config: its settings with the objects that they name, where there are any; None reads them from the folder.
         progress: called after every committed round.
         say: called with a few words whenever something that takes a while begins.
+        metrics: of a run that began with some, the same again, by the same names.
+        public: of a run that began with public records from Python, the same again.
 
     Raises:
         ConfigError: there is no run in the folder, or it is one between real sites.
@@ -124,10 +136,10 @@ def resume(
     config = config or folder.config()
     _check_complete(config, folder)
     say = say or silent
-    prepared = prepare(config, strategy_of(config), say, is_begun=True)
+    prepared = prepare(config, strategy_of(config), say, is_begun=True, metrics=metrics, public=public)
     with open_ledger(folder.ledger) as ledger:
-        is_finished = any(number >= config.training.num_rounds for number, _ in ledger.rounds())
-    if is_finished:
+        records = committed_rounds(ledger)
+    if len(records) > config.training.num_rounds or stops_early(config, best_of(config, records)):
         # Only its files are written anew: no reason to start Ray.
         begins, engine = "writing the files of the finished run anew", "inline"
     else:
@@ -199,5 +211,6 @@ def _federate(
             facts=prepared.facts,
             planned=prepared.plan,
             progress=progress,
+            measuring=prepared.measuring,
         )
     return Run(folder.path, outcome)

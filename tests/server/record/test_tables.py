@@ -8,6 +8,7 @@ from small_runs import profiles_of, small_config
 from wardround.privacy.spending import open_account
 from wardround.rounds import Evaluation, ProfileMeasures
 from wardround.server.plan.planning import plan_federation
+from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.tables import mean_over_tests, table_rows
 
 
@@ -38,7 +39,7 @@ def test_rows_of_hospitals_that_measured_nothing_have_no_score() -> None:
     evaluations = {name: _evaluation(name, 50, 0.8) for name in names}
     for measured, scores in ((measures, (1.0, 0.5, pytest.approx(0.8))), ({}, (None, None, None))):
         plan = plan_federation(small_config(), profiles, measures=measured)
-        what = (plan, open_account(plan.target_deltas), 0, (), {}, evaluations)
+        what = (plan, open_account(plan.target_deltas), 0, (), {}, Evaluated(evaluations=evaluations))
         of_round, of_hospitals = table_rows(*what, 1.0)
         for row in (of_round, *of_hospitals):
             assert (row.loss, row.score, row.auc) == scores

@@ -98,7 +98,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
         edit_table("hospitals.csv", lambda rows: rows.append(rows[-1])),
         "hospitals.csv has round 3 hospital-03 2 times",
     ),
-    "a longer row": (edit_table("rounds.csv", lambda rows: rows[-1].append("1")), "round 3 has 10 cells instead of 9"),
+    "a longer row": (edit_table("rounds.csv", lambda rows: rows[-1].append("1")), "round 3 has 11 cells instead of 10"),
     "rows in another order": (edit_table("rounds.csv", lambda rows: rows.append(rows.pop(1))), "in another order"),
     "another column": (edit_table("rounds.csv", lambda rows: rows[0].reverse()), "rounds.csv has the columns"),
     "flipped participation": (

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from wardround.exact_sums import Arrays
 from wardround.privacy.spending import Account
+from wardround.server.plan.best import Best
 
 __all__ = ["RoundState"]
 
@@ -18,6 +19,7 @@ class RoundState:
 
     `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
     `memory` is what the noise of the next round goes on from, where that hangs on earlier rounds' noise.
+    `best` is the best of the models so far, where the settings have anything hang on it.
     `other_versions` are of packages that are not what they were when the run began.
     """
 
@@ -31,4 +33,5 @@ class RoundState:
     left: Mapping[str, str]
     stopped: str
     memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    best: Best | None = None
     other_versions: tuple[str, ...] = ()

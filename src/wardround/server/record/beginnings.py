@@ -20,7 +20,13 @@ from wardround.server.record.run_folder import RunFolder
 __all__ = ["begun_with", "committed_rounds", "opening_in", "opening_of", "plan_in", "was_between_sites"]
 
 
-def opening_of(plan: FederationPlan, folder: RunFolder, absent: Mapping[str, str]) -> Opening:
+def opening_of(
+    plan: FederationPlan,
+    folder: RunFolder,
+    absent: Mapping[str, str],
+    columns: tuple[str, ...] | None,
+    public: str | None,
+) -> Opening:
     """Return what the plan is made of, so that the ledger alone says what the run's files must say (see `books`)."""
     return Opening(
         config=config_to_toml(plan.config),
@@ -32,6 +38,8 @@ def opening_of(plan: FederationPlan, folder: RunFolder, absent: Mapping[str, str
         settings=settings_digest(plan.config),
         fingerprints=plan.fingerprints,
         absent=absent,
+        columns=columns,
+        public=public,
     )
 
 

@@ -6,20 +6,26 @@ from the seed. What is left out on purpose: what happens in a round (see `loop`)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
 from wardround.digests import array_digest
 from wardround.errors import ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.parsing import sound
 from wardround.privacy.entries import charge_id
 from wardround.privacy.ledger import Ledger
 from wardround.privacy.spending import Account, account_from_ledger
-from wardround.rounds import Assignment, Evaluation
+from wardround.rounds import Assignment
 from wardround.run_facts import RunFacts
+from wardround.server.plan.best import Best
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds, opening_in
+from wardround.server.record.evaluated import Evaluated
+from wardround.server.record.keeping import best_of, best_with, kept_record
 from wardround.server.record.noise_files import drop_noise, read_noise, write_noise
 from wardround.server.record.records import (
     Closing,
@@ -49,12 +55,14 @@ class KeptRun:
         strategy: any Flower strategy; the one thing here that remembers.
         ledger: charges and committed rounds.
         folder: all else.
+        columns: further scores of every round, by which it is evaluated; None where an earlier version began the run.
     """
 
     plan: FederationPlan
     strategy: Strategy
     ledger: Ledger
     folder: RunFolder
+    columns: tuple[str, ...] | None = None
 
     @property
     def account(self) -> Account:
@@ -72,7 +80,6 @@ def restore(run: KeptRun) -> RoundState | None:
     round_number, text = run.ledger.rounds()[-1]
     record = read_record_text(RoundRecord, text)
     tensors, values = run.folder.read_checkpoint(record.saved.checkpoint, record.saved.sha256)
-    model = {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
     memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
     restore_strategy_state(run.strategy, memory, values)
     return RoundState(
@@ -80,7 +87,7 @@ def restore(run: KeptRun) -> RoundState | None:
         round_number=round_number,
         # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
         attempt=run.ledger.num_attempts(record.run_id, round_number + 1) + 1,
-        arrays=model,
+        arrays=_model_in(tensors),
         account=run.account,
         noise_multipliers=record.noise_multipliers,
         max_grad_norm=record.max_grad_norm,
@@ -88,6 +95,7 @@ def restore(run: KeptRun) -> RoundState | None:
         stopped="",
         memory=read_noise(run.folder, round_number, record.saved.noise_memory),
         other_versions=run.folder.other_versions(),
+        best=best_of(run.plan.config, committed_rounds(run.ledger)),
     )
 
 
@@ -97,22 +105,22 @@ def commit(
     assignments: Sequence[Assignment],
     answered: Sequence[Assignment],
     outcome: Outcome,
-    evaluations: Mapping[str, Evaluation],
+    evaluated: Evaluated,
     seconds: float,
     opening: Opening | None = None,
-) -> RoundRecord:
+) -> tuple[RoundRecord, Best | None]:
     """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
 
     The state is that after the round. Assignments are of the whole cohort, and those of them are `answered` whose
     updates left their hospitals. Round 0 has an opening.
 
     Returns:
-        What is kept of the round beside model and charges.
+        What is kept of the round beside model and charges, and the best of the models so far.
     """
     saved = _save(run, state)
     completed = {assignment.hospital_id for assignment in answered}
     row, hospital_rows = table_rows(
-        run.plan, state.account, state.round_number, assignments, completed, evaluations, seconds
+        run.plan, state.account, state.round_number, assignments, completed, evaluated, seconds
     )
     record = RoundRecord(
         run_id=state.run_id,
@@ -126,13 +134,16 @@ def commit(
         target_deltas=run.plan.target_deltas,
         outcome=outcome,
         saved=saved,
+        class_counts=evaluated.class_counts,
         opening=opening,
     )
     released = [charge_id(state.run_id, a.round_number, a.attempt, a.hospital_id) for a in answered]
     run.ledger.commit_round(state.run_id, state.round_number, released, record_text(record))
-    run.folder.drop_checkpoints_before(state.round_number - 1)
+    best = best_with(run.plan.config, state.best, record, run.columns)
+    kept = {best.round_number} if best and run.plan.config.evaluation.keep == "best" else set()
+    run.folder.drop_checkpoints_before(state.round_number - 1, but=kept)
     drop_noise(run.folder, but=state.round_number if state.memory else None)
-    return record
+    return record, best
 
 
 def _save(run: KeptRun, state: RoundState) -> Saved:
@@ -151,10 +162,11 @@ def _save(run: KeptRun, state: RoundState) -> Saved:
 
 
 def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> Summary:
-    """Book how the run ended, for now or for good, and write summary.json of what the ledger then holds; return it.
+    """Book how the run ended, for now or for good, and write its model, and summary.json of what the ledger then holds.
 
     The state is that after the last committed round; status and facts are those of `Closing`.
     """
+    run.folder.write_model(_kept_model(run, state))
     if status != "interrupted":
         drop_noise(run.folder)
     closing = Closing(status=status, facts=facts)
@@ -164,3 +176,14 @@ def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> S
     summary = build_summary(run.plan, run.account, committed_rounds(run.ledger), closing=closing, head=head)
     run.folder.write_summary(summary)
     return summary
+
+
+def _kept_model(run: KeptRun, state: RoundState) -> Arrays:
+    kept = kept_record(run.plan.config, committed_rounds(run.ledger))
+    if kept.round_row.round == state.round_number:
+        return state.arrays
+    return _model_in(run.folder.read_checkpoint(kept.saved.checkpoint, kept.saved.sha256)[0])
+
+
+def _model_in(tensors: Mapping[str, NDArray[Any]]) -> Arrays:
+    return {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}

@@ -13,6 +13,7 @@ from wardround.json_records import json_field, json_values, read_json_record
 from wardround.parsing import from_json
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.run_facts import RunFacts
+from wardround.scores import ClassCounts
 
 __all__ = [
     "Closing",
@@ -37,13 +38,15 @@ class RoundFigures:
         round: its number; 0 is before training.
         num_selected: hospitals that were asked.
         num_completed: hospitals that answered.
-        loss: mean test loss over hospitals, weighted by their test records; None where nothing is measured, or the
-            model was not evaluated after the round.
-        score: likewise, of the share right in [0, 1], or the r2; the column is called accuracy.
-        auc: likewise; nan where it is not defined.
+        loss: mean test loss over all test records; None where nothing is measured, or the model was not evaluated after
+            the round.
+        score: likewise, the share right in [0, 1], or the r2 (of earlier versions: the mean of the hospitals' r2); the
+            column is called accuracy.
+        auc: mean over hospitals, weighted by their test records; nan where it is not defined.
         epsilon_max: largest epsilon of a hospital so far, by Renyi divergences.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
         seconds: that the round took.
+        further: scores by the columns of the run's opening; None in a run that earlier versions began.
     """
 
     round: int
@@ -55,6 +58,7 @@ class RoundFigures:
     epsilon_max: float
     epsilon_total: float
     seconds: float
+    further: tuple[float | None, ...] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,7 @@ class HospitalFigures:
         loss: on its test records; None where these are few, or are not measured, or not after the round.
         score: likewise.
         auc: likewise.
+        further: likewise, by those of the opening's columns that hospitals have.
     """
 
     round: int
@@ -86,6 +91,7 @@ class HospitalFigures:
     loss: float | None = None
     score: float | None = json_field(key="accuracy", default=None)
     auc: float | None = None
+    further: tuple[float | None, ...] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,9 @@ class Opening:
         settings: digest of the decisive ones.
         fingerprints: of each hospital's training data; "" of a real site.
         absent: who was expected and did not come, and why.
+        columns: further scores of every round, a user's metrics among them; None in a run that earlier versions began,
+            whose r2 is a mean over hospitals.
+        public: digest of the public records that models are tried on; None of none.
     """
 
     config: str
@@ -113,6 +122,8 @@ class Opening:
     settings: str
     fingerprints: Mapping[str, str]
     absent: Mapping[str, str] = json_field(lacking={})
+    columns: tuple[str, ...] | None = json_field(default=None, is_left_out=True)
+    public: str | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +174,7 @@ class RoundRecord:
         other_versions: lines "package version" of packages that are not what they were when the run began.
         outcome: of its training.
         saved: what a resumed run goes on from.
+        class_counts: of the model on all test records; None of a regression, and where it is not evaluated.
         opening: of round 0 only.
     """
 
@@ -177,6 +189,7 @@ class RoundRecord:
     target_deltas: Mapping[str, float]
     outcome: Outcome = json_field(is_inline=True)
     saved: Saved = json_field(is_inline=True)
+    class_counts: ClassCounts | None = json_field(default=None, is_left_out=True)
     opening: Opening | None = json_field(default=None, is_inline=True)
 
 

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -153,10 +153,10 @@ class RunFolder:
         except OSError:
             return False
 
-    def drop_checkpoints_before(self, round_number: int) -> None:
-        """Delete checkpoints older than the given round's."""
+    def drop_checkpoints_before(self, round_number: int, *, but: Collection[int] = ()) -> None:
+        """Delete checkpoints older than the given round's, but those of some."""
         for number in self.checkpoint_rounds():
-            if number < round_number:
+            if number < round_number and number not in but:
                 (self.path / checkpoint_name(number)).unlink()
 
     def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from wardround.json_records import json_field
 from wardround.privacy.attackers import AttackerFigures
 from wardround.run_facts import RunFacts
+from wardround.server.record.class_reports import ClassReport
 
 __all__ = [
     "AttackerSummary",
@@ -87,22 +88,27 @@ class AttackerSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScores:
-    """How well the last model tells classes, averaged over hospitals by test records; None where nothing is measured.
+    """How well the run's model tells classes; None where nothing is measured.
 
     Attributes:
-        score: share right, in [0, 1].
-        auc: area under the ROC curve.
+        score: share right of all test records, in [0, 1].
+        auc: area under the ROC curve, the mean over hospitals by test records.
+        auc_pooled: the same over all test records; None where the run did not say.
         majority: share right of always answering the most frequent class.
     """
 
     score: float | None = json_field(key="accuracy")
     auc: float | None = json_field(lacking=None)
+    auc_pooled: float | None = json_field(default=None, is_left_out=True)
     majority: float | None = json_field(key="majority_accuracy", lacking=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegressionScores:
-    """How well the last model predicts a number: the r2, and that of always answering the mean."""
+    """How well the run's model predicts a number: the r2 over all test records, and that of always answering the mean.
+
+    Earlier versions wrote the mean of the hospitals' r2, weighted by test records.
+    """
 
     score: float | None = json_field(key="r2")
     majority: float | None = json_field(key="majority_r2", lacking=None)
@@ -150,7 +156,8 @@ class Summary:
     Attributes:
         num_rounds: committed.
         num_rounds_planned: asked for.
-        status: "done", "stopped-at-budget" or "interrupted".
+        status: "done", "stopped-at-budget", "stopped-early" or "interrupted".
+        kept_round: whose model is the run's; None where it is the last one's.
         protection: what is protected, and how.
         attackers: what they can reach; None where the run did not say.
         accountant: that proves epsilon: "pld" or "rdp".
@@ -159,8 +166,11 @@ class Summary:
         noise_multiplier: by hospital, in the last round.
         max_grad_norm: the clip after the last round; None without privacy.
         measured: whether loss and scores were.
-        loss: mean test loss of the last model that was tested.
+        loss: mean test loss of the run's model, or of the last one that was tested.
         scores: of the same; None where the run did not say.
+        public_loss: of the same, on public records; None where there are none.
+        metrics: a user's, of the same over all test records; None of none.
+        class_report: of the same; None of a regression, and where the run did not say.
         seconds: that all rounds took.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.
@@ -174,6 +184,7 @@ class Summary:
     num_rounds: int
     num_rounds_planned: int
     status: str
+    kept_round: int | None = json_field(default=None, is_left_out=True)
     protection: Protection = json_field(is_inline=True)
     epsilon: EpsilonSummary
     attackers: AttackerSummary | None = json_field(lacking=None, is_inline=True)
@@ -185,6 +196,9 @@ class Summary:
     measured: bool = json_field(lacking=True)
     loss: float | None
     scores: ClassScores | RegressionScores | None = json_field(lacking=None, is_inline=True)
+    public_loss: float | None = json_field(default=None, is_left_out=True)
+    metrics: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
+    class_report: ClassReport | None = json_field(default=None, is_inline=True)
     seconds: float
     settings: SettingsSummary = json_field(is_inline=True)
     left_out: tuple[str, ...]

@@ -1,8 +1,9 @@
 """summary.json: a pure function of what the ledger holds, so that it can be made anew from it and compared."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from wardround.config import Config
 from wardround.leaves import fields_sent
@@ -11,6 +12,9 @@ from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import begun_with
+from wardround.server.record.class_reports import class_report
+from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, hospital_columns
+from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord
 from wardround.server.record.summaries import (
     AttackerSummary,
@@ -36,17 +40,18 @@ def build_summary(
     The records are of the committed rounds, round 0 first; the facts in the closing, which only the starter of the run
     knew, are taken over as they are; the head is the ledger's, right after the closing was booked.
     """
-    config, cell, last, tested = plan.config, plan.cell, records[-1], _last_tested(records)
+    config, cell, last = plan.config, plan.cell, records[-1]
+    opening = begun_with(records[0])
     left_out = tuple(dict.fromkeys(_left_out(records)))
     # Rounds that were abandoned, and attempts that were interrupted: both are charged.
     num_lost = sum(bool(record.outcome.abandoned) + record.attempt - 1 for record in records)
-    regression = closing.facts.task == "regression"
     return Summary(
         dataset=config.federation.dataset,
         num_hospitals=len(plan.hospitals),
         num_rounds=last.round_row.round,
         num_rounds_planned=config.training.num_rounds,
         status=closing.status,
+        **_of_model(plan, records, closing),
         protection=_protection(plan),
         epsilon=_epsilon(account, config.privacy.patient_overlap),
         attackers=_attackers(account, config.privacy.patient_overlap),
@@ -56,18 +61,40 @@ def build_summary(
         noise_multiplier=last.noise_multipliers,
         max_grad_norm=last.max_grad_norm if cell.is_private else None,
         measured=plan.is_measured,
-        loss=tested.round_row.loss,
-        scores=_scores(plan, tested.round_row, regression),
         seconds=sum(record.round_row.seconds for record in records),
         settings=_settings(config),
         left_out=left_out,
         num_rounds_lost=num_lost,
-        hospitals=_hospitals(plan, regression),
-        leaves_hospital=_leaves_hospital(plan, closing, is_whole=not left_out and not num_lost),
-        versions=dict(line.split(" ", 1) for line in begun_with(records[0]).packages),
+        hospitals=_hospitals(plan, closing.facts.task == "regression"),
+        leaves_hospital=_leaves_hospital(
+            plan, closing, is_whole=not left_out and not num_lost, is_pooled=opening.columns is not None
+        ),
+        versions=dict(line.split(" ", 1) for line in opening.packages),
         ledger_head=head,
-        facts=replace(closing.facts, notes=(*closing.facts.notes, *plan_notes(plan), *_notes(records))),
+        facts=replace(closing.facts, notes=_every_note(plan, closing, records)),
     )
+
+
+def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Closing) -> dict[str, Any]:
+    """Return how good the run's model is, by fields of the summary; the last that was tested, where it was not."""
+    kept = kept_record(plan.config, records)
+    is_best = plan.config.evaluation.keep == "best"
+    tested = kept if is_best else _last_tested(records)
+    row, counts = tested.round_row, tested.class_counts
+    further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
+    return {
+        "kept_round": kept.round_row.round if is_best else None,
+        "loss": row.loss,
+        "scores": _scores(plan, row, closing.facts.task == "regression", further),
+        "public_loss": further.get(PUBLIC_LOSS),
+        "metrics": _metrics(further) or None,
+        "class_report": class_report(counts, closing.facts.class_names) if counts else None,
+    }
+
+
+def _every_note(plan: FederationPlan, closing: Closing, records: Sequence[RoundRecord]) -> tuple[str, ...]:
+    """Return each note once: what a plan says of the data stands among the facts already."""
+    return tuple(dict.fromkeys((*closing.facts.notes, *plan_notes(plan), *_notes(plan.config, records))))
 
 
 def _protection(plan: FederationPlan) -> Protection:
@@ -94,13 +121,14 @@ def _settings(config: Config) -> SettingsSummary:
     )
 
 
-def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool) -> dict[str, str]:
+def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool, is_pooled: bool) -> dict[str, str]:
     return fields_sent(
         protocol=plan.config.aggregation.protocol,
         task=str(closing.facts.task),
         # Who fails says why; where that may have been so, it is listed.
         failed=not is_whole or closing.status == "interrupted",
         are_sites=not plan.is_measured,
+        is_pooled=is_pooled,
     )
 
 
@@ -143,11 +171,18 @@ def _last_tested(records: Sequence[RoundRecord]) -> RoundRecord:
     return next((record for record in reversed(records) if record.round_row.loss is not None), records[-1])
 
 
-def _scores(plan: FederationPlan, tested: RoundFigures, regression: bool) -> ClassScores | RegressionScores:
+def _scores(
+    plan: FederationPlan, row: RoundFigures, regression: bool, further: Mapping[str, float | None]
+) -> ClassScores | RegressionScores:
     majority = _mean_over_tests(plan) if plan.is_measured else None
     if regression:
-        return RegressionScores(score=tested.score, majority=majority)
-    return ClassScores(score=tested.score, auc=tested.auc, majority=majority)
+        return RegressionScores(score=row.score, majority=majority)
+    return ClassScores(score=row.score, auc=row.auc, auc_pooled=further.get(AUC_POOLED), majority=majority)
+
+
+def _metrics(further: Mapping[str, float | None]) -> dict[str, float]:
+    known = {name: further[name] for name in hospital_columns(tuple(further))}
+    return {name: score for name, score in known.items() if score is not None}
 
 
 def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
@@ -172,18 +207,27 @@ def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary,
 
 
 def _mean_over_tests(plan: FederationPlan) -> float:
-    """Return the baseline's score, averaged over hospitals by their test records, as scores are."""
+    """Return the baseline's score over all test records; of an r2 that earlier versions measured, a weighted mean."""
     measures = [hospital.measures for hospital in plan.hospitals if hospital.measures and hospital.measures.num_test]
     num_test = sum(measured.num_test for measured in measures)
+    sums = [
+        (m.num_test, m.test_mean, m.test_spread, m.majority_error)
+        for m in measures
+        if m.test_mean is not None and m.test_spread is not None and m.majority_error is not None
+    ]
+    if sums and len(sums) == len(measures):
+        middle = sum(num * mean for num, mean, _, _ in sums) / num_test
+        spread = sum(own + num * (mean - middle) ** 2 for num, mean, own, _ in sums)
+        return 1.0 - sum(error for *_, error in sums) / spread if spread > 0 else float("nan")
     return sum(m.num_test * m.majority_score for m in measures) / num_test if num_test else float("nan")
 
 
-def _notes(records: Sequence[RoundRecord]) -> Iterator[str]:
+def _notes(config: Config, records: Sequence[RoundRecord]) -> Iterator[str]:
     """Yield what an interrupted run is not: tested, paid for once, of one set of versions, or as if it had gone on."""
     for name in records[-1].saved.strategy_forgets:
         yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
     last, tested = records[-1].round_row.round, _last_tested(records).round_row.round
-    if tested < last:
+    if tested < last and config.evaluation.keep == "last":  # the best model was tested
         yield f"loss and scores are those after round {tested}, and the model is that after round {last}, untested"
     for record in records:
         if (attempts := record.attempt) > 1:

@@ -12,6 +12,7 @@ from wardround.json_records import json_keys, json_values
 from wardround.privacy.spending import Account
 from wardround.rounds import Assignment, Evaluation
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.record.evaluated import Evaluated, hospital_columns
 from wardround.server.record.records import HospitalFigures, RoundFigures, RoundRecord
 from wardround.small_counts import shown_count
 from wardround.step_events import StepEvent
@@ -19,7 +20,9 @@ from wardround.step_events import StepEvent
 __all__ = ["FOLLOWING_COLUMNS", "hospital_figures", "mean_over_tests", "table_rows", "table_texts"]
 
 _SCORES = ("loss", "score", "auc")
-FOLLOWING_COLUMNS = tuple(item.name for item in fields(HospitalFigures) if item.name not in {"hospital", *_SCORES})
+FOLLOWING_COLUMNS = tuple(
+    item.name for item in fields(HospitalFigures) if item.name not in {"hospital", "further", *_SCORES}
+)
 """Of a hospital's row, what follows from the plan and the ledger's charges."""
 
 
@@ -29,16 +32,18 @@ def table_rows(
     round_number: int,
     assignments: Sequence[Assignment],
     completed: Collection[str],
-    evaluations: Mapping[str, Evaluation],
+    evaluated: Evaluated,
     seconds: float,
 ) -> tuple[RoundFigures, tuple[HospitalFigures, ...]]:
     """Return a round's row of rounds.csv, and its rows of hospitals.csv, one per hospital.
 
-    Scores of the round are means over hospitals weighted by their test records, None where nothing is measured, or the
-    model was not evaluated after the round. A score
-    of fewer than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
+    Loss and accuracy of the round are over all test records, as is r2; AUC is the mean over hospitals, weighted by
+    their test records; None where nothing is measured, or the model was not evaluated after the round. A score of fewer
+    than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
     """
+    evaluations = evaluated.evaluations
     scores = {name: mean_over_tests(evaluations, name) for name in _SCORES}
+    scores |= {} if evaluated.r2 is None else {"score": evaluated.r2}
     row = RoundFigures(
         round=round_number,
         num_selected=len(assignments),
@@ -47,6 +52,7 @@ def table_rows(
         epsilon_max=account.epsilon_total(1),
         epsilon_total=account.epsilon_total(plan.config.privacy.patient_overlap),
         seconds=round(seconds, 4),
+        further=evaluated.columns,
     )
     events = {assignment.hospital_id: assignment.event for assignment in assignments}
     epsilons, rows = account.epsilons(), []
@@ -59,7 +65,8 @@ def table_rows(
         evaluation = evaluations.get(name) if is_scored else None
         if evaluation is not None:
             figures = replace(figures, **{score: getattr(evaluation, score) for score in _SCORES})
-        rows.append(figures)
+        further = evaluated.hospital_columns.get(name) if is_scored else None
+        rows.append(replace(figures, further=further or (None,) * evaluated.num_hospital_columns or None))
     return row, tuple(rows)
 
 
@@ -99,21 +106,32 @@ def mean_over_tests(evaluations: Mapping[str, Evaluation], score: str) -> float:
 
 
 def table_texts(records: Sequence[RoundRecord], *, header: bool = True) -> dict[str, str]:
-    """Return what rounds.csv and hospitals.csv hold of committed round records, with their first lines or without."""
+    """Return what rounds.csv and hospitals.csv hold of committed round records, with their first lines or without.
+
+    The first lines are those of the run that round 0, the first of the records, begins.
+    """
     rows = [row for record in records for row in record.hospital_rows]
+    opening = records[0].opening if records else None
+    further = (opening and opening.columns) or ()
     return {
-        "rounds.csv": _table(RoundFigures, [record.round_row for record in records], header),
-        "hospitals.csv": _table(HospitalFigures, rows, header),
+        "rounds.csv": _table(RoundFigures, [record.round_row for record in records], header, further),
+        "hospitals.csv": _table(HospitalFigures, rows, header, hospital_columns(further)),
     }
 
 
 def _table(
-    kind: type[RoundFigures | HospitalFigures], rows: Sequence[RoundFigures | HospitalFigures], header: bool
+    kind: type[RoundFigures | HospitalFigures],
+    rows: Sequence[RoundFigures | HospitalFigures],
+    header: bool,
+    further: Sequence[str],
 ) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    columns = [key for key in json_keys(kind) if key != "further"]
     if header:
-        writer.writerow(json_keys(kind))
+        writer.writerow([*columns, *further])
     for row in rows:
-        writer.writerow("" if value is None or value != value else value for value in json_values(row).values())
+        values = json_values(row)
+        cells = [*(values[key] for key in columns), *(row.further or ())]
+        writer.writerow("" if value is None or value != value else value for value in cells)
     return text.getvalue()

@@ -26,6 +26,7 @@ from wardround.leaves import FORMERLY_SENT
 from wardround.parsing import from_json
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.books import Books, agree, books_of
+from wardround.server.record.keeping import kept_record
 from wardround.server.record.noise_files import noise_name
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder, checkpoint_name, open_run_folder
@@ -227,9 +228,8 @@ def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
     if arrays is None:
         return ["model.safetensors is missing, and the run came to an end: wardround resume writes it anew"]
     # It is written where a run ends, just before that is booked.
-    rounds = {len(books.records) - 1}
-    if closing is not None and not books.is_closed:
-        rounds.add(len(books.until(closing).records) - 1)
+    ends = [books.records, *([books.until(closing).records] if closing is not None and not books.is_closed else [])]
+    rounds = {kept_record(books.plan.config, records).round_row.round for records in ends}
     if array_digest(arrays).hex() in {books.records[number].saved.model for number in rounds}:
         return []
     return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]

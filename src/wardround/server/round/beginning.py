@@ -14,13 +14,13 @@ from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import opening_in, opening_of, plan_in
 from wardround.server.record.commits import KeptRun, commit
 from wardround.server.record.records import Outcome
+from wardround.server.round.evaluating import Measuring, evaluate_model
 from wardround.server.round.hospitals import HospitalLink
-from wardround.server.round.strategy_steps import evaluate
 
 __all__ = ["begin", "give_up_interrupted", "plan_of_run"]
 
 
-def begin(run: KeptRun, link: HospitalLink, initial: Arrays) -> RoundState:
+def begin(run: KeptRun, link: HospitalLink, initial: Arrays, measuring: Measuring) -> RoundState:
     """Commit round 0: the initial model, evaluated everywhere."""
     started = time.perf_counter()
     # With what is installed now the run begins, whenever its folder was made.
@@ -36,11 +36,11 @@ def begin(run: KeptRun, link: HospitalLink, initial: Arrays) -> RoundState:
         left={},
         stopped="",
     )
-    evaluations = evaluate(link, run.strategy, 0, initial)
-    opening = opening_of(run.plan, run.folder, link.left_out)
+    evaluated = evaluate_model(link, run, measuring, 0, initial)
+    opening = opening_of(run.plan, run.folder, link.left_out, run.columns, measuring.public)
     untrained = Outcome(abandoned="", dropped={}, num_scrubbed={})
-    commit(run, state, (), (), untrained, evaluations, time.perf_counter() - started, opening)
-    return state
+    _, best = commit(run, state, (), (), untrained, evaluated, time.perf_counter() - started, opening)
+    return replace(state, best=best)
 
 
 def plan_of_run(
@@ -99,7 +99,7 @@ def _changed_sites(plan: FederationPlan, link: HospitalLink) -> dict[str, str]:
     return left
 
 
-def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState) -> RoundState:
+def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState, measuring: Measuring) -> RoundState:
     """Commit the round that real sites were in when the run stopped as abandoned: they answer in a round once."""
     round_number, attempt = state.round_number + 1, state.attempt - 1
     charged = [
@@ -114,9 +114,9 @@ def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState) -> 
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
     why = "the run was interrupted in it, and sites do not redo a round"
     lost = Outcome(abandoned=why, dropped={}, num_scrubbed={})
-    evaluations = evaluate(link, run.strategy, round_number, state.arrays)
-    commit(run, state, assignments, (), lost, evaluations, time.perf_counter() - started)
-    return replace(state, attempt=1)
+    evaluated = evaluate_model(link, run, measuring, round_number, state.arrays)
+    _, best = commit(run, state, assignments, (), lost, evaluated, time.perf_counter() - started)
+    return replace(state, attempt=1, best=best)
 
 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:

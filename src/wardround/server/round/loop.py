@@ -19,6 +19,7 @@ from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import open_ledger
 from wardround.run_facts import RunFacts
 from wardround.secagg import Roster
+from wardround.server.plan.best import stops_early
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
 from wardround.server.plan.noise_memory import noise_memory
@@ -26,16 +27,19 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import KeptRun, close, commit, restore
+from wardround.server.record.evaluated import unevaluated
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
 from wardround.server.record.summaries import Summary
 from wardround.server.round.beginning import begin, give_up_interrupted, plan_of_run
+from wardround.server.round.early import charge_rest
+from wardround.server.round.evaluating import Measuring, columns_in, evaluate_model
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.progress import RoundRow, row_of
 from wardround.server.round.released import release
 from wardround.server.round.secure_terms import roster_of, secure_sum_for
-from wardround.server.round.strategy_steps import ask, evaluate, step
+from wardround.server.round.strategy_steps import ask, step
 from wardround.server.round.sums import add_up
 from wardround.server.round.tested_rounds import is_tested
 from wardround.streams import Source, SystemSource
@@ -49,11 +53,13 @@ class _Run(KeptRun):
 
     Attributes:
         link: to the hospitals.
+        measuring: what models are measured by.
         source: of the server's noise.
         roster: with whom rounds are summed by secure aggregation; None where another protocol is set.
     """
 
     link: HospitalLink
+    measuring: Measuring
     source: Source
     roster: Roster | None
 
@@ -68,6 +74,7 @@ def federate(
     facts: RunFacts,
     planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
+    measuring: Measuring | None = None,
 ) -> Summary:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
@@ -80,6 +87,8 @@ def federate(
         planned: the plan, where it was made before anybody was asked; None makes it of what the hospitals say.
         facts: for the summary, what only the caller knows.
         progress: called after every committed round.
+        measuring: what models are measured by beside loss and scores; a run that is taken up again needs what it began
+            with.
 
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
@@ -90,8 +99,11 @@ def federate(
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
         plan, left = plan_of_run(config, link, ledger, num_parameters, planned)
+        measuring = measuring or Measuring()
         run = _Run(
             plan=plan,
+            columns=columns_in(ledger, plan, facts.task, measuring),
+            measuring=measuring,
             link=link,
             strategy=strategy,
             ledger=ledger,
@@ -99,10 +111,10 @@ def federate(
             source=source,
             roster=roster_of(plan, link.roster),
         )
-        state = restore(run) or begin(run, link, initial)
+        state = restore(run) or begin(run, link, initial, measuring)
         state = replace(state, left={**left, **state.left})
         if link.are_sites:
-            state = give_up_interrupted(run, link, state)
+            state = give_up_interrupted(run, link, state, measuring)
         return _all_rounds(run, state, facts, progress)
 
 
@@ -112,22 +124,24 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
     records = committed_rounds(run.ledger)
     run.folder.write_tables(records)
     if progress is not None:
-        progress(row_of(records[-1], num_rounds, facts.task))
+        progress(row_of(records[-1], num_rounds, facts.task, run.columns))
     status = "interrupted"
     try:
-        while state.round_number < num_rounds and not state.stopped:
+        while state.round_number < num_rounds and not (state.stopped or stops_early(run.plan.config, state.best)):
             state, record = _next_round(run, state)
             if record is not None:
                 run.folder.append_tables(record)
                 if progress is not None:
-                    progress(row_of(record, num_rounds, facts.task))
+                    progress(row_of(record, num_rounds, facts.task, run.columns))
         status = "stopped-at-budget" if state.stopped else "done"
+        if state.round_number < num_rounds and not state.stopped:
+            charge_rest(run, state)
+            status = "stopped-early"
     finally:
         # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
         if status == "interrupted":
             state = restore(run) or state
             run.folder.write_tables(committed_rounds(run.ledger))
-        run.folder.write_model(state.arrays)
         facts = replace(facts, dates=run.ledger.dates(), stopped_because=state.stopped or None)
         summary = close(run, state, status=status, facts=facts)
     return summary
@@ -165,11 +179,14 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         memory=released.memory,
     )
     # 7. Evaluate the model that comes of it at every hospital, where it is to be tested.
-    evaluations = evaluate(run.link, run.strategy, round_number, arrays) if is_tested(plan, state) else {}
+    is_due = is_tested(plan, state)
+    evaluated = (
+        evaluate_model(run.link, run, run.measuring, round_number, arrays) if is_due else unevaluated(run.columns)
+    )
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     seconds = time.perf_counter() - started
-    record = commit(run, state, assignments, summed.answered, summed.outcome, evaluations, seconds)
-    return replace(state, attempt=1), record
+    record, best = commit(run, state, assignments, summed.answered, summed.outcome, evaluated, seconds)
+    return replace(state, attempt=1, best=best), record
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:

@@ -1,6 +1,7 @@
 """What may be watched of a run, round by round."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from wardround.server.record.records import RoundRecord
 
@@ -19,6 +20,8 @@ class RoundRow:
         metric_name: auc where it is defined, accuracy elsewhere; r2 for regression.
         metric: its value, averaged over hospitals by test records.
         epsilon_max: largest epsilon any hospital has spent so far.
+        metrics: all scores that are known, by their columns of rounds.csv, nan where one is not defined; empty where
+            the round is not evaluated.
     """
 
     round_number: int
@@ -27,11 +30,14 @@ class RoundRow:
     metric_name: str
     metric: float | None
     epsilon_max: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def row_of(record: RoundRecord, num_rounds: int, task: str | None) -> RoundRow:
+def row_of(record: RoundRecord, num_rounds: int, task: str | None, columns: Sequence[str] | None = None) -> RoundRow:
     """Return what may be watched of a round."""
     row = record.round_row
+    further = zip(columns or (), row.further or (), strict=True)
+    scores = {"loss": row.loss, "accuracy": row.score, "auc": row.auc, **dict(further)}
     name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
     return RoundRow(
         round_number=row.round,
@@ -40,4 +46,5 @@ def row_of(record: RoundRecord, num_rounds: int, task: str | None) -> RoundRow:
         metric_name=name,
         metric=row.auc if name == "auc" else row.score,
         epsilon_max=row.epsilon_max,
+        metrics={name: score for name, score in scores.items() if score is not None},
     )

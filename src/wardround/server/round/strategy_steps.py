@@ -6,19 +6,22 @@ and what of it a strategy may see (see `sums`, `released`).
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment, Evaluation
+from wardround.scores import Predictions
 from wardround.server.round.cohort_grid import CohortGrid
 from wardround.server.round.hospitals import HospitalLink
 from wardround.strategies import needs_only_sum
+from wardround.wire_arrays import predictions_of
 
 __all__ = ["Asked", "ask", "evaluate", "step"]
 
@@ -97,22 +100,39 @@ def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequenc
     return arrays if aggregated is None else _in_dtype_of(arrays, wire.arrays_of(aggregated))
 
 
-def evaluate(link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays) -> dict[str, Evaluation]:
-    """Return every simulated hospital's evaluation of the model; real sites are not asked, and send none.
+def evaluate(
+    link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays
+) -> tuple[dict[str, Evaluation], dict[str, Predictions]]:
+    """Return every simulated hospital's evaluation of the model, and its predictions; real sites are not asked.
 
     Raises:
         ProtocolError: the strategy asks hospitals to train, which nobody charged.
         WardroundError: a hospital's app, or the strategy's own code, fails.
     """
     if link.are_sites:
-        return {}
+        return {}, {}
     grid = CohortGrid(link.grid, link.name_of)
     with _blaming(strategy):
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
         replies = link.answered(grid.send_and_receive(messages))
-        strategy.aggregate_evaluate(round_number, replies)
-    evaluations = (wire.read_metrics(Evaluation, reply, link.sender_of(reply)) for reply in replies)
-    return dict(sorted((evaluation.hospital_id, evaluation) for evaluation in evaluations))
+        strategy.aggregate_evaluate(round_number, [_without_predictions(reply) for reply in replies])
+    senders = [link.sender_of(reply) for reply in replies]  # in the order of names
+    evaluations = (wire.read_metrics(Evaluation, *told) for told in zip(replies, senders, strict=True))
+    return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(_predictions_in, replies), strict=True))
+
+
+def _predictions_in(reply: Message) -> Predictions:
+    record = reply.content.get(wire.PREDICTIONS)
+    if not isinstance(record, ArrayRecord):
+        raise ProtocolError("an evaluation's reply has no predictions: both sides need the same version of wardround")
+    return predictions_of(record)
+
+
+def _without_predictions(reply: Message) -> Message:
+    """Return an evaluation's reply as a strategy may see it: its metrics alone."""
+    told = copy(reply)
+    told.content = RecordDict({name: record for name, record in reply.content.items() if name != wire.PREDICTIONS})
+    return told
 
 
 @contextmanager

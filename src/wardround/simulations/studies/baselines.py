@@ -19,21 +19,36 @@ from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
+from wardround.scores import Predictions, auc_of, r2, together
 from wardround.server.plan.planning import assign_round, plan_federation
+from wardround.server.record.evaluated import Evaluated
 from wardround.simulations.engines.nodes import one_torch_thread
 
 __all__ = ["evaluate_baseline"]
 
 
-def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) -> dict[str, Evaluation]:
-    """Return what "majority", "alone" or "pooled" comes to, by hospital, under settings without privacy."""
+_Scored = dict[str, tuple[Evaluation, Predictions]]
+
+
+def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) -> Evaluated:
+    """Return what "majority", "alone" or "pooled" comes to, under settings without privacy: its one column is the AUC
+    over all test records, and it has none of a regression.
+    """
     if baseline == "majority":
-        return {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
-    with one_torch_thread():
-        return _trained(config, federation, baseline)
+        scored = {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
+    else:
+        with one_torch_thread():
+            scored = _trained(config, federation, baseline)
+    evaluations = {name: evaluation for name, (evaluation, _) in scored.items()}
+    everybody = together(predictions for _, predictions in scored.values())
+    if everybody is None:
+        return Evaluated(evaluations=evaluations, columns=())
+    if everybody.is_regression:
+        return Evaluated(evaluations=evaluations, r2=r2(everybody.values, everybody.labels), columns=())
+    return Evaluated(evaluations=evaluations, columns=(auc_of(everybody),))
 
 
-def _trained(config: Config, federation: FederatedData, baseline: str) -> dict[str, Evaluation]:
+def _trained(config: Config, federation: FederatedData, baseline: str) -> _Scored:
     trainer = build_trainer(config, federation, source=source_of(config))
     tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in federation.hospitals}
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
@@ -86,14 +101,19 @@ def _owners(tensors: HospitalTensors) -> torch.Tensor:
     return torch.arange(tensors.num_train, device=tensors.train_labels.device)
 
 
-def _majority(hospital: HospitalData, federation: FederatedData) -> Evaluation:
+def _majority(hospital: HospitalData, federation: FederatedData) -> tuple[Evaluation, Predictions]:
     """Return the score of always giving the most frequent training class (or the training mean)."""
     test = hospital.test_labels
-    both = federation.task == "classification" and len(np.unique(test)) > 1
-    return Evaluation(
+    is_regression = federation.task == "regression"
+    both = not is_regression and len(np.unique(test)) > 1
+    evaluation = Evaluation(
         hospital_id=hospital.hospital_id,
         num_examples=len(test),
         loss=float("nan"),
         score=profile_measures(hospital, federation.task).majority_score,
         auc=0.5 if both else float("nan"),  # one answer for all: every pair is a tie
     )
+    answer = float(hospital.train_labels.mean(dtype=np.float64)) if is_regression else 0.5
+    labels = test.astype(np.float64 if is_regression else np.int64)
+    shape = (len(test), federation.num_classes) if federation.num_classes > 2 else (len(test),)
+    return evaluation, Predictions(values=np.full(shape, answer), labels=labels)

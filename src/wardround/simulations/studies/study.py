@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from wardround.config import Changed, Config, PrivacyConfig, change_tables, config_from_dict, read_toml
+from wardround.config import Changed, Config, PrivacyConfig, change_tables, check_criterion, config_from_dict, read_toml
 from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
@@ -157,6 +157,14 @@ class StudyRun:
     baseline: str = ""
     varied: tuple[tuple[str, str], ...] | None = None
     gave_way: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_criterion(self.config, has_public=self.config.evaluation.public is not None)
+        if self.config.evaluation.chooses and self.baseline in ("alone", "pooled"):
+            raise ConfigError(
+                f"the baseline {self.baseline} trains all rounds and keeps the last model, which compares with no run "
+                "that stops early or keeps its best ([evaluation] patience, keep): remove one or the other"
+            )
 
 
 def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Study:

@@ -51,7 +51,8 @@ class ResultRow:
         baseline: its name; "" for a run with privacy.
         epsilon_max: the largest of the hospitals'.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
-        score: mean over hospitals by test records; r2 where the task is regression, as in a run's own tables.
+        score: share right of all test records; r2 over them where the task is regression, as in a run's own tables.
+        auc: mean over hospitals by test records.
         seconds: that the rounds took.
         status: "done" or "stopped-at-budget".
         num_rounds: committed.
@@ -65,6 +66,7 @@ class ResultRow:
         coin_toss_accuracy: of an attacker, at most.
         tpr_at_fpr_1_percent: likewise.
         tpr_at_fpr_01_percent: likewise.
+        auc_pooled: over all test records.
         varied: value by setting of [study.vary], each with a column of its own behind the others; None of none.
     """
 
@@ -92,6 +94,7 @@ class ResultRow:
     coin_toss_accuracy: float = math.nan
     tpr_at_fpr_1_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.01")
     tpr_at_fpr_01_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.001")
+    auc_pooled: float = math.nan
     varied: Varied = json_field(default=None, is_left_out=True)
 
 

@@ -18,7 +18,7 @@ from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.cells import READERS, cell_of
-from wardround.rounds import Evaluation
+from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
@@ -57,6 +57,9 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
             finished = run(study_run.config, out=folder)
         with (folder / "hospitals.csv").open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
+        kept = finished.outcome.kept_round
+        if kept is not None:
+            lines = [line for line in lines if int(line["round"]) <= kept]
         # Of each the last line, with its scores after the last round that it was tested in.
         last_lines = {line["hospital"]: line for line in lines}
         tested = {line["hospital"]: line for line in lines if line["accuracy"]}
@@ -66,8 +69,8 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
     else:
         started = time.perf_counter()
         federation = load_federation(study_run.config.federation)
-        evaluations = evaluate_baseline(study_run.config, federation, study_run.baseline)
-        result = _result_of_baseline(study_run, federation, evaluations, time.perf_counter() - started)
+        evaluated = evaluate_baseline(study_run.config, federation, study_run.baseline)
+        result = _result_of_baseline(study_run, federation, evaluated, time.perf_counter() - started)
     write_text(folder / _RESULT, json_text(json_values(result)) + "\n")
     return result
 
@@ -90,6 +93,7 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_lines: list[dict[
         num_rounds=outcome.num_rounds,
         task=outcome.facts.task or "",
         **({} if study_run.baseline else _attacker(outcome)),
+        auc_pooled=_number(getattr(scores, "auc_pooled", None)),
     )
     hospitals = tuple(
         HospitalRow(
@@ -116,7 +120,7 @@ def _attacker(outcome: Summary) -> dict[str, Any]:
 
 
 def _result_of_baseline(
-    study_run: StudyRun, federation: FederatedData, evaluations: Mapping[str, Evaluation], seconds: float
+    study_run: StudyRun, federation: FederatedData, evaluated: Evaluated, seconds: float
 ) -> RunRows:
     # Whatever was computed from the records without noise has no finite epsilon for whoever gets to see it: a class
     # that is the most frequent by one record is no exception.
@@ -127,12 +131,13 @@ def _result_of_baseline(
         **readers,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        score=mean_over_tests(evaluations, "score"),
-        auc=mean_over_tests(evaluations, "auc"),
+        score=mean_over_tests(evaluated.evaluations, "score") if evaluated.r2 is None else evaluated.r2,
+        auc=mean_over_tests(evaluated.evaluations, "auc"),
         seconds=round(seconds, 4),
         status="done",
         num_rounds=0 if study_run.baseline == "majority" else study_run.config.training.num_rounds,
         task=federation.task,
+        auc_pooled=_number(next(iter(evaluated.columns or ()), None)),
     )
     hospitals = tuple(
         HospitalRow(
@@ -144,7 +149,7 @@ def _result_of_baseline(
             auc=evaluation.auc,
             num_test=shown_count(evaluation.num_examples),
         )
-        for hospital, evaluation in zip(federation.hospitals, evaluations.values(), strict=True)
+        for hospital, evaluation in zip(federation.hospitals, evaluated.evaluations.values(), strict=True)
     )
     return RunRows(row=row, hospitals=hospitals)
 

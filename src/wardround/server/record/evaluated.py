@@ -1,0 +1,64 @@
+"""What came of evaluating a model: by hospital, over all test records, and by what a run measures of its own accord.
+
+What is left out on purpose: how it is computed (see `round.evaluating`), and what of it may be shown (see `tables`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wardround.rounds import Evaluation
+from wardround.scores import ClassCounts
+
+__all__ = ["AUC_POOLED", "PUBLIC_LOSS", "Evaluated", "columns_of", "hospital_columns", "unevaluated"]
+
+AUC_POOLED, PUBLIC_LOSS = "auc_pooled", "public_loss"
+"""Columns of rounds.csv that no hospital has: the AUC over all test records, and the mean loss on public records."""
+
+Columns = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What is known of a model.
+
+    Attributes:
+        evaluations: of simulated hospitals, by name; of none in a round that is not evaluated, or between real sites.
+        r2: over all test records; None where classes are told apart, or nothing is measured.
+        columns: further scores, in the order of the run's columns, None where one is not measured; None in a run that
+            earlier versions began.
+        hospital_columns: likewise by hospital, in the order of those that hospitals have.
+        num_hospital_columns: how many they have.
+        class_counts: over all test records; None of a regression, or where nothing is measured.
+    """
+
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    r2: float | None = None
+    columns: Columns | None = None
+    hospital_columns: Mapping[str, Columns] = field(default_factory=dict)
+    num_hospital_columns: int = 0
+    class_counts: ClassCounts | None = None
+
+
+def unevaluated(columns: Sequence[str] | None) -> Evaluated:
+    """Return what is known of a model that is not evaluated, in a run with these columns."""
+    if columns is None:
+        return Evaluated()
+    return Evaluated(columns=(None,) * len(columns), num_hospital_columns=len(hospital_columns(columns)))
+
+
+def columns_of(*, is_measured: bool, task: str, has_public: bool, metrics: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of rounds.csv after those that every run has.
+
+    Args:
+        is_measured: whether loss and scores are.
+        task: "classification" or "regression".
+        has_public: whether models are tried on public records.
+        metrics: names of a user's.
+    """
+    pooled = [AUC_POOLED] * (is_measured and task == "classification")
+    return (*pooled, *[PUBLIC_LOSS] * has_public, *(metrics if is_measured else ()))
+
+
+def hospital_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    """Return those of a run's columns that hospitals.csv has, too: a user's metrics."""
+    return tuple(name for name in columns if name not in (AUC_POOLED, PUBLIC_LOSS))
