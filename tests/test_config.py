@@ -108,6 +108,11 @@ def test_settings_that_exclude_each_other(section, first, second, tmp_path):
         (["privacy.placement=none", "privacy.budget-epsilon=1"], "budget-epsilon = 1.0 has no meaning without privacy"),
         (["privacy.placement=none", "privacy.noise-multiplier=0"], "noise-multiplier = 0.0 has no meaning without pri"),
         (["training.optimizer=adam", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),
+        (
+            ["training.weight-decay=2"],
+            "weight-decay = 2 must be below 1 / learning-rate = 2, or a step would take every",
+        ),
+        (["training.optimizer=adamw", "training.weight-decay=3"], "weight-decay = 3 must be below 1 / learning-rate"),
         (["training.optimizer=adamw", "training.momentum=0.9"], 'momentum = 0.9 goes with optimizer = "sgd" only'),
         (["federation.dataset=csv"], r'dataset = "csv" needs \[federation\] target'),
     ],

@@ -93,7 +93,7 @@ def test_baselines_train_by_the_same_settings(baseline: str) -> None:
         training={key: value for key, value in TRAINING.items() if key not in ("weight-decay", "loss-weights")},
         privacy={"placement": "none", "noise-multiplier": None},
     )
-    ours, others = (evaluate_baseline(each, federation, baseline) for each in (config, plain))
+    ours, others = (evaluate_baseline(each, federation, baseline).evaluations for each in (config, plain))
     assert all(ours[name].loss != others[name].loss for name in ours)
     if baseline == "pooled":
         model, _ = build_model(config.model, input_shape=federation.input_shape, num_outputs=2, seed=7)

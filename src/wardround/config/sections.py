@@ -80,6 +80,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_section("training", self)
+        if self.optimizer != "adam" and self.weight_decay * self.learning_rate >= 1:
+            raise ConfigError(
+                f"weight-decay = {self.weight_decay:g} must be below 1 / learning-rate = {1 / self.learning_rate:.4g}, "
+                "or a step would take every parameter past zero ([training] weight-decay): lower one of them"
+            )
         if self.optimizer != "sgd" and self.momentum:
             raise ConfigError(
                 f'momentum = {self.momentum} goes with optimizer = "sgd" only ([training] momentum): remove one of them'

@@ -71,7 +71,7 @@ def build_summary(
         ),
         versions=dict(line.split(" ", 1) for line in opening.packages),
         ledger_head=head,
-        facts=replace(closing.facts, notes=(*closing.facts.notes, *plan_notes(plan), *_notes(records))),
+        facts=replace(closing.facts, notes=(*closing.facts.notes, *plan_notes(plan), *_notes(config, records))),
     )
 
 
@@ -217,12 +217,12 @@ def _mean_over_tests(plan: FederationPlan) -> float:
     return sum(m.num_test * m.majority_score for m in measures) / num_test if num_test else float("nan")
 
 
-def _notes(records: Sequence[RoundRecord]) -> Iterator[str]:
+def _notes(config: Config, records: Sequence[RoundRecord]) -> Iterator[str]:
     """Yield what an interrupted run is not: tested, paid for once, of one set of versions, or as if it had gone on."""
     for name in records[-1].saved.strategy_forgets:
         yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
     last, tested = records[-1].round_row.round, _last_tested(records).round_row.round
-    if tested < last:
+    if tested < last and config.evaluation.keep == "last":  # the best model was tested
         yield f"loss and scores are those after round {tested}, and the model is that after round {last}, untested"
     for record in records:
         if (attempts := record.attempt) > 1:
