@@ -15,7 +15,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import Handed
 
-__all__ = ["FederationConfig"]
+__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig"]
 
 _ROLES = ("target", "hospital_column", "patient_column")
 _LISTS = ("columns", "drop_columns", "date_columns", "categorical_columns")
@@ -23,6 +23,10 @@ _COLUMN_KEYS = (*_ROLES, *_LISTS)
 _OF_TABLES = ("path", *_COLUMN_KEYS, "task", "schema", "positive_class", "target_range", "missing_values")
 _OF_TEXTS = ("separator", "decimal", "encoding")
 _SCHEMA_SAYS = (*_LISTS, "positive_class", "target_range")
+TABLE_KEYS = tuple(kebab(key) for key in (*_OF_TABLES, *_OF_TEXTS))
+"""Keys that mean something with a user's own table only."""
+SCHEMA_SAYS = tuple(kebab(key) for key in _SCHEMA_SAYS)
+"""Those of them that mean nothing beside a schema."""
 _SEPARATORS = (",", ";", "\t", "|", ":", " ")
 
 
@@ -87,12 +91,13 @@ def _check_table_keys(config: FederationConfig) -> None:
     Raises:
         ConfigError: naming the key, its value and the next step.
     """
-    is_table = config.dataset == "csv"
+    # A loader of a user's, "package.module:loader", may return a table too.
+    is_table = config.dataset == "csv" or ":" in config.dataset
     for key in (*_OF_TABLES, *_OF_TEXTS):
         is_given = getattr(config, key) is not None
         if is_given and not is_table:
             raise ConfigError(f'[federation] {kebab(key)} goes with dataset = "csv", not "{config.dataset}": remove it')
-        if is_table and not is_given and key == "target":
+        if config.dataset == "csv" and not is_given and key == "target":
             raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
     if not is_table:
         if config.patient_scope != "federation":
