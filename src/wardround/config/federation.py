@@ -15,7 +15,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import Handed
 
-__all__ = ["FederationConfig"]
+__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig"]
 
 _ROLES = ("target", "hospital_column", "patient_column")
 _LISTS = ("columns", "drop_columns", "date_columns", "categorical_columns")
@@ -23,6 +23,10 @@ _COLUMN_KEYS = (*_ROLES, *_LISTS)
 _OF_TABLES = ("path", *_COLUMN_KEYS, "task", "schema", "positive_class", "target_range", "missing_values")
 _OF_TEXTS = ("separator", "decimal", "encoding")
 _SCHEMA_SAYS = (*_LISTS, "positive_class", "target_range")
+TABLE_KEYS = tuple(kebab(key) for key in (*_OF_TABLES, *_OF_TEXTS))
+"""Keys that mean something with a user's own table only."""
+SCHEMA_SAYS = tuple(kebab(key) for key in _SCHEMA_SAYS)
+"""Those of them that mean nothing beside a schema."""
 _SEPARATORS = (",", ";", "\t", "|", ":", " ")
 
 
@@ -87,12 +91,13 @@ def _check_table_keys(config: FederationConfig) -> None:
     Raises:
         ConfigError: naming the key, its value and the next step.
     """
-    is_table = config.dataset == "csv"
+    # A loader of a user's, "package.module:loader", may return a table too.
+    is_table = config.dataset == "csv" or ":" in config.dataset
     for key in (*_OF_TABLES, *_OF_TEXTS):
         is_given = getattr(config, key) is not None
         if is_given and not is_table:
             raise ConfigError(f'[federation] {kebab(key)} goes with dataset = "csv", not "{config.dataset}": remove it')
-        if is_table and not is_given and key == "target":
+        if config.dataset == "csv" and not is_given and key == "target":
             raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
     if not is_table:
         if config.patient_scope != "federation":
@@ -122,7 +127,7 @@ def _composed(value: Any) -> Any:
     """Return names of columns as headers are read: accents composed, single blanks between words, none at the ends."""
     if isinstance(value, str):
         return " ".join(normalize("NFC", value).split())
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(_composed(part) for part in value)
     if isinstance(value, dict):
         return {_composed(key): part for key, part in value.items()}
@@ -131,7 +136,7 @@ def _composed(value: Any) -> Any:
 
 def _as_texts(value: Any) -> Any:
     """Return whole numbers of a setting as the texts that cells are, so that `missing-values = [-9]` can be written."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(_as_texts(part) for part in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
