@@ -1,9 +1,9 @@
 """Run or resume a federation, and leave its page beside the other files of the run's folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wardround.clients.initial_models import built_model
 from wardround.config import Config
@@ -19,6 +19,7 @@ from wardround.reports.terminal import print_summary
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.run_folder import open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
+from wardround.server.round.evaluating import Metric
 from wardround.server.round.progress import RoundRow
 from wardround.simulations import runs
 
@@ -92,6 +93,8 @@ def run(
     federation: Federation | None = None,
     model: object = None,
     strategy: object = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
     on_round: Callable[[RoundRow], None] | None = None,
     out: Path | str | None = None,
     say: Callable[[str], None] | None = None,
@@ -103,6 +106,10 @@ def run(
         federation: data in the place of [federation] dataset.
         model: a torch module, or what makes one, in the place of [model] name (see `given.with_objects`).
         strategy: a Flower Strategy, or what makes one, in the place of [aggregation] strategy.
+        metrics: by the name of their column, functions of predictions and labels that return a number: of float64
+            (n,) probabilities of the second of two classes, (n, k) of more classes, or (n,) predicted numbers; and of
+            (n,) labels.
+        public: public records, (features, labels) as the model takes them, in the place of [evaluation] public.
         on_round: called after every committed round, round 0 first.
         out: a new or empty folder; None makes runs/<name>-<time>.
         say: called with a few words whenever something that takes a while begins.
@@ -114,7 +121,8 @@ def run(
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
     settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
-    return _reported(runs.run(settings, out=out, progress=on_round, say=say), settings)
+    done = runs.run(settings, out=out, progress=on_round, say=say, metrics=metrics, public=public)
+    return _reported(done, settings)
 
 
 def resume(
@@ -123,6 +131,8 @@ def resume(
     federation: Federation | None = None,
     model: object = None,
     strategy: object = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
     on_round: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
@@ -133,6 +143,8 @@ def resume(
         federation: the data, as they were given when the run began; None where its settings name them.
         model: likewise.
         strategy: likewise.
+        metrics: likewise, by the same names.
+        public: likewise.
         on_round: called after every committed round.
         say: called with a few words whenever something that takes a while begins.
 
@@ -142,7 +154,8 @@ def resume(
     """
     begun = open_run_folder(Path(path)).config()
     settings = put_back(begun, federation=federation, model=model, strategy=strategy)
-    return _reported(runs.resume(path, config=settings, progress=on_round, say=say), settings)
+    done = runs.resume(path, config=settings, progress=on_round, say=say, metrics=metrics, public=public)
+    return _reported(done, settings)
 
 
 def _reported(finished: runs.Run, settings: Config) -> Run:
