@@ -133,6 +133,11 @@ def test_dates_become_days_since_the_year_2000(tmp_path: Path) -> None:
     assert dataset.feature_names[place + 1] == "admitted is missing"
 
 
+def test_dates_that_are_named_as_features_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"admitted holds dates: name it in \[federation\] date-columns"):
+        load(tmp_path, patients(admitted=DATES), columns=("age", "admitted"))
+
+
 @pytest.mark.parametrize("cell", ["soon", "31.12.1999", "2000-13-01", "2000-01-01T00:00:00+01:00"])
 def test_what_is_no_such_date_is_refused_by_its_row(tmp_path: Path, cell: str) -> None:
     with pytest.raises(DataError, match=rf"line 3: admitted = '{cell[:4]}.*' is no date as in 2024-01-31"):
