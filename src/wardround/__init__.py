@@ -27,7 +27,7 @@ from wardround.errors import (
 if TYPE_CHECKING:
     from wardround.config import Config, config_from_dict, load_config
     from wardround.datasets import Federation
-    from wardround.door.data import catalogue, describe, fetch
+    from wardround.door.data import catalogue, describe, describe_columns, fetch
     from wardround.door.folders import report, verify
     from wardround.door.plans import Plan, plan
     from wardround.door.runs import Run, resume, run
@@ -50,6 +50,7 @@ __all__ = [
     "compare",
     "config_from_dict",
     "describe",
+    "describe_columns",
     "fetch",
     "load_config",
     "plan",
@@ -66,6 +67,7 @@ _ON_FIRST_USE = {
     "Federation": "datasets",
     "catalogue": "door.data",
     "describe": "door.data",
+    "describe_columns": "door.data",
     "fetch": "door.data",
     "report": "door.folders",
     "verify": "door.folders",

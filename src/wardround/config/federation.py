@@ -87,12 +87,13 @@ def _check_table_keys(config: FederationConfig) -> None:
     Raises:
         ConfigError: naming the key, its value and the next step.
     """
-    is_table = config.dataset == "csv"
+    # A loader of a user's, "package.module:loader", may return a table too.
+    is_table = config.dataset == "csv" or ":" in config.dataset
     for key in (*_OF_TABLES, *_OF_TEXTS):
         is_given = getattr(config, key) is not None
         if is_given and not is_table:
             raise ConfigError(f'[federation] {kebab(key)} goes with dataset = "csv", not "{config.dataset}": remove it')
-        if is_table and not is_given and key == "target":
+        if config.dataset == "csv" and not is_given and key == "target":
             raise ConfigError(f'dataset = "csv" needs [federation] {key}: add {key} = "..."')
     if not is_table:
         if config.patient_scope != "federation":

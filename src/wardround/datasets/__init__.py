@@ -3,12 +3,13 @@
 Left out on purpose: augmentation and oversampling, which multiply a record and with it its epsilon.
 """
 
-from wardround.datasets.federation import build_federation, load_federation
+from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
+from wardround.datasets.loading import load_dataset, load_federation
 from wardround.datasets.records import Dataset, FederatedData, HospitalData
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
-from wardround.datasets.sources import SOURCES, fetch, load_dataset
+from wardround.datasets.sources import SOURCES, fetch
 from wardround.datasets.tables import describe, describe_columns, describe_features
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""From settings to hospitals: load, thin classes, partition, leave out, split, and say what was done."""
+"""From rows to hospitals: thin classes, partition, leave out, split, and say what was done."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,16 @@ from wardround.datasets.partitions import (
     quantile_bins,
 )
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, FederatedData, HospitalData
-from wardround.datasets.sources import load_dataset
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.errors import ConfigError
 from wardround.small_counts import shown_count, shown_total
 from wardround.streams import SetUp, stream
 
-__all__ = ["build_federation", "load_federation"]
+__all__ = ["build_federation"]
 
 _Rows = NDArray[np.int64]
 _Parts = list[tuple[str, _Rows]]
 _MOST_NAMES = 10
-
-
-def load_federation(config: FederationConfig) -> FederatedData:
-    """Return the hospitals that the settings describe, with their training and test rows.
-
-    Raises:
-        ConfigError: a setting does not fit the data (unknown name, more hospitals than patients, no hospitals named,
-            none large enough).
-        DataError: the data is missing or damaged.
-    """
-    return build_federation(load_dataset(config), config)
 
 
 def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedData:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from wardround.config import Config, FederationConfig
 from wardround.datasets.federation import build_federation
+from wardround.datasets.own_tables import dataset_of_frame
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset
 from wardround.datasets.tables import describe
 from wardround.digests import digest_of
 from wardround.errors import ConfigError, DataError
-from wardround.names import shown_name
+from wardround.names import did_you_mean, shown_name
 from wardround.objects import PYTHON, Handed
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _OF_SPLIT = (
 )
 """Keys of [federation] on how rows become hospitals' training and test rows: the job's, whatever the data."""
 
+_NOT_OF_FRAMES = ("dataset", "data_dir", "path", "target", "hospital_column", "patient_column", "schema", "handed")
 _FEW_INTEGERS = 20
 
 
@@ -51,6 +53,35 @@ class Federation:
 
     dataset: Dataset
     settings: FederationConfig
+
+    @classmethod
+    def from_frame(
+        cls, frame: "pd.DataFrame", *, target: str, hospital: str | None = None, patient: str | None = None, **keys: Any
+    ) -> "Federation":
+        """Return a federation of a table, read as the CSV that it would be written to.
+
+        Args:
+            frame: one row a record, of any dtypes; its index is not read.
+            target: the column to be predicted.
+            hospital: names each row's hospital; None leaves the split to [federation] partition.
+            patient: whose row it is; None where nothing says so, and a record is a row.
+            keys: any other key of [federation] for tables, as docs/tables.md has them: columns, drop_columns,
+                date_columns, categorical_columns, positive_class, target_range, patient_scope, missing_values,
+                decimal, task.
+
+        Raises:
+            ConfigError: there is no such column or key, or one column is named for two purposes.
+            DataError: a column can't be used as it is: it is named, with the row and the next step.
+        """
+        if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
+            raise ConfigError(f"frame must be a pandas DataFrame, not {shown_name(type(frame).__name__)}")
+        allowed = [item.name for item in fields(FederationConfig) if item.name not in (*_OF_SPLIT, *_NOT_OF_FRAMES)]
+        if unknown := sorted(keys.keys() - allowed):
+            raise ConfigError(f"from_frame has no key {unknown[0]}{did_you_mean(unknown[0], allowed)}")
+        roles = {"target": target, "hospital_column": hospital, "patient_column": patient}
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
+        settings: dict[str, Any] = {"dataset": "csv"} | roles | given
+        return cls._of(dataset_of_frame(frame, FederationConfig(**settings), source="the DataFrame"), settings)
 
     @classmethod
     def from_arrays(
@@ -104,7 +135,15 @@ class Federation:
             is_test=None if test is None else np.concatenate([np.full(len(p[1]), is_test) for _, p, is_test in parts]),
             notes=("source: arrays from Python, whose features are taken as they are",),
         )
-        return cls(dataset=dataset, settings=_settings(dataset, {"dataset": PYTHON}))
+        return cls._of(dataset, {"dataset": PYTHON})
+
+    @classmethod
+    def _of(cls, dataset: Dataset, settings: dict[str, Any]) -> "Federation":
+        arrays = (getattr(dataset, item.name) for item in fields(dataset))
+        told = (array.tobytes() for array in arrays if isinstance(array, np.ndarray) and array.dtype != object)
+        code = {"data": digest_of(*told).hex()}
+        handed = Handed(value=dataset, name=settings["dataset"], canonical=PYTHON, code=code)
+        return cls(dataset=dataset, settings=FederationConfig(**settings, handed=handed))
 
     def of(self, config: Config) -> Config:
         """Return settings with these data in the place of those that they name.
@@ -127,13 +166,6 @@ class Federation:
 
     def _repr_html_(self) -> str:
         return str(self.describe().to_html(float_format="{:.3g}".format))
-
-
-def _settings(dataset: Dataset, keys: dict[str, Any]) -> FederationConfig:
-    arrays = (getattr(dataset, item.name) for item in fields(dataset))
-    told = (array.tobytes() for array in arrays if isinstance(array, np.ndarray) and array.dtype != object)
-    data = {"data": digest_of(*told).hex()}
-    return FederationConfig(**keys, handed=Handed(value=dataset, name=keys["dataset"], canonical=PYTHON, code=data))
 
 
 def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -11,7 +11,7 @@ from wardround.reports.data_tables import shown_description
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["catalogue", "describe", "fetch"]
+__all__ = ["catalogue", "describe", "describe_columns", "fetch"]
 
 
 def catalogue() -> "pd.DataFrame":
@@ -34,6 +34,19 @@ def describe(config: Settings = None, *, federation: Federation | None = None) -
 
     rows = shown_description(datasets.describe(load_federation(settings.federation)))
     return pd.DataFrame(rows).set_index("hospital")
+
+
+def describe_columns(config: Settings = None, *, federation: Federation | None = None) -> "pd.DataFrame":
+    """Return one row a column of a user's table: what it is used for, the features made of it, and why it is none.
+
+    Raises:
+        WardroundError: the data are missing or damaged, or the settings don't fit them.
+    """
+    settings = with_objects(settings_of(config), federation=federation)
+    import pandas as pd
+
+    rows = datasets.describe_columns(load_federation(settings.federation))
+    return pd.DataFrame(rows, columns=["column", "kind", "features", "reason"]).set_index("column")
 
 
 def fetch(name: str, data_dir: str | None = None) -> list[Path]:

@@ -16,7 +16,7 @@ from wardround.errors import ConfigError
 from wardround.names import did_you_mean
 from wardround.objects import PYTHON
 
-__all__ = ["SOURCES", "fetch", "load_dataset"]
+__all__ = ["SOURCES", "fetch", "is_loader", "load_source"]
 
 
 def _found() -> list[Source]:
@@ -29,20 +29,26 @@ SOURCES: Mapping[str, Source] = {source.name: source for source in _found()}
 """Every data set by name, in the order of the catalogue."""
 
 
-def load_dataset(config: FederationConfig) -> Dataset:
-    """Return the data set that the settings name, loaded and prepared.
+def load_source(config: FederationConfig) -> Dataset:
+    """Return the data set of the catalogue that the settings name, loaded and prepared.
 
     Args:
-        config: its dataset, data_dir and csv keys are used.
+        config: its dataset, data_dir and keys of tables are used.
 
     Raises:
         ConfigError: no data set has that name.
         DataError: a file is missing, damaged, or not what the settings say.
     """
-    if config.handed is not None:
-        handed: Dataset = config.handed.value
-        return handed
     return _source(config.dataset).load(config, fetch(config.dataset, config.data_dir))
+
+
+def is_loader(name: str) -> bool:
+    """Return whether a data set's name is "package.module:loader", a function of the user's.
+
+    >>> is_loader("own.data:load"), is_loader("medmnist:pneumoniamnist"), is_loader("csv")
+    (True, False, False)
+    """
+    return ":" in name and not any(source.startswith(f"{name.partition(':')[0]}:") for source in SOURCES)
 
 
 def fetch(name: str, data_dir: str | None = None) -> list[Path]:
