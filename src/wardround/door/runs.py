@@ -1,6 +1,7 @@
 """Run or resume a federation, and leave its page beside the other files of the run's folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
 from wardround.server.record.beginnings import opening_in
-from wardround.server.record.run_folder import open_run_folder
+from wardround.server.record.run_folder import default_run_path, open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.server.round.progress import RoundRow
 from wardround.simulations import runs
@@ -111,10 +112,12 @@ def run(
         The run: its folder, its summary (epsilon, scores), its tables as data frames and its model.
 
     Raises:
-        WardroundError: see `errors`; a run that was under way stays resumable.
+        WardroundError: see `errors`; a run that was under way stays resumable, and so it does after Ctrl-C.
     """
     settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
-    return _reported(runs.run(settings, out=out, progress=on_round, say=say), settings)
+    folder = Path(out) if out is not None else default_run_path(settings)
+    with _said_how_to_go_on(folder):
+        return _reported(runs.run(settings, out=folder, progress=on_round, say=say), settings)
 
 
 def resume(
@@ -142,9 +145,23 @@ def resume(
     """
     begun = open_run_folder(Path(path)).config()
     settings = put_back(begun, federation=federation, model=model, strategy=strategy)
-    return _reported(runs.resume(path, config=settings, progress=on_round, say=say), settings)
+    with _said_how_to_go_on(Path(path)):
+        return _reported(runs.resume(path, config=settings, progress=on_round, say=say), settings)
 
 
 def _reported(finished: runs.Run, settings: Config) -> Run:
     write_report(finished.folder)
     return Run(finished.folder, finished.outcome, settings)
+
+
+@contextmanager
+def _said_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Add to whatever ends a run early where the run is, and what goes on with it."""
+    was_there = folder.exists()
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as stop:
+        is_of_this_run = isinstance(stop, KeyboardInterrupt) or not was_there
+        if is_of_this_run and (folder / "ledger.sqlite").is_file():
+            stop.add_note(f"The run is in {folder}: wardround.resume({str(folder)!r}, ...) goes on with it.")
+        raise
