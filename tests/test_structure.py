@@ -28,7 +28,7 @@ LAYERS = [
     {"clients"},
     {"server"},
     {"simulations"},
-    {"reports"},
+    {"reports", "trackers"},
     {"door", "flower"},
     {"cli"},
     {"__main__"},

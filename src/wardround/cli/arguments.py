@@ -10,13 +10,29 @@ if TYPE_CHECKING:
 
     from wardround.config import Config
 
-__all__ = ["ConfigPath", "Json", "Overrides", "RunDir", "begin", "console", "note", "plain", "settings_of"]
+__all__ = [
+    "ConfigPath",
+    "Json",
+    "Mlflow",
+    "Overrides",
+    "RunDir",
+    "TensorBoard",
+    "begin",
+    "console",
+    "note",
+    "plain",
+    "settings_of",
+]
 
 ConfigPath = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; without, breast cancer at five hospitals.")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
+TensorBoard = Annotated[
+    Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write scores and epsilon by round for TensorBoard.")
+]
+Mlflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Log settings and rounds to MLflow there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result alone, as JSON.")]
 
 

@@ -1,5 +1,6 @@
 """`wardround data list`, `describe` and `fetch`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -37,19 +38,22 @@ def data_describe(
         settings = settings_of(name, set_ or [])
     else:
         settings = settings_of(None, [f'federation.dataset="{name}"', *(set_ or [])])
+    from wardround.config import unused_settings
     from wardround.datasets import describe, describe_columns, describe_features, load_federation
     from wardround.reports.data_tables import print_columns, print_description, shown_description
 
     federation = load_federation(settings.federation)
     table, columns, features = describe(federation), describe_columns(federation), describe_features(federation)
+    settings = replace(settings, federation=replace(settings.federation, partition=federation.partition))
+    notes = (*federation.notes, *unused_settings(settings, "federation"))
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
-        said = {"notes": federation.notes, "excluded": federation.excluded}
+        said = {"notes": notes, "excluded": federation.excluded}
         made = {"hospitals": shown_description(table), "features": features, "columns": columns}
         typer.echo(json_text(facts | made | said))
     else:
         print_columns(columns, features, console())
-        print_description(table, federation.notes, federation.excluded, console())
+        print_description(table, notes, federation.excluded, console())
 
 
 @data_app.command("fetch")

@@ -1,17 +1,28 @@
 """`wardround run` and `wardround resume`: train, show how it goes, and print what it came to."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wardround import interruptions
-from wardround.cli.arguments import ConfigPath, Json, Overrides, RunDir, begin, console, settings_of
+from wardround.cli.arguments import (
+    ConfigPath,
+    Json,
+    Mlflow,
+    Overrides,
+    RunDir,
+    TensorBoard,
+    begin,
+    console,
+    settings_of,
+)
 from wardround.errors import BudgetError
 
 if TYPE_CHECKING:
+    from wardround.config import Config
     from wardround.server.round.progress import RoundRow
     from wardround.simulations.runs import Run
 
@@ -23,6 +34,8 @@ def run(
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", metavar="ray|inline", help="Where hospitals run.")] = None,
+    tensorboard: TensorBoard = None,
+    mlflow: Mlflow = None,
     as_json: Json = False,
 ) -> None:
     """Train a model over hospitals and write a run folder."""
@@ -31,23 +44,52 @@ def run(
     from wardround.server.record.run_folder import default_run_path
 
     folder = out or default_run_path(settings)
-    with _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say):
+    with (
+        _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say),
+        _tracked(update, tensorboard, mlflow, settings, folder) as on_round,
+    ):
         from wardround.door.runs import run
 
-        finished = run(settings, out=folder, on_round=update, say=say)
+        finished = run(settings, out=folder, on_round=on_round, say=say)
     _finish(finished, as_json)
 
 
-def resume(run_dir: RunDir, as_json: Json = False) -> None:
+def resume(run_dir: RunDir, tensorboard: TensorBoard = None, mlflow: Mlflow = None, as_json: Json = False) -> None:
     """Go on with an interrupted run; a round that was charged and not finished is charged again."""
     begin(f"reading {run_dir}", quiet=as_json)
     from wardround.server.record.run_folder import open_run_folder
 
-    with _progress(open_run_folder(run_dir).config().training.num_rounds, run_dir, quiet=as_json) as (update, say):
+    settings = open_run_folder(run_dir).config()
+    with (
+        _progress(settings.training.num_rounds, run_dir, quiet=as_json) as (update, say),
+        _tracked(update, tensorboard, mlflow, settings, run_dir) as on_round,
+    ):
         from wardround.door.runs import resume
 
-        finished = resume(run_dir, on_round=update, say=say)
+        finished = resume(run_dir, on_round=on_round, say=say)
     _finish(finished, as_json)
+
+
+@contextmanager
+def _tracked(
+    update: Callable[["RoundRow"], None], folder: Path | None, uri: str | None, settings: "Config", run_dir: Path
+) -> Iterator[Callable[["RoundRow"], None]]:
+    """Write rounds where it is wished for, too; what that needs is looked for before the run begins."""
+    with ExitStack() as stack:
+        calls = [update]
+        if folder is not None or uri is not None:
+            from wardround import trackers
+
+            if folder is not None:
+                calls.append(stack.enter_context(trackers.tensorboard(folder)))
+            if uri is not None:
+                calls.append(stack.enter_context(trackers.mlflow(uri, name=run_dir.name, config=settings)))
+
+        def on_round(row: "RoundRow") -> None:
+            for call in calls:
+                call(row)
+
+        yield on_round
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
 from wardround.config.loss_weights import check_loss_weights
-from wardround.config.meanings import STRATEGY_OPTIONS
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -16,6 +15,7 @@ from wardround.config.sections import (
     TrainingConfig,
 )
 from wardround.config.settings import Config, config_from_dict, config_to_toml, load_config
+from wardround.config.strategy_options import STRATEGY_OPTIONS
 from wardround.config.toml_files import read_toml, split_overrides
 from wardround.config.unused import unused_settings
 

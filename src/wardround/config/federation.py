@@ -15,7 +15,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import Handed
 
-__all__ = ["FederationConfig"]
+__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig"]
 
 _ROLES = ("target", "hospital_column", "patient_column")
 _LISTS = ("columns", "drop_columns", "date_columns", "categorical_columns")
@@ -23,6 +23,10 @@ _COLUMN_KEYS = (*_ROLES, *_LISTS)
 _OF_TABLES = ("path", *_COLUMN_KEYS, "task", "schema", "positive_class", "target_range", "missing_values")
 _OF_TEXTS = ("separator", "decimal", "encoding")
 _SCHEMA_SAYS = (*_LISTS, "positive_class", "target_range")
+TABLE_KEYS = tuple(kebab(key) for key in (*_OF_TABLES, *_OF_TEXTS))
+"""Keys that mean something with a user's own table only."""
+SCHEMA_SAYS = tuple(kebab(key) for key in _SCHEMA_SAYS)
+"""Those of them that mean nothing beside a schema."""
 _SEPARATORS = (",", ";", "\t", "|", ":", " ")
 
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
+from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS
 from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
@@ -21,10 +22,11 @@ from wardround.config.sections import (
     SimulationConfig,
     TrainingConfig,
 )
+from wardround.config.strategy_options import STRATEGY_OPTIONS
 from wardround.errors import ProtocolError
 from wardround.privacy.cells import Cell, cell_of
 
-__all__ = ["MEANINGS", "STRATEGY_OPTIONS", "Look", "Meaning", "default_of", "look_in", "shown_setting"]
+__all__ = ["MEANINGS", "Look", "Meaning", "default_of", "look_in", "shown_setting"]
 
 Look = Callable[[str], Any]
 """Returns the value of a setting, by "section.key"; its default where it is not set."""
@@ -41,18 +43,6 @@ SECTIONS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """The sections' records."""
-
-STRATEGY_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "fedavg": (),
-        "fedavgm": ("server-learning-rate", "server-momentum"),
-        "fedadam": ("eta", "eta-l", "beta-1", "beta-2", "tau"),
-        "fedyogi": ("eta", "eta-l", "beta-1", "beta-2", "tau"),
-        "fedadagrad": ("eta", "eta-l", "tau"),
-        "fedprox": ("proximal-mu",),
-    }
-)
-"""The options that each of Flower's strategies takes, so that they are known before Flower is imported."""
 
 
 class Meaning(NamedTuple):
@@ -136,7 +126,13 @@ def _trains(name: str, *values: Any) -> Callable[[Look], bool]:
 
 
 def _of_table(key: str) -> Meaning:
-    return Meaning(f"federation.{key}", _is("federation.dataset", "csv"), 'dataset = "csv"')
+    if key not in SCHEMA_SAYS:
+        return Meaning(f"federation.{key}", _is("federation.dataset", "csv"), 'dataset = "csv"')
+    return Meaning(
+        f"federation.{key}",
+        lambda look: look("federation.dataset") == "csv" and look("federation.schema") is None,
+        'dataset = "csv" without a schema',
+    )
 
 
 _NOISE = _in_cell(lambda cell: cell.is_private)
@@ -147,7 +143,12 @@ _OPTIONS = {
 }
 
 MEANINGS: tuple[Meaning, ...] = (
-    *map(_of_table, ("path", "target", "hospital-column", "patient-column", "task", "schema")),
+    *map(_of_table, TABLE_KEYS),
+    Meaning(
+        "federation.patient-scope",
+        lambda look: look("federation.dataset") == "csv" and look("federation.patient-column") is not None,
+        "patient-column",
+    ),
     Meaning(
         "federation.num-hospitals",
         lambda look: look("federation.partition") != "natural",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from wardround.config.federation import FederationConfig
 from wardround.config.limits import Default, check_section, from_python, kebab, setting
+from wardround.config.strategy_options import check_strategy
 from wardround.errors import ConfigError
 from wardround.objects import Handed
 from wardround.privacy.cells import CELLS, cell_of
@@ -166,6 +167,7 @@ class AggregationConfig:
 
     def __post_init__(self) -> None:
         check_section("aggregation", self)
+        check_strategy(self)
         _check_survivors(self)
 
     @property

@@ -11,11 +11,12 @@ from wardround.config.settings import Config
 __all__ = ["unused_settings"]
 
 
-def unused_settings(config: Config) -> tuple[str, ...]:
+def unused_settings(config: Config, section: str = "") -> tuple[str, ...]:
     """Return a sentence for each setting that is not its default and is not used beside the others.
 
     Args:
         config: of a run; its partition as resolved, once the data are known.
+        section: whose settings alone are told; "" is all.
     """
 
     def look(name: str) -> Any:
@@ -25,5 +26,5 @@ def unused_settings(config: Config) -> tuple[str, ...]:
     return tuple(
         f"{shown_setting(name, look(name))} is not used: it goes with {goes_with}"
         for name, has, goes_with in MEANINGS
-        if look(name) is not None and look(name) != default_of(name) and not has(look)
+        if name.startswith(section) and look(name) is not None and look(name) != default_of(name) and not has(look)
     )

@@ -4,12 +4,13 @@
 out on purpose: engines and folders (see `runs`).
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config, check_loss_weights
+from wardround.config import Config, check_loss_weights, unused_settings
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
@@ -105,39 +106,70 @@ def prepare(
 def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> FederationPlan:
     """Return who would pay what, before any training.
 
-    Public records are what a run is given of them from Python. A model whose size is known in closed form is not built,
-    nor its device looked for: `run` does both.
+    Public records are what a run is given of them from Python. What `run` refuses is refused here. A model whose size
+    is known in closed form is not built, and neither is one of Flower's strategies, nor Ray started: what they would
+    refuse is known without them.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit.
     """
+    _check_users_strategy(config)
     public_of(config, public)
     federation = load_federation(config.federation)
+    config = replace(config, federation=replace(config.federation, partition=federation.partition))
     check_loss_weights(config.training, federation.class_names)
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     # The other modes don't take every model and every patient column: only building the trainer tells.
     if counted is None or config.training.grad_sample_mode != "auto":
         counted = _checked_model(config, federation).num_parameters
-    return _plan_of(config, federation, counted)
+    planned = _plan_of(config, federation, counted)
+    _check_machine(config, len(federation.hospitals))
+    return planned
 
 
 def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     made = plan_federation(config, profiles, num_parameters, measures=measures)
-    return replace(made, notes=reach_notes(config, federation, made))
+    return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))
+
+
+def _check_users_strategy(config: Config) -> None:
+    if ":" in config.aggregation.strategy:  # Flower's own were checked with the settings
+        from wardround.strategies import strategy_of
+
+        strategy_of(config)
+
+
+def _check_machine(config: Config, num_hospitals: int) -> None:
+    """Refuse a device, or GPUs of workers, that this machine does not have; a cluster's are only known to it."""
+    if config.training.device == "cuda":
+        _check_device(config)
+    simulation = config.simulation
+    if simulation.engine == "ray" and simulation.gpus_per_worker and not os.environ.get("RAY_ADDRESS"):
+        import torch
+
+        from wardround.simulations.engines.start import check_capacity
+
+        num_workers = min(simulation.num_workers or os.cpu_count() or 1, num_hospitals)
+        gpus = [float(torch.cuda.device_count())]
+        check_capacity(gpus, num_workers=num_workers, gpus_per_worker=simulation.gpus_per_worker)
+
+
+def _check_device(config: Config) -> None:
+    import torch
+
+    if _device_of(config) == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
 
 
 def _checked_model(config: Config, federation: FederatedData) -> "InitialModel":
     """Return the model before round 1, once what trains it has taken it."""
-    import torch
-
     from wardround.clients.initial_models import InitialModel, built_model
     from wardround.clients.trainers import build_trainer
     from wardround.models import parameters_of
 
-    if _device_of(config) == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
+    _check_device(config)
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
     trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None

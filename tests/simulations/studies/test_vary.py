@@ -108,7 +108,7 @@ def test_names_are_unique_and_fit_a_folder():
     vary = {
         "model.name": ["logistic", "mlp"],
         "model.hidden-sizes": [[64], [8, 8]],
-        "aggregation.strategy": ["a.b:c", "a.b/c"],
+        "aggregation.strategy": ["a.b:c", "a:b.c"],
         "federation.data-dir": long,
         "privacy.target-delta": [1e-5, {"hospital-01": 1e-6}],
     }

@@ -71,7 +71,7 @@ def build_summary(
         ),
         versions=dict(line.split(" ", 1) for line in opening.packages),
         ledger_head=head,
-        facts=replace(closing.facts, notes=(*closing.facts.notes, *plan_notes(plan), *_notes(config, records))),
+        facts=replace(closing.facts, notes=_every_note(plan, closing, records)),
     )
 
 
@@ -90,6 +90,11 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
         "metrics": _metrics(further) or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
     }
+
+
+def _every_note(plan: FederationPlan, closing: Closing, records: Sequence[RoundRecord]) -> tuple[str, ...]:
+    """Return each note once: what a plan says of the data stands among the facts already."""
+    return tuple(dict.fromkeys((*closing.facts.notes, *plan_notes(plan), *_notes(plan.config, records))))
 
 
 def _protection(plan: FederationPlan) -> Protection:

@@ -92,7 +92,7 @@ class RayGrid(SimulatedGrid):
         self._seat_of = {node.node_id: seat for seat in self._seats for node in seat.nodes}
         try:
             if gpus_per_worker:
-                check_gpus(num_workers, gpus_per_worker)
+                check_gpus(num_workers=num_workers, gpus_per_worker=gpus_per_worker)
             self._make_app = ray.put(make_app)
             for seat in self._seats:
                 self._fill(seat)

@@ -18,7 +18,7 @@ from typing import Any
 from wardround.errors import ConfigError, WardroundError
 from wardround.simulations.engines.ray_internals import few_processes, of_our_own, reread_authentication
 
-__all__ = ["check_gpus", "check_reachable", "early_ray", "start_ray", "worker_capacity"]
+__all__ = ["check_capacity", "check_gpus", "check_reachable", "early_ray", "start_ray", "worker_capacity"]
 
 _ONE_START_AT_A_TIME = threading.Lock()
 
@@ -107,15 +107,23 @@ def check_reachable(address: str, timeout_seconds: float = 5.0) -> None:
         ) from error
 
 
-def check_gpus(num_workers: int, gpus_per_worker: float) -> None:
-    """Refuse workers that would wait for ever for GPUs that are not in the Ray of this process.
+def check_gpus(**wanted: Any) -> None:
+    """Refuse workers that would wait for ever for GPUs that are not in the Ray of this process (see `check_capacity`).
 
     Raises:
         ConfigError: more GPUs are needed than there are.
     """
     import ray
 
-    gpus = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    check_capacity([node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]], **wanted)
+
+
+def check_capacity(gpus: Sequence[float], *, num_workers: int, gpus_per_worker: float) -> None:
+    """Refuse workers for which machines with these numbers of GPUs have not enough.
+
+    Raises:
+        ConfigError: more GPUs are needed than there are.
+    """
     capacity = worker_capacity(gpus, gpus_per_worker)
     if capacity < num_workers:
         raise ConfigError(
