@@ -29,6 +29,10 @@ def test_settings_of_sites_pass() -> None:
         ),
         ({"federation": {"max-records": None}}, r"max-records is missing, and real sites need it"),
         ({"federation": {"hospital-column": "site"}}, r'hospital-column = "site" has no meaning'),
+        (
+            {"federation": {"patient-column": "patient", "patient-scope": "hospital"}},
+            r'patient-scope = "hospital" has no meaning where every site has a table of its own',
+        ),
         ({"federation": {"class-weights": [0.5, 1.0]}}, r"class-weights leaves rows out by their class"),
         ({"federation": {"partition": "dirichlet"}}, r'partition = "dirichlet" is of simulated hospitals'),
         (

@@ -284,3 +284,23 @@ def test_a_script_trains_the_model_of_the_command_line(engine: str, tmp_path: Pa
         assert done.returncode == 0, done.stderr
     own, by_name = (tmp_path / name / "model.safetensors" for name in ("own", "named"))
     assert own.read_bytes() == by_name.read_bytes()
+
+
+def brier(predictions: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+    return float(((predictions - labels) ** 2).mean())
+
+
+def test_metrics_and_public_records_are_given_at_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = arrays({"public": 50}, 5)["public"]
+    config = wr.Config(**SETTINGS).change(evaluation={"keep": "best", "patience": 2})
+    given: dict[str, Any] = {"metrics": {"brier": brier}, "public": (features.astype(np.float32), labels)}
+    seen: list[Any] = []
+    with interrupted_in_training(monkeypatch, 2):
+        wr.run(config, federation=FEDERATION, **given, on_round=seen.append, out=tmp_path / "run")
+    for left_out, message in (("metrics", "brier"), ("public", "public")):
+        with pytest.raises(wr.ConfigError, match=message):
+            wr.resume(tmp_path / "run", federation=FEDERATION, **given | {left_out: None})
+    done = wr.resume(tmp_path / "run", federation=FEDERATION, **given)
+    column = done.rounds["brier"].tolist()
+    assert len(column) == 4 and all(0 < value < 1 for value in column)
+    assert column[:2] == [pytest.approx(row.metrics["brier"]) for row in seen[:2]]

@@ -63,6 +63,11 @@ def _of_tables(federation: FederationConfig) -> Iterator[str]:
             f'hospital-column = "{federation.hospital_column}" has no meaning where every site has a table of its own '
             "([federation] hospital-column): remove it"
         )
+    if federation.patient_scope == "hospital":
+        yield (
+            'patient-scope = "hospital" has no meaning where every site has a table of its own, whose patients are its '
+            "own ([federation] patient-scope): remove it"
+        )
     if federation.class_weights is not None:
         yield (
             "class-weights leaves rows out by their class, which a real site's number of records would tell "

@@ -127,7 +127,7 @@ def _composed(value: Any) -> Any:
     """Return names of columns as headers are read: accents composed, single blanks between words, none at the ends."""
     if isinstance(value, str):
         return " ".join(normalize("NFC", value).split())
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(_composed(part) for part in value)
     if isinstance(value, dict):
         return {_composed(key): part for key, part in value.items()}
@@ -136,7 +136,7 @@ def _composed(value: Any) -> Any:
 
 def _as_texts(value: Any) -> Any:
     """Return whole numbers of a setting as the texts that cells are, so that `missing-values = [-9]` can be written."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(_as_texts(part) for part in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

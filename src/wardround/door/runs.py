@@ -1,15 +1,15 @@
 """Run or resume a federation, and leave its page beside the other files of the run's folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wardround.clients.initial_models import built_model
 from wardround.config import Config
 from wardround.datasets import Federation
-from wardround.door.given import Settings, put_back, settings_of, with_objects
+from wardround.door.given import Settings, check_callable, folder_of, put_back, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.models import load_parameters
@@ -20,6 +20,7 @@ from wardround.reports.terminal import print_summary
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.run_folder import default_run_path, open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
+from wardround.server.round.evaluating import Metric
 from wardround.server.round.progress import RoundRow
 from wardround.simulations import runs
 
@@ -93,6 +94,8 @@ def run(
     federation: Federation | None = None,
     model: object = None,
     strategy: object = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
     on_round: Callable[[RoundRow], None] | None = None,
     out: Path | str | None = None,
     say: Callable[[str], None] | None = None,
@@ -104,6 +107,10 @@ def run(
         federation: data in the place of [federation] dataset.
         model: a torch module, or what makes one, in the place of [model] name (see `given.with_objects`).
         strategy: a Flower Strategy, or what makes one, in the place of [aggregation] strategy.
+        metrics: by the name of their column, functions of predictions and labels that return a number: of float64
+            (n,) probabilities of the second of two classes, (n, k) of more classes, or (n,) predicted numbers; and of
+            (n,) labels.
+        public: public records, (features, labels) as the model takes them, in the place of [evaluation] public.
         on_round: called after every committed round, round 0 first.
         out: a new or empty folder; None makes runs/<name>-<time>.
         say: called with a few words whenever something that takes a while begins.
@@ -114,28 +121,34 @@ def run(
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable, and so it does after Ctrl-C.
     """
+    check_callable(on_round=on_round, say=say)
     settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
     folder = Path(out) if out is not None else default_run_path(settings)
     with _said_how_to_go_on(folder):
-        return _reported(runs.run(settings, out=folder, progress=on_round, say=say), settings)
+        done = runs.run(settings, out=folder, progress=on_round, say=say, metrics=metrics, public=public)
+        return _reported(done, settings)
 
 
 def resume(
-    path: Path | str,
+    path: "Path | str | Run",
     *,
     federation: Federation | None = None,
     model: object = None,
     strategy: object = None,
+    metrics: Mapping[str, Metric] | None = None,
+    public: tuple[Any, Any] | None = None,
     on_round: Callable[[RoundRow], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
     """Go on with an interrupted run after its last committed round, and write its page anew.
 
     Args:
-        path: the run's folder; a finished one is returned as it is.
+        path: the run's folder, or a Run; a finished one is returned as it is.
         federation: the data, as they were given when the run began; None where its settings name them.
         model: likewise.
         strategy: likewise.
+        metrics: likewise, by the same names.
+        public: likewise.
         on_round: called after every committed round.
         say: called with a few words whenever something that takes a while begins.
 
@@ -143,10 +156,13 @@ def resume(
         ConfigError: there is no run in the folder, or what came from Python is not given again.
         ProtocolError: the ledger or the checkpoint was changed.
     """
-    begun = open_run_folder(Path(path)).config()
+    check_callable(on_round=on_round, say=say)
+    folder = folder_of(path)
+    begun = open_run_folder(folder).config()
     settings = put_back(begun, federation=federation, model=model, strategy=strategy)
-    with _said_how_to_go_on(Path(path)):
-        return _reported(runs.resume(path, config=settings, progress=on_round, say=say), settings)
+    with _said_how_to_go_on(folder):
+        done = runs.resume(folder, config=settings, progress=on_round, say=say, metrics=metrics, public=public)
+        return _reported(done, settings)
 
 
 def _reported(finished: runs.Run, settings: Config) -> Run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wardround.config.limits import kebab
 from wardround.datasets import Federation
-from wardround.door.given import settings_of, with_objects
+from wardround.door.given import check_callable, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
@@ -83,6 +83,7 @@ def compare(
         ConfigError: a setting is wrong, or the folder holds another study.
         WardroundError: all runs failed.
     """
+    check_callable(on_run=on_run)
     loaded = _study_of(study)
     base = with_objects(loaded.base, federation=federation, model=model, strategy=strategy)
     folder = Path(out) if out is not None else path_now(loaded.name)

@@ -59,9 +59,10 @@ class Progress:
             self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Show what begins now, before there is a part to show."""
+        """Show what begins now, before there is a part to show; a warning is no beginning."""
         if not self._quiet:
-            self._console.print(f"{text} ...", markup=False, highlight=False, soft_wrap=True)
+            end = "" if text.startswith("warning: ") else " ..."
+            self._console.print(f"{text}{end}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self, number: int, num_all: int, text: str) -> None:
         """Show that a part is done.

@@ -84,7 +84,7 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
     for sentence in _plan_sentences(plan, words):
         _say(console, sentence)
     for note in plan_notes(plan):
-        console.print(f"Note: {note}.", soft_wrap=True, highlight=False, markup=False)
+        _say(console, f"Note: {note}.")
     print_placements(compare_placements(plan), console, record_is=plan.record_is)
 
 

@@ -144,6 +144,8 @@ def _dates(name: str, texts: Texts, table: TextTable, config: FederationConfig) 
 
 def _levels(name: str, texts: Texts, table: TextTable, *, most: int) -> FeatureColumn:
     """Return a feature for each level, a missing text being one of its own."""
+    if _MISSING in texts.tolist() and (texts == "").any():
+        raise DataError(f"{table.source}: {name} has both empty cells and {_MISSING!r}: write one of them")
     filled = np.where(texts == "", _MISSING, texts)
     levels = sorted(set(filled.tolist()))
     if len(levels) == 1:
@@ -153,8 +155,6 @@ def _levels(name: str, texts: Texts, table: TextTable, *, most: int) -> FeatureC
             f"{table.source}: {name} has {len(levels):,} different texts, more than {most:,}: names and free text are "
             "no features: leave it out ([federation] drop-columns), or group its texts"
         )
-    if _MISSING in texts.tolist() and (texts == "").any():
-        raise DataError(f"{table.source}: {name} has both empty cells and {_MISSING!r}: write one of them")
     return FeatureColumn(
         use=ColumnUse(name=name, kind="levels", features=tuple(_level_names(name, levels))),
         values=tuple((filled == level).astype(np.float64) for level in levels),

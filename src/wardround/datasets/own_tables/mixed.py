@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
 from wardround.datasets.own_tables.text_tables import Texts, TextTable
-from wardround.datasets.own_tables.values import are_codes, looks_like_number, numbers_of
+from wardround.datasets.own_tables.values import WORDS_FOR_MISSING, are_codes, looks_like_number, numbers_of
 from wardround.errors import DataError
 
 __all__ = ["check_numbers"]
@@ -25,7 +25,7 @@ def check_numbers(
     """Refuse a column of which a half or more are numbers, or would be read as such, and a cell is none.
 
     Args:
-        texts: (n,) cells; "" is no cell.
+        texts: (n,) cells; an empty one, and a word for nothing, counts neither as a number nor as none.
         values: their numbers, nan where there is none.
         name: of the column.
         table: where it is.
@@ -35,7 +35,7 @@ def check_numbers(
     Raises:
         DataError: naming the first such cell and its row, and the ways on.
     """
-    is_filled = texts != ""
+    is_filled = np.array([text != "" and text not in WORDS_FOR_MISSING for text in texts], dtype=np.bool_)
     is_none = is_filled & ~np.isfinite(values)
     if not is_none.any():
         return

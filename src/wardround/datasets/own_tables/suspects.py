@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.datasets.own_tables.text_tables import Texts
-from wardround.datasets.own_tables.values import are_codes, looks_like_date, looks_like_number
+from wardround.datasets.own_tables.values import WORDS_FOR_MISSING, are_codes, looks_like_date, looks_like_number
 
 __all__ = ["repeated_names", "why_left_out"]
 
@@ -52,7 +52,7 @@ def why_left_out(name: str, texts: Texts, values: NDArray[np.float64], *, are_nu
         values: (n,) their numbers.
         are_numbers: whether all cells that are not empty are numbers.
     """
-    filled = texts[texts != ""]
+    filled = texts[[text != "" and text not in WORDS_FOR_MISSING for text in texts]]
     different = set(filled.tolist())
     if len(different) < 2:
         return None

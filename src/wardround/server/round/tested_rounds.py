@@ -21,4 +21,6 @@ def is_tested(plan: FederationPlan, state: RoundState) -> bool:
     training, number = plan.config.training, state.round_number
     if number % training.evaluate_every == 0 or number == training.num_rounds:
         return True
+    if plan.config.privacy.budget_epsilon is None:
+        return False
     return bool(within_budget(plan, replace(state, attempt=1), number + 1)[0].stopped)

@@ -33,7 +33,8 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "pooled": ("federation", "model", "training"),
 }
 """By baseline, the sections that it hangs on; all where it has no line."""
-_OF_COHORTS = ("training.fraction-train", "training.cohorts")
+_OF_ROUNDS = ("training.fraction-train", "training.cohorts", "training.evaluate-every")
+"""Settings of [training] that make no difference where nobody takes turns, and only the end is scored."""
 _MOST_LETTERS = 40
 
 
@@ -134,7 +135,7 @@ def _is_part_of(baseline: str, name: str) -> bool:
     section = name.partition(".")[0]
     if section == "privacy" or section not in _SECTIONS.get(baseline, (section,)):
         return False
-    return baseline not in _SECTIONS or name not in _OF_COHORTS
+    return baseline not in _SECTIONS or name not in _OF_ROUNDS
 
 
 def _check_name(name: str) -> None:
