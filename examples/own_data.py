@@ -1,6 +1,6 @@
 """A table, a model and a metric of your own from Python: plan, run, resume, plot, compare. The patients are invented.
 
-    python examples/own_data.py
+    python examples/own_data.py [OUT] [ENGINE]
 
 `build` is a function of a file that can be imported, so that the command line trains the same model, bit for bit:
 
@@ -81,4 +81,4 @@ def main(out: Path, engine: str = "inline") -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/own-data"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/own-data"), *sys.argv[2:])
