@@ -23,6 +23,7 @@ from wardround.secagg import simulated_roster
 from wardround.server.record.run_folder import RunFolder, create_run_folder, open_run_folder
 from wardround.server.round.introductions import connect, connect_sites
 from wardround.server.round.loop import federate
+from wardround.server.round.measuring import measuring_of
 from wardround.server.round.progress import RoundRow
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
@@ -95,6 +96,7 @@ def run_between_sites(
     has_roster: bool = True,
     agreed: Mapping[str, int] | None = None,
     names: Sequence[str] = NAMES,
+    public: tuple[Any, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the summary of a run between four sites, begun or taken up again in its folder.
 
@@ -113,6 +115,7 @@ def run_between_sites(
         has_roster: whether the server has one; without, it takes the sites for simulated hospitals.
         agreed: numbers of the roster that are not those of the settings.
         names: in the roster.
+        public: public records of the server's.
     """
     config = config or config_between_sites()
     federation = load_federation(config.federation)
@@ -147,6 +150,7 @@ def run_between_sites(
         strategy=strategy_of(config),
         facts=replace(model.facts, engine="flower"),
         progress=watch,
+        measuring=measuring_of(config, link.profiles[0], public=public),
     )
     return json_values(outcome)
 

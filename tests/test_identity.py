@@ -179,6 +179,7 @@ def test_every_setting_but_a_simulations_is_agreed_on() -> None:
     for own in ({"path": "elsewhere.csv"}, {"data-dir": "elsewhere"}):
         assert agreed_digest(site_config(federation=own)) == base
     assert agreed_digest(site_config(simulation={"engine": "inline", "num-workers": 3})) == base
+    assert agreed_digest(site_config(evaluation={"keep": "best", "public": "hospital.public:records"})) == base
 
 
 def test_every_part_of_a_schema_is_agreed_on_its_order_included() -> None:

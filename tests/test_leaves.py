@@ -85,6 +85,12 @@ def test_what_a_real_site_sends_has_no_field_of_simulation() -> None:
     assert {LEAVES_HOSPITAL[key] for key in _keys(*STAGES_OF_REAL_SITES)} == {PUBLIC, INDEPENDENT}
 
 
+def test_no_real_site_sends_a_prediction() -> None:
+    assert LEAVES_HOSPITAL["predictions"] == SIMULATION_ONLY
+    listed = fields_sent(protocol="secagg+", task="classification", failed=True, are_sites=True)
+    assert not {"predictions", "test-mean", "test-spread", "majority-error"} & set(listed)
+
+
 def test_what_is_measured_has_the_fields_of_simulation_and_no_other() -> None:
     measured = {key for key, ground in LEAVES_HOSPITAL.items() if ground == SIMULATION_ONLY}
     # Whose score it is, is known from who replies; the text of an error and arrays are no fields of a record.

@@ -12,7 +12,7 @@ WORDS = {word for cell in CELLS for word in (cell.name, cell.unit, cell.placemen
 WORDS |= {"skellam", "Skellam"}
 CELL_OBJECTS = {cell.name.upper().replace("-", "_") for cell in CELLS}
 ALLOWED = {
-    ("server.record.tables", "item.name not in {'hospital', *_SCORES}"): "a column of hospitals.csv",
+    ("server.record.tables", "item.name not in {'hospital', 'further', *_SCORES}"): "a column of hospitals.csv",
     ("server.record.strategy_state", "kind == 'record'"): "Flower's ArrayRecord among what a strategy remembers",
 }
 """By module and source text, why it stays; five at most."""
@@ -32,7 +32,10 @@ def words_in(node: ast.AST) -> set[str]:
 def asks(node: ast.AST) -> bool:
     """Return whether an expression asks which cell it is: compares with a name of one, or looks up by it."""
     if isinstance(node, ast.Compare):
-        return any(words_in(part) for part in (node.left, *node.comparators))
+        parts = (node.left, *node.comparators)
+        # Where a patient's number holds: one of its two words is also a unit's.
+        is_scope = any(isinstance(part, ast.Attribute) and part.attr == "patient_scope" for part in parts)
+        return not is_scope and any(words_in(part) for part in parts)
     if isinstance(node, ast.MatchValue):
         return bool(words_in(node.value))
     if isinstance(node, ast.Dict):

@@ -216,6 +216,38 @@ def test_a_file_that_can_not_be_opened_is_named_with_its_setting(tmp_path: Path)
         load_site_table(FederationConfig(), path=tmp_path / "own.csv", hospital_id="north", key=KEY)
 
 
+def test_cells_are_written_as_the_settings_say(tmp_path: Path) -> None:
+    text = GOOD.replace(",", "|").replace(".", ",").replace("||", "|-9|").replace("Eve", "\xc9ve")
+    keys = {"separator": "|", "decimal": ",", "encoding": "cp1252", "missing_values": ("-9",)}
+    assert load(tmp_path, text.encode("cp1252"), **keys).features.tolist() == load(tmp_path, GOOD).features.tolist()
+    with pytest.raises(DataError, match=r"line 4: age holds something that is no number: .* decimal comma"):
+        load(tmp_path, GOOD, decimal=",")
+
+
+def test_a_patients_number_may_hold_at_its_hospital_alone(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(many_rows(90))
+    keys = {"hospital_column": "h", "patient_column": "p"}
+    assert load_federation(settings(path, **keys)).max_hospitals_per_patient == 2
+    assert load_federation(settings(path, patient_scope="hospital", **keys)).max_hospitals_per_patient == 1
+    with pytest.raises(ConfigError, match='patient-scope = "hospital" needs rows whose hospital is known'):
+        load_dataset(settings(path, patient_column="p", patient_scope="hospital"))
+
+
+def test_a_table_with_a_schema_is_one_file_of_text(tmp_path: Path) -> None:
+    (tmp_path / "own.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match=r"own.parquet is no file of text, which a table with a schema is"):
+        load_dataset(settings(tmp_path / "own.parquet"))
+
+
+def test_every_column_of_the_table_is_listed(tmp_path: Path) -> None:
+    uses = {use.name: use for use in load(tmp_path, GOOD, patient_column="name").columns}
+    assert (uses["died"].kind, uses["name"].kind) == ("classification target", "patient")
+    assert uses["lactate"].features == ("lactate", "lactate is missing")
+    left = load(tmp_path, GOOD).columns[-1]
+    assert (left.name, left.kind, left.reason) == ("'name'", "left out", "the schema does not name it")
+
+
 def test_what_unpacks_to_more_lines_than_a_table_has_is_refused(tmp_path: Path) -> None:
     packed = tmp_path / "own.csv.gz"
     packed.write_bytes(gzip.compress(GOOD.encode() + b"\n" * 10_000_000))

@@ -99,6 +99,27 @@ def test_what_the_settings_name_is_a_feature_whatever_it_looks_like(tmp_path: Pa
     assert reasons(only)["sex"] == "columns does not name it"
 
 
+def test_features_that_may_be_the_target_or_an_identifier_are_pointed_at(tmp_path: Path) -> None:
+    died = [row % 2 for row in range(60)]
+    notes = load(
+        tmp_path, patients(died=died, death=died, platelets=[150_000 + 1_237 * row for row in range(60)])
+    ).notes
+    assert any(note.startswith("death is equal to the target in every row") for note in notes)
+    assert any(note.startswith("platelets is another whole number in every row") for note in notes)
+    assert not [note for note in load(tmp_path, patients()).notes if "every row" in note]
+
+
+def test_levels_that_differ_by_capitals_are_pointed_at(tmp_path: Path) -> None:
+    notes = load(tmp_path, patients(sex=["f", "F", "m"] * 20)).notes
+    assert "levels of sex differ by capitals or blanks alone and are taken for different ones" in notes
+
+
+def test_notes_name_no_folder(tmp_path: Path) -> None:
+    text = patients(patient=["p3", "P3", *(f"q{row}" for row in range(58))])
+    notes = " ".join(load(tmp_path, text + text.splitlines()[1]).notes)
+    assert "own.csv, line 62" in notes and str(tmp_path) not in notes
+
+
 def test_dates_become_days_since_the_year_2000(tmp_path: Path) -> None:
     dates = ["2000-01-01", "1999-12-31", "2000-02-01 12:00:00", *["2000-01-11"] * 57]
     dataset = load(tmp_path, patients(admitted=dates), date_columns=("admitted",))
@@ -110,6 +131,11 @@ def test_dates_become_days_since_the_year_2000(tmp_path: Path) -> None:
     place = dataset.feature_names.index("admitted")
     assert dataset.features[[0, 2], place].tolist() == [-1, 10] and np.isnan(dataset.features[1, place])
     assert dataset.feature_names[place + 1] == "admitted is missing"
+
+
+def test_dates_that_are_named_as_features_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"admitted holds dates: name it in \[federation\] date-columns"):
+        load(tmp_path, patients(admitted=DATES), columns=("age", "admitted"))
 
 
 @pytest.mark.parametrize("cell", ["soon", "31.12.1999", "2000-13-01", "2000-01-01T00:00:00+01:00"])

@@ -122,12 +122,19 @@ def test_status_codes_are_classes_and_say_which_is_positive(tmp_path: Path) -> N
     )
 
 
-def test_numbers_that_restart_at_every_centre_are_asked_about(tmp_path: Path) -> None:
+def test_numbers_that_restart_at_every_centre_are_asked_about(tmp_path: Path, monkeypatch, capfd) -> None:
     path = written(tmp_path, respiratory())
     keys = {"dataset": "csv", "path": str(path), "target": "outcome", "hospital_column": "center"}
     one = load_federation(FederationConfig(patient_column="id", **keys))
     assert one.max_hospitals_per_patient == 2
     assert any('[federation] patient-scope = "hospital"' in note for note in one.notes)
+    options = [
+        f"federation.{key.replace('_', '-')}={value}" for key, value in (keys | {"patient_column": "id"}).items()
+    ]
+    words = ["plan", "--set", "privacy.target-delta=1e-3", *(word for pair in options for word in ("--set", pair))]
+    code, _, err = on_command_line(monkeypatch, capfd, *words)
+    assert code == 2 and 'set [federation] patient-scope = "hospital"' in err
+    assert on_command_line(monkeypatch, capfd, *words, "--set", "federation.patient-scope=hospital")[0] == 0
     dataset = load_dataset(FederationConfig(patient_column="id", patient_scope="hospital", **keys))
     assert dataset.patients is not None and len(np.unique(dataset.patients)) == 60
 

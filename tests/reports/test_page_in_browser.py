@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_classes import report_of
 
 from wardround.reports.report import write_report
 
@@ -17,6 +18,19 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
 MANY = {f"hospital-{number}": 20 + 7 * number for number in range(1, 61)}
+CLASSES_OF_TWO = {
+    "status": "stopped-early",
+    "kept_round": 3,
+    **report_of([[80, 20], [15, 60]], ["no disease", "disease"]),
+}
+CLASSES_OF_TEN = report_of(
+    [[90 if row == column else (row * column) % 14 for column in range(10)] for row in range(10)],
+    [
+        "t-shirt",
+        "ankle boot",
+        *("a class with a name as long as names get in a register " * 2 + str(n) for n in range(8)),
+    ],
+)
 PAGES: dict[str, dict[str, Any]] = {
     "four": {},
     "many": {"hospitals": MANY, "num_rounds": 5},
@@ -26,6 +40,8 @@ PAGES: dict[str, dict[str, Any]] = {
     "sites": {"is_measured": False},
     "sites-interrupted": {"is_measured": False, "has_summary": False},
     "sites-regression": {"is_measured": False, "task": "regression", "hospitals": MANY, "num_rounds": 5},
+    "two-classes": CLASSES_OF_TWO,
+    "ten-classes": CLASSES_OF_TEN,
     "long-names": {
         "hospitals": {"St. Bartholomew's and the Royal London Hospital, Ward 17, East Wing": 90, "x" * 90: 50}
     },

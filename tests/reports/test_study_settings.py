@@ -44,6 +44,9 @@ def test_panels_have_one_combination_each_and_one_vertical_axis(study):
     low, high = charts[0].y_range
     for chart, rate in zip(charts, RATES["training.learning-rate"], strict=True):
         assert len(chart.curves) == 3
+        for level in chart.levels:
+            is_below = level.label.endswith("(below the figure)")
+            assert level.is_drawn == (not is_below) == (low <= level.y <= high)
         for curve in chart.curves:
             placement = curve.label.split()[0]
             rows = [r for r in study.rows if r.placement == placement and r.target_epsilon == r.target_epsilon]

@@ -84,7 +84,6 @@ def test_a_run_that_stops_early_is_charged_what_it_was_planned_for(tmp_path: Pat
     planned = charges_of(done.folder, "planned")
     assert {number for number, _ in planned} == set(range(1, ROUNDS + 1))
     assert done.outcome.epsilon.total == pytest.approx(plan(config, public=PUBLIC).epsilon_total)
-    assert done.outcome.epsilon.total > done.rounds["epsilon_total"].iloc[-1] * 0.99
     assert verify_run(done.folder)[0] == []
     assert f"Stopped early after {stopped} of {ROUNDS} rounds" in status_sentence(read_run(done.folder))
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wardround.config.limits import kebab
 from wardround.datasets import Federation
 from wardround.door.given import check_callable, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
@@ -71,8 +70,9 @@ def compare(
     """Run what is left of a study, write its page and return its results; a run that fails loses none of the others.
 
     Args:
-        study: the path of a study's TOML file, or a mapping of the keys of its [study], spelled as TOML has them or as
-            Python does: base (a Config, a path or a mapping of sections), placements, target_epsilons, seeds, ...
+        study: the path of a study's TOML file, a study, or a mapping of its keys: base (settings as `run` takes them),
+            placements, target_epsilons, noise_multipliers, seeds, baselines, vary and so on, as docs/studies.md has
+            them.
         federation: data in the place of what its base names; model and strategy likewise (see `run`).
         model: see above.
         strategy: see above.
@@ -99,10 +99,11 @@ def _study_of(given: settings.Study | Path | str | Mapping[str, Any]) -> setting
         return settings.load_study(Path(given))
     if not isinstance(given, Mapping):
         raise ConfigError(f"study must be a path or a mapping of the keys of [study], not {shown_name(given)}")
-    known = {kebab(item.name): item.name for item in fields(settings.Study)}
+    known = [item.name for item in fields(settings.Study)]
     values: dict[str, Any] = {}
     for key, value in given.items():
-        if kebab(str(key)) not in known:
-            raise ConfigError(f"unknown key {key} in [study]{did_you_mean(kebab(str(key)), known)}")
-        values[known[kebab(str(key))]] = tuple(value) if isinstance(value, list) else value
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise ConfigError(f"unknown key {key} of a study{did_you_mean(name, known)}")
+        values[name] = tuple(value) if isinstance(value, list) else value
     return settings.Study(**values | {"base": settings_of(values.get("base"))})

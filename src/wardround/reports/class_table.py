@@ -3,11 +3,11 @@
 Everything is quoted from the summary. What is left out on purpose: what may be shown (see `record.class_reports`).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wardround.reports.drawing import MUTED, Chart, Curve
+from wardround.reports.files import NOT_KNOWN
 from wardround.reports.numbers import number_text
 from wardround.reports.results import RunResult
 from wardround.server.record.class_reports import ClassFigures, ClassReport
@@ -61,9 +61,13 @@ def class_figures(run: RunResult) -> list[tuple[str, str, str]]:
     if report is not None:
         of = f"of {report.positive_class}" if report.positive_class else "mean over the classes"
         for name, value in (("Precision", report.precision), ("Recall", report.recall), ("F1", report.f1)):
-            rows.append((name, number_text(value), of if value == value else _few(of)))
-        rows.append(("Calibration error", number_text(report.calibration_error), "perfect: 0.000"))
+            rows.append((name, _score(value), _few(of) if value is None else of))
+        rows.append(("Calibration error", _score(report.calibration_error), "perfect: 0.000"))
     return rows
+
+
+def _score(value: float | None) -> str:
+    return number_text(NOT_KNOWN if value is None else value)
 
 
 def _few(of: str) -> str:
@@ -72,7 +76,7 @@ def _few(of: str) -> str:
 
 def _line(item: ClassFigures) -> tuple[str, str, str, str, str]:
     size = item.num_test if isinstance(item.num_test, str) else f"{item.num_test:,}"
-    return item.name, size, number_text(item.precision), number_text(item.recall), number_text(item.f1)
+    return item.name, size, _score(item.precision), _score(item.recall), _score(item.f1)
 
 
 def _note(report: ClassReport, num_classes: int) -> str:
@@ -84,7 +88,7 @@ def _note(report: ClassReport, num_classes: int) -> str:
             f"Cells of fewer than {FEWEST_SHOWN} test records are not shown, nor those that the others of their row or "
             "column would tell them by."
         )
-    if any(math.isnan(score) for item in report.by_class for score in (item.precision, item.recall, item.f1)):
+    if any(None in (item.precision, item.recall, item.f1) for item in report.by_class):
         notes.append(f"A dash stands for a score of fewer than {FEWEST_SHOWN} test records.")
     return " ".join(notes)
 
@@ -100,7 +104,7 @@ def _reliability(report: ClassReport) -> Chart | None:
         title="Calibration",
         caption=f"Across: {what}, as the model gives it, from 0 to 1. Upwards: the share of those test records that "
         f"{true}. On the dashed line the two agree; the expected calibration error is "
-        f"{number_text(report.calibration_error)}.",
+        f"{_score(report.calibration_error)}.",
         x_label="predicted probability",
         x_scale="linear",
         curves=[

@@ -14,7 +14,7 @@ from wardround.reports.numbers import number_text
 from wardround.reports.study_folder import ACCURACY, Metric, StudyResult
 from wardround.reports.study_panels import Panel, groups_in, panels
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of, without_privacy
-from wardround.reports.study_styles import BASELINES, NO_PRIVACY, noise_style
+from wardround.reports.study_styles import BASELINES, BELOW, NO_PRIVACY, noise_style
 from wardround.simulations.studies.study_records import NoiseRow
 
 __all__ = ["baseline_level", "charts_of_noise", "charts_of_utility"]
@@ -157,7 +157,7 @@ def _levels(groups: Sequence[RunGroup], field: str, curves: Sequence[Curve]) -> 
 
 def baseline_level(baseline: str, mean: float, *, is_drawn: bool = True) -> Level:
     """Return the line of a baseline at its mean, which its entry in the legend has too."""
-    level, where = BASELINES[baseline], "" if is_drawn else " (below the figure)"
+    level, where = BASELINES[baseline], "" if is_drawn else BELOW
     return replace(level, label=f"{level.label}: {number_text(mean)}{where}", y=mean, is_drawn=is_drawn)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from wardround.reports.drawing import Chart
+from wardround.reports.drawing import Chart, Level
 from wardround.reports.study_folder import Setting, StudyResult, setting_text
 from wardround.reports.study_statistics import RunGroup, fits
+from wardround.reports.study_styles import BELOW
 
 __all__ = ["MOST_PANELS", "Panel", "groups_in", "panels"]
 
@@ -41,7 +42,17 @@ def panels(study: StudyResult, draw: Callable[[Panel], Chart]) -> list[Chart]:
     if len(charts) < 2 or not low < high:
         return charts
     margin = 0.05 * (high - low)
-    return [replace(chart, y_range=(low - margin, high + margin)) for chart in charts]
+    span = (low - margin, high + margin)
+    return [
+        replace(chart, y_range=span, levels=tuple(_shown_in(span, level) for level in chart.levels)) for chart in charts
+    ]
+
+
+def _shown_in(span: tuple[float, float], level: Level) -> Level:
+    """Return a line as it is in a figure of the range: one that would flatten its own may have room in another's."""
+    if level.is_drawn or not span[0] <= level.y <= span[1]:
+        return level
+    return replace(level, is_drawn=True, label=level.label.removesuffix(BELOW))
 
 
 def groups_in(groups: Sequence[RunGroup], setting: Setting) -> list[RunGroup]:
@@ -57,7 +68,7 @@ def _panels_of(study: StudyResult) -> Iterator[Panel]:
     rest = f" The first {MOST_PANELS} of {len(settings)} combinations have a figure." if settings[MOST_PANELS:] else ""
     for letter, setting in zip("abcdef", settings, strict=False):
         text = setting_text(setting)
-        caption = f" Here {text}; the figures beside it have the same vertical axis.{rest}"
+        caption = f" Here {text}; the figures of other values have the same vertical axis.{rest}"
         yield Panel(setting, f"-{letter}", f"; {text}", caption)
 
 

@@ -3,7 +3,7 @@
 from wardround.privacy.cells import CellWords
 from wardround.reports.drawing import MUTED, Level
 
-__all__ = ["BASELINES", "NO_PRIVACY", "noise_style"]
+__all__ = ["BASELINES", "BELOW", "NO_PRIVACY", "noise_style"]
 
 BASELINES = {
     "majority": Level(label="most frequent class", series=MUTED, dash="dotted"),
@@ -12,6 +12,8 @@ BASELINES = {
     "pooled": Level(label="pooled, no privacy", series=8, dash="solid"),
 }
 """Name, colour and dash of a baseline."""
+BELOW = " (below the figure)"
+"""The end of the label of a baseline whose line is not drawn."""
 NO_PRIVACY = BASELINES["federated"]
 """What changes are set against, at 0."""
 _NOISE_STYLES = ((1, "solid"), (3, "dotted"), (2, "dashed"), (7, "solid"))

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from site_runs import NAMES, config_between_sites, fingerprints_in, run_between_sites
@@ -49,6 +50,21 @@ def test_tables_and_summary_hold_no_score_and_no_count_of_tests(finished: Any) -
         assert hospital["num_train"] > 50
         assert (hospital["num_test"], hospital["majority_accuracy"]) == (None, None)
     assert summary == json.loads((folder / "summary.json").read_text())
+
+
+def test_the_server_keeps_the_best_model_by_public_records_of_its_own(tmp_path: Path) -> None:
+    asked: list[str] = []
+    sent: set[str] = set()
+    public = np.random.default_rng(2).normal(size=(30, 30)), np.arange(30) % 2
+    config = config_between_sites(training={"num-rounds": 3, "learning-rate": 2.0}, evaluation={"keep": "best"})
+    with pytest.raises(KeyboardInterrupt):
+        run_between_sites(tmp_path / "run", config, public=public, num_rounds=2)
+    summary = run_between_sites(tmp_path / "run", config, public=public, asked=asked, sent=sent)
+    losses = [float(row["public_loss"]) for row in rows_of(tmp_path / "run" / "rounds.csv")]
+    assert summary["kept_round"] == losses.index(min(losses))
+    assert summary["public_loss"] == min(losses) and summary["loss"] is None and summary["measured"] is False
+    assert "evaluate" not in asked and not sent & {"predictions", "values", "labels", "loss"}
+    assert verify_run(tmp_path / "run")[0] == []
 
 
 def test_a_regressions_score_is_not_measured_either(tmp_path: Path) -> None:

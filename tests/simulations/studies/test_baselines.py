@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import r2_score, roc_auc_score
 from small_runs import small_config
 
 from wardround.config import config_from_dict
@@ -52,7 +52,7 @@ def scores_of(model, hospital):
 
 @pytest.mark.parametrize("baseline", ["alone", "pooled"])
 def test_trained_baselines_are_gradient_descent_on_what_they_may_see(baseline):
-    found = evaluate_baseline(CONFIG, FEDERATION, baseline)
+    found = evaluate_baseline(CONFIG, FEDERATION, baseline).evaluations
     together = trained(FEDERATION.hospitals)
     for hospital in FEDERATION.hospitals:
         model = together if baseline == "pooled" else trained([hospital])
@@ -62,8 +62,19 @@ def test_trained_baselines_are_gradient_descent_on_what_they_may_see(baseline):
         assert evaluation.auc == pytest.approx(auc, abs=1e-9)
 
 
+def test_one_area_is_over_all_test_records():
+    (area,) = evaluate_baseline(CONFIG, FEDERATION, "pooled").columns
+    model, truth, sure = trained(FEDERATION.hospitals), [], []
+    for hospital in FEDERATION.hospitals:
+        with torch.no_grad():
+            sure.append(model(features(hospital, "test")).softmax(dim=1).numpy()[:, 1])
+        truth.append(hospital.test_labels)
+    assert area == pytest.approx(roc_auc_score(np.concatenate(truth), np.concatenate(sure)))
+    assert evaluate_baseline(CONFIG, FEDERATION, "majority").columns == (0.5,)
+
+
 def test_majority_counts_training_classes_and_scores_test_records():
-    found = evaluate_baseline(CONFIG, FEDERATION, "majority")
+    found = evaluate_baseline(CONFIG, FEDERATION, "majority").evaluations
     for hospital in FEDERATION.hospitals:
         classes, counts = np.unique(hospital.train_labels, return_counts=True)
         wanted = float((hospital.test_labels == classes[counts.argmax()]).mean())
@@ -90,7 +101,11 @@ def test_regression_has_r2_and_the_mean_alone_has_about_none():
         }
     )
     federation = load_federation(config.federation)
-    found = evaluate_baseline(config, federation, "majority")
+    evaluated = evaluate_baseline(config, federation, "majority")
+    found = evaluated.evaluations
+    everything = np.concatenate([np.asarray(h.test_labels, np.float64) for h in federation.hospitals])
+    answers = [np.full(len(h.test_labels), h.train_labels.mean(dtype=np.float64)) for h in federation.hospitals]
+    assert evaluated.r2 == pytest.approx(r2_score(everything, np.concatenate(answers)))
     for hospital in federation.hospitals:
         test = np.asarray(hospital.test_labels, np.float64)
         error = ((test - np.mean(hospital.train_labels, dtype=np.float64)) ** 2).sum()

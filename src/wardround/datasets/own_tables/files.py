@@ -18,11 +18,13 @@ from wardround.parsing import sound
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["table_of_path"]
+__all__ = ["EXCEL", "PARQUET", "table_of_path"]
 
-_PARQUET, _EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")
+PARQUET, EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")
+"""How files end that are no text."""
+
 _TEXT = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab")
-_READ = (*_TEXT, *_PARQUET, *_EXCEL)
+_READ = (*_TEXT, *PARQUET, *EXCEL)
 _MOST_FILES = 10_000
 _MOST_OF_SPREADSHEETS = 1e15
 """Numbers of a spreadsheet have 15 digits."""
@@ -71,7 +73,7 @@ def _files_of(path: Path) -> list[Path] | None:
     return files
 
 
-_KINDS = ", ".join((*_READ[:2], *_PARQUET[:1], *_EXCEL[:1]))
+_KINDS = ", ".join((*_READ[:2], *PARQUET[:1], *EXCEL[:1]))
 
 
 def _kind(file: Path) -> str:
@@ -84,13 +86,13 @@ def _stem(file: Path) -> str:
 
 def _table_of_file(path: Path, config: FederationConfig) -> TextTable:
     kind = path.suffix.lower()
-    if kind in (*_PARQUET, *_EXCEL):
+    if kind in (*PARQUET, *EXCEL):
         for key in ("separator", "encoding"):
             if getattr(config, key) is not None:
                 raise ConfigError(
                     f"{key} goes with files of text, and {path.name} is none ([federation] {key}): remove it"
                 )
-        return _parquet(path, config) if kind in _PARQUET else _excel(path)
+        return _parquet(path, config) if kind in PARQUET else _excel(path)
     if kind in (".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rda", ".rds", ".zip"):
         raise ConfigError(
             f"{path} is not read ([federation] path): save it as CSV, Parquet or .xlsx, or hand it over as a DataFrame "

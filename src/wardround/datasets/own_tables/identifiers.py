@@ -119,7 +119,9 @@ def alike_notes(texts: Sequence[str], what: str, table: TextTable) -> list[str]:
     groups = [rows for rows in alike.values() if len(rows) > 1]
     if not groups:
         return []
-    shown = "; ".join(" and ".join(table.place(row) for row in rows[:_MOST_PAIRS]) for rows in groups[:_MOST_PAIRS])
+    shown = "; ".join(
+        " and ".join(table.place_to_show(row) for row in rows[:_MOST_PAIRS]) for rows in groups[:_MOST_PAIRS]
+    )
     return [
         f"names of {what} that differ by capitals, blanks, signs or zeros in front alone are taken for different "
         f"{what}: {shown}{' and elsewhere' if len(groups) > _MOST_PAIRS else ''}"

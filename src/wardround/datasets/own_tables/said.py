@@ -7,7 +7,9 @@ from wardround.datasets.own_tables.features import FeatureColumn
 from wardround.datasets.own_tables.text_tables import TextTable
 from wardround.small_counts import shown_count
 
-__all__ = ["duplicate_notes", "feature_notes", "level_notes", "word_notes"]
+__all__ = ["duplicate_notes", "feature_notes", "level_notes", "suspect_notes", "word_notes"]
+
+_MANY_ROWS = 50
 
 
 def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
@@ -56,6 +58,32 @@ def word_notes(words: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{found} is read as an empty cell where all else in a column are numbers or dates: {', '.join(words)}"]
 
 
+def suspect_notes(table: TextTable, columns: Sequence[FeatureColumn], target: str) -> list[str]:
+    """Return sentences on features that may be the target itself, or identifiers.
+
+    Args:
+        table: the rows.
+        columns: what became of each column but those with a role.
+        target: the column to be predicted.
+    """
+    answers = table.columns[target].tolist()
+    used = [column.use for column in columns if column.use.features]
+    notes = [
+        f"{use.name} is equal to the target in every row: leave it out if it is not known before "
+        f'([federation] drop-columns = ["{use.name}"])'
+        for use in used
+        if table.columns[use.name].tolist() == answers
+    ]
+    for use in used:
+        texts = table.columns[use.name].tolist()
+        if use.kind == "number" and len(set(texts)) == len(texts) >= _MANY_ROWS and all(map(str.isdigit, texts)):
+            notes.append(
+                f"{use.name} is another whole number in every row: leave it out if it says who a row is of "
+                f'([federation] drop-columns = ["{use.name}"])'
+            )
+    return notes
+
+
 def level_notes(columns: Sequence[FeatureColumn]) -> list[str]:
     """Return sentences on levels of one column that differ by capitals or blanks alone.
 
@@ -89,5 +117,5 @@ def duplicate_notes(table: TextTable) -> list[str]:
         return []
     return [
         f"rows that are equal to an earlier one in every column: {shown_count(len(again))}, the first at "
-        f"{table.place(again[0])}; each is a record of its own: remove them if they were copied by mistake"
+        f"{table.place_to_show(again[0])}; each is a record of its own: remove them if they were copied by mistake"
     ]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wardround.config import Column, FederationConfig, Schema
 from wardround.datasets.own_tables.csv_files import CsvPiece, csv_pieces
+from wardround.datasets.own_tables.files import EXCEL, PARQUET
 from wardround.datasets.own_tables.identifiers import hospital_ids, patient_ids
 from wardround.datasets.own_tables.values import number_of
 from wardround.datasets.records import ColumnUse, Dataset
@@ -85,7 +86,9 @@ def _checked(
     if config.schema is None or config.target is None:
         raise ConfigError("a table is read by [federation.schema] and [federation] target: add both")
     if not path.is_file():
-        raise ConfigError(f"no file {path}: check {place}")
+        raise ConfigError(f"no file {path}: check {place} (with a schema it is one file of text)")
+    if path.suffix.lower() in (*PARQUET, *EXCEL):
+        raise ConfigError(f"{path} is no file of text, which a table with a schema is ({place}): save it as CSV")
     keys = (("hospital-column", hospital_column), ("patient-column", config.patient_column))
     identifiers = {key: name for key, name in keys if name is not None}
     if len(set(identifiers.values())) < len(identifiers):

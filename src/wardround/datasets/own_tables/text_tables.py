@@ -5,6 +5,7 @@ What is left out on purpose: where a table is from (`csv_files`, `files`), and w
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class TextTable:
     def place(self, row: int) -> str:
         """Return where a row is, for a message."""
         return f"{self.files[self.file_of_row[row]]}, {self.line_is} {self.lines[row]}"
+
+    def place_to_show(self, row: int) -> str:
+        """Return where a row is, for a note that others may read: without the folder of its file."""
+        return f"{PurePath(self.files[self.file_of_row[row]]).name}, {self.line_is} {self.lines[row]}"
 
     def rows(self, kept: NDArray[np.bool_]) -> "TextTable":
         """Return a table of some of the rows."""

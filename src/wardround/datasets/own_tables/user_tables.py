@@ -18,7 +18,7 @@ from wardround.datasets.own_tables.identifiers import (
     named_after_words,
     patient_ids,
 )
-from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, level_notes, word_notes
+from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, level_notes, suspect_notes, word_notes
 from wardround.datasets.own_tables.suspects import repeated_names
 from wardround.datasets.own_tables.targets import Target, read_target
 from wardround.datasets.own_tables.text_tables import Texts, TextTable, table_of_frame, with_missing
@@ -101,6 +101,7 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
             *dropped,
             *feature_notes(columns),
             *level_notes(columns),
+            *suspect_notes(table, columns, str(config.target)),
             *hospital_notes,
             *patient_notes,
             *(class_notes if target.task == CLASSIFICATION else ()),

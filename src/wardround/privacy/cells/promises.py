@@ -183,7 +183,8 @@ class Promises:
         if self.clips_records and held > patient_overlap:
             raise ConfigError(
                 f"patient-overlap = {patient_overlap} must be >= {held}, since {held} hospitals hold rows of the same "
-                f"patient ([privacy] patient-overlap): set {held}, or give different people different patient numbers"
+                f"patient ([privacy] patient-overlap): set {held}; where the same number means other people at another "
+                'hospital, set [federation] patient-scope = "hospital", or give different people different numbers'
             )
 
     def without_bound(self, patient_overlap: int) -> str:

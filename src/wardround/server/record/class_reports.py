@@ -19,12 +19,11 @@ __all__ = ["NOT_SHOWN", "ClassFigures", "ClassReport", "ReliabilityBin", "class_
 
 NOT_SHOWN = "not shown"
 """A cell of the confusion matrix that another, of fewer than ten, would follow from."""
-_NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFigures:
-    """How one class is told from the others; a number is nan where it is not shown, or nothing is divided by nothing.
+    """How one class is told from the others; a score is None where it is not shown.
 
     Attributes:
         name: of the class.
@@ -36,9 +35,9 @@ class ClassFigures:
 
     name: str = json_field(key="class")
     num_test: int | str
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassReport:
-    """How a model tells classes, over all test records.
+    """How a model tells classes, over all test records; a score is None where it is not shown, or there is none.
 
     Attributes:
         positive_class: name of the second class of two; "" of more, where the next three are means over classes.
@@ -71,15 +70,15 @@ class ClassReport:
     """
 
     positive_class: str
-    precision: float
-    recall: float
-    f1: float
-    precision_macro: float
-    recall_macro: float
-    f1_macro: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    precision_macro: float | None
+    recall_macro: float | None
+    f1_macro: float | None
     by_class: tuple[ClassFigures, ...]
     confusion_matrix: tuple[tuple[int | str, ...], ...]
-    calibration_error: float
+    calibration_error: float | None
     reliability: tuple[ReliabilityBin, ...]
 
 
@@ -97,22 +96,26 @@ def class_report(counts: ClassCounts, class_names: Sequence[str] | None) -> Clas
     scores = np.stack([_ratio(right, said), _ratio(right, real), _ratio(2 * right, said + real)])
     names = tuple(class_names or map(str, range(len(real))))
     is_shown = np.stack([said, real, np.minimum(said, real)]) >= FEWEST_SHOWN
-    shown = np.where(is_shown, scores, _NAN)
+    by_class = [_told(*column) for column in zip(scores.T, is_shown.T, strict=True)]
     is_there = real + said > 0
-    macro = scores[:, is_there].mean(axis=1) if is_there.any() else np.full(3, _NAN)
-    headline = shown[:, 1] if len(real) == 2 else macro
+    macro = _told(scores[:, is_there].mean(axis=1), np.full(3, True)) if is_there.any() else [None] * 3
+    headline = by_class[1] if len(real) == 2 else macro
     return ClassReport(
         positive_class=names[1] if len(real) == 2 else "",
-        **dict(zip(("precision", "recall", "f1"), headline.tolist(), strict=True)),
-        **dict(zip(("precision_macro", "recall_macro", "f1_macro"), macro.tolist(), strict=True)),
+        **dict(zip(("precision", "recall", "f1"), headline, strict=True)),
+        **dict(zip(("precision_macro", "recall_macro", "f1_macro"), macro, strict=True)),
         by_class=tuple(
             ClassFigures(name=name, num_test=shown_count(int(real[index])), precision=p, recall=r, f1=f)
-            for index, (name, (p, r, f)) in enumerate(zip(names, shown.T.tolist(), strict=True))
+            for index, (name, (p, r, f)) in enumerate(zip(names, by_class, strict=True))
         ),
         confusion_matrix=_shown_cells(confusion),
         calibration_error=_calibration_error(counts),
         reliability=tuple(_reliability(counts)),
     )
+
+
+def _told(scores: NDArray[np.float64], is_shown: NDArray[np.bool_]) -> list[float | None]:
+    return [score if shown else None for score, shown in zip(scores.tolist(), is_shown.tolist(), strict=True)]
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -141,10 +144,10 @@ def _shown_cells(confusion: NDArray[np.int64]) -> tuple[tuple[int | str, ...], .
     )
 
 
-def _calibration_error(counts: ClassCounts) -> float:
+def _calibration_error(counts: ClassCounts) -> float | None:
     total = sum(counts.bins)
     gaps = (abs(hits - sure) for hits, sure in zip(counts.hits, counts.probabilities, strict=True))
-    return sum(gaps) / total if total else _NAN
+    return sum(gaps) / total if total else None
 
 
 def _reliability(counts: ClassCounts) -> list[ReliabilityBin]:
