@@ -32,7 +32,10 @@ def words_in(node: ast.AST) -> set[str]:
 def asks(node: ast.AST) -> bool:
     """Return whether an expression asks which cell it is: compares with a name of one, or looks up by it."""
     if isinstance(node, ast.Compare):
-        return any(words_in(part) for part in (node.left, *node.comparators))
+        parts = (node.left, *node.comparators)
+        # Where a patient's number holds: one of its two words is also a unit's.
+        is_scope = any(isinstance(part, ast.Attribute) and part.attr == "patient_scope" for part in parts)
+        return not is_scope and any(words_in(part) for part in parts)
     if isinstance(node, ast.MatchValue):
         return bool(words_in(node.value))
     if isinstance(node, ast.Dict):

@@ -245,6 +245,12 @@ def test_a_study_on_objects_has_the_figures_of_its_runs(tmp_path: Path) -> None:
     assert set(study.hospitals["hospital"]) == {"north", "south"}
     assert (study.folder / "report.html").is_file() and study.report().is_file()
     assert "central" in study._repr_html_() and "2 of 2 runs" in repr(study)
+    spelled = {"base": {"training": {"num_rounds": 2, "local_steps": 1}, "privacy": {"target_delta": 1e-3}}}
+    keys = {"name": "study", "placements": ["central"], "noise-multipliers": [1.0], "baselines": ["pooled"]}
+    again = wr.compare(spelled | keys, federation=FEDERATION, model=build_of(5), out=tmp_path / "study")
+    assert again.results.equals(study.results)  # the same study, whose runs are done
+    with pytest.raises(wr.ConfigError, match="unknown key placement of a study: did you mean placements"):
+        wr.compare({"placement": ["central"]})
     with pytest.raises(wr.ConfigError, match="was begun with other versions or objects"):
         wr.compare(tmp_path / "study.toml", federation=FEDERATION, model=build_of(6), out=tmp_path / "study")
 

@@ -1,13 +1,15 @@
 """Placements, noise and seeds compared, with baselines."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wardround.datasets import Federation
-from wardround.door.given import with_objects
+from wardround.door.given import settings_of, with_objects
 from wardround.door.html import shown_in_notebook
+from wardround.errors import ConfigError
+from wardround.names import did_you_mean
 from wardround.reports.study import write_study_report
 from wardround.reports.study_terminal import print_study
 from wardround.server.record.run_folder import path_now, read_table
@@ -57,7 +59,7 @@ class Study:
 
 
 def compare(
-    study: settings.Study | Path | str,
+    study: settings.Study | Path | str | Mapping[str, Any],
     *,
     federation: Federation | None = None,
     model: object = None,
@@ -68,7 +70,9 @@ def compare(
     """Run what is left of a study, write its page and return its results; a run that fails loses none of the others.
 
     Args:
-        study: the path of a study's TOML file, or a study.
+        study: the path of a study's TOML file, a study, or a mapping of its keys: base (settings as `run` takes them),
+            placements, target_epsilons, noise_multipliers, seeds, baselines, vary and so on, as docs/studies.md has
+            them.
         federation: data in the place of what its base names; model and strategy likewise (see `run`).
         model: see above.
         strategy: see above.
@@ -79,9 +83,24 @@ def compare(
         ConfigError: a setting is wrong, or the folder holds another study.
         WardroundError: all runs failed.
     """
-    loaded = study if isinstance(study, settings.Study) else settings.load_study(Path(study))
+    loaded = _study_of(study)
     base = with_objects(loaded.base, federation=federation, model=model, strategy=strategy)
     folder = Path(out) if out is not None else path_now(loaded.name)
     done = comparison.compare(replace(loaded, base=base), folder, progress=on_run)
     write_study_report(folder)
     return Study(done.folder, done.num_runs, done.failures)
+
+
+def _study_of(given: settings.Study | Path | str | Mapping[str, Any]) -> settings.Study:
+    if isinstance(given, settings.Study):
+        return given
+    if not isinstance(given, Mapping):
+        return settings.load_study(Path(given))
+    known = [item.name for item in fields(settings.Study)]
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise ConfigError(f"unknown key {key} of a study{did_you_mean(name, known)}")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return settings.Study(**values | {"base": settings_of(values.get("base"))})
