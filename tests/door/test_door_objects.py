@@ -310,3 +310,83 @@ def test_metrics_and_public_records_are_given_at_the_door(tmp_path: Path, monkey
     column = done.rounds["brier"].tolist()
     assert len(column) == 4 and all(0 < value < 1 for value in column)
     assert column[:2] == [pytest.approx(row.metrics["brier"]) for row in seen[:2]]
+
+
+def test_a_study_is_a_mapping_of_its_keys_around_any_settings(tmp_path: Path) -> None:
+    base = wr.Config(**SETTINGS).change(training={"num_rounds": 1, "local_steps": 1})
+    keys = {
+        "base": base,
+        "placements": ["local"],
+        "noise-multipliers": [1.0],
+        "vary": {"training.learning-rate": [0.1]},
+    }
+    study = wr.compare(keys, federation=FEDERATION, model=build_of(5), out=tmp_path / "study")
+    assert study.results["placement"].tolist() == ["local"] and study.results["training.learning-rate"].tolist() == [
+        0.1
+    ]
+    assert wr.report(study) == study.folder / "report.html"
+    for given, message in (
+        (3, "study must be a path or a mapping of the keys"),
+        ({"placement": ["local"]}, "unknown key placement of a study: did you mean placements"),
+        ({"base": 3, "placements": ["local"]}, "settings must be a Config, a path or a mapping"),
+    ):
+        with pytest.raises(wr.ConfigError, match=message):
+            wr.compare(given, federation=FEDERATION)  # type: ignore[arg-type]
+
+
+def test_whoever_is_interrupted_is_told_where_the_run_is_and_goes_on(tmp_path: Path) -> None:
+    def stop(row: Any) -> None:
+        if row.round_number == 1:
+            raise KeyboardInterrupt
+
+    config = wr.Config(**SETTINGS)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        wr.run(config, federation=FEDERATION, on_round=stop, out=tmp_path / "run")
+    assert f"wardround.resume('{tmp_path / 'run'}', ...) goes on with it" in "".join(stopped.value.__notes__)
+    whole = wr.run(config, federation=FEDERATION, out=tmp_path / "whole")
+    done = wr.resume(tmp_path / "run", federation=FEDERATION)
+    assert results_of(done.folder) == results_of(whole.folder)
+    with pytest.raises(wr.ConfigError, match="new or empty folder") as refused:
+        wr.run(config, federation=FEDERATION, out=tmp_path / "run")
+    assert not hasattr(refused.value, "__notes__")  # that run is not the one that was refused
+
+
+def test_a_run_stands_for_its_folder(tmp_path: Path) -> None:
+    done = wr.run(wr.Config(**SETTINGS), federation=FEDERATION, out=tmp_path / "run")
+    assert wr.verify(done) and wr.report(done).is_file()
+    assert wr.resume(done, federation=FEDERATION).epsilon == done.epsilon
+    for ask in (wr.verify, wr.report, wr.resume):
+        with pytest.raises(wr.ConfigError, match="must be its path or a Run or Study, not 3"):
+            ask(3)  # type: ignore[operator]
+
+
+def test_what_is_put_in_the_wrong_place_is_told_where_it_goes(tmp_path: Path) -> None:
+    for sections, message in (
+        ({"num_rounds": 1}, r"unknown section \[num_rounds\]: num-rounds is a key of \[training\]"),
+        ({"trainings": {}}, r"unknown section \[trainings\]: did you mean training"),
+        ({3: {}}, r"unknown section \[3\]"),
+    ):
+        with pytest.raises(wr.ConfigError, match=message):
+            wr.plan(sections, federation=FEDERATION)  # type: ignore[arg-type]
+    with pytest.raises(wr.ConfigError, match=r"num-rounds is a key of \[training\]"):
+        wr.Config().change(num_rounds={})
+    with pytest.raises(wr.ConfigError, match=r"write federation="):
+        wr.describe(FEDERATION)  # type: ignore[arg-type]
+    with pytest.raises(wr.ConfigError, match=r"on_round = 3 must be a function"):
+        wr.run(wr.Config(**SETTINGS), federation=FEDERATION, on_round=3, out=tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    steps, rate = np.arange(1, 3)[1], np.linspace(0.25, 1.0, 4)[0]
+    sections = {"training": {"local_steps": steps, "sample_rate": rate, "num_rounds": np.int32(3)}}
+    assert wr.Config.of(sections) == wr.Config(training={"local_steps": 2, "sample_rate": 0.25, "num_rounds": 3})
+
+
+def test_a_plans_placements_are_a_flat_table_that_says_against_whom_an_epsilon_holds() -> None:
+    table = wr.plan(wr.Config(**SETTINGS), federation=FEDERATION).placements
+    told = table.set_index(["unit", "placement"])[["epsilon_server", "epsilon_hospital", "epsilon_recipient"]]
+    assert np.isinf(told.loc[("record", "central"), "epsilon_server"])
+    assert np.isfinite(told.loc[("record", "local")]).all() and np.isfinite(told["epsilon_recipient"]).all()
+    assert (table["noise_multiplier_min"] <= table["noise_multiplier_max"]).all()
+    assert not any(isinstance(cell, list | dict) for cell in table.to_numpy().ravel())

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
+import numpy as np
 import tomli_w
 
 from wardround.config.changes import change_tables
@@ -61,6 +62,17 @@ class Config:
         """Return the settings of a TOML file (see `load_config`)."""
         return load_config(path, overrides)
 
+    @classmethod
+    def of(cls, sections: Mapping[str, Any]) -> "Config":
+        """Return the settings of a mapping of sections, whose keys are spelled as TOML has them or as Python does.
+
+        Raises:
+            ConfigError: an unknown section or key (with its nearest neighbour), or a value out of range.
+        """
+        for name in sections:
+            _check_section(name)
+        return cls(**sections)
+
     def change(self, **sections: Mapping[str, Any]) -> "Config":
         """Return other settings: the same except for the keys that are given, by section.
 
@@ -74,7 +86,7 @@ class Config:
         """
         kinds, changes = get_type_hints(Config), {}
         for name, change in sections.items():
-            _check_known("section", name, kinds)
+            _check_section(name)
             if not isinstance(change, Mapping):
                 raise ConfigError(f"[{name}] must be a mapping of keys to values, not {shown_name(change)}")
             changes[name] = {kebab(key): value for key, value in _by_field(name, kinds[name], change).items()}
@@ -137,7 +149,7 @@ def config_from_dict(tables: Mapping[str, Any]) -> Config:
     """
     kinds = get_type_hints(Config)
     for name, table in tables.items():
-        _check_known("section", name, kinds)
+        _check_section(name)
         if not isinstance(table, Mapping):
             raise ConfigError(f"[{name}] must be a table, not {table!r}")
         for key in table:
@@ -149,6 +161,14 @@ def config_to_toml(config: Config) -> str:
     """Return the settings as TOML that `load_config` reads back to an equal record."""
     tables = {item.name: _table(getattr(config, item.name)) for item in fields(config)}
     return tomli_w.dumps({name: table for name, table in tables.items() if table})
+
+
+def _check_section(name: object) -> None:
+    kinds = get_type_hints(Config)
+    owners = [section for section, kind in kinds.items() if kebab(str(name)) in keys_of(kind)]
+    if name not in kinds and owners:
+        raise ConfigError(f"unknown section [{name}]: {kebab(str(name))} is a key of [{'] and ['.join(owners)}]")
+    _check_known("section", name, kinds)
 
 
 def _check_known(what: str, name: object, known: Iterable[str], where: str = "") -> None:
@@ -179,7 +199,7 @@ def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]
         field_name = known[kebab(key)]
         if field_name in found:
             raise ConfigError(f"{kebab(key)} is given twice, spelled in two ways ([{name}]): once is enough")
-        found[field_name] = value
+        found[field_name] = value.item() if isinstance(value, np.generic) else value
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import hand_over, name_of
 
-__all__ = ["Settings", "put_back", "settings_of", "with_objects"]
+__all__ = ["Settings", "check_callable", "folder_of", "put_back", "settings_of", "with_objects"]
 
 Settings = Config | Path | str | Mapping[str, Any] | None
 """Settings as a record, a TOML file, a mapping of sections, or None for the defaults."""
@@ -27,9 +28,34 @@ def settings_of(given: Settings) -> Config:
         return given
     if given is None or isinstance(given, str | Path):
         return load_config(given)
+    if isinstance(given, Federation):
+        raise ConfigError("a federation goes beside the settings, not in their place: write federation=...")
     if not isinstance(given, Mapping):
         raise ConfigError(f"settings must be a Config, a path or a mapping of sections, not {shown_name(given)}")
-    return Config(**given)
+    return Config.of(given)
+
+
+def folder_of(given: object) -> Path:
+    """Return the folder of a run or a study, given as its path or as what `run` or `compare` returned.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    found = getattr(given, "folder", given)
+    if not isinstance(found, str | PathLike):
+        raise ConfigError(f"the folder of a run or a study must be its path or a Run or Study, not {shown_name(given)}")
+    return Path(found)
+
+
+def check_callable(**given: object) -> None:
+    """Refuse what is to be called later and can't be, before anything is done.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise ConfigError(f"{name} = {shown_name(value)} must be a function, or None")
 
 
 def with_objects(
@@ -53,7 +79,8 @@ def with_objects(
     if federation is not None:
         if not isinstance(federation, Federation):
             raise ConfigError(
-                f"federation must be a wardround.Federation (from_frame, from_arrays), not {shown_name(federation)}"
+                f"federation must be a wardround.Federation, not {type(federation).__name__}: "
+                "wardround.Federation.from_frame makes one of a DataFrame, and from_arrays of arrays by hospital"
             )
         config = federation.of(config)
     if model is not None:

@@ -12,6 +12,6 @@ _FRAME = '<pre style="white-space:pre;overflow-x:auto;line-height:normal">{code}
 
 def shown_in_notebook(print_on: Callable[[Console], None]) -> str:
     """Return as HTML what is printed on a console; texts of the data are never markup."""
-    console = Console(record=True, file=StringIO(), width=110, color_system=None)
+    console = Console(record=True, file=StringIO(), width=110, color_system=None, force_jupyter=False)
     print_on(console)
     return console.export_html(inline_styles=True, code_format=_FRAME)

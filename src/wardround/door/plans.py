@@ -1,14 +1,15 @@
 """Who would pay what, before any training."""
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wardround.datasets import Federation
 from wardround.door.given import Settings, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.json_records import json_values
 from wardround.reports.terminal import print_plan
-from wardround.server.plan.alternatives import compare_placements, plan_notes
+from wardround.server.plan.alternatives import PlacementRow, compare_placements, plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.simulations import prepared
 
@@ -37,11 +38,15 @@ class Plan:
 
     @property
     def placements(self) -> "pd.DataFrame":
-        """One row a unit and placement: what it takes to spend the same epsilon there."""
+        """One row a unit and placement: what it takes to spend the same epsilon there, and against whom it holds.
+
+        Noise multipliers are the smallest and the largest of the hospitals'; `epsilon_server`, `epsilon_hospital` and
+        `epsilon_recipient` are infinite for readers whom nothing is hidden from.
+        """
         import pandas as pd
 
         rows = compare_placements(self.planned).items()
-        return pd.DataFrame([{"unit": unit} | json_values(row) for unit, of in rows for row in of])
+        return pd.DataFrame([{"unit": unit} | _flat(row) for unit, of in rows for row in of])
 
     @property
     def epsilon_max(self) -> float:
@@ -65,6 +70,15 @@ class Plan:
 
     def _repr_html_(self) -> str:
         return shown_in_notebook(lambda console: print_plan(self.planned, console))
+
+
+def _flat(row: PlacementRow) -> dict[str, Any]:
+    """Return a placement's figures in the cells of a table."""
+    told = json_values(row)
+    readers, (least, most) = told.pop("readers"), told.pop("noise_multiplier") or (math.nan, math.nan)
+    epsilon, reason = told.pop("epsilon"), told.pop("reason")
+    by_reader = {f"epsilon_{name}": math.inf if kind == "inf" else epsilon for name, kind in readers.items()}
+    return told | by_reader | {"noise_multiplier_min": least, "noise_multiplier_max": most, "reason": reason}
 
 
 def plan(

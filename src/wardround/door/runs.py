@@ -1,6 +1,7 @@
 """Run or resume a federation, and leave its page beside the other files of the run's folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wardround.clients.initial_models import built_model
 from wardround.config import Config
 from wardround.datasets import Federation
-from wardround.door.given import Settings, put_back, settings_of, with_objects
+from wardround.door.given import Settings, check_callable, folder_of, put_back, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.models import load_parameters
@@ -17,7 +18,7 @@ from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
 from wardround.server.record.beginnings import opening_in
-from wardround.server.record.run_folder import open_run_folder
+from wardround.server.record.run_folder import default_run_path, open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.server.round.evaluating import Metric
 from wardround.server.round.progress import RoundRow
@@ -118,15 +119,18 @@ def run(
         The run: its folder, its summary (epsilon, scores), its tables as data frames and its model.
 
     Raises:
-        WardroundError: see `errors`; a run that was under way stays resumable.
+        WardroundError: see `errors`; a run that was under way stays resumable, and so it does after Ctrl-C.
     """
+    check_callable(on_round=on_round, say=say)
     settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
-    done = runs.run(settings, out=out, progress=on_round, say=say, metrics=metrics, public=public)
-    return _reported(done, settings)
+    folder = Path(out) if out is not None else default_run_path(settings)
+    with _said_how_to_go_on(folder):
+        done = runs.run(settings, out=folder, progress=on_round, say=say, metrics=metrics, public=public)
+        return _reported(done, settings)
 
 
 def resume(
-    path: Path | str,
+    path: "Path | str | Run",
     *,
     federation: Federation | None = None,
     model: object = None,
@@ -139,7 +143,7 @@ def resume(
     """Go on with an interrupted run after its last committed round, and write its page anew.
 
     Args:
-        path: the run's folder; a finished one is returned as it is.
+        path: the run's folder, or a Run; a finished one is returned as it is.
         federation: the data, as they were given when the run began; None where its settings name them.
         model: likewise.
         strategy: likewise.
@@ -152,12 +156,28 @@ def resume(
         ConfigError: there is no run in the folder, or what came from Python is not given again.
         ProtocolError: the ledger or the checkpoint was changed.
     """
-    begun = open_run_folder(Path(path)).config()
+    check_callable(on_round=on_round, say=say)
+    folder = folder_of(path)
+    begun = open_run_folder(folder).config()
     settings = put_back(begun, federation=federation, model=model, strategy=strategy)
-    done = runs.resume(path, config=settings, progress=on_round, say=say, metrics=metrics, public=public)
-    return _reported(done, settings)
+    with _said_how_to_go_on(folder):
+        done = runs.resume(folder, config=settings, progress=on_round, say=say, metrics=metrics, public=public)
+        return _reported(done, settings)
 
 
 def _reported(finished: runs.Run, settings: Config) -> Run:
     write_report(finished.folder)
     return Run(finished.folder, finished.outcome, settings)
+
+
+@contextmanager
+def _said_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Add to whatever ends a run early where the run is, and what goes on with it."""
+    was_there = folder.exists()
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as stop:
+        is_of_this_run = isinstance(stop, KeyboardInterrupt) or not was_there
+        if is_of_this_run and (folder / "ledger.sqlite").is_file():
+            stop.add_note(f"The run is in {folder}: wardround.resume({str(folder)!r}, ...) goes on with it.")
+        raise

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.datasets import Federation
-from wardround.door.given import settings_of, with_objects
+from wardround.door.given import check_callable, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
-from wardround.names import did_you_mean
+from wardround.names import did_you_mean, shown_name
 from wardround.reports.study import write_study_report
 from wardround.reports.study_terminal import print_study
 from wardround.server.record.run_folder import path_now, read_table
@@ -83,6 +83,7 @@ def compare(
         ConfigError: a setting is wrong, or the folder holds another study.
         WardroundError: all runs failed.
     """
+    check_callable(on_run=on_run)
     loaded = _study_of(study)
     base = with_objects(loaded.base, federation=federation, model=model, strategy=strategy)
     folder = Path(out) if out is not None else path_now(loaded.name)
@@ -94,8 +95,10 @@ def compare(
 def _study_of(given: settings.Study | Path | str | Mapping[str, Any]) -> settings.Study:
     if isinstance(given, settings.Study):
         return given
-    if not isinstance(given, Mapping):
+    if isinstance(given, str | Path):
         return settings.load_study(Path(given))
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"study must be a path or a mapping of the keys of [study], not {shown_name(given)}")
     known = [item.name for item in fields(settings.Study)]
     values: dict[str, Any] = {}
     for key, value in given.items():

@@ -22,6 +22,9 @@ __all__ = ["check_capacity", "check_gpus", "check_reachable", "early_ray", "star
 
 _ONE_START_AT_A_TIME = threading.Lock()
 
+# In a notebook Ray misses packages for tables that nobody looks at, as soon as it is imported.
+logging.getLogger("ray.widgets.util").setLevel(logging.ERROR)
+
 
 def start_ray(num_workers: int) -> bool:
     """Connect to the Ray of RAY_ADDRESS, or start one here; return False if this process has one already.

@@ -1,0 +1,89 @@
+"""The notebook and the script of the examples do what they say, and train what the command line trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from small_runs import rows_of
+
+import wardround
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "examples" / "heart_disease.ipynb"
+MORE_CELLS = (
+    """
+    on_ray = wr.run(config.change(simulation={"engine": "ray", "num_workers": 2}), **given, out=out / "ray")
+    assert (on_ray.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
+    """,
+    "import sys; print(sys.executable, out.absolute())",
+)
+"""What the test asks beside: the notebook's own objects on the other engine, and where it ran."""
+
+
+def of_this_package(**more: str) -> dict[str, str]:
+    """Return the environment in which another process imports this package."""
+    return os.environ | {"PYTHONPATH": str(Path(wardround.__file__).parents[1])} | more
+
+
+def printed(cell: Any) -> str:
+    return "".join(output.get("text", "") for output in cell["outputs"] if output["output_type"] == "stream")
+
+
+def test_the_notebook_is_kept_without_outputs_and_as_it_would_be_written() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    nbformat.validate(notebook)
+    assert text == json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(code) > 10
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::ResourceWarning")
+def test_the_notebook_runs_from_top_to_bottom(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the kernel of this Python, whatever kernels a user has set up."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells += [nbformat.v4.new_code_cell(text.strip().replace("\n    ", "\n")) for text in MORE_CELLS]
+    env = of_this_package(WARDROUND_DATA=str(real_data), MPLBACKEND="module://matplotlib_inline.backend_inline")
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute(env=env)
+    cells = {cell["id"]: cell for cell in notebook.cells if cell["cell_type"] == "code"}
+    python, _, out = printed(notebook.cells[-1]).strip().partition(" ")
+    assert Path(python).parent == Path(sys.executable).parent
+    assert "interrupted" in printed(cells["run"])
+    (shown,) = cells["resume"]["outputs"]
+    assert "cleveland" in shown["data"]["text/html"] and "epsilon" in shown["data"]["text/html"]
+    assert [row["round"] for row in rows_of(Path(out) / "run" / "rounds.csv")] == [str(number) for number in range(9)]
+    assert all(0 <= float(row["brier"]) <= 1 for row in rows_of(Path(out) / "run" / "rounds.csv"))
+    assert any("image/png" in output.get("data", {}) for output in cells["plot"]["outputs"])
+    assert len(rows_of(Path(out) / "study" / "results.csv")) == 6
+    assert {path.parent.name for path in Path(out).glob("*/report.html")} == {"run", "ray", "study"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["inline", "ray"])
+def test_the_script_trains_the_model_of_the_command_line(engine: str, tmp_path: Path) -> None:
+    script = [sys.executable, "examples/own_data.py", str(tmp_path / "own"), engine]
+    command = [sys.executable, "-m", "wardround", "run", "examples/own-csv.toml", "--out", str(tmp_path / "named")]
+    settings = ["--set", "model.name=own_data:build", "--set", "simulation.engine=inline", "--json"]
+    env = of_this_package()
+    env["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'examples'}"
+    for arguments in (script, [*command, *settings]):
+        done = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (arguments is not script) or "interrupted after round 3" in done.stdout
+    own, by_name = (tmp_path / name / "model.safetensors" for name in ("own/run", "named"))
+    assert own.read_bytes() == by_name.read_bytes()
+    assert (tmp_path / "own" / "rounds.png").is_file() and (tmp_path / "own/study/report.html").is_file()
+    assert all(0 <= float(row["brier"]) <= 1 for row in rows_of(tmp_path / "own" / "run" / "rounds.csv"))
