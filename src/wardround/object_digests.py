@@ -121,7 +121,7 @@ class _Walker:
         """Return what a value is made of."""
         kind = type(value)
         if kind in (list, tuple):
-            return value
+            return (*value,)
         if kind in (dict, MappingProxyType):
             return chain.from_iterable(value.items())
         if isinstance(value, set | frozenset):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wardround.config import Config, FederationConfig
 from wardround.datasets.federation import build_federation
 from wardround.datasets.own_tables import dataset_of_frame
+from wardround.datasets.own_tables.identifiers import patient_ids, texts_of_names
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset
 from wardround.datasets.tables import describe
 from wardround.digests import digest_of
@@ -104,7 +105,8 @@ class Federation:
             hospitals: by name, (features, labels) or a torch Dataset of such pairs. Features are finite numbers
                 (n, ...) of the same shape everywhere; labels (n,) texts, truth values, whole numbers, or numbers.
             test: the same, of test rows that were set apart; None splits off [federation] test-fraction of each.
-            patients: by name, whose row each is (n,), of the rows in `hospitals`; with `test` there is none.
+            patients: by name, whose row each is (n,), of the rows in `hospitals`: texts or whole numbers, None where
+                nobody knows, so that the row is a patient of its own; with `test` there is none.
             task: "classification" or "regression"; None takes texts, truth values and at most 20 different whole
                 numbers for classes.
             class_names: of labels that are 0, 1, ...; None names classes by their labels, in their order.
@@ -118,11 +120,12 @@ class Federation:
             raise ConfigError('hospitals must be a mapping such as {"north": (features, labels)}, of one or more')
         if test is not None and patients is not None:
             raise ConfigError("test rows that were set apart leave no patient to split by: give test or patients")
-        parts = [(str(name), _pair(str(name), given), False) for name, given in hospitals.items()]
-        parts += [(str(name), _pair(str(name), given), True) for name, given in (test or {}).items()]
+        parts = [(name, _pair(name, given), False) for name, given in _by_text(hospitals, "hospitals").items()]
+        parts += [(name, _pair(name, given), True) for name, given in _by_text(test or {}, "test").items()]
         if unknown := sorted({name for name, _, is_test in parts if is_test} - {str(name) for name in hospitals}):
             raise ConfigError(f"test has rows of {', '.join(unknown)}, who train on none: add them to hospitals")
         task, labels, names = _labels(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
+        owners, notes = (None, ()) if patients is None else _patients(parts, patients)
         dataset = Dataset(
             name=PYTHON,
             task=task,
@@ -131,9 +134,13 @@ class Federation:
             class_names=names,
             feature_names=_feature_names(parts[0][1][0], feature_names),
             hospitals=np.concatenate([np.full(len(pair[1]), name) for name, pair, _ in parts]),
-            patients=None if patients is None else _patients(parts, patients),
+            patients=owners,
             is_test=None if test is None else np.concatenate([np.full(len(p[1]), is_test) for _, p, is_test in parts]),
-            notes=("source: arrays from Python, whose features are taken as they are",),
+            notes=(
+                "source: arrays from Python, whose features are taken as they are: where they were scaled by means or "
+                "ranges of these rows, a record moved all others' features, which no noise covers",
+                *notes,
+            ),
         )
         return cls._of(dataset, {"dataset": PYTHON})
 
@@ -249,13 +256,31 @@ def _feature_names(features: NDArray[Any], names: tuple[str, ...]) -> tuple[str,
     return tuple(names) or tuple(f"feature {number}" for number in range(1, features.shape[1] + 1))
 
 
-def _patients(parts: list[tuple[str, Any, bool]], patients: Mapping[str, Any]) -> NDArray[np.str_]:
-    found = []
+def _patients(
+    parts: list[tuple[str, Any, bool]], patients: Mapping[str, Any]
+) -> tuple[NDArray[np.str_], tuple[str, ...]]:
+    """Return whose row each is, and sentences; a row of nobody is a patient of its own."""
+    given, texts = _by_text(patients, "patients"), list[str]()
+    if unknown := sorted(given.keys() - {name for name, *_ in parts}):
+        raise ConfigError(f"patients has rows of {', '.join(unknown)}, who are not in hospitals: add them there")
     for name, (_, labels), _ in parts:
-        own = np.asarray(patients.get(name, ()))
+        whose = given.get(name, ())
+        # A list may mix texts and numbers, which NumPy would make texts of: 7.0 beside "7".
+        own = np.asarray(whose, dtype=object if isinstance(whose, list | tuple) else None)
         if own.shape != labels.shape:
             raise ConfigError(
                 f"patients of {shown_name(name)} have shape {own.shape}, and its rows {labels.shape}: name one for each"
             )
-        found.append(np.array([f"id {text}" for text in own.tolist()]))
-    return np.concatenate(found)
+        texts += texts_of_names(own, f"patients of {shown_name(name)}")
+    names, notes = patient_ids(texts)
+    return names, tuple(notes)
+
+
+def _by_text(given: Mapping[Any, Any], what: str) -> dict[str, Any]:
+    """Return a mapping by hospitals' names as texts."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{what} must be a mapping by the names of hospitals, not {shown_name(type(given).__name__)}")
+    found = {str(name): value for name, value in given.items()}
+    if len(found) < len(given):
+        raise ConfigError(f"{what} names a hospital twice, as a text and as a number: name each once")
+    return found
