@@ -1,9 +1,11 @@
 """Settings of a user's table: what goes with what, and what is refused with a reason."""
 
 import pytest
+from site_files import site_config
 
 from wardround.config import Config, FederationConfig, config_from_dict, config_to_toml, schema_from_table
 from wardround.errors import ConfigError
+from wardround.identity import agreed_digest
 
 TABLE = {"dataset": "csv", "path": "own.csv", "target": "died"}
 SCHEMA = schema_from_table({"died": {"levels": ["no", "yes"]}, "age": {"range": [18, 110]}})
@@ -97,3 +99,10 @@ def test_settings_are_read_as_cells_are_and_written_back() -> None:
 def test_settings_without_the_new_keys_are_written_as_before() -> None:
     written = config_to_toml(Config(federation=FederationConfig(**TABLE)))
     assert "patient-scope" not in written and "decimal" not in written
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("separator", ";"), ("decimal", ","), ("encoding", "cp1252"), ("missing-values", ["?"])]
+)
+def test_how_cells_are_written_is_agreed_on_by_real_sites(key: str, value: object) -> None:
+    assert agreed_digest(site_config(federation={key: value})) != agreed_digest(site_config())

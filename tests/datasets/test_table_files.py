@@ -133,6 +133,13 @@ def test_separators_and_encodings_change_nothing(tmp_path: Path, separator: str,
     assert_same(load_dataset(settings(packed, **keys)), load(tmp_path, text))
 
 
+def test_a_spreadsheets_line_on_its_separator_is_no_header(tmp_path: Path) -> None:
+    text = patients()
+    assert_same(load(tmp_path, "sep=;\n" + text.replace(",", ";")), load(tmp_path, text))
+    with pytest.raises(DataError, match=r"own.csv, line 3: age = '\?'"):
+        load(tmp_path, "sep=;\n" + patients(age=["?", *range(30, 89)]).replace(",", ";"))
+
+
 def test_decimal_commas_are_read_where_they_are_said(tmp_path: Path) -> None:
     text = patients(crp=[f"{row / 4 + 0.25}" for row in range(60)])
     comma = text.replace(",", ";").replace(".", ",")

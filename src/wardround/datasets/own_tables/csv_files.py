@@ -25,6 +25,7 @@ __all__ = ["CsvPiece", "csv_pieces", "plain_text"]
 
 _LONGEST_LINE, _LONGEST_COMPOSED, _MOST_LINES = 2**20, 1_000, 10_000_000
 _ROWS_OF_A_PIECE = 20_000
+_STATED = re.compile(r'"?sep=(.)"?\s*')
 _BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 """Those of ASCII, without any of which no cell needs to be looked at."""
 
@@ -49,7 +50,8 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
 
     Args:
         path: a regular file, packed by gzip where it ends in ".gz".
-        separator: between cells; None is comma, semicolon or tab, whichever the first line has most of.
+        separator: between cells; None is what a first line such as "sep=;" says, else comma, semicolon or tab,
+            whichever the header has most of.
         encoding: of the text; None is UTF-8. A byte order mark is no part of it.
 
     Raises:
@@ -65,7 +67,7 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
             return
         reader = pd.read_csv(
             lines,
-            sep=separator or max(",;\t", key=lines.first.count),
+            sep=separator or lines.separator or max(",;\t", key=lines.first.count),
             engine="python",  # its rows come from the standard library's strict reader; short ones can be told
             header=None,
             dtype=object,
@@ -150,13 +152,19 @@ def _opened(path: Path, encoding: str) -> Iterator[IO[str]]:
 
 
 class _BoundedLines(io.TextIOBase):
-    """The lines of a text, none of them and not all of them too long; empty ones at its beginning are skipped."""
+    """The lines of a text, none of them and not all of them too long, from the first one that is not empty.
+
+    A line that says which sign separates cells, as spreadsheets write it, is no row.
+    """
 
     def __init__(self, file: IO[str], path: Path) -> None:
         self._file, self._path, self.number, self.num_skipped = file, path, 0, -1
         self.first = "\n"
+        self.separator: str | None = None
         while self.first and not self.first.strip():
             self.first, self.num_skipped = self._next(), self.num_skipped + 1
+            if stated := _STATED.fullmatch(self.first):
+                self.first, self.separator = "\n", stated[1]
         self._is_first_left = True
 
     def readable(self) -> bool:
