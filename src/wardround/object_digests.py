@@ -34,8 +34,11 @@ __all__ = ["digest_of_object", "name_of"]
 
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 """Told by what they look like. Of these types and no other: a text of a class of one's own may also be a function."""
-_LEFT_OUT = ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl")
-"""Of a class: what does nothing, and what is told elsewhere."""
+_LEFT_OUT = (
+    *("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl"),
+    *("__firstlineno__", "__static_attributes__"),  # of later Pythons
+)
+"""Of a class: what does nothing, its place in a file, and what is told elsewhere."""
 
 
 def digest_of_object(value: object, what: str, *, is_named: bool = False) -> tuple[str, frozenset[str]]:
@@ -130,6 +133,7 @@ class _Walker:
         if kind is np.ndarray and value.dtype != object:
             return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
         if kind is CodeType:
+            self.modules |= _imports_in(value)
             return _parts_of_code(value)
         if isinstance(value, ModuleType):
             self.modules.add(value.__name__)
@@ -281,3 +285,15 @@ def _names_in(code: CodeType) -> tuple[set[str], set[str]]:
             inner, more = _names_in(part)
             names, attributes = names | inner, attributes | more
     return names, attributes
+
+
+def _imports_in(code: CodeType) -> set[str]:
+    """Return the modules that code may import when it runs."""
+    found, base = set[str](), ""
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            base = str(step.argval)
+            found.add(base)
+        elif step.opname == "IMPORT_FROM":
+            found.add(f"{base}.{step.argval}")
+    return found

@@ -3,21 +3,27 @@
 What is left out on purpose: scaling. Arrays are taken as they are; a frame is read like a file (see `own_tables`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.config import Config, FederationConfig
 from wardround.datasets.federation import build_federation
+from wardround.datasets.handed_arrays import (
+    by_text,
+    features_of,
+    labels_of,
+    names_of_features,
+    pair_of,
+    patients_of,
+)
 from wardround.datasets.own_tables import dataset_of_frame
-from wardround.datasets.own_tables.identifiers import patient_ids, texts_of_names
-from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset
+from wardround.datasets.records import Dataset
 from wardround.datasets.tables import describe
 from wardround.digests import digest_of
-from wardround.errors import ConfigError, DataError
+from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
 from wardround.objects import PYTHON, Handed
 
@@ -40,7 +46,7 @@ _OF_SPLIT = (
 """Keys of [federation] on how rows become hospitals' training and test rows: the job's, whatever the data."""
 
 _NOT_OF_FRAMES = ("dataset", "data_dir", "path", "target", "hospital_column", "patient_column", "schema", "handed")
-_FEW_INTEGERS = 20
+_COLUMNS, _MOST_CODES = ("categorical_columns", "date_columns", "drop_columns"), 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +68,8 @@ class Federation:
         """Return a federation of a table, read as the CSV that it would be written to.
 
         Args:
-            frame: one row a record, of any dtypes; its index is not read.
+            frame: one row a record, of any dtypes; its index is not read. Numbers of dtype category are codes, as
+                if categorical_columns named their columns.
             target: the column to be predicted.
             hospital: names each row's hospital; None leaves the split to [federation] partition.
             patient: whose row it is; None where nothing says so, and a record is a row.
@@ -81,6 +88,8 @@ class Federation:
             raise ConfigError(f"from_frame has no key {unknown[0]}{did_you_mean(unknown[0], allowed)}")
         roles = {"target": target, "hospital_column": hospital, "patient_column": patient}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
+        if codes := _codes_in(frame, {*roles.values()}.union(*(given.get(key) or () for key in _COLUMNS))):
+            given["categorical_columns"] = (*given.get("categorical_columns", ()), *codes)
         settings: dict[str, Any] = {"dataset": "csv"} | roles | given
         return cls._of(dataset_of_frame(frame, FederationConfig(**settings), source="the DataFrame"), settings)
 
@@ -120,19 +129,19 @@ class Federation:
             raise ConfigError('hospitals must be a mapping such as {"north": (features, labels)}, of one or more')
         if test is not None and patients is not None:
             raise ConfigError("test rows that were set apart leave no patient to split by: give test or patients")
-        parts = [(name, _pair(name, given), False) for name, given in _by_text(hospitals, "hospitals").items()]
-        parts += [(name, _pair(name, given), True) for name, given in _by_text(test or {}, "test").items()]
+        parts = [(name, pair_of(name, given), False) for name, given in by_text(hospitals, "hospitals").items()]
+        parts += [(name, pair_of(name, given), True) for name, given in by_text(test or {}, "test").items()]
         if unknown := sorted({name for name, _, is_test in parts if is_test} - {str(name) for name in hospitals}):
             raise ConfigError(f"test has rows of {', '.join(unknown)}, who train on none: add them to hospitals")
-        task, labels, names = _labels(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
-        owners, notes = (None, ()) if patients is None else _patients(parts, patients)
+        task, labels, names = labels_of(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
+        owners, notes = (None, ()) if patients is None else patients_of(parts, patients)
         dataset = Dataset(
             name=PYTHON,
             task=task,
-            features=_features([(name, features) for name, (features, _), _ in parts]),
+            features=features_of([(name, features) for name, (features, _), _ in parts]),
             labels=labels,
             class_names=names,
-            feature_names=_feature_names(parts[0][1][0], feature_names),
+            feature_names=names_of_features(parts[0][1][0], feature_names),
             hospitals=np.concatenate([np.full(len(pair[1]), name) for name, pair, _ in parts]),
             patients=owners,
             is_test=None if test is None else np.concatenate([np.full(len(p[1]), is_test) for _, p, is_test in parts]),
@@ -168,119 +177,19 @@ class Federation:
     def __repr__(self) -> str:
         """Return one line: how many rows at how many hospitals."""
         hospitals = self.dataset.hospitals
-        where = "" if hospitals is None else f" at {len(np.unique(hospitals))} hospitals"
+        number = 0 if hospitals is None else len(np.unique(hospitals))
+        where = "" if hospitals is None else f" at {number} hospital{'s' * (number > 1)}"
         return f"Federation({len(self.dataset.labels)} rows{where}, {self.dataset.task})"
 
     def _repr_html_(self) -> str:
         return str(self.describe().to_html(float_format="{:.3g}".format))
 
 
-def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the features and labels of one hospital as arrays."""
-    if not isinstance(given, tuple | list) and hasattr(given, "__getitem__") and hasattr(given, "__len__"):
-        rows = [given[index] for index in range(len(given))]
-        given = tuple([np.asarray(part) for part in column] for column in zip(*rows, strict=True))
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ConfigError(
-            f"hospital {shown_name(name)} must be (features, labels) or a torch Dataset of such pairs, not "
-            f"{type(given).__name__}"
-        )
-    try:
-        features, labels = np.asarray(given[0]), np.asarray(given[1])
-    except ValueError as error:
-        raise DataError(f"hospital {shown_name(name)} has rows of different shapes: {error}") from error
-    labels = labels.reshape(len(labels)) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if features.ndim < 2 or labels.ndim != 1 or len(features) != len(labels) or not len(labels):
-        raise DataError(
-            f"hospital {shown_name(name)} has features of shape {features.shape} and labels of shape {labels.shape}, "
-            "and needs (n, ...) and (n,) for the same n >= 1"
-        )
-    return features, labels
-
-
-def _features(parts: list[tuple[str, NDArray[Any]]]) -> NDArray[np.float32]:
-    first, shape = parts[0][0], parts[0][1].shape[1:]
-    arrays = []
-    for name, features in parts:
-        if features.shape[1:] != shape:
-            raise DataError(
-                f"a row of {shown_name(name)} has shape {features.shape[1:]}, and one of {shown_name(first)} {shape}: "
-                "all must be alike"
-            )
-        if features.dtype.kind not in "fiub":
-            raise DataError(f"the features of {shown_name(name)} are of kind {features.dtype}, and must be numbers")
-        with np.errstate(over="ignore"):
-            arrays.append(features.astype(np.float32))
-        if not np.isfinite(arrays[-1]).all():
-            raise DataError(
-                f"the features of {shown_name(name)} have numbers that are missing or infinite: fill or leave them out"
-            )
-    return np.concatenate(arrays)
-
-
-def _labels(
-    values: NDArray[Any], task: str | None, class_names: tuple[str, ...] | None
-) -> tuple[str, NDArray[Any], tuple[str, ...]]:
-    if task not in (None, CLASSIFICATION, REGRESSION):
-        raise ConfigError(f'task = {shown_name(task)} must be "{CLASSIFICATION}" or "{REGRESSION}"')
-    is_number = values.dtype.kind in "fiu"
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError("labels have numbers that are missing or infinite: correct or leave out these rows")
-    distinct = np.unique(values.astype(str) if values.dtype.kind == "O" else values)
-    is_whole = is_number and bool((distinct == np.floor(distinct)).all())
-    if task is None:
-        few = is_whole and len(distinct) <= _FEW_INTEGERS
-        task = CLASSIFICATION if not is_number or few or class_names else REGRESSION
-    if len(distinct) < 2:
-        raise DataError(f"all labels are {distinct[0]}: there is nothing to learn")
-    if task == REGRESSION:
-        if not is_number or class_names:
-            raise DataError("a regression needs labels that are numbers, and no class names")
-        return task, values.astype(np.float32), ()
-    if class_names is not None:
-        if not is_whole or distinct.min() < 0 or distinct.max() >= len(class_names):
-            raise DataError(
-                f"labels must be 0 to {len(class_names) - 1}, as there are {len(class_names)} class names, and are "
-                f"{shown_name(distinct[:5].tolist())}, ..."
-            )
-        return task, values.astype(np.int64), tuple(class_names)
-    names = tuple(str(int(value)) if is_whole else str(value) for value in distinct)
-    return task, np.searchsorted(distinct, values.astype(distinct.dtype)).astype(np.int64), names
-
-
-def _feature_names(features: NDArray[Any], names: tuple[str, ...]) -> tuple[str, ...]:
-    if features.ndim != 2:
-        return ()
-    if names and len(names) != features.shape[1]:
-        raise ConfigError(f"feature_names has {len(names)} names for {features.shape[1]} features: give one for each")
-    return tuple(names) or tuple(f"feature {number}" for number in range(1, features.shape[1] + 1))
-
-
-def _patients(
-    parts: list[tuple[str, Any, bool]], patients: Mapping[str, Any]
-) -> tuple[NDArray[np.str_], tuple[str, ...]]:
-    """Return whose row each is, and sentences; a row of nobody is a patient of its own."""
-    given, texts = _by_text(patients, "patients"), list[str]()
-    if unknown := sorted(given.keys() - {name for name, *_ in parts}):
-        raise ConfigError(f"patients has rows of {', '.join(unknown)}, who are not in hospitals: add them there")
-    for name, (_, labels), _ in parts:
-        whose = given.get(name, ())
-        # A list may mix texts and numbers, which NumPy would make texts of: 7.0 beside "7".
-        own = np.asarray(whose, dtype=object if isinstance(whose, list | tuple) else None)
-        if own.shape != labels.shape:
-            raise ConfigError(
-                f"patients of {shown_name(name)} have shape {own.shape}, and its rows {labels.shape}: name one for each"
-            )
-        texts += texts_of_names(own, f"patients of {shown_name(name)}")
-    names, notes = patient_ids(texts)
-    return names, tuple(notes)
-
-
-def _by_text(given: Mapping[Any, Any], what: str) -> dict[str, Any]:
-    """Return a mapping by hospitals' names as texts."""
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{what} must be a mapping by the names of hospitals, not {shown_name(type(given).__name__)}")
-    found = {str(name): value for name, value in given.items()}
-    if len(found) < len(given):
-        raise ConfigError(f"{what} names a hospital twice, as a text and as a number: name each once")
-    return found
+def _codes_in(frame: "pd.DataFrame", others: Collection[Any]) -> list[str]:
+    """Return the columns of a frame that hold numbers which its dtypes call categories, and nothing else is said of."""
+    kinds = {name: kind for name, kind in frame.dtypes.items() if str(kind) == "category" and name not in others}
+    return [
+        str(name)
+        for name, kind in kinds.items()
+        if kind.categories.dtype.kind in "iuf" and len(kind.categories) <= _MOST_CODES
+    ]
