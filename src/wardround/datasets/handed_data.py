@@ -161,7 +161,8 @@ class Federation:
     def __repr__(self) -> str:
         """Return one line: how many rows at how many hospitals."""
         hospitals = self.dataset.hospitals
-        where = "" if hospitals is None else f" at {len(np.unique(hospitals))} hospitals"
+        number = 0 if hospitals is None else len(np.unique(hospitals))
+        where = "" if hospitals is None else " at 1 hospital" if number == 1 else f" at {number} hospitals"
         return f"Federation({len(self.dataset.labels)} rows{where}, {self.dataset.task})"
 
     def _repr_html_(self) -> str:
@@ -170,13 +171,15 @@ class Federation:
 
 def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the features and labels of one hospital as arrays."""
-    if not isinstance(given, tuple | list) and hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+    kind = type(given).__name__
+    is_data_set = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
+    if is_data_set and not isinstance(given, tuple | list | str | Mapping):
         rows = [given[index] for index in range(len(given))]
         given = tuple([np.asarray(part) for part in column] for column in zip(*rows, strict=True))
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ConfigError(
             f"hospital {shown_name(name)} must be (features, labels) or a torch Dataset of such pairs, not "
-            f"{type(given).__name__}"
+            f"{shown_name(kind)}"
         )
     try:
         features, labels = np.asarray(given[0]), np.asarray(given[1])

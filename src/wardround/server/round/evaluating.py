@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wardround.errors import ConfigError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.json_records import json_keys
-from wardround.names import check_name
+from wardround.names import check_name, shown_name
 from wardround.privacy.ledger import Ledger
 from wardround.scores import Predictions, auc_of, class_counts, r2, together
 from wardround.server.plan.plans import FederationPlan
@@ -53,6 +53,11 @@ def check_metrics(metrics: Mapping[str, Metric]) -> None:
     Raises:
         ConfigError: naming it.
     """
+    if not isinstance(metrics, Mapping):
+        raise ConfigError(
+            f"metrics must be a mapping of names to functions, not {shown_name(type(metrics).__name__)} (metrics): "
+            'write {"brier": brier}'
+        )
     taken = {*json_keys(RoundFigures), *json_keys(HospitalFigures), AUC_POOLED, PUBLIC_LOSS}
     for name, metric in metrics.items():
         check_name(name, "metric", error=ConfigError)
