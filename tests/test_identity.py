@@ -168,7 +168,7 @@ def test_every_setting_but_a_simulations_is_agreed_on() -> None:
         "model": {"name": "mlp", "hidden-sizes": [65], "width": 65, "channels": [17, 32]},
         "training": {"num-rounds": 3, "learning-rate": 1e-30, "local-steps": 3, "momentum": 0.1, "device": "auto"},
         "privacy": {"noise-multiplier": 1.01, "max-grad-norm": 1.01, "target-delta": 1e-4, "placement": "central"},
-        "aggregation": {"min-survivors": 3, "max-update": 63.0, "strategy": "fedavgm", "server-learning-rate": 0.9},
+        "aggregation": {"min-survivors": 3, "max-update": 63.0, "strategy": "fedavgm"},
     }
     for section, table in others.items():
         for key, value in table.items():
@@ -176,6 +176,10 @@ def test_every_setting_but_a_simulations_is_agreed_on() -> None:
             if value == "central":
                 sections["training"] = {"local-steps": None}
             assert agreed_digest(site_config(**sections)) != base, key
+    stronger = {"strategy": "fedavgm", "server-momentum": 0.5}
+    assert agreed_digest(site_config(aggregation=stronger)) != agreed_digest(
+        site_config(aggregation={"strategy": "fedavgm"})
+    )
     for own in ({"path": "elsewhere.csv"}, {"data-dir": "elsewhere"}):
         assert agreed_digest(site_config(federation=own)) == base
     assert agreed_digest(site_config(simulation={"engine": "inline", "num-workers": 3})) == base

@@ -196,3 +196,37 @@ def test_a_scripts_own_function_is_the_job_of_whoever_imports_it_by_name(
 def test_an_object_is_what_its_code_is_whatever_its_value() -> None:
     one, other = (Handed(value=value, name="python:a", canonical="python:a", code={"a": "1"}) for value in (1, 2))
     assert one == other
+
+
+def test_a_global_that_is_called_as_an_attribute_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook there is a variable of nearly every name."""
+
+    def of(records: Any) -> Any:
+        return records.hidden.mean()
+
+    before = hand_over(of, "model")
+    monkeypatch.setitem(globals(), "mean", threading.Lock())
+    monkeypatch.setitem(globals(), "hidden", 3)
+    assert hand_over(of, "model") == before
+
+
+def test_a_module_that_is_imported_when_it_is_needed_is_a_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def whole() -> Any:
+        import its_layers
+
+        return its_layers
+
+    def part() -> Any:
+        from its_layers import width
+
+        return lambda: width
+
+    found = []
+    for text in ("width = 1\n", "width = 2\n"):
+        (tmp_path / "its_layers.py").write_text(text)
+        found.append([hand_over(factory, "model").code for factory in (whole, part)])
+    assert found[0][0] != found[1][0] and found[0][1] != found[1][1]

@@ -27,6 +27,7 @@ STOPS_THE_READER = {
     r"no one replied|nobody replied": "no hospital replied",
     r"as accounted while running": "say which of two bounds a figure is, and which one holds",
     r"no more than 0 ": "say that there is none",
+    r"looser bound of the same": "say which of two bounds a figure is, and which one holds",
     r"at most so many of its guesses": "how often at most it guesses right",
 }
 """What stood there once, and what is said in its place."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from dis import get_instructions
 from functools import cached_property, partial
 from importlib import import_module
 from inspect import Parameter, isclass, isfunction, signature
@@ -29,6 +30,8 @@ PYTHON = "python"
 """Begins the name of whatever can't be imported by its name: "python:build"."""
 
 _IMPORTED_AT = time.time()
+_OF_LATER_PYTHONS = {"__firstlineno__", "__static_attributes__"}
+"""What a class says of its place in a file, which is another after every edit above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,7 @@ class _Walker:
         if isinstance(value, np.ndarray) and value.dtype != object:
             return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
         if isinstance(value, CodeType):
+            self.modules |= _imports_in(value)
             return _parts_of_code(value)
         if isinstance(value, ModuleType):
             self.modules.add(value.__name__)
@@ -191,7 +195,7 @@ class _Walker:
     def _parts_of_class(self, kind: type) -> Iterable[Any]:
         if kind.__module__ == "builtins":
             return (kind.__qualname__,)
-        left_out = ("__dict__", "__weakref__", "__doc__", "__module__", "_abc_impl")
+        left_out = {"__dict__", "__weakref__", "__doc__", "__module__", "_abc_impl"} | _OF_LATER_PYTHONS
         inside = {name: part for name, part in vars(kind).items() if name not in left_out}
         return kind.__qualname__, kind.__bases__, inside
 
@@ -230,5 +234,19 @@ def _parts_of_function(function: FunctionType) -> Iterable[Any]:
 
 
 def _names_in(code: CodeType) -> set[str]:
+    """Return the names of modules' variables that code reads: an attribute of such a name is none."""
     inner = (part for part in code.co_consts if isinstance(part, CodeType))
-    return {*code.co_names}.union(*(_names_in(part) for part in inner))
+    read = {step.argval for step in get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return read.union(*(_names_in(part) for part in inner))
+
+
+def _imports_in(code: CodeType) -> set[str]:
+    """Return the modules that code may import when it runs."""
+    found, base = set[str](), ""
+    for step in get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            base = str(step.argval)
+            found.add(base)
+        elif step.opname == "IMPORT_FROM":
+            found.add(f"{base}.{step.argval}")
+    return found

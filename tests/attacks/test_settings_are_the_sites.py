@@ -27,7 +27,9 @@ from real_sites import (
 )
 
 from wardround.clients.training import LocalTrainer
-from wardround.config import Config, schema_from_table
+from wardround.config import Config, check_agreement, schema_from_table
+from wardround.config.limits import keys_of
+from wardround.errors import ConfigError
 from wardround.identity import agreed_digest
 
 IDLE = 1e-30
@@ -110,6 +112,10 @@ OTHER: dict[str, dict[str, Any]] = {
     "federation.task": {"federation": {"task": "classification"}},
     "federation.max_records": {"federation": {"max-records": 65}},
     "federation.schema": {"federation": {"schema": dict(reversed(SCHEMA.items()))}},
+    "federation.missing_values": {"federation": {"missing-values": ["?"]}},
+    "federation.separator": {"federation": {"separator": ";"}},
+    "federation.decimal": {"federation": {"decimal": ","}},
+    "federation.encoding": {"federation": {"encoding": "latin-1"}},
     "model.name": {"model": {"name": "mlp"}},
     "model.hidden_sizes": {"model": {"hidden-sizes": [65]}},
     "model.channels": {"model": {"channels": [16, 33]}},
@@ -167,20 +173,36 @@ OTHER: dict[str, dict[str, Any]] = {
     "aggregation.proximal_mu": {"aggregation": {"strategy": "fedprox", "proximal-mu": 0.2}},
 }
 SITES_OWN = {"federation.path", "federation.data_dir"}
-"""Where data lies, which no site takes from settings; nor is [simulation] of any meaning to it."""
+"""Where data lies, which no site takes from settings; nor are [simulation] and [evaluation] of any meaning to it."""
+REFUSED: dict[str, dict[str, Any]] = {
+    "federation.columns": {"columns": ["age"]},
+    "federation.drop_columns": {"drop-columns": ["age"]},
+    "federation.date_columns": {"date-columns": ["age"]},
+    "federation.categorical_columns": {"categorical-columns": ["age"]},
+    "federation.positive_class": {"positive-class": "yes"},
+    "federation.target_range": {"target-range": [0, 1]},
+    "federation.patient_scope": {"patient-scope": "hospital"},
+}
+"""What no settings of real sites have."""
 
 
-def keys_of(config: Config) -> set[str]:
+def keys_in(config: Config) -> set[str]:
     return {
-        f"{section.name}.{item.name}"
+        f"{section.name}.{name}"
         for section in fields(config)
-        if section.name != "simulation" and is_dataclass(getattr(config, section.name))
-        for item in fields(getattr(config, section.name))
+        if section.name not in ("simulation", "evaluation") and is_dataclass(getattr(config, section.name))
+        for name in keys_of(type(getattr(config, section.name))).values()
     }
 
 
 def test_every_key_that_there_is_is_tried() -> None:
-    assert set(OTHER) == keys_of(HONEST) - SITES_OWN
+    assert {*OTHER, *REFUSED} == keys_in(HONEST) - SITES_OWN
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_a_key_that_real_sites_have_not_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=next(iter(REFUSED[key]))):
+        check_agreement(settings(federation=REFUSED[key]))
 
 
 @pytest.mark.parametrize("key", OTHER)

@@ -141,7 +141,10 @@ def test_nothing_is_carried_from_hospital_to_hospital(name, mode):
     second, second_scores = after(ADVERSARIES[name], mode, other_hospital_first=True)
     for key, array in alone.items():
         np.testing.assert_array_equal(array, second[key])
-    assert scores == second_scores
+    (evaluation, predictions), (second_evaluation, second_predictions) = scores, second_scores
+    assert evaluation == second_evaluation
+    np.testing.assert_array_equal(predictions.values, second_predictions.values)
+    np.testing.assert_array_equal(predictions.labels, second_predictions.labels)
 
 
 @pytest.mark.parametrize("name", SOUND)

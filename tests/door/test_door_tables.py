@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from small_runs import results_of
 
 import wardround as wr
@@ -143,3 +144,29 @@ def test_a_loader_that_does_not_fit_is_refused(module: str, name: str, keys: dic
 def test_a_family_of_data_sets_takes_no_keys_of_tables() -> None:
     with pytest.raises(wr.ConfigError, match=r'target goes with dataset = "csv", not "medmnist:pneumoniamnist"'):
         load_dataset(wr.Config(federation={"dataset": "medmnist:pneumoniamnist", "target": "x"}).federation)
+
+
+def test_numbers_that_a_frame_calls_categories_are_codes(frame: pd.DataFrame) -> None:
+    frame["ward"] = np.arange(len(frame)) % 3
+    roles = {"target": "died", "hospital": "site", "patient": "number"}
+    typed = wr.Federation.from_frame(frame.astype({"ward": "category", "sex": "category"}), **roles)
+    named = wr.Federation.from_frame(frame, **roles, categorical_columns=["ward"])
+    assert typed.dataset.feature_names == named.dataset.feature_names
+    assert typed.settings == named.settings
+    assert wr.describe_columns(federation=typed)["features"]["ward"] == ["ward=0", "ward=1", "ward=2"]
+    left_out = wr.Federation.from_frame(frame.astype({"ward": "category"}), **roles, drop_columns=["ward"])
+    assert not any(name.startswith("ward") for name in left_out.dataset.feature_names)
+    numbers = wr.Federation.from_frame(frame.astype({"crp": "category"}), **roles)
+    assert wr.describe_columns(federation=numbers)["kind"]["crp"] in ("number", "levels")
+
+
+def test_tensors_are_taken_whatever_they_are_a_part_of() -> None:
+    features = torch.randn(20, 3, requires_grad=True)
+    given = wr.Federation.from_arrays({"north": (features, torch.arange(20) % 2)})
+    assert given.dataset.features.tobytes() == features.detach().numpy().tobytes()
+    assert repr(given) == "Federation(20 rows at 1 hospital, classification)"
+
+
+def test_metrics_are_a_mapping() -> None:
+    with pytest.raises(wr.ConfigError, match=r"metrics = .* must be a mapping such as"):
+        wr.run(wr.Config(**SETTINGS), metrics=[lambda predictions, labels: 1.0])  # type: ignore[arg-type]

@@ -156,7 +156,7 @@ class Listening(LineGrid):
             for name, record in reply.content.items():
                 if isinstance(record, ArrayRecord):
                     seen.add(name)
-                    arrays.update(record)
+                    arrays.update(record if name == "arrays" else ())
                 else:
                     assert isinstance(record, ConfigRecord | MetricRecord)
                     seen.update(record)

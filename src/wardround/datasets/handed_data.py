@@ -3,7 +3,7 @@
 What is left out on purpose: scaling. Arrays are taken as they are; a frame is read like a file (see `own_tables`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ _OF_SPLIT = (
 
 _NOT_OF_FRAMES = ("dataset", "data_dir", "path", "target", "hospital_column", "patient_column", "schema", "handed")
 _FEW_INTEGERS = 20
+_COLUMNS, _MOST_CODES = ("categorical_columns", "date_columns", "drop_columns"), 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +62,8 @@ class Federation:
         """Return a federation of a table, read as the CSV that it would be written to.
 
         Args:
-            frame: one row a record, of any dtypes; its index is not read.
+            frame: one row a record, of any dtypes; its index is not read. Numbers of dtype category are codes, as
+                if categorical_columns named their columns.
             target: the column to be predicted.
             hospital: names each row's hospital; None leaves the split to [federation] partition.
             patient: whose row it is; None where nothing says so, and a record is a row.
@@ -80,6 +82,8 @@ class Federation:
             raise ConfigError(f"from_frame has no key {unknown[0]}{did_you_mean(unknown[0], allowed)}")
         roles = {"target": target, "hospital_column": hospital, "patient_column": patient}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
+        if codes := _codes_in(frame, {*roles.values()}.union(*(given.get(key) or () for key in _COLUMNS))):
+            given["categorical_columns"] = (*given.get("categorical_columns", ()), *codes)
         settings: dict[str, Any] = {"dataset": "csv"} | roles | given
         return cls._of(dataset_of_frame(frame, FederationConfig(**settings), source="the DataFrame"), settings)
 
@@ -162,11 +166,21 @@ class Federation:
         """Return one line: how many rows at how many hospitals."""
         hospitals = self.dataset.hospitals
         number = 0 if hospitals is None else len(np.unique(hospitals))
-        where = "" if hospitals is None else " at 1 hospital" if number == 1 else f" at {number} hospitals"
+        where = "" if hospitals is None else f" at {number} hospital{'s' * (number > 1)}"
         return f"Federation({len(self.dataset.labels)} rows{where}, {self.dataset.task})"
 
     def _repr_html_(self) -> str:
         return str(self.describe().to_html(float_format="{:.3g}".format))
+
+
+def _codes_in(frame: "pd.DataFrame", others: Collection[Any]) -> list[str]:
+    """Return the columns of a frame that hold numbers which its dtypes call categories, and nothing else is said of."""
+    kinds = {name: kind for name, kind in frame.dtypes.items() if str(kind) == "category" and name not in others}
+    return [
+        str(name)
+        for name, kind in kinds.items()
+        if kind.categories.dtype.kind in "iuf" and len(kind.categories) <= _MOST_CODES
+    ]
 
 
 def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -175,14 +189,14 @@ def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     is_data_set = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
     if is_data_set and not isinstance(given, tuple | list | str | Mapping):
         rows = [given[index] for index in range(len(given))]
-        given = tuple([np.asarray(part) for part in column] for column in zip(*rows, strict=True))
+        given = tuple([_array(part) for part in column] for column in zip(*rows, strict=True))
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ConfigError(
             f"hospital {shown_name(name)} must be (features, labels) or a torch Dataset of such pairs, not "
             f"{shown_name(kind)}"
         )
     try:
-        features, labels = np.asarray(given[0]), np.asarray(given[1])
+        features, labels = (_array(part) for part in given)
     except ValueError as error:
         raise DataError(f"hospital {shown_name(name)} has rows of different shapes: {error}") from error
     labels = labels.reshape(len(labels)) if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -192,6 +206,10 @@ def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
             "and needs (n, ...) and (n,) for the same n >= 1"
         )
     return features, labels
+
+
+def _array(part: Any) -> NDArray[Any]:
+    return np.asarray(part.detach().cpu() if hasattr(part, "detach") else part)  # a tensor, without importing torch
 
 
 def _features(parts: list[tuple[str, NDArray[Any]]]) -> NDArray[np.float32]:

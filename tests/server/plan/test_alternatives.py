@@ -113,7 +113,7 @@ def test_a_large_delta_is_warned_of_in_plan_and_summary(tmp_path: Path) -> None:
     (warning,) = plan_notes(plan_federation(config, profiles_of([200, 300]), 62))
     assert "target-delta = 0.001 is large" in warning
     runner = CliRunner()
-    output = runner.invoke(app, ["plan", "--set", "privacy.target-delta=5e-3"]).output
+    output = " ".join(runner.invoke(app, ["plan", "--set", "privacy.target-delta=5e-3"]).output.split())
     assert "target-delta = 0.005 is large" in output and "set [privacy] target-delta to 0.001 or less" in output
     notes = run(config, out=tmp_path / "run").summary["notes"]
     assert sum("target-delta = 0.001 is large" in note for note in notes) == 1

@@ -11,8 +11,11 @@ from wardround.scores import ClassCounts
 
 __all__ = ["AUC_POOLED", "PUBLIC_LOSS", "Evaluated", "columns_of", "hospital_columns", "unevaluated"]
 
-AUC_POOLED, PUBLIC_LOSS = "auc_pooled", "public_loss"
-"""Columns of rounds.csv that no hospital has: the AUC over all test records, and the mean loss on public records."""
+AUC_POOLED = "auc_pooled"
+"""Column of rounds.csv that no hospital has: the AUC over all test records."""
+
+PUBLIC_LOSS = "public_loss"
+"""Column of rounds.csv that no hospital has: the mean loss on public records."""
 
 Columns = tuple[float | None, ...]
 

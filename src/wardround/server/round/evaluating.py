@@ -54,10 +54,7 @@ def check_metrics(metrics: Mapping[str, Metric]) -> None:
         ConfigError: naming it.
     """
     if not isinstance(metrics, Mapping):
-        raise ConfigError(
-            f"metrics must be a mapping of names to functions, not {shown_name(type(metrics).__name__)} (metrics): "
-            'write {"brier": brier}'
-        )
+        raise ConfigError(f'metrics = {shown_name(metrics)} must be a mapping such as {{"brier": brier}}')
     taken = {*json_keys(RoundFigures), *json_keys(HospitalFigures), AUC_POOLED, PUBLIC_LOSS}
     for name, metric in metrics.items():
         check_name(name, "metric", error=ConfigError)
