@@ -243,3 +243,22 @@ def test_precision_is_lost_after_centring_alone(tmp_path_factory: pytest.TempPat
         made.append(load_federation(settings(path)).hospitals[0].train_features[:, 0])
     assert made[0].dtype == np.float32
     np.testing.assert_allclose(made[1], made[0], atol=2e-3 if far > 1e9 else 1e-5)
+
+
+def test_commas_between_thousands_are_not_taken_for_decimals(tmp_path: Path) -> None:
+    text = patients(cost=[f"{row * 1234 + 5000:,}" for row in range(60)])
+    with pytest.raises(DataError, match=r"or write 5000 for 5,000 if it stands between thousands"):
+        load(tmp_path, text.replace("5,000", '"5,000"') if '"5,000"' not in text else text)
+
+
+def test_a_range_for_a_target_of_texts_is_the_thing_to_remove(tmp_path: Path) -> None:
+    text = patients(died=["no", "yes"] * 30)
+    with pytest.raises(DataError, match=r"'died' is text, not a number: remove \[federation\] target-range"):
+        load(tmp_path, text, target_range=(0.0, 1.0))
+    with pytest.raises(DataError, match=r"'died' is text, not a number: set \[federation\] task = 'classification'"):
+        load(tmp_path, text, task="regression")
+
+
+def test_a_positive_class_among_many_is_refused_without_a_list_of_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"positive-class = 'yes' goes with two classes, and age has 59"):
+        load(tmp_path, patients(), target="age", positive_class="yes")

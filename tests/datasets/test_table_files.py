@@ -114,10 +114,10 @@ def test_a_file_that_is_none_of_its_kind_is_refused(tmp_path: Path, name: str, k
         load_dataset(settings(tmp_path / name, separator=";"))
 
 
-@pytest.mark.parametrize("name", ["own.xls", "own.sav", "own.zip"])
+@pytest.mark.parametrize("name", ["own.xls", "own.sav", "own.zip", "own.csv.bz2", "own.json"])
 def test_a_kind_that_is_not_read_is_refused_with_a_way_on(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"is not read .*: save it as CSV, Parquet or .xlsx, or hand it over"):
+    with pytest.raises(ConfigError, match=r"is not read .*: save it as CSV, Parquet or .xlsx, .* or hand it over"):
         load_dataset(settings(tmp_path / name))
 
 
@@ -222,3 +222,75 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
     text = "\n\n" + "\n".join([*lines[:2], "", *lines[2:]])
     with pytest.raises(DataError, match=r"own.csv, line 8: x = '.' is no number"):
         load(tmp_path, text, hospital_column=None, patient_column=None)
+
+
+def quoted(text: str) -> str:
+    return text.replace("south", '"south', 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            lambda text: "Ward 3, April\n\n" + text,
+            r"line 3 has 6 cells .* 2 names: remove what stands above the header",
+        ),
+        (lambda text: "# by SAP\n" + text, r"line 2 has 6 cells .* 1 name: remove what stands above the header"),
+        (lambda text: text + "in all 60\n", r"line 62 has 1 cell .* remove the line if it is no record"),
+        (
+            lambda text: text.replace("\n", ",\n").replace(",\n", "\n", 1),
+            "line 2 has 7 cells .* give every column a name",
+        ),
+        (quoted, r'line 22: a quote \("\) begins a cell and does not end it'),
+        (
+            lambda text: quoted(text) + "a," * 100_000,
+            r"line 22: a cell has more than 131,072 characters: .* remove the quote",
+        ),
+        (lambda text: text.replace("south", "so\0uth", 1), "line 22 holds a character 0"),
+        (lambda text: text.replace("south", '"so"uth', 1), r'line 22: a quote \("\) begins a cell'),
+    ],
+)
+def test_a_line_that_is_no_row_is_named_with_the_way_to_mend_it(tmp_path: Path, made, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, made(patients()))
+
+
+@pytest.mark.parametrize(
+    ("written", "encoding", "message", "then"),
+    [
+        ("utf-16", None, r'begins as text in utf-16 does.*: set \[federation\] encoding = "utf-16"', "utf-16"),
+        ("utf-16-le", None, r'begins as text in utf-16-le does.*: set .*encoding = "utf-16-le"', "utf-16-le"),
+        ("utf-8-sig", "latin-1", r"begins as text in utf-8 does.*: remove \[federation\] encoding", None),
+        ("cp1252", None, r'can\'t decode byte .*name its encoding \(\[federation\] encoding = "cp1252"', "cp1252"),
+    ],
+)
+def test_an_encoding_that_is_not_said_is_refused_and_the_advice_works(
+    tmp_path: Path, written: str, encoding: str | None, message: str, then: str | None
+) -> None:
+    text = patients(sex=["é", "m"] * 30)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, text.encode(written), encoding=encoding)
+    assert_same(load(tmp_path, text.encode(written), encoding=then), load(tmp_path, text))
+
+
+@pytest.mark.parametrize("encoding", ["utf_8", "UTF-16LE", "utf-32"])
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, encoding: str) -> None:
+    marked = ("" if encoding == "utf-32" else "\ufeff") + patients()
+    assert_same(load(tmp_path, marked.encode(encoding), encoding=encoding), load(tmp_path, patients()))
+
+
+def test_a_spreadsheets_table_may_begin_below_the_top(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text(patients())
+    frame = pd.read_csv(tmp_path / "own.csv")
+    frame.to_excel(tmp_path / "own.xlsx", index=False, startrow=3)
+    assert_same(load_dataset(settings(tmp_path / "own.xlsx")), load_dataset(settings(tmp_path / "own.csv")))
+    frame.astype({"age": object}).replace({"age": {30: "?"}}).to_excel(tmp_path / "own.xlsx", index=False, startrow=3)
+    with pytest.raises(DataError, match=r"own.xlsx, row 5: age = '\?'"):
+        load_dataset(settings(tmp_path / "own.xlsx"))
+
+
+def test_an_index_that_is_asked_for_is_no_column_and_the_advice_works() -> None:
+    frame = frame_of(3).set_index("hospital")
+    with pytest.raises(ConfigError, match=r"'hospital' is the index of my table.*frame.reset_index\(\) makes it a col"):
+        dataset_of_frame(frame, settings(None, **KEYS), source="my table")
+    assert dataset_of_frame(frame.reset_index(), settings(None, **KEYS), source="my table").hospitals is not None

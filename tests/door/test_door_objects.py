@@ -196,7 +196,8 @@ _GOOD = arrays({"north": 8})["north"]
     [
         ({}, {}, "hospitals must be a mapping"),
         ([], {}, "hospitals must be a mapping"),
-        ({"north": _GOOD[0]}, {}, "must be .features, labels. or a torch Dataset"),
+        ({"north": _GOOD[0]}, {}, "must be .features, labels. or a torch Dataset of such pairs, not 'ndarray'"),
+        ({"north": "ab"}, {}, "must be .features, labels. or a torch Dataset of such pairs, not 'str'"),
         ({"north": (_GOOD[0], _GOOD[1][:-1])}, {}, r"features of shape \(8, 4\) and labels of shape \(7,\)"),
         ({"north": (_GOOD[0][:, 0], _GOOD[1])}, {}, r"features of shape \(8,\)"),
         ({"north": (_GOOD[0][:0], _GOOD[1][:0])}, {}, "for the same n >= 1"),
@@ -375,6 +376,12 @@ def test_what_is_put_in_the_wrong_place_is_told_where_it_goes(tmp_path: Path) ->
     with pytest.raises(wr.ConfigError, match=r"on_round = 3 must be a function"):
         wr.run(wr.Config(**SETTINGS), federation=FEDERATION, on_round=3, out=tmp_path / "run")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
+    with pytest.raises(wr.ConfigError, match=r"metrics = .* must be a mapping such as"):
+        wr.run(wr.Config(**SETTINGS), federation=FEDERATION, metrics=[len], out=tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(wr.ConfigError, match=r"out = 3 must be the path of a new or empty folder"):
+        wr.run(wr.Config(**SETTINGS), federation=FEDERATION, out=3)  # type: ignore[arg-type]
+    with pytest.raises(wr.ConfigError, match=r"a file of settings must be a path, not .*Config.of\(mapping\)"):
+        wr.Config.load({"training": {}})  # type: ignore[arg-type]
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 What is left out on purpose: the table itself, which is not read before a run needs it.
 """
 
-import codecs
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -156,7 +155,7 @@ def _check_values(config: FederationConfig) -> None:
         )
     if config.encoding is not None:
         try:
-            codecs.lookup(config.encoding)
+            "".encode(config.encoding)
         except (LookupError, ValueError):
             raise ConfigError(
                 f"encoding = {shown_name(config.encoding)} is not known ([federation] encoding): write utf-8, cp1252, "
@@ -181,6 +180,12 @@ def _check_values(config: FederationConfig) -> None:
 
 
 def _check_lists(config: FederationConfig) -> None:
+    for key in _LISTS:
+        names = getattr(config, key)
+        if names is not None and (not names or "" in names or len(set(names)) < len(names)):
+            raise ConfigError(
+                f"{kebab(key)} must name columns, each once ([federation] {kebab(key)}): {list(names)} does not"
+            )
     place_of = {name: kebab(key) for key in _ROLES if (name := getattr(config, key)) is not None}
     for key in ("drop_columns", "date_columns", "categorical_columns"):
         for name in getattr(config, key) or ():
@@ -204,10 +209,4 @@ def _check_lists(config: FederationConfig) -> None:
             raise ConfigError(
                 f"{unread[0]!r} is in {kebab(key)} and not in columns, which lists every feature ([federation] "
                 "columns): add it there"
-            )
-    for key in _LISTS:
-        names = getattr(config, key)
-        if names is not None and (not names or "" in names or len(set(names)) < len(names)):
-            raise ConfigError(
-                f"{kebab(key)} must name columns, each once ([federation] {kebab(key)}): {list(names)} does not"
             )

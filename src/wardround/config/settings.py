@@ -131,6 +131,8 @@ def load_config(
     Raises:
         ConfigError: the file is missing or broken, or a key or value is wrong.
     """
+    if path is not None and not isinstance(path, str | Path):
+        raise ConfigError(f"a file of settings must be a path, not {shown_name(path)}: a mapping is Config.of(mapping)")
     changed = change_tables({} if path is None else read_toml(Path(path)), read_overrides(overrides))
     if note is not None:
         for sentence in changed.gave_way:

@@ -21,13 +21,15 @@ _FEW_INTEGERS = 20
 
 def pair_of(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the features and labels of one hospital as arrays."""
-    if not isinstance(given, tuple | list) and hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+    kind = type(given).__name__
+    is_data_set = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
+    if is_data_set and not isinstance(given, tuple | list | str | Mapping):
         rows = [given[index] for index in range(len(given))]
         given = tuple([_array(part) for part in column] for column in zip(*rows, strict=True))
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ConfigError(
             f"hospital {shown_name(name)} must be (features, labels) or a torch Dataset of such pairs, not "
-            f"{type(given).__name__}"
+            f"{shown_name(kind)}"
         )
     try:
         features, labels = (_array(part) for part in given)

@@ -1,6 +1,6 @@
 """What callers may give in the place of settings: a path, a mapping, and objects in the place of names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -45,6 +45,19 @@ def folder_of(given: object) -> Path:
     if not isinstance(found, str | PathLike):
         raise ConfigError(f"the folder of a run or a study must be its path or a Run or Study, not {shown_name(given)}")
     return Path(found)
+
+
+def new_folder_of(out: object, otherwise: Callable[[], Path]) -> Path:
+    """Return where a run or a study is to be written; `otherwise` says where nothing is given.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    if out is None:
+        return otherwise()
+    if not isinstance(out, str | PathLike):
+        raise ConfigError(f"out = {shown_name(out)} must be the path of a new or empty folder, or None")
+    return Path(out)
 
 
 def check_callable(**given: object) -> None:

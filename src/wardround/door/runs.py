@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wardround.clients.initial_models import built_model
 from wardround.config import Config
 from wardround.datasets import Federation
-from wardround.door.given import Settings, check_callable, folder_of, put_back, settings_of, with_objects
+from wardround.door.given import Settings, check_callable, folder_of, new_folder_of, put_back, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.models import load_parameters
@@ -123,7 +123,7 @@ def run(
     """
     check_callable(on_round=on_round, say=say)
     settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
-    folder = Path(out) if out is not None else default_run_path(settings)
+    folder = new_folder_of(out, lambda: default_run_path(settings))
     with _said_how_to_go_on(folder):
         done = runs.run(settings, out=folder, progress=on_round, say=say, metrics=metrics, public=public)
         return _reported(done, settings)

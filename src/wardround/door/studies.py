@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.datasets import Federation
-from wardround.door.given import check_callable, settings_of, with_objects
+from wardround.door.given import check_callable, new_folder_of, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
@@ -86,7 +86,7 @@ def compare(
     check_callable(on_run=on_run)
     loaded = _study_of(study)
     base = with_objects(loaded.base, federation=federation, model=model, strategy=strategy)
-    folder = Path(out) if out is not None else path_now(loaded.name)
+    folder = new_folder_of(out, lambda: path_now(loaded.name))
     done = comparison.compare(replace(loaded, base=base), folder, progress=on_run)
     write_study_report(folder)
     return Study(done.folder, done.num_runs, done.failures)

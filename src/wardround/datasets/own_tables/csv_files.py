@@ -4,6 +4,8 @@ pandas tells the cells apart and leaves each as the text it is. A line has at mo
 (as the standard library has it), and a file 10,000,000 lines. What is left out on purpose: what the cells mean.
 """
 
+import codecs
+import csv
 import gzip
 import io
 import re
@@ -29,6 +31,7 @@ _STATED = re.compile(r'"?sep=(.)"?\s*')
 _BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 """Those of ASCII, without any of which no cell needs to be looked at."""
 
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
@@ -60,37 +63,48 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
     """
     import pandas as pd
 
-    known = {None: "utf-8-sig", "utf-8": "utf-8-sig", "utf8": "utf-8-sig"}
-    with _opened(path, known.get(encoding and encoding.lower(), str(encoding))) as file:
+    encoding = "utf-8-sig" if encoding is None or codecs.lookup(encoding).name == "utf-8" else encoding
+    with _opened(path, encoding) as file:
         lines = _BoundedLines(file, path)
         if not lines.first:
             return
-        reader = pd.read_csv(
-            lines,
-            sep=separator or lines.separator or max(",;\t", key=lines.first.count),
-            engine="python",  # its rows come from the standard library's strict reader; short ones can be told
-            header=None,
-            dtype=object,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-            chunksize=_ROWS_OF_A_PIECE,
-        )
-        number, size = lines.num_skipped, 1
+        separator = separator or lines.separator or max(",;\t", key=lines.first.count)
         try:
-            while True:
-                piece = _piece_of(reader.get_chunk(size).to_numpy(dtype=object), number, path)
-                number, size = number + piece.num_lines, _ROWS_OF_A_PIECE
-                if len(piece.rows.cells):
-                    yield piece.rows
-        except StopIteration:
-            return
+            yield from _pieces_of(lines, separator, path)
+        except csv.Error:
+            raise _bad_quote(path, separator, encoding) from None
         except pd.errors.ParserError as error:
             found = _TOO_WIDE.search(str(error))
             if found is None:
-                raise
+                raise _bad_quote(path, separator, encoding) from None
             names, row, cells = found.groups()
             raise _other_width(path, int(row) + lines.num_skipped, int(cells), int(names)) from None
+
+
+def _pieces_of(lines: "_BoundedLines", separator: str, path: Path) -> Iterator[CsvPiece]:
+    import pandas as pd
+
+    reader = pd.read_csv(
+        lines,
+        sep=separator,
+        engine="python",  # its rows come from the standard library's strict reader; short ones can be told
+        header=None,
+        dtype=object,
+        keep_default_na=False,
+        skip_blank_lines=False,
+        skipinitialspace=True,
+        chunksize=_ROWS_OF_A_PIECE,
+    )
+    number, size = lines.num_skipped, 1
+    while True:
+        try:
+            cells = reader.get_chunk(size).to_numpy(dtype=object)
+        except StopIteration:
+            return
+        piece = _piece_of(cells, number, path)
+        number, size = number + piece.num_lines, _ROWS_OF_A_PIECE
+        if len(piece.rows.cells):
+            yield piece.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,9 +144,34 @@ def plain_text(cell: str) -> str:
 
 
 def _other_width(path: Path, line: int, num_cells: int, num_names: int) -> DataError:
+    if num_cells < num_names:
+        step = "write all of its cells, the empty ones too, or remove the line if it is no record"
+    elif 2 * num_names <= num_cells:
+        step = "remove what stands above the header, or quote cells with separators"
+    else:
+        step = "quote cells with separators, and give every column a name"
+    cells = "1 cell" if num_cells == 1 else f"{num_cells} cells"
+    names = "1 name" if num_names == 1 else f"{num_names} names"
+    return DataError(f"{path}, line {line} has {cells} and the header {names}: {step}")
+
+
+def _bad_quote(path: Path, separator: str, encoding: str) -> DataError:
+    """Return what is said of a cell whose quotes can't be read, with the line where it begins."""
+    line = 0
+    with _opened(path, encoding) as text:
+        rows = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
+        try:
+            for _ in rows:
+                line = rows.line_num
+        except csv.Error as error:
+            if "field limit" in str(error):
+                return DataError(
+                    f"{path}, line {line + 1}: a cell has more than {csv.field_size_limit():,} characters: shorten it, "
+                    'or close or remove the quote (") that begins it'
+                )
     return DataError(
-        f"{path}, line {line} has {num_cells} cells and the header {num_names} names: quote cells with separators, and "
-        "give every column a name"
+        f'{path}, line {line + 1}: a quote (") begins a cell and does not end it: close it, remove it, or write "" for '
+        "one inside a cell in quotes"
     )
 
 
@@ -141,14 +180,29 @@ def _opened(path: Path, encoding: str) -> Iterator[IO[str]]:
     """Open a regular file of text, and turn whatever is wrong with it as a table into an error of ours."""
     import pandas as pd
 
-    step = "check that it is a table in UTF-8, or name its encoding ([federation] encoding)"
+    step = 'check that it is a table in UTF-8, or name its encoding ([federation] encoding = "cp1252" or "utf-16")'
     with (
         sound(DataError, f"cannot read {path} as CSV", step, pd.errors.ParserError, pd.errors.EmptyDataError),
         open_regular(path) as raw,
         gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as file,
         io.TextIOWrapper(file, encoding=encoding, newline="") as text,
     ):
+        _check_mark(file.peek(4), path, encoding)
         yield text
+
+
+def _check_mark(head: bytes, path: Path, encoding: str) -> None:
+    """Refuse a text whose first bytes are of another encoding than the one that it is read in."""
+    known = codecs.lookup(encoding).name
+    if known.startswith(("utf-16", "utf-32")):
+        return
+    found = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    if found is None and b"\0" in head[:2]:  # without a mark: a letter of ASCII has a zero beside it
+        found = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
+    if found is not None and not known.startswith(found):
+        step = "remove [federation] encoding" if found == "utf-8" else f'set [federation] encoding = "{found}"'
+        other = known.removesuffix("-sig")
+        raise DataError(f"{path} begins as text in {found} does, and is read as {other}: {step}")
 
 
 class _BoundedLines(io.TextIOBase):
@@ -179,6 +233,11 @@ class _BoundedLines(io.TextIOBase):
     def _next(self) -> str:
         line = self._file.readline(_LONGEST_LINE + 1)
         self.number += bool(line)
+        if "\0" in line:
+            raise DataError(
+                f"{self._path}, line {self.number} holds a character 0, as no text does: name its encoding "
+                '([federation] encoding = "utf-16-le"), or save it again'
+            )
         if self.number > _MOST_LINES:
             raise DataError(f"{self._path} has more than {_MOST_LINES:,} lines: no table is read beyond them")
         if len(line) > _LONGEST_LINE:

@@ -25,6 +25,7 @@ PARQUET, EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")
 
 _TEXT = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab")
 _READ = (*_TEXT, *PARQUET, *EXCEL)
+_PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 _MOST_FILES = 10_000
 _MOST_OF_SPREADSHEETS = 1e15
 """Numbers of a spreadsheet have 15 digits."""
@@ -93,10 +94,10 @@ def _table_of_file(path: Path, config: FederationConfig) -> TextTable:
                     f"{key} goes with files of text, and {path.name} is none ([federation] {key}): remove it"
                 )
         return _parquet(path, config) if kind in PARQUET else _excel(path)
-    if kind in (".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rda", ".rds", ".zip"):
+    if kind in (".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rda", ".rds", ".json", *_PACKED):
         raise ConfigError(
-            f"{path} is not read ([federation] path): save it as CSV, Parquet or .xlsx, or hand it over as a DataFrame "
-            "(pandas reads most kinds)"
+            f"{path} is not read ([federation] path): save it as CSV, Parquet or .xlsx, packed by gzip (.csv.gz) if at "
+            "all, or hand it over as a DataFrame (pandas reads most kinds)"
         )
     return _csv(path, config)
 
@@ -150,8 +151,11 @@ def _excel(path: Path) -> TextTable:
 
     with sound(DataError, f"cannot read {path} as Excel", "save it again as .xlsx, or as CSV", *_of_packages()):
         frame = pd.read_excel(path, dtype=object, keep_default_na=False, na_filter=False, header=None)
-    if frame.empty:
+    is_blank = [all(cell is None or not str(cell).strip() for cell in row) for row in frame.itertuples(index=False)]
+    if all(is_blank):
         raise DataError(f"{path} is empty: its first sheet needs a header and one row per record")
+    num_above = is_blank.index(False)  # as a spreadsheet has them whose table does not begin at the top
+    frame = frame.iloc[num_above:]
     cells = [str(cell) for cell in frame.iloc[0].tolist()]
     _check_header(cells, path)
     header_of(cells, str(path))
@@ -159,7 +163,7 @@ def _excel(path: Path) -> TextTable:
     if frame.empty:
         raise DataError(f"{path} {_EMPTY}")
     table = table_of_frame(frame, str(path))
-    return _without_empty_rows(replace(table, lines=table.lines + 1))
+    return _without_empty_rows(replace(table, lines=table.lines + 1 + num_above))
 
 
 def _as_kept(cell: object) -> object:

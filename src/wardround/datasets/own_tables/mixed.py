@@ -1,5 +1,7 @@
 """Columns of numbers with a few cells that are none: refused by the cell, never turned into texts in silence."""
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from wardround.errors import DataError
 __all__ = ["check_numbers"]
 
 _LONGEST_CELL = 40
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+|[+-]?[0-9]{1,3}(?:\.[0-9]{3})+")
 
 
 def check_numbers(
@@ -64,6 +67,8 @@ def _ways(cells: list[str], name: str, config: FederationConfig, *, is_target: b
     other = "." if config.decimal == "," else ","
     if np.isfinite(numbers_of(as_array, other)).any():
         ways.append(f'set [federation] decimal = "{other}" if that is how decimals are written')
+        if all(map(_THOUSANDS.fullmatch, cells)):
+            ways[0] += f", or write {re.sub('[,.]', '', cells[0])} for {cells[0]} if it stands between thousands"
     if not any(map(looks_like_number, cells)):
         ways.append(f"set [federation] missing-values = [{', '.join(map(_quoted, cells[:5]))}] if it means missing")
     elif not ways:

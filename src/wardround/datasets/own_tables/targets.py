@@ -70,9 +70,10 @@ def _numbers(
     texts: Texts, values: NDArray[np.float64], name: str, table: TextTable, config: FederationConfig
 ) -> Target:
     if not np.isfinite(values).any():
-        raise DataError(
-            f"{table.source}: target {name!r} is text, not a number: set [federation] task = {CLASSIFICATION!r}"
-        )
+        step = f"set [federation] task = {CLASSIFICATION!r}"
+        if config.target_range is not None:
+            step = "remove [federation] target-range, which is of numbers"
+        raise DataError(f"{table.source}: target {name!r} is text, not a number: {step}")
     check_numbers(texts, values, name, table, config, is_target=True)
     if (is_none := ~np.isfinite(values)).any():
         row = int(np.flatnonzero(is_none)[0])
@@ -136,14 +137,14 @@ def _is_turned(names: list[str], column: str, table: TextTable, config: Federati
     wanted = config.positive_class
     if wanted is None:
         return False
-    if wanted not in names:
-        near = did_you_mean(wanted, names)
-        raise ConfigError(f"{table.source}: {column} has no class {wanted!r} ([federation] positive-class){near}")
     if len(names) != 2:
         raise ConfigError(
             f"positive-class = {wanted!r} goes with two classes, and {column} has {len(names)} ([federation] "
             "positive-class): remove it, or group the classes to two"
         )
+    if wanted not in names:
+        near = did_you_mean(wanted, names)
+        raise ConfigError(f"{table.source}: {column} has no class {wanted!r} ([federation] positive-class){near}")
     return names[0] == wanted
 
 

@@ -51,6 +51,12 @@ def dataset_of_frame(frame: "pd.DataFrame", config: FederationConfig, *, source:
     for key in ("separator", "encoding", "schema"):
         if getattr(config, key) is not None:
             raise ConfigError(f"{key} goes with files, and {source} is a DataFrame ([federation] {key}): remove it")
+    for key in ("target", "hospital_column", "patient_column"):
+        if (name := getattr(config, key)) in frame.index.names and name is not None and name not in frame.columns:
+            raise ConfigError(
+                f"{name!r} is the index of {source}, which is not read ([federation] {key.replace('_', '-')}): "
+                "frame.reset_index() makes it a column"
+            )
     table = table_of_frame(frame, source, decimal=config.decimal or ".")
     if not table.num_rows:
         raise DataError(f"{source} has no row: it needs one per record")
