@@ -179,6 +179,8 @@ _REFUSED: list[tuple[list[str], int, str]] = [
     (["resume", "full"], 2, "full is not a run folder"),
     (["resume", "nowhere"], 2, "nowhere is not a run folder"),
     (["ledger", "verify", "full"], 2, "full is not a run folder"),
+    # Before the data are looked for, which may take long to be read.
+    (["run", "--out", "full", "--set", "federation.dataset=ist"], 2, "--out full must be a new or empty folder"),
     (["ledger", "show", "nowhere"], 2, "nowhere is not a run folder"),
     (["data", "describe", "hart-disease"], 2, "did you mean heart-disease?"),
     (["data", "fetch", "hart-disease"], 2, "did you mean heart-disease?"),
@@ -244,6 +246,9 @@ def test_the_budget_ends_with_3_and_a_complete_folder(wardround: Callable[..., R
     result = wardround("run", *_FAST, "--set", "privacy.budget-epsilon=0.5", "--out", "run")
     assert result.code == 3
     assert "stopped at the budget after round" in result.err
+    told = " ".join(wardround("plan", *_FAST[2:], "--set", "privacy.budget-epsilon=0.5").out.split())
+    assert "which is beyond budget-epsilon = 0.5" in told
+    assert "the run stops (on-budget" in told
     assert "hospital-01" in result.out
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names >= {"model.safetensors", "summary.json", "report.html", "rounds.csv", "hospitals.csv", "ledger.sqlite"}
