@@ -284,6 +284,18 @@ def test_sigterm_is_as_ctrl_c_with_the_exit_code_of_its_own(wardround: Callable[
     assert wardround("ledger", "verify", "run").code == 0
 
 
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_without_colours_gets_none(no_color: str) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "wardround", "plan", "nowhere.toml"]
+    subprocess.run(command, stdout=theirs, stderr=theirs, env=os.environ | {"NO_COLOR": no_color}, check=False)
+    os.close(theirs)
+    told = os.read(ours, 10_000)
+    os.close(ours)
+    assert b"no file nowhere.toml" in told
+    assert (b"\x1b[" in told) is not bool(no_color)
+
+
 def test_an_error_moves_no_cursor(wardround: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[training]\n"num\\u001b[2Jrounds\\u202e" = 3\n')
     result = wardround("run", "a.toml")

@@ -1,11 +1,16 @@
 """Objects in the place of names: the same in every process, and another wherever code or state is another."""
 
+import importlib
+import re
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +19,9 @@ import torch
 from small_runs import small_config
 from torch import nn
 
+from wardround.config import Config
 from wardround.errors import ConfigError
-from wardround.identity import job_digest
+from wardround.identity import as_this_process_has_it, job_digest
 from wardround.objects import Handed, called_with, from_name, hand_over, name_of
 
 _SCALE = 2
@@ -41,6 +47,82 @@ def class_with(number: int) -> type:
             return 2 * self.size
 
     return Built
+
+
+def cached(number: int) -> Callable[[], int]:
+    @lru_cache
+    def build() -> int:
+        return number
+
+    return build
+
+
+def with_attribute(number: int) -> Callable[[], int]:
+    def build() -> int:
+        return build.size  # type: ignore[attr-defined, no-any-return]
+
+    build.size = number  # type: ignore[attr-defined]
+    return build
+
+
+def callable_of(base: type, number: int) -> Any:
+    """Return an object of a class of one's own that is a text, a list, ... and also a factory."""
+
+    class Built(base):  # type: ignore[misc]
+        def __call__(self) -> int:
+            return number
+
+    return Built()
+
+
+def made_by(number: int) -> type:
+    class Kind(type):
+        def __call__(cls) -> int:  # type: ignore[override]
+            return number
+
+    class Built(metaclass=Kind):
+        pass
+
+    return Built
+
+
+class Hiding:
+    """Shows pickle nothing of its number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return Hiding, (0,)
+
+
+class Forgetting:
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __getstate__(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    number: int = 1
+    more: tuple[int, ...] | None = None
+    others: list[int] = field(default_factory=list)
+
+
+def of_a_module(number: int) -> Callable[[], int]:
+    module: Any = ModuleType("made_up")
+    module.number = number
+    return lambda: module.number  # type: ignore[no-any-return]
+
+
+def hooked(factor: float) -> nn.Module:
+    model = net(1)
+    next(model.parameters()).register_hook(lambda gradient: gradient * factor)
+    return model
 
 
 def net(seed: int, *, bias: bool = True) -> nn.Module:
@@ -96,6 +178,24 @@ _PAIRS: dict[str, tuple[Any, Any]] = {
     "order": ([1, [2]], [[1], 2]),
     "arguments": (partial(named, num_outputs=2), partial(named, num_outputs=3)),
     "signs of zero": (0.0, -0.0),
+    "what is cached": (cached(1), cached(2)),
+    "a function's attribute": (with_attribute(1), with_attribute(2)),
+    **{
+        f"the class of a {base.__name__}": (callable_of(base, 1), callable_of(base, 2))
+        for base in (list, tuple, dict, set, frozenset, str, bytes, int, float)
+    },
+    "what fills a gap": (defaultdict(lambda: 1), defaultdict(lambda: 2)),
+    "a mask": (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
+    "a method's owner": ({"a": 1}.get, {"a": 2}.get),
+    "a metaclass": (made_by(1), made_by(2)),
+    "what pickle is not shown": (Hiding(1), Hiding(2)),
+    "a slot": (Forgetting(1), Forgetting(2)),
+    "a dataclass": (lambda: Sizes(), partial(Sizes, number=2)),
+    "a dataclass's field": (Sizes(1), Sizes(2)),
+    "a module that was made up": (of_a_module(1), of_a_module(2)),
+    "short floats": (torch.zeros(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16)),
+    "a gradient's hook": (hooked(1.0), hooked(2.0)),
+    "patterns": (re.compile("a"), re.compile("b")),
 }
 
 
@@ -126,6 +226,63 @@ def test_a_global_that_is_used_is_a_part_of_it(monkeypatch: pytest.MonkeyPatch) 
     assert hand_over(closure(1), "model") != before
 
 
+_MODULE = """
+import threading
+import {other} as settings
+LOCK = threading.Lock()
+RATE = 1.0
+UNUSED = 1
+def scale():
+    return RATE
+class Net:
+    width = 3
+    def forward(self):
+        with LOCK:
+            return self.width * scale() * settings.DEPTH
+def build():
+    return Net()
+"""
+
+
+def test_what_a_process_has_made_of_a_module_is_a_part_of_what_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One name and one file, and another global, attribute, function or setting: another job."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_rates.py").write_text(_MODULE.format(other="own_depths"))
+    (tmp_path / "own_depths.py").write_text("DEPTH = 2\n")
+    module: Any = importlib.import_module("own_rates")
+    config = Config(model={"name": "own_rates:build"})
+
+    def job() -> bytes:
+        return job_digest(as_this_process_has_it(config))
+
+    by_value = partial(hand_over, lambda: module.build(), "model")
+    jobs, handed = [job()], [by_value()]
+    for changed in ((module, "RATE", 2.0), (module.Net, "width", 4), (module.settings, "DEPTH", 3)):
+        with monkeypatch.context() as patch:
+            patch.setattr(*changed)
+            jobs.append(job())
+            handed.append(by_value())
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "scale", lambda: 7)
+        jobs.append(job())
+        handed.append(by_value())
+    assert len({*jobs}) == 5
+    assert all(one != other for number, one in enumerate(handed) for other in handed[:number])
+    monkeypatch.setattr(module, "UNUSED", 2)
+    assert job() == jobs[0] and by_value() == handed[0]
+    # What runs is what was loaded, whatever is in the file by now.
+    (tmp_path / "own_rates.py").write_text(_MODULE.format(other="own_depths").replace("1.0", "5.0"))
+    assert job() == jobs[0]
+
+
+def test_what_is_not_there_stays_a_name() -> None:
+    for name in ("no_such_module:build", "python:build", "logistic"):
+        config = Config(model={"name": name})
+        assert as_this_process_has_it(config) == config
+
+
 def test_what_can_not_be_told_apart_is_refused() -> None:
     lock = threading.Lock()
     with pytest.raises(ConfigError, match="the model holds a lock, which can't be told from another"):
@@ -142,8 +299,9 @@ def test_jobs_with_other_objects_are_other_jobs() -> None:
 
 _SCRIPT = """
 import sys
+from wardround.identity import as_this_process_has_it
 from wardround.config import Config
-from wardround.identity import job_digest
+from wardround.identity import as_this_process_has_it, job_digest
 from wardround.objects import hand_over, name_of
 {padding}
 SIZES = {{"b", "a", "c"}}
@@ -154,7 +312,16 @@ def build(input_shape, num_outputs):
     return Net(len(SIZES))
 def inner():
     return lambda: build
+RATE = 1.0
+def rated(input_shape, num_outputs):
+    return Net(RATE)
 if __name__ == "__main__":
+    if sys.argv[1] == "twice":
+        jobs = []
+        for RATE in (1.0, 2.0):
+            jobs.append(job_digest(Config().with_object("model", hand_over(rated, "model"))).hex())
+        print(*jobs)
+        sys.exit()
     handed = hand_over(build if sys.argv[1] == "top" else inner(), "model")
     print(job_digest(Config().with_object("model", handed)).hex(), handed.canonical)
 else:
@@ -184,13 +351,19 @@ def test_an_object_of_a_script_is_the_same_in_every_process_wherever_it_stands_i
     assert _digest(tmp_path, "script", "inner", padding="len = sum") != first
 
 
+def test_a_script_that_changes_a_global_between_two_runs_has_two_jobs(tmp_path: Path) -> None:
+    first, second = _digest(tmp_path, "my_own_script", "twice")
+    assert first != second
+
+
 def test_a_scripts_own_function_is_the_job_of_whoever_imports_it_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest, canonical = _digest(tmp_path, "my_own_script", "top")
     assert canonical == "my_own_script:build"
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert job_digest(small_config().__class__(model={"name": "my_own_script:build"})).hex() == digest
+    config = as_this_process_has_it(Config(model={"name": "my_own_script:build"}))
+    assert job_digest(config).hex() == digest
 
 
 def test_an_object_is_what_its_code_is_whatever_its_value() -> None:

@@ -19,12 +19,13 @@ from typing import Any
 from wardround.code_digests import code_digests, installed_versions, is_installed
 from wardround.config import Config, SimulationConfig, config_to_toml
 from wardround.digests import digest_of
-from wardround.objects import Handed
+from wardround.objects import Handed, as_loaded
 from wardround.streams import SeededSource, Source, SystemSource
 
 __all__ = [
     "agreed_digest",
     "agreed_text",
+    "as_this_process_has_it",
     "decisive",
     "differing_lines",
     "job_digest",
@@ -52,6 +53,17 @@ def source_of(config: Config, *, fingerprints: Iterable[str] = (), is_real: bool
         return SystemSource()
     job = digest_of(job_digest(config), *(text.encode() for text in fingerprints))
     return SeededSource(seed=config.federation.seed, job=job)
+
+
+def as_this_process_has_it(config: Config) -> Config:
+    """Return settings that also hold what a user's model and strategy are now, which their names alone do not.
+
+    A job takes it once, before anything is made of them: whatever engine it runs on, its noise hangs on that.
+    """
+    for section, name in (("model", config.model.name), ("aggregation", config.aggregation.strategy)):
+        if getattr(config, section).handed is None and (found := as_loaded(name, section)) is not None:
+            config = config.with_object(section, found)
+    return config
 
 
 def settings_digest(config: Config) -> str:

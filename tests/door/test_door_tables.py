@@ -131,6 +131,9 @@ def test_a_loader_is_a_data_set_by_its_name(tmp_path: Path, module: str) -> None
     [
         ("frame", {}, r'own_loaders:frame" returned a table, and needs \[federation\] target'),
         ("arrays", {"target": "died"}, 'goes with tables, and "own_loaders:arrays" returned none'),
+        ("arrays", {"patient_column": "number"}, "patient-column goes with tables"),
+        ("federation", {"hospital_column": "site"}, "hospital-column goes with tables"),
+        ("arrays", {"missing_values": ["-9"]}, "missing-values goes with tables"),
         ("nothing", {}, "returned 'int', and must return a pandas DataFrame"),
         ("fails", {}, "could not be loaded: KeyError: 'no such thing'"),
         ("absent", {}, "could not be loaded: AttributeError"),
@@ -144,6 +147,52 @@ def test_a_loader_that_does_not_fit_is_refused(module: str, name: str, keys: dic
 def test_a_family_of_data_sets_takes_no_keys_of_tables() -> None:
     with pytest.raises(wr.ConfigError, match=r'target goes with dataset = "csv", not "medmnist:pneumoniamnist"'):
         load_dataset(wr.Config(federation={"dataset": "medmnist:pneumoniamnist", "target": "x"}).federation)
+
+
+def of_patients(north: Any, south: Any) -> list[str]:
+    rng = np.random.default_rng(0)
+    hospitals = {name: (rng.normal(size=(4, 2)), np.array([0, 1, 0, 1])) for name in ("north", "south")}
+    found = wr.Federation.from_arrays(hospitals, patients={"north": north, "south": south}).dataset.patients
+    assert found is not None
+    return [str(name) for name in found]
+
+
+def test_a_patient_is_one_of_whatever_types_the_arrays_are() -> None:
+    """A number beside one that is missing is a float: 7.0 there and 7 elsewhere are one patient, at two hospitals."""
+    whole = of_patients(np.array([7, 7, 8, 9]), np.array([7, 10, 11, 11]))
+    assert whole == [f"id {number}" for number in (7, 7, 8, 9, 7, 10, 11, 11)]
+    for south in (np.array([7.0, 10, 11, 11]), ["7", 10, 11.0, np.int64(11)], np.array([7, "10", 11.0, " 11"], object)):
+        assert of_patients(np.array([7, 7, 8, 9]), south) == whole
+    config = wr.Config(privacy={"target_delta": 1e-3}, federation={"min_patients": 2})
+    pairs = {name: (np.eye(4), np.array([0, 1, 0, 1])) for name in ("north", "south")}
+    patients = {"north": np.arange(4), "south": np.array([3.0, 4.0, 5.0, np.nan])}
+    with pytest.raises(wr.ConfigError, match="patient-overlap"):
+        wr.plan(config, federation=wr.Federation.from_arrays(pairs, patients=patients))
+
+
+def test_a_row_of_nobody_is_a_patient_of_its_own() -> None:
+    assert of_patients([None, np.nan, "", 5], [pd.NA, pd.NaT, None, " "]) == [
+        "row 0", "row 1", "row 2", "id 5", "row 4", "row 5", "row 6", "row 7"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "north",
+    [np.array([1.5, 2, 3, 4]), np.array([2.0**53, 1, 2, 3]), np.array([2**24, 1, 2, 3], np.float32), [1, 2, 3, np.inf]],
+)
+def test_a_patient_whose_number_was_rounded_is_refused(north: Any) -> None:
+    with pytest.raises(wr.DataError, match=r"patients of 'north' have the number .* give texts or integers"):
+        of_patients(north, [1, 2, 3, 4])
+
+
+def test_hospitals_may_be_numbers_and_are_each_named_once() -> None:
+    pair = (np.eye(4), np.array([0, 1, 0, 1]))
+    found = wr.Federation.from_arrays({1: pair, 2: pair}, patients={1: [1, 2, 3, 4], 2: [5, 6, 7, 8]})  # type: ignore[dict-item]
+    assert found.dataset.hospitals is not None and set(found.dataset.hospitals) == {"1", "2"}
+    with pytest.raises(wr.ConfigError, match="hospitals names a hospital twice"):
+        wr.Federation.from_arrays({1: pair, "1": pair})  # type: ignore[dict-item]
+    with pytest.raises(wr.ConfigError, match="patients has rows of east"):
+        wr.Federation.from_arrays({"north": pair}, patients={"north": [1, 2, 3, 4], "east": [1]})
 
 
 def test_numbers_that_a_frame_calls_categories_are_codes(frame: pd.DataFrame) -> None:

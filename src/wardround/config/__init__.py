@@ -3,6 +3,7 @@
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
+from wardround.config.federation import TABLE_KEYS
 from wardround.config.loss_weights import check_loss_weights
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
@@ -21,6 +22,7 @@ from wardround.config.unused import unused_settings
 
 __all__ = [
     "STRATEGY_OPTIONS",
+    "TABLE_KEYS",
     "AggregationConfig",
     "Changed",
     "Column",

@@ -8,15 +8,22 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.config import Config, FederationConfig
 from wardround.datasets.federation import build_federation
+from wardround.datasets.handed_arrays import (
+    by_text,
+    features_of,
+    labels_of,
+    names_of_features,
+    pair_of,
+    patients_of,
+)
 from wardround.datasets.own_tables import dataset_of_frame
-from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset
+from wardround.datasets.records import Dataset
 from wardround.datasets.tables import describe
 from wardround.digests import digest_of
-from wardround.errors import ConfigError, DataError
+from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
 from wardround.objects import PYTHON, Handed
 
@@ -39,7 +46,6 @@ _OF_SPLIT = (
 """Keys of [federation] on how rows become hospitals' training and test rows: the job's, whatever the data."""
 
 _NOT_OF_FRAMES = ("dataset", "data_dir", "path", "target", "hospital_column", "patient_column", "schema", "handed")
-_FEW_INTEGERS = 20
 _COLUMNS, _MOST_CODES = ("categorical_columns", "date_columns", "drop_columns"), 100
 
 
@@ -108,7 +114,8 @@ class Federation:
             hospitals: by name, (features, labels) or a torch Dataset of such pairs. Features are finite numbers
                 (n, ...) of the same shape everywhere; labels (n,) texts, truth values, whole numbers, or numbers.
             test: the same, of test rows that were set apart; None splits off [federation] test-fraction of each.
-            patients: by name, whose row each is (n,), of the rows in `hospitals`; with `test` there is none.
+            patients: by name, whose row each is (n,), of the rows in `hospitals`: texts or whole numbers, None where
+                nobody knows, so that the row is a patient of its own; with `test` there is none.
             task: "classification" or "regression"; None takes texts, truth values and at most 20 different whole
                 numbers for classes.
             class_names: of labels that are 0, 1, ...; None names classes by their labels, in their order.
@@ -122,22 +129,27 @@ class Federation:
             raise ConfigError('hospitals must be a mapping such as {"north": (features, labels)}, of one or more')
         if test is not None and patients is not None:
             raise ConfigError("test rows that were set apart leave no patient to split by: give test or patients")
-        parts = [(str(name), _pair(str(name), given), False) for name, given in hospitals.items()]
-        parts += [(str(name), _pair(str(name), given), True) for name, given in (test or {}).items()]
+        parts = [(name, pair_of(name, given), False) for name, given in by_text(hospitals, "hospitals").items()]
+        parts += [(name, pair_of(name, given), True) for name, given in by_text(test or {}, "test").items()]
         if unknown := sorted({name for name, _, is_test in parts if is_test} - {str(name) for name in hospitals}):
             raise ConfigError(f"test has rows of {', '.join(unknown)}, who train on none: add them to hospitals")
-        task, labels, names = _labels(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
+        task, labels, names = labels_of(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
+        owners, notes = (None, ()) if patients is None else patients_of(parts, patients)
         dataset = Dataset(
             name=PYTHON,
             task=task,
-            features=_features([(name, features) for name, (features, _), _ in parts]),
+            features=features_of([(name, features) for name, (features, _), _ in parts]),
             labels=labels,
             class_names=names,
-            feature_names=_feature_names(parts[0][1][0], feature_names),
+            feature_names=names_of_features(parts[0][1][0], feature_names),
             hospitals=np.concatenate([np.full(len(pair[1]), name) for name, pair, _ in parts]),
-            patients=None if patients is None else _patients(parts, patients),
+            patients=owners,
             is_test=None if test is None else np.concatenate([np.full(len(p[1]), is_test) for _, p, is_test in parts]),
-            notes=("source: arrays from Python, whose features are taken as they are",),
+            notes=(
+                "source: arrays from Python, whose features are taken as they are: where they were scaled by means or "
+                "ranges of these rows, a record moved all others' features, which no noise covers",
+                *notes,
+            ),
         )
         return cls._of(dataset, {"dataset": PYTHON})
 
@@ -181,102 +193,3 @@ def _codes_in(frame: "pd.DataFrame", others: Collection[Any]) -> list[str]:
         for name, kind in kinds.items()
         if kind.categories.dtype.kind in "iuf" and len(kind.categories) <= _MOST_CODES
     ]
-
-
-def _pair(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the features and labels of one hospital as arrays."""
-    kind = type(given).__name__
-    is_data_set = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
-    if is_data_set and not isinstance(given, tuple | list | str | Mapping):
-        rows = [given[index] for index in range(len(given))]
-        given = tuple([_array(part) for part in column] for column in zip(*rows, strict=True))
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ConfigError(
-            f"hospital {shown_name(name)} must be (features, labels) or a torch Dataset of such pairs, not "
-            f"{shown_name(kind)}"
-        )
-    try:
-        features, labels = (_array(part) for part in given)
-    except ValueError as error:
-        raise DataError(f"hospital {shown_name(name)} has rows of different shapes: {error}") from error
-    labels = labels.reshape(len(labels)) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if features.ndim < 2 or labels.ndim != 1 or len(features) != len(labels) or not len(labels):
-        raise DataError(
-            f"hospital {shown_name(name)} has features of shape {features.shape} and labels of shape {labels.shape}, "
-            "and needs (n, ...) and (n,) for the same n >= 1"
-        )
-    return features, labels
-
-
-def _array(part: Any) -> NDArray[Any]:
-    return np.asarray(part.detach().cpu() if hasattr(part, "detach") else part)  # a tensor, without importing torch
-
-
-def _features(parts: list[tuple[str, NDArray[Any]]]) -> NDArray[np.float32]:
-    first, shape = parts[0][0], parts[0][1].shape[1:]
-    arrays = []
-    for name, features in parts:
-        if features.shape[1:] != shape:
-            raise DataError(
-                f"a row of {shown_name(name)} has shape {features.shape[1:]}, and one of {shown_name(first)} {shape}: "
-                "all must be alike"
-            )
-        if features.dtype.kind not in "fiub":
-            raise DataError(f"the features of {shown_name(name)} are of kind {features.dtype}, and must be numbers")
-        with np.errstate(over="ignore"):
-            arrays.append(features.astype(np.float32))
-        if not np.isfinite(arrays[-1]).all():
-            raise DataError(
-                f"the features of {shown_name(name)} have numbers that are missing or infinite: fill or leave them out"
-            )
-    return np.concatenate(arrays)
-
-
-def _labels(
-    values: NDArray[Any], task: str | None, class_names: tuple[str, ...] | None
-) -> tuple[str, NDArray[Any], tuple[str, ...]]:
-    if task not in (None, CLASSIFICATION, REGRESSION):
-        raise ConfigError(f'task = {shown_name(task)} must be "{CLASSIFICATION}" or "{REGRESSION}"')
-    is_number = values.dtype.kind in "fiu"
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError("labels have numbers that are missing or infinite: correct or leave out these rows")
-    distinct = np.unique(values.astype(str) if values.dtype.kind == "O" else values)
-    is_whole = is_number and bool((distinct == np.floor(distinct)).all())
-    if task is None:
-        few = is_whole and len(distinct) <= _FEW_INTEGERS
-        task = CLASSIFICATION if not is_number or few or class_names else REGRESSION
-    if len(distinct) < 2:
-        raise DataError(f"all labels are {distinct[0]}: there is nothing to learn")
-    if task == REGRESSION:
-        if not is_number or class_names:
-            raise DataError("a regression needs labels that are numbers, and no class names")
-        return task, values.astype(np.float32), ()
-    if class_names is not None:
-        if not is_whole or distinct.min() < 0 or distinct.max() >= len(class_names):
-            raise DataError(
-                f"labels must be 0 to {len(class_names) - 1}, as there are {len(class_names)} class names, and are "
-                f"{shown_name(distinct[:5].tolist())}, ..."
-            )
-        return task, values.astype(np.int64), tuple(class_names)
-    names = tuple(str(int(value)) if is_whole else str(value) for value in distinct)
-    return task, np.searchsorted(distinct, values.astype(distinct.dtype)).astype(np.int64), names
-
-
-def _feature_names(features: NDArray[Any], names: tuple[str, ...]) -> tuple[str, ...]:
-    if features.ndim != 2:
-        return ()
-    if names and len(names) != features.shape[1]:
-        raise ConfigError(f"feature_names has {len(names)} names for {features.shape[1]} features: give one for each")
-    return tuple(names) or tuple(f"feature {number}" for number in range(1, features.shape[1] + 1))
-
-
-def _patients(parts: list[tuple[str, Any, bool]], patients: Mapping[str, Any]) -> NDArray[np.str_]:
-    found = []
-    for name, (_, labels), _ in parts:
-        own = np.asarray(patients.get(name, ()))
-        if own.shape != labels.shape:
-            raise ConfigError(
-                f"patients of {shown_name(name)} have shape {own.shape}, and its rows {labels.shape}: name one for each"
-            )
-        found.append(np.array([f"id {text}" for text in own.tolist()]))
-    return np.concatenate(found)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wardround.config import FederationConfig
+from wardround.config import TABLE_KEYS, FederationConfig
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
 from wardround.datasets.own_tables import dataset_of_frame
@@ -72,6 +72,7 @@ def _users(config: FederationConfig) -> Dataset:
             f'dataset = "{name}" returned {shown_name(type(loaded).__name__)}, and must return a pandas DataFrame, a '
             'wardround.Federation or a mapping {"hospital": (features, labels)}'
         )
-    if config.target is not None:
-        raise ConfigError(f'[federation] target goes with tables, and "{name}" returned none: remove it')
+    for key in ("target", *TABLE_KEYS, "patient-scope"):  # a column of patients, say, which nothing would read
+        if getattr(config, key.replace("-", "_")) not in (None, "federation"):
+            raise ConfigError(f'[federation] {key} goes with tables, and "{name}" returned none: remove it')
     return replace(loaded.dataset, name=name)

@@ -13,6 +13,7 @@ from wardround.clients.app import make_client_app
 from wardround.config import Config
 from wardround.datasets import FederatedData
 from wardround.errors import ConfigError
+from wardround.identity import as_this_process_has_it
 from wardround.json_records import json_values
 from wardround.objects import PYTHON
 from wardround.privacy.ledger import open_ledger
@@ -98,6 +99,7 @@ def run(
     say = say or silent
     if out is not None:
         check_new_folder(Path(out), "resume that run")
+    config = as_this_process_has_it(config)
     strategy = strategy_of(config)
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     with ENGINES[config.simulation.engine].start_early(config.simulation):
@@ -138,6 +140,7 @@ def resume(
         )
     config = config or folder.config()
     _check_complete(config, folder)
+    config = as_this_process_has_it(config)
     say = say or silent
     prepared = prepare(config, strategy_of(config), say, is_begun=True, metrics=metrics, public=public)
     with open_ledger(folder.ledger) as ledger:

@@ -6,6 +6,8 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,11 @@ from wardround.datasets.own_tables.values import WORDS_FOR_MISSING
 from wardround.errors import DataError
 from wardround.small_counts import shown_count
 
-__all__ = ["alike_notes", "exact_names", "hospital_ids", "named_after_words", "patient_ids"]
+__all__ = ["alike_notes", "exact_names", "hospital_ids", "named_after_words", "patient_ids", "texts_of_names"]
 
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)[.,]0")
 _ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}")
-_LARGEST_EXACT = 2**53
+_FIRST_ROUNDED = 2**53
 _MOST_PAIRS = 3
 
 
@@ -27,7 +29,7 @@ def exact_names(texts: Texts, key: str, column: str, table: TextTable) -> Texts:
     """Return names as they were before a program took them for numbers, or refuse those that it has rounded.
 
     Where every name is a whole number with ".0", as a column of numbers beside an empty cell is written, they are the
-    whole numbers. No two names become one.
+    whole numbers. No two names become one, and 7 and 7.0 are not two: a number that is written in both ways is refused.
 
     Args:
         texts: (n,) names; "" where a row names nobody.
@@ -36,23 +38,66 @@ def exact_names(texts: Texts, key: str, column: str, table: TextTable) -> Texts:
         table: where it is from.
 
     Raises:
-        DataError: a name is a number that was rounded: above 2^53, or written with an exponent.
+        DataError: a name is a number that was rounded: from 2^53 on, or written with an exponent; or one is written
+            in two ways.
     """
     named = [text for text in texts.tolist() if text]
     are_floats = bool(named) and all(_WHOLE_FLOAT.fullmatch(text) for text in named)
     for row, text in enumerate(texts.tolist()):
         is_float = _WHOLE_FLOAT.fullmatch(text) is not None
-        if _ROUNDED.fullmatch(text) or (is_float and abs(int(re.split("[.,]", text)[0])) > _LARGEST_EXACT):
+        if _ROUNDED.fullmatch(text) or (is_float and abs(int(re.split("[.,]", text)[0])) >= _FIRST_ROUNDED):
             raise DataError(
                 f"{table.place(row)}: {column} = {text!r} is a number that a program has rounded, so that different "
                 f"people may have become one ([federation] {key}): export the column as text (in pandas "
                 "dtype=str, in a spreadsheet the cell format Text)"
             )
     if not are_floats:
+        _check_one_way(texts, key, column, table)
         return texts
     whole = np.empty(len(texts), dtype=object)
     whole[:] = [re.split("[.,]", text)[0] for text in texts.tolist()]
     return whole
+
+
+def _check_one_way(texts: Texts, key: str, column: str, table: TextTable) -> None:
+    """Refuse 7 beside 7.0, as files have it of which one has an empty cell: whose rows they are, they don't say."""
+    known = set(texts.tolist())
+    for row, text in enumerate(texts.tolist()):
+        if _WHOLE_FLOAT.fullmatch(text) and (whole := re.split("[.,]", text)[0]) in known:
+            raise DataError(
+                f"{table.place(row)}: {column} = {text!r}, and another row has {whole!r}: these are one name or two "
+                f"([federation] {key}): export the column as text (in pandas dtype=str, in a spreadsheet the cell "
+                "format Text)"
+            )
+
+
+def texts_of_names(values: NDArray[Any], what: str) -> list[str]:
+    """Return whose row each is, as a table has it; "" where nobody is named: None, nan, an empty text.
+
+    7 and 7.0 are one, of whatever types the arrays are.
+
+    Args:
+        values: (n,) texts or whole numbers.
+        what: they are, for messages: "patients of north".
+
+    Raises:
+        DataError: a number is not whole, or so large that it was rounded.
+    """
+    bits = np.finfo(values.dtype).nmant + 1 if values.dtype.kind == "f" else None
+    return [_text_of_name(value, 2 ** (bits or 53), what) for value in values.tolist()]
+
+
+def _text_of_name(value: Any, first_rounded: int, what: str) -> str:
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return ""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        if not float(value).is_integer() or abs(float(value)) >= first_rounded:
+            raise DataError(
+                f"{what} have the number {value!r}, which is not whole or was rounded, so that different people may "
+                "have become one: give texts or integers"
+            )
+        value = int(float(value))
+    return str(value).strip()
 
 
 def hospital_ids(texts: Sequence[str], source: object) -> NDArray[np.str_]:
