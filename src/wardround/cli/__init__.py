@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    is_plain = bool(os.environ.get("NO_COLOR"))
-    typer.secho("error: ", fg=None if is_plain else "red", bold=None if is_plain else True, err=True, nl=False)
+    word = "error: " if os.environ.get("NO_COLOR") else typer.style("error: ", fg="red", bold=True)
+    typer.echo(word, err=True, nl=False)
     typer.echo(plain(message), err=True)
     sys.exit(exit_code)
