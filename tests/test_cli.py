@@ -179,6 +179,8 @@ _REFUSED: list[tuple[list[str], int, str]] = [
     (["resume", "full"], 2, "full is not a run folder"),
     (["resume", "nowhere"], 2, "nowhere is not a run folder"),
     (["ledger", "verify", "full"], 2, "full is not a run folder"),
+    # Before the data are looked for, which may take long to be read.
+    (["run", "--out", "full", "--set", "federation.dataset=ist"], 2, "--out full must be a new or empty folder"),
     (["ledger", "show", "nowhere"], 2, "nowhere is not a run folder"),
     (["data", "describe", "hart-disease"], 2, "did you mean heart-disease?"),
     (["data", "fetch", "hart-disease"], 2, "did you mean heart-disease?"),
@@ -244,6 +246,9 @@ def test_the_budget_ends_with_3_and_a_complete_folder(wardround: Callable[..., R
     result = wardround("run", *_FAST, "--set", "privacy.budget-epsilon=0.5", "--out", "run")
     assert result.code == 3
     assert "stopped at the budget after round" in result.err
+    told = " ".join(wardround("plan", *_FAST[2:], "--set", "privacy.budget-epsilon=0.5").out.split())
+    assert "which is beyond budget-epsilon = 0.5" in told
+    assert "the run stops (on-budget" in told
     assert "hospital-01" in result.out
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names >= {"model.safetensors", "summary.json", "report.html", "rounds.csv", "hospitals.csv", "ledger.sqlite"}
@@ -277,6 +282,18 @@ def test_sigterm_is_as_ctrl_c_with_the_exit_code_of_its_own(wardround: Callable[
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
     assert wardround("resume", "run").code == 0
     assert wardround("ledger", "verify", "run").code == 0
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_without_colours_gets_none(no_color: str) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "wardround", "plan", "nowhere.toml"]
+    subprocess.run(command, stdout=theirs, stderr=theirs, env=os.environ | {"NO_COLOR": no_color}, check=False)
+    os.close(theirs)
+    told = os.read(ours, 10_000)
+    os.close(ours)
+    assert b"no file nowhere.toml" in told
+    assert (b"\x1b[" in told) is not bool(no_color)
 
 
 def test_an_error_moves_no_cursor(wardround: Callable[..., Result], tmp_path: Path) -> None:

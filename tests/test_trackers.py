@@ -11,7 +11,7 @@ from small_runs import small_config
 from wardround import trackers
 from wardround.cli import app
 from wardround.door.runs import run
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, WardroundError
 
 pytest.importorskip("tensorboard")
 pytest.importorskip("mlflow")
@@ -123,3 +123,17 @@ def test_mlflow_is_told_to_report_nothing(tmp_path, monkeypatch):
         import os
 
         assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_what_mlflow_does_not_take_ends_the_run_with_the_round_and_the_option(tmp_path):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with (
+        pytest.raises(WardroundError, match=r"MLflow did not take round 0 \(--mlflow\)"),
+        trackers.mlflow(uri) as tracker,
+    ):
+        client = MlflowClient(uri)
+        (found,) = client.search_runs([client.get_experiment_by_name("wardround").experiment_id])
+        client.delete_run(found.info.run_id)
+        run(small_config(), out=tmp_path / "run", on_round=tracker)

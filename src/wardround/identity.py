@@ -39,7 +39,7 @@ _DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
 """The packages that decide the bits of a model."""
 
 
-def source_of(config: Config, *, fingerprints: Iterable[str] = (), is_real: bool = False) -> Source:
+def source_of(config: Config, *, fingerprints: Iterable[str] = (), model: str = "", is_real: bool = False) -> Source:
     """Return where the streams of releases come from: the operating system at a real site, or as [simulation] says.
 
     Args:
@@ -47,11 +47,13 @@ def source_of(config: Config, *, fingerprints: Iterable[str] = (), is_real: bool
         fingerprints: of the training data of all hospitals, in their order, where one hospital draws a share of the
             noise that hides the sum of all: were the others' shares the same for other data of one, the two sums would
             differ by that one's shares alone.
+        model: digest of a user's model as it was built, whatever its factory read or computed; "" of one of ours.
         is_real: whether this is a site of its own, or the server of such sites.
     """
     if is_real or config.simulation.noise == "system":
         return SystemSource()
-    job = digest_of(job_digest(config), *(text.encode() for text in fingerprints))
+    told = (*fingerprints, *([f"model {model}"] if model else []))
+    job = digest_of(job_digest(config), *(text.encode() for text in told))
     return SeededSource(seed=config.federation.seed, job=job)
 
 

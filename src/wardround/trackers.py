@@ -7,8 +7,8 @@ and write where they are told to and nowhere else. What is left out on purpose: 
 
 import math
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -60,8 +60,9 @@ class MlflowTracker(AbstractContextManager["MlflowTracker"]):
 
     def __call__(self, row: "RoundRow") -> None:
         """Log a committed round."""
-        for name, value in _measured(row).items():
-            self._client.log_metric(self._run_id, name, value, step=row.round_number)
+        with _taken_by_mlflow(f"round {row.round_number}"):
+            for name, value in _measured(row).items():
+                self._client.log_metric(self._run_id, name, value, step=row.round_number)
         if row.round_number >= row.num_rounds:
             self._end("FINISHED")
 
@@ -70,15 +71,33 @@ class MlflowTracker(AbstractContextManager["MlflowTracker"]):
     ) -> None:
         """End the run: finished, failed, or killed where it can be resumed."""
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)
-        self._end("KILLED" if interrupted else "FAILED" if kind else "FINISHED")
+        try:
+            self._end("KILLED" if interrupted else "FAILED" if kind else "FINISHED")
+        except WardroundError:
+            if error is None:  # else what ended the run is told, and not this
+                raise
 
     def _end(self, status: str) -> None:
         if self._is_open:
-            self._client.set_terminated(self._run_id, status)
             self._is_open = False
+            with _taken_by_mlflow("the end of the run"):
+                self._client.set_terminated(self._run_id, status)
 
     def __enter__(self) -> Self:
         return self
+
+
+@contextmanager
+def _taken_by_mlflow(what: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise WardroundError(
+            f"MLflow did not take {what} (--mlflow): {error}; what was trained is kept, see that MLflow can be reached "
+            "and resume"
+        ) from error
 
 
 def tensorboard(folder: Path | str) -> TensorBoardTracker:

@@ -87,6 +87,8 @@ def test_objects_give_the_same_model_on_every_engine(engine: str, tmp_path: Path
 def test_another_object_has_other_noise(tmp_path: Path) -> None:
     """Two factories of the same module that differ in a closed-over number, which the model's shape does not show."""
 
+    one_round = wr.Config(**SETTINGS).change(training={"num_rounds": 1})  # later ones have another model in their keys
+
     def scaled(by: float) -> Callable[..., nn.Module]:
         class Scaled(nn.Linear):
             def forward(self, records: torch.Tensor) -> torch.Tensor:
@@ -95,11 +97,36 @@ def test_another_object_has_other_noise(tmp_path: Path) -> None:
         return lambda input_shape, num_outputs: Scaled(input_shape[0], num_outputs)
 
     runs = [
-        wr.run(wr.Config(**SETTINGS), federation=FEDERATION, model=scaled(by), out=tmp_path / str(by)).model()
+        wr.run(one_round, federation=FEDERATION, model=scaled(by), out=tmp_path / str(by)).model()
         for by in (1.0, 1.0 + 1e-6)
     ]
     moved = torch.cat([(one - other).flatten() for one, other in zip(*(m.parameters() for m in runs), strict=True)])
     assert moved.abs().max() > 0.01
+
+
+def test_what_a_factory_reads_makes_another_job(tmp_path: Path) -> None:
+    """Neither the code nor the parameters tell what a file said as the model was built."""
+
+    one_round = wr.Config(**SETTINGS).change(training={"num_rounds": 1})
+
+    class Scaled(nn.Linear):
+        scale = 1.0
+
+        def forward(self, records: torch.Tensor) -> torch.Tensor:
+            return super().forward(records) * self.scale
+
+    def build(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+        model = Scaled(input_shape[0], num_outputs)
+        model.scale = float((tmp_path / "scale.txt").read_text())
+        return model
+
+    models = []
+    for name, scale in (("a", 1.0), ("b", 1.0 + 1e-6), ("c", 1.0)):
+        (tmp_path / "scale.txt").write_text(str(scale))
+        models.append(wr.run(one_round, federation=FEDERATION, model=build, out=tmp_path / name).model())
+    first, other, again = (torch.cat([part.flatten() for part in model.parameters()]) for model in models)
+    assert (first - other).abs().max() > 0.01
+    assert torch.equal(first, again)
 
 
 def test_a_module_is_taken_with_its_parameters_and_left_as_it_was(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def main() -> None:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    word = "error: " if os.environ.get("NO_COLOR") else typer.style("error: ", fg="red", bold=True)
+    typer.echo(word, err=True, nl=False)
     typer.echo(plain(message), err=True)
     sys.exit(exit_code)

@@ -46,7 +46,7 @@ def run(
     folder = out or default_run_path(settings)
     with (
         _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say),
-        _tracked(update, tensorboard, mlflow, settings, folder) as on_round,
+        _tracked(update, say, tensorboard, mlflow, settings, folder) as on_round,
     ):
         from wardround.door.runs import run
 
@@ -62,7 +62,7 @@ def resume(run_dir: RunDir, tensorboard: TensorBoard = None, mlflow: Mlflow = No
     settings = open_run_folder(run_dir).config()
     with (
         _progress(settings.training.num_rounds, run_dir, quiet=as_json) as (update, say),
-        _tracked(update, tensorboard, mlflow, settings, run_dir) as on_round,
+        _tracked(update, say, tensorboard, mlflow, settings, run_dir) as on_round,
     ):
         from wardround.door.runs import resume
 
@@ -72,7 +72,12 @@ def resume(run_dir: RunDir, tensorboard: TensorBoard = None, mlflow: Mlflow = No
 
 @contextmanager
 def _tracked(
-    update: Callable[["RoundRow"], None], folder: Path | None, uri: str | None, settings: "Config", run_dir: Path
+    update: Callable[["RoundRow"], None],
+    say: Callable[[str], None],
+    folder: Path | None,
+    uri: str | None,
+    settings: "Config",
+    run_dir: Path,
 ) -> Iterator[Callable[["RoundRow"], None]]:
     """Write rounds where it is wished for, too; what that needs is looked for before the run begins."""
     with ExitStack() as stack:
@@ -83,6 +88,7 @@ def _tracked(
             if folder is not None:
                 calls.append(stack.enter_context(trackers.tensorboard(folder)))
             if uri is not None:
+                say(f"reaching MLflow at {uri}")
                 calls.append(stack.enter_context(trackers.mlflow(uri, name=run_dir.name, config=settings)))
 
         def on_round(row: "RoundRow") -> None:

@@ -15,6 +15,8 @@ from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, check_loss_weights
 from wardround.datasets import FederatedData, HospitalData
 from wardround.identity import source_of
+from wardround.models.fitting import copied
+from wardround.object_digests import digest_of_object
 from wardround.privacy.cells import cell_of
 from wardround.streams import Source
 
@@ -39,7 +41,8 @@ def build_trainer(
     if model is None:
         model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
-        source = source_of(config, fingerprints=[hospital.fingerprint for hospital in federation.hospitals])
+        fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
+        source = source_of(config, fingerprints=fingerprints, model=_as_built(config, model))
     cell = cell_of(config.privacy)
     trainer = LocalTrainer(
         model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
@@ -47,6 +50,20 @@ def build_trainer(
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)
     return trainer
+
+
+def _as_built(config: Config, model: nn.Module) -> str:
+    """Return a digest of all that a user's model is but the values of its parameters, which every key has anyway.
+
+    A factory may read a file or a variable of the environment, of which neither its code nor its name tells.
+    """
+    if ":" not in config.model.name:
+        return ""
+    empty = copied(config.model.name, model)
+    with torch.no_grad():
+        for parameter in empty.parameters():
+            parameter.zero_()
+    return digest_of_object(empty, "model", is_named=True)[0]
 
 
 def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:

@@ -22,6 +22,7 @@ from wardround.server.record.beginnings import committed_rounds, was_between_sit
 from wardround.server.record.keeping import best_of
 from wardround.server.record.run_folder import (
     RunFolder,
+    check_new_folder,
     create_run_folder,
     default_run_path,
     open_run_folder,
@@ -96,6 +97,8 @@ def run(
         WardroundError: see `errors`; a run that was under way stays resumable.
     """
     say = say or silent
+    if out is not None:
+        check_new_folder(Path(out), "resume that run")
     config = as_this_process_has_it(config)
     strategy = strategy_of(config)
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.

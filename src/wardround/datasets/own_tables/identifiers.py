@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def _text_of_name(value: Any, first_rounded: int, what: str) -> str:
                 "have become one: give texts or integers"
             )
         value = int(float(value))
-    return str(value).strip()
+    return normalize("NFC", str(value)).strip()
 
 
 def hospital_ids(texts: Sequence[str], source: object) -> NDArray[np.str_]:

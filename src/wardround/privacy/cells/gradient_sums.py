@@ -31,7 +31,11 @@ class GradientSums(SummedCell):
             ("optimizer", training.optimizer != "sgd" and training.optimizer),
         ):
             if given:
-                instead = "set local-steps = 1" if key.startswith("local") else "use a strategy with a server optimizer"
+                instead = (
+                    "set local-steps = 1"
+                    if key.startswith("local")
+                    else "remove it, or use a strategy with a server optimizer"
+                )
                 yield f"{key} = {given} has no meaning {cell} ([training] {key}), where {reason}: {instead}"
         if aggregation.strategy == "fedprox":
             yield (

@@ -67,6 +67,13 @@ def compare_placements(plan: FederationPlan) -> dict[str, list[PlacementRow]]:
     return rows
 
 
+_AT_BUDGET = {
+    "stop": 'the run stops (on-budget = "stop")',
+    "drop": 'hospitals are left out (on-budget = "drop")',
+    "replan": 'the noise of the rounds left grows (on-budget = "replan")',
+}
+
+
 def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
     cell, aggregation = plan.cell, plan.config.aggregation
@@ -80,6 +87,13 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
         )
     if not cell.is_private:
         return tuple(notes)
+    privacy, spent = plan.config.privacy, max(plan.epsilon_max, plan.epsilon_total)
+    if privacy.budget_epsilon is not None and spent > privacy.budget_epsilon:
+        notes.append(
+            f"all {plan.config.training.num_rounds} rounds would take epsilon {spent:.3g}, which is beyond "
+            f"budget-epsilon = {privacy.budget_epsilon:g} ([privacy] budget-epsilon): before it is passed "
+            f"{_AT_BUDGET[privacy.on_budget]}"
+        )
     if any(plan.rate_to_show(h.schedule.sample_rate, h.num_train) is None for h in plan.hospitals):
         notes.append(
             "batch-size divided by a hospital's size is its sample rate, and its epsilon tells that rate: so "

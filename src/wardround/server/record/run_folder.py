@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RunFolder",
+    "check_new_folder",
     "checkpoint_name",
     "create_run_folder",
     "default_run_path",
@@ -234,15 +235,27 @@ def create_run_folder(path: Path, config: Config) -> RunFolder:
     return folder
 
 
+def check_new_folder(path: Path, or_else: str) -> None:
+    """Refuse the folder of what is to begin before anything else takes time.
+
+    Raises:
+        ConfigError: it exists and is not empty, or can't be looked into.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"--out {path} must be a new or empty folder: name another, or {or_else}")
+    except OSError as error:
+        raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
+
+
 def make_new_folder(path: Path, or_else: str) -> None:
     """Make the folder of what begins, for its owner alone.
 
     Raises:
         ConfigError: it exists and is not empty, or can't be made.
     """
+    check_new_folder(path, or_else)
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(f"--out {path} must be a new or empty folder: name another, or {or_else}")
         make_private_folder(path)
     except OSError as error:
         raise ConfigError(f"--out {path} can't be made: {error.strerror}") from error
