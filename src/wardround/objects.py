@@ -33,7 +33,8 @@ class Handed:
 
     Attributes:
         value: the object; None where it is not needed any more, and where it is imported by its name.
-        name: that stands for it in the settings, as in "python:build".
+        name: that stands for it in the settings, as in "python:build"; with a part of its digest where it is an object
+            with a state, as in "python:FedYogi-0d9f2b31c4aa".
         canonical: what it would be called if it were named: of a script's function, "script:build".
         code: digests by module of the code that it is made of, and of its state.
     """
@@ -92,6 +93,9 @@ def hand_over(value: object, what: str) -> Handed:
     if script := _script_of(value):
         return Handed(value=value, name=name, canonical=f"{script}:{called}", code=_code_as_loaded(script, value, what))
     digest, modules = digest_of_object(value, what)
+    if not (isfunction(value) or isclass(value)):
+        # What an object holds are settings: a run that goes on is held to them, as it is to those in its file.
+        name = f"{name}-{digest[:12]}"
     return Handed(value=value, name=name, canonical=name, code=code_digests(sorted(modules)) | {name: digest})
 
 

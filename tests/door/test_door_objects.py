@@ -155,6 +155,8 @@ def test_an_interrupted_run_goes_on_when_it_is_given_its_objects_again(
             wr.resume(folder, **given() | {left_out: None})
     with pytest.raises(wr.ConfigError, match="model: the run was begun with another"):
         wr.resume(folder, **given() | {"model": "logistic"})
+    with pytest.raises(wr.ConfigError, match="strategy: the run was begun with another"):
+        wr.resume(folder, **given() | {"strategy": FedYogi(eta=0.2, eta_l=0.1)})
     with pytest.raises(wr.DataError, match="the training data of north, south is not what the run was begun with"):
         wr.resume(folder, **given() | {"federation": wr.Federation.from_arrays(arrays({"north": 40, "south": 60}, 1))})
     done = wr.resume(folder, **given())
