@@ -219,3 +219,12 @@ def test_tensors_are_taken_whatever_they_are_a_part_of() -> None:
 def test_metrics_are_a_mapping() -> None:
     with pytest.raises(wr.ConfigError, match=r"metrics = .* must be a mapping such as"):
         wr.run(wr.Config(**SETTINGS), metrics=[lambda predictions, labels: 1.0])  # type: ignore[arg-type]
+
+
+def test_numbers_of_patients_that_a_small_float_has_rounded_are_refused(frame: pd.DataFrame) -> None:
+    frame["number"] = np.arange(2**24 - 50, 2**24 + 40).astype(np.float32)
+    with pytest.raises(wr.DataError, match=r"number have the number .* was rounded"):
+        wr.Federation.from_frame(frame, target="died", hospital="site", patient="number")
+    frame["number"] = np.arange(90).astype(np.float32)
+    federation = wr.Federation.from_frame(frame, target="died", hospital="site", patient="number")
+    assert federation.dataset.patients is not None and len(set(federation.dataset.patients)) == 90

@@ -17,6 +17,7 @@ from wardround.datasets.own_tables.identifiers import (
     hospital_ids,
     named_after_words,
     patient_ids,
+    texts_of_names,
 )
 from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, level_notes, suspect_notes, word_notes
 from wardround.datasets.own_tables.suspects import repeated_names
@@ -58,6 +59,9 @@ def dataset_of_frame(frame: "pd.DataFrame", config: FederationConfig, *, source:
                 "frame.reset_index() makes it a column"
             )
     table = table_of_frame(frame, source, decimal=config.decimal or ".")
+    for key in ("hospital_column", "patient_column"):
+        if (name := getattr(config, key)) in frame.columns and frame[name].dtype in (np.float16, np.float32):
+            texts_of_names(frame[name].to_numpy(), f"{source}: {name}")  # which are rounded earlier than other floats
     if not table.num_rows:
         raise DataError(f"{source} has no row: it needs one per record")
     return _dataset(table, config, source)
