@@ -143,6 +143,11 @@ _OPTIONS = {
 }
 
 MEANINGS: tuple[Meaning, ...] = (
+    Meaning(
+        "federation.data-dir",
+        lambda look: look("federation.dataset") != "csv",
+        "data sets of the catalogue, whose files are looked for there",
+    ),
     *map(_of_table, TABLE_KEYS),
     Meaning(
         "federation.patient-scope",
