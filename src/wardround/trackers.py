@@ -2,7 +2,8 @@
 
 Each tracker is called with every committed round (`on_round`). What it writes are measurements of a simulation, for
 those who may see the hospitals' data: they are not private, whatever the model's epsilon. Both libraries are optional,
-and write where they are told to and nowhere else. What is left out on purpose: models and data.
+and write where they are told to; MLflow without an address writes where it chooses. What is left out on purpose: models
+and data.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from wardround.errors import ConfigError, WardroundError
 
@@ -82,9 +83,6 @@ class MlflowTracker(AbstractContextManager["MlflowTracker"]):
             self._is_open = False
             with _taken_by_mlflow("the end of the run"):
                 self._client.set_terminated(self._run_id, status)
-
-    def __enter__(self) -> Self:
-        return self
 
 
 @contextmanager

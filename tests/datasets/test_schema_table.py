@@ -103,7 +103,7 @@ def test_precision_is_lost_only_after_centring(tmp_path: Path) -> None:
 
 def test_identifiers_are_texts_whatever_they_look_like(tmp_path: Path) -> None:
     text = "h,p,died,age,sex,lactate,stage\n"
-    ids = [("007", "0042"), ("7", "42"), ("7 ", "100000000000000001"), ("7", "100000000000000002"), ("7", "1.0")]
+    ids = [("007", "0042"), ("7", "42"), ("7 ", "100000000000000001"), ("7", "100000000000000002"), ("7", "0.5")]
     text += "".join(f"{hospital},{patient},no,20,male,,\n" for hospital, patient in ids)
     dataset = load(tmp_path, text + "7,,no,20,male,,\n", hospital_column="h", patient_column="p")
     assert dataset.hospitals is not None and dataset.patients is not None
@@ -342,3 +342,14 @@ def test_the_split_of_a_simulated_regression_does_not_look_at_targets(tmp_path: 
 
 def test_settings_without_a_path_are_the_server_of_sites_settings() -> None:
     assert Config(federation=settings()).federation.path is None
+
+
+@pytest.mark.parametrize("written", ["7.0", "1.1E+17", "-3,0"])
+def test_a_name_that_a_program_has_rewritten_as_a_number_is_refused_without_what_it_is(
+    tmp_path: Path, written: str
+) -> None:
+    text = GOOD.replace("Bob", f'"{written}"')
+    for read in (load, load_site):
+        with pytest.raises(DataError, match="line 3: name is a number as a program has rewritten it") as caught:
+            read(tmp_path, text, patient_column="name")
+        assert written not in str(caught.value).replace("7.0 or 1.1E+17", "")

@@ -170,6 +170,10 @@ def test_one_file_a_hospital_is_read_from_a_folder_or_a_pattern(tmp_path: Path) 
         assert dataset.hospitals is not None
         assert np.unique(dataset.hospitals, return_counts=True)[0].tolist() == ["north-clinic", "south"]
         assert "one file a hospital: 2 files" in dataset.notes
+    (folder / "west.xls").write_bytes(b"an older spreadsheet")
+    with pytest.raises(ConfigError, match=r"west.xls is not read .* a pattern such as \*.csv leaves it out"):
+        load_dataset(settings(folder))
+    (folder / "west.xls").unlink()
     named = load_dataset(settings(folder))
     assert named.hospitals is not None and named.hospitals.tolist() == dataset.hospitals.tolist()
     bad = patients(30, ["west"], age=["?", *range(30, 59)])

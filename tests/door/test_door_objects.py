@@ -237,6 +237,12 @@ _GOOD = arrays({"north": 8})["north"]
         ({"north": (np.full((8, 4), "a"), _GOOD[1])}, {}, "must be numbers"),
         ({"north": (_GOOD[0], np.zeros(8))}, {}, "all labels are 0"),
         ({"north": (_GOOD[0], np.full(8, np.nan))}, {}, "labels have numbers that are missing"),
+        ({"north": (_GOOD[0], ["yes", "no", None, "no"] * 2)}, {}, "labels have values that are missing"),
+        (
+            {"north": (_GOOD[0], np.array(["a", "b", float("nan"), "a"] * 2, dtype=object))},
+            {},
+            "values that are missing",
+        ),
         ({"=north": _GOOD}, {}, "must begin with a letter or a digit"),
         ({"north": _GOOD}, {"task": "survival"}, 'task = \'survival\' must be "classification" or "regression"'),
         ({"north": (_GOOD[0], list("abababab"))}, {"task": "regression"}, "a regression needs labels that are numbers"),

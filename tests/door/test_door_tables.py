@@ -10,6 +10,7 @@ import torch
 from small_runs import results_of
 
 import wardround as wr
+from wardround.config.unused import unused_settings
 from wardround.datasets import load_dataset
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -118,6 +119,8 @@ def test_a_loader_is_a_data_set_by_its_name(tmp_path: Path, module: str) -> None
     file = wr.Config(federation={"dataset": "csv", "path": str(tmp_path / "table.csv")} | keys)
     by_name, by_file = (load_dataset(config.federation) for config in (table, file))
     assert by_name.features.tobytes() == by_file.features.tobytes()
+    assert unused_settings(table) == ()
+    assert wr.Config().change(federation={"dataset": f"{module}:frame"} | keys).federation.target == "died"
     done = wr.run(table.change(**SETTINGS), out=tmp_path / "run")
     assert done.summary["dataset"] == f"{module}:frame"
     assert wr.resume(done.folder).epsilon == done.epsilon  # by its name alone
@@ -206,7 +209,9 @@ def test_numbers_that_a_frame_calls_categories_are_codes(frame: pd.DataFrame) ->
     left_out = wr.Federation.from_frame(frame.astype({"ward": "category"}), **roles, drop_columns=["ward"])
     assert not any(name.startswith("ward") for name in left_out.dataset.feature_names)
     numbers = wr.Federation.from_frame(frame.astype({"crp": "category"}), **roles)
-    assert wr.describe_columns(federation=numbers)["kind"]["crp"] in ("number", "levels")
+    assert wr.describe_columns(federation=numbers)["kind"]["crp"] == "levels"
+    few = wr.Federation.from_frame(frame.astype({"ward": "category"}), **roles, columns=["age"])
+    assert few.dataset.feature_names[0] == "age" and not any("ward" in name for name in few.dataset.feature_names)
 
 
 def test_tensors_are_taken_whatever_they_are_a_part_of() -> None:

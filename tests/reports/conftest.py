@@ -116,7 +116,8 @@ def write_run_folder(
     write_table(folder / "hospitals.csv", HOSPITAL_COLUMNS, by_hospital)
     if has_summary:
         summary = summary_of(by_round[-1], hospitals, num_rounds, placement, dataset, is_regression)
-        summary = {key: value for key, value in (summary | facts).items() if value is not None}
+        hidden = {f"{score}{of}" for score in ("precision", "recall", "f1") for of in ("", "_macro")}
+        summary = {key: value for key, value in (summary | facts).items() if value is not None or key in hidden}
         summary |= {} if is_measured else not_measured(summary)
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder

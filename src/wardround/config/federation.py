@@ -14,7 +14,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import Handed
 
-__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig"]
+__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig", "may_be_table"]
 
 _ROLES = ("target", "hospital_column", "patient_column")
 _LISTS = ("columns", "drop_columns", "date_columns", "categorical_columns")
@@ -81,6 +81,15 @@ class FederationConfig:
         _check_table_keys(self)
 
 
+def may_be_table(dataset: str) -> bool:
+    """Return whether a data set may be a table of a user's: their file, or what a loader of theirs returns.
+
+    >>> may_be_table("csv"), may_be_table("package.module:loader"), may_be_table("digits")
+    (True, True, False)
+    """
+    return dataset == "csv" or ":" in dataset
+
+
 def _check_table_keys(config: FederationConfig) -> None:
     """Refuse settings of a user's table that have no meaning, or not with each other.
 
@@ -90,8 +99,7 @@ def _check_table_keys(config: FederationConfig) -> None:
     Raises:
         ConfigError: naming the key, its value and the next step.
     """
-    # A loader of a user's, "package.module:loader", may return a table too.
-    is_table = config.dataset == "csv" or ":" in config.dataset
+    is_table = may_be_table(config.dataset)
     for key in (*_OF_TABLES, *_OF_TEXTS):
         is_given = getattr(config, key) is not None
         if is_given and not is_table:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS
+from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
@@ -31,7 +31,7 @@ __all__ = ["MEANINGS", "Look", "Meaning", "default_of", "look_in", "shown_settin
 Look = Callable[[str], Any]
 """Returns the value of a setting, by "section.key"; its default where it is not set."""
 
-SECTIONS: Mapping[str, Any] = MappingProxyType(
+_SECTIONS: Mapping[str, Any] = MappingProxyType(
     {
         "federation": FederationConfig,
         "model": ModelConfig,
@@ -78,7 +78,7 @@ def default_of(name: str) -> Any:
     """
     section, _, key = name.partition(".")
     found = (
-        [item.default for item in fields(SECTIONS[section]) if kebab(item.name) == key] if section in SECTIONS else []
+        [item.default for item in fields(_SECTIONS[section]) if kebab(item.name) == key] if section in _SECTIONS else []
     )
     return found[0] if found else None
 
@@ -107,7 +107,7 @@ def _is(name: str, *values: Any) -> Callable[[Look], bool]:
 def _cell(look: Look) -> Cell | None:
     names = ("unit", "placement", "noise-correlation")
     try:
-        return cell_of(SimpleNamespace(**{kebab(name).replace("-", "_"): look(f"privacy.{name}") for name in names}))
+        return cell_of(SimpleNamespace(**{name.replace("-", "_"): look(f"privacy.{name}") for name in names}))
     except (ProtocolError, TypeError):
         return None  # what there is not is refused where it is read
 
@@ -126,13 +126,19 @@ def _trains(name: str, *values: Any) -> Callable[[Look], bool]:
 
 
 def _of_table(key: str) -> Meaning:
-    if key not in SCHEMA_SAYS:
+    if key in ("path", "schema", "separator", "encoding"):
         return Meaning(f"federation.{key}", _is("federation.dataset", "csv"), 'dataset = "csv"')
+    if key not in SCHEMA_SAYS:
+        return Meaning(f"federation.{key}", _has_table, 'dataset = "csv" or a loader of your own')
     return Meaning(
         f"federation.{key}",
-        lambda look: look("federation.dataset") == "csv" and look("federation.schema") is None,
+        lambda look: _has_table(look) and look("federation.schema") is None,
         'dataset = "csv" without a schema',
     )
+
+
+def _has_table(look: Look) -> bool:
+    return may_be_table(str(look("federation.dataset")))
 
 
 _NOISE = _in_cell(lambda cell: cell.is_private)
@@ -151,7 +157,7 @@ MEANINGS: tuple[Meaning, ...] = (
     *map(_of_table, TABLE_KEYS),
     Meaning(
         "federation.patient-scope",
-        lambda look: look("federation.dataset") == "csv" and look("federation.patient-column") is not None,
+        lambda look: _has_table(look) and look("federation.patient-column") is not None,
         "patient-column",
     ),
     Meaning(

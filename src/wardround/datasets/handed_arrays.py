@@ -78,6 +78,8 @@ def labels_of(
     is_number = values.dtype.kind in "fiu"
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError("labels have numbers that are missing or infinite: correct or leave out these rows")
+    if values.dtype.kind == "O" and any(value is None or value != value for value in values.tolist()):
+        raise DataError("labels have values that are missing: leave these rows out")
     distinct = np.unique(values.astype(str) if values.dtype.kind == "O" else values)
     is_whole = is_number and bool((distinct == np.floor(distinct)).all())
     if task is None:

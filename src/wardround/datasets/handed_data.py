@@ -68,8 +68,8 @@ class Federation:
         """Return a federation of a table, read as the CSV that it would be written to.
 
         Args:
-            frame: one row a record, of any dtypes; its index is not read. Numbers of dtype category are codes, as
-                if categorical_columns named their columns.
+            frame: one row a record, of any dtypes; its index is not read. Numbers of dtype category, at most 100
+                different ones, are codes, as if categorical_columns named their columns.
             target: the column to be predicted.
             hospital: names each row's hospital; None leaves the split to [federation] partition.
             patient: whose row it is; None where nothing says so, and a record is a row.
@@ -88,7 +88,8 @@ class Federation:
             raise ConfigError(f"from_frame has no key {unknown[0]}{did_you_mean(unknown[0], allowed)}")
         roles = {"target": target, "hospital_column": hospital, "patient_column": patient}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
-        if codes := _codes_in(frame, {*roles.values()}.union(*(given.get(key) or () for key in _COLUMNS))):
+        codes = _codes_in(frame, {*roles.values()}.union(*(given.get(key) or () for key in _COLUMNS)))
+        if codes := [name for name in codes if given.get("columns") is None or name in given["columns"]]:
             given["categorical_columns"] = (*given.get("categorical_columns", ()), *codes)
         settings: dict[str, Any] = {"dataset": "csv"} | roles | given
         return cls._of(dataset_of_frame(frame, FederationConfig(**settings), source="the DataFrame"), settings)

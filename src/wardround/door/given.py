@@ -12,7 +12,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import hand_over, name_of
 
-__all__ = ["Settings", "check_callable", "folder_of", "put_back", "settings_of", "with_objects"]
+__all__ = ["Settings", "check_callable", "folder_of", "new_folder_of", "put_back", "settings_of", "with_objects"]
 
 Settings = Config | Path | str | Mapping[str, Any] | None
 """Settings as a record, a TOML file, a mapping of sections, or None for the defaults."""

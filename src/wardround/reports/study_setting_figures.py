@@ -94,13 +94,15 @@ def _chart(
     if middle:
         at = f", at {'target epsilon' if middle.held == 'epsilon' else 'noise multiplier'} {middle.level:g}"
     rest = setting_text(others)
+    all_others = len({_without(setting, axis) for setting in study.settings})
+    cut = f" The first {MOST_PANELS} of {all_others} combinations have a figure." if all_others > MOST_PANELS else ""
     seeds = len(study.facts.seeds)
     mean = "One seed, so there is no interval" if seeds == 1 else f"Mean over {seeds} seeds with its 95 % t-interval"
     return Chart(
         name=f"by-{letters}-{unit or 'none'}",
         title=f"{study.metric.name} against {axis.key}{of_unit}{f'; {rest}' if rest else ''}",
         caption=f"{study.metric.name} on the hospitals' test records (column {study.metric.column} of results.csv) "
-        f"over {axis.name}{at}. {mean}. Whoever picks a value by such a figure learns more than one epsilon says.",
+        f"over {axis.name}{at}. {mean}. Whoever picks a value by such a figure learns more than one epsilon says.{cut}",
         x_label=axis.key,
         y_label=study.metric.name,
         x_scale=axis.scale,

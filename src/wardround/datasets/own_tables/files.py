@@ -26,6 +26,9 @@ PARQUET, EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")
 _TEXT = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab")
 _READ = (*_TEXT, *PARQUET, *EXCEL)
 _PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
+_UNREAD = (".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rda", ".rds", ".json", *_PACKED)
+"""How tables end that are known and not read."""
+
 _MOST_FILES = 10_000
 _MOST_OF_SPREADSHEETS = 1e15
 """Numbers of a spreadsheet have 15 digits."""
@@ -53,7 +56,8 @@ def table_of_path(config: FederationConfig) -> TextTable:
 def _files_of(path: Path) -> list[Path] | None:
     """Return the files of a folder or of a pattern in order; None where the path is of a single file."""
     if path.is_dir():
-        found = [file for file in path.iterdir() if _kind(file) in _READ]
+        # A table of a kind that is not read is refused by name, as a hospital would be missing without a word.
+        found = [file for file in path.iterdir() if {_kind(file), file.suffix.lower()} & {*_READ, *_UNREAD}]
     elif path.exists() or not any(sign in path.name for sign in "*?["):
         if not path.exists():
             raise ConfigError(f"no file {path}: check [federation] path (relative to the current directory)")
@@ -94,10 +98,11 @@ def _table_of_file(path: Path, config: FederationConfig) -> TextTable:
                     f"{key} goes with files of text, and {path.name} is none ([federation] {key}): remove it"
                 )
         return _parquet(path, config) if kind in PARQUET else _excel(path)
-    if kind in (".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rda", ".rds", ".json", *_PACKED):
+    if kind in _UNREAD:
         raise ConfigError(
             f"{path} is not read ([federation] path): save it as CSV, Parquet or .xlsx, packed by gzip (.csv.gz) if at "
-            "all, or hand it over as a DataFrame (pandas reads most kinds)"
+            "all, or hand it over as a DataFrame (pandas reads most kinds); a pattern such as *.csv leaves it out of a "
+            "folder"
         )
     return _csv(path, config)
 

@@ -18,7 +18,15 @@ from wardround.datasets.own_tables.values import WORDS_FOR_MISSING
 from wardround.errors import DataError
 from wardround.small_counts import shown_count
 
-__all__ = ["alike_notes", "exact_names", "hospital_ids", "named_after_words", "patient_ids", "texts_of_names"]
+__all__ = [
+    "alike_notes",
+    "exact_names",
+    "hospital_ids",
+    "is_rewritten",
+    "named_after_words",
+    "patient_ids",
+    "texts_of_names",
+]
 
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)[.,]0")
 _ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}")
@@ -58,6 +66,15 @@ def exact_names(texts: Texts, key: str, column: str, table: TextTable) -> Texts:
     whole = np.empty(len(texts), dtype=object)
     whole[:] = [re.split("[.,]", text)[0] for text in texts.tolist()]
     return whole
+
+
+def is_rewritten(text: str) -> bool:
+    """Return whether a name is a number as programs write it that took it for one: 7.0, 1.1E+17.
+
+    >>> is_rewritten("7.0"), is_rewritten("1.1E+17"), is_rewritten("7"), is_rewritten("p7.0")
+    (True, True, False, False)
+    """
+    return bool(_WHOLE_FLOAT.fullmatch(text) or _ROUNDED.fullmatch(text))
 
 
 def _check_one_way(texts: Texts, key: str, column: str, table: TextTable) -> None:

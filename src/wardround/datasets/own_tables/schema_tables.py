@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from wardround.config import Column, FederationConfig, Schema
 from wardround.datasets.own_tables.csv_files import CsvPiece, csv_pieces
 from wardround.datasets.own_tables.files import EXCEL, PARQUET
-from wardround.datasets.own_tables.identifiers import hospital_ids, patient_ids
+from wardround.datasets.own_tables.identifiers import hospital_ids, is_rewritten, patient_ids
 from wardround.datasets.own_tables.values import number_of
 from wardround.datasets.records import ColumnUse, Dataset
 from wardround.errors import ConfigError, DataError
@@ -192,6 +192,11 @@ def _identifier(text: str, key: str, name: str, where: str) -> str:
     if len(text) > _LONGEST_NAME:
         raise DataError(
             f"{where}: {name} has more than {_LONGEST_NAME} characters, which is no name ([federation] {key})"
+        )
+    if is_rewritten(text):
+        raise DataError(
+            f"{where}: {name} is a number as a program has rewritten it (such as 7.0 or 1.1E+17), so that one name may "
+            f"be two, or two one: export the column as text ([federation] {key})"
         )
     return text
 

@@ -95,8 +95,6 @@ def _numbers(
 def _classes(
     texts: Texts, values: NDArray[np.float64] | None, name: str, table: TextTable, config: FederationConfig
 ) -> Target:
-    if config.target_range is not None:
-        raise ConfigError("target-range is of a target that is a number ([federation] target-range): remove it")
     if values is None:
         names = sorted(set(texts.tolist()))
         code_of: dict[Any, int] = {text: code for code, text in enumerate(names)}

@@ -1,8 +1,8 @@
 """Precision, recall, F1, confusion matrix and calibration of a model, from the counts that a round was committed with.
 
-A score is shown where it is of ten test records or more, a cell of the confusion matrix where it counts ten or more
-(see `small_counts`). Made here in NumPy, since importing scikit-learn takes longer than all rounds of a small run do.
-What is left out on purpose: counting (see `scores`).
+A score is shown where it is of ten test records or more, and a mean over classes where all of theirs are; a cell of
+the confusion matrix where it counts ten or more (see `small_counts`). Made here in NumPy, since importing scikit-learn
+takes longer than all rounds of a small run do. What is left out on purpose: counting (see `scores`).
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,9 @@ def class_report(counts: ClassCounts, class_names: Sequence[str] | None) -> Clas
     is_shown = np.stack([said, real, np.minimum(said, real)]) >= FEWEST_SHOWN
     by_class = [_told(*column) for column in zip(scores.T, is_shown.T, strict=True)]
     is_there = real + said > 0
-    macro = _told(scores[:, is_there].mean(axis=1), np.full(3, True)) if is_there.any() else [None] * 3
+    macro = (
+        _told(scores[:, is_there].mean(axis=1), np.all(is_shown[:, is_there], axis=1)) if is_there.any() else [None] * 3
+    )
     headline = by_class[1] if len(real) == 2 else macro
     return ClassReport(
         positive_class=names[1] if len(real) == 2 else "",

@@ -195,7 +195,7 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """How a run ended, for now or for good: "done", "stopped-at-budget" or "interrupted"."""
+    """How a run ended, for now or for good: "done", "stopped-at-budget", "stopped-early" or "interrupted"."""
 
     status: str
     facts: RunFacts
