@@ -19,6 +19,7 @@ from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import FederatedData, HospitalData, load_federation
 from wardround.errors import CohortError, ProtocolError
+from wardround.identity import as_this_process_has_it
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
 from wardround.secagg import Site, simulated_site
@@ -119,7 +120,7 @@ def make_client_app(config: Config, federation: FederatedData, side: "HospitalSi
 
 @lru_cache(maxsize=1)
 def _app_of(path: str, overrides: str) -> ClientApp:
-    config = load_config(path or None, split_overrides(overrides))
+    config = as_this_process_has_it(load_config(path or None, split_overrides(overrides)))
     side = None
     if ":" in config.aggregation.strategy:  # Flower's own have no hospital side
         from wardround.strategies import hospital_side_of, strategy_of

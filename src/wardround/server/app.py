@@ -19,6 +19,7 @@ from wardround.clients.initial_models import build_initial_model
 from wardround.config import check_agreement, load_config, split_overrides
 from wardround.datasets.public_records import public_of
 from wardround.errors import CohortError, ConfigError
+from wardround.identity import as_this_process_has_it
 from wardround.parsing import sound
 from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
@@ -53,7 +54,7 @@ def serve(grid: Grid, context: Context) -> Path:
             aggregation: replies reach this server one by one here.
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
-    config = load_config(settings["config"] or None, split_overrides(settings["set"]))
+    config = as_this_process_has_it(load_config(settings["config"] or None, split_overrides(settings["set"])))
     if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
         raise ConfigError(
             f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
