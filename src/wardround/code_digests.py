@@ -15,9 +15,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-__all__ = ["code_digests", "installed_places", "installed_versions", "is_installed", "module_file"]
+__all__ = ["DECISIVE", "code_digests", "installed_places", "installed_versions", "is_installed", "module_file"]
 
-_DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
+DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
+"""The packages that decide the bits of a model."""
 
 _hashed: dict[str, tuple[Any, str]] = {}
 """Of modules that are loaded: what runs is what was loaded, whatever became of the file since."""
@@ -35,14 +36,14 @@ def code_digests(module_names: Iterable[str], *, folder: Path | None = None) -> 
     """
     found: dict[str, str] = {}
     waiting = [part for name in module_names for part in _with_parents(name)]
-    named = {name.partition(".")[0] for name in waiting} - {*_DECISIVE}
+    named = {name.partition(".")[0] for name in waiting} - {*DECISIVE}
     while waiting:
         name = waiting.pop()
         if name in found or name.partition(".")[0] in sys.stdlib_module_names | {"wardround"}:
             continue
         spec = _spec_of(name, folder)
-        path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
-        if spec is None or path is None or not path.is_file():
+        path = _file_of(spec)
+        if spec is None or path is None:
             continue
         if folder is None and is_installed(path) and name.partition(".")[0] not in named:
             continue
@@ -134,6 +135,9 @@ def module_file(name: str) -> Path | None:
     Args:
         name: with the packages that it is in, as in "package.module".
     """
-    spec = _spec_of(name, None)
+    return _file_of(_spec_of(name, None))
+
+
+def _file_of(spec: ModuleSpec | None) -> Path | None:
     path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
     return path if path is not None and path.is_file() else None

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wardround.code_digests import code_digests, installed_versions, is_installed
-from wardround.config import Config, SimulationConfig, config_to_toml
+from wardround.code_digests import DECISIVE, code_digests, installed_versions, is_installed
+from wardround.config import NAMED_BY, Config, SimulationConfig, config_to_toml
 from wardround.digests import digest_of
 from wardround.objects import Handed, as_loaded
 from wardround.streams import SeededSource, Source, SystemSource
@@ -34,9 +34,6 @@ __all__ = [
 ]
 
 _MOST_LINES, _LONGEST_LINE = 40, 200
-
-_DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
-"""The packages that decide the bits of a model."""
 
 
 def source_of(config: Config, *, fingerprints: Iterable[str] = (), model: str = "", is_real: bool = False) -> Source:
@@ -62,8 +59,9 @@ def as_this_process_has_it(config: Config) -> Config:
 
     A job takes it once, before anything is made of them: whatever engine it runs on, its noise hangs on that.
     """
-    for section, name in (("model", config.model.name), ("aggregation", config.aggregation.strategy)):
-        if getattr(config, section).handed is None and (found := as_loaded(name, section)) is not None:
+    for section in ("model", "aggregation"):
+        own = getattr(config, section)
+        if own.handed is None and (found := as_loaded(getattr(own, NAMED_BY[section]), section)) is not None:
             config = config.with_object(section, found)
     return config
 
@@ -151,7 +149,7 @@ def job_digest(config: Config) -> bytes:
     )
     modules = model_code | strategy_code
     # What a user's factory imports of installed packages has their versions, whichever they are.
-    versions = installed_versions() if modules else {name: version(name) for name in _DECISIVE}
+    versions = installed_versions() if modules else {name: version(name) for name in DECISIVE}
     told = json.dumps([versions, _own_code(), modules], sort_keys=True)
     settings = replace(
         config,

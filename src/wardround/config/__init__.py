@@ -15,12 +15,13 @@ from wardround.config.sections import (
     SimulationConfig,
     TrainingConfig,
 )
-from wardround.config.settings import Config, config_from_dict, config_to_toml, load_config
+from wardround.config.settings import NAMED_BY, Config, config_from_dict, config_to_toml, load_config
 from wardround.config.strategy_options import STRATEGY_OPTIONS
 from wardround.config.toml_files import read_toml, split_overrides
 from wardround.config.unused import unused_settings
 
 __all__ = [
+    "NAMED_BY",
     "STRATEGY_OPTIONS",
     "TABLE_KEYS",
     "AggregationConfig",

@@ -27,7 +27,7 @@ from wardround.names import did_you_mean, shown_name
 from wardround.objects import Handed
 from wardround.privacy.cells import cell_of
 
-__all__ = ["Config", "config_from_dict", "config_to_toml", "given_values", "load_config"]
+__all__ = ["NAMED_BY", "Config", "config_from_dict", "config_to_toml", "given_values", "load_config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Config:
     def remade(self, tables: Mapping[str, Any]) -> "Config":
         """Return the settings of nested tables, with these settings' objects from Python where they are still named."""
         made = config_from_dict(tables)
-        for section, key in _NAMES.items():
+        for section, key in NAMED_BY.items():
             handed = getattr(self, section).handed
             if handed is not None and getattr(getattr(made, section), key) == handed.name:
                 made = made.with_object(section, handed)
@@ -109,11 +109,11 @@ class Config:
             section: "federation", "model" or "aggregation".
             handed: the object; its name is written in the place of the other.
         """
-        own = replace(getattr(self, section), **{_NAMES[section]: handed.name, "handed": handed})
+        own = replace(getattr(self, section), **{NAMED_BY[section]: handed.name, "handed": handed})
         return replace(self, **{section: own})
 
 
-_NAMES: Mapping[str, str] = MappingProxyType({"federation": "dataset", "model": "name", "aggregation": "strategy"})
+NAMED_BY: Mapping[str, str] = MappingProxyType({"federation": "dataset", "model": "name", "aggregation": "strategy"})
 """By section, the key that names what may also be an object from Python."""
 
 

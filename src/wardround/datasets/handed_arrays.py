@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.datasets.own_tables.identifiers import patient_ids, texts_of_names
+from wardround.datasets.own_tables.targets import FEW_INTEGERS
 from wardround.datasets.records import CLASSIFICATION, REGRESSION
 from wardround.errors import ConfigError, DataError
 from wardround.names import shown_name
 
 __all__ = ["by_text", "features_of", "labels_of", "names_of_features", "pair_of", "patients_of"]
-
-_FEW_INTEGERS = 20
 
 
 def pair_of(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -83,7 +82,7 @@ def labels_of(
     distinct = np.unique(values.astype(str) if values.dtype.kind == "O" else values)
     is_whole = is_number and bool((distinct == np.floor(distinct)).all())
     if task is None:
-        few = is_whole and len(distinct) <= _FEW_INTEGERS
+        few = is_whole and len(distinct) <= FEW_INTEGERS
         task = CLASSIFICATION if not is_number or few or class_names else REGRESSION
     if len(distinct) < 2:
         raise DataError(f"all labels are {distinct[0]}: there is nothing to learn")

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from wardround.config import Config, config_to_toml, load_config
+from wardround.config import NAMED_BY, Config, config_to_toml, load_config
 from wardround.datasets import Federation
 from wardround.errors import ConfigError
 from wardround.names import shown_name
@@ -97,9 +97,9 @@ def with_objects(
             )
         config = federation.of(config)
     if model is not None:
-        config = _named(config, "model", "name", model)
+        config = _named(config, "model", model)
     if strategy is not None:
-        config = _named(config, "aggregation", "strategy", strategy)
+        config = _named(config, "aggregation", strategy)
     return config
 
 
@@ -124,8 +124,8 @@ def put_back(config: Config, **objects: Any) -> Config:
     return config
 
 
-def _named(config: Config, section: str, key: str, value: object) -> Config:
+def _named(config: Config, section: str, value: object) -> Config:
     name = value if isinstance(value, str) else name_of(value)
     if name is None:
         return config.with_object(section, hand_over(value, section if section == "model" else "strategy"))
-    return replace(config, **{section: replace(getattr(config, section), **{key: name, "handed": None})})
+    return replace(config, **{section: replace(getattr(config, section), **{NAMED_BY[section]: name, "handed": None})})

@@ -6,6 +6,7 @@ What is left out on purpose: what is in a chart.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from string import ascii_lowercase
 from typing import NamedTuple
 
 from wardround.reports.drawing import Chart, Level
@@ -66,7 +67,7 @@ def _panels_of(study: StudyResult) -> Iterator[Panel]:
         yield Panel(settings[0])
         return
     rest = f" The first {MOST_PANELS} of {len(settings)} combinations have a figure." if settings[MOST_PANELS:] else ""
-    for letter, setting in zip("abcdef", settings, strict=False):
+    for letter, setting in zip(ascii_lowercase[:MOST_PANELS], settings, strict=False):
         text = setting_text(setting)
         caption = f" Here {text}; the figures of other values have the same vertical axis.{rest}"
         yield Panel(setting, f"-{letter}", f"; {text}", caption)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from string import ascii_lowercase
 
 from wardround.reports.drawing import Chart, Curve, Level
 from wardround.reports.study_figures import baseline_level
@@ -58,7 +59,7 @@ def charts_of_settings(study: StudyResult) -> tuple[Chart, ...]:
             if len(texts) > 1:
                 axis = _axis(name, texts)
                 for place, others in enumerate(_others(study, name)):
-                    letters = f"{'abcdefghijklmnopqrstuvwxyz'[number % 26]}-{'abcdef'[place]}"
+                    letters = f"{ascii_lowercase[number % 26]}-{ascii_lowercase[place]}"
                     charts.append(_chart(study, unit, middle, chosen, axis, others, letters))
     return tuple(chart for chart in charts if chart.curves)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.app import make_client_app
-from wardround.config import Config
+from wardround.config import NAMED_BY, Config
 from wardround.datasets import FederatedData
 from wardround.errors import ConfigError
 from wardround.identity import as_this_process_has_it
@@ -174,17 +174,9 @@ def open_grid(
     return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
 
 
-_ARGUMENTS = {
-    "federation": ("dataset", "federation"),
-    "model": ("name", "model"),
-    "aggregation": ("strategy", "strategy"),
-}
-"""By section, the key that may name what came from Python, and the argument that gives it again."""
-
-
 def _check_complete(config: Config, folder: RunFolder) -> None:
-    for section, (key, argument) in _ARGUMENTS.items():
-        own = getattr(config, section)
+    for section, key in NAMED_BY.items():
+        own, argument = getattr(config, section), "strategy" if section == "aggregation" else section
         name = str(getattr(own, key))
         is_lost = name.partition(":")[0] == PYTHON or (name == "csv" and own.path is None)
         if own.handed is None and is_lost:

@@ -18,7 +18,7 @@ from wardround.datasets.own_tables.values import are_codes, days_of, looks_like_
 from wardround.datasets.records import ColumnUse
 from wardround.errors import DataError
 
-__all__ = ["FeatureColumn", "feature_columns"]
+__all__ = ["FeatureColumn", "feature_columns", "is_marker"]
 
 _MOST_LEVELS = 1_000
 _MISSING = "(missing)"
@@ -80,12 +80,12 @@ def _column(name: str, texts: Texts, table: TextTable, config: FederationConfig)
     if name in (config.date_columns or ()):
         return _dates(name, texts, table, config)
     if name in (config.categorical_columns or ()):
-        return _levels(name, texts, table, most=_MOST_LEVELS)
-    values = numbers_of(texts, config.decimal)
-    values = _without_markers(values, config)
+        return _levels(name, texts, table)
+    numbers = numbers_of(texts, config.decimal)
+    values = np.where(is_marker(numbers, config), np.nan, numbers)
     is_filled = texts != ""
     is_named = config.columns is not None
-    are_numbers = bool(np.isfinite(numbers_of(texts[is_filled], config.decimal)).all())
+    are_numbers = bool(np.isfinite(numbers[is_filled]).all())
     if not is_named and (reason := why_left_out(name, texts, values, are_numbers=are_numbers)):
         return _left_out(name, reason)
     if not is_filled.any() or (is_filled.all() and len(set(texts.tolist())) == 1):
@@ -96,18 +96,18 @@ def _column(name: str, texts: Texts, table: TextTable, config: FederationConfig)
         raise DataError(
             f"{table.source}: {name} holds dates: name it in [federation] date-columns, or in categorical-columns"
         )
-    check_numbers(texts, numbers_of(texts, config.decimal), name, table, config)
-    return _levels(name, texts, table, most=_MOST_LEVELS)
+    check_numbers(texts, numbers, name, table, config)
+    return _levels(name, texts, table)
+
+
+def is_marker(numbers: NDArray[np.float64], config: FederationConfig) -> NDArray[np.bool_]:
+    """Return where a number is one of missing-values in another spelling: -9 as -9.0."""
+    markers = numbers_of(np.array(config.missing_values or (), dtype=object), config.decimal)
+    return np.isin(numbers, markers[np.isfinite(markers)])
 
 
 def _left_out(name: str, reason: str) -> FeatureColumn:
     return FeatureColumn(use=ColumnUse(name=name, kind="left out", reason=reason))
-
-
-def _without_markers(values: NDArray[np.float64], config: FederationConfig) -> NDArray[np.float64]:
-    """Return numbers without those that are missing-values in another spelling: -9 as -9.0."""
-    markers = numbers_of(np.array(config.missing_values or (), dtype=object), config.decimal)
-    return np.where(np.isin(values, markers[np.isfinite(markers)]), np.nan, values)
 
 
 def _number(name: str, values: NDArray[np.float64], kind: str) -> FeatureColumn:
@@ -142,7 +142,7 @@ def _dates(name: str, texts: Texts, table: TextTable, config: FederationConfig) 
     return _number(name, days, "date")
 
 
-def _levels(name: str, texts: Texts, table: TextTable, *, most: int) -> FeatureColumn:
+def _levels(name: str, texts: Texts, table: TextTable) -> FeatureColumn:
     """Return a feature for each level, a missing text being one of its own."""
     if _MISSING in texts.tolist() and (texts == "").any():
         raise DataError(f"{table.source}: {name} has both empty cells and {_MISSING!r}: write one of them")
@@ -150,10 +150,10 @@ def _levels(name: str, texts: Texts, table: TextTable, *, most: int) -> FeatureC
     levels = sorted(set(filled.tolist()))
     if len(levels) == 1:
         return _left_out(name, "it never varies")
-    if len(levels) > most:
+    if len(levels) > _MOST_LEVELS:
         raise DataError(
-            f"{table.source}: {name} has {len(levels):,} different texts, more than {most:,}: names and free text are "
-            "no features: leave it out ([federation] drop-columns), or group its texts"
+            f"{table.source}: {name} has {len(levels):,} different texts, more than {_MOST_LEVELS:,}: names and free "
+            "text are no features: leave it out ([federation] drop-columns), or group its texts"
         )
     return FeatureColumn(
         use=ColumnUse(name=name, kind="levels", features=tuple(_level_names(name, levels))),

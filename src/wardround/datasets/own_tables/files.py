@@ -3,7 +3,7 @@
 import importlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -201,9 +201,9 @@ def _of_packages() -> tuple[type[Exception], ...]:
     return (zipfile.BadZipFile,)
 
 
-def _need(package: str, path: Path) -> Any:
+def _need(package: str, path: Path) -> None:
     try:
-        return importlib.import_module(package)
+        importlib.import_module(package)
     except ImportError:
         raise ConfigError(
             f'{path} needs the package {package} to be read: pip install "wardround[tables]", or save it as CSV'

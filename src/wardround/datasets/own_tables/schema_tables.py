@@ -21,7 +21,7 @@ from wardround.config import Column, FederationConfig, Schema
 from wardround.datasets.own_tables.csv_files import CsvPiece, csv_pieces
 from wardround.datasets.own_tables.files import EXCEL, PARQUET
 from wardround.datasets.own_tables.identifiers import hospital_ids, is_rewritten, patient_ids
-from wardround.datasets.own_tables.values import number_of
+from wardround.datasets.own_tables.values import number_of, scaled
 from wardround.datasets.records import ColumnUse, Dataset
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean, shown_name
@@ -222,7 +222,7 @@ def _features_of(column: Column, values: NDArray[np.float64]) -> Iterator[NDArra
 
 def _scaled(column: Column, values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = column.range or (0.0, 1.0)
-    return (values - low) / (high - low) * 2.0 - 1.0
+    return scaled(values, low, high)
 
 
 def _uses(schema: Schema, target: str, identifiers: Mapping[str, str], unread: Sequence[str]) -> tuple[ColumnUse, ...]:

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from wardround.config import FederationConfig
 from wardround.datasets.own_tables.mixed import check_numbers
 from wardround.datasets.own_tables.text_tables import Texts, TextTable
-from wardround.datasets.own_tables.values import are_codes, numbers_of
+from wardround.datasets.own_tables.values import are_codes, numbers_of, scaled
 from wardround.datasets.records import CLASSIFICATION, REGRESSION
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean
 
-__all__ = ["Target", "read_target"]
+__all__ = ["FEW_INTEGERS", "Target", "read_target"]
 
 _MAX_CLASSES = 100
-_FEW_INTEGERS = 20
+FEW_INTEGERS = 20
+"""Of a target that nothing is said of: so many different whole numbers at most are classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,7 +61,7 @@ def read_target(table: TextTable, config: FederationConfig) -> Target:
     distinct = sorted(set(values.tolist()) if is_number else set(texts.tolist()))
     if len(distinct) < 2:
         raise DataError(f"{table.source}: target {name!r} is always {texts[0]}: name a target that varies")
-    few = is_number and len(distinct) <= _FEW_INTEGERS and all(value == int(value) for value in distinct)
+    few = is_number and len(distinct) <= FEW_INTEGERS and all(value == int(value) for value in distinct)
     if wants_number or (config.task is None and is_number and not few and config.positive_class is None):
         return _numbers(texts, values, name, table, config)
     return _classes(texts, values if is_number else None, name, table, config)
@@ -88,8 +89,7 @@ def _numbers(
             "([federation] target-range): correct the cell, or state a wider range, not from these data"
         )
     said = f"the target {name} is scaled from target-range, {low:g} to {high:g}, to [-1, 1], and so are its losses"
-    scaled = (values - low) / (high - low) * 2.0 - 1.0
-    return Target(task=REGRESSION, labels=scaled, class_names=(), notes=(said,))
+    return Target(task=REGRESSION, labels=scaled(values, low, high), class_names=(), notes=(said,))
 
 
 def _classes(

@@ -86,14 +86,13 @@ def header_of(names: Iterable[object], source: str) -> tuple[str, ...]:
     return tuple(header)
 
 
-def table_of_frame(frame: "pd.DataFrame", source: str, *, decimal: str = ".", line_is: str = "row") -> TextTable:
+def table_of_frame(frame: "pd.DataFrame", source: str, *, decimal: str = ".") -> TextTable:
     """Return a DataFrame as the texts that `frame.to_csv(index=False, decimal=decimal)` writes.
 
     Args:
         frame: of any dtypes; its index is not read.
         source: what it is, for messages.
         decimal: what is written before the decimals of columns of floats.
-        line_is: what a row is called in messages.
 
     Raises:
         DataError: a column's name is there twice.
@@ -106,7 +105,7 @@ def table_of_frame(frame: "pd.DataFrame", source: str, *, decimal: str = ".", li
         source=source,
         columns=columns,
         lines=np.arange(1, len(frame) + 1),
-        line_is=line_is,
+        line_is="row",
         files=(source,),
         file_of_row=np.zeros(len(frame), dtype=np.int64),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import FederationConfig
-from wardround.datasets.own_tables.features import FeatureColumn, feature_columns
+from wardround.datasets.own_tables.features import FeatureColumn, feature_columns, is_marker
 from wardround.datasets.own_tables.files import table_of_path
 from wardround.datasets.own_tables.identifiers import (
     alike_notes,
@@ -22,7 +22,7 @@ from wardround.datasets.own_tables.identifiers import (
 from wardround.datasets.own_tables.said import duplicate_notes, feature_notes, level_notes, suspect_notes, word_notes
 from wardround.datasets.own_tables.suspects import repeated_names
 from wardround.datasets.own_tables.targets import Target, read_target
-from wardround.datasets.own_tables.text_tables import Texts, TextTable, table_of_frame, with_missing
+from wardround.datasets.own_tables.text_tables import TextTable, table_of_frame, with_missing
 from wardround.datasets.own_tables.values import numbers_of, words_among_values
 from wardround.datasets.records import CLASSIFICATION, ColumnUse, Dataset
 from wardround.errors import ConfigError, DataError
@@ -160,11 +160,11 @@ def _check_known(name: str, key: str, table: TextTable) -> None:
     if name not in table.columns:
         near = did_you_mean(name, table.columns, otherwise=":")
         shown = ", ".join(list(table.columns)[:_MOST_NAMES]) + (", ..." if len(table.columns) > _MOST_NAMES else "")
+        hint = ""
+        if near == ":" and len(table.columns) < 2:
+            hint = " (if these are no names, the separator is another one, or the first line is no header)"
         raise ConfigError(
-            f"{table.source} has no column {name!r} ([federation] {key}){near} its columns are {shown}"
-            " (if these are no names, the separator is another one, or the first line is no header)"
-            if near == ":" and len(table.columns) < 2
-            else f"{table.source} has no column {name!r} ([federation] {key}){near} its columns are {shown}"
+            f"{table.source} has no column {name!r} ([federation] {key}){near} its columns are {shown}{hint}"
         )
 
 
@@ -188,7 +188,7 @@ def _complete(table: TextTable, config: FederationConfig) -> tuple[TextTable, li
         texts = table.columns[name]
         is_there = texts != ""
         if name == config.target:
-            is_there &= ~_is_marker(texts, config)
+            is_there &= ~is_marker(numbers_of(texts, config.decimal), config)
         if num_missing := int((~is_there).sum()):
             table = table.rows(is_there)
             notes.append(f"rows dropped because {name} is missing: {shown_count(num_missing)}")
@@ -206,12 +206,6 @@ def _without_words(table: TextTable, config: FederationConfig) -> tuple[TextTabl
         emptied[[text in own for text in emptied]] = ""
         table = replace(table, columns=table.columns | {name: emptied})
     return table, words
-
-
-def _is_marker(texts: Texts, config: FederationConfig) -> NDArray[np.bool_]:
-    """Return where a number is one of missing-values in another spelling: -9 as -9.0."""
-    markers = numbers_of(np.array(config.missing_values or (), dtype=object), config.decimal)
-    return np.isin(numbers_of(texts, config.decimal), markers[np.isfinite(markers)])
 
 
 def _hospitals(table: TextTable, config: FederationConfig) -> tuple[NDArray[np.str_] | None, list[str]]:

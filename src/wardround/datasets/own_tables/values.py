@@ -25,6 +25,7 @@ __all__ = [
     "looks_like_value",
     "number_of",
     "numbers_of",
+    "scaled",
     "words_among_values",
 ]
 
@@ -45,6 +46,11 @@ _LIKE_DATES = (
     re.compile(r"[0-9]{1,2}[- ]?[A-Za-z]{3,9}\.?[- ]?,?[0-9]{2,4}(?:[T ].*)?"),
 )
 _SECONDS_OF_A_DAY = 86_400
+
+
+def scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Return numbers of a public range from low to high, scaled to [-1, 1]."""
+    return (values - low) / (high - low) * 2.0 - 1.0
 
 
 def numbers_of(texts: Texts, decimal: str | None = None) -> NDArray[np.float64]:
