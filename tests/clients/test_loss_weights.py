@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from central_steps import clipped, sum_of
 from made_up import flat_assignment
 from safetensors.numpy import load_file
 from small_runs import CommonStreams, small_config
@@ -40,23 +41,6 @@ def trainer(mode, model="logistic", weights=WEIGHTS):
     return LocalTrainer(built, config, task="classification", source=CommonStreams(7))
 
 
-def sum_of(local, data):
-    """Return the clipped sum of all records' gradients, as record x central sends it."""
-    assignment = flat_assignment(
-        hospital_id="north",
-        round_number=1,
-        sample_rate=1.0,
-        expected_batch_size=1.0,
-        num_steps=1,
-        noise_multiplier=0.0,
-        max_grad_norm=CLIP,
-        weight=1.0,
-        placement="central",
-    )
-    sent, *_ = local.train(parameters_of(local.model), data, assignment)
-    return np.concatenate([array.ravel() for array in sent.values()])
-
-
 def gradients(local, data):
     """Return each row's gradient of its weighted loss, by plain differentiation, one row after the other."""
     found = []
@@ -67,10 +51,6 @@ def gradients(local, data):
     return np.stack(found)
 
 
-def clipped(rows):
-    return rows * np.minimum(1, CLIP / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6))
-
-
 @pytest.mark.parametrize("model", SHAPES)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_clips_the_gradient_of_the_weighted_loss(mode, model):
@@ -79,7 +59,7 @@ def test_every_mode_clips_the_gradient_of_the_weighted_loss(mode, model):
     # Weights bite before the clip: some gradients are clipped, and others are below it.
     norms = np.linalg.norm(rows, axis=1)
     assert norms.min() < CLIP < norms.max()
-    np.testing.assert_allclose(sum_of(local, data), clipped(rows).sum(axis=0), atol=2e-5)
+    np.testing.assert_allclose(sum_of(local, data, CLIP), clipped(rows, CLIP).sum(axis=0), atol=2e-5)
 
 
 @pytest.mark.parametrize("mode", ["hooks", "per-record"])
@@ -88,13 +68,13 @@ def test_a_patients_rows_are_averaged_with_their_weights_and_clipped_as_one(mode
     local = trainer(mode)
     data = records(SHAPES["logistic"], owners)
     means = gradients(local, data).reshape(-1, 4, local.num_parameters).mean(axis=1)
-    np.testing.assert_allclose(sum_of(local, data), clipped(means).sum(axis=0), atol=2e-5)
+    np.testing.assert_allclose(sum_of(local, data, CLIP), clipped(means, CLIP).sum(axis=0), atol=2e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_its_weight_a_record_moves_the_sum_by_no_more_than_the_clip(mode):
     local, data = trainer(mode, weights=(1e-3, 1.0, 1e6)), records(SHAPES["logistic"])
-    whole = sum_of(local, data)
+    whole = sum_of(local, data, CLIP)
     for index in range(3):
         features = data.train_features.clone()
         features[index] = torch.nan  # a record without a gradient counts as zeroed out
@@ -104,7 +84,7 @@ def test_whatever_its_weight_a_record_moves_the_sum_by_no_more_than_the_clip(mod
             test_features=features,
             test_labels=data.train_labels,
         )
-        assert np.linalg.norm(whole - sum_of(local, without)) <= CLIP * (1 + CLIP_MARGIN)
+        assert np.linalg.norm(whole - sum_of(local, without, CLIP)) <= CLIP * (1 + CLIP_MARGIN)
 
 
 @pytest.mark.parametrize("max_grad_norm", [1e3, None], ids=["clipped", "plain"])
@@ -135,7 +115,7 @@ def test_local_steps_are_those_on_torchs_weighted_loss(max_grad_norm):
 
 def test_weights_of_one_change_no_bit():
     data = records(SHAPES["logistic"])
-    ones, none = (sum_of(trainer("hooks", weights=weights), data) for weights in ((1.0, 1.0, 1.0), None))
+    ones, none = (sum_of(trainer("hooks", weights=weights), data, CLIP) for weights in ((1.0, 1.0, 1.0), None))
     assert np.array_equal(ones, none)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from central_steps import clipped, sum_of
 from made_up import PRIVATE, flat_assignment
 from small_runs import CommonStreams, small_config
 from torch.nn import functional
@@ -47,22 +48,6 @@ def trainer(name: str, shape: tuple[int, ...] = SHAPE, **training: Any) -> Local
     return LocalTrainer(built, TrainingConfig(**training), task="classification", source=CommonStreams(7))
 
 
-def sum_of(local: LocalTrainer, data: HospitalTensors, max_grad_norm: float = CLIP) -> Any:
-    assignment = flat_assignment(
-        hospital_id="north",
-        round_number=1,
-        sample_rate=1.0,
-        expected_batch_size=1.0,
-        num_steps=1,
-        noise_multiplier=0.0,
-        max_grad_norm=max_grad_norm,
-        weight=1.0,
-        placement="central",
-    )
-    sent, *_ = local.train(parameters_of(local.model), data, assignment)
-    return np.concatenate([array.ravel() for array in sent.values()])
-
-
 def one_by_one(local: LocalTrainer, data: HospitalTensors) -> Any:
     """Return each row's gradient (n, p), of a batch of it alone."""
     rows = []
@@ -73,10 +58,6 @@ def one_by_one(local: LocalTrainer, data: HospitalTensors) -> Any:
     return np.stack(rows)
 
 
-def clipped(rows: Any) -> Any:
-    return rows * np.minimum(1, CLIP / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6))
-
-
 @pytest.mark.parametrize("shape", [SHAPE, (2, 4, 3)], ids=["sequences", "images"])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_sum_is_of_gradients_taken_and_clipped_one_by_one(name: str, shape: tuple[int, ...]) -> None:
@@ -84,14 +65,14 @@ def test_the_sum_is_of_gradients_taken_and_clipped_one_by_one(name: str, shape: 
     rows = one_by_one(local, data)
     assert np.linalg.norm(rows, axis=1).min() > CLIP / 2
     assert np.linalg.norm(rows, axis=1).max() > CLIP
-    np.testing.assert_allclose(sum_of(local, data), clipped(rows).sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose(sum_of(local, data, CLIP), clipped(rows, CLIP).sum(axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["lstm", "transformer"])
 def test_a_patients_sequences_are_averaged_and_clipped_as_one(name: str) -> None:
     local, data = trainer(name), records(owners=torch.arange(NUM_RECORDS) // 2)
     means = one_by_one(local, data).reshape(NUM_RECORDS // 2, 2, -1).mean(axis=1)
-    np.testing.assert_allclose(sum_of(local, data), clipped(means).sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose(sum_of(local, data, CLIP), clipped(means, CLIP).sum(axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["lstm", "transformer"])
@@ -107,7 +88,7 @@ def test_a_record_moves_the_sum_by_no_more_than_the_clip(name: str) -> None:
                 test_features=features,
                 test_labels=data.test_labels,
             )
-            sums.append(sum_of(local, each))
+            sums.append(sum_of(local, each, CLIP))
         assert np.linalg.norm(sums[0] - sums[1]) <= CLIP * (1 + CLIP_MARGIN)
 
 
