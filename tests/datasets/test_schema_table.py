@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wardround import run
 from wardround.config import Config, FederationConfig, config_from_dict, schema_from_table
 from wardround.datasets import Dataset, FederatedData, describe, load_dataset, load_federation, load_site_table
+from wardround.datasets.own_tables.csv_files import csv_pieces
 from wardround.errors import ConfigError, DataError, WardroundError
 
 SCHEMA = schema_from_table(
@@ -248,9 +249,19 @@ def test_every_column_of_the_table_is_listed(tmp_path: Path) -> None:
     assert (left.name, left.kind, left.reason) == ("'name'", "left out", "the schema does not name it")
 
 
-def test_what_unpacks_to_more_lines_than_a_table_has_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", ["\n\n", '"A\nda",20,male,,,no\n', "Ada,20,male,,,no\nBob,20,male,,,no\n"])
+def test_what_unpacks_to_more_lines_than_a_table_has_is_refused(tmp_path: Path, more: str) -> None:
     packed = tmp_path / "own.csv.gz"
-    packed.write_bytes(gzip.compress(GOOD.encode() + b"\n" * 10_000_000))
+    packed.write_bytes(gzip.compress((GOOD + more).encode()))
+    assert len(list(csv_pieces(packed, most_lines=6))) == 2
+    with pytest.raises(DataError, match="has more than 5 lines"):
+        list(csv_pieces(packed, most_lines=5))
+
+
+def test_no_table_is_read_beyond_ten_million_lines(tmp_path: Path) -> None:
+    # Before the header and in one compressed file: the shortest way to as many.
+    packed = tmp_path / "own.csv.gz"
+    packed.write_bytes(gzip.compress(b"\n" * 10_000_000 + GOOD.encode(), compresslevel=1))
     with pytest.raises(DataError, match="has more than 10,000,000 lines"):
         load_dataset(settings(packed))
 

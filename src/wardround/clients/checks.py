@@ -5,8 +5,9 @@ that the model runs, and that Opacus' gradients are the ones that plain differen
 apart in size. What is left out on purpose: any exception for models that draw at random.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from wardround.clients.gradients import (
 from wardround.clients.held_model import HeldModel, fresh_copy
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.modes import Mode
-from wardround.clients.programs import record_program
 from wardround.datasets import FederatedData
 from wardround.errors import ConfigError, WardroundError
 
@@ -48,7 +48,10 @@ def check_records_apart(held: HeldModel, federation: FederatedData) -> Mode:
             'set "hooks" ([training] grad-sample-mode)'
         )
     with _extremes(federation) as (features, labels):
-        _compare(mode.name, _probe(held.model), features, labels, held.loss)
+        if mode.name == "per-record":
+            _compare_by_record(held, features.to(held.device), labels.to(held.device))
+        else:
+            _compare(mode.name, _probe(held.model), features, labels, held.loss)
     return mode
 
 
@@ -120,21 +123,43 @@ def _probe(model: nn.Module) -> nn.Module:
     return probe
 
 
-def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
-    module: ByRecord
-    if mode == "per-record":
-        alone, max_grad_norm = [], 1.0
-        module = record_program(probe, tuple(features.shape[1:]), labels.dtype, loss)
-    else:
-        alone = [_gradient_of(probe, features[[index]], labels[[index]], loss) for index in range(_NUM_RECORDS)]
-        max_grad_norm = float(torch.stack([gradient.norm() for gradient in alone]).median()) / 2 or 1.0
-        module = per_record_module(probe, mode, max_grad_norm)
+def _compare_by_record(held: HeldModel, features: Tensor, labels: Tensor) -> None:
+    """Try the program that training will run, with other parameters: a head of zeros would hide all."""
+    program = held.program(tuple(features.shape[1:]), labels.dtype)
+    parameters = [
+        nn.Parameter(each.detach() + 0.1 * torch.randn(each.shape).to(each.device)) for each in held.parameters
+    ]
+    module = replace(program, parameters=tuple(parameters))
+    _move_each("per-record", module, parameters, 1.0, (features, labels), held.loss)
 
-    def clipped_sum(records: Tensor) -> Tensor:
+
+def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss: LossPerRecord) -> None:
+    alone = [_gradient_of(probe, features[[index]], labels[[index]], loss) for index in range(_NUM_RECORDS)]
+    max_grad_norm = float(torch.stack([gradient.norm() for gradient in alone]).median()) / 2 or 1.0
+    module = per_record_module(probe, mode, max_grad_norm)
+    whole = _move_each(mode, module, trained_parameters(probe), max_grad_norm, (features, labels), loss)
+    clipped = [g.double() * min(1.0, max_grad_norm / (float(g.double().norm()) + 1e-6)) for g in alone]
+    error = float((whole - torch.stack(clipped).sum(dim=0)).norm())
+    if not error <= _TOLERANCE * max_grad_norm * _NUM_RECORDS:
+        raise _off(mode, f"a step on {_NUM_RECORDS} records is {error / max_grad_norm:.3g} clips off theirs")
+
+
+def _move_each(
+    mode: str,
+    module: ByRecord,
+    parameters: Sequence[nn.Parameter],
+    max_grad_norm: float,
+    records: tuple[Tensor, Tensor],
+    loss: LossPerRecord,
+) -> Tensor:
+    """Return the clipped sum of the records, having tried that no one moves it by more than it may."""
+    features, labels = records
+
+    def clipped_sum(features: Tensor) -> Tensor:
         # As training takes it, with the same random layers each time.
         torch.manual_seed(1)
-        summed = ClippedSum(trained_parameters(probe), max_grad_norm)
-        summed.add_batch(module, records, labels, loss)
+        summed = ClippedSum(parameters, max_grad_norm)
+        summed.add_batch(module, features, labels, loss)
         return torch.cat([part.reshape(-1) for part in summed.values()])
 
     whole = clipped_sum(features)
@@ -146,11 +171,7 @@ def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss
         # A forward that makes numbers of nan moves the sum by another record of its own.
         if not moved <= 2 * max_grad_norm * (1 + CLIP_MARGIN):
             raise _off(mode, f"one record moves the sum of {_NUM_RECORDS} by {moved / max_grad_norm:.3g} clips")
-    if alone:
-        clipped = [g.double() * min(1.0, max_grad_norm / (float(g.double().norm()) + 1e-6)) for g in alone]
-        error = float((whole - torch.stack(clipped).sum(dim=0)).norm())
-        if not error <= _TOLERANCE * max_grad_norm * _NUM_RECORDS:
-            raise _off(mode, f"a step on {_NUM_RECORDS} records is {error / max_grad_norm:.3g} clips off theirs")
+    return whole
 
 
 def _off(mode: str, what: str) -> ConfigError:

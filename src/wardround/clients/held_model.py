@@ -69,7 +69,7 @@ class HeldModel:
         self._protects_records = protects_records
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module] | None = None
-        self._program: RecordProgram | None = None
+        self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -106,7 +106,7 @@ class HeldModel:
         """
         if whole_batches and self.unknown_because(tensors.record_shape):
             self.model = fresh_copy(self._pristine).to(self.device)
-            self._program = None
+            self._programs.clear()
         load_parameters(self.model, arrays)
 
     def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> ByRecord:
@@ -119,7 +119,7 @@ class HeldModel:
         check_unwatched()
         mode = self.mode_for(tensors.record_shape)
         if mode.name == "per-record":
-            return self._recorded(tensors)
+            return self.program(tensors.record_shape, tensors.train_labels.dtype)
         if self._wrapped is None:
             self._wrapped = max_grad_norm, per_record_module(self.model, mode.name, max_grad_norm)
         if self._wrapped[0] != max_grad_norm:
@@ -134,13 +134,19 @@ class HeldModel:
         """
         self.begin(arrays, tensors, whole_batches=not self._protects_records)
         if self._protects_records and self.unknown_because(tensors.record_shape):
-            return self._recorded(tensors).outputs_of
+            return self.program(tensors.record_shape, tensors.train_labels.dtype).outputs_of
         return self.model.eval()
 
-    def _recorded(self, tensors: HospitalTensors) -> RecordProgram:
-        if self._program is None:
-            self._program = record_program(self.model, tensors.record_shape, tensors.train_labels.dtype, self.loss)
-        return self._program
+    def program(self, record_shape: tuple[int, ...], label_type: torch.dtype) -> RecordProgram:
+        """Return the model's program of one record, recorded once for a shape and a type of labels.
+
+        Raises:
+            ConfigError: the model can't be run record by record, and why.
+        """
+        key = record_shape, label_type
+        if key not in self._programs:
+            self._programs[key] = record_program(self.model, record_shape, label_type, self.loss)
+        return self._programs[key]
 
 
 def fresh_copy(model: nn.Module) -> nn.Module:

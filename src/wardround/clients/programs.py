@@ -144,13 +144,15 @@ def _recorded(model: nn.Module, training: bool, run: Callable[..., Any], given: 
     with refusing():
         copied = copy.deepcopy(model).train(training)
         before = memory_of(copied)
-        first = record_once(partial(run, copied), given)
+        written = _as_written(partial(run, copied), given)
+        program = _functional(written, given)
         if changed := memory_of(copied).differs_from(before):
             raise Impure(f"it writes to {changed} in its forward, which would outlive the call")
-        second = record_once(partial(run, copy.deepcopy(model).train(training)), given)
-    if not _same(first, second):
+        # What follows from code that is the same is the same.
+        again = _as_written(partial(run, copy.deepcopy(model).train(training)), given)
+    if not _same(written, again):
         raise Impure("its forward is not the same twice: it remembers an earlier call, or draws outside of torch")
-    return first
+    return program
 
 
 @contextmanager
@@ -185,16 +187,35 @@ def record_once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
         Impure: the program would not be a function of what it is given.
         Exception: what `run` raises.
     """
-    with _own_randomness(given[-1].device), _plain_operations():
-        as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
-        check_pure(as_written, writes=False)
-        recorded = make_fx(functionalize(as_written), tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+    return _functional(_as_written(run, given), given)
+
+
+def _as_written(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    """Return the operations of a function one after the other, writes to what it makes itself included."""
+    written = _traced(run, given)
+    check_pure(written, writes=False)
+    _own_constants(written)
+    return written
+
+
+def _functional(written: GraphModule, given: tuple[Any, ...]) -> GraphModule:
+    """Return the pure program of what was recorded as written."""
+    recorded = _traced(functionalize(written), given)
     check_pure(recorded, writes=True)
     zero_what_is_empty(recorded)
-    for name, constant in list(recorded.named_buffers()):
-        # A copy of what the code holds: nobody else has it.
-        setattr(recorded, name, constant.detach().clone())
+    _own_constants(recorded)
     return recorded
+
+
+def _traced(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    with _own_randomness(given[-1].device), _plain_operations():
+        return make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+
+
+def _own_constants(recorded: GraphModule) -> None:
+    """Replace what the code holds by copies as they are now: nobody else has them."""
+    for name, constant in list(recorded.named_buffers()):
+        setattr(recorded, name, constant.detach().clone())
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from wardround.parsing import sound
 
 __all__ = ["CsvPiece", "csv_pieces", "plain_text"]
 
-_LONGEST_LINE, _LONGEST_COMPOSED, _MOST_LINES = 2**20, 1_000, 10_000_000
+_LONGEST_LINE, _LONGEST_COMPOSED = 2**20, 1_000
 _ROWS_OF_A_PIECE = 20_000
 _STATED = re.compile(r'"?sep=(.)"?\s*')
 _BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
@@ -48,7 +48,9 @@ class CsvPiece:
     lines: NDArray[np.int64]
 
 
-def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None = None) -> Iterator[CsvPiece]:
+def csv_pieces(
+    path: Path, *, separator: str | None = None, encoding: str | None = None, most_lines: int = 10_000_000
+) -> Iterator[CsvPiece]:
     """Yield the rows of a file, the header's alone first; empty lines are no rows.
 
     Args:
@@ -56,6 +58,7 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
         separator: between cells; None is what a first line such as "sep=;" says, else comma, semicolon or tab,
             whichever the header has most of.
         encoding: of the text; None is UTF-8. A byte order mark is no part of it.
+        most_lines: of the text, empty ones and those within quotes too (>= 1).
 
     Raises:
         DataError: the file can't be read, is no such text, is too large, or a row has more or fewer cells than the
@@ -65,7 +68,7 @@ def csv_pieces(path: Path, *, separator: str | None = None, encoding: str | None
 
     encoding = "utf-8-sig" if encoding is None or codecs.lookup(encoding).name == "utf-8" else encoding
     with _opened(path, encoding) as file:
-        lines = _BoundedLines(file, path)
+        lines = _BoundedLines(file, path, most_lines)
         if not lines.first:
             return
         separator = separator or lines.separator or max(",;\t", key=lines.first.count)
@@ -211,8 +214,9 @@ class _BoundedLines(io.TextIOBase):
     A line that says which sign separates cells, as spreadsheets write it, is no row.
     """
 
-    def __init__(self, file: IO[str], path: Path) -> None:
-        self._file, self._path, self.number, self.num_skipped = file, path, 0, -1
+    def __init__(self, file: IO[str], path: Path, most_lines: int) -> None:
+        self._file, self._path, self._most_lines = file, path, most_lines
+        self.number, self.num_skipped = 0, -1
         self.first = "\n"
         self.separator: str | None = None
         while self.first and not self.first.strip():
@@ -238,8 +242,8 @@ class _BoundedLines(io.TextIOBase):
                 f"{self._path}, line {self.number} holds a character 0, as no text does: name its encoding "
                 '([federation] encoding = "utf-16-le"), or save it again'
             )
-        if self.number > _MOST_LINES:
-            raise DataError(f"{self._path} has more than {_MOST_LINES:,} lines: no table is read beyond them")
+        if self.number > self._most_lines:
+            raise DataError(f"{self._path} has more than {self._most_lines:,} lines: no table is read beyond them")
         if len(line) > _LONGEST_LINE:
             raise DataError(
                 f"{self._path}, line {self.number} has more than {_LONGEST_LINE:,} characters: check what file it is"
