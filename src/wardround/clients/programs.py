@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.func import functionalize, vmap
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wardround.clients.losses import LossPerRecord
@@ -160,6 +158,9 @@ def refusing() -> Iterator[None]:
     Raises:
         Impure: the reason.
     """
+    # Both import what takes seconds, and there are processes that record nothing.
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
     try:
         yield
     except WardroundError:
@@ -185,6 +186,8 @@ def record_once(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
         Impure: the program would not be a function of what it is given.
         Exception: what `run` raises.
     """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     with _own_randomness(given[-1].device), _plain_operations():
         as_written = make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
         check_pure(as_written, writes=False)
