@@ -1,6 +1,6 @@
 """A table, a model and a metric of your own from Python: plan, run, resume, plot, compare. The patients are invented.
 
-    python examples/own_data.py [OUT] [ENGINE]
+    python examples/own_data.py [OUT] [ENGINE] [NUM_WORKERS]
 
 `build` is a function of a file that can be imported, so that the command line trains the same model, bit for bit:
 
@@ -29,16 +29,19 @@ def brier(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean((predictions - labels) ** 2))
 
 
-def main(out: Path, engine: str = "inline") -> None:
+def main(out: Path, engine: str = "inline", num_workers: str = "2") -> None:
     """Leave a run and a study in a folder.
 
     Args:
         out: the folder.
         engine: "inline", or "ray" for hospitals in processes of their own.
+        num_workers: how many processes, for hospitals and for the study's runs.
     """
     frame = pd.read_csv(HERE / "own-data.csv")
     federation = wr.Federation.from_frame(frame, target="readmitted", hospital="hospital", patient="patient")
-    config = wr.Config.load(HERE / "own-csv.toml").change(simulation={"engine": engine, "num_workers": 2})
+    config = wr.Config.load(HERE / "own-csv.toml").change(
+        simulation={"engine": engine, "num_workers": int(num_workers)}
+    )
     print(federation.describe(config))
     print(wr.describe_columns(config, federation=federation))
 

@@ -1,10 +1,16 @@
-"""What every test shares: where the real data is."""
+"""What every test shares: where the real data is, and one Ray, since starting it takes seconds."""
 
+import gc
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from wardround.simulations.engines.start import start_ray
 
 # Speed is the benchmarks' to measure: a busy machine makes no test fail.
 settings.register_profile("untimed", deadline=None)
@@ -18,6 +24,23 @@ def real_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f"no real data at {_SHARED}: set WARDROUND_DATA")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[Any]:
+    """Start Ray; what runs on it in this process joins it and leaves it running."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started_here = start_ray(3)
+    import ray
+
+    yield ray
+    with warnings.catch_warnings():
+        # Ray leaves files and processes to the collector, which would otherwise complain in whichever test is next.
+        warnings.simplefilter("ignore", ResourceWarning)
+        if started_here:
+            ray.shutdown()
+        gc.collect()
 
 
 def pytest_xdist_auto_num_workers() -> int:

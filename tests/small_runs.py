@@ -1,6 +1,7 @@
 """Small federations that many tests run: breast cancer at three hospitals, in this process."""
 
 import csv
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from made_up import flat_assignment
 
+from wardround.cli import main
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config, config_from_dict
 from wardround.privacy.ledger import Entry, Ledger, open_ledger
@@ -77,6 +79,15 @@ def results_of(folder: Path) -> tuple[bytes, bytes, list[dict[str, str]]]:
     """Return what two runs that ended alike have in common, bit for bit."""
     model = (folder / "model.safetensors").read_bytes()
     return model, (folder / "hospitals.csv").read_bytes(), rows_of(folder / "rounds.csv", "seconds")
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process, and return its exit code."""
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["wardround", *arguments])
+        patch.setattr(sys, "path", [*sys.path])
+        main()
+    return int(ended.value.code or 0)
 
 
 def charges_of(folder: Path, state: str) -> list[tuple[int, str]]:

@@ -10,34 +10,28 @@ from types import FrameType
 
 from wardround.errors import WardroundError
 
-__all__ = ["exit_code_of", "interrupt_on_sigterm", "resumable"]
+__all__ = ["exit_code_of_failure", "interrupt_on_sigterm", "resumable"]
 
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which a job scheduler sends: everything that Ctrl-C does, and the exit code that it waits for."""
-
-    exit_code = 128 + signal.SIGTERM
+# Remembered, since no exception can be trusted with it: Ray answers what a handler raises while it waits with an
+# interruption of its own, and code that catches too much makes an error of it.
+_SIGNALS_RECEIVED: set[int] = set()
 
 
 def interrupt_on_sigterm() -> None:
-    """Let SIGTERM interrupt this process as Ctrl-C does; a second one ends it."""
+    """Let SIGTERM, which a job scheduler sends, interrupt this process as Ctrl-C does; a second one ends it."""
+    _SIGNALS_RECEIVED.clear()
     signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)  # who asks twice is not kept waiting
-    raise _Terminated
+    _SIGNALS_RECEIVED.add(number)
+    raise KeyboardInterrupt
 
 
-def exit_code_of(stop: BaseException) -> int:
-    """Return the exit code of a process that was interrupted: 143 after SIGTERM, else 1.
-
-    Args:
-        stop: the interruption, or what others raised about it.
-    """
-    while stop.__context__ is not None and not isinstance(stop, KeyboardInterrupt):
-        stop = stop.__context__
-    return _Terminated.exit_code if isinstance(stop, _Terminated) else 1
+def exit_code_of_failure() -> int:
+    """Return the exit code of a process that did not get to its end: 143 after SIGTERM, whatever came of it, else 1."""
+    return 128 + signal.SIGTERM if signal.SIGTERM in _SIGNALS_RECEIVED else 1
 
 
 @contextmanager
@@ -45,11 +39,9 @@ def resumable(what_is_kept: Callable[[], str]) -> Iterator[None]:
     """Say on an interruption what is kept and how to go on, which is asked for then.
 
     Raises:
-        WardroundError: in the place of the interruption, with its exit code.
+        WardroundError: in the place of the interruption.
     """
     try:
         yield
-    except KeyboardInterrupt as stop:
-        error = WardroundError(f"interrupted{what_is_kept()}")
-        error.exit_code = exit_code_of(stop)
-        raise error from None
+    except KeyboardInterrupt:
+        raise WardroundError(f"interrupted{what_is_kept()}") from None

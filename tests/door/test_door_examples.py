@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from small_runs import rows_of
+from small_runs import command_line, rows_of
 
 import wardround
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "heart_disease.ipynb"
 MORE_CELLS = (
     """
-    on_ray = wr.run(config.change(simulation={"engine": "ray", "num_workers": 2}), **given, out=out / "ray")
+    on_ray = wr.run(config.change(simulation={"engine": "ray", "num_workers": 1}), **given, out=out / "ray")
     assert (on_ray.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
     """,
     "import sys; print(sys.executable, out.absolute())",
@@ -72,18 +73,27 @@ def test_the_notebook_runs_from_top_to_bottom(real_data: Path, tmp_path: Path, m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["inline", "ray"])
-def test_the_script_trains_the_model_of_the_command_line(engine: str, tmp_path: Path) -> None:
-    script = [sys.executable, "examples/own_data.py", str(tmp_path / "own"), engine]
-    command = [sys.executable, "-m", "wardround", "run", "examples/own-csv.toml", "--out", str(tmp_path / "named")]
-    settings = ["--set", "model.name=own_data:build", "--set", "simulation.engine=inline", "--json"]
-    env = of_this_package()
-    env["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'examples'}"
-    for arguments in (script, [*command, *settings]):
-        done = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert (arguments is not script) or "interrupted after round 3" in done.stdout
-    own, by_name = (tmp_path / name / "model.safetensors" for name in ("own/run", "named"))
-    assert own.read_bytes() == by_name.read_bytes()
-    assert (tmp_path / "own" / "rounds.png").is_file() and (tmp_path / "own/study/report.html").is_file()
-    assert all(0 <= float(row["brier"]) <= 1 for row in rows_of(tmp_path / "own" / "run" / "rounds.csv"))
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_script_trains_the_model_of_the_command_line(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On one engine as the main program of this process, on the other as that of another, from where it stands."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    options = ("--set", "model.name=own_data:build", "--set", "simulation.engine=inline", "--json")
+    code = command_line(monkeypatch, "run", "examples/own-csv.toml", "--out", str(tmp_path / "named"), *options)
+    assert code == 0
+    monkeypatch.setattr(sys, "argv", ["examples/own_data.py", str(tmp_path / "inline"), "inline", "1"])
+    capsys.readouterr()
+    runpy.run_path("examples/own_data.py", run_name="__main__")
+    said = [capsys.readouterr().out]
+    script = [sys.executable, "examples/own_data.py", str(tmp_path / "ray"), "ray", "1"]
+    done = subprocess.run(script, env=of_this_package(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    by_name = (tmp_path / "named" / "model.safetensors").read_bytes()
+    for told, out in zip([*said, done.stdout], (tmp_path / "inline", tmp_path / "ray"), strict=True):
+        assert "interrupted after round 3" in told
+        assert (out / "run" / "model.safetensors").read_bytes() == by_name
+        assert (out / "rounds.png").is_file() and (out / "study" / "report.html").is_file()
+        assert all(0 <= float(row["brier"]) <= 1 for row in rows_of(out / "run" / "rounds.csv"))

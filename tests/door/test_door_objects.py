@@ -1,6 +1,7 @@
 """Runs on objects from Python: the same on every engine, in a script, resumed, and in a study."""
 
-import subprocess
+import os
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from flwr.serverapp.strategy import FedYogi
-from small_runs import interrupted_in_training, results_of
+from small_runs import command_line, interrupted_in_training, results_of
 from torch import nn
 
 import wardround as wr
@@ -57,22 +58,12 @@ def test_a_path_a_mapping_and_a_record_are_the_same_settings(tmp_path: Path) -> 
         wr.plan(3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("engine", ["inline", "ray"])
-def test_objects_give_the_same_model_on_every_engine(engine: str, tmp_path: Path) -> None:
-    config = wr.Config(**SETTINGS).change(simulation={"engine": engine, "num_workers": 2})
+def test_objects_give_the_same_model_on_every_engine(ray_session: Any, tmp_path: Path) -> None:
     seen: list[Any] = []
-    done = wr.run(
-        config,
-        federation=FEDERATION,
-        model=build_of(5),
-        strategy=FedYogi(eta=0.1, eta_l=0.1),
-        on_round=seen.append,
-        out=tmp_path / "run",
-    )
-    inline = wr.run(
-        wr.Config(**SETTINGS), federation=FEDERATION, model=build_of(5), strategy=FedYogi(eta=0.1, eta_l=0.1),
-        out=tmp_path / "inline",
-    )  # fmt: skip
+    given: dict[str, Any] = {"federation": FEDERATION, "model": build_of(5), "strategy": FedYogi(eta=0.1, eta_l=0.1)}
+    config = wr.Config(**SETTINGS).change(simulation={"engine": "ray", "num_workers": 1})
+    done = wr.run(config, **given, on_round=seen.append, out=tmp_path / "run")
+    inline = wr.run(wr.Config(**SETTINGS), **given, out=tmp_path / "inline")
     assert results_of(done.folder) == results_of(inline.folder)
     assert [row.round_number for row in seen] == [0, 1, 2, 3]
     assert set(done.epsilon.hospitals) == {"north", "south"}
@@ -270,25 +261,51 @@ def test_what_is_no_federation_model_or_strategy_is_refused(tmp_path: Path) -> N
         wr.run(config.change(aggregation={"strategy": "fedyogi", "eta": 0.1}), strategy=FedYogi())
 
 
-def test_a_study_on_objects_has_the_figures_of_its_runs(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(
-        '[study]\nplacements = ["central"]\nnoise-multipliers = [1.0]\nseeds = [1]\nbaselines = ["pooled"]\n'
-        "[set.training]\nnum-rounds = 2\nlocal-steps = 1\n[set.privacy]\ntarget-delta = 1e-3\n"
-    )
-    study = wr.compare(tmp_path / "study.toml", federation=FEDERATION, model=build_of(5), out=tmp_path / "study")
+def test_a_study_on_objects_has_the_figures_of_its_runs(ray_session: Any, tmp_path: Path) -> None:
+    base = {
+        "training": {"num_rounds": 2, "local_steps": 1},
+        "privacy": {"target_delta": 1e-3},
+        "simulation": {"num_workers": 1},
+    }
+    keys = {
+        "name": "study",
+        "placements": ["central"],
+        "noise-multipliers": [1.0],
+        "baselines": ["pooled"],
+        "vary": {"training.learning-rate": [0.1]},
+    }
+    given = {"federation": FEDERATION, "model": build_of(5), "out": tmp_path / "study"}
+    study = wr.compare({"base": wr.Config(**base)} | keys, **given)
     assert study.results["placement"].tolist() == ["none", "central"]
+    assert study.results["training.learning-rate"].tolist() == [0.1, 0.1]
     assert (study.num_runs, study.failures) == (2, {})
     assert set(study.hospitals["hospital"]) == {"north", "south"}
     assert (study.folder / "report.html").is_file() and study.report().is_file()
+    assert wr.report(study) == study.folder / "report.html"
     assert "central" in study._repr_html_() and "2 of 2 runs" in repr(study)
-    spelled = {"base": {"training": {"num_rounds": 2, "local_steps": 1}, "privacy": {"target_delta": 1e-3}}}
-    keys = {"name": "study", "placements": ["central"], "noise-multipliers": [1.0], "baselines": ["pooled"]}
-    again = wr.compare(spelled | keys, federation=FEDERATION, model=build_of(5), out=tmp_path / "study")
-    assert again.results.equals(study.results)  # the same study, whose runs are done
-    with pytest.raises(wr.ConfigError, match="unknown key placement of a study: did you mean placements"):
-        wr.compare({"placement": ["central"]})
+    # A mapping with any settings and a file of the same keys are the same study, whose runs are done.
+    (tmp_path / "study.toml").write_text(
+        '[study]\nplacements = ["central"]\nnoise-multipliers = [1.0]\nseeds = [1]\nbaselines = ["pooled"]\n'
+        "[study.vary]\n'training.learning-rate' = [0.1]\n[set.simulation]\nnum-workers = 1\n"
+        "[set.training]\nnum-rounds = 2\nlocal-steps = 1\n[set.privacy]\ntarget-delta = 1e-3\n"
+    )
+    for same in ({"base": base} | keys, tmp_path / "study.toml"):
+        assert wr.compare(same, **given).results.equals(study.results)
     with pytest.raises(wr.ConfigError, match="was begun with other versions or objects"):
-        wr.compare(tmp_path / "study.toml", federation=FEDERATION, model=build_of(6), out=tmp_path / "study")
+        wr.compare(tmp_path / "study.toml", **given | {"model": build_of(6)})
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (3, "study must be a path or a mapping of the keys"),
+        ({"placement": ["local"]}, "unknown key placement of a study: did you mean placements"),
+        ({"base": 3, "placements": ["local"]}, "settings must be a Config, a path or a mapping"),
+    ],
+)
+def test_what_is_no_study_is_refused(study: Any, message: str) -> None:
+    with pytest.raises(wr.ConfigError, match=message):
+        wr.compare(study, federation=FEDERATION)
 
 
 _SCRIPT = """
@@ -312,18 +329,20 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("engine", ["inline", "ray"])
-def test_a_script_trains_the_model_of_the_command_line(engine: str, tmp_path: Path) -> None:
+def test_a_script_trains_the_model_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, as its main program; in others: test_door_examples.py."""
     (tmp_path / "job.toml").write_text(
         "[training]\nnum-rounds = 2\nlocal-steps = 1\n[federation]\nnum-hospitals = 2\n[privacy]\ntarget-delta = 1e-3\n"
-        f'[simulation]\nengine = "{engine}"\nnum-workers = 2\n'
+        '[simulation]\nengine = "inline"\n'
     )
     (tmp_path / "my_script.py").write_text(_SCRIPT)
-    command = [sys.executable, "-m", "wardround", "run", "job.toml", "--out", "named", "--json"]
-    named = ["--set", 'model.name="my_script:build"', "--set", 'simulation.engine="inline"']
-    for arguments in ([sys.executable, "my_script.py", "own"], [*command, *named]):
-        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    os.utime(tmp_path / "my_script.py", (0, 0))  # what is written after the start is not what runs
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(sys, "argv", ["my_script.py", "own"])
+    runpy.run_path("my_script.py", run_name="__main__")
+    named = ("--out", "named", "--set", 'model.name="my_script:build"', "--json")
+    assert command_line(monkeypatch, "run", "job.toml", *named) == 0
     own, by_name = (tmp_path / name / "model.safetensors" for name in ("own", "named"))
     assert own.read_bytes() == by_name.read_bytes()
 
@@ -346,28 +365,6 @@ def test_metrics_and_public_records_are_given_at_the_door(tmp_path: Path, monkey
     column = done.rounds["brier"].tolist()
     assert len(column) == 4 and all(0 < value < 1 for value in column)
     assert column[:2] == [pytest.approx(row.metrics["brier"]) for row in seen[:2]]
-
-
-def test_a_study_is_a_mapping_of_its_keys_around_any_settings(tmp_path: Path) -> None:
-    base = wr.Config(**SETTINGS).change(training={"num_rounds": 1, "local_steps": 1})
-    keys = {
-        "base": base,
-        "placements": ["local"],
-        "noise-multipliers": [1.0],
-        "vary": {"training.learning-rate": [0.1]},
-    }
-    study = wr.compare(keys, federation=FEDERATION, model=build_of(5), out=tmp_path / "study")
-    assert study.results["placement"].tolist() == ["local"] and study.results["training.learning-rate"].tolist() == [
-        0.1
-    ]
-    assert wr.report(study) == study.folder / "report.html"
-    for given, message in (
-        (3, "study must be a path or a mapping of the keys"),
-        ({"placement": ["local"]}, "unknown key placement of a study: did you mean placements"),
-        ({"base": 3, "placements": ["local"]}, "settings must be a Config, a path or a mapping"),
-    ):
-        with pytest.raises(wr.ConfigError, match=message):
-            wr.compare(given, federation=FEDERATION)  # type: ignore[arg-type]
 
 
 def test_whoever_is_interrupted_is_told_where_the_run_is_and_goes_on(tmp_path: Path) -> None:

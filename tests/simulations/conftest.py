@@ -1,7 +1,5 @@
-"""One Ray for all tests of this folder: starting it takes seconds."""
+"""Grids of every engine, on the Ray that all tests share."""
 
-import gc
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,24 +9,6 @@ from engine_variants import VARIANTS, opened
 from toy_hospital import federation, make_app
 
 from wardround.simulations.engines.nodes import Node
-from wardround.simulations.engines.start import start_ray
-
-
-@pytest.fixture(scope="session")
-def ray_session() -> Iterator[Any]:
-    """Start Ray; grids opened by tests join it and leave it running."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        started_here = start_ray(3)
-    import ray
-
-    yield ray
-    with warnings.catch_warnings():
-        # Ray leaves files and processes to the collector, which would otherwise complain in whichever test is next.
-        warnings.simplefilter("ignore", ResourceWarning)
-        if started_here:
-            ray.shutdown()
-        gc.collect()
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

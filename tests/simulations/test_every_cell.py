@@ -1,4 +1,4 @@
-"""Every cell of unit x placement from settings to run folder: figures, resume, dropouts, engines, what leaves."""
+"""Every cell of unit x placement from settings to run folder: figures, resume, dropouts, what leaves."""
 
 import json
 import math
@@ -123,27 +123,6 @@ def test_a_round_that_is_done_again_is_charged_again(
     if not adaptive:  # whose clip, and so whose integer scale, follows the data
         assert resumed.summary["epsilon"]["max"] == pytest.approx(four.epsilon_max, rel=1e-9)
     assert verify_run(resumed.folder)[0] == []
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize(
-    ("unit", "placement", "adaptive", "protocol", "num_workers"),
-    # Each worker imports torch anew. Integers are summed over two workers, and `test_runs` does so with fractions.
-    [
-        ("record", "central", False, "secure-sum", 1),
-        ("record", "local", False, "secagg+", 2),
-        ("record", "distributed", False, "secagg+", 1),
-        ("hospital", "distributed", True, "secure-sum", 2),
-    ],
-)
-def test_the_engine_changes_nothing(
-    unit: str, placement: str, adaptive: bool, protocol: str, num_workers: int, tmp_path: Path
-) -> None:
-    sums = {"aggregation": {"protocol": protocol, "min-survivors": 2}}
-    inline = run(settings(unit, placement, adaptive, **sums), out=tmp_path / "inline").folder
-    config = settings(unit, placement, adaptive, simulation={"engine": "ray", "num-workers": num_workers}, **sums)
-    assert results_of(run(config, out=tmp_path / "ray").folder) == results_of(inline)
 
 
 class Listening(LineGrid):

@@ -1,18 +1,25 @@
-"""A hospital side gives the same bits wherever hospitals run, by name or as an object that no one can import."""
+"""The bits are the same wherever hospitals run: every kind of sum, and hospital sides by name or as an object."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.serverapp.strategy import FedAvg
-from small_runs import results_of, small_config
+from grid_runs import run_over
+from many_federations import ManyFederations, open_together
+from small_runs import results_of, rows_of, small_config
+from test_every_cell import settings
 
 from wardround.config import Config
+from wardround.identity import as_this_process_has_it
 from wardround.objects import hand_over
 from wardround.simulations.engines.opening import ENGINES
 from wardround.simulations.runs import run
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
+NUM_WORKERS = 2
+SIDES = ("scaffold", "object")
 
 
 def half() -> FedAvg:
@@ -26,22 +33,60 @@ def half() -> FedAvg:
     return Half(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
 
 
-def settings(strategy: str, engine: str) -> Config:
-    simulation = {"engine": engine} | ({"num-workers": 2} if engine == "ray" else {})
-    named = "scaffold:scaffold" if strategy == "scaffold" else "fedavg"
-    config = small_config(training={"num-rounds": 2}, simulation=simulation, aggregation={"strategy": named})
-    return config if strategy == "scaffold" else config.with_object("aggregation", hand_over(half(), "strategy"))
+def federations() -> dict[str, Config]:
+    """Return the settings of every federation: sums of fractions, of integers and of masked integers, and sides."""
+    plain = small_config(training={"num-rounds": 2})
+    masked = {"aggregation": {"protocol": "secagg+"}}
+    return {
+        "record-central": settings("record", "central"),
+        "record-local-masked": settings("record", "local", **masked),
+        "record-distributed-masked": settings("record", "distributed", **masked),
+        "hospital-distributed-adaptive": settings("hospital", "distributed", True),
+        "dropouts": small_config(
+            training={"num-rounds": 3, "fraction-train": 0.7},
+            aggregation={"strategy": "fedadam", "eta": 0.05, "protocol": "secure-sum"},
+            simulation={"dropout-rate": 0.2},
+        ),
+        "scaffold": small_config(training={"num-rounds": 2}, aggregation={"strategy": "scaffold:scaffold"}),
+        "object": plain.with_object("aggregation", hand_over(half(), "strategy")),
+    }
+
+
+NAMES = (
+    *("record-central", "record-local-masked", "record-distributed-masked", "hospital-distributed-adaptive"),
+    *("dropouts", *SIDES),
+)
+
+
+@pytest.fixture(scope="module")
+def configs() -> Iterator[dict[str, Config]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(_EXAMPLES))
+        # As `run` has it: the code that settings name is in what the noise is drawn from.
+        yield {name: as_this_process_has_it(config) for name, config in federations().items()}
+
+
+@pytest.fixture(scope="module", params=[engine for engine in ENGINES if engine != "inline"])
+def together(request: pytest.FixtureRequest, ray_session: Any, configs: dict[str, Config]) -> Iterator[ManyFederations]:
+    """All federations on the workers of one grid."""
+    together = open_together(request.param, NUM_WORKERS, configs)
+    with together.grid:
+        yield together
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "inline"])
-@pytest.mark.parametrize("strategy", ["scaffold", "object"])
-def test_a_hospital_side_gives_the_same_bits_in_every_engine(
-    strategy: str, engine: str, ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_engine_changes_nothing(
+    name: str, together: ManyFederations, configs: dict[str, Config], tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(_EXAMPLES))
-    here = run(settings(strategy, "inline"), out=tmp_path / "inline").folder
-    there = run(settings(strategy, engine), out=tmp_path / engine).folder
-    assert results_of(there) == results_of(here)
-    plain = run(small_config(training={"num-rounds": 2}), out=tmp_path / "plain").folder
-    assert results_of(plain)[0] != results_of(here)[0]
+    here = run(configs[name], out=tmp_path / "inline").folder
+    run_over(tmp_path / "there", configs[name], lambda make_app, nodes: together.part(name))
+    assert results_of(tmp_path / "there") == results_of(here)
+    if name == "dropouts":
+        assert {("1", "0"), ("1", "1")} <= {
+            (row["selected"], row["completed"]) for row in rows_of(here / "hospitals.csv")
+        }
+    if name in SIDES:
+        plain = run(small_config(training={"num-rounds": 2}), out=tmp_path / "plain").folder
+        assert results_of(plain)[0] != results_of(here)[0]

@@ -65,22 +65,22 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # what typer makes of Ctrl-C
             raise
-        _fail("interrupted", interruptions.exit_code_of(stop))
+        _fail("interrupted")
     except OSError as error:
         if error.errno == errno.EPIPE:
             # The reader of our output went away (for example `| head`): nothing is wrong.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         full = " (the disk is full: free some space)" if error.errno == errno.ENOSPC else ""
-        _fail(f"{error}{full}", 1)
+        _fail(f"{error}{full}")
     except Exception as error:
         if os.environ.get("WARDROUND_DEBUG"):
             raise
-        _fail(f"unexpected {type(error).__name__}: {error} (WARDROUND_DEBUG=1 shows where)", 1)
+        _fail(f"unexpected {type(error).__name__}: {error} (WARDROUND_DEBUG=1 shows where)")
 
 
-def _fail(message: str, exit_code: int) -> None:
+def _fail(message: str, exit_code: int = WardroundError.exit_code) -> None:
     word = "error: " if os.environ.get("NO_COLOR") else typer.style("error: ", fg="red", bold=True)
     typer.echo(word, err=True, nl=False)
     typer.echo(plain(message), err=True)
-    sys.exit(exit_code)
+    sys.exit(interruptions.exit_code_of_failure() if exit_code == WardroundError.exit_code else exit_code)

@@ -146,7 +146,10 @@ def _odd_parameter(parameter: nn.Parameter, used_before: bool) -> str | None:
 
 
 def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str | None:
-    """Follow the shapes of a batch through a model of listed layers, without numbers, and check each layer's."""
+    """Follow the shapes of a batch of zeros through a model of listed layers, and check each layer's.
+
+    Without numbers at all (torch's device "meta") it would take seconds: shapes are then worked out by its compiler.
+    """
     found: list[str] = []
     shapes: dict[int, torch.Size] = {}
 
@@ -158,10 +161,11 @@ def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str |
         found.extend(f"a {type(module).__name__} {reason}" for reason in _misuses(module, given[0], output, ghost))
 
     try:
-        without_numbers = copy.deepcopy(model).to("meta").train()
-        for module in without_numbers.modules():
+        copied = copy.deepcopy(model).to("cpu").train()
+        for module in copied.modules():
             module.register_forward_hook(look)
-        without_numbers(torch.zeros((_NUM_PROBES, *record_shape), device="meta"))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copied(torch.zeros((_NUM_PROBES, *record_shape)))
     except Exception as error:
         return f"its layers don't fit records of shape {record_shape}: {type(error).__name__}: {error}"
     return found[0] if found else None

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
-from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
 from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import SumInParts, clipped_blocks, with_margin
@@ -139,11 +137,13 @@ class GhostTwin(nn.Module):
 
     def __init__(self, model: nn.Module, max_grad_norm: float) -> None:
         """Copy the model; it is followed from now on."""
+        from opacus.grad_sample import grad_sample_module_fast_gradient_clipping as ghost
+
         super().__init__()
         self._followed = trained_parameters(model)
         copied = copy.deepcopy(model).double()
         self.parameters_in_double = trained_parameters(copied)
-        self.wrapped = GradSampleModuleFastGradientClipping(
+        self.wrapped = ghost.GradSampleModuleFastGradientClipping(
             copied, loss_reduction="mean", max_grad_norm=with_margin(max_grad_norm), use_ghost_clipping=True
         )
 
@@ -166,6 +166,9 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
     Raises:
         ConfigError: Opacus can't serve a layer of the model in this mode.
     """
+    # It takes seconds to import, and there are processes that never need it.
+    from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
+
     try:
         if mode == "ew":
             return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.func import functionalize, vmap
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wardround.clients.losses import LossPerRecord
@@ -162,6 +160,9 @@ def refusing() -> Iterator[None]:
     Raises:
         Impure: the reason.
     """
+    # Both import what takes seconds, and there are processes that record nothing.
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
     try:
         yield
     except WardroundError:
@@ -208,6 +209,8 @@ def _functional(written: GraphModule, given: tuple[Any, ...]) -> GraphModule:
 
 
 def _traced(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     with _own_randomness(given[-1].device), _plain_operations():
         return make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
 

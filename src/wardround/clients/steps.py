@@ -14,6 +14,7 @@ from wardround.agreed.learning_rates import learning_rate_in
 from wardround.clients.gradients import ByRecord, ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
+from wardround.clients.optimizers import LocalOptimizer
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
@@ -76,7 +77,7 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
     model.train()
     for _ in range(local.assignment.schedule.num_steps):
         rows, owners = tensors.rows_of(local.sampler.draw().to(held.device))
-        optimizer.zero_grad(set_to_none=False)
+        optimizer.zero_grad()
         batch_losses = held.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
         finite = batch_losses.isfinite()
         if not bool(finite.all()):
@@ -117,7 +118,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
         if local.proximal_mu:
             _pull_back(held, anchor, local.proximal_mu)
         optimizer.step()
-        optimizer.zero_grad()
+        optimizer.forget_gradients()
     return Counts(
         num_scrubbed=num_scrubbed,
         loss=_mean_loss(losses),
@@ -139,19 +140,9 @@ def _add_batch(held: HeldModel, local: LocalRound, module: ByRecord, summed: Cli
     return summed.add_batch(module, features, labels, held.loss, owners, most_floats=held.most_floats)
 
 
-def _optimizer(held: HeldModel, local: LocalRound) -> torch.optim.Optimizer:
-    """Return the optimizer at the round's learning rate.
-
-    AdamW's weight decay is apart from the gradient (Loshchilov and Hutter 2019, algorithm 2); SGD and Adam have it in
-    the gradient, as the one of an L2 penalty.
-    """
-    training, decay = held.training, held.training.weight_decay
-    learning_rate = learning_rate_in(training, local.assignment.round_number)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(held.parameters, lr=learning_rate, weight_decay=decay)
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(held.parameters, lr=learning_rate, weight_decay=decay)
-    return torch.optim.SGD(held.parameters, lr=learning_rate, momentum=training.momentum, weight_decay=decay)
+def _optimizer(held: HeldModel, local: LocalRound) -> LocalOptimizer:
+    learning_rate = learning_rate_in(held.training, local.assignment.round_number)
+    return LocalOptimizer(held.parameters, held.training, learning_rate)
 
 
 def _apply(side: SideInRound | None, held: HeldModel) -> None:

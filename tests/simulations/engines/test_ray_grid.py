@@ -50,7 +50,7 @@ def test_dead_worker_is_replaced_and_changes_nothing(open_grid: OpenGrid, tmp_pa
 
 
 def test_worker_killed_between_waves_is_replaced(open_grid: OpenGrid, ray_session: Any) -> None:
-    grid = open_grid("ray-2", federation())
+    grid = open_grid("ray-1", federation())
     calm = waves(InlineGrid(make_app, federation()), 1)
     assert waves(grid, 1) == calm
     pids = {
@@ -64,7 +64,7 @@ def test_worker_killed_between_waves_is_replaced(open_grid: OpenGrid, ray_sessio
 
 
 def test_worker_that_dies_each_time_stops_the_wave(open_grid: OpenGrid) -> None:
-    grid = open_grid("ray-2", federation(node_7="die"))
+    grid = open_grid("ray-1", federation(node_7="die"))
     with pytest.raises(WardroundError, match=r"worker of nodes .*7.* died 3 times in a row: .*num-workers"):
         waves(grid, 1)
 
@@ -120,7 +120,7 @@ def test_arrays_in_the_app_are_shared_and_not_copied(open_grid: OpenGrid) -> Non
 
         return app
 
-    replies = open_grid("ray-2", federation(), app_over_data).send_and_receive(messages(array_record(initial_arrays())))
+    replies = open_grid("ray-1", federation(), app_over_data).send_and_receive(messages(array_record(initial_arrays())))
     for reply in replies:
         assert reply.content["facts"]["facts"].numpy().tolist() == [data.sum(), 0.0, 0.0]
 

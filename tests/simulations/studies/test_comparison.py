@@ -82,6 +82,11 @@ def test_the_tables_have_the_agreed_columns_and_a_row_per_run(compared):
         assert accuracy == pytest.approx(float(row["accuracy"]), rel=1e-12)
 
 
+def test_a_study_without_varied_settings_writes_no_word_of_them(compared):
+    assert "vary" not in json.loads((compared / "study.json").read_text())
+    assert all("varied" not in path.read_text() for path in compared.glob("runs/*/result.json"))
+
+
 @pytest.mark.parametrize("placement", STUDY.placements)
 def test_a_run_of_a_study_is_the_single_run_to_the_bit(compared, tmp_path, placement):
     item = next(item for item in STUDY.runs() if item.config.privacy.placement == placement)

@@ -9,12 +9,13 @@ held by tests/simulations/engines/test_cluster.py and test_ray_token.py.
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-__all__ = ["few_processes", "of_our_own", "reread_authentication"]
+__all__ = ["few_processes", "of_our_own", "reread_authentication", "same_end"]
 
 
 @contextmanager
@@ -63,6 +64,27 @@ def reread_authentication() -> None:
     insides: Any = _raylet
     insides.AuthenticationTokenLoader.instance().reset_cache()
     insides.Config.initialize("")
+
+
+@contextmanager
+def same_end() -> Iterator[None]:
+    """Keep what this process does on SIGTERM while `ray.init` runs and after it: it would end the process, silently.
+
+    Where SIGTERM has its default effect, Ray's is better: it ends the processes that were started.
+    """
+    from ray._private import utils
+
+    set_handler = utils.set_sigterm_handler
+    if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):
+        utils.set_sigterm_handler = _ignore
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = set_handler
+
+
+def _ignore(handler: Any) -> None:
+    """Stand in for what gives SIGTERM another handler."""
 
 
 def _nothing(node: Any, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:

@@ -6,7 +6,6 @@ library until then.
 
 import logging
 import os
-import signal
 import socket
 import threading
 import warnings
@@ -16,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from wardround.errors import ConfigError, WardroundError
-from wardround.simulations.engines.ray_internals import few_processes, of_our_own, reread_authentication
+from wardround.simulations.engines.ray_internals import few_processes, of_our_own, reread_authentication, same_end
 
 __all__ = ["check_capacity", "check_gpus", "check_reachable", "early_ray", "start_ray", "worker_capacity"]
 
@@ -57,21 +56,12 @@ def start_ray(num_workers: int) -> bool:
                 where = {"address": "local", "num_cpus": num_workers, "_system_config": settings}
                 stack.enter_context(few_processes())
                 stack.enter_context(of_our_own())
-            stack.enter_context(_same_end())
+            stack.enter_context(same_end())
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
     except (OSError, RuntimeError, ValueError) as error:
         advice = "check that the cluster runs and has this Ray version" if address else "look into /tmp/ray"
         raise WardroundError(f"Ray did not start (RAY_ADDRESS = {address}): {error}; {advice}") from error
     return True
-
-
-@contextmanager
-def _same_end() -> Iterator[None]:
-    """Keep what this process does on SIGTERM, which `ray.init` takes over where it is called in the main thread."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread() and before not in (signal.SIG_DFL, None):
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

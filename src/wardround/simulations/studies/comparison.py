@@ -142,7 +142,7 @@ def _run_all(
         while waiting or running:
             while waiting and idle:
                 item, actor = waiting.pop(), idle.pop()
-                running[actor.finish.remote(item, _place(folder, item))] = (item, actor)
+                running[actor.finish.remote(item, _place(folder, item).absolute())] = (item, actor)
             (reference,), _ = ray.wait(list(running), num_returns=1)
             item, actor = running.pop(reference)
             idle.append(actor)

@@ -1,0 +1,95 @@
+"""The step of an optimizer: torch's own functions of it, without its classes.
+
+The classes import a compiler (seconds, in every process) for what nothing here asks of them. Left out on purpose:
+schedules (see `agreed.learning_rates`), and any state kept between rounds.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from wardround.config import TrainingConfig
+
+__all__ = ["LocalOptimizer"]
+
+
+class LocalOptimizer:
+    """SGD, Adam or AdamW over some parameters, with the state of `torch.optim`'s classes and their arithmetic.
+
+    AdamW's weight decay is apart from the gradient (Loshchilov and Hutter 2019, algorithm 2); SGD and Adam have it in
+    the gradient, as the one of an L2 penalty.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], training: TrainingConfig, learning_rate: float) -> None:
+        """Begin afresh.
+
+        Args:
+            parameters: that are moved.
+            training: the optimizer, its momentum (of SGD) and its weight decay.
+            learning_rate: of every step (> 0).
+        """
+        self._parameters, self._training, self._learning_rate = list(parameters), training, learning_rate
+        self._momenta: list[Tensor | None] = [None for _ in self._parameters]
+        if training.optimizer != "sgd":
+            self._means = [torch.zeros_like(parameter) for parameter in self._parameters]
+            self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
+            self._counts = [torch.tensor(0.0) for _ in self._parameters]
+
+    def zero_grad(self) -> None:
+        """Set gradients to zero where there are some; the next backward pass adds to them."""
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def forget_gradients(self) -> None:
+        """Leave no gradient behind."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient; what has none stays where it is."""
+        moved = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        parameters = [self._parameters[index] for index in moved]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self._training.optimizer == "sgd":
+            self._descend(moved, parameters, gradients)
+        else:
+            self._adapt(moved, parameters, gradients)
+
+    def _descend(self, moved: list[int], parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
+        momenta = [self._momenta[index] for index in moved]
+        sgd(
+            parameters,  # type: ignore[arg-type]
+            gradients,
+            momenta,
+            weight_decay=self._training.weight_decay,
+            momentum=self._training.momentum,
+            lr=self._learning_rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        for index, momentum in zip(moved, momenta, strict=True):
+            self._momenta[index] = momentum
+
+    def _adapt(self, moved: list[int], parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
+        adam(
+            parameters,  # type: ignore[arg-type]
+            gradients,
+            [self._means[index] for index in moved],
+            [self._squares[index] for index in moved],
+            [],
+            [self._counts[index] for index in moved],
+            decoupled_weight_decay=self._training.optimizer == "adamw",
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._learning_rate,
+            weight_decay=self._training.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
