@@ -10,7 +10,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 run: .venv/installed
 	$(BIN)/wardround run
 
-# A process a processor, a file of tests as a whole in one of them; torch must not take more than that either.
+# Two processes more than processors, each with whole files of tests; torch takes one thread in each.
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(COVERAGE)
 

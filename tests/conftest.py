@@ -44,8 +44,8 @@ def ray_session() -> Iterator[Any]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than there are processors: some files wait for processes of their own."""
-    return (os.cpu_count() or 1) + 1
+    """Return two processes more than there are processors: some files wait most of the time."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,12 +10,21 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DECISIVE", "code_digests", "installed_places", "installed_versions", "is_installed", "module_file"]
+__all__ = [
+    "DECISIVE",
+    "code_digests",
+    "installed_places",
+    "installed_versions",
+    "is_installed",
+    "module_file",
+    "version_of",
+]
 
 DECISIVE = ("wardround", "flwr", "numpy", "opacus", "torch")
 """The packages that decide the bits of a model."""
@@ -121,6 +130,16 @@ def is_installed(path: Path, places: Collection[Path] | None = None) -> bool:
         places: what `installed_places` returns, where many are asked for.
     """
     return any(path.is_relative_to(place) for place in places or installed_places())
+
+
+@cache
+def version_of(package: str) -> str:
+    """Return the version of an installed package, as it was when this process first asked.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    return version(package)
 
 
 def installed_versions() -> dict[str, str]:

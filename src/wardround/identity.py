@@ -12,11 +12,10 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wardround.code_digests import DECISIVE, code_digests, installed_versions, is_installed
+from wardround.code_digests import DECISIVE, code_digests, installed_versions, is_installed, version_of
 from wardround.config import NAMED_BY, Config, SimulationConfig, config_to_toml
 from wardround.digests import digest_of
 from wardround.objects import Handed, as_loaded
@@ -149,7 +148,7 @@ def job_digest(config: Config) -> bytes:
     )
     modules = model_code | strategy_code
     # What a user's factory imports of installed packages has their versions, whichever they are.
-    versions = installed_versions() if modules else {name: version(name) for name in DECISIVE}
+    versions = installed_versions() if modules else {name: version_of(name) for name in DECISIVE}
     told = json.dumps([versions, _own_code(), modules], sort_keys=True)
     settings = replace(
         config,

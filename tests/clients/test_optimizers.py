@@ -1,51 +1,117 @@
-"""The optimizer of local training takes the steps of torch's classes, bit for bit, and imports no compiler."""
+"""Local steps: weight decay and schedules are those of the optimizers' papers, and neither touches the noise."""
 
-import subprocess
-import sys
-from typing import Any
-
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from made_up import flat_assignment
+from small_runs import CommonStreams
 
-from wardround.clients.optimizers import LocalOptimizer
-from wardround.config import Config
+from wardround.clients.training import HospitalTensors, LocalTrainer
+from wardround.config import ModelConfig, TrainingConfig
+from wardround.models import build_model, parameters_of
 
-KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-
-
-@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-@pytest.mark.parametrize(("name", "momentum"), [("sgd", 0.0), ("sgd", 0.9), ("adam", 0.0), ("adamw", 0.0)])
-def test_steps_are_those_of_torchs_classes(name: str, momentum: float, weight_decay: float) -> None:
-    training = Config.of({"training": {"optimizer": name, "momentum": momentum, "weight-decay": weight_decay}}).training
-    torch.manual_seed(0)
-    ours = [nn.Parameter(torch.randn(shape)) for shape in ((3, 2), (4,), (1,))]
-    theirs = [nn.Parameter(part.detach().clone()) for part in ours]
-    more: dict[str, Any] = {"momentum": momentum} if name == "sgd" else {}
-    optimizer = LocalOptimizer(ours, training, 0.05)
-    reference = KINDS[name](theirs, lr=0.05, weight_decay=weight_decay, **more)
-    for step in range(7):
-        for index, (own, their) in enumerate(zip(ours, theirs, strict=True)):
-            # The last one has no gradient at first, and the second one none now and then.
-            missing = (index == 2 and step < 3) or (index == 1 and step == 4)
-            own.grad = None if missing else torch.randn(own.shape)
-            their.grad = None if own.grad is None else own.grad.clone()
-        optimizer.step()
-        reference.step()
-        assert all(map(torch.equal, ours, theirs))
-    optimizer.zero_grad()
-    assert all(part.grad is not None and not part.grad.any() for part in ours)
-    optimizer.forget_gradients()
-    assert all(part.grad is None for part in ours)
+OPTIMIZERS = ("sgd", "adam", "adamw")
+NUM_RECORDS, NUM_FEATURES, RATE, DECAY = 24, 5, 0.1, 0.3
 
 
-def test_training_without_records_by_themselves_imports_neither_opacus_nor_a_compiler() -> None:
-    """They take longer to import than such a run takes."""
-    run = (
-        "import sys, tempfile, wardround as wr\n"
-        "wr.run({'training': {'num_rounds': 1}, 'privacy': {'placement': 'none'}, 'simulation': {'engine': 'inline'}},"
-        " out=tempfile.mkdtemp() + '/run')\n"
-        "print([name for name in ('opacus', 'torch._dynamo', 'sympy', 'ray') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def records():
+    generator = torch.Generator().manual_seed(2)
+    features, labels = torch.randn(NUM_RECORDS, NUM_FEATURES, generator=generator), torch.arange(NUM_RECORDS) % 2
+    return HospitalTensors(train_features=features, train_labels=labels, test_features=features, test_labels=labels)
+
+
+def trainer(**training):
+    built, _ = build_model(ModelConfig(), input_shape=(NUM_FEATURES,), num_outputs=2, seed=1)
+    config = TrainingConfig(**({"learning_rate": RATE, "num_rounds": 8} | training))
+    return LocalTrainer(built, config, task="classification", source=CommonStreams(7))
+
+
+def task(**changes):
+    values = {
+        "hospital_id": "north",
+        "round_number": 1,
+        "sample_rate": 1.0,
+        "expected_batch_size": float(NUM_RECORDS),
+        "num_steps": 6,
+        "noise_multiplier": 0.0,
+        "max_grad_norm": 1e3,
+        "weight": 1.0,
+    }
+    return flat_assignment(**(values | changes))
+
+
+def trained(assignment, **training):
+    local = trainer(**training)
+    return local.train(parameters_of(local.model), records(), assignment)[0]
+
+
+def gradients_at(arrays):
+    model, data = trainer().model, records()
+    with torch.no_grad():
+        for parameter, array in zip(model.parameters(), arrays, strict=True):
+            parameter.copy_(torch.tensor(array, dtype=torch.float32))
+    loss = torch.nn.functional.cross_entropy(model(data.train_features), data.train_labels)
+    return [part.double().numpy() for part in torch.autograd.grad(loss, list(model.parameters()))]
+
+
+def reference(optimizer, num_steps, momentum=0.0):
+    """Return the parameters after full-batch steps, written out in NumPy."""
+    arrays = [array.astype(float) for array in parameters_of(trainer().model).values()]
+    first, second = [0.0] * len(arrays), [0.0] * len(arrays)
+    for step in range(1, num_steps + 1):
+        for index, gradient in enumerate(gradients_at(arrays)):
+            if optimizer != "adamw":
+                gradient = gradient + DECAY * arrays[index]
+            if optimizer == "sgd":
+                first[index] = momentum * first[index] + gradient
+                arrays[index] = arrays[index] - RATE * first[index]
+                continue
+            # Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2, line 12.
+            first[index] = 0.9 * first[index] + 0.1 * gradient
+            second[index] = 0.999 * second[index] + 0.001 * gradient**2
+            moved = (first[index] / (1 - 0.9**step)) / (np.sqrt(second[index] / (1 - 0.999**step)) + 1e-8)
+            decoupled = DECAY * arrays[index] if optimizer == "adamw" else 0.0
+            arrays[index] = arrays[index] - RATE * (moved + decoupled)
+    return arrays
+
+
+@pytest.mark.parametrize("max_grad_norm", [1e3, None], ids=["clipped", "plain"])
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.0), ("sgd", 0.9), ("adam", 0.0), ("adamw", 0.0)])
+def test_weight_decay_is_in_the_gradient_and_apart_from_it_with_adamw(optimizer, momentum, max_grad_norm):
+    got = trained(task(max_grad_norm=max_grad_norm), optimizer=optimizer, momentum=momentum, weight_decay=DECAY)
+    for array, want in zip(got.values(), reference(optimizer, 6, momentum), strict=True):
+        np.testing.assert_allclose(array, want, atol=2e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_noise_is_the_same_with_and_without_weight_decay(optimizer):
+    """One noisy step: what the decay adds to it is a function of the parameters that were there before."""
+    noisy = task(num_steps=1, noise_multiplier=2.0, max_grad_norm=0.7)
+    before = parameters_of(trainer().model)
+    without, decayed = (trained(noisy, optimizer=optimizer, weight_decay=decay) for decay in (0.0, DECAY))
+    for name, array in before.items():
+        np.testing.assert_allclose(decayed[name] - without[name], -RATE * DECAY * array, atol=1e-6)
+        assert np.abs(without[name] - array).max() > 1e-3
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.7, None], ids=["clipped", "plain"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_round_has_the_rate_of_its_schedule(optimizer, max_grad_norm):
+    # The fifth of eight rounds: half of them are over.
+    fifth = task(round_number=5, max_grad_norm=max_grad_norm, noise_multiplier=1.0 if max_grad_norm else 0.0)
+    for schedule, share in (("constant", 1.0), ("linear", 0.5), ("cosine", 0.5), ("step", 0.1)):
+        got = trained(fifth, optimizer=optimizer, learning_rate_schedule=schedule)
+        want = trained(fifth, optimizer=optimizer, learning_rate=share * RATE)
+        for name, array in want.items():
+            np.testing.assert_allclose(got[name], array, atol=1e-6)
+
+
+def test_the_same_noise_is_billed_and_drawn_with_every_optimizer():
+    executed = set()
+    for optimizer in OPTIMIZERS:
+        local = trainer(optimizer=optimizer, weight_decay=DECAY, learning_rate_schedule="cosine")
+        noisy = task(noise_multiplier=1.5, max_grad_norm=0.7)
+        executed.add(local.train(parameters_of(local.model), records(), noisy).execution)
+    (execution,) = executed
+    assert execution.num_noise_draws == 6
+    assert execution.noise_multiplier == pytest.approx(1.5)

@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_with_other_versions_says_so_for_good(
     half_done: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "version", lambda name: "9.9.9" if name == "numpy" else version(name))
+        patch.setattr(run_folder, "version_of", lambda name: "9.9.9" if name == "numpy" else version(name))
         resume(half_done)
     summary = resume(half_done).summary
     assert "a part of the run was made with numpy 9.9.9" in summary["notes"]

@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from wardround.code_digests import version_of
 from wardround.config import Config, config_to_toml, load_config
 from wardround.disk import file_text, make_private_folder, open_private, open_regular, write_whole
 from wardround.errors import ConfigError, ProtocolError, WardroundError
@@ -290,7 +290,7 @@ def path_now(name: str) -> Path:
 
 
 def _installed() -> tuple[str, ...]:
-    return tuple(f"{name} {version(name)}" for name in _PACKAGES)
+    return tuple(f"{name} {version_of(name)}" for name in _PACKAGES)
 
 
 def checkpoint_name(round_number: int) -> str:

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wardround.code_digests import DECISIVE, version_of
 from wardround.config import config_to_toml
 from wardround.digests import digest_of
 from wardround.disk import file_text, make_private_folder
@@ -191,7 +191,7 @@ def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
         name=study.name,
         **study.varied,
         base=config_to_toml(study.base),
-        versions={name: version(name) for name in ("wardround", "flwr", "numpy", "opacus", "torch")} | _objects(study),
+        versions={name: version_of(name) for name in DECISIVE} | _objects(study),
         runs={item.name: config_to_toml(item.config) for item in runs},
         vary=study.vary.texts or None,
     )
