@@ -175,7 +175,8 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
         if mode == "ghost":
             return GhostTwin(model, max_grad_norm)
         return GradSampleModule(model, loss_reduction="mean", force_functorch=mode == "functorch")  # type: ignore[no-any-return]
-    except (NotImplementedError, ValueError) as error:  # what Opacus raises for a layer whose gradients it hasn't
+    except (NotImplementedError, ValueError) as error:
+        # Opacus' refusal of a layer: it has no rule for gradients by record there.
         raise ConfigError(
             f'grad-sample-mode = "{mode}" can\'t serve this model: {error} ([training] grad-sample-mode)'
         ) from error

@@ -71,7 +71,7 @@ def side_in_round(side: "HospitalSide", model: nn.Module, received: Arrays) -> S
     try:
         with refusing():
             sent = {name: torch.tensor(array, device=device) for name, array in received.items()}
-            program = _program(side, _shapes(parameters), _shapes(sent), device)
+            program, digest = _program(side, _shapes(parameters), _shapes(sent), device)
     except Impure as error:
         raise ConfigError(
             f"the hospital side of strategy {side.strategy} failed: {error.reason}. It must be a function of its two "
@@ -81,7 +81,7 @@ def side_in_round(side: "HospitalSide", model: nn.Module, received: Arrays) -> S
     return SideInRound(
         program=program,
         received=tuple(sent.values()),
-        digest=digest_of(array_digest(received), program_digest(program)),
+        digest=digest_of(array_digest(received), digest),
     )
 
 
@@ -90,8 +90,10 @@ def _shapes(tensors: Mapping[str, Tensor]) -> _Shapes:
 
 
 @lru_cache(maxsize=8)  # the hospitals of a process are sent the same shapes, round after round
-def _program(side: "HospitalSide", parameters: _Shapes, received: _Shapes, device: torch.device) -> GraphModule:
-    """Return the side's step as a program of gradients like the parameters and of what is received."""
+def _program(
+    side: "HospitalSide", parameters: _Shapes, received: _Shapes, device: torch.device
+) -> tuple[GraphModule, bytes]:
+    """Return the side's step as a program of gradients like the parameters and of what is received, and its digest."""
 
     def run(*tensors: Tensor) -> list[Tensor]:
         gradients = {name: tensor for (name, *_), tensor in zip(parameters, tensors, strict=False)}
@@ -107,4 +109,5 @@ def _program(side: "HospitalSide", parameters: _Shapes, received: _Shapes, devic
         return [made[name].to(gradient.dtype) for name, gradient in gradients.items()]
 
     given = [torch.zeros(shape, dtype=dtype, device=device) for _, shape, dtype in (*parameters, *received)]
-    return record_once(run, tuple(given))
+    program = record_once(run, tuple(given))
+    return program, program_digest(program)

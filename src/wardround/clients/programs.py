@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.memories import memory_of
 from wardround.clients.purity import WRITES, Impure, check_pure, zero_what_is_empty
-from wardround.digests import digest_of
+from wardround.digests import array_digest, digest_of
 from wardround.errors import WardroundError
 
 __all__ = ["RecordProgram", "program_digest", "record_once", "record_program", "refusing"]
@@ -37,17 +37,14 @@ class RecordProgram:
     Attributes:
         parameters: the trainable ones, read anew at every call.
         constants: frozen parameters and buffers, as they were before training; never written to.
+        digest: of what leaves a gradient, apart from parameters, 32 bytes: of its operations and all constants.
     """
 
     parameters: tuple[Any, ...]
     constants: tuple[Tensor, ...]
     gradient: GraphModule
     scores: GraphModule
-
-    @property
-    def digest(self) -> bytes:
-        """Digest of what leaves a gradient, apart from parameters, 32 bytes: of its operations and all constants."""
-        return digest_of(program_digest(self.gradient), _tensors_digest(dict(enumerate(self.constants))))
+    digest: bytes
 
     def gradients_of(self, features: Tensor, labels: Tensor) -> Tensor:
         """Leave every record's gradient (n, ...) in each parameter's `grad_sample`, and return the losses (n,).
@@ -104,11 +101,13 @@ def record_program(
             gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
         return list(gradients), losses.detach()
 
+    recorded = _recorded(model, True, gradient, (*fixed, record, label))
     program = RecordProgram(
         parameters=tuple(parameters.values()),
         constants=tuple(constants.values()),
-        gradient=_recorded(model, True, gradient, (*fixed, record, label)),
+        gradient=recorded,
         scores=_recorded(model, False, torch.no_grad()(outputs), (*fixed, record)),
+        digest=digest_of(program_digest(recorded), _tensors_digest(constants)),
     )
     _try(program, record.repeat(2, *(1 for _ in record_shape)), label.repeat(2))
     return program
@@ -215,7 +214,7 @@ def _functional(written: GraphModule, given: tuple[Any, ...]) -> GraphModule:
 
 
 def _traced(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
-    # As above.
+    # This takes as long to import (see `refusing`).
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with _own_randomness(given[-1].device), _plain_operations():
@@ -228,15 +227,12 @@ def program_digest(program: GraphModule) -> bytes:
 
 
 def _tensors_digest(tensors: Mapping[Any, Tensor]) -> bytes:
-    return digest_of(
-        *(
-            part
+    # As bytes, since NumPy has not every type that torch has.
+    return array_digest(
+        {
+            f"{name} {tensor.dtype} {tuple(tensor.shape)}": tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
             for name, tensor in tensors.items()
-            for part in (
-                f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(),
-                tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
-            )
-        )
+        }
     )
 
 
