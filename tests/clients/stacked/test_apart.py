@@ -27,7 +27,6 @@ class Own(nn.Module):
 MODELS = {
     "not a known one": Own(),
     "Dropout": nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 3)),
-    "Softmax": nn.Sequential(nn.Linear(6, 3), nn.Softmax(dim=1)),
     "must have the same dtype": nn.Sequential(nn.Linear(6, 3)).double(),
 }
 
@@ -45,6 +44,14 @@ def why(model="logistic", cell="record-local", *, tensors=None, side=None, train
 @pytest.mark.parametrize("cell", ["none", "record-local"])
 def test_a_model_that_is_not_stacked_is_named(cell, reason):
     assert reason in (why(MODELS[reason], cell) or "")
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet18"])
+def test_convolutions_are_apart(model):
+    trainer, tensors = trainer_of(model, "record-local", shape=(1, 8, 8)), records(4, 0, shape=(1, 8, 8))
+    assert "0 (Conv2d) is not among the layers" in (
+        apart_because(trainer, tensors, assigned("record-local", 4), None) or ""
+    )
 
 
 def test_records_that_are_rounded_one_by_one_are_apart():

@@ -33,6 +33,7 @@ def frozen():
 MODELS = {
     "logistic": lambda: "logistic",
     "mlp": lambda: "mlp",
+    "wide": lambda: nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, NUM_OUTPUTS)),
     "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(6, 5, bias=False), nn.GELU()), nn.ELU(), nn.Linear(5, 3)),
     "partly frozen": frozen,
 }
@@ -48,6 +49,35 @@ def test_it_is_what_each_makes_by_itself(cell, model):
     torch.manual_seed(3)
     trainer = trainer_of(MODELS[model](), cell)
     check_alike(*both_ways(trainer, cohort(cell, trainer)))
+
+
+IMAGES = {
+    "positions": lambda: nn.Sequential(
+        nn.Linear(8, 4), nn.LayerNorm((8, 4)), nn.Tanh(), nn.Flatten(), nn.Linear(64, 3)
+    ),
+    "groups": lambda: nn.Sequential(
+        nn.GroupNorm(1, 2), nn.MaxPool2d(2), nn.Flatten(2), nn.Linear(16, 5), nn.SiLU(), nn.Flatten(), nn.Linear(10, 3)
+    ),
+    "frozen": lambda: nn.Sequential(
+        nn.Linear(8, 6).requires_grad_(False),
+        nn.LayerNorm(6, bias=False),
+        nn.AdaptiveMaxPool2d((2, 1)),
+        nn.Flatten(),
+        nn.GroupNorm(1, 4),
+        nn.Linear(4, NUM_OUTPUTS).requires_grad_(False),
+        nn.Softmax(dim=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("model", IMAGES)
+@pytest.mark.parametrize("cell", ["none", "record-local", "record-central", "hospital-local"])
+def test_layers_of_images_are_what_each_makes_by_itself(cell, model):
+    torch.manual_seed(3)
+    trainer = trainer_of(IMAGES[model](), cell, shape=(2, 8, 8), learning_rate=0.1)
+    data = [records(num, seed, shape=(2, 8, 8)) for seed, num in enumerate((30, 1, 6))]
+    data[2].train_features[1, 0, 3] = np.nan
+    check_alike(*both_ways(trainer, cohort(cell, trainer, data=data)))
 
 
 @pytest.mark.parametrize("model", MODELS)

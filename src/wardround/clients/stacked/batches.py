@@ -21,6 +21,9 @@ __all__ = ["MOST_BLOCK_ROWS", "Block", "StepBatch", "block_rows", "step_batches"
 MOST_BLOCK_ROWS = 256
 """Records of a hospital that are added up at a time; the proof in `sums` is of it."""
 
+_MOST_FLOATS = 2**24
+"""Numbers of one hospital's block."""
+
 _MOST_DRAWN = 2**21
 """Numbers drawn, and places in a table, at a time: memory only."""
 
@@ -55,15 +58,20 @@ class StepBatch:
     blocks: list[Block]
 
 
-def block_rows(expected_batch_size: float) -> int:
+def block_rows(expected_batch_size: float, floats: int) -> int:
     """Return how many records a block has for batches of an expected size: three standard deviations beyond it.
 
-    A multiple of 8, at most MOST_BLOCK_ROWS.
+    A multiple of 8, at most MOST_BLOCK_ROWS and what fits memory.
 
-    >>> block_rows(32.0)
+    >>> block_rows(32.0, floats=1_000)
     56
+
+    Args:
+        expected_batch_size: of a hospital's batch (> 0).
+        floats: numbers that a record takes (`layers.floats_by_record`).
     """
-    return int(min(MOST_BLOCK_ROWS, 8 * math.ceil((expected_batch_size + 3 * math.sqrt(expected_batch_size)) / 8)))
+    most = max(1, min(MOST_BLOCK_ROWS, _MOST_FLOATS // floats))
+    return min(most, 8 * math.ceil((expected_batch_size + 3 * math.sqrt(expected_batch_size)) / 8))
 
 
 def windows(locals_: Sequence[LocalRound], num_rows: int, noise_size: int) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wardround.agreed.learning_rates import learning_rate_in
 from wardround.clients.held_model import HeldModel
 from wardround.clients.optimizers import LocalOptimizer
-from wardround.clients.stacked.batches import StepBatch, block_rows, step_batches, windows
+from wardround.clients.stacked.batches import StepBatch, step_batches, windows
 from wardround.clients.stacked.layers import layers_of
 from wardround.clients.stacked.sums import Stack, Tally, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
@@ -23,30 +23,31 @@ from wardround.streams import Draw
 
 __all__ = ["STEPS_TOGETHER", "StepsTogether"]
 
-StepsTogether = Callable[[HeldModel, Sequence[LocalRound]], list[tuple[Arrays, Counts]]]
+StepsTogether = Callable[[HeldModel, Sequence[LocalRound], int], list[tuple[Arrays, Counts]]]
 """What hospitals' steps make by parameter, and what was executed, in their order: those with more steps come first.
 
 All train in one round, with one strength of FedProx' pull, on records of one shape; the held model has the parameters.
+The number is that of the records of a block (`batches.block_rows`).
 """
 
 
-def _plain_steps(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple[Arrays, Counts]]:
+def _plain_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
     stack = _stack(held, locals_, are_clipped=False)
     optimizer = _optimizer(held, locals_[0], stack)
     anchors = [parameter.detach() for parameter in held.parameters]
-    for batch, _ in _batches(stack, locals_):
+    for batch, _ in _batches(stack, locals_, num_rows):
         sums = plain_sums(stack, batch)
         _step(stack, optimizer, batch, [part / _expected(locals_, batch, part) for part in sums], anchors, locals_[0])
     return _made(held, stack, stack.parameters, [_counts(stack, place) for place in range(len(locals_))])
 
 
-def _private_steps(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple[Arrays, Counts]]:
+def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
     """DP-SGD (Abadi et al. 2016, algorithm 1) of each hospital; what follows its noisy sums is post-processing."""
     stack = _stack(held, locals_, are_clipped=True)
     optimizer = _optimizer(held, locals_[0], stack)
     anchors = [parameter.detach() for parameter in held.parameters]
     noise = [GaussianNoise(local.key.generator(Draw.NOISE), held.device) for local in locals_]
-    for batch, drawn in _batches(stack, locals_, noise):
+    for batch, drawn in _batches(stack, locals_, num_rows, noise):
         noisy = zip(clipped_sums(stack, batch), _parts(drawn[: batch.num_hospitals, batch.index], stack), strict=True)
         gradients = [(total + part).float() for total, part in noisy]
         gradients = [part / _expected(locals_, batch, part) for part in gradients]
@@ -58,10 +59,10 @@ def _private_steps(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple
     return _made(held, stack, stack.parameters, counts)
 
 
-def _sums(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple[Arrays, Counts]]:
+def _sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
     """The clipped sum of one batch of each hospital; the model stays as it is."""
     stack = _stack(held, locals_, are_clipped=True)
-    (batch,) = step_batches(locals_, 0, 1, _rows(locals_), stack.nobody)
+    (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody)
     sums = clipped_sums(stack, batch)
     return _made(held, stack, sums, [_counts(stack, place) for place in range(len(locals_))])
 
@@ -90,20 +91,16 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     )
 
 
-def _rows(locals_: Sequence[LocalRound]) -> int:
-    return block_rows(max(local.assignment.schedule.expected_batch_size for local in locals_))
-
-
 def _optimizer(held: HeldModel, local: LocalRound, stack: Stack) -> LocalOptimizer:
     learning_rate = learning_rate_in(held.training, local.assignment.round_number)
     return LocalOptimizer(stack.parameters, held.training, learning_rate)
 
 
 def _batches(
-    stack: Stack, locals_: Sequence[LocalRound], noise: Sequence[GaussianNoise] = ()
+    stack: Stack, locals_: Sequence[LocalRound], num_rows: int, noise: Sequence[GaussianNoise] = ()
 ) -> Iterator[tuple[StepBatch, Tensor]]:
     """Yield the batches of step after step, and the noise of all steps of the window that it is in."""
-    num_rows, size = _rows(locals_), sum(parameter[0].numel() for parameter in stack.parameters) if noise else 0
+    size = sum(parameter[0].numel() for parameter in stack.parameters) if noise else 0
     for start, end in windows(locals_, num_rows, size):
         drawn = _noise(locals_, noise, start, end, size)
         for batch in step_batches(locals_, start, end, num_rows, stack.nobody):

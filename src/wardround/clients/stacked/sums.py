@@ -14,6 +14,9 @@ out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p
    is within (R + 4) u n c <= 260 u n c of the exact one.
 3. Two sums that differ in one record are within c (1 + 6.1e-8 + 2 * 260 u n) <= c (1 + 5.5e-7) < C of each other.
 
+Where a gradient is formed (`closed_forms.Formed`) it is float32 as in `clipped_sums`, and the same holds with fewer
+roundings.
+
 That a and g are functions of their record and the parameters alone is what `layers` says: a row of a float32 product is
 made of that row. Shapes don't follow from who was drawn, except for the number of blocks (see `batches`).
 
@@ -21,7 +24,7 @@ A record whose N is not finite, or beyond float32's largest number, contributes 
 float32 would not be finite there either. What is left out on purpose: noise, and what becomes of a sum (see `steps`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -99,16 +102,14 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
         losses, taps, gradients = stack.run(block, batch.num_hospitals, None)
-        taps, gradients = [tap.double() for tap in taps], [gradient.double() for gradient in gradients]
-        squares = [tap.squared_norms(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
-        norms = torch.stack(squares).sum(dim=0).sqrt_()
+        parts = [tap.by_record(gradient).double() for tap, gradient in zip(taps, gradients, strict=True)]
+        norms = torch.stack([part.squared_norms() for part in parts]).sum(dim=0).sqrt_()
         is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
         if bool(is_lost.any()):
-            taps, gradients = _emptied(taps, gradients, ~is_lost)
+            parts = [part.emptied(~is_lost) for part in parts]
         factors = (_clips_of(stack, batch, block) / (norms + 1e-6)).clamp(max=1.0)
         factors = factors.where(block.is_drawn & ~is_lost, 0.0)
-        scaled = [gradient.mul_(factors[:, :, None]) for gradient in gradients]
-        _add(totals, taps, scaled, batch, block)
+        _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
         stack.tally.add(block, losses, is_lost)
     return _values(totals, stack, batch)
 
@@ -118,13 +119,16 @@ def plain_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
 
     A record whose loss is not finite contributes zero.
     """
-    totals: list[SumInParts] = [SumInParts() for _ in stack.parameters]
+    totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
         losses, taps, gradients = stack.run(block, batch.num_hospitals, block.is_drawn)
         is_lost = ~losses.isfinite()
         if bool(is_lost.any()):
-            taps, gradients = _emptied(taps, gradients, block.is_drawn & ~is_lost)
-        _add(totals, taps, gradients, batch, block)
+            kept = block.is_drawn & ~is_lost
+            emptied = [tap.emptied(gradient, kept) for tap, gradient in zip(taps, gradients, strict=True)]
+            taps, gradients = [tap for tap, _ in emptied], [gradient for _, gradient in emptied]
+        pairs = zip(taps, gradients, strict=True)
+        _add(totals, (found for tap, gradient in pairs for found in tap.sums(gradient)), batch, block)
         stack.tally.add(block, losses, is_lost)
     return [value.float() for value in _values(totals, stack, batch)]
 
@@ -136,18 +140,12 @@ def _clips_of(stack: Stack, batch: StepBatch, block: Block) -> Tensor:
     return clips * with_margin(1.0)
 
 
-def _emptied(taps: list[Tap], gradients: list[Tensor], kept: Tensor) -> tuple[list[Tap], list[Tensor]]:
-    emptied = [tap.emptied(gradient, kept) for tap, gradient in zip(taps, gradients, strict=True)]
-    return [tap for tap, _ in emptied], [gradient for _, gradient in emptied]
-
-
-def _add(totals: list[SumInParts], taps: list[Tap], scaled: list[Tensor], batch: StepBatch, block: Block) -> None:
-    for tap, gradient in zip(taps, scaled, strict=True):
-        for place, part in tap.sums(gradient):
-            whole = part
-            if block.hospitals is not None:
-                whole = part.new_zeros(batch.num_hospitals, *part.shape[1:]).index_copy_(0, block.hospitals, part)
-            totals[place].add(whole)
+def _add(totals: list[SumInParts], found: Iterable[tuple[int, Tensor]], batch: StepBatch, block: Block) -> None:
+    for place, part in found:
+        whole = part
+        if block.hospitals is not None:
+            whole = part.new_zeros(batch.num_hospitals, *part.shape[1:]).index_copy_(0, block.hospitals, part)
+        totals[place].add(whole)
 
 
 def _values(totals: list[SumInParts], stack: Stack, batch: StepBatch) -> list[Tensor]:

@@ -16,7 +16,7 @@ from wardround.clients.cells import torch_half
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.stacked.batches import block_rows
-from wardround.clients.stacked.layers import several_positions_because, unstacked_because
+from wardround.clients.stacked.layers import floats_by_record, unstacked_because
 from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.steps import LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
@@ -89,13 +89,13 @@ def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]
         for each in asked
     ]
     trained: dict[int, Trained] = {}
-    for places in _stacks(trainer, locals_):
+    for places, num_rows in _stacks(trainer, locals_):
         members = [locals_[place] for place in places]
         half = torch_half(members[0].assignment.event.cell)
         whole_batches = not cell_named(members[0].assignment.event.cell).clips_records
         trainer.begin(members[0].received, members[0].tensors, whole_batches=whole_batches)
         with torch.no_grad():
-            made = STEPS_TOGETHER[half.steps](trainer, members)
+            made = STEPS_TOGETHER[half.steps](trainer, members, num_rows)
         left = [half.leave(local, *each) for local, each in zip(members, made, strict=True)]
         seconds = (time.perf_counter() - started) / len(places)
         started = time.perf_counter()
@@ -107,7 +107,7 @@ def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]
 def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors) -> str | None:
     if unknown := trainer.unknown_because(tensors.record_shape):
         return f"the model's forward is not a known one: {unknown}"
-    return unstacked_because(trainer.model) or several_positions_because(trainer.model, tensors.record_shape)
+    return unstacked_because(trainer.model)
 
 
 def _digest(asked: Sequence[Asked]) -> bytes:
@@ -116,11 +116,12 @@ def _digest(asked: Sequence[Asked]) -> bytes:
     return digest_of(*(part for pair in told for part in pair))
 
 
-def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[list[int]]:
-    """Yield the places of hospitals that are worked on at a time, each once: alike, and as many as fit the caches.
+def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tuple[list[int], int]]:
+    """Yield the places of hospitals that are worked on at a time, each once, and how many records a block has.
 
-    By what they are assigned and have, and nothing else. Batches within one are of expected sizes within a factor of
-    two, or small; those with more steps come first.
+    They are alike, and as many as fit the caches: by what they are assigned and the shape of what they have, and
+    nothing else. Batches within one are of expected sizes within a factor of two, or small; those with more steps come
+    first.
     """
     kinds: dict[object, list[int]] = {}
     for place, local in enumerate(locals_):
@@ -129,20 +130,16 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[li
         kind = assigned.event.cell, assigned.round_number, assigned.adaptive_clipping, local.proximal_mu, shape, rows
         kinds.setdefault(kind, []).append(place)
     for places in kinds.values():
+        floats = floats_by_record(trainer.model, locals_[places[0]].tensors.record_shape)
         places.sort(key=lambda place: -_expected(locals_[place]))
         while places:
             largest = _expected(locals_[places[0]])
-            most = max(1, _MOST_FLOATS // _floats(trainer, locals_[places[0]]))
+            num_rows = block_rows(largest, floats)
+            most = max(1, _MOST_FLOATS // (trainer.num_parameters + num_rows * floats))
             alike = [place for place in places if 2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH]
             chosen, places = alike[:most], [*alike[most:], *places[len(alike) :]]
-            yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps)
+            yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps), num_rows
 
 
 def _expected(local: LocalRound) -> float:
     return local.assignment.schedule.expected_batch_size
-
-
-def _floats(trainer: LocalTrainer, local: LocalRound) -> int:
-    """Return about how many numbers a hospital takes in a step: its parameters, and what goes in and out of layers."""
-    widths = sum(sum(parameter.shape[:2]) for parameter in trainer.parameters)
-    return trainer.num_parameters + block_rows(_expected(local)) * widths
