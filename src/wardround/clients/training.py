@@ -78,7 +78,9 @@ class LocalTrainer(HeldModel):
         """
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        key = self.keys.key(arrays, tensors, assignment, proximal_mu, b"" if side is None else side.digest, stack)
+        recorded = self.recorded_digest(tensors) if cell_named(assignment.event.cell).clips_records else b""
+        code = [recorded, b"" if side is None else side.digest, *([stack] if stack else [])]
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu, *code)
         rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)
         return LocalRound(
             received=arrays,
