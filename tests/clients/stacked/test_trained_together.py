@@ -60,7 +60,7 @@ IMAGES = {
     ),
     "frozen": lambda: nn.Sequential(
         nn.Linear(8, 6).requires_grad_(False),
-        nn.LayerNorm(6, bias=False),
+        nn.LayerNorm(6),
         nn.AdaptiveMaxPool2d((2, 1)),
         nn.Flatten(),
         nn.GroupNorm(1, 4),
