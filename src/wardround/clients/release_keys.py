@@ -35,7 +35,8 @@ class ReleaseKeys:
         """Return the key of what is about to be released, over all that the hospital received and has.
 
         `code` are digests of what was recorded of a user's code, of the model and of the strategy's hospital side, with
-        what it was sent; b"" where there is none.
+        what it was sent; b"" where there is none. A third one is of all hospitals that train together in one program,
+        whose sums differ in their last bits from those of one alone and from those of others (`stacked.together`).
         """
         told = [asdict(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
         return self._source.key(
