@@ -98,7 +98,9 @@ class Hospitals(ABC):
 
     def app(self) -> ClientApp:
         """Return the app that answers for them."""
-        client_app = ClientApp(mods=list(self.mods))
+        return self._answering(ClientApp(mods=list(self.mods)))
+
+    def _answering(self, client_app: ClientApp) -> ClientApp:
         client_app.query("profile")(self.introduce)
         client_app.train()(self.train)
         client_app.evaluate()(self.evaluate)

@@ -17,6 +17,7 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.stacked_grid import StackedGrid
 from wardround.simulations.engines.start import early_ray
 
 __all__ = ["ENGINES", "Engine"]
@@ -42,6 +43,10 @@ def _open_inline(make_app: _MakeApp, nodes: Sequence[Node], settings: Simulation
     return InlineGrid(make_app, nodes)
 
 
+def _open_stacked(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
+    return StackedGrid(make_app, nodes)
+
+
 def _open_ray(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
     return RayGrid(make_app, nodes, num_workers=_ray_workers(settings), gpus_per_worker=settings.gpus_per_worker)
 
@@ -54,6 +59,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "inline": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_inline),
         "ray": Engine(_ray_workers, lambda settings: early_ray(_ray_workers(settings)), _open_ray),
+        "stacked": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_stacked),
     }
 )
 """By [simulation] engine."""

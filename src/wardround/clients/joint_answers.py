@@ -1,0 +1,78 @@
+"""What simulated hospitals answer in one program: those that are sent the same model, together.
+
+What is wrong with one hospital's message is that hospital's alone: it is left to be asked by itself, and says so in its
+own words. So are all that can't be answered together. What is left out on purpose: real sites, each of which is alone.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from wardround import wire
+from wardround.datasets import HospitalData
+from wardround.errors import WardroundError
+from wardround.exact_sums import Arrays
+
+if TYPE_CHECKING:
+    from wardround.clients.app import SimulatedHospitals
+    from wardround.clients.secagg import SecAggMod
+
+__all__ = ["TogetherApp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Asked:
+    """A hospital that is asked, at its place among the messages."""
+
+    place: int
+    message: Message
+    hospital: HospitalData
+
+
+class TogetherApp(ClientApp):
+    """A ClientApp whose hospitals may also be asked together."""
+
+    def __init__(self, hospitals: "SimulatedHospitals", mods: "Sequence[SecAggMod]") -> None:
+        """Answer for these hospitals."""
+        super().__init__(mods=list(mods))
+        self._hospitals = hospitals
+
+    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message | None]:
+        """Return a reply to each message of one kind; None where the hospital is to be asked by itself."""
+        replies: list[Message | None] = [None] * len(messages)
+        if messages[0].metadata.message_type == "evaluate":
+            for arrays, group in _by_arrays(self._hospitals, messages, contexts):
+                for asked, reply in zip(group, _evaluated(self._hospitals, arrays, group), strict=False):
+                    replies[asked.place] = reply
+        return replies
+
+
+def _by_arrays(
+    hospitals: "SimulatedHospitals", messages: Sequence[Message], contexts: Sequence[Context]
+) -> Iterator[tuple[Arrays, list[_Asked]]]:
+    """Yield each model that is sent, and who is sent it; arrays are the same where their memory is."""
+    groups: dict[Hashable, tuple[Arrays, list[_Asked]]] = {}
+    for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
+        try:
+            arrays = wire.arrays_in(message)
+            asked = _Asked(place=place, message=message, hospital=hospitals.asked(context))
+        except WardroundError:
+            continue
+        memory = tuple((name, str(array.__array_interface__)) for name, array in arrays.items())
+        groups.setdefault(memory, (arrays, []))[1].append(asked)
+    yield from groups.values()
+
+
+def _evaluated(hospitals: "SimulatedHospitals", arrays: Arrays, group: Sequence[_Asked]) -> list[Message]:
+    """Return the replies of those who test one model; none where its own code decides what a batch is."""
+    from wardround.clients.evaluation import evaluate_together
+
+    tested = [(asked.hospital.hospital_id, hospitals.tensors(asked.hospital)) for asked in group]
+    if not hospitals.trainer.scores_records_apart(tested[0][1].record_shape):
+        return []
+    model = hospitals.trainer.scoring_model(arrays, tested[0][1])
+    scores = evaluate_together(model, tested, task=hospitals.federation.task)
+    return [wire.evaluation_reply(*of_one, asked.message) for asked, of_one in zip(group, scores, strict=True)]
