@@ -102,7 +102,7 @@ class SimulatedHospitals(Hospitals):
 
     def app(self) -> ClientApp:
         """Return the app that answers for them: one by one, or several together where an engine asks so."""
-        return self._answering(TogetherApp(self, self.mods))
+        return self._answering(TogetherApp(self))
 
     def _site_of(self, context: Context) -> Site:
         return simulated_site(

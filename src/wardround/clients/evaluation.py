@@ -103,4 +103,4 @@ def _scored(
     loss, score, auc = map(float, scores)
     evaluation = Evaluation(hospital_id=hospital_id, num_examples=len(labels), loss=loss, score=score, auc=auc)
     kind = np.float64 if task == "regression" else np.int64
-    return evaluation, Predictions(values=values, labels=labels.astype(kind))
+    return evaluation, Predictions(values=values if len(labels) else np.zeros(0), labels=labels.astype(kind))

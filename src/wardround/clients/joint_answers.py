@@ -6,19 +6,15 @@ own words. So are all that can't be answered together. What is left out on purpo
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
+from wardround.clients.hospital_app import Hospitals
 from wardround.datasets import HospitalData
 from wardround.errors import WardroundError
 from wardround.exact_sums import Arrays
-
-if TYPE_CHECKING:
-    from wardround.clients.app import SimulatedHospitals
-    from wardround.clients.secagg import SecAggMod
 
 __all__ = ["TogetherApp"]
 
@@ -35,9 +31,9 @@ class _Asked:
 class TogetherApp(ClientApp):
     """A ClientApp whose hospitals may also be asked together."""
 
-    def __init__(self, hospitals: "SimulatedHospitals", mods: "Sequence[SecAggMod]") -> None:
+    def __init__(self, hospitals: Hospitals) -> None:
         """Answer for these hospitals."""
-        super().__init__(mods=list(mods))
+        super().__init__(mods=list(hospitals.mods))
         self._hospitals = hospitals
 
     def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message | None]:
@@ -51,7 +47,7 @@ class TogetherApp(ClientApp):
 
 
 def _by_arrays(
-    hospitals: "SimulatedHospitals", messages: Sequence[Message], contexts: Sequence[Context]
+    hospitals: Hospitals, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> Iterator[tuple[Arrays, list[_Asked]]]:
     """Yield each model that is sent, and who is sent it; arrays are the same where their memory is."""
     groups: dict[Hashable, tuple[Arrays, list[_Asked]]] = {}
@@ -66,7 +62,7 @@ def _by_arrays(
     yield from groups.values()
 
 
-def _evaluated(hospitals: "SimulatedHospitals", arrays: Arrays, group: Sequence[_Asked]) -> list[Message]:
+def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> list[Message]:
     """Return the replies of those who test one model; none where its own code decides what a batch is."""
     from wardround.clients.evaluation import evaluate_together
 
