@@ -7,7 +7,7 @@ schedules (see `agreed.learning_rates`), and any state kept between rounds.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
@@ -23,7 +23,7 @@ class LocalOptimizer:
     the gradient, as the one of an L2 penalty.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], training: TrainingConfig, learning_rate: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], training: TrainingConfig, learning_rate: float) -> None:
         """Begin afresh.
 
         Args:
@@ -49,6 +49,19 @@ class LocalOptimizer:
         for parameter in self._parameters:
             parameter.grad = None
 
+    def keep(self, parameters: Sequence[Tensor]) -> None:
+        """Go on with the first rows of every parameter, of as many of which these are views; the rest stays as it is.
+
+        The step of an element follows from that element's own gradients, so that of hospitals stacked in the first
+        dimension those that go on are stepped as if they had been alone.
+        """
+        num_kept = len(parameters[0])
+        self._parameters = list(parameters)
+        self._momenta = [None if momentum is None else momentum[:num_kept] for momentum in self._momenta]
+        if self._training.optimizer != "sgd":
+            self._means = [mean[:num_kept] for mean in self._means]
+            self._squares = [square[:num_kept] for square in self._squares]
+
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient; what has none stays where it is."""
@@ -60,10 +73,10 @@ class LocalOptimizer:
         else:
             self._adapt(moved, parameters, gradients)
 
-    def _descend(self, moved: list[int], parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
+    def _descend(self, moved: list[int], parameters: list[Tensor], gradients: list[Tensor]) -> None:
         momenta = [self._momenta[index] for index in moved]
         sgd(
-            parameters,  # type: ignore[arg-type]
+            parameters,
             gradients,
             momenta,
             weight_decay=self._training.weight_decay,
@@ -76,9 +89,9 @@ class LocalOptimizer:
         for index, momentum in zip(moved, momenta, strict=True):
             self._momenta[index] = momentum
 
-    def _adapt(self, moved: list[int], parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
+    def _adapt(self, moved: list[int], parameters: list[Tensor], gradients: list[Tensor]) -> None:
         adam(
-            parameters,  # type: ignore[arg-type]
+            parameters,
             gradients,
             [self._means[index] for index in moved],
             [self._squares[index] for index in moved],

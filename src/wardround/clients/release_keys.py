@@ -30,13 +30,22 @@ class ReleaseKeys:
         self._hashed: tuple[Any, bytes, Any] | None = None
 
     def key(
-        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float, side: bytes = b""
+        self,
+        arrays: Arrays,
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        proximal_mu: float,
+        side: bytes = b"",
+        stack: bytes = b"",
     ) -> Key:
         """Return the key of what is about to be released, over all that the hospital received and has.
 
-        `side` is the digest of what it received for the strategy's hospital side.
+        `side` is the digest of what it received for the strategy's hospital side. `stack` is that of all hospitals
+        which it trains with in one program (`stacked.together`), whose sums differ in their last bits from those of one
+        alone and from those of other stacks.
         """
         told = [asdict(assignment), proximal_mu, *_processor(self._device), *([side.hex()] if side else [])]
+        told += [{"stack": stack.hex()}] if stack else []
         return self._source.key(
             self._model_digest(arrays, assignment),
             tensors.train_digest,

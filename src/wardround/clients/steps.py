@@ -6,6 +6,7 @@ optimizer starts afresh, so that a resumed run goes on as an uninterrupted one).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import torch
 from torch import Tensor
@@ -22,7 +23,16 @@ from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
 from wardround.streams import Key
 
-__all__ = ["Counts", "LocalRound", "add_batch", "plain_steps", "private_steps"]
+__all__ = ["Counts", "LocalRound", "Steps", "add_batch", "plain_steps", "private_steps"]
+
+
+class Steps(Enum):
+    """What a hospital does before anything leaves it.
+
+    Plain or private steps; the clipped sum of one batch; or the sum of records that are rounded one by one.
+    """
+
+    PLAIN, PRIVATE, SUM, ROUNDED_SUM = auto(), auto(), auto(), auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

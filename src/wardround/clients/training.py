@@ -14,7 +14,7 @@ from wardround.clients.cells import torch_half
 from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
-from wardround.clients.steps import LocalRound
+from wardround.clients.steps import Counts, LocalRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
@@ -24,7 +24,7 @@ from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment, Execution, TrainingMeasures
 from wardround.streams import Draw
 
-__all__ = ["HospitalTensors", "LocalTrainer", "Trained"]
+__all__ = ["HospitalTensors", "LocalTrainer", "Trained", "trained_as_assigned"]
 
 
 class Trained(NamedTuple):
@@ -54,41 +54,31 @@ class LocalTrainer(HeldModel):
             ProtocolError: what was executed is not what was assigned.
         """
         started = time.perf_counter()
-        if assignment.adaptive_clipping:
-            arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
-        local = self._local_round(arrays, tensors, assignment, proximal_mu, side)
-        self.begin(arrays, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
+        local = self.local_round(arrays, tensors, assignment, proximal_mu=proximal_mu, side=side)
+        self.begin(local.received, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
         with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             # Dropout and the like in a user's model; never the noise.
             torch.manual_seed(int(local.key.generator(Draw.LAYERS).integers(2**63)))
             sent, counts = torch_half(assignment.event.cell).train(self, local)
-        execution = Execution(
-            hospital_id=assignment.hospital_id,
-            round_number=assignment.round_number,
-            sample_rate=local.sampler.sample_rate,
-            num_steps=local.sampler.num_draws,
-            num_noise_draws=counts.num_noise_draws,
-            noise_multiplier=counts.noise_multiplier,
-        )
-        check_execution(assignment, execution)
-        measures = TrainingMeasures(
-            num_examples=tensors.num_train,
-            num_scrubbed=counts.num_scrubbed,
-            loss=counts.loss,
-            seconds=time.perf_counter() - started,
-        )
-        return Trained(sent, execution, measures)
+        return trained_as_assigned(local, sent, counts, time.perf_counter() - started)
 
-    def _local_round(
+    def local_round(
         self,
         arrays: Arrays,
         tensors: HospitalTensors,
         assignment: Assignment,
-        proximal_mu: float,
-        side: SideInRound | None,
+        *,
+        proximal_mu: float = 0.0,
+        side: SideInRound | None = None,
+        stack: bytes = b"",
     ) -> LocalRound:
-        """Return what it trains with, whose streams are keyed by all that it was sent."""
-        key = self.keys.key(arrays, tensors, assignment, proximal_mu, b"" if side is None else side.digest)
+        """Return what a hospital trains with, whose streams are keyed by all that it was sent.
+
+        `stack` is the digest of all hospitals that it trains with in one program; empty where it trains by itself.
+        """
+        if assignment.adaptive_clipping:
+            arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu, b"" if side is None else side.digest, stack)
         rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)
         return LocalRound(
             received=arrays,
@@ -99,3 +89,27 @@ class LocalTrainer(HeldModel):
             proximal_mu=proximal_mu,
             side=side,
         )
+
+
+def trained_as_assigned(local: LocalRound, sent: Arrays, counts: Counts, seconds: float) -> Trained:
+    """Return what came of training, held against what was assigned.
+
+    Raises:
+        ProtocolError: what was executed is not what was assigned.
+    """
+    execution = Execution(
+        hospital_id=local.assignment.hospital_id,
+        round_number=local.assignment.round_number,
+        sample_rate=local.sampler.sample_rate,
+        num_steps=local.sampler.num_draws,
+        num_noise_draws=counts.num_noise_draws,
+        noise_multiplier=counts.noise_multiplier,
+    )
+    check_execution(local.assignment, execution)
+    measures = TrainingMeasures(
+        num_examples=local.tensors.num_train,
+        num_scrubbed=counts.num_scrubbed,
+        loss=counts.loss,
+        seconds=seconds,
+    )
+    return Trained(sent, execution, measures)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["GaussianNoise"]
@@ -41,11 +42,29 @@ class GaussianNoise:
         Raises:
             ValueError: the scale changed within a round.
         """
+        self._count(1, stddev)
+        return [self._draw(parameter, stddev) for parameter in parameters]
+
+    def fill(self, drawn: NDArray[np.float32], stddev: float) -> None:
+        """Fill (steps, coordinates), contiguous, with the next steps' noise before it is scaled: N(0, 1), on a CPU.
+
+        Times the stddev they are the numbers of as many calls of `noise_for`, whose parameters follow each other in a
+        row. A stddev (>= 0) of 0 leaves zeros, and draws nothing.
+
+        Raises:
+            ValueError: the scale changed within a round.
+        """
+        self._count(len(drawn), stddev)
+        if stddev == 0:
+            drawn.fill(0.0)
+        else:
+            self._generator.standard_normal(out=drawn, dtype=np.float32)
+
+    def _count(self, num_draws: int, stddev: float) -> None:
         if self.num_draws and stddev != self.stddev:
             raise ValueError(f"the noise scale changed within a round from {self.stddev} to {stddev}")
-        self.num_draws += 1
+        self.num_draws += num_draws
         self.stddev = stddev
-        return [self._draw(parameter, stddev) for parameter in parameters]
 
     def _draw(self, parameter: Tensor, stddev: float) -> Tensor:
         if stddev == 0:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wardround.errors import ConfigError
@@ -32,6 +33,13 @@ class PoissonSampler:
 
     def draw(self) -> Tensor:
         """Return the next batch: the indices of its records, int64, ascending, possibly none."""
-        batch = np.flatnonzero(self._generator.random(self._num_records) < self.sample_rate)
-        self.num_draws += 1
-        return torch.from_numpy(batch)
+        return torch.from_numpy(self.draw_together(1))
+
+    def draw_together(self, num_draws: int) -> NDArray[np.int64]:
+        """Return the next batches as one, int64, ascending: i * num_records + a record's index, for batch i from 0.
+
+        They are the batches that as many calls of `draw` would return.
+        """
+        chosen = self._generator.random((num_draws, self._num_records)) < self.sample_rate
+        self.num_draws += num_draws
+        return np.flatnonzero(chosen)

@@ -6,11 +6,12 @@ purpose: the steps themselves (see `clients.steps`), and any accounting.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, LocalRound
+from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.datasets import FederatedData
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
@@ -21,7 +22,13 @@ __all__ = ["TorchHalf"]
 
 @dataclass(frozen=True, slots=True)
 class TorchHalf(ABC):
-    """What torch does for a cell; an object without state."""
+    """What torch does for a cell; an object without state.
+
+    Attributes:
+        steps: what its hospitals do before anything leaves them.
+    """
+
+    steps: ClassVar[Steps]
 
     def check(self, held: HeldModel, federation: FederatedData) -> Mode | None:
         """Return how gradients by record are computed, None with whole batches; the model stays as before any data.
@@ -36,6 +43,10 @@ class TorchHalf(ABC):
     @abstractmethod
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what the hospital sends in a round, and what was executed."""
+
+    def leave(self, local: LocalRound, made: Arrays, counts: Counts) -> tuple[Arrays, Counts]:
+        """Return what leaves the hospital of what its steps made, and what was executed."""
+        return made, counts
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return what is sent where there is nothing but noise: of gradients or an update of zeros like parameters."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, LocalRound, plain_steps
+from wardround.clients.steps import Counts, LocalRound, Steps, plain_steps
 from wardround.datasets import FederatedData
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
@@ -16,6 +16,8 @@ __all__ = ["NoPrivacy"]
 @dataclass(frozen=True, slots=True)
 class NoPrivacy(TorchHalf):
     """Training without privacy, of any model."""
+
+    steps = Steps.PLAIN
 
     def check(self, held: HeldModel, federation: FederatedData) -> Mode | None:
         """Refuse none."""

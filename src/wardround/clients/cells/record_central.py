@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.gradients import ClippedSum
 from wardround.clients.held_model import HeldModel
-from wardround.clients.steps import Counts, LocalRound, add_batch
+from wardround.clients.steps import Counts, LocalRound, Steps, add_batch
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 
@@ -15,6 +15,8 @@ __all__ = ["RecordCentral"]
 @dataclass(frozen=True, slots=True)
 class RecordCentral(TorchHalf):
     """A clipped gradient sum."""
+
+    steps = Steps.SUM
 
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the sum; no step is taken, so nothing pulls back."""

@@ -10,7 +10,7 @@ from wardround.clients.cells.half import TorchHalf
 from wardround.clients.gradients import ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.residues import noisy_residues
-from wardround.clients.steps import Counts, LocalRound, add_batch
+from wardround.clients.steps import Counts, LocalRound, Steps, add_batch
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
@@ -45,6 +45,8 @@ class _RoundedSum(ClippedSum):
 @dataclass(frozen=True, slots=True)
 class RecordDistributed(TorchHalf):
     """A sum of rounded clipped gradients, with a share of the noise, as residues."""
+
+    steps = Steps.ROUNDED_SUM
 
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the sum; no step is taken, so nothing pulls back.

@@ -6,7 +6,7 @@ import torch
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.held_model import HeldModel
-from wardround.clients.steps import Counts, LocalRound, private_steps
+from wardround.clients.steps import Counts, LocalRound, Steps, private_steps
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
 from wardround.privacy.noise import GaussianNoise
@@ -19,6 +19,8 @@ __all__ = ["RecordLocal"]
 @dataclass(frozen=True, slots=True)
 class RecordLocal(TorchHalf):
     """DP-SGD."""
+
+    steps = Steps.PRIVATE
 
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the parameters after private steps."""

@@ -13,7 +13,7 @@ from wardround.clients.cells.half import TorchHalf
 from wardround.clients.checks import check_hospitals_apart
 from wardround.clients.held_model import HeldModel
 from wardround.clients.modes import Mode
-from wardround.clients.steps import Counts, LocalRound, plain_steps
+from wardround.clients.steps import Counts, LocalRound, Steps, plain_steps
 from wardround.datasets import FederatedData
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
@@ -28,6 +28,8 @@ __all__ = ["WholeUpdates"]
 class WholeUpdates(TorchHalf):
     """A hospital's whole update, clipped."""
 
+    steps = Steps.PLAIN
+
     def check(self, held: HeldModel, federation: FederatedData) -> Mode | None:
         """Refuse a model that could carry something of one hospital to the next."""
         check_hospitals_apart(held, federation)
@@ -36,8 +38,11 @@ class WholeUpdates(TorchHalf):
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what leaves of the update that plain steps make."""
         counts = plain_steps(held, local)
-        after = parameters_of(held.model)
-        sent, noise_multiplier, is_finite = self.release(local.received, after, local.assignment, local.key)
+        return self.leave(local, parameters_of(held.model), counts)
+
+    def leave(self, local: LocalRound, made: Arrays, counts: Counts) -> tuple[Arrays, Counts]:
+        """Return what leaves of the update that the steps made."""
+        sent, noise_multiplier, is_finite = self.release(local.received, made, local.assignment, local.key)
         return sent, replace(
             counts,
             num_scrubbed=counts.num_scrubbed + int(not is_finite),

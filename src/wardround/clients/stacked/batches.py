@@ -1,0 +1,124 @@
+"""Poisson batches of several hospitals as one table of rows, each drawn by its hospital's own sampler.
+
+Rows of a step are padded to blocks of as many records for every hospital. How many is a function of the assignments
+alone, so that no hospital's records, and not even how many of them were drawn, has a say in the shapes that another's
+are computed with. Left out on purpose: patients who own several rows.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wardround.clients.steps import LocalRound
+
+__all__ = ["MOST_BLOCK_ROWS", "Block", "StepBatch", "block_rows", "step_batches", "windows"]
+
+MOST_BLOCK_ROWS = 256
+"""Records of a hospital that are added up at a time; the proof in `sums` is of it."""
+
+_MOST_DRAWN = 2**21
+"""Numbers drawn, and places in a table, at a time: memory only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Some records of some hospitals in one step.
+
+    Attributes:
+        hospitals: (k,) int64, ascending: who has records in it; None is all that take the step.
+        rows: (k, block_rows) int64: where they stand among all hospitals' rows, `nobody` where there is none.
+        is_drawn: (k, block_rows): which places hold a record.
+    """
+
+    hospitals: Tensor | None
+    rows: Tensor
+    is_drawn: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatch:
+    """The batches of one step.
+
+    Attributes:
+        num_hospitals: that take the step: the first ones.
+        index: of the step within its window, from 0.
+        blocks: the records; none where nobody has any.
+    """
+
+    num_hospitals: int
+    index: int
+    blocks: list[Block]
+
+
+def block_rows(expected_batch_size: float) -> int:
+    """Return how many records a block has for batches of an expected size: three standard deviations beyond it.
+
+    A multiple of 8, at most MOST_BLOCK_ROWS.
+
+    >>> block_rows(32.0)
+    56
+    """
+    return int(min(MOST_BLOCK_ROWS, 8 * math.ceil((expected_batch_size + 3 * math.sqrt(expected_batch_size)) / 8)))
+
+
+def windows(locals_: Sequence[LocalRound], num_rows: int, noise_size: int) -> Iterator[tuple[int, int]]:
+    """Yield the steps, from and to, that are drawn at a time: as many as fit memory, at least one."""
+    most = max(local.assignment.schedule.num_steps for local in locals_)
+    drawn = sum(local.tensors.num_train for local in locals_) + len(locals_) * (num_rows + noise_size)
+    size = max(1, _MOST_DRAWN // drawn)
+    for start in range(0, most, size):
+        yield start, min(start + size, most)
+
+
+def step_batches(
+    locals_: Sequence[LocalRound], start: int, end: int, num_rows: int, nobody: int
+) -> Iterator[StepBatch]:
+    """Yield the batches of steps start to end - 1 of hospitals of which those with more steps come first.
+
+    Where a block has no record stands `nobody`, the row after all others.
+    """
+    num_steps = [min(local.assignment.schedule.num_steps, end) - start for local in locals_]
+    locals_ = [local for local, steps in zip(locals_, num_steps, strict=True) if steps > 0]
+    num_steps = num_steps[: len(locals_)]
+    drawn = [local.sampler.draw_together(steps) for local, steps in zip(locals_, num_steps, strict=True)]
+    table, counts = _table(drawn, [local.tensors.num_train for local in locals_], end - start, nobody)
+    active = np.asarray(num_steps)
+    rows, sizes = torch.from_numpy(table), torch.from_numpy(counts)
+    for step in range(end - start):
+        num_active = int((active > step).sum())
+        blocks = _blocks(rows[step, :num_active], sizes[step, :num_active], num_rows, nobody)
+        yield StepBatch(num_active, step, list(blocks))
+
+
+def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int) -> Iterator[Block]:
+    places = torch.arange(num_rows)
+    for start in range(0, int(sizes.max()), num_rows):
+        has_some = sizes > start
+        hospitals = None if not start or bool(has_some.all()) else has_some.nonzero().squeeze(1)
+        block, left = rows[:, start : start + num_rows], sizes - start
+        if hospitals is not None:
+            block, left = block[hospitals], left[hospitals]
+        if block.shape[1] < num_rows:
+            block = torch.nn.functional.pad(block, (0, num_rows - block.shape[1]), value=nobody)
+        yield Block(hospitals, block, places < left[:, None])
+
+
+def _table(
+    drawn: Sequence[NDArray[np.int64]], num_records: Sequence[int], num_steps: int, nobody: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows (steps, hospitals, most), and how many there are (steps, hospitals)."""
+    num_hospitals, sizes = len(drawn), np.asarray(num_records)
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    hospitals = np.repeat(np.arange(num_hospitals), [len(flat) for flat in drawn])
+    steps, rows = np.divmod(np.concatenate(drawn), sizes[hospitals])
+    segments = hospitals * num_steps + steps
+    counts = np.bincount(segments, minlength=num_hospitals * num_steps)
+    places = np.arange(len(rows)) - (np.cumsum(counts) - counts)[segments]
+    table = np.full((num_steps, num_hospitals, max(1, int(counts.max()))), nobody)
+    table[steps, hospitals, places] = rows + offsets[hospitals]
+    return table, np.ascontiguousarray(counts.reshape(num_hospitals, num_steps).T)

@@ -1,0 +1,172 @@
+"""The steps of local training of several hospitals at once: what `clients.steps` does for one.
+
+Each hospital draws its batches and its noise from its own key, and stops after its own number of steps. Left out on
+purpose: a strategy's hospital side, and any state kept between rounds.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wardround.agreed.learning_rates import learning_rate_in
+from wardround.clients.held_model import HeldModel
+from wardround.clients.optimizers import LocalOptimizer
+from wardround.clients.stacked.batches import StepBatch, block_rows, step_batches, windows
+from wardround.clients.stacked.layers import layers_of
+from wardround.clients.stacked.sums import Stack, Tally, clipped_sums, plain_sums
+from wardround.clients.steps import Counts, LocalRound, Steps
+from wardround.exact_sums import Arrays
+from wardround.privacy.noise import GaussianNoise
+from wardround.streams import Draw
+
+__all__ = ["STEPS_TOGETHER", "StepsTogether"]
+
+StepsTogether = Callable[[HeldModel, Sequence[LocalRound]], list[tuple[Arrays, Counts]]]
+"""What hospitals' steps make by parameter, and what was executed, in their order: those with more steps come first.
+
+All train in one round, with one strength of FedProx' pull, on records of one shape; the held model has the parameters.
+"""
+
+
+def _plain_steps(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple[Arrays, Counts]]:
+    stack = _stack(held, locals_, are_clipped=False)
+    optimizer = _optimizer(held, locals_[0], stack)
+    anchors = [parameter.detach() for parameter in held.parameters]
+    for batch, _ in _batches(stack, locals_):
+        sums = plain_sums(stack, batch)
+        _step(stack, optimizer, batch, [part / _expected(locals_, batch, part) for part in sums], anchors, locals_[0])
+    return _made(held, stack, stack.parameters, [_counts(stack, place) for place in range(len(locals_))])
+
+
+def _private_steps(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple[Arrays, Counts]]:
+    """DP-SGD (Abadi et al. 2016, algorithm 1) of each hospital; what follows its noisy sums is post-processing."""
+    stack = _stack(held, locals_, are_clipped=True)
+    optimizer = _optimizer(held, locals_[0], stack)
+    anchors = [parameter.detach() for parameter in held.parameters]
+    noise = [GaussianNoise(local.key.generator(Draw.NOISE), held.device) for local in locals_]
+    for batch, drawn in _batches(stack, locals_, noise):
+        noisy = zip(clipped_sums(stack, batch), _parts(drawn[: batch.num_hospitals, batch.index], stack), strict=True)
+        gradients = [(total + part).float() for total, part in noisy]
+        gradients = [part / _expected(locals_, batch, part) for part in gradients]
+        _step(stack, optimizer, batch, gradients, anchors, locals_[0])
+    counts = [
+        _counts(stack, place, num_noise_draws=each.num_draws, noise_multiplier=each.stddev / local.clip)
+        for place, (each, local) in enumerate(zip(noise, locals_, strict=True))
+    ]
+    return _made(held, stack, stack.parameters, counts)
+
+
+def _sums(held: HeldModel, locals_: Sequence[LocalRound]) -> list[tuple[Arrays, Counts]]:
+    """The clipped sum of one batch of each hospital; the model stays as it is."""
+    stack = _stack(held, locals_, are_clipped=True)
+    (batch,) = step_batches(locals_, 0, 1, _rows(locals_), stack.nobody)
+    sums = clipped_sums(stack, batch)
+    return _made(held, stack, sums, [_counts(stack, place) for place in range(len(locals_))])
+
+
+STEPS_TOGETHER: Mapping[Steps, StepsTogether] = {
+    Steps.PLAIN: _plain_steps,
+    Steps.PRIVATE: _private_steps,
+    Steps.SUM: _sums,
+}
+"""By what hospitals do; what is not here is done one by one."""
+
+
+def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool) -> Stack:
+    num_hospitals = len(locals_)
+    features = [local.tensors.train_features for local in locals_]
+    labels = [local.tensors.train_labels for local in locals_]
+    zeros = torch.zeros(num_hospitals, dtype=torch.float64)
+    return Stack(
+        layers=layers_of(held.model),
+        parameters=[p.detach().expand(num_hospitals, *p.shape).clone() for p in held.parameters],
+        features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
+        labels=torch.cat([*labels, labels[0].new_zeros(1)]),
+        loss=held.loss,
+        clips=torch.tensor([[local.clip] for local in locals_], dtype=torch.float64) if are_clipped else None,
+        tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
+    )
+
+
+def _rows(locals_: Sequence[LocalRound]) -> int:
+    return block_rows(max(local.assignment.schedule.expected_batch_size for local in locals_))
+
+
+def _optimizer(held: HeldModel, local: LocalRound, stack: Stack) -> LocalOptimizer:
+    learning_rate = learning_rate_in(held.training, local.assignment.round_number)
+    return LocalOptimizer(stack.parameters, held.training, learning_rate)
+
+
+def _batches(
+    stack: Stack, locals_: Sequence[LocalRound], noise: Sequence[GaussianNoise] = ()
+) -> Iterator[tuple[StepBatch, Tensor]]:
+    """Yield the batches of step after step, and the noise of all steps of the window that it is in."""
+    num_rows, size = _rows(locals_), sum(parameter[0].numel() for parameter in stack.parameters) if noise else 0
+    for start, end in windows(locals_, num_rows, size):
+        drawn = _noise(locals_, noise, start, end, size)
+        for batch in step_batches(locals_, start, end, num_rows, stack.nobody):
+            yield batch, drawn
+
+
+def _noise(locals_: Sequence[LocalRound], noise: Sequence[GaussianNoise], start: int, end: int, size: int) -> Tensor:
+    """Return (hospitals, steps, coordinates) float32; what is beyond a hospital's steps is not used."""
+    drawn = np.zeros((len(noise), end - start, size), np.float32)
+    stddevs = [local.assignment.event.noise_multiplier * local.clip for local in locals_[: len(noise)]]
+    for local, each, stddev, steps in zip(locals_, noise, stddevs, drawn, strict=False):
+        num_steps = min(local.assignment.schedule.num_steps, end) - start
+        if num_steps > 0:
+            each.fill(steps[:num_steps], stddev)
+    return torch.from_numpy(drawn).mul_(torch.tensor(stddevs, dtype=torch.float32)[:, None, None])
+
+
+def _parts(flat: Tensor, stack: Stack) -> list[Tensor]:
+    """Return (hospitals, coordinates) by parameter."""
+    shapes = [parameter.shape[1:] for parameter in stack.parameters]
+    parts = torch.split(flat, [shape.numel() for shape in shapes], dim=1)
+    return [part.reshape(len(flat), *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _expected(locals_: Sequence[LocalRound], batch: StepBatch, like: Tensor) -> Tensor:
+    sizes = [local.assignment.schedule.expected_batch_size for local in locals_[: batch.num_hospitals]]
+    return torch.tensor(sizes, dtype=torch.float32).view(-1, *(1 for _ in like.shape[1:]))
+
+
+def _step(
+    stack: Stack,
+    optimizer: LocalOptimizer,
+    batch: StepBatch,
+    gradients: Sequence[Tensor],
+    anchors: Sequence[nn.Parameter | Tensor],
+    local: LocalRound,
+) -> None:
+    """Move the parameters of the hospitals that take the step."""
+    moved = [parameter[: batch.num_hospitals] for parameter in stack.parameters]
+    optimizer.keep(moved)
+    for parameter, gradient, anchor in zip(moved, gradients, anchors, strict=True):
+        if local.proximal_mu:
+            gradient.add_(parameter - anchor, alpha=local.proximal_mu)
+        parameter.grad = gradient
+    optimizer.step()
+
+
+def _counts(stack: Stack, place: int, **noise: float) -> Counts:
+    num_losses = float(stack.tally.num_losses[place])
+    return Counts(
+        num_scrubbed=int(stack.tally.num_scrubbed[place]),
+        loss=float(stack.tally.losses[place]) / num_losses if num_losses else float("nan"),
+        num_noise_draws=int(noise.get("num_noise_draws", 0)),
+        noise_multiplier=noise.get("noise_multiplier", 0.0),
+    )
+
+
+def _made(
+    held: HeldModel, stack: Stack, values: Sequence[Tensor], counts: Sequence[Counts]
+) -> list[tuple[Arrays, Counts]]:
+    names = [name for name, parameter in held.model.named_parameters() if parameter.requires_grad]
+    arrays = [value.numpy() for value in values]
+    return [
+        ({name: array[place] for name, array in zip(names, arrays, strict=True)}, each)
+        for place, each in enumerate(counts)
+    ]

@@ -1,0 +1,156 @@
+"""The sum of one step's gradients for every hospital: as they are, or each record's clipped, in closed form.
+
+A record's clipped gradient is f times g a^T in every linear layer, where a and g are float32 (see `layers`) and
+f = min(1, c / (N + 1e-6)), c = C (1 - CLIP_MARGIN). The sum over a block of R <= 256 records is one product of
+matrices in float64, (f g)^T a, and blocks are added with the errors kept (`clipped_sums.SumInParts`). One record zeroed
+out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p <= 2^30 parameters, as there:
+
+1. What is clipped is the exact product of a and g, never rounded to float32. N^2 is a sum of products of sums of
+   squares, none negative and each square exact, so that N is computed within (p/2 + 4) u N; f times the exact gradient
+   is then at most c (1 + (p/2 + 10) u) <= c (1 + 6.1e-8) long. It is a function of that record's a and g alone.
+2. A term of the sum, (f g_j) a_i, is rounded twice, and R of them are added in any order: within (R + 2) u
+   sum_i |f_i g_i| of the exact sum in each coordinate (Higham 2002, section 3.1), where g_i now is a record's whole
+   gradient. Blocks add u |sum| and (n/R)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole is
+   within (R + 4) u n c <= 260 u n c of the exact one.
+3. Two sums that differ in one record are within c (1 + 6.1e-8 + 2 * 260 u n) <= c (1 + 5.5e-7) < C of each other.
+
+That a and g are functions of their record and the parameters alone is what `layers` says: a row of a float32 product is
+made of that row. Shapes don't follow from who was drawn, except for the number of blocks (see `batches`).
+
+A record whose N is not finite, or beyond float32's largest number, contributes zero: a gradient that is formed in
+float32 would not be finite there either. What is left out on purpose: noise, and what becomes of a sum (see `steps`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from wardround.clients.clipped_sums import SumInParts, with_margin
+from wardround.clients.losses import LossPerRecord
+from wardround.clients.stacked.batches import Block, StepBatch
+from wardround.clients.stacked.layers import Layer, Tap, run
+
+__all__ = ["Stack", "Tally", "clipped_sums", "plain_sums"]
+
+_LARGEST = float(torch.finfo(torch.float32).max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tally:
+    """What is measured of each hospital over its steps, (hospitals,): sums of losses, rows summed, records left out."""
+
+    losses: Tensor
+    num_losses: Tensor
+    num_scrubbed: Tensor
+
+    def add(self, block: Block, losses: Tensor, is_lost: Tensor) -> None:
+        """Add a block's."""
+        counted = block.is_drawn & losses.isfinite()
+        who = slice(len(losses)) if block.hospitals is None else block.hospitals
+        self.losses[who] += losses.double().where(counted, 0.0).sum(dim=1)
+        self.num_losses[who] += counted.sum(dim=1)
+        self.num_scrubbed[who] += (block.is_drawn & is_lost).sum(dim=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stack:
+    """Hospitals that train together; only the parameters change, in place.
+
+    Attributes:
+        layers: of the model, in order.
+        parameters: trained ones, (hospitals, ...) float32.
+        features: of all hospitals' rows in a row, and a row of zeros that is nobody's.
+        labels: likewise.
+        loss: of each record.
+        clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
+        tally: what is measured.
+    """
+
+    layers: Sequence[Layer]
+    parameters: list[Tensor]
+    features: Tensor
+    labels: Tensor
+    loss: LossPerRecord
+    clips: Tensor | None
+    tally: Tally = field(repr=False)
+
+    @property
+    def nobody(self) -> int:
+        """The row that belongs to no hospital."""
+        return len(self.labels) - 1
+
+    def run(self, block: Block, num_hospitals: int, kept: Tensor | None) -> tuple[Tensor, list[Tap], list[Tensor]]:
+        """Return losses, taps and gradients of a block (see `layers.run`) of some of the first hospitals."""
+        who = slice(num_hospitals) if block.hospitals is None else block.hospitals
+        flat = block.rows.reshape(-1)
+        features = self.features.index_select(0, flat).view(*block.rows.shape, *self.features.shape[1:])
+        labels = self.labels.index_select(0, flat)
+
+        def losses_of(outputs: Tensor) -> Tensor:
+            return self.loss(outputs.flatten(0, 1), labels).view(block.rows.shape)
+
+        return run(self.layers, [each[who] for each in self.parameters], features, losses_of, kept)
+
+
+def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
+    """Return the sums of clipped gradients of one batch of each hospital that takes the step, float64, by parameter."""
+    totals = [SumInParts() for _ in stack.parameters]
+    for block in batch.blocks:
+        losses, taps, gradients = stack.run(block, batch.num_hospitals, None)
+        squares = [tap.squared_norms(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
+        norms = torch.stack(squares).sum(dim=0).sqrt_()
+        is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
+        if bool(is_lost.any()):
+            taps, gradients = _emptied(taps, gradients, ~is_lost)
+        factors = (_clips_of(stack, batch, block) / (norms + 1e-6)).clamp(max=1.0)
+        factors = factors.where(block.is_drawn & ~is_lost, 0.0)
+        scaled = [gradient.double().mul_(factors[:, :, None]) for gradient in gradients]
+        _add(totals, taps, scaled, batch, block)
+        stack.tally.add(block, losses, is_lost)
+    return _values(totals, stack, batch)
+
+
+def plain_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
+    """Return the sums of gradients of one batch of each hospital that takes the step, float32, by parameter.
+
+    A record whose loss is not finite contributes zero.
+    """
+    totals: list[SumInParts] = [SumInParts() for _ in stack.parameters]
+    for block in batch.blocks:
+        losses, taps, gradients = stack.run(block, batch.num_hospitals, block.is_drawn)
+        is_lost = ~losses.isfinite()
+        if bool(is_lost.any()):
+            taps, gradients = _emptied(taps, gradients, block.is_drawn & ~is_lost)
+        _add(totals, taps, gradients, batch, block)
+        stack.tally.add(block, losses, is_lost)
+    return [value.float() for value in _values(totals, stack, batch)]
+
+
+def _clips_of(stack: Stack, batch: StepBatch, block: Block) -> Tensor:
+    if stack.clips is None:
+        raise ValueError("these hospitals have no clip")
+    clips = stack.clips[: batch.num_hospitals] if block.hospitals is None else stack.clips[block.hospitals]
+    return clips * with_margin(1.0)
+
+
+def _emptied(taps: list[Tap], gradients: list[Tensor], kept: Tensor) -> tuple[list[Tap], list[Tensor]]:
+    emptied = [tap.emptied(gradient, kept) for tap, gradient in zip(taps, gradients, strict=True)]
+    return [tap for tap, _ in emptied], [gradient for _, gradient in emptied]
+
+
+def _add(totals: list[SumInParts], taps: list[Tap], scaled: list[Tensor], batch: StepBatch, block: Block) -> None:
+    for tap, gradient in zip(taps, scaled, strict=True):
+        for place, part in tap.sums(gradient, gradient.dtype):
+            whole = part
+            if block.hospitals is not None:
+                whole = part.new_zeros(batch.num_hospitals, *part.shape[1:]).index_copy_(0, block.hospitals, part)
+            totals[place].add(whole)
+
+
+def _values(totals: list[SumInParts], stack: Stack, batch: StepBatch) -> list[Tensor]:
+    return [
+        total.value_like(parameter[: batch.num_hospitals])
+        for total, parameter in zip(totals, stack.parameters, strict=True)
+    ]

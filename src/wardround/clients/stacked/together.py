@@ -1,0 +1,148 @@
+"""Which hospitals train in one program, and training them: as each would by itself, to the last bits of its sums.
+
+Keys, samplers, what leaves and the check of what was executed are those of a hospital that trains by itself. A sum's
+last bits depend on who is in the stack, since shapes do, so that a key holds a digest of all of them: two runs of which
+one stacks a hospital and the other does not, or with others, draw from independent streams. What is left out on
+purpose: everything that `apart_because` gives a reason for, which is trained one by one.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from wardround.clients.cells import torch_half
+from wardround.clients.forwards import check_unwatched
+from wardround.clients.hospital_sides import SideInRound
+from wardround.clients.stacked.batches import block_rows
+from wardround.clients.stacked.layers import several_positions_because, unstacked_because
+from wardround.clients.stacked.steps import STEPS_TOGETHER
+from wardround.clients.steps import LocalRound, Steps
+from wardround.clients.tensors import HospitalTensors
+from wardround.clients.training import LocalTrainer, Trained, trained_as_assigned
+from wardround.digests import digest_of
+from wardround.exact_sums import Arrays
+from wardround.privacy.cells import cell_named
+from wardround.rounds import Assignment
+
+__all__ = ["Asked", "apart_because", "train_together"]
+
+_SMALL_BATCH = 8.0
+_MOST_FLOATS = 2**22
+"""Numbers of a stack that are worked on at a time: they stay in the processor's caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """What one hospital is asked for: its records, what it is assigned, and the strength of FedProx' pull (>= 0)."""
+
+    tensors: HospitalTensors
+    assignment: Assignment
+    proximal_mu: float = 0.0
+
+
+def apart_because(
+    trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignment, side: SideInRound | None
+) -> str | None:
+    """Return why a hospital has to train by itself, as a clause; None where it can train together with others."""
+    half = torch_half(assignment.event.cell)
+    if half.steps not in STEPS_TOGETHER:
+        return "every record is rounded by itself"
+    if side is not None:
+        return "the strategy has a part at the hospitals"
+    if tensors.train_owners is not None:
+        return "patients have several rows"
+    if trainer.device.type != "cpu":
+        return f"training is on {trainer.device.type}"
+    if half.steps is not Steps.PLAIN and trainer.training.grad_sample_mode != "auto":
+        return f'the settings ask for grad-sample-mode = "{trainer.training.grad_sample_mode}"'
+    if half.steps is not Steps.PLAIN and not (assignment.max_grad_norm or 0.0) > 0:
+        return "there is no clip"
+    if half.steps is Steps.SUM and assignment.schedule.num_steps != 1:
+        return "it is asked for another number of batches than one"
+    if not (0 < assignment.schedule.sample_rate <= 1 and assignment.schedule.num_steps >= 1):
+        return "its schedule is not one"
+    return _odd_model(trainer, tensors)
+
+
+def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]) -> list[Trained]:
+    """Return what each hospital sends, what it executed and what was measured, in the order in which they are asked.
+
+    Each is as `LocalTrainer.train` makes it, to the rounding of float32; its seconds are its share of the steps' time.
+
+    Args:
+        trainer: of all of them.
+        arrays: parameters that all were sent.
+        asked: hospitals that don't have to train by themselves (`apart_because`).
+
+    Raises:
+        UpdateError: the arrays don't fit the model.
+        ProtocolError: what was executed is not what was assigned.
+        ConfigError: something in the process looks on.
+    """
+    started = time.perf_counter()
+    check_unwatched()
+    stack = _digest(asked)
+    locals_ = [
+        trainer.local_round(arrays, each.tensors, each.assignment, proximal_mu=each.proximal_mu, stack=stack)
+        for each in asked
+    ]
+    trained: dict[int, Trained] = {}
+    for places in _stacks(trainer, locals_):
+        members = [locals_[place] for place in places]
+        half = torch_half(members[0].assignment.event.cell)
+        whole_batches = not cell_named(members[0].assignment.event.cell).clips_records
+        trainer.begin(members[0].received, members[0].tensors, whole_batches=whole_batches)
+        with torch.no_grad():
+            made = STEPS_TOGETHER[half.steps](trainer, members)
+        left = [half.leave(local, *each) for local, each in zip(members, made, strict=True)]
+        seconds = (time.perf_counter() - started) / len(places)
+        started = time.perf_counter()
+        for place, local, (sent, counts) in zip(places, members, left, strict=True):
+            trained[place] = trained_as_assigned(local, sent, counts, seconds)
+    return [trained[place] for place in range(len(asked))]
+
+
+def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors) -> str | None:
+    if unknown := trainer.unknown_because(tensors.record_shape):
+        return f"the model's forward is not a known one: {unknown}"
+    return unstacked_because(trainer.model) or several_positions_because(trainer.model, tensors.record_shape)
+
+
+def _digest(asked: Sequence[Asked]) -> bytes:
+    """Return the digest of all that a stack's sums depend on beside what every key has."""
+    told = ((repr((each.assignment, each.proximal_mu)).encode(), each.tensors.train_digest) for each in asked)
+    return digest_of(*(part for pair in told for part in pair))
+
+
+def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[list[int]]:
+    """Yield the places of hospitals that are worked on at a time, each once: alike, and as many as fit the caches.
+
+    By what they are assigned and have, and nothing else. Batches within one are of expected sizes within a factor of
+    two, or small; those with more steps come first.
+    """
+    kinds: dict[object, list[int]] = {}
+    for place, local in enumerate(locals_):
+        assigned, rows = local.assignment, local.tensors.train_labels.dtype
+        shape = local.tensors.record_shape
+        kind = assigned.event.cell, assigned.round_number, assigned.adaptive_clipping, local.proximal_mu, shape, rows
+        kinds.setdefault(kind, []).append(place)
+    for places in kinds.values():
+        places.sort(key=lambda place: -_expected(locals_[place]))
+        while places:
+            largest = _expected(locals_[places[0]])
+            most = max(1, _MOST_FLOATS // _floats(trainer, locals_[places[0]]))
+            alike = [place for place in places if 2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH]
+            chosen, places = alike[:most], [*alike[most:], *places[len(alike) :]]
+            yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps)
+
+
+def _expected(local: LocalRound) -> float:
+    return local.assignment.schedule.expected_batch_size
+
+
+def _floats(trainer: LocalTrainer, local: LocalRound) -> int:
+    """Return about how many numbers a hospital takes in a step: its parameters, and what goes in and out of layers."""
+    widths = sum(sum(parameter.shape[:2]) for parameter in trainer.parameters)
+    return trainer.num_parameters + block_rows(_expected(local)) * widths
