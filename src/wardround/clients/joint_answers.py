@@ -4,7 +4,7 @@ What is wrong with one hospital's message is that hospital's alone: it is left t
 own words. So are all that can't be answered together. What is left out on purpose: real sites, each of which is alone.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.app import Context, Message
@@ -25,7 +25,11 @@ class _Asked:
 
     place: int
     message: Message
+    context: Context
     hospital: HospitalData
+
+
+_Replies = Iterator[tuple[_Asked, Message]]
 
 
 class TogetherApp(ClientApp):
@@ -39,9 +43,10 @@ class TogetherApp(ClientApp):
     def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message | None]:
         """Return a reply to each message of one kind; None where the hospital is to be asked by itself."""
         replies: list[Message | None] = [None] * len(messages)
-        if messages[0].metadata.message_type == "evaluate":
+        answer = _TOGETHER.get(messages[0].metadata.message_type)
+        if answer is not None:
             for arrays, group in _by_arrays(self._hospitals, messages, contexts):
-                for asked, reply in zip(group, _evaluated(self._hospitals, arrays, group), strict=False):
+                for asked, reply in answer(self._hospitals, arrays, group):
                     replies[asked.place] = reply
         return replies
 
@@ -54,7 +59,7 @@ def _by_arrays(
     for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
         try:
             arrays = wire.arrays_in(message)
-            asked = _Asked(place=place, message=message, hospital=hospitals.asked(context))
+            asked = _Asked(place=place, message=message, context=context, hospital=hospitals.asked(context))
         except WardroundError:
             continue
         memory = tuple((name, str(array.__array_interface__)) for name, array in arrays.items())
@@ -62,13 +67,41 @@ def _by_arrays(
     yield from groups.values()
 
 
-def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> list[Message]:
-    """Return the replies of those who test one model; none where its own code decides what a batch is."""
+def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
+    """Yield the replies of those who can train together; none under secure aggregation, whose replies are masked."""
+    from wardround.clients.stacked.together import Asked, apart_because, train_together
+
+    joined: list[tuple[_Asked, Asked]] = []
+    for asked in group if not hospitals.mods else ():
+        try:
+            assignment, tensors = wire.assignment_of(asked.message), hospitals.tensors(asked.hospital)
+            hospitals.admit(assignment, hospitals.part(asked.hospital), asked.context)
+            side = hospitals.side(asked.message)
+        except WardroundError:
+            continue
+        if apart_because(hospitals.trainer, tensors, assignment, side) is None:
+            pull = hospitals.proximal_mu(asked.message)
+            joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull)))
+    if joined:
+        trained = train_together(hospitals.trainer, arrays, [one for _, one in joined])
+        for (asked, _), of_one in zip(joined, trained, strict=True):
+            yield asked, hospitals.report(of_one, asked.message)
+
+
+def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
+    """Yield the replies of those who test one model; none where its own code decides what a batch is."""
     from wardround.clients.evaluation import evaluate_together
 
     tested = [(asked.hospital.hospital_id, hospitals.tensors(asked.hospital)) for asked in group]
-    if not hospitals.trainer.scores_records_apart(tested[0][1].record_shape):
-        return []
-    model = hospitals.trainer.scoring_model(arrays, tested[0][1])
-    scores = evaluate_together(model, tested, task=hospitals.federation.task)
-    return [wire.evaluation_reply(*of_one, asked.message) for asked, of_one in zip(group, scores, strict=True)]
+    if hospitals.trainer.scores_records_apart(tested[0][1].record_shape):
+        model = hospitals.trainer.scoring_model(arrays, tested[0][1])
+        scores = evaluate_together(model, tested, task=hospitals.federation.task)
+        for asked, of_one in zip(group, scores, strict=True):
+            yield asked, wire.evaluation_reply(*of_one, asked.message)
+
+
+_TOGETHER: Mapping[str, Callable[[Hospitals, Arrays, Sequence[_Asked]], _Replies]] = {
+    "train": _trained,
+    "evaluate": _evaluated,
+}
+"""By the kind of message."""

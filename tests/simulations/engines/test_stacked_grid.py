@@ -72,8 +72,15 @@ def test_messages_of_one_kind_are_together() -> None:
     heard = Heard()
     training, testing = wave(None), messages(array_record(initial_arrays()), kind="evaluate")
     opened(heard).send_and_receive([training[0], testing[1], training[2]])
-    nodes = [training[0].metadata.dst_node_id, testing[1].metadata.dst_node_id, training[2].metadata.dst_node_id]
-    assert heard.together == [("train", [nodes[0], nodes[2]]), ("evaluate", [nodes[1]])]
+    nodes = [message.metadata.dst_node_id for message in (training[0], testing[1], training[2])]
+    assert dict(heard.together) == {"train": sorted([nodes[0], nodes[2]]), "evaluate": [nodes[1]]}
+
+
+def test_an_app_is_asked_in_one_order_whatever_the_order_of_messages() -> None:
+    heard = Heard()
+    for sent in (wave(), wave()[::-1], wave()[2:] + wave()[:2]):
+        opened(heard).send_and_sum(sent)
+    assert heard.together == [("train", sorted(NODE_IDS))] * 3
 
 
 def test_messages_to_one_node_are_answered_one_after_the_other() -> None:

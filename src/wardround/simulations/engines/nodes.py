@@ -116,7 +116,8 @@ class NodeRunner:
         if not isinstance(app, AnswersTogether) or len(set(node_ids)) < len(node_ids):
             return list(messages)
         kinds: dict[str, list[Message]] = {}
-        for message in messages:
+        # In one order: strategies send theirs in a random one, and the last bits of sums may depend on it.
+        for message in sorted(messages, key=lambda message: message.metadata.dst_node_id):
             kinds.setdefault(message.metadata.message_type, []).append(message)
         left = []
         with one_torch_thread():
