@@ -15,12 +15,12 @@ which a record has several positions.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Layer", "Tap", "layers_of", "run", "unstacked_because"]
+__all__ = ["Layer", "Tap", "layers_of", "run", "several_positions_because", "unstacked_because"]
 
 _ELEMENTWISE = (
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
@@ -34,7 +34,7 @@ class Tap:
     """What went in and out of a layer with trained parameters, for a block of records.
 
     Attributes:
-        given: its input a, (hospitals, records, in) float32.
+        given: its input a, (hospitals, records, in) float32, or as float64.
         made: its output, (hospitals, records, out) float32, whose gradient is asked for.
         weight: where its weight stands among the trained parameters; None where it is not trained.
         bias: its bias likewise.
@@ -46,28 +46,31 @@ class Tap:
     bias: int | None
 
     def squared_norms(self, gradient: Tensor) -> Tensor:
-        """Return the squared norm of every record's gradient by this layer's parameters, (hospitals, records) float64.
+        """Return the squared norm of every record's gradient by this layer's parameters, (hospitals, records).
 
-        The gradient by the layer's output is (hospitals, records, out) float32.
+        The gradient by the layer's output is (hospitals, records, out), of the input's type.
         """
-        of_weight = _squared(self.given) if self.weight is not None else 0.0
-        return (of_weight + float(self.bias is not None)) * _squared(gradient)
+        of_weight = torch.linalg.vecdot(self.given, self.given) if self.weight is not None else 0.0
+        return (of_weight + float(self.bias is not None)) * torch.linalg.vecdot(gradient, gradient)
 
-    def sums(self, gradient: Tensor, like: torch.dtype) -> Iterator[tuple[int, Tensor]]:
+    def sums(self, gradient: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield for each trained parameter its place, and the sum of gradients over records, (hospitals, ...).
 
-        The gradient by the layer's output is (hospitals, records, out), times factors, of the type that sums are of.
+        The gradient by the layer's output is (hospitals, records, out), of the input's type, and may be times factors.
         """
         if self.weight is not None:
-            yield self.weight, torch.bmm(gradient.transpose(1, 2), self.given.to(like))
+            yield self.weight, torch.bmm(gradient.transpose(1, 2), self.given)
         if self.bias is not None:
             yield self.bias, gradient.sum(dim=1)
+
+    def double(self) -> "Tap":
+        """Return it with its input in float64."""
+        return replace(self, given=self.given.double())
 
     def emptied(self, gradient: Tensor, kept: Tensor) -> "tuple[Tap, Tensor]":
         """Return the tap and the gradient with zeros for the records that are not kept: a factor of 0 hides no nan."""
         rows = kept[:, :, None]
-        given = self.given.where(rows, 0.0)
-        return Tap(given=given, made=self.made, weight=self.weight, bias=self.bias), gradient.where(rows, 0.0)
+        return replace(self, given=self.given.where(rows, 0.0)), gradient.where(rows, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +188,3 @@ def _of_hospitals(parameter: int | Tensor, parameters: Sequence[Tensor], num_hos
     if isinstance(parameter, int):
         return parameters[parameter]
     return parameter.expand(num_hospitals, *parameter.shape)
-
-
-def _squared(rows: Tensor) -> Tensor:
-    return rows.double().square_().sum(dim=-1)

@@ -10,8 +10,8 @@ out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p
    is then at most c (1 + (p/2 + 10) u) <= c (1 + 6.1e-8) long. It is a function of that record's a and g alone.
 2. A term of the sum, (f g_j) a_i, is rounded twice, and R of them are added in any order: within (R + 2) u
    sum_i |f_i g_i| of the exact sum in each coordinate (Higham 2002, section 3.1), where g_i now is a record's whole
-   gradient. Blocks add u |sum| and (n/R)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole is
-   within (R + 4) u n c <= 260 u n c of the exact one.
+   gradient. Blocks add u |sum| and (n/R)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole
+   is within (R + 4) u n c <= 260 u n c of the exact one.
 3. Two sums that differ in one record are within c (1 + 6.1e-8 + 2 * 260 u n) <= c (1 + 5.5e-7) < C of each other.
 
 That a and g are functions of their record and the parameters alone is what `layers` says: a row of a float32 product is
@@ -99,6 +99,7 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
         losses, taps, gradients = stack.run(block, batch.num_hospitals, None)
+        taps, gradients = [tap.double() for tap in taps], [gradient.double() for gradient in gradients]
         squares = [tap.squared_norms(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
         norms = torch.stack(squares).sum(dim=0).sqrt_()
         is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
@@ -106,7 +107,7 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
             taps, gradients = _emptied(taps, gradients, ~is_lost)
         factors = (_clips_of(stack, batch, block) / (norms + 1e-6)).clamp(max=1.0)
         factors = factors.where(block.is_drawn & ~is_lost, 0.0)
-        scaled = [gradient.double().mul_(factors[:, :, None]) for gradient in gradients]
+        scaled = [gradient.mul_(factors[:, :, None]) for gradient in gradients]
         _add(totals, taps, scaled, batch, block)
         stack.tally.add(block, losses, is_lost)
     return _values(totals, stack, batch)
@@ -142,7 +143,7 @@ def _emptied(taps: list[Tap], gradients: list[Tensor], kept: Tensor) -> tuple[li
 
 def _add(totals: list[SumInParts], taps: list[Tap], scaled: list[Tensor], batch: StepBatch, block: Block) -> None:
     for tap, gradient in zip(taps, scaled, strict=True):
-        for place, part in tap.sums(gradient, gradient.dtype):
+        for place, part in tap.sums(gradient):
             whole = part
             if block.hospitals is not None:
                 whole = part.new_zeros(batch.num_hospitals, *part.shape[1:]).index_copy_(0, block.hospitals, part)
