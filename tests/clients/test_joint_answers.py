@@ -1,5 +1,7 @@
 """What simulated hospitals answer in one program, and who of them is left to be asked alone."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ from wardround.clients.app import make_client_app
 from wardround.clients.joint_answers import TogetherApp
 from wardround.config import Config
 from wardround.datasets import load_federation
-from wardround.rounds import Evaluation
+from wardround.errors import Refusal
+from wardround.rounds import Evaluation, Execution
+from wardround.server.plan.planning import assign_round
 from wardround.simulations.engines.flower_internals import give_id, take_identity
-from wardround.simulations.prepared import prepare
-from wardround.strategies import strategy_of
+from wardround.simulations.prepared import plan, prepare
+from wardround.strategies import hospital_side_of, strategy_of
 from wardround.wire_arrays import predictions_of
 
 _FEDERATION = load_federation(small_config().federation)
@@ -95,6 +99,92 @@ def test_a_model_whose_own_code_decides_what_a_batch_is_is_tested_alone(
     app, record = app_of(config), wire.array_record(model_of(config))
     sent, contexts = asked("evaluate", [record] * 3, [0, 1, 2])
     assert app.answer_together(sent, contexts) == [None] * 3
+
+
+def training(config: Config, changes: dict[int, dict[str, Any]] | None = None) -> Any:
+    """Return the messages of round 1 to train, and their contexts; assignments may be changed by place."""
+    prepared = prepare(config, strategy_of(config))
+    assigned = assign_round(prepared.plan, prepared.plan.names, 1, prepared.plan.noise_multipliers)
+    sent, contexts = asked("train", [wire.array_record(prepared.initial)] * 3, [0, 1, 2])
+    for place, (message, assignment) in enumerate(zip(sent, assigned, strict=True)):
+        wire.with_assignment(message, replace(assignment, **(changes or {}).get(place, {})))
+    return sent, contexts
+
+
+def test_hospitals_train_together_and_report_what_each_executed_as_they_do_alone() -> None:
+    config = small_config()
+    app, (sent, contexts) = app_of(config), training(config)
+    for message, context, reply in zip(sent, contexts, app.answer_together(sent, contexts), strict=True):
+        assert reply is not None
+        alone = app(message, context)
+        assert list(reply.content) == list(alone.content)
+        assert reply.content[wire.METRICS].keys() == alone.content[wire.METRICS].keys()
+        name = wire.assignment_of(message).hospital_id
+        assert wire.read_metrics(Execution, reply, name) == wire.read_metrics(Execution, alone, name)
+        for key, array in wire.arrays_in(reply).items():
+            # Sums made together differ in their last bits from those made alone, so that the noise is another.
+            assert np.abs(array - wire.arrays_in(alone)[key]).max() > 1e-3
+
+
+def test_the_noise_hangs_on_everyone_who_trains_together() -> None:
+    config = small_config()
+    app, (sent, contexts) = app_of(config), training(config)
+    whole, part, again = (app.answer_together(sent[:n], contexts[:n]) for n in (3, 2, 3))
+    arrays, others, same = (wire.arrays_in(replies[0]) for replies in (whole, part, again) if replies[0] is not None)
+    for name, array in arrays.items():
+        assert np.abs(array - others[name]).max() > 1e-3
+        assert np.array_equal(array, same[name])
+
+
+@pytest.mark.parametrize("change", [{"max_grad_norm": 5.0}, {"hospital_id": "hospital-01"}, {"round_number": 99}])
+def test_an_assignment_that_is_not_as_the_settings_say_is_that_hospitals_refusal_alone(change: Any) -> None:
+    config = small_config()
+    app, (sent, contexts) = app_of(config), training(config, {1: change})
+    assert [reply is None for reply in app.answer_together(sent, contexts)] == [False, True, False]
+    with pytest.raises(Refusal):
+        app(sent[1], contexts[1])
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"aggregation": {"protocol": "secagg+", "min-survivors": 2}}, "each masks what it sends by itself"),
+        ({"training": {"grad-sample-mode": "functorch"}}, 'the settings ask for grad-sample-mode = "functorch"'),
+        (
+            {
+                "privacy": {"placement": "distributed"},
+                "training": {"local-steps": None},
+                "aggregation": {"protocol": "secure-sum", "min-survivors": 2},
+            },
+            "every record is rounded by itself",
+        ),
+        ({"aggregation": {"strategy": "scaffold:scaffold"}}, "the strategy has a part at the hospitals"),
+    ],
+)
+def test_whoever_trains_alone_is_told_why(
+    sections: dict[str, Any], reason: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    config = small_config(**sections | {"simulation": {"engine": "stacked"}})
+    said: list[str] = []
+    prepared = prepare(config, strategy_of(config), said.append)
+    (sentence,) = [text for text in said if text.startswith("hospitals train")]
+    assert sentence.startswith("hospitals train one by one, since ") and reason in sentence
+    assert sentence in prepared.facts.notes and sentence in plan(config).notes
+    app = make_client_app(config, _FEDERATION, hospital_side_of(prepared.strategy))
+    sent, contexts = training(config)
+    assert isinstance(app, TogetherApp) and app.answer_together(sent, contexts) == [None] * 3
+
+
+def test_a_run_of_one_program_says_so_and_how_gradients_by_record_are_made() -> None:
+    said: list[str] = []
+    config = small_config(simulation={"engine": "stacked"})
+    facts = prepare(config, strategy_of(config), said.append).facts
+    assert "hospitals train together, in one program" in said and said[-1] in facts.notes
+    assert facts.grad_sample_mode == "stacked" and "in closed form" in str(facts.grad_sample_reason)
+    assert "hospitals train together, in one program" in plan(config).notes
+    one_by_one = prepare(small_config(), strategy_of(small_config())).facts
+    assert one_by_one.grad_sample_mode == "hooks" and not [note for note in one_by_one.notes if "together" in note]
 
 
 def test_a_query_is_answered_alone() -> None:

@@ -6,17 +6,30 @@ own words. So are all that can't be answered together. What is left out on purpo
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
 from wardround.clients.hospital_app import Hospitals
-from wardround.datasets import HospitalData
+from wardround.config import Config
+from wardround.datasets import FederatedData, HospitalData
 from wardround.errors import WardroundError
 from wardround.exact_sums import Arrays
+from wardround.rounds import Assignment
 
-__all__ = ["TogetherApp"]
+if TYPE_CHECKING:
+    from wardround.clients.training import HospitalTensors, LocalTrainer
+
+__all__ = ["Joint", "TogetherApp", "joint_training"]
+
+
+class Joint(NamedTuple):
+    """Whether all hospitals of a run train together, and a sentence that says so, or why not."""
+
+    is_whole: bool
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +64,55 @@ class TogetherApp(ClientApp):
         return replies
 
 
+def joint_training(
+    config: Config,
+    federation: FederatedData,
+    trainer: "LocalTrainer",
+    assignments: Mapping[str, Assignment],
+    *,
+    has_side: bool,
+) -> Joint:
+    """Return how the hospitals of a run train where an engine asks them together.
+
+    Args:
+        config: all settings.
+        federation: the hospitals.
+        trainer: of all of them.
+        assignments: of a round, by hospital.
+        has_side: whether the strategy does something at hospitals.
+    """
+    from wardround.clients.trainers import hospital_tensors
+
+    # What is asked of their records is whether patients have several rows: one hospital stands for all that are alike.
+    reasons: dict[bool, str | None] = {}
+    reason_of: dict[str, str | None] = {}
+    for hospital in federation.hospitals:
+        is_owned = hospital.train_owners is not None
+        if is_owned not in reasons:
+            tensors, assignment = hospital_tensors(hospital, trainer.device), assignments[hospital.hospital_id]
+            reasons[is_owned] = _alone_because(config, trainer, tensors, assignment, has_side=has_side)
+        reason_of[hospital.hospital_id] = reasons[is_owned]
+    why = " and ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
+    if not why:
+        return Joint(True, "hospitals train together, in one program")
+    num_joined = sum(reason is None for reason in reason_of.values())
+    who = f"{num_joined} of {len(reason_of)} hospitals train together, the others one by one" if num_joined else ""
+    return Joint(False, f"{who or 'hospitals train one by one'}, since {why}")
+
+
+def _alone_because(
+    config: Config, trainer: "LocalTrainer", tensors: "HospitalTensors", assignment: Assignment, *, has_side: bool
+) -> str | None:
+    """Return why a hospital trains by itself, as a clause; None where it trains together with others."""
+    from wardround.clients.stacked.together import apart_because
+
+    if config.aggregation.protocol == "secagg+":
+        return "each masks what it sends by itself (protocol secagg+)"
+    if has_side:
+        return "the strategy has a part at the hospitals"
+    return apart_because(trainer, tensors, assignment, None)
+
+
 def _by_arrays(
     hospitals: Hospitals, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> Iterator[tuple[Arrays, list[_Asked]]]:
@@ -68,18 +130,18 @@ def _by_arrays(
 
 
 def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
-    """Yield the replies of those who can train together; none under secure aggregation, whose replies are masked."""
-    from wardround.clients.stacked.together import Asked, apart_because, train_together
+    """Yield the replies of those who can train together."""
+    from wardround.clients.stacked.together import Asked, train_together
 
     joined: list[tuple[_Asked, Asked]] = []
-    for asked in group if not hospitals.mods else ():
+    for asked in group:
         try:
             assignment, tensors = wire.assignment_of(asked.message), hospitals.tensors(asked.hospital)
             hospitals.admit(assignment, hospitals.part(asked.hospital), asked.context)
-            side = hospitals.side(asked.message)
+            has_side = hospitals.side(asked.message) is not None
         except WardroundError:
             continue
-        if apart_because(hospitals.trainer, tensors, assignment, side) is None:
+        if not _alone_because(hospitals.config, hospitals.trainer, tensors, assignment, has_side=has_side):
             pull = hospitals.proximal_mu(asked.message)
             joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull)))
     if joined:
