@@ -105,8 +105,6 @@ def unstacked_because(model: nn.Module) -> str | None:
                 return f"{where} flattens some dimensions only"
         elif type(module) is not nn.Linear and type(module) not in _ELEMENTWISE:
             return f"{where} is not among the layers whose gradients' norms are in closed form here"
-        elif any(parameter.dtype != torch.float32 for parameter in module.parameters()):
-            return f"{where} is not float32"
     return None
 
 
