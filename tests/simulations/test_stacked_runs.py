@@ -25,7 +25,8 @@ from wardround.simulations.runs import resume, run
 CELLS = [(*cell, False) for cell in PRIVATE]
 CELLS += [("hospital", "distributed", True), ("hospital", "central", True), ("record", "none", False)]
 _TABLE = {"dataset": "breast-cancer", "num-hospitals": 3}
-_IMAGES = {"dataset": "digits", "num-hospitals": 2, "partition": "quantity"}
+_IMAGES = {"dataset": "digits", "num-hospitals": 2, "partition": "quantity", "class-weights": [0.1] * 10}
+_SEQUENCES = ("lstm", "transformer")
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "logistic": (_TABLE, {}),
     "mlp": (_TABLE, {"hidden-sizes": [8]}),
@@ -55,14 +56,20 @@ def charges(folder: Path) -> list[list[Any]]:
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("unit", "placement", "adaptive"), CELLS)
+# Recording a model of sequences takes seconds: they are tried with one cell of each kind of steps.
+_OF_EACH_KIND = [("record", "local", False), ("hospital", "central", False), ("record", "none", False)]
+TRIED = [(*cell, model) for model in MODELS for cell in (CELLS if model not in _SEQUENCES else _OF_EACH_KIND)]
+
+
+@pytest.mark.parametrize(("unit", "placement", "adaptive", "model"), TRIED)
 def test_every_cell_and_model_has_the_bill_and_the_scores_of_hospitals_one_by_one(
     unit: str, placement: str, adaptive: bool, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_in_common(monkeypatch)
     federation, sizes = MODELS[model]
-    sections = {"federation": federation, "model": {"name": model, **sizes}}
+    sections: dict[str, Any] = {"federation": federation, "model": {"name": model, **sizes}}
+    if federation is _IMAGES:
+        sections["training"] = {"num-rounds": 1}
     done = {}
     for engine in ("inline", "stacked"):
         done[engine] = run(asked(unit, placement, adaptive, engine, **sections), out=tmp_path / engine)

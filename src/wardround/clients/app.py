@@ -42,7 +42,7 @@ class SimulatedHospitals(Hospitals):
     def __init__(self, config: Config, federation: FederatedData, side: "HospitalSide | None" = None) -> None:
         """Answer for all hospitals of the federation; `side` is what the strategy does at them."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
-        self._side = side
+        self._side, self.has_side = side, side is not None
         # What may leave is picked by the reply itself.
         is_masked = config.aggregation.protocol == "secagg+"
         self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []

@@ -38,9 +38,11 @@ class Hospitals(ABC):
 
     Attributes:
         mods: what stands between the app and the server.
+        has_side: whether the strategy does something at hospitals.
     """
 
     mods: list[SecAggMod]
+    has_side = False
 
     def __init__(self, config: Config, names: Sequence[str], load: Callable[[], FederatedData]) -> None:
         """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""

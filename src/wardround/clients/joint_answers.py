@@ -137,13 +137,14 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _
     for asked in group:
         try:
             assignment, tensors = wire.assignment_of(asked.message), hospitals.tensors(asked.hospital)
+            if _alone_because(hospitals.config, hospitals.trainer, tensors, assignment, has_side=hospitals.has_side):
+                continue
             hospitals.admit(assignment, hospitals.part(asked.hospital), asked.context)
-            has_side = hospitals.side(asked.message) is not None
+            hospitals.side(asked.message)  # which refuses what nobody would take
         except WardroundError:
             continue
-        if not _alone_because(hospitals.config, hospitals.trainer, tensors, assignment, has_side=has_side):
-            pull = hospitals.proximal_mu(asked.message)
-            joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull)))
+        pull = hospitals.proximal_mu(asked.message)
+        joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull)))
     if joined:
         trained = train_together(hospitals.trainer, arrays, [one for _, one in joined])
         for (asked, _), of_one in zip(joined, trained, strict=True):
