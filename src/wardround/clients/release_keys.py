@@ -35,16 +35,16 @@ class ReleaseKeys:
         tensors: HospitalTensors,
         assignment: Assignment,
         proximal_mu: float,
-        side: bytes = b"",
+        *code: bytes,
         stack: bytes = b"",
     ) -> Key:
         """Return the key of what is about to be released, over all that the hospital received and has.
 
-        `side` is the digest of what it received for the strategy's hospital side. `stack` is that of all hospitals
-        which it trains with in one program (`stacked.together`), whose sums differ in their last bits from those of one
-        alone and from those of other stacks.
+        `code` are digests of what was recorded of a user's code, of the model and of the strategy's hospital side, with
+        what it was sent; b"" where there is none. `stack` is that of all hospitals which it trains with in one program
+        (`stacked.together`), whose sums differ in their last bits from those of one alone and from other stacks'.
         """
-        told = [asdict(assignment), proximal_mu, *_processor(self._device), *([side.hex()] if side else [])]
+        told = [asdict(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
         told += [{"stack": stack.hex()}] if stack else []
         return self._source.key(
             self._model_digest(arrays, assignment),
