@@ -48,6 +48,7 @@ ALLOWED = {
         "strategies",
         "clients.app",
         "clients.hospital_app",
+        "clients.joint_answers",
         "clients.secagg",
         "clients.site_app",
         "server",

@@ -130,7 +130,10 @@ def _lines(name: str, table: Mapping[str, Any], *, quoted: bool) -> Iterator[str
 
 
 def decisive(config: Config) -> Config:
-    """Return the settings without those that can't change a bit: where the data is, and the engine."""
+    """Return the settings without those that can't change a bit: where the data is, and the engine.
+
+    Where an engine does, since it trains hospitals together, the key of a release tells (`clients.release_keys`).
+    """
     simulation = config.simulation
     return replace(
         config,

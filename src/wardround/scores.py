@@ -4,14 +4,24 @@ A ratio that is averaged over hospitals says little where some are tiny: two tes
 on purpose: how predictions are made and travel (see `clients.evaluation`, `wire`), and what of them may be shown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NUM_BINS", "ClassCounts", "Predictions", "auc_of", "class_counts", "macro_auc", "r2", "together"]
+__all__ = [
+    "NUM_BINS",
+    "ClassCounts",
+    "Predictions",
+    "auc_of",
+    "class_counts",
+    "macro_auc",
+    "macro_aucs",
+    "r2",
+    "together",
+]
 
 NUM_BINS = 10
 """Of equal width, over the probabilities from 0 to 1, by which calibration is measured."""
@@ -107,18 +117,54 @@ def macro_auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
     Source: Hanley and McNeil 1982, the area as the Mann-Whitney statistic.
     """
-    from scipy.stats import rankdata
+    return float(macro_aucs(scores, labels, [len(labels)])[0])
 
-    if not np.isfinite(scores).all():
-        return float("nan")
-    areas = []
-    for index in range(scores.shape[1]):
+
+def macro_aucs(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], sizes: Sequence[int] | NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the area under the ROC curve (see `macro_auc`) of each of several hospitals, whose records follow.
+
+    >>> macro_aucs(np.array([[0.4, 0.6], [0.9, 0.1], [0.5, 0.5]]), np.array([1, 0, 1]), [2, 1])
+    array([ 1., nan])
+
+    Args:
+        scores: (n, num_classes), larger for more likely.
+        labels: (n,) class indices.
+        sizes: how many records each hospital has (>= 0); n together.
+
+    Returns:
+        (num_hospitals,) numbers in [0, 1], nan where it is not defined.
+    """
+    num_hospitals = len(sizes)
+    owners = np.repeat(np.arange(num_hospitals), sizes)
+    first = np.cumsum(sizes) - sizes
+    areas = np.full((scores.shape[1], num_hospitals), np.nan)
+    for index, column in enumerate(scores.T):
         positive = labels == index
-        num_positive, num_negative = int(positive.sum()), int((~positive).sum())
-        if num_positive and num_negative:
-            rank_sum = float(rankdata(scores[:, index])[positive].sum())
-            areas.append((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
-    return float(np.mean(areas)) if areas else float("nan")
+        num_positive = np.bincount(owners, weights=positive, minlength=num_hospitals)
+        rank_sums = np.bincount(owners, weights=positive * _ranks(column, owners), minlength=num_hospitals)
+        # Ranks go on from hospital to hospital; those of each begin after the records before it.
+        wins = rank_sums - num_positive * first - num_positive * (num_positive + 1) / 2
+        pairs = num_positive * (sizes - num_positive)
+        np.divide(wins, pairs, out=areas[index], where=pairs > 0)
+    areas[:, np.unique(owners[~np.isfinite(scores).all(axis=1)])] = np.nan
+    is_defined = ~np.isnan(areas)
+    num_defined = is_defined.sum(axis=0)
+    means = np.full(num_hospitals, np.nan)
+    np.divide(areas.sum(axis=0, where=is_defined), num_defined, out=means, where=num_defined > 0)
+    return means
+
+
+def _ranks(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the ranks (n,) of values from 1, in the order of their owners, equal ones of an owner in the middle."""
+    order = np.lexsort((values, owners))
+    ranked, of = values[order], owners[order]
+    begins = np.flatnonzero(np.r_[True, (ranked[1:] != ranked[:-1]) | (of[1:] != of[:-1])][: len(values)])
+    lengths = np.diff(np.r_[begins, len(values)])
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(begins + (lengths + 1) / 2, lengths)
+    return ranks
 
 
 def class_counts(predictions: Predictions) -> ClassCounts:

@@ -10,9 +10,9 @@ from hypothesis import strategies as some
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from torch import nn
 
-from wardround.clients.evaluation import evaluate
+from wardround.clients.evaluation import evaluate, evaluate_together
 from wardround.clients.training import HospitalTensors
-from wardround.scores import macro_auc
+from wardround.scores import macro_auc, macro_aucs
 
 
 @given(some.integers(0, 2**31), some.integers(2, 5), some.integers(5, 80), some.booleans())
@@ -30,6 +30,19 @@ def test_auc_is_sklearns(seed: int, num_classes: int, num: int, tied: bool) -> N
     ]
     expected = float(np.mean(areas)) if areas else math.nan
     assert macro_auc(scores, labels) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(some.integers(0, 2**31), some.integers(2, 4), some.lists(some.integers(0, 12), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_areas_of_several_hospitals_are_those_of_each(seed: int, num_classes: int, sizes: list[int]) -> None:
+    generator = np.random.default_rng(seed)
+    scores = np.round(generator.dirichlet(np.ones(num_classes), sum(sizes)), 1)
+    labels = generator.integers(num_classes, size=sum(sizes))
+    if sizes[0]:
+        scores[0, 0] = math.nan
+    parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    alone = [macro_auc(scores[part], labels[part]) for part in parts]
+    np.testing.assert_allclose(macro_aucs(scores, labels, sizes), alone, rtol=1e-13)
 
 
 def test_auc_where_it_is_not_defined() -> None:
@@ -92,3 +105,46 @@ def test_a_model_that_is_not_finite_is_scored_as_such() -> None:
         model, _tensors(torch.randn(9, 4), torch.tensor([0, 1] * 4 + [0])), hospital_id="a", task="classification"
     )
     assert math.isnan(scores.loss) and math.isnan(scores.auc)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_hospitals_together_have_the_scores_of_each_and_share_a_forward(task: str) -> None:
+    torch.manual_seed(0)
+    sizes, width = (3, 0, 1, 700, 40, 2100), 3 if task == "classification" else 1
+    model, seen = nn.Linear(4, width), list[int]()
+
+    def counted(batch: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch))
+        return model(batch)
+
+    hospitals = []
+    for index, size in enumerate(sizes):
+        labels = torch.randint(3, (size,)) if task == "classification" else torch.randn(size)
+        features, trained = torch.randn(size, 4), torch.zeros(1, dtype=labels.dtype)
+        tensors = HospitalTensors(
+            train_features=torch.zeros(1, 4), train_labels=trained, test_features=features, test_labels=labels
+        )
+        hospitals.append((f"hospital-{index}", tensors))
+    together = evaluate_together(counted, hospitals, task=task)
+    # Whole hospitals in a batch, as many as fit; the largest has batches of its own.
+    assert seen == [744, 1024, 1024, 52]
+    for (name, tensors), (scores, predictions) in zip(hospitals, together, strict=True):
+        expected, right = evaluate(model, tensors, hospital_id=name, task=task)
+        assert (scores.hospital_id, scores.num_examples) == (name, len(tensors.test_labels))
+        found, wanted = ((one.loss, one.score, one.auc) for one in (scores, expected))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(predictions.values, right.values, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(predictions.labels, right.labels)
+        assert predictions.values.dtype == right.values.dtype and predictions.labels.dtype == right.labels.dtype
+
+
+def test_several_hospitals_without_a_record_have_no_scores() -> None:
+    empty = _tensors(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))
+    empty = HospitalTensors(
+        train_features=empty.train_features,
+        train_labels=empty.train_labels,
+        test_features=empty.test_features[:0],
+        test_labels=empty.test_labels[:0],
+    )
+    for scores, predictions in evaluate_together(nn.Linear(4, 2), [("a", empty), ("b", empty)], task="classification"):
+        assert math.isnan(scores.loss) and len(predictions.labels) == 0

@@ -50,7 +50,7 @@ BAD = [
     ["privacy.target-delta={nowhere = 1e-5}"],
     ["privacy.placement=distributed"],
     ["privacy.max-grad-norm=1e-29", "privacy.placement=central", "training.local-steps=1"],
-    ["simulation.engine=stacked"],
+    ["simulation.engine=magic"],
     ["simulation.gpus-per-worker=1.5"],
 ]
 if not torch.cuda.is_available():

@@ -33,7 +33,9 @@ def run(
     config: ConfigPath = None,
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder.")] = None,
-    engine: Annotated[str | None, typer.Option("--engine", metavar="ray|inline", help="Where hospitals run.")] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="ray|inline|stacked", help="Where hospitals run.")
+    ] = None,
     tensorboard: TensorBoard = None,
     mlflow: Mlflow = None,
     as_json: Json = False,

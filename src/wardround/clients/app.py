@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from wardround import wire
 from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.hospital_app import Hospitals
+from wardround.clients.joint_answers import TogetherApp
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
@@ -41,7 +42,7 @@ class SimulatedHospitals(Hospitals):
     def __init__(self, config: Config, federation: FederatedData, side: "HospitalSide | None" = None) -> None:
         """Answer for all hospitals of the federation; `side` is what the strategy does at them."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
-        self._side = side
+        self._side, self.has_side = side, side is not None
         # What may leave is picked by the reply itself.
         is_masked = config.aggregation.protocol == "secagg+"
         self.mods = [self.masking(self._site_of, LEAVES_HOSPITAL)] if is_masked else []
@@ -98,6 +99,10 @@ class SimulatedHospitals(Hospitals):
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
         scores = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
         return wire.evaluation_reply(*scores, message)
+
+    def app(self) -> ClientApp:
+        """Return the app that answers for them: one by one, or several together where an engine asks so."""
+        return self._answering(TogetherApp(self))
 
     def _site_of(self, context: Context) -> Site:
         return simulated_site(

@@ -126,6 +126,10 @@ class HeldModel:
             raise ProtocolError(f"max-grad-norm changed to {max_grad_norm} within a run; it is fixed by [privacy]")
         return self._wrapped[1].train()
 
+    def scores_records_apart(self, record_shape: tuple[int, ...]) -> bool:
+        """Return whether `scoring_model` keeps the records of a batch apart, so that it may be of several hospitals."""
+        return self._protects_records or self.unknown_because(record_shape) is None
+
     def scoring_model(self, arrays: Arrays, tensors: HospitalTensors) -> Callable[[Tensor], Tensor]:
         """Return what gives the outputs of the hospital's test records for these parameters, and keeps nothing of them.
 

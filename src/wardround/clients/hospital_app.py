@@ -38,9 +38,11 @@ class Hospitals(ABC):
 
     Attributes:
         mods: what stands between the app and the server.
+        has_side: whether the strategy does something at hospitals.
     """
 
     mods: list[SecAggMod]
+    has_side = False
 
     def __init__(self, config: Config, names: Sequence[str], load: Callable[[], FederatedData]) -> None:
         """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
@@ -98,7 +100,9 @@ class Hospitals(ABC):
 
     def app(self) -> ClientApp:
         """Return the app that answers for them."""
-        client_app = ClientApp(mods=list(self.mods))
+        return self._answering(ClientApp(mods=list(self.mods)))
+
+    def _answering(self, client_app: ClientApp) -> ClientApp:
         client_app.query("profile")(self.introduce)
         client_app.train()(self.train)
         client_app.evaluate()(self.evaluate)

@@ -30,15 +30,22 @@ class ReleaseKeys:
         self._hashed: tuple[Any, bytes, Any] | None = None
 
     def key(
-        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float, *code: bytes
+        self,
+        arrays: Arrays,
+        tensors: HospitalTensors,
+        assignment: Assignment,
+        proximal_mu: float,
+        *code: bytes,
+        stack: bytes = b"",
     ) -> Key:
         """Return the key of what is about to be released, over all that the hospital received and has.
 
         `code` are digests of what was recorded of a user's code, of the model and of the strategy's hospital side, with
-        what it was sent; b"" where there is none. A third one is of all hospitals that train together in one program,
-        whose sums differ in their last bits from those of one alone and from those of others (`stacked.together`).
+        what it was sent; b"" where there is none. `stack` is that of all hospitals which it trains with in one program
+        (`stacked.together`), whose sums differ in their last bits from those of one alone and from other stacks'.
         """
         told = [asdict(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
+        told += [{"stack": stack.hex()}] if stack else []
         return self._source.key(
             self._model_digest(arrays, assignment),
             tensors.train_digest,

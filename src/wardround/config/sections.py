@@ -211,7 +211,7 @@ class SimulationConfig:
     as at real sites: the released model is then as good as its bill, and no run can be repeated.
     """
 
-    engine: str = setting("ray", choices=("ray", "inline"))
+    engine: str = setting("ray", choices=("ray", "inline", "stacked"))
     num_workers: int | None = setting(None, least=1, most=4096)
     gpus_per_worker: float = setting(0.0, least=0)
     dropout_rate: float = setting(0.0, least=0, below=1)

@@ -18,7 +18,7 @@ from wardround.exact_sums import Arrays
 from wardround.parameter_counts import count_parameters
 from wardround.privacy.cells import cell_of
 from wardround.run_facts import RunFacts
-from wardround.server.plan.planning import plan_federation
+from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
 
     from wardround.clients.initial_models import InitialModel
+    from wardround.clients.joint_answers import Joint
+    from wardround.clients.training import LocalTrainer
     from wardround.server.round.evaluating import Measuring, Metric
 
 __all__ = ["Prepared", "plan", "prepare", "silent"]
@@ -88,17 +90,20 @@ def prepare(
     if not is_begun:
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
     say(f"building and checking the model {config.model.name}")
-    model = _checked_model(config, federation)
+    model, trainer = _checked_model(config, federation)
     planned = _plan_of(config, federation, model.num_parameters)
     for note in planned.notes:
         say(f"warning: {note}")
+    joint = _joint_training(config, federation, trainer, planned, strategy)
+    if joint is not None:
+        say(joint.sentence)
     return Prepared(
         config=config,
         federation=federation,
         initial=model.arrays,
         plan=planned,
         strategy=strategy,
-        facts=_facts(config, federation, model, planned),
+        facts=_facts(config, federation, model, planned, joint),
         measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
     )
 
@@ -121,8 +126,13 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     # The other modes don't take every model and every patient column: only building the trainer tells.
     if counted is None or config.training.grad_sample_mode != "auto":
-        counted = _checked_model(config, federation).num_parameters
+        counted = _checked_model(config, federation)[0].num_parameters
     planned = _plan_of(config, federation, counted)
+    if config.simulation.engine == "stacked":  # only building the trainer tells who trains together
+        from wardround.strategies import strategy_of
+
+        joint = _joint_training(config, federation, _checked_model(config, federation)[1], planned, strategy_of(config))
+        planned = replace(planned, notes=(*planned.notes, joint.sentence)) if joint else planned
     _check_machine(config, len(federation.hospitals))
     return planned
 
@@ -163,8 +173,8 @@ def _check_device(config: Config) -> None:
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
 
 
-def _checked_model(config: Config, federation: FederatedData) -> "InitialModel":
-    """Return the model before round 1, once what trains it has taken it."""
+def _checked_model(config: Config, federation: FederatedData) -> "tuple[InitialModel, LocalTrainer]":
+    """Return the model before round 1, and what trains it, which has taken it."""
     from wardround.clients.initial_models import InitialModel, built_model
     from wardround.clients.trainers import build_trainer
     from wardround.models import parameters_of
@@ -173,12 +183,37 @@ def _checked_model(config: Config, federation: FederatedData) -> "InitialModel":
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
     trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
-    return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode)
+    return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode), trainer
 
 
-def _facts(config: Config, federation: FederatedData, model: "InitialModel", planned: FederationPlan) -> RunFacts:
+def _joint_training(
+    config: Config, federation: FederatedData, trainer: "LocalTrainer", planned: FederationPlan, strategy: "Strategy"
+) -> "Joint | None":
+    """Return how hospitals train on an engine that asks them together; None on any other."""
+    from wardround.clients.joint_answers import joint_training
+    from wardround.simulations.engines.opening import ENGINES
+    from wardround.strategies import hospital_side_of
+
+    if not ENGINES[config.simulation.engine].asks_together:
+        return None
+    assigned = assign_round(planned, planned.names, 1, planned.noise_multipliers)
+    by_name = {assignment.hospital_id: assignment for assignment in assigned}
+    return joint_training(config, federation, trainer, by_name, has_side=hospital_side_of(strategy) is not None)
+
+
+def _facts(
+    config: Config,
+    federation: FederatedData,
+    model: "InitialModel",
+    planned: FederationPlan,
+    joint: "Joint | None",
+) -> RunFacts:
+    from wardround.clients.modes import Mode
     from wardround.simulations.engines.opening import ENGINES
 
+    if joint is not None and joint.is_whole and model.mode is not None:
+        reason = "Gradients by record are in closed form, of all hospitals of a round in one program (engine stacked)."
+        model = replace(model, mode=Mode("stacked", reason))
     most_workers = ENGINES[config.simulation.engine].num_workers(config.simulation)
     return replace(
         model.facts,
@@ -187,7 +222,7 @@ def _facts(config: Config, federation: FederatedData, model: "InitialModel", pla
         num_workers=min(most_workers, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
-        notes=(*federation.notes, *planned.notes, *model.facts.notes),
+        notes=(*federation.notes, *planned.notes, *model.facts.notes, *([joint.sentence] if joint else [])),
         excluded=tuple(federation.excluded),
     )
 

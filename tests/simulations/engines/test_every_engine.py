@@ -170,7 +170,7 @@ def test_nodes_keep_their_state_and_their_process(open_grid: OpenGrid, engine: s
         assert [row["seen"] for row in metrics] == [wave] * len(NODE_IDS)
         pids.append([row["pid"] for row in metrics])
     assert pids[0] == pids[1] == pids[2]
-    assert len(set(pids[0])) == (1 if engine == "inline" else int(engine[-1]))
+    assert len(set(pids[0])) == int(engine.partition("-")[2] or 1)
 
 
 @pytest.mark.parametrize("behaviour", ["scribble", "reuse"])

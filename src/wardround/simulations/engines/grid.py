@@ -1,4 +1,4 @@
-"""What both engines are to a Flower strategy: a `Grid` whose replies come in the order of the node ids.
+"""What all engines are to a Flower strategy: a `Grid` whose replies come in the order of the node ids.
 
 An engine adds one method, `run_wave`, and what there is to `close`. What is left out on purpose: replies that trickle
 in. A wave runs to its end, as results must not depend on how fast a machine is: a timeout is an error here, never a

@@ -1,16 +1,19 @@
 """Simulated hospitals inside one process: the ClientApp runs for each of them, and what may be summed is summed here.
 
-Both engines run this code, so that they cannot differ. What is left out on purpose: where the process is, and which
+All engines run this code, so that they cannot differ. What is left out on purpose: where the process is, and which
 hospitals it serves.
 """
 
+import logging
 import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -21,7 +24,21 @@ from wardround.simulations.engines.envelopes import own_copy, received
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
 from wardround.wire import CONFIG, HOSPITAL_SIDE, SUM_RESIDUES, SUM_WEIGHT, arrays_of, one_array_record
 
-__all__ = ["Node", "NodeRunner", "Outcome", "one_torch_thread", "share_out"]
+__all__ = ["AnswersTogether", "Node", "NodeRunner", "Outcome", "one_torch_thread", "share_out"]
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class AnswersTogether(Protocol):
+    """A ClientApp that can answer messages to several nodes in one program."""
+
+    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> Sequence[Message | None]:
+        """Return a reply to each message, None where it is to be answered by itself, with the node's context.
+
+        The messages are of one kind, and no two of them to one node. Where one node fails, what it says of that when it
+        is asked by itself is its own; where the app fails for all of them, each is asked by itself.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,36 +98,56 @@ class NodeRunner:
         Raises:
             Exception: whatever `make_app` raises, as no hospital can work without an app.
         """
-        if self._app is None:
-            self._app = self._make_app()
+        app = self._made_app()
         with one_torch_thread():
             for message in sorted(messages, key=lambda message: -self._loads[message.metadata.dst_node_id]):
-                outcome.replies.append(self._reply(self._app, message, outcome))
+                context = self._contexts[message.metadata.dst_node_id]
+                outcome.replies.append(_reply(partial(app, message, context), _Asked.of(message), outcome))
+
+    def run_together(self, messages: Sequence[Message], outcome: Outcome) -> list[Message]:
+        """Add to the outcome what the app answers together, and return the messages that it did not.
+
+        Raises:
+            Exception: whatever `make_app` raises.
+        """
+        app = self._made_app()
+        node_ids = [message.metadata.dst_node_id for message in messages]
+        # A node's messages are answered in their order.
+        if not isinstance(app, AnswersTogether) or len(set(node_ids)) < len(node_ids):
+            return list(messages)
+        kinds: dict[str, list[Message]] = {}
+        # In one order: strategies send theirs in a random one, and the last bits of sums may depend on it.
+        for message in sorted(messages, key=lambda message: message.metadata.dst_node_id):
+            kinds.setdefault(message.metadata.message_type, []).append(message)
+        left = []
+        with one_torch_thread():
+            for of_kind in kinds.values():
+                asked = [_Asked.of(message) for message in of_kind]
+                for one, reply in zip(asked, self._answers(app, of_kind), strict=True):
+                    if reply is None:
+                        left.append(one.message)
+                    else:
+                        outcome.replies.append(_reply(partial(_as_given, reply), one, outcome))
+        return left
 
     def states(self, node_ids: Sequence[int]) -> dict[int, RecordDict]:
         """Return the `Context.state` of those nodes that keep something in it."""
         return {node_id: self._contexts[node_id].state for node_id in node_ids if self._contexts[node_id].state}
 
-    def _reply(self, app: ClientApp, message: Message, outcome: Outcome) -> Message:
-        node_id = message.metadata.dst_node_id
-        sent = _only_arrays(message.content)
-        weight = _sum_weight(message.content)
+    def _answers(self, app: AnswersTogether, messages: Sequence[Message]) -> Sequence[Message | None]:
         try:
-            reply = app(message, self._contexts[node_id])
-            _check_reply(reply, message)
-            if weight is None and not reply.has_error():
-                _own_arrays(reply.content)
-        # A client that calls sys.exit must not end the simulation, and in one engine only at that.
-        except (Exception, SystemExit) as error:
-            outcome.tracebacks[node_id] = traceback.format_exc()
-            return _error_reply(message, f"{type(error).__name__}: {error}")
-        if weight is None or reply.has_error():
-            return reply
-        try:
-            _move_into(outcome.total, reply.content, weight, sent)
-        except (ProtocolError, UpdateError) as error:
-            return _error_reply(message, f"{type(error).__name__}: node {node_id}: {error}")
-        return reply
+            return app.answer_together(messages, [self._contexts[message.metadata.dst_node_id] for message in messages])
+        except MemoryError:
+            # Whether there is enough must decide on no bit: not on what is trained together, either.
+            raise
+        except (Exception, SystemExit):
+            _log.info("%d nodes are asked one by one:\n%s", len(messages), traceback.format_exc())
+            return [None] * len(messages)
+
+    def _made_app(self) -> ClientApp:
+        if self._app is None:
+            self._app = self._make_app()
+        return self._app
 
 
 def share_out(nodes: Sequence[Node], num_workers: int) -> list[list[Node]]:
@@ -126,6 +163,43 @@ def share_out(nodes: Sequence[Node], num_workers: int) -> list[list[Node]]:
         shares[index].append(node)
         loads[index] += node.load
     return shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Asked:
+    """What is known of a message before an app has it, which may write over what it is given."""
+
+    message: Message
+    weight: float | None
+    sent: dict[str, Array] | None
+
+    @classmethod
+    def of(cls, message: Message) -> "_Asked":
+        return cls(message=message, weight=_sum_weight(message.content), sent=_only_arrays(message.content))
+
+
+def _as_given(reply: Message) -> Message:
+    return reply
+
+
+def _reply(answer: Callable[[], Message], asked: _Asked, outcome: Outcome) -> Message:
+    message, node_id = asked.message, asked.message.metadata.dst_node_id
+    try:
+        reply = answer()
+        _check_reply(reply, message)
+        if asked.weight is None and not reply.has_error():
+            _own_arrays(reply.content)
+    # A client that calls sys.exit must not end the simulation, and in one engine only at that.
+    except (Exception, SystemExit) as error:
+        outcome.tracebacks[node_id] = traceback.format_exc()
+        return _error_reply(message, f"{type(error).__name__}: {error}")
+    if asked.weight is None or reply.has_error():
+        return reply
+    try:
+        _move_into(outcome.total, reply.content, asked.weight, asked.sent)
+    except (ProtocolError, UpdateError) as error:
+        return _error_reply(message, f"{type(error).__name__}: node {node_id}: {error}")
+    return reply
 
 
 def _sum_weight(content: RecordDict) -> float | None:

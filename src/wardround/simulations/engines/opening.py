@@ -17,6 +17,7 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.ray_grid import RayGrid
+from wardround.simulations.engines.stacked_grid import StackedGrid
 from wardround.simulations.engines.start import early_ray
 
 __all__ = ["ENGINES", "Engine"]
@@ -31,15 +32,21 @@ class Engine(NamedTuple):
         num_workers: returns how many processes it uses at most, of its settings.
         start_early: begins to start what takes a while, in the background, and ends it when it is left.
         open: returns the grid over the nodes, of what makes the ClientApp and of its settings.
+        asks_together: whether an app may answer all messages of a wave in one program (`nodes.AnswersTogether`).
     """
 
     num_workers: Callable[[SimulationConfig], int]
     start_early: Callable[[SimulationConfig], AbstractContextManager[None]]
     open: Callable[[_MakeApp, Sequence[Node], SimulationConfig], SimulatedGrid]
+    asks_together: bool = False
 
 
 def _open_inline(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
     return InlineGrid(make_app, nodes)
+
+
+def _open_stacked(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
+    return StackedGrid(make_app, nodes)
 
 
 def _open_ray(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
@@ -54,6 +61,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "inline": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_inline),
         "ray": Engine(_ray_workers, lambda settings: early_ray(_ray_workers(settings)), _open_ray),
+        "stacked": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_stacked, asks_together=True),
     }
 )
 """By [simulation] engine."""

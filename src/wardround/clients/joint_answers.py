@@ -1,0 +1,170 @@
+"""What simulated hospitals answer in one program: those that are sent the same model, together.
+
+What is wrong with one hospital's message is that hospital's alone: it is left to be asked by itself, and says so in its
+own words. So are all that can't be answered together. What is left out on purpose: real sites, each of which is alone.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from wardround import wire
+from wardround.clients.hospital_app import Hospitals
+from wardround.config import Config
+from wardround.datasets import FederatedData, HospitalData
+from wardround.errors import WardroundError
+from wardround.exact_sums import Arrays
+from wardround.rounds import Assignment
+
+if TYPE_CHECKING:
+    from wardround.clients.training import HospitalTensors, LocalTrainer
+
+__all__ = ["Joint", "TogetherApp", "joint_training"]
+
+
+class Joint(NamedTuple):
+    """Whether all hospitals of a run train together, and a sentence that says so, or why not."""
+
+    is_whole: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Asked:
+    """A hospital that is asked, at its place among the messages."""
+
+    place: int
+    message: Message
+    context: Context
+    hospital: HospitalData
+
+
+_Replies = Iterator[tuple[_Asked, Message]]
+
+
+class TogetherApp(ClientApp):
+    """A ClientApp whose hospitals may also be asked together."""
+
+    def __init__(self, hospitals: Hospitals) -> None:
+        """Answer for these hospitals."""
+        super().__init__(mods=list(hospitals.mods))
+        self._hospitals = hospitals
+
+    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message | None]:
+        """Return a reply to each message of one kind; None where the hospital is to be asked by itself."""
+        replies: list[Message | None] = [None] * len(messages)
+        answer = _TOGETHER.get(messages[0].metadata.message_type)
+        if answer is not None:
+            for arrays, group in _by_arrays(self._hospitals, messages, contexts):
+                for asked, reply in answer(self._hospitals, arrays, group):
+                    replies[asked.place] = reply
+        return replies
+
+
+def joint_training(
+    config: Config,
+    federation: FederatedData,
+    trainer: "LocalTrainer",
+    assignments: Mapping[str, Assignment],
+    *,
+    has_side: bool,
+) -> Joint:
+    """Return how the hospitals of a run train where an engine asks them together.
+
+    Args:
+        config: all settings.
+        federation: the hospitals.
+        trainer: of all of them.
+        assignments: of a round, by hospital.
+        has_side: whether the strategy does something at hospitals.
+    """
+    from wardround.clients.trainers import hospital_tensors
+
+    # What is asked of their records is whether patients have several rows: one hospital stands for all that are alike.
+    reasons: dict[bool, str | None] = {}
+    reason_of: dict[str, str | None] = {}
+    for hospital in federation.hospitals:
+        is_owned = hospital.train_owners is not None
+        if is_owned not in reasons:
+            tensors, assignment = hospital_tensors(hospital, trainer.device), assignments[hospital.hospital_id]
+            reasons[is_owned] = _alone_because(config, trainer, tensors, assignment, has_side=has_side)
+        reason_of[hospital.hospital_id] = reasons[is_owned]
+    why = " and ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
+    if not why:
+        return Joint(True, "hospitals train together, in one program")
+    num_joined = sum(reason is None for reason in reason_of.values())
+    who = f"{num_joined} of {len(reason_of)} hospitals train together, the others one by one" if num_joined else ""
+    return Joint(False, f"{who or 'hospitals train one by one'}, since {why}")
+
+
+def _alone_because(
+    config: Config, trainer: "LocalTrainer", tensors: "HospitalTensors", assignment: Assignment, *, has_side: bool
+) -> str | None:
+    """Return why a hospital trains by itself, as a clause; None where it trains together with others."""
+    from wardround.clients.stacked.together import apart_because
+
+    if config.aggregation.protocol == "secagg+":
+        return "each masks what it sends by itself (protocol secagg+)"
+    if has_side:
+        return "the strategy has a part at the hospitals"
+    return apart_because(trainer, tensors, assignment, None)
+
+
+def _by_arrays(
+    hospitals: Hospitals, messages: Sequence[Message], contexts: Sequence[Context]
+) -> Iterator[tuple[Arrays, list[_Asked]]]:
+    """Yield each model that is sent, and who is sent it; arrays are the same where their memory is."""
+    groups: dict[Hashable, tuple[Arrays, list[_Asked]]] = {}
+    for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
+        try:
+            arrays = wire.arrays_in(message)
+            asked = _Asked(place=place, message=message, context=context, hospital=hospitals.asked(context))
+        except WardroundError:
+            continue
+        memory = tuple((name, str(array.__array_interface__)) for name, array in arrays.items())
+        groups.setdefault(memory, (arrays, []))[1].append(asked)
+    yield from groups.values()
+
+
+def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
+    """Yield the replies of those who can train together."""
+    from wardround.clients.stacked.together import Asked, train_together
+
+    joined: list[tuple[_Asked, Asked]] = []
+    for asked in group:
+        try:
+            assignment, tensors = wire.assignment_of(asked.message), hospitals.tensors(asked.hospital)
+            if _alone_because(hospitals.config, hospitals.trainer, tensors, assignment, has_side=hospitals.has_side):
+                continue
+            hospitals.admit(assignment, hospitals.part(asked.hospital), asked.context)
+            hospitals.side(asked.message)  # which refuses what nobody would take
+        except WardroundError:
+            continue
+        pull = hospitals.proximal_mu(asked.message)
+        joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull)))
+    if joined:
+        trained = train_together(hospitals.trainer, arrays, [one for _, one in joined])
+        for (asked, _), of_one in zip(joined, trained, strict=True):
+            yield asked, hospitals.report(of_one, asked.message)
+
+
+def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
+    """Yield the replies of those who test one model; none where its own code decides what a batch is."""
+    from wardround.clients.evaluation import evaluate_together
+
+    tested = [(asked.hospital.hospital_id, hospitals.tensors(asked.hospital)) for asked in group]
+    if hospitals.trainer.scores_records_apart(tested[0][1].record_shape):
+        model = hospitals.trainer.scoring_model(arrays, tested[0][1])
+        scores = evaluate_together(model, tested, task=hospitals.federation.task)
+        for asked, of_one in zip(group, scores, strict=True):
+            yield asked, wire.evaluation_reply(*of_one, asked.message)
+
+
+_TOGETHER: Mapping[str, Callable[[Hospitals, Arrays, Sequence[_Asked]], _Replies]] = {
+    "train": _trained,
+    "evaluate": _evaluated,
+}
+"""By the kind of message."""
