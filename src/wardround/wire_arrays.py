@@ -4,6 +4,7 @@ What is left out on purpose: which arrays a message has (see `wire`).
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -25,10 +26,10 @@ class LazyArray(Array):
     """
 
     def __init__(self, ndarray: NDArray) -> None:
-        self.__dict__["ndarray"] = ndarray
-        self.dtype = str(ndarray.dtype)
-        self.shape = tuple(ndarray.shape)
-        self.stype = "numpy.ndarray"
+        # Not one by one: Flower's Array forgets its bytes at every attribute that is set, and has none yet.
+        self.__dict__.update(
+            ndarray=ndarray, dtype=_name_of(ndarray.dtype), shape=ndarray.shape, stype="numpy.ndarray", _is_dirty=True
+        )
 
     @property
     def data(self) -> bytes:  # type: ignore[override]
@@ -45,6 +46,11 @@ class LazyArray(Array):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LazyArray, (self.__dict__["ndarray"],)
+
+
+@lru_cache(maxsize=64)
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
 
 
 def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
