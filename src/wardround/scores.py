@@ -120,7 +120,7 @@ def macro_auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 def _rank_sum(scores: NDArray[np.float64], chosen: NDArray[np.bool_]) -> float:
-    """Return the sum of the chosen scores' ranks from 1, equal scores with their mean rank: a multiple of 1/2, exact."""
+    """Return the sum of the chosen scores' ranks from 1, equal ones at their mean rank: a multiple of 1/2, exact."""
     ordered, own = np.sort(scores), scores[chosen]
     return float(ordered.searchsorted(own, "left").sum() + ordered.searchsorted(own, "right").sum() + len(own)) / 2
 

@@ -1,4 +1,4 @@
-"""The random numbers that layers draw for themselves, such as dropout's: a stream of each release, left as it was found.
+"""The random numbers that layers draw for themselves, such as dropout's: of each release's own stream, and no other.
 
 What is left out on purpose: noise, batches and rounding, which are never drawn from torch's own generators.
 """

@@ -58,7 +58,7 @@ class WholeUpdates(TorchHalf):
         """
         max_norm = float(assignment.max_grad_norm or 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
-            update = {name: np.asarray(after[name], np.float64) - before[name] for name in before}
+            update = {name: np.asarray(np.subtract(after[name], before[name], dtype=np.float64)) for name in before}
         clipped, within, is_finite = clip_update(update, max_norm)
         if assignment.adaptive_clipping:
             clipped[COUNT_NAME] = centred_count(within=within, max_norm=max_norm)
