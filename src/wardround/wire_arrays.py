@@ -15,6 +15,7 @@ from wardround.errors import ProtocolError, UpdateError
 from wardround.npy_bytes import array_from_bytes
 from wardround.scores import Predictions
 from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
+from wardround.wire_values import filled
 
 __all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record", "predictions_of", "predictions_record"]
 
@@ -48,6 +49,9 @@ class LazyArray(Array):
         return LazyArray, (self.__dict__["ndarray"],)
 
 
+_LAZY = frozenset({LazyArray})
+
+
 @lru_cache(maxsize=64)
 def _name_of(dtype: np.dtype[Any]) -> str:
     return str(dtype)
@@ -55,10 +59,7 @@ def _name_of(dtype: np.dtype[Any]) -> str:
 
 def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """Return named arrays as a Flower ArrayRecord, without copying or serialising them."""
-    record = ArrayRecord()
-    for name, array in arrays.items():
-        record[name] = LazyArray(np.asarray(array))
-    return record
+    return filled(ArrayRecord(), {name: LazyArray(np.asarray(array)) for name, array in arrays.items()}, _LAZY)
 
 
 def predictions_record(predictions: Predictions) -> ArrayRecord:

@@ -56,13 +56,10 @@ def build_model(
     return model, notes
 
 
-def parameters_of(model: nn.Module) -> Arrays:
-    """Return copies of the trainable parameters by name, as arrays on the CPU."""
-    return {
-        name: parameter.detach().cpu().numpy().copy()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+def parameters_of(model: nn.Module, *, are_copied: bool = True) -> Arrays:
+    """Return the trainable parameters by name, as arrays on the CPU: copies, or the model's own memory to read from."""
+    found = {name: p.detach().cpu().numpy() for name, p in model.named_parameters() if p.requires_grad}
+    return {name: array.copy() for name, array in found.items()} if are_copied else found
 
 
 def load_parameters(model: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:

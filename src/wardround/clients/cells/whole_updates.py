@@ -36,7 +36,7 @@ class WholeUpdates(TorchHalf):
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what leaves of the update that plain steps make."""
         counts = plain_steps(held, local)
-        after = parameters_of(held.model)
+        after = parameters_of(held.model, are_copied=False)  # of which a difference is made, which is what is released
         sent, noise_multiplier, is_finite = self.release(local.received, after, local.assignment, local.key)
         return sent, replace(
             counts,
