@@ -47,18 +47,14 @@ def study(tmp_path, monkeypatch):
     return tmp_path
 
 
-def command(*arguments):
-    """Run the command in a process of its own, whose Ray nobody shares."""
-    return subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, check=False)
-
-
 def results(folder):
     with (folder / "results.csv").open(newline="") as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.mark.slow
-def test_what_is_interrupted_goes_on_with_the_same_command(study, monkeypatch, capsys):
+def test_what_is_interrupted_goes_on_with_the_same_command(study, ray_session, monkeypatch, capsys):
+    """Interrupted in processes of their own, whose Ray nobody shares."""
     arguments = ("compare", "small.toml", "--out", "out")
     kept = []
     for how, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 1), (signal.SIGTERM, 143)]:
@@ -80,11 +76,10 @@ def test_what_is_interrupted_goes_on_with_the_same_command(study, monkeypatch, c
         before, kept = kept, results(study / "out")
         assert len(before) < len(kept) < 8
         assert all(row in kept for row in before)
-    again = command(*arguments)
-    assert again.returncode == 0, again.stderr
-    assert "8 of 8 runs" in again.stdout
-    assert "record central" in again.stdout
-    assert "run 8/8" in again.stderr
+    code, told, error = said_here(monkeypatch, capsys, *arguments)
+    assert code == 0, error
+    assert "8 of 8 runs" in told and "record central" in told
+    assert "run 8/8" in error
     check_finished(study, arguments, lambda *words: said_here(monkeypatch, capsys, *words))
 
 
@@ -116,14 +111,14 @@ def check_finished(study, arguments, command_here):
     assert (study / "out" / "report.html").is_file()
 
 
-def test_a_run_that_fails_is_listed_and_the_exit_code_is_1(study):
+def test_a_run_that_fails_is_listed_and_the_exit_code_is_1(study, ray_session, monkeypatch, capsys):
     text = STUDY.replace('baselines = ["majority", "federated"]', 'baselines = ["majority"]')
     text = text.replace("seeds = [1, 2]", "seeds = [1]")
     (study / "small.toml").write_text(text.replace("target-delta = 1e-4", "target-delta = 0.5"))
-    done = command("compare", "small.toml", "--out", "out")
-    assert done.returncode == 1
-    assert "2 of 3 runs failed; the others' results are in out" in done.stderr
-    assert "Failed: record-local-epsilon-2-seed-1: target-delta" in done.stdout
+    code, told, error = said_here(monkeypatch, capsys, "compare", "small.toml", "--out", "out")
+    assert code == 1
+    assert "2 of 3 runs failed; the others' results are in out" in error
+    assert "Failed: record-local-epsilon-2-seed-1: target-delta" in told
     assert [row["baseline"] for row in results(study / "out")] == ["majority"]
     assert (study / "out" / "report.html").is_file()
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_there_are_pages_that_show_code() -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs_from_top_to_bottom(
-    page: str, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, real_data: Path, ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the root of the repository, as the pages say: in a folder with its examples, so that runs/ is new."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
