@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, r2_score, roc_auc_score
 
-from wardround.scores import NUM_BINS, ClassCounts, Predictions, auc_of, class_counts, r2, together
+from wardround.scores import NUM_BINS, ClassCounts, Predictions, auc_of, class_counts, macro_auc, r2, together
 from wardround.server.record.class_reports import NOT_SHOWN, class_report
 
 
@@ -18,6 +19,23 @@ def _made(seed: int, num_classes: int, num: int) -> Predictions:
     values = generator.dirichlet(np.full(num_classes, 0.3), num)
     labels = generator.integers(num_classes, size=num)
     return Predictions(values=values[:, 1].copy() if num_classes == 2 else values, labels=labels)
+
+
+@given(some.integers(0, 2**31), some.integers(2, 4), some.integers(2, 300), some.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_the_area_has_the_bits_of_mean_ranks_however_many_scores_are_equal(
+    seed: int, num_classes: int, num: int, num_levels: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(-num_levels, num_levels, (num, num_classes)) / 3
+    labels = generator.integers(num_classes, size=num)
+    areas = []
+    for index in range(num_classes):
+        positive = int((labels == index).sum())
+        if 0 < positive < num:
+            above = rankdata(scores[:, index])[labels == index].sum() - positive * (positive + 1) / 2
+            areas.append(above / (positive * (num - positive)))
+    assert repr(macro_auc(scores, labels)) == repr(float(np.mean(areas)) if areas else math.nan)
 
 
 @given(some.integers(0, 2**31), some.integers(2, 5), some.integers(1, 300))

@@ -22,6 +22,7 @@ LAYERS = [
     {"privacy"},
     {"config"},
     {"agreed", "identity", "parameter_counts"},
+    {"wire_values"},
     {"wire_arrays"},
     {"wire"},
     {"datasets", "models", "secagg"},
@@ -45,6 +46,7 @@ ALLOWED = {
     "flwr": (
         "wire",
         "wire_arrays",
+        "wire_values",
         "strategies",
         "clients.app",
         "clients.hospital_app",

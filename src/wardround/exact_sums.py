@@ -181,7 +181,7 @@ def check_real(arrays: Mapping[str, NDArray[Any]]) -> None:
         UpdateError: naming the first parameter of another dtype.
     """
     for name, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
+        if array.dtype.kind not in "biuf":
             raise UpdateError(f"parameter {name} has dtype {array.dtype}, which must be a real number type")
 
 

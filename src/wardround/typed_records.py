@@ -25,6 +25,7 @@ MOST_BYTES = 1_000
 """Most bytes of one value: keys, signatures, sealed shares."""
 _ANY_FLOAT = frozenset({"loss", "score", "auc", "majority_score"})
 """Scores, which may be undefined or infinite; every other number must be finite."""
+_NUMBERS = frozenset({int, float})
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", bytes: "bytes"}
 
 
@@ -76,7 +77,9 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     read: dict[str, Any] = {}
     for field in all_fields:
         value: Any = values.get(field.key)
-        if field.is_record:
+        if _is_plain_number(field, value):
+            read[field.name] = value
+        elif field.is_record:
             read[field.name] = _read_within(field, values)
         elif value is None and field.may_be_none:
             read[field.name] = None
@@ -86,6 +89,12 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
             # Flower has lists where our frozen records have tuples.
             read[field.name] = tuple(value) if field.is_list else value
     return kind(**read)
+
+
+def _is_plain_number(field: _Field, value: Any) -> bool:
+    """Return whether a value is a finite number of a field's own type, as nearly all are: nothing is wrong with it."""
+    kind: Any = field.kind
+    return kind in _NUMBERS and type(value) is kind and not field.is_list and bool(value - value == 0)
 
 
 def _read_within(field: _Field, values: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile,
 from wardround.scores import Predictions
 from wardround.typed_records import keys_of, read_record, record_values
 from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record, predictions_record
+from wardround.wire_values import config_record, content_of, metric_record
 
 __all__ = [
     "ARRAYS",
@@ -108,7 +109,7 @@ def arrays_in(message: Message) -> dict[str, NDArray]:
 def config_in(message: Message) -> ConfigRecord:
     """Return the settings that a strategy sent along; empty where it sent none."""
     record = _content(message).get(CONFIG)
-    return ConfigRecord(dict(record)) if isinstance(record, ConfigRecord) else ConfigRecord()
+    return record.copy() if isinstance(record, ConfigRecord) else ConfigRecord()
 
 
 def hospital_side_arrays(message: Message) -> dict[str, NDArray]:
@@ -136,7 +137,7 @@ def with_record(message: Message, name: str, values: Mapping[str, Any]) -> Messa
 
     Flower's strategies share one RecordDict between all messages of a round; this takes them apart.
     """
-    message.content = RecordDict(dict(message.content.items()) | {name: ConfigRecord(dict(values))})
+    message.content = content_of(dict(message.content.items()) | {name: config_record(values)})
     return message
 
 
@@ -146,7 +147,7 @@ def assignment_of(message: Message) -> Assignment:
     Raises:
         ProtocolError: the message carries none, or an incomplete one.
     """
-    return read_record(Assignment, _part(message, ASSIGNMENT, ConfigRecord))
+    return read_record(Assignment, dict(_part(message, ASSIGNMENT, ConfigRecord).items()))
 
 
 def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any, ...]:
@@ -240,13 +241,13 @@ def read_metrics(kind: type[_Metrics], reply: Message, hospital_id: str) -> _Met
     Raises:
         ProtocolError: the reply doesn't say, or not all of it.
     """
-    return read_record(kind, {"hospital-id": hospital_id, **_part(reply, METRICS, MetricRecord)})
+    return read_record(kind, {"hospital-id": hospital_id} | dict(_part(reply, METRICS, MetricRecord).items()))
 
 
 def evaluation_reply(evaluation: Evaluation, predictions: Predictions, message: Message) -> Message:
     """Return a simulated hospital's reply to `evaluate`; real sites have none."""
     arrays = predictions_record(predictions)
-    return Message(RecordDict({METRICS: _metrics(leaving(evaluation)), PREDICTIONS: arrays}), reply_to=message)
+    return Message(content_of({METRICS: _metrics(leaving(evaluation)), PREDICTIONS: arrays}), reply_to=message)
 
 
 def leaving(record: Any) -> dict[str, Any]:
@@ -268,11 +269,11 @@ def _public(kind: type[HospitalProfile | Execution], record: HospitalProfile | E
 
 
 def _trained_reply(values: Mapping[str, Any], arrays: Mapping[str, NDArray], message: Message) -> Message:
-    return Message(RecordDict({ARRAYS: array_record(arrays), METRICS: _metrics(values)}), reply_to=message)
+    return Message(content_of({ARRAYS: array_record(arrays), METRICS: _metrics(values)}), reply_to=message)
 
 
 def _metrics(values: Mapping[str, Any]) -> MetricRecord:
-    return MetricRecord({key: value for key, value in values.items() if key != "hospital-id"})
+    return metric_record({key: value for key, value in values.items() if key != "hospital-id"})
 
 
 def _content(message: Message) -> RecordDict:

@@ -4,6 +4,7 @@ What is left out on purpose: which arrays a message has (see `wire`).
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from wardround.errors import ProtocolError, UpdateError
 from wardround.npy_bytes import array_from_bytes
 from wardround.scores import Predictions
 from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
+from wardround.wire_values import filled
 
 __all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record", "predictions_of", "predictions_record"]
 
@@ -25,10 +27,10 @@ class LazyArray(Array):
     """
 
     def __init__(self, ndarray: NDArray) -> None:
-        self.__dict__["ndarray"] = ndarray
-        self.dtype = str(ndarray.dtype)
-        self.shape = tuple(ndarray.shape)
-        self.stype = "numpy.ndarray"
+        # Not one by one: Flower's Array forgets its bytes at every attribute that is set, and has none yet.
+        self.__dict__.update(
+            ndarray=ndarray, dtype=_name_of(ndarray.dtype), shape=ndarray.shape, stype="numpy.ndarray", _is_dirty=True
+        )
 
     @property
     def data(self) -> bytes:  # type: ignore[override]
@@ -47,12 +49,17 @@ class LazyArray(Array):
         return LazyArray, (self.__dict__["ndarray"],)
 
 
+_LAZY = frozenset({LazyArray})
+
+
+@lru_cache(maxsize=64)
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
+
+
 def array_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """Return named arrays as a Flower ArrayRecord, without copying or serialising them."""
-    record = ArrayRecord()
-    for name, array in arrays.items():
-        record[name] = LazyArray(np.asarray(array))
-    return record
+    return filled(ArrayRecord(), {name: LazyArray(np.asarray(array)) for name, array in arrays.items()}, _LAZY)
 
 
 def predictions_record(predictions: Predictions) -> ArrayRecord:

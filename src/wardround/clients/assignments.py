@@ -9,6 +9,7 @@ What is left out on purpose: what a real site has spent (see `site_rounds`), and
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 from wardround.agreed.cohorts import draw_cohort
@@ -25,7 +26,7 @@ from wardround.step_events import EventShape
 __all__ = ["Part", "check_assignment", "check_sum"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, which leave no room for what is computed once
 class Part:
     """A hospital's part in the rounds, as it computes it for itself.
 
@@ -44,12 +45,12 @@ class Part:
     num_parameters: int
     num_records: int = 0
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
         """What is protected, and how."""
         return cell_of(self.config.privacy)
 
-    @property
+    @cached_property
     def shape(self) -> EventShape:
         """What a billed step of it is."""
         shape = shape_in(
@@ -81,6 +82,8 @@ def check_assignment(assignment: Assignment, part: Part) -> None:
         asked = dict(_values(assignment))[name]
         raise Refusal(f"the assignment's {rule}, not {asked}: nothing was trained")
     own = _own_assignment(assignment, part)
+    if assignment == own:
+        return
     for (name, asked), (_, value) in zip(_values(assignment), _values(own), strict=True):
         if name == "sensitivity" and asked is None:
             asked = assignment.max_grad_norm

@@ -48,11 +48,16 @@ class Hospitals(ABC):
         """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
         self.config, self.names, self._load = config, tuple(names), load
         self._kept: dict[str, HospitalTensors] = {}
+        self._parts: dict[str, Part] = {}
 
     @cached_property
     def federation(self) -> FederatedData:
         """Their records."""
         return self._load()
+
+    @cached_property
+    def _num_records(self) -> int:
+        return sum(hospital.num_train for hospital in self.federation.hospitals)
 
     @cached_property
     def agreed(self) -> bytes:
@@ -132,15 +137,17 @@ class Hospitals(ABC):
         )
 
     def part(self, hospital: HospitalData) -> Part:
-        """Return the hospital's part in the rounds, as it computes it for itself."""
-        return Part(
-            config=self.config,
-            hospital_id=hospital.hospital_id,
-            num_train=hospital.num_train,
-            names=self.names,
-            num_parameters=self.trainer.num_parameters,
-            num_records=sum(hospital.num_train for hospital in self.federation.hospitals),
-        )
+        """Return the hospital's part in the rounds, as it computes it for itself: the same in every round."""
+        if hospital.hospital_id not in self._parts:
+            self._parts[hospital.hospital_id] = Part(
+                config=self.config,
+                hospital_id=hospital.hospital_id,
+                num_train=hospital.num_train,
+                names=self.names,
+                num_parameters=self.trainer.num_parameters,
+                num_records=self._num_records,
+            )
+        return self._parts[hospital.hospital_id]
 
     def tensors(self, hospital: HospitalData) -> "HospitalTensors":
         """Return the hospital's records on the device that trains, made once."""

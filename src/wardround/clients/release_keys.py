@@ -6,7 +6,8 @@ What is left out on purpose: settings, code, versions and the data of other hosp
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from wardround.rounds import Assignment
 from wardround.streams import Key, Source
 
 __all__ = ["ReleaseKeys"]
+
+_CANONICAL = json.JSONEncoder(sort_keys=True)
 
 
 class ReleaseKeys:
@@ -44,12 +47,12 @@ class ReleaseKeys:
         what it was sent; b"" where there is none. `stack` is that of all hospitals which it trains with in one program
         (`stacked.together`), whose sums differ in their last bits from those of one alone and from other stacks'.
         """
-        told = [asdict(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
+        told = [_by_field(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
         told += [{"stack": stack.hex()}] if stack else []
         return self._source.key(
             self._model_digest(arrays, assignment),
             tensors.train_digest,
-            json.dumps(told, sort_keys=True).encode(),
+            _CANONICAL.encode(told).encode(),
             round_number=assignment.round_number,
             attempt=assignment.attempt,
             hospital_id=assignment.hospital_id,
@@ -63,6 +66,18 @@ class ReleaseKeys:
             # The arrays are kept with it: their memory can't become another model's.
             self._hashed = (where, array_digest(arrays), dict(arrays))
         return self._hashed[1]
+
+
+def _by_field(record: Any) -> dict[str, Any]:
+    """Return what `dataclasses.asdict` does of records that hold numbers, texts and such records alone."""
+    kind: Any = type(record)
+    values = {name: getattr(record, name) for name in _names(kind)}
+    return {name: _by_field(value) if is_dataclass(value) else value for name, value in values.items()}
+
+
+@lru_cache(maxsize=16)
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
 
 
 def _processor(device: torch.device) -> list[Any]:

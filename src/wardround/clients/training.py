@@ -8,12 +8,11 @@ server charges the assignment before it is sent.
 import time
 from typing import NamedTuple
 
-import torch
-
 from wardround.clients.cells import torch_half
 from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
+from wardround.clients.layer_streams import layers_draw_from
 from wardround.clients.steps import Counts, LocalRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
@@ -56,9 +55,9 @@ class LocalTrainer(HeldModel):
         started = time.perf_counter()
         local = self.local_round(arrays, tensors, assignment, proximal_mu=proximal_mu, side=side)
         self.begin(local.received, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
-        with quiet_hooks(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            # Dropout and the like in a user's model; never the noise.
-            torch.manual_seed(int(local.key.generator(Draw.LAYERS).integers(2**63)))
+        # Dropout and the like in a user's model; never the noise.
+        seed = int(local.key.generator(Draw.LAYERS).integers(2**63))
+        with quiet_hooks(), layers_draw_from(seed, self.device):
             sent, counts = torch_half(assignment.event.cell).train(self, local)
         return trained_as_assigned(local, sent, counts, time.perf_counter() - started)
 

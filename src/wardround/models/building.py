@@ -6,6 +6,7 @@ What is left out on purpose: what a model does with a batch, which is asked wher
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -19,6 +20,9 @@ from wardround.models.sequences import SEQUENCE_MODELS
 from wardround.objects import called_with, from_name
 
 __all__ = ["build_model", "load_parameters", "parameters_of"]
+
+_NUMPY_TYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+"""Whose memory torch shares with NumPy."""
 
 
 def build_model(
@@ -52,13 +56,10 @@ def build_model(
     return model, notes
 
 
-def parameters_of(model: nn.Module) -> Arrays:
-    """Return copies of the trainable parameters by name, as arrays on the CPU."""
-    return {
-        name: parameter.detach().cpu().numpy().copy()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+def parameters_of(model: nn.Module, *, are_copied: bool = True) -> Arrays:
+    """Return the trainable parameters by name, as arrays on the CPU: copies, or the model's own memory to read from."""
+    found = {name: p.detach().cpu().numpy() for name, p in model.named_parameters() if p.requires_grad}
+    return {name: array.copy() for name, array in found.items()} if are_copied else found
 
 
 def load_parameters(model: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -76,8 +77,11 @@ def load_parameters(model: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> Non
             array = arrays[name]
             if tuple(array.shape) != tuple(parameter.shape):
                 raise UpdateError(f"parameter {name} has shape {array.shape}, the model wants {tuple(parameter.shape)}")
-            # A copy, because arrays that came through shared memory are read-only.
-            parameter.copy_(torch.tensor(array))
+            if parameter.device.type == "cpu" and _NUMPY_TYPES.get(parameter.dtype) == array.dtype:
+                np.copyto(parameter.detach().numpy(), array)
+            else:
+                # A copy, because arrays that came through shared memory are read-only.
+                parameter.copy_(torch.tensor(array))
 
 
 def _named_or_users(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

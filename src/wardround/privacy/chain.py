@@ -17,13 +17,14 @@ GENESIS = "0" * 64
 
 Row = Mapping[str, Any]
 
+# Bytes, which SQLite holds in a column of any type and no ledger ever wrote, have a digest that no row has.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr)
+
 
 def row_digest(previous: str, row: Row) -> str:
     """Return the sha256 hex digest of the previous digest and the row's canonical JSON, its own digest left out."""
     content = {key: value for key, value in row.items() if key != "digest"}
-    # Bytes, which SQLite holds in a column of any type and no ledger ever wrote, have a digest that no row has.
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr)
-    return hashlib.sha256((previous + text).encode()).hexdigest()
+    return hashlib.sha256((previous + _CANONICAL.encode(content)).encode()).hexdigest()
 
 
 def findings(rows: Iterable[Row], count: int, head: str) -> list[str]:

@@ -33,15 +33,21 @@ def clip_update(
     """Return the update shortened to at most max_norm, whether it was within that, and whether it was finite.
 
     An update that is not finite becomes the zero update: a function of that hospital alone that is within the clip. The
-    norm is L2 (> 0), over all parameters together, of any shapes, 0-d included.
+    norm is L2 (> 0), over all parameters together, of any shapes, 0-d included. What is float64 already may be
+    shortened where it is: models are large.
     """
     arrays = {name: np.asarray(array, np.float64) for name, array in update.items()}
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        return {name: np.zeros_like(array) for name, array in arrays.items()}, True, False
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         norm = math.hypot(*(float(np.linalg.norm(array.reshape(-1))) for array in arrays.values()))
-    factor = 1.0 if norm <= max_norm * _ROOM else max_norm * _ROOM / norm
-    return {name: array * factor for name, array in arrays.items()}, norm <= max_norm, True
+    # A finite norm has none but finite parts; squares overflow long before numbers do.
+    if not (math.isfinite(norm) or all(np.isfinite(array).all() for array in arrays.values())):
+        return {name: np.zeros_like(array) for name, array in arrays.items()}, True, False
+    if norm <= max_norm * _ROOM:
+        return arrays, True, True
+    factor = max_norm * _ROOM / norm
+    for array in arrays.values():
+        np.multiply(array, factor, out=array)
+    return arrays, norm <= max_norm, True
 
 
 def centred_count(*, within: bool, max_norm: float) -> NDArray[np.float64]:

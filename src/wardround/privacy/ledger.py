@@ -6,6 +6,7 @@ of its own. Epsilon isn't stored but computed from the entries (`spending`). Lef
 (one file is easier to copy whole) and more than one writer at a time.
 """
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -91,13 +92,16 @@ class Ledger:
             ProtocolError: an entry's charge_id is there already, or the file can't be written.
         """
         with self._transaction() as append:
+            booked = self._booked([entry.charge_id for entry in entries])
             for entry in entries:
-                if self._select("entries", "charge_id = ?", entry.charge_id):
+                if booked.setdefault(entry.charge_id, []):
                     raise ProtocolError(
                         f"{self.path}: {entry.charge_id} is charged already, and every release is a charge of its own: "
                         "resume the run, which charges the round as its next attempt"
                     )
-                append("entries", {"state": "planned", **entry_row(entry)})
+                row = {"state": "planned", **entry_row(entry)}
+                append("entries", row)
+                booked[entry.charge_id].append(row)
 
     def num_attempts(self, run_id: str, round_number: int) -> int:
         """Return how often a round was charged, 0 where it never was."""
@@ -117,12 +121,15 @@ class Ledger:
             ProtocolError: an unknown or already released charge_id, a round committed before, or an unwritable file.
         """
         with self._transaction() as append:
+            booked = self._booked(released)
             for charge_id in released:
-                rows = self._select("entries", "charge_id = ?", charge_id)
+                rows = booked.setdefault(charge_id, [])
                 if [row["state"] for row in rows] != ["planned"]:
                     what = "was released before" if rows else "was never charged"
                     raise ProtocolError(f"{self.path}: {charge_id} {what}: charge each release once, before it")
-                append("entries", {"state": "released", **entry_row(entry_of(rows[0]))})
+                row = {"state": "released", **entry_row(entry_of(rows[0]))}
+                append("entries", row)
+                rows.append(row)
             if self._rows("SELECT 1 FROM rounds WHERE run_id = ? AND round_number = ?", run_id, round_number):
                 raise ProtocolError(f"{self.path}: round {round_number} of {run_id} is committed already: resume")
             append("rounds", {"run_id": run_id, "round_number": round_number, "record": record})
@@ -228,6 +235,14 @@ class Ledger:
         columns = OUTCOME_COLUMNS if table in _OUTCOMES else COLUMNS
         query = f"SELECT {', '.join(columns)} FROM {table} WHERE {condition} ORDER BY sequence"
         return self._rows(query, *values, is_checked=is_checked)
+
+    def _booked(self, charge_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the entries of charges, in order, by charge_id."""
+        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        condition = "charge_id IN (SELECT value FROM json_each(?))"
+        for row in self._select("entries", condition, json.dumps(list(charge_ids))):
+            found[row["charge_id"]].append(row)
+        return dict(found)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:

@@ -38,7 +38,8 @@ class WholeUpdates(TorchHalf):
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return what leaves of the update that plain steps make."""
         counts = plain_steps(held, local)
-        return self.leave(local, parameters_of(held.model), counts)
+        # Of the parameters a difference is made, which is what is released.
+        return self.leave(local, parameters_of(held.model, are_copied=False), counts)
 
     def leave(self, local: LocalRound, made: Arrays, counts: Counts) -> tuple[Arrays, Counts]:
         """Return what leaves of the update that the steps made."""
@@ -63,7 +64,7 @@ class WholeUpdates(TorchHalf):
         """
         max_norm = float(assignment.max_grad_norm or 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
-            update = {name: np.asarray(after[name], np.float64) - before[name] for name in before}
+            update = {name: np.asarray(np.subtract(after[name], before[name], dtype=np.float64)) for name in before}
         clipped, within, is_finite = clip_update(update, max_norm)
         if assignment.adaptive_clipping:
             clipped[COUNT_NAME] = centred_count(within=within, max_norm=max_norm)

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp.strategy import Strategy
 
 from wardround import exact_sums, wire
@@ -22,6 +22,7 @@ from wardround.server.round.cohort_grid import CohortGrid
 from wardround.server.round.hospitals import HospitalLink
 from wardround.strategies import needs_only_sum
 from wardround.wire_arrays import predictions_of
+from wardround.wire_values import content_of
 
 __all__ = ["Asked", "ask", "evaluate", "step"]
 
@@ -131,7 +132,7 @@ def _predictions_in(reply: Message) -> Predictions:
 def _without_predictions(reply: Message) -> Message:
     """Return an evaluation's reply as a strategy may see it: its metrics alone."""
     told = copy(reply)
-    told.content = RecordDict({name: record for name, record in reply.content.items() if name != wire.PREDICTIONS})
+    told.content = content_of({name: record for name, record in reply.content.items() if name != wire.PREDICTIONS})
     return told
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.typing import NDArray
 
 from wardround.simulations.engines.flower_internals import copy_of
 from wardround.wire import LazyArray
+from wardround.wire_values import config_record, content_of, filled, metric_record
 
 __all__ = ["Envelope", "ReceivedArray", "own_copy", "pack", "received", "unpack"]
 
@@ -26,7 +27,8 @@ class Envelope:
 
     Attributes:
         message: the metadata, on a message without content.
-        records: pickled list of (name, record) in order; in the place of an ArrayRecord stands its index in the wave.
+        records: pickled list of (name, record) in order; in the place of an ArrayRecord stands its index in the wave,
+            in that of a record of plain values its class and the values.
         array_indices: the indices that `records` names.
     """
 
@@ -46,6 +48,9 @@ class ReceivedArray(LazyArray):
         return ReceivedArray, (self.__dict__["ndarray"],)
 
 
+_RECEIVED = frozenset({ReceivedArray})
+
+
 def pack(messages: Iterable[Message]) -> tuple[list[Envelope], list[ArrayRecord]]:
     """Return one envelope per message, and each distinct ArrayRecord of the wave once."""
     envelopes: list[Envelope] = []
@@ -58,6 +63,8 @@ def pack(messages: Iterable[Message]) -> tuple[list[Envelope], list[ArrayRecord]
             for name, record in content.items():
                 if isinstance(record, ArrayRecord):
                     items.append((name, records.setdefault(id(record), (len(records), record))[0]))
+                elif type(record) in (ConfigRecord, MetricRecord):
+                    items.append((name, (type(record), dict(record.items()))))
                 else:
                     items.append((name, record))
             indices = tuple(item for _, item in items if isinstance(item, int))
@@ -69,18 +76,17 @@ def pack(messages: Iterable[Message]) -> tuple[list[Envelope], list[ArrayRecord]
 
 def unpack(envelope: Envelope, records: Sequence[ArrayRecord] | dict[int, ArrayRecord]) -> Message:
     """Return the message again, with an ArrayRecord of its own around the shared arrays."""
-    content = RecordDict()
-    for name, record in pickle.loads(envelope.records):
-        content[name] = received(records[record]) if isinstance(record, int) else record
-    return copy_of(envelope.message, content)
+    items = pickle.loads(envelope.records)
+    return copy_of(envelope.message, content_of({name: _unpacked(record, records) for name, record in items}))
 
 
 def received(record: ArrayRecord) -> ArrayRecord:
     """Return a new record around the same arrays; serialised ones are read once, as Flower reads them."""
-    result = ArrayRecord()
-    for name, array in record.items():
-        result[name] = ReceivedArray(array.__dict__["ndarray"] if isinstance(array, LazyArray) else array.numpy())
-    return result
+    arrays = {
+        name: ReceivedArray(array.__dict__["ndarray"] if isinstance(array, LazyArray) else array.numpy())
+        for name, array in record.items()
+    }
+    return filled(ArrayRecord(), arrays, _RECEIVED)
 
 
 def own_copy(record: ArrayRecord) -> ArrayRecord:
@@ -93,3 +99,12 @@ def own_copy(record: ArrayRecord) -> ArrayRecord:
         if isinstance(array, LazyArray) and array.__dict__["ndarray"].flags.writeable:
             result[name] = ReceivedArray(result[name].numpy())
     return result
+
+
+def _unpacked(item: Any, records: Sequence[ArrayRecord] | dict[int, ArrayRecord]) -> Any:
+    if isinstance(item, int):
+        return received(records[item])
+    if isinstance(item, tuple):
+        kind, values = item
+        return config_record(values) if kind is ConfigRecord else metric_record(values)
+    return item
