@@ -154,6 +154,7 @@ def start_of_machine() -> str:
     While it stays the same, what a killed process wrote is as it wrote it, synced or not.
     """
     try:
-        return file_text(_START, 64).strip()
+        with open_regular(_START) as file:  # its size is said to be 0
+            return file.read(64).decode().strip()
     except (OSError, UnicodeDecodeError):
         return ""
