@@ -136,6 +136,8 @@ def is_installed(path: Path, places: Collection[Path] | None = None) -> bool:
 def version_of(package: str) -> str:
     """Return the version of an installed package, as it was when this process first asked.
 
+    A package that is exchanged while a process runs is, from then on, not the one whose version is told: start anew.
+
     Raises:
         PackageNotFoundError: it is not installed.
     """

@@ -16,7 +16,7 @@ SFC64 (Doty-Humphrey 2010).
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -89,6 +89,14 @@ class SeededKey:
     hospital_id: str
     inputs: bytes
 
+    def about(self, digest: bytes) -> "SeededKey":
+        """Return the key of noise that hides something, of which this is the digest: other contents, other noise.
+
+        Whatever a release was computed from, also what no key can know of (a file that a user's code read as it ran):
+        where the contents differ, the noise is independent, and where they don't, the release is the same one.
+        """
+        return replace(self, inputs=digest_of(self.inputs, digest))
+
     def generator(self, draw: Draw) -> np.random.Generator:
         """Return the stream of one kind of draw: the same for an equal key, independent of every other one's.
 
@@ -133,6 +141,10 @@ class SystemSource:
     """
 
     def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> "SystemSource":
+        """Return this."""
+        return self
+
+    def about(self, digest: bytes) -> "SystemSource":
         """Return this."""
         return self
 

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wardround.clients.cells import torch_half
+from wardround.clients.forwards import unknown_because
 from wardround.clients.training import LocalTrainer
 from wardround.config import ModelConfig, TrainingConfig
 from wardround.datasets import FederatedData, HospitalData
@@ -211,6 +212,12 @@ def test_nothing_trains_while_the_process_looks_on(watcher, name):
 def test_a_default_device_is_no_watcher():
     with torch.device("cpu"):
         check(nn.Linear(6, 2))
+
+
+def test_a_known_forward_is_known_whatever_device_is_the_default():
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.device("meta"):
+        assert unknown_because(model, (6,)) is None
 
 
 def test_ghost_norms_are_taken_where_they_are_products_alone():

@@ -67,6 +67,9 @@ class Watched:
     def key(self, *inputs: bytes, round_number: int, attempt: int, hospital_id: str) -> "Watched":
         return self
 
+    def about(self, digest: bytes) -> "Watched":
+        return self
+
     def generator(self, draw: Draw) -> np.random.Generator:
         key = SystemSource().key(round_number=1, attempt=1, hospital_id="any")
         self.drawn[draw].add(float(copy.deepcopy(generator := key.generator(draw)).random()))

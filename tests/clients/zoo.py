@@ -27,6 +27,8 @@ REASONS = {
     "CounterOfBatches": "it writes to state.calls",
     "GlobalList": _EARLIER,
     "GlobalNumber": "its forward is not the same twice",
+    "FrozenFromOutside": "its forward is not the same twice",
+    "NoughtOrNone": "its forward is not the same twice",
     "closure": _EARLIER,
     "DefaultArgument": _EARLIER,
     "CopiesAreItself": "it writes to mean",

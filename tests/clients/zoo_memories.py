@@ -108,6 +108,22 @@ class GlobalNumber(TwoLayers):
         return hidden * GlobalNumber.calls
 
 
+class FrozenFromOutside(TwoLayers):
+    calls = 0
+
+    def mixed(self, hidden):
+        FrozenFromOutside.calls += 1
+        return hidden * nn.Parameter(torch.tensor(float(FrozenFromOutside.calls)), requires_grad=False)
+
+
+class NoughtOrNone(TwoLayers):
+    calls = 0
+
+    def mixed(self, hidden):
+        NoughtOrNone.calls += 1
+        return hidden + torch.tensor(float("nan") if NoughtOrNone.calls % 2 else 0.0)
+
+
 def closure():
     last = {}
 
@@ -182,7 +198,8 @@ class HookOnActivations(TwoLayers):
 MEMORIES = (
     MaxWhenLarge, MaxWhenLargeWithoutIf, MeanBeforeAZeroHead, RunningMeanInABuffer,
     RunningMeanInAFrozenParameter, RunningMeanInATrainableParameter, RunningMeanInAnAttribute,
-    RunningMeanInPlace, ListOfBatches, CounterOfBatches, GlobalList, GlobalNumber, closure, DefaultArgument,
+    RunningMeanInPlace, ListOfBatches, CounterOfBatches, GlobalList, GlobalNumber, FrozenFromOutside,
+    NoughtOrNone, closure, DefaultArgument,
     CopiesAreItself, forward_hook, forward_pre_hook, backward_hook, backward_pre_hook, parameter_hook,
     caching_hook, HookOnActivations,
 )  # fmt: skip

@@ -215,6 +215,34 @@ def test_another_hospitals_data_is_other_noise_from_the_first_round_on(
     check_normal(sent[0]["b", 2, 1] - sent[1]["b", 2, 1], math.hypot(*moved, stddev["b"]))
 
 
+_READER = """
+import os
+from torch import nn
+class Scaled(nn.Module):
+    def forward(self, x):
+        return x * float(os.environ["OWN_SCALE"])
+def build(*, input_shape, num_outputs):
+    return nn.Sequential(Scaled(), nn.Linear(input_shape[0], 64), nn.Tanh(), nn.Linear(64, num_outputs))
+"""
+
+
+@pytest.mark.parametrize(("unit", "placement"), PRIVATE)
+def test_what_a_forward_reads_as_it_runs_is_other_noise(
+    unit: str, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the code nor the model as it was built tells of it."""
+    (tmp_path / "own_reader.py").write_text(_READER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = full_batch(unit, placement, 50.0, model={"name": "own_reader:build"})
+    models = []
+    for scale in ("1.0", "1.001"):
+        monkeypatch.setenv("OWN_SCALE", scale)
+        done = run(config, out=tmp_path / scale)
+        models.append(model_in(done.folder))
+    sizes = [int(hospital["num_train"]) for hospital in done.summary["hospitals"]]
+    check_normal(models[0] - models[1], 50 * math.sqrt(2) * noise_stddev(unit, placement, sizes))
+
+
 _FACTORY = """
 from torch import nn
 from own_layers import Scaled

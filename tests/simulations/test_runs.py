@@ -145,7 +145,7 @@ def test_a_change_of_engine_between_rounds_changes_nothing(ray_session: Any, tmp
     with pytest.raises(KeyboardInterrupt):
         run(config, out=tmp_path / "changed", progress=stop)
     path = tmp_path / "changed" / "config.toml"
-    path.write_text(path.read_text().replace('engine = "inline"', 'engine = "ray"\nnum-workers = 1'))
+    path.write_text(path.read_text().replace('engine = "inline"', 'engine = "ray"\nnum-workers = 2'))
     assert resume(tmp_path / "changed").summary["engine"] == "ray"
     assert results_of(tmp_path / "changed") == inline
 

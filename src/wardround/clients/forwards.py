@@ -1,4 +1,4 @@
-"""What kind of forward a model has, told from how it is built and never by trying it: known, or any other.
+"""What kind of forward a model has, told from how it is built, not by what it makes of numbers: known, or any other.
 
 A known forward consists of the framework's own layers, of exactly the types listed here, whose code keeps the records
 of a batch apart whatever their values. Opacus' modes are for these. Every other forward is run record by record (see
@@ -165,7 +165,7 @@ def _walk(model: nn.Module, record_shape: tuple[int, ...], ghost: bool) -> str |
         for module in copied.modules():
             module.register_forward_hook(look)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            copied(torch.zeros((_NUM_PROBES, *record_shape)))
+            copied(torch.zeros((_NUM_PROBES, *record_shape), device="cpu"))
     except Exception as error:
         return f"its layers don't fit records of shape {record_shape}: {type(error).__name__}: {error}"
     return found[0] if found else None

@@ -148,6 +148,16 @@ class HeldModel:
             self._programs[key] = record_program(self.model, record_shape, label_type, self.loss)
         return self._programs[key]
 
+    def recorded_digest(self, tensors: HospitalTensors) -> bytes:
+        """Return the digest of what was recorded to compute gradients by record, 32 bytes; b"" where nothing is.
+
+        A forward that is recorded may have read anything as it was: a file, a variable of the environment. A known one
+        reads nothing.
+        """
+        if self.mode_for(tensors.record_shape).name != "per-record":
+            return b""
+        return self.program(tensors.record_shape, tensors.train_labels.dtype).digest
+
 
 def fresh_copy(model: nn.Module) -> nn.Module:
     """Return a copy that shares nothing with the model that is reachable from its attributes.

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from wardround.clients.programs import record_once, refusing
+from wardround.clients.programs import program_digest, record_once, refusing
 from wardround.clients.purity import Impure
-from wardround.digests import array_digest
+from wardround.digests import array_digest, digest_of
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 
@@ -43,7 +43,7 @@ class SideInRound:
     Attributes:
         program: of gradients and of what was received, in this order.
         received: what the strategy sent.
-        digest: of what was received; what is released is a function of it.
+        digest: of what was received and of the program; what is released is a function of both.
     """
 
     program: GraphModule
@@ -78,7 +78,11 @@ def side_in_round(side: "HospitalSide", model: nn.Module, received: Arrays) -> S
             "arguments, a step's gradient and the arrays that the strategy sent, in torch's own operations "
             "([aggregation] strategy)"
         ) from error
-    return SideInRound(program=program, received=tuple(sent.values()), digest=array_digest(received))
+    return SideInRound(
+        program=program,
+        received=tuple(sent.values()),
+        digest=digest_of(array_digest(received), program_digest(program)),
+    )
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> _Shapes:

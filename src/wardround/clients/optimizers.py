@@ -1,6 +1,6 @@
 """The step of an optimizer: torch's own functions of it, without its classes.
 
-The classes import a compiler (seconds, in every process) for what nothing here asks of them. Left out on purpose:
+Making one imports a compiler (seconds, in every process) for what nothing here asks of them. Left out on purpose:
 schedules (see `agreed.learning_rates`), and any state kept between rounds.
 """
 
@@ -42,7 +42,7 @@ class LocalOptimizer:
         """Set gradients to zero where there are some; the next backward pass adds to them."""
         for parameter in self._parameters:
             if parameter.grad is not None:
-                parameter.grad.zero_()
+                parameter.grad.detach_().zero_()
 
     def forget_gradients(self) -> None:
         """Leave no gradient behind."""

@@ -24,9 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.memories import memory_of
 from wardround.clients.purity import WRITES, Impure, check_pure, zero_what_is_empty
+from wardround.digests import digest_of
 from wardround.errors import WardroundError
 
-__all__ = ["RecordProgram", "record_once", "record_program", "refusing"]
+__all__ = ["RecordProgram", "program_digest", "record_once", "record_program", "refusing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +43,11 @@ class RecordProgram:
     constants: tuple[Tensor, ...]
     gradient: GraphModule
     scores: GraphModule
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of what leaves a gradient, apart from parameters, 32 bytes: of its operations and all constants."""
+        return digest_of(program_digest(self.gradient), _tensors_digest(dict(enumerate(self.constants))))
 
     def gradients_of(self, features: Tensor, labels: Tensor) -> Tensor:
         """Leave every record's gradient (n, ...) in each parameter's `grad_sample`, and return the losses (n,).
@@ -160,7 +166,7 @@ def refusing() -> Iterator[None]:
     Raises:
         Impure: the reason.
     """
-    # Both import what takes seconds, and there are processes that record nothing.
+    # This imports what takes seconds, and there are processes that record nothing.
     from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
     try:
@@ -209,16 +215,41 @@ def _functional(written: GraphModule, given: tuple[Any, ...]) -> GraphModule:
 
 
 def _traced(run: Callable[..., Any], given: tuple[Any, ...]) -> GraphModule:
+    # As above.
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with _own_randomness(given[-1].device), _plain_operations():
         return make_fx(run, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
 
 
+def program_digest(program: GraphModule) -> bytes:
+    """Return a digest of a recorded program's operations and of the constants among them, 32 bytes."""
+    return digest_of(program.code.encode(), _tensors_digest(_constants(program)))
+
+
+def _tensors_digest(tensors: Mapping[Any, Tensor]) -> bytes:
+    return digest_of(
+        *(
+            part
+            for name, tensor in tensors.items()
+            for part in (
+                f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(),
+                tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
+            )
+        )
+    )
+
+
+def _constants(program: GraphModule) -> dict[str, Tensor]:
+    """Return what the code holds by name; frozen parameters of nobody's are among them."""
+    return dict(program.named_buffers()) | dict(program.named_parameters())
+
+
 def _own_constants(recorded: GraphModule) -> None:
     """Replace what the code holds by copies as they are now: nobody else has them."""
-    for name, constant in list(recorded.named_buffers()):
-        setattr(recorded, name, constant.detach().clone())
+    for name, constant in _constants(recorded).items():
+        delattr(recorded, name)
+        recorded.register_buffer(name, constant.detach().clone())
 
 
 @contextmanager
@@ -244,12 +275,7 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
 
 
 def _same(first: GraphModule, second: GraphModule) -> bool:
-    constants, others = dict(first.named_buffers()), dict(second.named_buffers())
-    return (
-        first.code == second.code
-        and constants.keys() == others.keys()
-        and all(torch.equal(value.nan_to_num(), others[name].nan_to_num()) for name, value in constants.items())
-    )
+    return program_digest(first) == program_digest(second)
 
 
 def _first_line(error: Exception) -> str:

@@ -30,13 +30,14 @@ class ReleaseKeys:
         self._hashed: tuple[Any, bytes, Any] | None = None
 
     def key(
-        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float, side: bytes = b""
+        self, arrays: Arrays, tensors: HospitalTensors, assignment: Assignment, proximal_mu: float, *code: bytes
     ) -> Key:
         """Return the key of what is about to be released, over all that the hospital received and has.
 
-        `side` is the digest of what it received for the strategy's hospital side.
+        `code` are digests of what was recorded of a user's code, of the model and of the strategy's hospital side, with
+        what it was sent; b"" where there is none.
         """
-        told = [asdict(assignment), proximal_mu, *_processor(self._device), *([side.hex()] if side else [])]
+        told = [asdict(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
         return self._source.key(
             self._model_digest(arrays, assignment),
             tensors.train_digest,

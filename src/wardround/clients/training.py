@@ -88,7 +88,9 @@ class LocalTrainer(HeldModel):
         side: SideInRound | None,
     ) -> LocalRound:
         """Return what it trains with, whose streams are keyed by all that it was sent."""
-        key = self.keys.key(arrays, tensors, assignment, proximal_mu, b"" if side is None else side.digest)
+        recorded = self.recorded_digest(tensors) if cell_named(assignment.event.cell).clips_records else b""
+        side_digest = b"" if side is None else side.digest
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu, recorded, side_digest)
         rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)
         return LocalRound(
             received=arrays,

@@ -14,7 +14,7 @@ from wardround.errors import UpdateError
 from wardround.exact_sums import FixedSum, accumulate
 from wardround.privacy.cells import RoundSum, cell_in_words, cell_named
 from wardround.privacy.clipping import COUNT_NAME, centred_count
-from wardround.streams import Draw, SeededSource
+from wardround.streams import SeededSource
 
 SHAPES = {"w": (300, 60), "b": (7,), "temperature": ()}
 SIZE = 300 * 60 + 7 + 1
@@ -67,7 +67,7 @@ def summed(tasks, updates):
             arrays, *_ = half.release(before, after, task, key)
         elif cell_named(task.event.cell).needs_secure_sum:
             steps = np.rint(flat(update) * task.event.scaled_norm / CLIP).astype(np.int64)
-            arrays, _ = noisy_residues(steps, update, task, key.generator(Draw.NOISE))
+            arrays, _ = noisy_residues(steps, update, task, key)
         else:
             arrays = update
         cell_named(task.event.cell).add(total, arrays, task)

@@ -26,4 +26,4 @@ class HospitalDistributed(WholeUpdates):
         steps = flat * (assignment.contribution * event.scaled_norm / assignment.distance)
         bound = norm_bound_squared(event.scaled_norm, event.dimension)
         integers = round_within(steps, bound, key.generator(Draw.ROUNDING))[0]
-        return noisy_residues(integers, clipped, assignment, key.generator(Draw.NOISE))
+        return noisy_residues(integers, clipped, assignment, key)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wardround.clients.cells.whole_updates import WholeUpdates
+from wardround.digests import array_digest
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Draw, Key
@@ -18,7 +19,7 @@ class HospitalLocal(WholeUpdates):
 
     def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return noisy parameters."""
-        noise = key.generator(Draw.NOISE)
+        noise = key.about(array_digest(clipped)).generator(Draw.NOISE)
         stddev = assignment.event.noise_multiplier * assignment.distance
         # The noise first: a sum with large parameters is rounded to their steps, which may double what was clipped.
         noisy = {

@@ -59,11 +59,10 @@ class RecordDistributed(TorchHalf):
             )
         summed = _RoundedSum(held, local)
         counts = add_batch(held, local, summed)
-        noise = local.key.generator(Draw.NOISE)
-        sent, noise_multiplier = noisy_residues(summed.integers, parameters_of(held.model), local.assignment, noise)
+        sent, noise_multiplier = noisy_residues(summed.integers, parameters_of(held.model), local.assignment, local.key)
         return sent, replace(counts, num_noise_draws=1, noise_multiplier=noise_multiplier)
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return a share of the noise as residues."""
         nothing = np.zeros(sum(array.size for array in zeros.values()), np.int64)
-        return noisy_residues(nothing, zeros, assignment, key.generator(Draw.NOISE))[0]
+        return noisy_residues(nothing, zeros, assignment, key)[0]
