@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from wardround.disk import file_text, start_of_machine
+from wardround.server.record.run_folder import writing
 from wardround.simulations.studies.study import StudyRun
 from wardround.simulations.studies.study_files import write_text
 
@@ -33,17 +34,18 @@ def set_aside_what_a_restart_cut_off(folder: Path, unfinished: Iterable[tuple[St
         unfinished: runs that have no rows yet, and where they are.
 
     Raises:
-        WardroundError: the note can't be written.
-        OSError: a folder can't be renamed.
+        WardroundError: a folder can't be renamed, or the note not be read or written.
     """
     note, now = folder / _STARTED, start_of_machine()
-    before = file_text(note).strip() if note.exists() else now
-    if before != now:
-        for item, place in unfinished:
-            if item.config.simulation.noise == "seeded" and place.exists():
-                place.rename(next(free for number in count(1) if not (free := _aside(place, number)).exists()))
+    with writing(note, "repeat the command with the same --out"):
+        before = file_text(note).strip() if note.exists() else now
+    for item, place in unfinished if before != now else ():
+        if item.config.simulation.noise == "seeded" and place.exists():
+            with writing(place, "repeat the command with the same --out"):
+                place.rename(_free_beside(place))
     write_text(note, f"{now}\n")
 
 
-def _aside(place: Path, number: int) -> Path:
-    return place.with_name(f"{place.name}-cut-off-{number}")
+def _free_beside(place: Path) -> Path:
+    names = (place.with_name(f"{place.name}-cut-off-{number}") for number in count(1))
+    return next(path for path in names if not path.exists())
