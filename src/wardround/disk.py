@@ -19,9 +19,13 @@ __all__ = [
     "make_private_folder",
     "open_private",
     "open_regular",
+    "start_of_machine",
     "sync_folder",
+    "sync_whole",
     "write_whole",
 ]
+
+_START = Path("/proc/sys/kernel/random/boot_id")
 
 MOST_TEXT_BYTES = 2**26
 """Of settings, tables and summaries: 64 MiB."""
@@ -93,8 +97,10 @@ def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     return file_bytes(path, most_bytes).decode("utf-8")
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, is_synced: bool = True) -> None:
     """Write a file whole or not at all, durable before it returns; its folder is made private where there is none.
+
+    Not synced, the file outlives the process and not a power cut, and `sync_whole` is to follow.
 
     Raises:
         OSError: it can't be written; what was there before is as it was.
@@ -105,9 +111,11 @@ def write_whole(path: Path, data: bytes) -> None:
         with open(partial, "wb", opener=open_private) as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if is_synced:
+                os.fsync(file.fileno())
         partial.replace(path)
-        sync_folder(path.parent)
+        if is_synced:
+            sync_folder(path.parent)
     except OSError:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -125,3 +133,28 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_whole(path: Path) -> None:
+    """Make a folder durable with all that is in it, as if each of its files had been written so.
+
+    Raises:
+        OSError: something in it can't be opened or written.
+    """
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync_folder(Path(folder) / name)
+        sync_folder(Path(folder))
+    sync_folder(path.parent)
+
+
+def start_of_machine() -> str:
+    """Return a name for the time since this machine was started; empty where the system has none.
+
+    While it stays the same, what a killed process wrote is as it wrote it, synced or not.
+    """
+    try:
+        with open_regular(_START) as file:  # its size is said to be 0
+            return file.read(64).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -187,5 +187,14 @@ def test_an_account_states_attackers_in_all_by_hospital_and_against_a_reader():
     assert account.against("server").attacker(1).figures.coin_toss_accuracy == 1.0
 
 
+def test_equal_hospitals_have_one_profile_so_that_their_attacker_is_found_once():
+    one, other = (
+        headline_profile([StepEvent(noise_multiplier=2.0, sample_rate=q, num_steps=40)], 1e-5) for q in (0.2, 0.1)
+    )
+    assert largest_profile([one, one, one]) is one
+    assert largest_profile([one, other]) is largest_profile([one, other, one])
+    assert largest_profile([other, one]).deltas.tolist() == np.maximum(one.deltas, other.deltas).tolist()
+
+
 def test_largest_profile_of_none_is_zero():
     assert not largest_profile([]).deltas.any()

@@ -68,8 +68,12 @@ def pld_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
 
 def headline_epsilon(events: Iterable[StepEvent], target_delta: float) -> float:
     """Return the smaller of the two bounds."""
-    events = merged(events)
-    return min(rdp_epsilon(events, target_delta), pld_epsilon(events, target_delta))
+    return _headline(merged(events), target_delta)
+
+
+@lru_cache(maxsize=4096)  # a number, of frozen events and a number: hospitals, readers and runs that did the same
+def _headline(whole: tuple[StepEvent, ...], target_delta: float) -> float:
+    return min(rdp_epsilon(whole, target_delta), pld_epsilon(whole, target_delta))
 
 
 def headline_profile(events: Iterable[StepEvent], target_delta: float) -> Profile:

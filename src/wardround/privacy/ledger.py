@@ -56,16 +56,18 @@ class Row:
     digest: str
 
 
-def open_ledger(path: str | Path, *, read_only: bool = False) -> "Ledger":
+def open_ledger(path: str | Path, *, read_only: bool = False, is_synced: bool = True) -> "Ledger":
     """Return the ledger in a SQLite file, made new where there is none; its folder must exist.
 
-    With read_only an existing ledger is looked at as it is now, and nothing can be written.
+    With read_only an existing ledger is looked at as it is now, and nothing can be written. Not synced, a charge
+    outlives the process, and a power cut only once the file was synced as a whole: for runs that are begun anew after
+    one, and then release the same bits.
 
     Raises:
         ProtocolError: no such ledger (read_only), not a ledger, damaged, or a disk that is full or refuses.
     """
     path = Path(path)
-    return Ledger(path, open_copy(path) if read_only else open_file(path))
+    return Ledger(path, open_copy(path) if read_only else open_file(path, is_synced=is_synced))
 
 
 class Ledger:

@@ -64,8 +64,10 @@ _NEXT_STEPS = {
 """By what an error says."""
 
 
-def open_file(path: Path) -> sqlite3.Connection:
+def open_file(path: Path, *, is_synced: bool = True) -> sqlite3.Connection:
     """Return a connection that may write; the tables are made where the file is new.
+
+    Not synced, what is written outlives the process and not a power cut, which may leave a damaged file.
 
     Raises:
         ProtocolError: not a ledger, damaged, or a disk that is full or refuses.
@@ -77,7 +79,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
         try:
             # EXTRA also syncs the folder: after a power cut a finished charge can't come undone.
-            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute(f"PRAGMA synchronous = {'EXTRA' if is_synced else 'OFF'}")
             if _is_empty(connection):
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:

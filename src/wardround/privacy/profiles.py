@@ -7,6 +7,7 @@ A profile is all that can be said of how well two neighbours are told apart, so 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,7 +118,18 @@ def renyi_profile(divergences: FloatArray) -> Profile:
 
 
 def largest_profile(profiles: Iterable[Profile]) -> Profile:
-    """Return a profile above all of them: of whoever may be any one of those that they are for; 0 of none."""
+    """Return a profile above all of them: of whoever may be any one of those that they are for; 0 of none.
+
+    Those of equal hospitals are one object, and what comes back for equal ones is one as well, so that what follows
+    from it (see `attackers.attacker_of`) is computed once in a process.
+    """
+    return _largest(tuple(dict.fromkeys(profiles)))
+
+
+@lru_cache(maxsize=64)  # profiles are frozen and their arrays read-only; each is equal to itself alone
+def _largest(profiles: tuple[Profile, ...]) -> Profile:
+    if len(profiles) == 1:
+        return profiles[0]
     deltas, by = np.zeros(len(EPSILONS)), "pld"
     for profile in profiles:
         deltas = np.maximum(deltas, profile.deltas)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config, check_loss_weights, unused_settings
+from wardround.config import Config, FederationConfig, check_loss_weights, unused_settings
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
@@ -65,6 +65,7 @@ def prepare(
     is_begun: bool = False,
     metrics: "Mapping[str, Metric] | None" = None,
     public: tuple[Any, Any] | None = None,
+    load: Callable[[FederationConfig], FederatedData] = load_federation,
 ) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
@@ -76,6 +77,7 @@ def prepare(
         is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
         metrics: a user's, by name, of which the run's tables have a column each.
         public: (features, labels) of public records; None for those that [evaluation] public names.
+        load: reads the hospitals.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit, or the model can't be trusted with privacy.
@@ -86,7 +88,7 @@ def prepare(
     check_metrics(metrics or {})
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
-    federation = load_federation(config.federation)
+    federation = load(config.federation)
     if not is_begun:
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
     say(f"building and checking the model {config.model.name}")

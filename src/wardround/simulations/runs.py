@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.app import make_client_app
-from wardround.config import NAMED_BY, Config
-from wardround.datasets import FederatedData
+from wardround.config import NAMED_BY, Config, FederationConfig
+from wardround.datasets import FederatedData, load_federation
+from wardround.disk import sync_whole
 from wardround.errors import ConfigError
 from wardround.identity import as_this_process_has_it
 from wardround.json_records import json_values
@@ -27,6 +28,7 @@ from wardround.server.record.run_folder import (
     default_run_path,
     open_run_folder,
     read_table,
+    writing,
 )
 from wardround.server.record.summaries import Summary
 from wardround.server.round.evaluating import Metric
@@ -87,11 +89,15 @@ def run(
     say: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
+    load: Callable[[FederationConfig], FederatedData] = load_federation,
+    is_synced: bool = True,
 ) -> Run:
     """Run a federation from round 0 and return it; what may be given is told in `door.run`.
 
     Metrics are functions of predictions and labels by the name of their column (see `scores.Predictions`); public
-    records are (features, labels) as the model takes them, in the place of [evaluation] public.
+    records are (features, labels) as the model takes them, in the place of [evaluation] public. `load` reads the
+    hospitals. Not synced, the folder is made durable as a whole when the run ends, and not after each charge: for a run
+    of which nobody sees anything before.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
@@ -104,8 +110,9 @@ def run(
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     with ENGINES[config.simulation.engine].start_early(config.simulation):
         # Everything that can be refused is refused before there is a folder.
-        prepared = prepare(config, strategy, say, metrics=metrics, public=public)
-        folder = create_run_folder(Path(out) if out is not None else default_run_path(config), prepared.config)
+        prepared = prepare(config, strategy, say, metrics=metrics, public=public, load=load)
+        path = Path(out) if out is not None else default_run_path(config)
+        folder = create_run_folder(path, prepared.config, is_synced=is_synced)
         return _federate(prepared, folder, progress, say)
 
 
@@ -117,6 +124,8 @@ def resume(
     say: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
+    load: Callable[[FederationConfig], FederatedData] = load_federation,
+    is_synced: bool = True,
 ) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.
 
@@ -127,12 +136,14 @@ def resume(
         say: called with a few words whenever something that takes a while begins.
         metrics: of a run that began with some, the same again, by the same names.
         public: of a run that began with public records from Python, the same again.
+        load: reads the hospitals.
+        is_synced: as in `run`.
 
     Raises:
         ConfigError: there is no run in the folder, or it is one between real sites.
         ProtocolError: the ledger or the checkpoint was changed.
     """
-    folder = open_run_folder(Path(path))
+    folder = replace(open_run_folder(Path(path)), is_synced=is_synced)
     if was_between_sites(folder):
         raise ConfigError(
             f"{folder.path} is a run between real sites, and here is none of them: start the server app again with the "
@@ -142,8 +153,8 @@ def resume(
     _check_complete(config, folder)
     config = as_this_process_has_it(config)
     say = say or silent
-    prepared = prepare(config, strategy_of(config), say, is_begun=True, metrics=metrics, public=public)
-    with open_ledger(folder.ledger) as ledger:
+    prepared = prepare(config, strategy_of(config), say, is_begun=True, metrics=metrics, public=public, load=load)
+    with open_ledger(folder.ledger, is_synced=is_synced) as ledger:
         records = committed_rounds(ledger)
     if len(records) > config.training.num_rounds or stops_early(config, best_of(config, records)):
         # Only its files are written anew: no reason to start Ray.
@@ -211,4 +222,7 @@ def _federate(
             progress=progress,
             measuring=prepared.measuring,
         )
+    if not folder.is_synced:
+        with writing(folder.path, f"go on with: wardround resume {folder.path}"):
+            sync_whole(folder.path)
     return Run(folder.path, outcome)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from wardround.errors import WardroundError
-from wardround.simulations.studies.study_files import write_csv, write_text
+from wardround.simulations.studies.study_files import csv_text, write_text
 
 
 def test_a_table_has_its_columns_and_nothing_where_a_row_lacks_one(tmp_path: Path) -> None:
-    write_csv(tmp_path / "new" / "results.csv", ("run", "auc"), [{"run": "a,b", "auc": None}, {"run": "c"}])
+    write_text(tmp_path / "new" / "results.csv", csv_text(("run", "auc"), [{"run": "a,b", "auc": None}, {"run": "c"}]))
     assert (tmp_path / "new" / "results.csv").read_bytes() == b'run,auc\n"a,b",\nc,\n'
 
 

@@ -166,20 +166,21 @@ def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> S
 
     The state is that after the last committed round; status and facts are those of `Closing`.
     """
-    run.folder.write_model(_kept_model(run, state))
+    records = committed_rounds(run.ledger)
+    run.folder.write_model(_kept_model(run, state, records))
     if status != "interrupted":
         drop_noise(run.folder)
     closing = Closing(status=status, facts=facts)
     run.ledger.close_run(state.run_id, state.round_number, record_text(closing))
     count, digest = run.ledger.head
     head = LedgerHead(count=count, digest=digest)
-    summary = build_summary(run.plan, run.account, committed_rounds(run.ledger), closing=closing, head=head)
+    summary = build_summary(run.plan, run.account, records, closing=closing, head=head)
     run.folder.write_summary(summary)
     return summary
 
 
-def _kept_model(run: KeptRun, state: RoundState) -> Arrays:
-    kept = kept_record(run.plan.config, committed_rounds(run.ledger))
+def _kept_model(run: KeptRun, state: RoundState, records: Sequence[RoundRecord]) -> Arrays:
+    kept = kept_record(run.plan.config, records)
     if kept.round_row.round == state.round_number:
         return state.arrays
     return _model_in(run.folder.read_checkpoint(kept.saved.checkpoint, kept.saved.sha256)[0])

@@ -52,9 +52,10 @@ _PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-account
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The paths of one run, and how to write them."""
+    """The paths of one run, and how to write them: durable each, or to be synced as a whole (`is_synced`)."""
 
     path: Path
+    is_synced: bool = True
 
     @property
     def ledger(self) -> Path:
@@ -191,9 +192,9 @@ class RunFolder:
         self.write_text("summary.json", json_text(json_values(summary)) + "\n")
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all, durable before it returns, for the run's owner alone."""
+        """Write a file whole or not at all, durable before it returns if synced, for the run's owner alone."""
         with self._writing(name):
-            write_whole(self.path / name, data)
+            write_whole(self.path / name, data, is_synced=self.is_synced)
 
     def _writing(self, name: str) -> AbstractContextManager[None]:
         return writing(self.path / name, f"go on with: wardround resume {self.path}")
@@ -220,14 +221,14 @@ def writing(path: Path, then: str) -> Iterator[None]:
         raise WardroundError(f"can't write {path}: {error.strerror}: {step}, then {then}") from error
 
 
-def create_run_folder(path: Path, config: Config) -> RunFolder:
+def create_run_folder(path: Path, config: Config, *, is_synced: bool = True) -> RunFolder:
     """Return a new run folder with its settings and versions in it.
 
     Raises:
         ConfigError: the folder exists and is not empty, or can't be made.
     """
     make_new_folder(path, "resume that run")
-    folder = RunFolder(path)
+    folder = RunFolder(path, is_synced)
     folder.write_versions()
     folder.write_tables([])
     # Last, as it makes the folder one of a run: nobody takes up half a one.

@@ -95,7 +95,7 @@ def federate(
     """
     source = source_of(config, is_real=link.are_sites)
     facts = replace(facts, noise="system" if isinstance(source, SystemSource) else "seeded")
-    with folder.alone(), open_ledger(folder.ledger) as ledger:
+    with folder.alone(), open_ledger(folder.ledger, is_synced=folder.is_synced) as ledger:
         check_untouched(ledger, folder)
         num_parameters = sum(array.size for array in initial.values())
         plan, left = plan_of_run(config, link, ledger, num_parameters, planned)

@@ -11,34 +11,29 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from wardround.code_digests import DECISIVE, version_of
 from wardround.config import config_to_toml
 from wardround.digests import digest_of
 from wardround.disk import file_text, make_private_folder
 from wardround.errors import ConfigError, WardroundError
-from wardround.json_records import json_keys, json_values
-from wardround.json_text import plain_values
+from wardround.json_records import json_values
 from wardround.parsing import from_json
 from wardround.server.record.run_folder import make_new_folder
 from wardround.simulations.engines.start import start_ray
+from wardround.simulations.studies.data_once import DataOnce
 from wardround.simulations.studies.noise_on_average import measure_noise
+from wardround.simulations.studies.restarts import released_alike, set_aside_what_a_restart_cut_off
 from wardround.simulations.studies.study import Study, StudyRun
-from wardround.simulations.studies.study_files import write_csv, write_text
-from wardround.simulations.studies.study_records import (
-    HospitalRow,
-    NoiseRow,
-    ResultRow,
-    RunRows,
-    StudyFacts,
-)
+from wardround.simulations.studies.study_files import write_text
+from wardround.simulations.studies.study_records import RunRows, StudyFacts
 from wardround.simulations.studies.study_run import finish_run, read_result
+from wardround.simulations.studies.study_tables import StudyTables, write_noise
 
 __all__ = ["Comparison", "compare"]
 
 _TRIES = 3
-_Row = TypeVar("_Row", ResultRow, HospitalRow, NoiseRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,32 +72,33 @@ def compare(
     """
     runs = study.runs()
     _check_folder(folder, study, runs)
-    results = {item.name: result for item in runs if (result := read_result(_place(folder, item))) is not None}
-    todo = [item for item in runs if item.name not in results]
-    failures: dict[str, str] = {}
+    tables = StudyTables(folder, runs)
+    for item in runs:
+        if (found := read_result(_place(folder, item))) is not None:
+            tables.add(item, found)
+    todo = [item for item in runs if item.name not in tables.done]
 
     def done(item: StudyRun, result: RunRows | None, reason: str) -> None:
-        if result is None:
-            failures[item.name] = reason
-        else:
-            results[item.name] = result
-        _write_tables(folder, runs, results, failures)
+        tables.add(item, result, reason)
+        tables.write(is_synced=False)
         if progress is not None:
-            progress(len(results) + len(failures), len(runs), item.name)
+            progress(tables.num_tried, len(runs), item.name)
 
-    _write_tables(folder, runs, results, failures)
-    if progress is not None and results:
-        progress(len(results), len(runs), "found done")
+    tables.write()
+    if progress is not None and tables.done:
+        progress(tables.num_tried, len(runs), "found done")
     if study.placements:
         measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
-        _write_rows(folder / "noise_on_average.csv", NoiseRow, measured)
+        write_noise(folder, measured)
     if todo:
+        set_aside_what_a_restart_cut_off(folder, [(item, _place(folder, item)) for item in todo])
         num_workers = num_workers or study.base.simulation.num_workers or os.cpu_count() or 1
         _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
-    if not results:
-        name, reason = next(iter(failures.items()))
+        tables.write()
+    if not tables.done:
+        name, reason = next(iter(tables.failures.items()))
         raise WardroundError(f"all {len(runs)} runs failed; {name}: {reason}")
-    return Comparison(folder=folder, num_runs=len(runs), failures=failures)
+    return Comparison(folder=folder, num_runs=len(runs), failures=tables.failures)
 
 
 class _StudyWorker:
@@ -110,11 +106,12 @@ class _StudyWorker:
 
     def __init__(self, search_path: Sequence[str]) -> None:
         sys.path[:] = [*search_path, *(entry for entry in sys.path if entry not in search_path)]
+        self._data = DataOnce()
 
     def finish(self, item: StudyRun, folder: Path) -> tuple[RunRows | None, str]:
         """Return the rows, or the reason why there are none."""
         try:
-            return finish_run(item, folder), ""
+            return finish_run(item, folder, data=self._data, is_synced=not released_alike(item)), ""
         except WardroundError as error:
             return None, str(error)
         except Exception as error:
@@ -203,25 +200,3 @@ def _objects(study: Study) -> dict[str, str]:
     handed = {"data": base.federation.handed, "model": base.model.handed, "strategy": base.aggregation.handed}
     told = {what: repr(sorted(found.code.items())) for what, found in handed.items() if found is not None}
     return {what: digest_of(text.encode()).hex() for what, text in told.items()}
-
-
-def _write_tables(
-    folder: Path, runs: Sequence[StudyRun], results: dict[str, RunRows], failures: dict[str, str]
-) -> None:
-    """Write all tables anew, in the study's order whatever the order the runs came in."""
-    done = [results[item.name] for item in runs if item.name in results]
-    failed = [{"run": item.name, "reason": failures[item.name]} for item in runs if item.name in failures]
-    varied = [name for name, _ in runs[0].varied or ()]
-    _write_rows(folder / "results.csv", ResultRow, [result.row for result in done], varied)
-    _write_rows(folder / "hospitals.csv", HospitalRow, [line for result in done for line in result.hospitals], varied)
-    write_csv(folder / "failures.csv", ("run", "reason"), failed)
-
-
-def _write_rows(path: Path, kind: type[_Row], rows: Sequence[_Row], varied: Sequence[str] = ()) -> None:
-    own: list[str] = [key for key in json_keys(kind) if key != "varied"]
-    lines = []
-    for row in rows:
-        values = json_values(row)
-        cells = dict(values.pop("varied", None) or ())
-        lines.append(plain_values(values | cells))
-    write_csv(path, [*own, *varied], lines)

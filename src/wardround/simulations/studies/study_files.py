@@ -5,33 +5,30 @@ What is left out on purpose: what is in them (see `comparison`, `study_run`), an
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wardround.disk import write_whole
 from wardround.server.record.run_folder import writing
 
-__all__ = ["write_csv", "write_text"]
+__all__ = ["csv_text", "write_text"]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+def write_text(path: Path, text: str, *, is_synced: bool = True) -> None:
+    """Write a text file whole or not at all, durable before it returns if synced.
 
     Raises:
         WardroundError: it can't be written.
     """
     with writing(path, "repeat the command with the same --out"):
-        write_whole(path, text.encode())
+        write_whole(path, text.encode(), is_synced=is_synced)
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a table whole or not at all; a column that a row lacks is empty.
-
-    Raises:
-        WardroundError: it can't be written.
-    """
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, header: bool = True) -> str:
+    """Return a table as text; a column that a row lacks is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()

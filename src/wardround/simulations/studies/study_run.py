@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wardround.datasets import FederatedData, load_federation
+from wardround.datasets import FederatedData
 from wardround.disk import file_text
 from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
@@ -23,6 +23,7 @@ from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
 from wardround.simulations.studies.baselines import evaluate_baseline
+from wardround.simulations.studies.data_once import DataOnce
 from wardround.simulations.studies.study import StudyRun
 from wardround.simulations.studies.study_files import write_text
 from wardround.simulations.studies.study_records import HospitalRow, ResultRow, RunRows
@@ -42,19 +43,26 @@ def read_result(folder: Path) -> RunRows | None:
         return None  # made again, from the run's own files where these are whole
 
 
-def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
+def finish_run(study_run: StudyRun, folder: Path, *, data: DataOnce | None = None, is_synced: bool = True) -> RunRows:
     """Run, or go on with, one run of a study in its folder, and return its rows.
+
+    Args:
+        study_run: which.
+        folder: its own.
+        data: of the runs that this process does; None reads this one's alone.
+        is_synced: whether each of its files is durable at once, or all of them before there are rows.
 
     Raises:
         WardroundError: see `errors`; the other runs of the study are not concerned.
     """
+    load = (data or DataOnce()).load
     if study_run.baseline in ("", "federated"):
         if (folder / "ledger.sqlite").is_file():
-            finished = resume(folder)
+            finished = resume(folder, load=load, is_synced=is_synced)
         else:
             # Killed before there was a ledger: nothing was trained or charged, and `run` wants an empty folder.
             shutil.rmtree(folder, ignore_errors=True)
-            finished = run(study_run.config, out=folder)
+            finished = run(study_run.config, out=folder, load=load, is_synced=is_synced)
         with (folder / "hospitals.csv").open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         kept = finished.outcome.kept_round
@@ -68,7 +76,7 @@ def finish_run(study_run: StudyRun, folder: Path) -> RunRows:
         result = _result_of_run(study_run, finished.outcome, rows)
     else:
         started = time.perf_counter()
-        federation = load_federation(study_run.config.federation)
+        federation = load(study_run.config.federation)
         evaluated = evaluate_baseline(study_run.config, federation, study_run.baseline)
         result = _result_of_baseline(study_run, federation, evaluated, time.perf_counter() - started)
     write_text(folder / _RESULT, json_text(json_values(result)) + "\n")
