@@ -83,26 +83,25 @@ def table_rows(
     )
     events = {assignment.hospital_id: assignment.event for assignment in assignments}
     is_whole = round_number == 0 or any(assignment.attempt > 1 for assignment in assignments)
+    concerned = plan.names if is_whole else sorted({*events, *evaluations} & plan.by_name.keys())
     rows = []
-    for name in plan.names if is_whole else sorted({*events, *evaluations} & plan.by_name.keys()):
-        hospital = plan.by_name[name]
-        is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
-        figures = hospital_figures(
-            plan,
-            hospital,
-            round_number,
-            events.get(name),
-            completed=name in completed,
-            epsilon=account.epsilon_of(name),
-        )
-        evaluation = evaluations.get(name) if is_scored else None
-        if evaluation is not None:
-            figures = replace(figures, **{score: getattr(evaluation, score) for score in _SCORES})
-        further = evaluated.hospital_columns.get(name) if is_scored else None
-        figures = replace(figures, further=further or (None,) * evaluated.num_hospital_columns or None)
-        if is_whole or name in events or figures != quiet_row(figures):
-            rows.append(figures)
+    for name in concerned:
+        hospital, event, epsilon = plan.by_name[name], events.get(name), account.epsilon_of(name)
+        own = hospital_figures(plan, hospital, round_number, event, completed=name in completed, epsilon=epsilon)
+        own = _with_scores(own, hospital, evaluated)
+        if is_whole or event is not None or own != quiet_row(own):
+            rows.append(own)
     return row, tuple(rows)
+
+
+def _with_scores(row: HospitalFigures, hospital: HospitalPlan, evaluated: Evaluated) -> HospitalFigures:
+    """Return a hospital's row with its scores, none of which is of fewer than ten test records."""
+    is_scored = hospital.measures is not None and not isinstance(shown_count(hospital.measures.num_test), str)
+    evaluation = evaluated.evaluations.get(row.hospital) if is_scored else None
+    if evaluation is not None:
+        row = replace(row, **{score: getattr(evaluation, score) for score in _SCORES})
+    further = evaluated.hospital_columns.get(row.hospital) if is_scored else None
+    return replace(row, further=further or (None,) * evaluated.num_hospital_columns or None)
 
 
 def quiet_row(row: HospitalFigures, round_number: int | None = None) -> HospitalFigures:

@@ -147,13 +147,12 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
     return summary
 
 
-def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord | None]:
+def _next_round(run: _Run, before: RoundState) -> tuple[RoundState, RoundRecord | None]:
     """Return the state after one more round, and what was committed of it; None where the budget ends the run."""
     started = time.perf_counter()
-    plan, config, round_number = run.plan, run.plan.config, state.round_number + 1
-    noise_before = state.noise_multipliers
+    plan, config, round_number = run.plan, run.plan.config, before.round_number + 1
     # 1. Who takes part, and with how much noise, so that nobody overspends.
-    state, assignments = within_budget(plan, state, round_number)
+    state, assignments = within_budget(plan, before, round_number)
     if state.stopped:
         return state, None
     # 2. Charge the ledger before anything leaves a hospital: what is lost on the way may have been seen.
@@ -185,9 +184,8 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         evaluate_model(run.link, run, run.measuring, round_number, arrays) if is_due else unevaluated(run.columns)
     )
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
-    seconds = time.perf_counter() - started
-    kept = (summed.answered, summed.outcome, evaluated, seconds)
-    record, best = commit(run, state, assignments, *kept, noise_before=noise_before)
+    came = (summed.answered, summed.outcome, evaluated, time.perf_counter() - started)
+    record, best = commit(run, state, assignments, *came, noise_before=before.noise_multipliers)
     return replace(state, attempt=1, best=best), record
 
 
