@@ -32,6 +32,7 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
+        record_floats: by the shape of records, what `stacked.together` found of the model, which is of shapes alone.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class HeldModel:
         self.model = fresh_copy(model).to(self.device)
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
+        self.record_floats: dict[tuple[int, ...], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}

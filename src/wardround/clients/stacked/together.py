@@ -132,7 +132,7 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
         kind = assigned.event.cell, assigned.round_number, assigned.adaptive_clipping, local.proximal_mu, shape, rows
         kinds.setdefault(kind, []).append(place)
     for places in kinds.values():
-        floats = floats_by_record(trainer.model, locals_[places[0]].tensors.record_shape)
+        floats = _floats(trainer, locals_[places[0]].tensors.record_shape)
         places.sort(key=lambda place: -_expected(locals_[place]))
         while places:
             largest = _expected(locals_[places[0]])
@@ -142,6 +142,12 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
             size = min(most, num_alike + _CHEAP_FLOATS // (num_rows * floats))
             chosen, places = places[:size], places[size:]
             yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps), num_rows
+
+
+def _floats(trainer: LocalTrainer, record_shape: tuple[int, ...]) -> int:
+    if record_shape not in trainer.record_floats:
+        trainer.record_floats[record_shape] = floats_by_record(trainer.model, record_shape)
+    return trainer.record_floats[record_shape]
 
 
 def _expected(local: LocalRound) -> float:
