@@ -27,17 +27,14 @@ float32 would not be finite there either. What is left out on purpose: noise, an
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from wardround.clients.clipped_sums import SumInParts, with_margin
+from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
+from wardround.clients.closed_form.layers import Layer, Tap, run
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.stacked.batches import Block, StepBatch
-from wardround.clients.stacked.layers import Layer, Tap, run
 
 __all__ = ["Stack", "Tally", "clipped_sums", "plain_sums"]
-
-_LARGEST = float(torch.finfo(torch.float32).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,13 +99,9 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
         losses, taps, gradients = stack.run(block, batch.num_hospitals, None)
-        parts = [tap.by_record(gradient).double() for tap, gradient in zip(taps, gradients, strict=True)]
-        norms = torch.stack([part.squared_norms() for part in parts]).sum(dim=0).sqrt_()
-        is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
-        if bool(is_lost.any()):
-            parts = [part.emptied(~is_lost) for part in parts]
-        factors = (_clips_of(stack, batch, block) / (norms + 1e-6)).clamp(max=1.0)
-        factors = factors.where(block.is_drawn & ~is_lost, 0.0)
+        parts = [tap.by_record(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
+        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
+        factors = factors.where(block.is_drawn, 0.0)
         _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
         stack.tally.add(block, losses, is_lost)
     return _values(totals, stack, batch)
