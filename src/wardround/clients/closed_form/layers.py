@@ -119,9 +119,12 @@ def floats_by_record(model: nn.Module, record_shape: tuple[int, ...]) -> int:
     """Return about how many numbers a record takes on its way, its formed gradients included; of shapes alone."""
     parameters = [parameter.detach()[None] for parameter in model.parameters() if parameter.requires_grad]
     taps: list[Tap] = []
+    was_training = model.training
+    model.eval()  # nothing is drawn for it
     with torch.no_grad():
         given = torch.zeros((1, 1, *record_shape), device=next(model.parameters()).device)
         _through(layers_of(model), parameters, given, taps)
+    model.train(was_training)
     return sum(tap.layer.floats(tap.given, tap.made) for tap in taps)
 
 

@@ -1,6 +1,6 @@
 """The sum of one step's gradients for every hospital: as they are, or each record's clipped, in closed form.
 
-A record's clipped gradient is f times g a^T in every linear layer, where a and g are float32 (see `layers`) and
+A record's clipped gradient is f times g a^T in every linear layer, where a and g are float32 (see `closed_form`) and
 f = min(1, c / (N + 1e-6)), c = C (1 - CLIP_MARGIN). The sum over a block of R <= 256 records is one product of
 matrices in float64, (f g)^T a, and blocks are added with the errors kept (`clipped_sums.SumInParts`). One record zeroed
 out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p <= 2^30 parameters, as there:
@@ -14,10 +14,10 @@ out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p
    is within (R + 4) u n c <= 260 u n c of the exact one.
 3. Two sums that differ in one record are within c (1 + 6.1e-8 + 2 * 260 u n) <= c (1 + 5.5e-7) < C of each other.
 
-Where a gradient is formed (`closed_forms.Formed`) it is float32 as in `clipped_sums`, and the same holds with fewer
+Where a gradient is formed (`by_record.Formed`) it is float32 as in `clipped_sums`, and the same holds with fewer
 roundings.
 
-That a and g are functions of their record and the parameters alone is what `layers` says: a row of a float32 product is
+That a and g are functions of their record and the parameters alone is what `closed_form.layers` says: a row of a float32 product is
 made of that row. Shapes don't follow from who was drawn, except for the number of blocks (see `batches`).
 
 A record whose N is not finite, or beyond float32's largest number, contributes zero: a gradient that is formed in
@@ -82,7 +82,7 @@ class Stack:
         return len(self.labels) - 1
 
     def run(self, block: Block, num_hospitals: int, kept: Tensor | None) -> tuple[Tensor, list[Tap], list[Tensor]]:
-        """Return losses, taps and gradients of a block (see `layers.run`) of some of the first hospitals."""
+        """Return losses, taps and gradients of a block (see `closed_form.layers.run`) of some of the first hospitals."""
         who = slice(num_hospitals) if block.hospitals is None else block.hospitals
         flat = block.rows.reshape(-1)
         features = self.features.index_select(0, flat).view(*block.rows.shape, *self.features.shape[1:])
