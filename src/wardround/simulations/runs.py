@@ -4,6 +4,7 @@ What is left out on purpose: the report page (see `reports`) and anything printe
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
+from wardround.simulations.engines.choosing import named_engine
 from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
@@ -43,6 +45,8 @@ from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 
 if TYPE_CHECKING:
     import pandas
+
+    from wardround.clients.training import LocalTrainer
 
 __all__ = ["Run", "open_grid", "resume", "run"]
 
@@ -108,7 +112,8 @@ def run(
     config = as_this_process_has_it(config)
     strategy = strategy_of(config)
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
-    with ENGINES[config.simulation.engine].start_early(config.simulation):
+    named = named_engine(config)
+    with ENGINES[named.engine].start_early(config.simulation) if named else nullcontext():
         # Everything that can be refused is refused before there is a folder.
         prepared = prepare(config, strategy, say, metrics=metrics, public=public, load=load)
         path = Path(out) if out is not None else default_run_path(config)
@@ -165,11 +170,16 @@ def resume(
 
 
 def open_grid(
-    config: Config, federation: FederatedData, engine: str | None = None, side: HospitalSide | None = None
+    config: Config,
+    federation: FederatedData,
+    engine: str | None = None,
+    side: HospitalSide | None = None,
+    trainer: "LocalTrainer | None" = None,
 ) -> SimulatedGrid:
     """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager.
 
-    `side` is what the strategy does at hospitals.
+    `side` is what the strategy does at hospitals; the trainer serves those that are in this process, where there is one
+    that was built of these settings.
     """
     nodes = [
         Node(
@@ -181,8 +191,9 @@ def open_grid(
     ]
     # The rows themselves are in the federation: settings that hold them too would send them twice.
     settings = replace(config, federation=replace(config.federation, handed=None))
-    make_app = partial(make_client_app, settings, federation, side)
-    return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
+    opened = ENGINES[engine or config.simulation.engine]
+    make_app = partial(make_client_app, settings, federation, side, trainer if opened.is_here else None)
+    return opened.open(make_app, nodes, config.simulation)
 
 
 def _check_complete(config: Config, folder: RunFolder) -> None:
@@ -209,7 +220,8 @@ def _federate(
     config, federation = prepared.config, prepared.federation
     engine = engine or config.simulation.engine
     say(f"starting {len(federation.hospitals)} hospitals on the engine {engine}")
-    with open_grid(config, federation, engine, hospital_side_of(prepared.strategy)) as grid:
+    side = hospital_side_of(prepared.strategy)
+    with open_grid(config, federation, engine, side, prepared.trainer) as grid:
         say(begins)
         outcome = federate(
             config,
