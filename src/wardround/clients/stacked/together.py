@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from wardround.clients.cells import torch_half
+from wardround.clients.closed_form.layers import floats_by_record, uncovered_because
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.stacked.batches import block_rows
-from wardround.clients.stacked.layers import floats_by_record, unstacked_because
 from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.steps import LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
@@ -28,6 +29,8 @@ from wardround.rounds import Assignment
 
 __all__ = ["Asked", "apart_because", "train_together"]
 
+_AT_RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _SMALL_BATCH = 8.0
 _MOST_FLOATS = 2**22
 """Numbers of a stack that are worked on at a time: they stay in the processor's caches."""
@@ -109,7 +112,14 @@ def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]
 def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors) -> str | None:
     if unknown := trainer.unknown_because(tensors.record_shape):
         return f"the model's forward is not a known one: {unknown}"
-    return unstacked_because(trainer.model)
+    if uncovered := uncovered_because(trainer.model):
+        return uncovered
+    for name, module in trainer.model.named_modules():
+        if type(module) in _AT_RANDOM:
+            return f"{name or 'the model'} ({type(module).__name__}) draws at random"
+        if type(module) in _CONVOLUTIONS:
+            return f"{name or 'the model'} ({type(module).__name__}) is no faster for several hospitals at once"
+    return None
 
 
 def _digest(asked: Sequence[Asked]) -> bytes:
