@@ -6,7 +6,7 @@ one hospital does to its message can't reach another one, in any engine.
 """
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from wardround.simulations.engines.flower_internals import copy_of
 from wardround.wire import LazyArray
 from wardround.wire_values import config_record, content_of, filled, metric_record
 
-__all__ = ["Envelope", "ReceivedArray", "own_copy", "pack", "received", "unpack"]
+__all__ = ["Envelope", "ReceivedArray", "own_copy", "pack", "private_copies", "received", "unpack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,6 +78,21 @@ def unpack(envelope: Envelope, records: Sequence[ArrayRecord] | dict[int, ArrayR
     """Return the message again, with an ArrayRecord of its own around the shared arrays."""
     items = pickle.loads(envelope.records)
     return copy_of(envelope.message, content_of({name: _unpacked(record, records) for name, record in items}))
+
+
+def private_copies(messages: Iterable[Message]) -> Iterator[Message]:
+    """Yield what `unpack` makes of packed messages, where they stay in this process."""
+    for message in messages:
+        yield copy_of(message, content_of({name: _private(record) for name, record in message.content.items()}))
+
+
+def _private(record: Any) -> Any:
+    if isinstance(record, ArrayRecord):
+        return received(record)
+    if type(record) in (ConfigRecord, MetricRecord):
+        values = {key: list(value) if isinstance(value, list) else value for key, value in record.items()}
+        return config_record(values) if type(record) is ConfigRecord else metric_record(values)
+    return pickle.loads(pickle.dumps(record, protocol=5))
 
 
 def received(record: ArrayRecord) -> ArrayRecord:
