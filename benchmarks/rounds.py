@@ -7,8 +7,8 @@
 
 Two jobs: the stroke trial (118 hospitals, a logistic model, local noise), and hospital-level work on a model of 1.6
 million parameters (`yardstick_work`: 10 of 100 users a round). Every function of a phase is wrapped, and the
-process's CPU seconds go to the phase that was entered last, so that they add up; "rest" is in none of them. Each measurement is a
-process of its own with one torch thread; the two sources take turns.
+process's CPU seconds go to the phase that was entered last, so that they add up; "rest" is in none of them. Each
+measurement is a process of its own with one torch thread; the two sources take turns.
 """
 
 import argparse

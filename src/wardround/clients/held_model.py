@@ -10,8 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from wardround.clients.closed_form.alone import ClosedForm
 from wardround.clients.forwards import check_unwatched, unknown_because
-from wardround.clients.gradients import MOST_GRADIENT_FLOATS, ByRecord, per_record_module, trained_parameters
+from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.programs import RecordProgram, record_program
@@ -32,6 +33,7 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
+        record_floats: by the shape of records, what `stacked.together` found of the model, which is of shapes alone.
     """
 
     def __init__(
@@ -68,8 +70,9 @@ class HeldModel:
         self._has_images = self.device.type == "cpu" and any(type(part) is nn.Conv2d for part in self.model.modules())
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
+        self.record_floats: dict[tuple[int, ...], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
-        self._wrapped: tuple[float, nn.Module] | None = None
+        self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
 
     @property
@@ -119,7 +122,7 @@ class HeldModel:
             self._programs.clear()
         load_parameters(self.model, arrays)
 
-    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> ByRecord:
+    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> PerRecord:
         """Return what leaves every record's gradient, in training mode.
 
         Raises:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wardround.agreed.learning_rates import learning_rate_in
-from wardround.clients.gradients import ByRecord, ClippedSum
+from wardround.clients.gradients import ClippedSum, PerRecord
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.optimizers import LocalOptimizer
@@ -145,7 +145,7 @@ def add_batch(held: HeldModel, local: LocalRound, summed: ClippedSum) -> Counts:
     return Counts(num_scrubbed=summed.num_scrubbed, loss=_mean_loss([losses]))
 
 
-def _add_batch(held: HeldModel, local: LocalRound, module: ByRecord, summed: ClippedSum) -> Tensor:
+def _add_batch(held: HeldModel, local: LocalRound, module: PerRecord, summed: ClippedSum) -> Tensor:
     tensors = local.tensors
     rows, owners = tensors.rows_of(local.sampler.draw().to(held.device))
     features, labels = tensors.train_features[rows], tensors.train_labels[rows]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from wardround.agreed.learning_rates import learning_rate_in
+from wardround.clients.closed_form.layers import layers_of
 from wardround.clients.held_model import HeldModel
 from wardround.clients.optimizers import LocalOptimizer
 from wardround.clients.stacked.batches import StepBatch, step_batches, windows
-from wardround.clients.stacked.layers import layers_of
 from wardround.clients.stacked.sums import Stack, Tally, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.exact_sums import Arrays

@@ -1,6 +1,6 @@
 """The sum of one step's gradients for every hospital: as they are, or each record's clipped, in closed form.
 
-A record's clipped gradient is f times g a^T in every linear layer, where a and g are float32 (see `layers`) and
+A record's clipped gradient is f times g a^T in every linear layer, where a and g are float32 (see `closed_form`) and
 f = min(1, c / (N + 1e-6)), c = C (1 - CLIP_MARGIN). The sum over a block of R <= 256 records is one product of
 matrices in float64, (f g)^T a, and blocks are added with the errors kept (`clipped_sums.SumInParts`). One record zeroed
 out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p <= 2^30 parameters, as there:
@@ -14,10 +14,10 @@ out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p
    is within (R + 4) u n c <= 260 u n c of the exact one.
 3. Two sums that differ in one record are within c (1 + 6.1e-8 + 2 * 260 u n) <= c (1 + 5.5e-7) < C of each other.
 
-Where a gradient is formed (`closed_forms.Formed`) it is float32 as in `clipped_sums`, and the same holds with fewer
+Where a gradient is formed (`by_record.Formed`) it is float32 as in `clipped_sums`, and the same holds with fewer
 roundings.
 
-That a and g are functions of their record and the parameters alone is what `layers` says: a row of a float32 product is
+That a and g are functions of their record and the parameters alone is what `closed_form.layers` says: a row of a float32 product is
 made of that row. Shapes don't follow from who was drawn, except for the number of blocks (see `batches`).
 
 A record whose N is not finite, or beyond float32's largest number, contributes zero: a gradient that is formed in
@@ -27,17 +27,14 @@ float32 would not be finite there either. What is left out on purpose: noise, an
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from wardround.clients.clipped_sums import SumInParts, with_margin
+from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
+from wardround.clients.closed_form.layers import Layer, Tap, run
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.stacked.batches import Block, StepBatch
-from wardround.clients.stacked.layers import Layer, Tap, run
 
 __all__ = ["Stack", "Tally", "clipped_sums", "plain_sums"]
-
-_LARGEST = float(torch.finfo(torch.float32).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +82,7 @@ class Stack:
         return len(self.labels) - 1
 
     def run(self, block: Block, num_hospitals: int, kept: Tensor | None) -> tuple[Tensor, list[Tap], list[Tensor]]:
-        """Return losses, taps and gradients of a block (see `layers.run`) of some of the first hospitals."""
+        """Return losses, taps and gradients of a block (see `closed_form.layers.run`) of some of the first hospitals."""
         who = slice(num_hospitals) if block.hospitals is None else block.hospitals
         flat = block.rows.reshape(-1)
         features = self.features.index_select(0, flat).view(*block.rows.shape, *self.features.shape[1:])
@@ -102,13 +99,9 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
         losses, taps, gradients = stack.run(block, batch.num_hospitals, None)
-        parts = [tap.by_record(gradient).double() for tap, gradient in zip(taps, gradients, strict=True)]
-        norms = torch.stack([part.squared_norms() for part in parts]).sum(dim=0).sqrt_()
-        is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
-        if bool(is_lost.any()):
-            parts = [part.emptied(~is_lost) for part in parts]
-        factors = (_clips_of(stack, batch, block) / (norms + 1e-6)).clamp(max=1.0)
-        factors = factors.where(block.is_drawn & ~is_lost, 0.0)
+        parts = [tap.by_record(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
+        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
+        factors = factors.where(block.is_drawn, 0.0)
         _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
         stack.tally.add(block, losses, is_lost)
     return _values(totals, stack, batch)

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from wardround.clients.cells import torch_half
+from wardround.clients.closed_form.layers import floats_by_record, uncovered_because
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.stacked.batches import block_rows
-from wardround.clients.stacked.layers import floats_by_record, unstacked_because
 from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.steps import LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
@@ -28,9 +29,13 @@ from wardround.rounds import Assignment
 
 __all__ = ["Asked", "apart_because", "train_together"]
 
+_AT_RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _SMALL_BATCH = 8.0
 _MOST_FLOATS = 2**22
 """Numbers of a stack that are worked on at a time: they stay in the processor's caches."""
+_CHEAP_FLOATS = 2**16
+"""Numbers of padding that cost no more than a stack of one's own does, a millisecond of calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +112,14 @@ def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]
 def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors) -> str | None:
     if unknown := trainer.unknown_because(tensors.record_shape):
         return f"the model's forward is not a known one: {unknown}"
-    return unstacked_because(trainer.model)
+    if uncovered := uncovered_because(trainer.model):
+        return uncovered
+    for name, module in trainer.model.named_modules():
+        if type(module) in _AT_RANDOM:
+            return f"{name or 'the model'} ({type(module).__name__}) draws at random"
+        if type(module) in _CONVOLUTIONS:
+            return f"{name or 'the model'} ({type(module).__name__}) is no faster for several hospitals at once"
+    return None
 
 
 def _digest(asked: Sequence[Asked]) -> bytes:
@@ -120,8 +132,8 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
     """Yield the places of hospitals that are worked on at a time, each once, and how many records a block has.
 
     They are alike, and as many as fit the caches: by what they are assigned and the shape of what they have, and
-    nothing else. Batches within one are of expected sizes within a factor of two, or small; those with more steps come
-    first.
+    nothing else. Batches within one are of expected sizes within a factor of two, or small, or few enough to be padded;
+    those with more steps come first.
     """
     kinds: dict[object, list[int]] = {}
     for place, local in enumerate(locals_):
@@ -130,15 +142,22 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
         kind = assigned.event.cell, assigned.round_number, assigned.adaptive_clipping, local.proximal_mu, shape, rows
         kinds.setdefault(kind, []).append(place)
     for places in kinds.values():
-        floats = floats_by_record(trainer.model, locals_[places[0]].tensors.record_shape)
+        floats = _floats(trainer, locals_[places[0]].tensors.record_shape)
         places.sort(key=lambda place: -_expected(locals_[place]))
         while places:
             largest = _expected(locals_[places[0]])
             num_rows = block_rows(largest, floats)
             most = max(1, _MOST_FLOATS // (trainer.num_parameters + num_rows * floats))
-            alike = [place for place in places if 2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH]
-            chosen, places = alike[:most], [*alike[most:], *places[len(alike) :]]
+            num_alike = sum(2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH for place in places)
+            size = min(most, num_alike + _CHEAP_FLOATS // (num_rows * floats))
+            chosen, places = places[:size], places[size:]
             yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps), num_rows
+
+
+def _floats(trainer: LocalTrainer, record_shape: tuple[int, ...]) -> int:
+    if record_shape not in trainer.record_floats:
+        trainer.record_floats[record_shape] = floats_by_record(trainer.model, record_shape)
+    return trainer.record_floats[record_shape]
 
 
 def _expected(local: LocalRound) -> float:

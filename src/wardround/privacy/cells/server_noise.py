@@ -7,12 +7,12 @@ quantiser's first: so the noise also covers how far rounding can carry neighbour
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wardround import exact_sums
-from wardround.digests import array_digest
+from wardround.digests import array_digest, by_field
 from wardround.privacy.cells.cell import SummedCell
 from wardround.privacy.cells.promises import READERS
 from wardround.privacy.cells.released_sums import NOTHING, Memory, PlannedSum, ReleasedSum, RoundSum, Sums
@@ -118,7 +118,7 @@ class ServerNoise(SummedCell):
         exact: Sums = {name: np.multiply(array, factor, out=array) for name, array in mean.items()}
         # What is released is a function of all this: another sum has independent noise.
         told = [
-            [asdict(a) for a in summed.assignments],
+            [by_field(a) for a in summed.assignments],
             [a.hospital_id for a in answered],
             summed.learning_rate,
             summed.weight_decay,

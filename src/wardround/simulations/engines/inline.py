@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from wardround.simulations.engines.envelopes import private_copies
+from wardround.simulations.engines.envelopes import apart
 from wardround.simulations.engines.grid import SimulatedGrid, check_deadline
 from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome
 
@@ -23,7 +23,7 @@ class InlineGrid(SimulatedGrid):
     def run_wave(self, messages: Sequence[Message], deadline: float | None) -> Outcome:
         """Run the apps one by one, and look at the deadline in between."""
         outcome = Outcome()
-        for index, copied in enumerate(private_copies(messages)):
-            check_deadline(deadline, (message.metadata.dst_node_id for message in messages[index:]))
-            self._runner.run([copied], outcome)
+        for index, message in enumerate(apart(messages)):
+            check_deadline(deadline, (other.metadata.dst_node_id for other in messages[index:]))
+            self._runner.run([message], outcome)
         return outcome
