@@ -29,10 +29,10 @@ from wardround.server.record.run_folder import (
     create_run_folder,
     default_run_path,
     open_run_folder,
-    read_table,
     writing,
 )
 from wardround.server.record.summaries import Summary
+from wardround.server.record.tables import read_table
 from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
