@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["array_digest", "by_field", "digest_of"]
 
 
-def digest_of(*parts: bytes) -> bytes:
+def digest_of(*parts: bytes | memoryview) -> bytes:
     """Return the sha256 of a sequence of bytes, 32 bytes; each is told apart from its neighbours by its length.
 
     >>> digest_of(b"ab", b"c") == digest_of(b"a", b"bc")
