@@ -1,8 +1,8 @@
 """How long until the first round of a run is committed, and until a command has said what it has to say?
 
 Every measurement is a process of its own; cases alternate. "to_round_1" ends when the first round is committed,
-"to_end" when the process has ended, its children (Ray's) included. Wall seconds depend on what else the machine does; CPU
-seconds, of user and system and all children, hardly. The default job is four hospitals of the breast cancer data.
+"to_end" when the process has ended, its children (Ray's) included. Wall seconds depend on what else the machine does;
+CPU seconds, of user and system and all children, hardly. The default job is four hospitals of the breast cancer data.
 
     python benchmarks/start_up.py                   writes benchmarks/results/start_up.csv
     python benchmarks/start_up.py --quick           one repeat of two cases; writes nothing
