@@ -159,7 +159,7 @@ _REFUSED: list[tuple[list[str], int, str]] = [
         "noise-multiplier = 0 spends infinite epsilon, more than budget-epsilon = 3.0",
     ),
     (["run", "--engine", "inlin"], 2, "did you mean inline?"),
-    (["run", "--engine", "magic"], 2, 'engine = "magic" must be one of ray, inline, stacked'),
+    (["run", "--engine", "magic"], 2, 'engine = "magic" must be one of auto, ray, inline, stacked'),
     (["run", "--set", "federation.num-hospitals=9999"], 2, "num-hospitals = 9999 must be <= 569"),
     (["run", "--set", "privacy.target-delta=0.5"], 2, "target-delta = 0.5 must be > 0 and < 1/"),
     (["run", "--set", "aggregation.strategy=fedsgd"], 2, 'strategy = "fedsgd" must be one of fedavg'),

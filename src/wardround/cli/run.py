@@ -34,7 +34,7 @@ def run(
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new or empty folder.")] = None,
     engine: Annotated[
-        str | None, typer.Option("--engine", metavar="ray|inline|stacked", help="Where hospitals run.")
+        str | None, typer.Option("--engine", metavar="auto|ray|inline|stacked", help="Where hospitals run.")
     ] = None,
     tensorboard: TensorBoard = None,
     mlflow: Mlflow = None,

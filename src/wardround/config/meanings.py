@@ -225,7 +225,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "a protocol that hides something from the server",
     ),
     Meaning("aggregation.max-update", _is("aggregation.protocol", "secagg+"), 'protocol = "secagg+"'),
-    Meaning("simulation.num-workers", _is("simulation.engine", "ray"), 'engine = "ray"'),
-    Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray"), 'engine = "ray"'),
+    Meaning("simulation.num-workers", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
+    Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
 )
 """Every setting that means something beside certain others only; where one hangs on two, on both."""

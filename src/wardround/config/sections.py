@@ -207,11 +207,13 @@ class EvaluationConfig:
 class SimulationConfig:
     """Where the simulated hospitals run, and where their noise comes from. `num_workers` None: one per processor.
 
+    `engine` "auto" is resolved when a run begins, by its settings and sizes (see `simulations.engines.choosing`).
+
     `noise` "seeded" repeats itself with the same seed, for whoever knows it; "system" comes from the operating system,
     as at real sites: the released model is then as good as its bill, and no run can be repeated.
     """
 
-    engine: str = setting("ray", choices=("ray", "inline", "stacked"))
+    engine: str = setting("auto", choices=("auto", "ray", "inline", "stacked"))
     num_workers: int | None = setting(None, least=1, most=4096)
     gpus_per_worker: float = setting(0.0, least=0)
     dropout_rate: float = setting(0.0, least=0, below=1)

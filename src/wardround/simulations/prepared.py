@@ -5,7 +5,7 @@ out on purpose: engines and folders (see `runs`).
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
+from wardround.simulations.engines.choosing import choose_engine
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
@@ -96,16 +97,18 @@ def prepare(
     planned = _plan_of(config, federation, model.num_parameters)
     for note in planned.notes:
         say(f"warning: {note}")
-    joint = _joint_training(config, federation, trainer, planned, strategy)
-    if joint is not None:
-        say(joint.sentence)
+    planned, chosen = _on_its_engine(planned, federation)
+    joint = _joint_training(planned.config, federation, trainer, planned, strategy)
+    on_engine = [sentence for sentence in (chosen, joint and joint.sentence) if sentence]
+    for sentence in on_engine:
+        say(sentence)
     return Prepared(
-        config=config,
+        config=planned.config,
         federation=federation,
         initial=model.arrays,
         plan=planned,
         strategy=strategy,
-        facts=_facts(config, federation, model, planned, joint),
+        facts=_facts(federation, model, planned, joint, on_engine),
         measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
     )
 
@@ -129,8 +132,11 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     # The other modes don't take every model and every patient column: only building the trainer tells.
     if counted is None or config.training.grad_sample_mode != "auto":
         counted = _checked_model(config, federation)[0].num_parameters
-    planned = _plan_of(config, federation, counted)
-    if config.simulation.engine == "stacked":  # only building the trainer tells who trains together
+    is_named = config.simulation.engine != "auto"
+    planned, chosen = _on_its_engine(_plan_of(config, federation, counted), federation)
+    config = planned.config
+    planned = replace(planned, notes=(*planned.notes, chosen)) if chosen else planned
+    if is_named and config.simulation.engine == "stacked":  # only building the trainer tells who trains together
         from wardround.strategies import strategy_of
 
         joint = _joint_training(config, federation, _checked_model(config, federation)[1], planned, strategy_of(config))
@@ -144,6 +150,16 @@ def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> 
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     made = plan_federation(config, profiles, num_parameters, measures=measures)
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))
+
+
+def _on_its_engine(planned: FederationPlan, federation: FederatedData) -> tuple[FederationPlan, str | None]:
+    """Return the plan with the engine that its settings mean, and a sentence that says why; None where it is named."""
+    config = planned.config
+    engine, reason = choose_engine(config, planned, federation.input_shape)
+    if engine == config.simulation.engine:
+        return planned, None
+    simulation = replace(config.simulation, engine=engine)
+    return replace(planned, config=replace(config, simulation=simulation)), f"engine {engine}: {reason}"
 
 
 def _check_users_strategy(config: Config) -> None:
@@ -204,15 +220,16 @@ def _joint_training(
 
 
 def _facts(
-    config: Config,
     federation: FederatedData,
     model: "InitialModel",
     planned: FederationPlan,
     joint: "Joint | None",
+    on_engine: Sequence[str],
 ) -> RunFacts:
     from wardround.clients.modes import Mode
     from wardround.simulations.engines.opening import ENGINES
 
+    config = planned.config
     if joint is not None and joint.is_whole and model.mode is not None:
         reason = "Gradients by record are in closed form, of all hospitals of a round in one program (engine stacked)."
         model = replace(model, mode=Mode("stacked", reason))
@@ -224,7 +241,7 @@ def _facts(
         num_workers=min(most_workers, len(federation.hospitals)),
         device=_device_of(config),
         class_names=tuple(federation.class_names),
-        notes=(*federation.notes, *planned.notes, *model.facts.notes, *([joint.sentence] if joint else [])),
+        notes=(*federation.notes, *planned.notes, *model.facts.notes, *on_engine),
         excluded=tuple(federation.excluded),
     )
 

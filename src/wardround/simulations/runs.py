@@ -4,6 +4,7 @@ What is left out on purpose: the report page (see `reports`) and anything printe
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
 from wardround.server.round.progress import RoundRow
+from wardround.simulations.engines.choosing import named_engine
 from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
@@ -108,7 +110,8 @@ def run(
     config = as_this_process_has_it(config)
     strategy = strategy_of(config)
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
-    with ENGINES[config.simulation.engine].start_early(config.simulation):
+    named = named_engine(config)
+    with ENGINES[named.engine].start_early(config.simulation) if named else nullcontext():
         # Everything that can be refused is refused before there is a folder.
         prepared = prepare(config, strategy, say, metrics=metrics, public=public, load=load)
         path = Path(out) if out is not None else default_run_path(config)

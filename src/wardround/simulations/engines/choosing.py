@@ -1,0 +1,94 @@
+"""Which engine `engine = "auto"` means: by settings and sizes alone, so that a job has one answer on every machine.
+
+This process trains the hospitals of a round in one program, or one by one where they can't be joined; workers of Ray
+share out what is too much for one processor, and take seconds to start. Left out on purpose: the machine. Bits hang on
+the engine, and a job is to end in the same ones wherever it runs.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wardround.config import Config
+from wardround.server.plan.plans import FederationPlan
+
+__all__ = ["Choice", "choose_engine", "estimated_seconds", "named_engine"]
+
+_WORTH_WORKERS = 30.0
+"""Seconds of one processor above which starting workers pays: two of them halve it, and take some 10 s to start."""
+
+_JOINED_MODELS = ("logistic", "mlp")
+_SECONDS_A_MESSAGE = {True: 1.0e-3, False: 4.0e-3}
+_SECONDS_A_STEP = {True: 1.0e-4, False: 1.2e-3}
+_SECONDS_A_MULTIPLICATION = 5e-10
+"""Measured on one processor core of 2026 with the examples: see docs/performance.md. Joined hospitals cost less."""
+
+
+class Choice(NamedTuple):
+    """An engine by name, and a clause that says why."""
+
+    engine: str
+    reason: str
+
+
+def named_engine(config: Config) -> Choice | None:
+    """Return the engine that the settings name, by themselves or by what only Ray has; None where sizes decide."""
+    settings = config.simulation
+    if settings.engine != "auto":
+        return Choice(settings.engine, "it is named")
+    if settings.num_workers is not None:
+        return Choice("ray", f"num-workers = {settings.num_workers} is set")
+    if settings.gpus_per_worker:
+        return Choice("ray", f"gpus-per-worker = {settings.gpus_per_worker:g} is set")
+    return None
+
+
+def choose_engine(config: Config, planned: FederationPlan, input_shape: Sequence[int]) -> Choice:
+    """Return the engine of a run: the one that is named, or what "auto" means for it.
+
+    Args:
+        config: all settings.
+        planned: of the run: schedules, rounds and the size of the model.
+        input_shape: shape of one record, (d,), (steps, features) or (channels, height, width).
+    """
+    if named := named_engine(config):
+        return named
+    seconds = estimated_seconds(config, planned, input_shape)
+    taken = f"training takes {_rounded(seconds)} of one processor"
+    if seconds > _WORTH_WORKERS and len(planned.hospitals) > 1:
+        return Choice("ray", f"{taken}, which workers share out")
+    if seconds > _WORTH_WORKERS:
+        return Choice("stacked", "workers have nothing to share out with one hospital")
+    return Choice("stacked", f"{taken}, too little for workers to pay")
+
+
+def estimated_seconds(config: Config, planned: FederationPlan, input_shape: Sequence[int]) -> float:
+    """Return what training and testing takes one processor in this process, in seconds; within a factor of some two.
+
+    A multiplication is counted for each parameter at each place of a record: every step of a sequence, every sixteenth
+    point of an image, whose size convolutional models halve as they go.
+    """
+    is_joined = _is_joined(config)
+    places = {1: 1.0, 2: float(input_shape[0]), 3: math.prod(input_shape[1:]) / 16}.get(len(input_shape), 1.0)
+    a_record = planned.num_parameters * max(places, 1.0) * _SECONDS_A_MULTIPLICATION
+    return sum(
+        hospital.num_participations
+        * (
+            _SECONDS_A_MESSAGE[is_joined]
+            + hospital.schedule.num_steps
+            * (_SECONDS_A_STEP[is_joined] + hospital.schedule.expected_batch_size * a_record)
+        )
+        for hospital in planned.hospitals
+    )
+
+
+def _is_joined(config: Config) -> bool:
+    """Return whether hospitals that train in one program save most of what a step costs."""
+    is_plain = config.aggregation.protocol != "secagg+" and ":" not in config.aggregation.strategy
+    return is_plain and config.model.name in _JOINED_MODELS
+
+
+def _rounded(seconds: float) -> str:
+    if seconds < 1:
+        return "under a second"
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:,.0f} min"
