@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,29 +21,35 @@ def stream(draw, round_number=1, hospital="Basel"):
     return SOURCE.key(round_number=round_number, attempt=1, hospital_id=hospital).generator(draw)
 
 
-def drawn(seed=1, round_number=1, hospital="Basel", stddev=1.0, steps=1):
+either_way = pytest.mark.parametrize("from_counter", [False, True])
+"""From NumPy's stream, and from a counter as on a device that is no processor."""
+
+
+def drawn(seed=1, round_number=1, hospital="Basel", stddev=1.0, steps=1, from_counter=False):
     key = SeededSource(seed=seed, job=b"").key(round_number=round_number, attempt=1, hospital_id=hospital)
-    noise = GaussianNoise(key.generator(Draw.NOISE), CPU)
+    noise = GaussianNoise(key.generator(Draw.NOISE), CPU, from_counter=from_counter)
     parts = [part for _ in range(steps) for part in noise.noise_for(PARAMETERS, stddev)]
     return torch.cat([part.reshape(-1) for part in parts]).numpy()
 
 
+@either_way
 @pytest.mark.parametrize("stddev", [0.02, 1.0, 7.0])
-def test_the_right_scale_is_accepted_and_two_wrong_ones_are_rejected(stddev):
-    values = drawn(stddev=stddev)
+def test_the_right_scale_is_accepted_and_two_wrong_ones_are_rejected(stddev, from_counter):
+    values = drawn(stddev=stddev, from_counter=from_counter)
     assert stats.kstest(values, "norm", args=(0, stddev)).pvalue > 0.01
     for wrong in (2 / 3, 3 / 2):
         assert stats.kstest(values, "norm", args=(0, stddev * wrong)).pvalue < 1e-6
 
 
-def test_has_the_parameters_shapes_and_dtypes():
+@either_way
+def test_has_the_parameters_shapes_and_dtypes(from_counter):
     parameters = [
         torch.zeros(3, 4),
         torch.zeros((), dtype=torch.float64),
         torch.zeros(0),
         torch.zeros(5, dtype=torch.bfloat16),
     ]
-    noise = GaussianNoise(stream(Draw.NOISE), CPU)
+    noise = GaussianNoise(stream(Draw.NOISE), CPU, from_counter=from_counter)
     parts = noise.noise_for(parameters, 0.5)
     assert [(part.shape, part.dtype) for part in parts] == [(item.shape, item.dtype) for item in parameters]
 
@@ -57,15 +64,17 @@ def test_counts_steps_and_scale_and_refuses_a_change():
         noise.noise_for(PARAMETERS, 0.6)
 
 
-def test_the_same_stream_is_the_same_noise_and_any_other_is_not_correlated():
-    assert np.array_equal(drawn(steps=2), drawn(steps=2))
+@either_way
+def test_the_same_stream_is_the_same_noise_and_any_other_is_not_correlated(from_counter):
+    draw = partial(drawn, from_counter=from_counter)
+    assert np.array_equal(draw(steps=2), draw(steps=2))
     streams = [
-        drawn(),
-        drawn(seed=2),
-        drawn(round_number=2),
-        drawn(hospital="Bern"),
-        drawn(hospital="Basel "),
-        drawn(steps=2)[len(drawn()) :],
+        draw(),
+        draw(seed=2),
+        draw(round_number=2),
+        draw(hospital="Bern"),
+        draw(hospital="Basel "),
+        draw(steps=2)[len(draw()) :],
     ]
     for first, second in itertools.combinations(streams, 2):
         assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(len(first))

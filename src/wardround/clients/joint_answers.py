@@ -124,7 +124,10 @@ def _by_arrays(
             asked = _Asked(place=place, message=message, context=context, hospital=hospitals.asked(context))
         except WardroundError:
             continue
-        memory = tuple((name, str(array.__array_interface__)) for name, array in arrays.items())
+        memory = tuple(
+            (name, array.__array_interface__["data"], array.shape, array.strides, array.dtype.str)
+            for name, array in arrays.items()
+        )
         groups.setdefault(memory, (arrays, []))[1].append(asked)
     yield from groups.values()
 

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wardround.privacy.counter_noise import NORMALS_PER_BLOCK, counter_normals, stream_words
+
 __all__ = ["GaussianNoise"]
 
 
@@ -17,22 +19,24 @@ class GaussianNoise:
     """Draws the noise of one hospital in one round, and counts it.
 
     On a CPU the numbers come from the NumPy stream itself: torch's CPU generator keeps 32 bits of its seed, so two of
-    10^5 hospital-rounds would be likely to share all their noise. On CUDA a torch generator is seeded with 64 bits.
+    10^5 hospital-rounds would be likely to share all their noise. On any other device they are made there, from a
+    counter and 128 bits of the NumPy stream (`counter_noise`): torch's generators keep 64 bits of theirs.
 
     Attributes:
         num_draws: noisy steps so far.
         stddev: standard deviation used in every step so far; nan before the first.
     """
 
-    def __init__(self, generator: np.random.Generator, device: torch.device) -> None:
-        """Draw from `generator` for parameters on `device`."""
+    def __init__(
+        self, generator: np.random.Generator, device: torch.device, *, from_counter: bool | None = None
+    ) -> None:
+        """Draw from `generator` for parameters on `device`; `from_counter` None: on any device but a CPU."""
         self.num_draws = 0
         self.stddev = float("nan")
         self._generator = generator
-        self._cuda = None
-        if device.type == "cuda":
-            self._cuda = torch.Generator(device=device)
-            self._cuda.manual_seed(int(generator.integers(2**63)))
+        is_counted = device.type != "cpu" if from_counter is None else from_counter
+        self._stream = stream_words(generator) if is_counted else None
+        self._next_block = 0
 
     def noise_for(self, parameters: Sequence[Tensor], stddev: float) -> list[Tensor]:
         """Return one step's noise: N(0, stddev^2) for every coordinate of every parameter, independent.
@@ -69,8 +73,11 @@ class GaussianNoise:
     def _draw(self, parameter: Tensor, stddev: float) -> Tensor:
         if stddev == 0:
             return torch.zeros_like(parameter)
-        if self._cuda is not None:
-            drawn = torch.randn(parameter.shape, generator=self._cuda, device=parameter.device, dtype=torch.float32)
+        drawn: Tensor
+        if self._stream is not None:
+            (drawn,) = counter_normals([self._stream], self._next_block, parameter.numel(), parameter.device)
+            self._next_block += -(-parameter.numel() // NORMALS_PER_BLOCK)
+            drawn = drawn.reshape(parameter.shape)
         else:
             drawn = torch.from_numpy(
                 np.asarray(self._generator.standard_normal(tuple(parameter.shape), dtype=np.float32))

@@ -43,6 +43,7 @@ class Prepared:
         strategy: of the server; it has seen no round.
         facts: what the summary says of the run's place, model and data.
         measuring: what models are measured by, beside the scores that every run has.
+        trainer: of the hospitals, where these are in this process; it was tried and has trained nobody.
     """
 
     config: Config
@@ -52,6 +53,7 @@ class Prepared:
     strategy: "Strategy"
     facts: RunFacts
     measuring: "Measuring"
+    trainer: "LocalTrainer"
 
 
 def silent(_: str) -> None:
@@ -110,6 +112,7 @@ def prepare(
         strategy=strategy,
         facts=_facts(federation, model, planned, joint, on_engine),
         measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
+        trainer=trainer,
     )
 
 

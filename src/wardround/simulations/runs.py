@@ -46,6 +46,8 @@ from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 if TYPE_CHECKING:
     import pandas
 
+    from wardround.clients.training import LocalTrainer
+
 __all__ = ["Run", "open_grid", "resume", "run"]
 
 
@@ -168,11 +170,16 @@ def resume(
 
 
 def open_grid(
-    config: Config, federation: FederatedData, engine: str | None = None, side: HospitalSide | None = None
+    config: Config,
+    federation: FederatedData,
+    engine: str | None = None,
+    side: HospitalSide | None = None,
+    trainer: "LocalTrainer | None" = None,
 ) -> SimulatedGrid:
     """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager.
 
-    `side` is what the strategy does at hospitals.
+    `side` is what the strategy does at hospitals; the trainer serves those that are in this process, where there is one
+    that was built of these settings.
     """
     nodes = [
         Node(
@@ -184,8 +191,9 @@ def open_grid(
     ]
     # The rows themselves are in the federation: settings that hold them too would send them twice.
     settings = replace(config, federation=replace(config.federation, handed=None))
-    make_app = partial(make_client_app, settings, federation, side)
-    return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
+    opened = ENGINES[engine or config.simulation.engine]
+    make_app = partial(make_client_app, settings, federation, side, trainer if opened.is_here else None)
+    return opened.open(make_app, nodes, config.simulation)
 
 
 def _check_complete(config: Config, folder: RunFolder) -> None:
@@ -212,7 +220,8 @@ def _federate(
     config, federation = prepared.config, prepared.federation
     engine = engine or config.simulation.engine
     say(f"starting {len(federation.hospitals)} hospitals on the engine {engine}")
-    with open_grid(config, federation, engine, hospital_side_of(prepared.strategy)) as grid:
+    side = hospital_side_of(prepared.strategy)
+    with open_grid(config, federation, engine, side, prepared.trainer) as grid:
         say(begins)
         outcome = federate(
             config,

@@ -31,6 +31,8 @@ __all__ = ["Asked", "apart_because", "train_together"]
 _SMALL_BATCH = 8.0
 _MOST_FLOATS = 2**22
 """Numbers of a stack that are worked on at a time: they stay in the processor's caches."""
+_CHEAP_FLOATS = 2**16
+"""Numbers of padding that cost no more than a stack of one's own does, a millisecond of calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,8 +122,8 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
     """Yield the places of hospitals that are worked on at a time, each once, and how many records a block has.
 
     They are alike, and as many as fit the caches: by what they are assigned and the shape of what they have, and
-    nothing else. Batches within one are of expected sizes within a factor of two, or small; those with more steps come
-    first.
+    nothing else. Batches within one are of expected sizes within a factor of two, or small, or few enough to be padded;
+    those with more steps come first.
     """
     kinds: dict[object, list[int]] = {}
     for place, local in enumerate(locals_):
@@ -136,8 +138,9 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
             largest = _expected(locals_[places[0]])
             num_rows = block_rows(largest, floats)
             most = max(1, _MOST_FLOATS // (trainer.num_parameters + num_rows * floats))
-            alike = [place for place in places if 2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH]
-            chosen, places = alike[:most], [*alike[most:], *places[len(alike) :]]
+            num_alike = sum(2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH for place in places)
+            size = min(most, num_alike + _CHEAP_FLOATS // (num_rows * floats))
+            chosen, places = places[:size], places[size:]
             yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps), num_rows
 
 

@@ -83,7 +83,7 @@ class RayGrid(SimulatedGrid):
         self._started_here = start_ray(num_workers)
         import ray
 
-        self._ray = ray
+        self._ray, self._gpu_share = ray, gpus_per_worker
         # A worker that had to wait for a processor might wait for ever: it reserves none.
         self._new_worker = ray.remote(Worker).options(
             num_cpus=0, num_gpus=gpus_per_worker, max_restarts=0, scheduling_strategy="SPREAD"
@@ -176,7 +176,7 @@ class RayGrid(SimulatedGrid):
 
     def _fill(self, seat: _Seat) -> None:
         """Put a new worker in the seat, which takes up what the nodes kept in their state."""
-        seat.actor = self._new_worker.remote([*sys.path])
+        seat.actor = self._new_worker.remote([*sys.path], self._gpu_share)
         seat.ready = seat.actor.prepare.remote([self._make_app], seat.nodes, seat.states)
 
     def _vacate(self, seat: _Seat) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from flwr.app import ArrayRecord, RecordDict
 
 from wardround.simulations.engines.envelopes import Envelope, unpack
+from wardround.simulations.engines.gpu_shares import keep_to_share
 from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome
 
 __all__ = ["Worker"]
@@ -16,10 +17,11 @@ __all__ = ["Worker"]
 class Worker:
     """A Ray actor that runs the ClientApp for its nodes."""
 
-    def __init__(self, search_path: Sequence[str]) -> None:
-        """Look for modules where the driver does, and keep math libraries to one thread."""
+    def __init__(self, search_path: Sequence[str], gpu_share: float = 0.0) -> None:
+        """Look for modules where the driver does, keep math libraries to one thread, and a GPU's memory to a share."""
         sys.path[:] = [*search_path, *(entry for entry in sys.path if entry not in search_path)]
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        keep_to_share(gpu_share)
         self._runner: NodeRunner | None = None
 
     def prepare(self, make_app: Sequence[Any], nodes: Sequence[Node], states: Mapping[int, Any]) -> None:
