@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What installs. Continuous integration says uv, which reads the same requirements and takes a fraction of the time.
 INSTALL ?= $(BIN)/python -m pip install
+# Where tests have their folders: in memory, where there is such a place. Runs sync to the disk, and wait for it.
+FOLDERS ?= $(firstword $(wildcard /dev/shm) $(TMPDIR) /tmp)
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
@@ -14,7 +16,7 @@ run: .venv/installed
 
 # Two processes more than processors, each with whole files of tests; torch takes one thread in each.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(COVERAGE)
+	OMP_NUM_THREADS=1 PYTEST_DEBUG_TEMPROOT=$(FOLDERS) $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
 # The same run, a fifth longer, which also tells by file the lines and branches that no test took. It is a report:
 # nothing is held against it, and `check` goes without.
