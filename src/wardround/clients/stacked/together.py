@@ -150,10 +150,15 @@ def _odd_program(
 def _floats(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignment) -> int:
     """Return about how many numbers a record takes on its way, its gradients included; of shapes alone."""
     clips_records = cell_named(assignment.event.cell).clips_records
-    if clips_records and trainer.mode_for(tensors.record_shape).name == "per-record":
-        program = trainer.program(tensors.record_shape, tensors.train_labels.dtype)
-        return live_floats(program.gradient) + trainer.num_parameters
-    return floats_by_record(trainer.model, tensors.record_shape)
+    by_program = clips_records and trainer.mode_for(tensors.record_shape).name == "per-record"
+    key = by_program, tensors.record_shape
+    if key not in trainer.record_floats:
+        found = floats_by_record(trainer.model, tensors.record_shape) if not by_program else trainer.num_parameters
+        if by_program:
+            program = trainer.program(tensors.record_shape, tensors.train_labels.dtype)
+            found += live_floats(program.gradient)
+        trainer.record_floats[key] = found
+    return trainer.record_floats[key]
 
 
 def _most(trainer: LocalTrainer, num_rows: int, floats: int) -> int:
