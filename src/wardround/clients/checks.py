@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from wardround.clients.clipped_sums import CLIP_MARGIN
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.gradients import (
-    ByRecord,
     ClippedSum,
+    PerRecord,
     per_record_module,
     quiet_hooks,
     trained_parameters,
@@ -151,7 +151,7 @@ def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss
 
 def _move_each(
     mode: str,
-    module: ByRecord,
+    module: PerRecord,
     parameters: Sequence[nn.Parameter],
     max_grad_norm: float,
     records: tuple[Tensor, Tensor],
