@@ -8,6 +8,7 @@ what a file means.
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "start_of_machine",
     "sync_folder",
     "sync_whole",
+    "write_parts",
     "write_whole",
 ]
 
@@ -98,7 +100,14 @@ def file_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
 
 
 def write_whole(path: Path, data: bytes, *, is_synced: bool = True) -> None:
+    """Write a file whole or not at all, durable before it returns; see `write_parts`."""
+    write_parts(path, [data], is_synced=is_synced)
+
+
+def write_parts(path: Path, parts: Iterable[bytes], *, is_synced: bool = True) -> None:
     """Write a file whole or not at all, durable before it returns; its folder is made private where there is none.
+
+    What comes in parts is never in memory as a whole.
 
     Not synced, the file outlives the process and not a power cut, and `sync_whole` is to follow.
 
@@ -109,14 +118,14 @@ def write_whole(path: Path, data: bytes, *, is_synced: bool = True) -> None:
     try:
         make_private_folder(path.parent)
         with open(partial, "wb", opener=open_private) as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             if is_synced:
                 os.fsync(file.fileno())
         partial.replace(path)
         if is_synced:
             sync_folder(path.parent)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise

@@ -171,5 +171,5 @@ def _release(draw: Draw) -> Draw:
 
 def _generator(seed: int, purpose: int, round_number: int, rest: bytes) -> np.random.Generator:
     words = np.frombuffer(hashlib.sha256(rest).digest(), dtype="<u4")
-    key = (int(purpose), round_number, *(int(word) for word in words))
+    key = (int(purpose), round_number, *words.tolist())
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))

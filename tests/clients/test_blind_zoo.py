@@ -16,7 +16,7 @@ from wardround.errors import WardroundError
 from wardround.models import parameters_of
 
 RECORDS, FEATURES = 8, 6
-MODES = ("auto", "per-record", "hooks", "ew", "functorch", "ghost")
+MODES = ("auto", "closed-form", "per-record", "hooks", "ew", "functorch", "ghost")
 LAST: list = []
 CONTEXT: contextvars.ContextVar = contextvars.ContextVar("mean", default=0.0)
 ZOO: dict[str, Callable[[], nn.Module]] = {}

@@ -19,7 +19,7 @@ from wardround.errors import ConfigError
 from wardround.models import build_model
 
 OPACUS = ("hooks", "functorch", "ew", "ghost")
-MODES = ("auto", "per-record", *OPACUS)
+MODES = ("auto", "closed-form", "per-record", *OPACUS)
 
 
 def federation(shape=(6,), num_classes=2, owners=None):
@@ -146,18 +146,21 @@ def test_any_other_forward_is_run_by_record_and_says_why(model, mode):
     assert f"the model ({model.__name__}) is not on the list of layers" in chosen.reason
 
 
-def test_a_known_forward_keeps_opacus_hooks_and_says_why():
+def test_a_known_forward_is_in_closed_form_and_says_why():
     chosen = check(nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2)))
-    assert chosen.name == "hooks"
+    assert chosen.name == "closed-form"
     assert "every layer of the model is known to keep records apart" in chosen.reason
 
 
-def test_convolutions_are_run_by_record_unless_another_mode_is_asked_for():
+def test_layers_without_a_closed_form_are_run_by_record_unless_another_mode_is_asked_for():
     def model():
-        return nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+        return nn.Sequential(nn.Conv3d(1, 2, 2), nn.Flatten(), nn.Linear(2, 2))
 
-    assert "it has convolutions" in check(model(), shape=(1, 6)).reason
-    assert [check(model(), shape=(1, 6), mode=mode).name for mode in ("auto", "hooks")] == ["per-record", "hooks"]
+    shape = (1, 2, 2, 2)
+    assert "0 (Conv3d) has no closed form" in check(model(), shape=shape).reason
+    assert [check(model(), shape=shape, mode=mode).name for mode in ("auto", "hooks")] == ["per-record", "hooks"]
+    with pytest.raises(ConfigError, match=r'0 \(Conv3d\) has no closed form: set "auto"'):
+        check(model(), shape=shape, mode="closed-form")
 
 
 @pytest.mark.parametrize(

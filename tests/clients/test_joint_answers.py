@@ -184,7 +184,9 @@ def test_a_run_of_one_program_says_so_and_how_gradients_by_record_are_made() -> 
     assert facts.grad_sample_mode == "stacked" and "in closed form" in str(facts.grad_sample_reason)
     assert "hospitals train together, in one program" in plan(config).notes
     one_by_one = prepare(small_config(), strategy_of(small_config())).facts
-    assert one_by_one.grad_sample_mode == "hooks" and not [note for note in one_by_one.notes if "together" in note]
+    assert one_by_one.grad_sample_mode == "closed-form" and not [
+        note for note in one_by_one.notes if "together" in note
+    ]
 
 
 def test_a_query_is_answered_alone() -> None:

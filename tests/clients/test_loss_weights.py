@@ -18,7 +18,7 @@ from wardround.models import build_model, parameters_of
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import run
 
-MODES = ("hooks", "functorch", "ew", "ghost", "per-record")
+MODES = ("closed-form", "hooks", "functorch", "ew", "ghost", "per-record")
 NUM_RECORDS, CLIP, WEIGHTS = 20, 0.6, (0.2, 1.0, 7.5)
 SHAPES = {"logistic": (4,), "mlp": (4,), "cnn": (1, 6, 6)}
 

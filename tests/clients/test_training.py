@@ -21,7 +21,7 @@ from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.streams import Draw, SeededSource
 
-MODES = ("hooks", "functorch", "ew", "ghost", "per-record")
+MODES = ("closed-form", "hooks", "functorch", "ew", "ghost", "per-record")
 NUM_RECORDS, NUM_FEATURES = 40, 6
 
 
@@ -217,7 +217,7 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip(mode):
         assert np.linalg.norm(sums[1] - sums[0]) <= norm * (1 + 1e-4)
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "ew", "per-record"])
+@pytest.mark.parametrize("mode", ["closed-form", "hooks", "functorch", "ew", "per-record"])
 @pytest.mark.parametrize("max_grad_norm", [0.7, None])
 def test_a_patient_of_several_rows_is_one_record(mode, max_grad_norm):
     """Repeating every row of a patient changes nothing: the patient is sampled, averaged and clipped as one."""

@@ -20,7 +20,7 @@ from wardround.config import ModelConfig, TrainingConfig
 from wardround.errors import WardroundError
 from wardround.models import build_model, parameters_of
 
-MODES = ("auto", "per-record", "hooks", "functorch", "ew", "ghost")
+MODES = ("auto", "closed-form", "per-record", "hooks", "functorch", "ew", "ghost")
 CLIP = 0.7
 
 

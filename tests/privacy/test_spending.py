@@ -38,7 +38,26 @@ def test_an_account_is_never_changed():
     account.charged([charge("Basel")])
     assert account.epsilons() == dict.fromkeys(DELTAS, 0.0)
     with pytest.raises(ValueError, match="read-only"):
-        account.divergences[0, 0] = 1.0
+        account.divergences[0][0] = 1.0
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(list(DELTAS)), st.sampled_from([1.5, 3.0])), max_size=4), max_size=6)
+)
+@settings(max_examples=25, deadline=None)
+def test_round_by_round_the_account_is_what_it_is_made_at_once(rounds):
+    """Only those who are charged are computed anew; what all have is what a resumed run finds in the ledger."""
+    account, plans = open_account(DELTAS), []
+    for number, cohort in enumerate(rounds, start=1):
+        account = account.charged(
+            charge(name, number, noise_multiplier=noise, attempt=place + 1)
+            for place, (name, noise) in enumerate(cohort)
+        )
+        plans += [(name, steps(noise_multiplier=noise)) for name, noise in cohort]
+        at_once = open_account(DELTAS).projected(plans)
+        assert account.epsilons() == at_once.epsilons()
+        assert [account.epsilon_of(name) for name in DELTAS] == list(at_once.epsilons().values())
+        assert [account.epsilon_total(k) for k in (1, 2)] == [at_once.epsilon_total(k) for k in (1, 2)]
 
 
 def test_totals_are_stated_at_the_smallest_delta():

@@ -70,14 +70,14 @@ def counted_model(*, input_shape, num_outputs):
     return torch.nn.Linear(input_shape[0], num_outputs)
 
 
-def test_a_run_makes_its_strategy_once_and_its_model_once_for_itself_and_once_for_its_hospitals(tmp_path):
+def test_a_run_makes_its_strategy_once_and_its_model_once_for_itself_and_its_hospitals(tmp_path):
     MADE.clear()
     names = {
         "aggregation": {"strategy": f"{__name__}:counted_strategy"},
         "model": {"name": f"{__name__}:counted_model"},
     }
     run(small_config(training={"num-rounds": 1}, **names), out=tmp_path / "run")
-    assert MADE == {"strategy": 1, "model": 2}
+    assert MADE == {"strategy": 1, "model": 1}
 
 
 def test_a_strategy_that_cannot_be_had_is_refused_before_ray_is_started_and_data_is_read(tmp_path):

@@ -175,7 +175,7 @@ def test_clipping_without_noise_is_infinite_too(tmp_path: Path) -> None:
     assert verify_run(finished.folder)[0] == []
 
 
-@pytest.mark.parametrize("mode", ["auto", "per-record", "ew", "functorch", "ghost"])
+@pytest.mark.parametrize("mode", ["auto", "per-record", "ew", "functorch", "ghost", "closed-form"])
 def test_every_mode_of_per_record_gradients(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_in_common(monkeypatch)
     training = {"num-rounds": 1, "grad-sample-mode": mode, "sample-rate": 0.02, "local-steps": 6}
@@ -218,7 +218,7 @@ def test_a_forward_of_ones_own_runs_by_record_in_every_cell_and_the_run_says_so(
 
 def test_a_known_forward_is_said_without_a_note(tmp_path: Path) -> None:
     summary = run(small_config(training={"num-rounds": 1}), out=tmp_path / "run").summary
-    assert summary["grad_sample_mode"] == "hooks"
+    assert summary["grad_sample_mode"] == "closed-form"
     assert summary["grad_sample_reason"] not in summary["notes"]
 
 

@@ -27,7 +27,7 @@ from wardround.secagg import Site, simulated_site
 
 if TYPE_CHECKING:
     from wardround.clients.hospital_sides import SideInRound
-    from wardround.clients.training import Trained
+    from wardround.clients.training import LocalTrainer, Trained
     from wardround.strategies import HospitalSide
 
 __all__ = ["SimulatedHospitals", "app", "make_client_app"]
@@ -39,9 +39,17 @@ class SimulatedHospitals(Hospitals):
     Their settings are the server's, what is measured of them is sent along, and a strategy sets the pull.
     """
 
-    def __init__(self, config: Config, federation: FederatedData, side: "HospitalSide | None" = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        federation: FederatedData,
+        side: "HospitalSide | None" = None,
+        trainer: "LocalTrainer | None" = None,
+    ) -> None:
         """Answer for all hospitals of the federation; `side` is what the strategy does at them."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
+        if trainer is not None:
+            self.trainer = trainer
         self._side, self.has_side = side, side is not None
         # What may leave is picked by the reply itself.
         is_masked = config.aggregation.protocol == "secagg+"
@@ -114,13 +122,19 @@ class SimulatedHospitals(Hospitals):
         )
 
 
-def make_client_app(config: Config, federation: FederatedData, side: "HospitalSide | None" = None) -> ClientApp:
+def make_client_app(
+    config: Config,
+    federation: FederatedData,
+    side: "HospitalSide | None" = None,
+    trainer: "LocalTrainer | None" = None,
+) -> ClientApp:
     """Return a ClientApp that answers for any hospital of the federation, told apart by node_config["partition-id"].
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
-    `side` is what the strategy does at hospitals (`strategies.hospital_side_of`).
+    `side` is what the strategy does at hospitals (`strategies.hospital_side_of`); the trainer is one that was built of
+    these settings and data and has trained nobody, None where it is to be built.
     """
-    return SimulatedHospitals(config, federation, side).app()
+    return SimulatedHospitals(config, federation, side, trainer).app()
 
 
 @lru_cache(maxsize=1)

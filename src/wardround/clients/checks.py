@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from wardround.clients.clipped_sums import CLIP_MARGIN
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.gradients import (
-    ByRecord,
     ClippedSum,
+    PerRecord,
     per_record_module,
     quiet_hooks,
     trained_parameters,
@@ -91,7 +91,7 @@ def _check_precision(held: HeldModel) -> None:
 def _extremes(federation: FederatedData) -> Iterator[tuple[Tensor, Tensor]]:
     """Give records of very different sizes: an ordinary, a large and a small one, and a single spike."""
     with torch.random.fork_rng(devices=[]), quiet_hooks():
-        torch.manual_seed(0)
+        _seed(0)
         features = torch.randn((_NUM_RECORDS, *federation.input_shape))
         features[1] *= 1e3
         features[2] *= 1e-3
@@ -108,6 +108,11 @@ def _extremes(federation: FederatedData) -> Iterator[tuple[Tensor, Tensor]]:
                 f"the model can't be trained on such records: {type(error).__name__}: {error}: correct its forward "
                 "([model] name) or, where records are clipped, try another mode ([training] grad-sample-mode)"
             ) from error
+
+
+def _seed(seed: int) -> None:
+    """Seed the processor's generator alone: `torch.manual_seed` also notes a stack trace for each kind of device."""
+    torch.default_generator.manual_seed(seed)
 
 
 def _probe(model: nn.Module) -> nn.Module:
@@ -146,7 +151,7 @@ def _compare(mode: str, probe: nn.Module, features: Tensor, labels: Tensor, loss
 
 def _move_each(
     mode: str,
-    module: ByRecord,
+    module: PerRecord,
     parameters: Sequence[nn.Parameter],
     max_grad_norm: float,
     records: tuple[Tensor, Tensor],
@@ -157,7 +162,7 @@ def _move_each(
 
     def clipped_sum(features: Tensor) -> Tensor:
         # As training takes it, with the same random layers each time.
-        torch.manual_seed(1)
+        _seed(1)
         summed = ClippedSum(parameters, max_grad_norm)
         summed.add_batch(module, features, labels, loss)
         return torch.cat([part.reshape(-1) for part in summed.values()])

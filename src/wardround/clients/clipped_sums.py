@@ -15,46 +15,51 @@ Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i
    within 66 u n c of the exact one.
 3. Two sums that differ in one record are then within c (1 + 6.1e-8 + 2 * 66 u n) <= c (1 + 1.9e-7) < C of each other.
 
-Ghost clipping sums a chunk in one backward pass in float64. There 2 holds with the chunk's rows times the positions of
-a layer's input for B, and with the lengths of a record's terms for its clipped gradient's: it keeps to C unless the
-terms of one gradient cancel to a 10^5th of their lengths or less, for which nothing is proved.
+In closed form (`by_record.OuterProducts`) a linear layer's gradient is g a^T for float32 g and a, and is never rounded
+itself: its squared length is a product of sums of squares, which is within (p/2 + 4) u N in 1, and a term of a sum,
+(f g_j) a_i, is rounded twice, so that 66 becomes 68 in 2. Gradients that are formed there, of convolutions, norms and
+layers that see several positions, are rounded to float32 before they are clipped, as functions of their record.
 
 What is left out on purpose: noise, which is added to this sum and changes nothing about how far a record moves it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["CLIP_MARGIN", "SumInParts", "clipped_blocks", "with_margin"]
+from wardround.clients.closed_form.by_record import ByRecord
+
+__all__ = ["CLIP_MARGIN", "SumInParts", "clipped", "with_margin"]
 
 CLIP_MARGIN = 1e-6
 """By how much the clip is made smaller, so that rounding has room: what is needed is proved above."""
 
-_BLOCK_ROWS = 64
-_BLOCK_FLOATS = 2**22
+_LARGEST = float(torch.finfo(torch.float32).max)
 
 
-def clipped_blocks(gradients: Sequence[Tensor], max_grad_norm: float) -> Iterator[tuple[list[Tensor], Tensor, int]]:
-    """Yield blocks of records: their gradients in float64, their factors, and how many were not finite.
+def clipped(parts: Sequence[ByRecord], clips: Tensor | float) -> tuple[list[ByRecord], Tensor, Tensor]:
+    """Return gradients in float64, what to multiply each with so that it is clipped, and which are not finite.
 
-    Gradients are (n, p) of each parameter, in float32, and clipped over all together; one that is not finite is yielded
-    as zero.
+    Those are zeros in what is returned; so is one that is longer than float32's largest number, which has no gradient
+    in float32.
+
+    Args:
+        parts: gradients by every layer of a model, which are clipped over all together.
+        clips: with its margin (`with_margin`); of each hospital, (hospitals, 1), or of all.
+
+    Returns:
+        The gradients, and of (hospitals, records) factors in float64 and what is lost.
     """
-    num_rows = min(_BLOCK_ROWS, max(1, _BLOCK_FLOATS // max(1, sum(gradient.shape[1] for gradient in gradients))))
-    for start in range(0, len(gradients[0]), num_rows):
-        block = [gradient[start : start + num_rows].double() for gradient in gradients]
-        norms = torch.stack([torch.linalg.vector_norm(rows, dim=1) for rows in block])
-        norms = torch.linalg.vector_norm(norms, dim=0)
-        factors = (with_margin(max_grad_norm) / (norms + 1e-6)).clamp(max=1.0)
-        num_lost = 0
-        if not bool((finite := norms.isfinite()).all()):
-            num_lost = int((~finite).sum())
-            factors = factors.where(finite, 0.0)
-            block = [rows.where(finite[:, None], 0.0) for rows in block]
-        yield block, factors, num_lost
+    parts = [part.double() for part in parts]
+    norms = torch.stack([part.squared_norms() for part in parts]).sum(dim=0).sqrt_()
+    factors = (clips / (norms + 1e-6)).clamp(max=1.0)
+    is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
+    if bool(is_lost.any()):
+        parts = [part.emptied(~is_lost) for part in parts]
+        factors = factors.where(~is_lost, 0.0)
+    return parts, factors, is_lost
 
 
 def with_margin(max_grad_norm: float) -> float:

@@ -15,26 +15,35 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from wardround.clients.clipped_sums import SumInParts, clipped_blocks, with_margin
+from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
+from wardround.clients.closed_form.alone import ClosedForm
+from wardround.clients.closed_form.by_record import ByRecord, Formed, mean_by_owner
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
 
 __all__ = [
     "MOST_GRADIENT_FLOATS",
-    "ByRecord",
     "ClippedSum",
     "GhostTwin",
+    "PerRecord",
     "per_record_module",
     "quiet_hooks",
     "trained_parameters",
 ]
 
-ByRecord = nn.Module | RecordProgram
-"""What leaves every record's gradient, or their clipped sum: of `per_record_module`, or a program of one record."""
+PerRecord = nn.Module | RecordProgram | ClosedForm
+"""What makes every record's gradient, or their clipped sum: of `per_record_module`, or a program of one record."""
 
 MOST_GRADIENT_FLOATS = 2**27
 """Half a GiB of float32 per-record gradients at a time."""
+
+_MOST_CLOSED_FLOATS = 2**22
+"""Numbers of a model in closed form at a time: they stay in the processor's caches, or near."""
+
+_BLOCK_ROWS = 64
+_BLOCK_FLOATS = 2**22
+"""Records, and numbers of their gradients, that are added up at a time; the proof in `clipped_sums` is of it."""
 
 
 class ClippedSum:
@@ -59,7 +68,7 @@ class ClippedSum:
 
     def add_batch(
         self,
-        module: ByRecord,
+        module: PerRecord,
         features: Tensor,
         labels: Tensor,
         loss: LossPerRecord,
@@ -83,27 +92,39 @@ class ClippedSum:
             UpdateError: there are other gradients than of these rows.
         """
         losses = [labels.new_zeros(0, dtype=torch.float32)]
-        chunk = max(1, most_floats // sum(parameter.numel() for parameter in self.parameters))
-        for part in _chunks(len(labels), chunk, owners):
+        chunk = _rows_at_a_time(module, self._num_floats, features, most_floats, are_owned=owners is not None)
+        for rows in _chunks(len(labels), chunk, owners):
             self._forget()
+            given = features[rows], labels[rows], loss
             if isinstance(module, GhostTwin):
-                losses.append(self._add_by_twin(module, features[part], labels[part], loss))
+                losses.append(self._add_by_twin(module, *given))
                 continue
-            losses.append(_backward(module, features[part], labels[part], loss))
-            self._add_gradients(len(labels[part]), None if owners is None else owners[part])
+            if isinstance(module, ClosedForm):
+                of_rows, parts = module.gradients_of(*given)
+            else:
+                of_rows = _backward(module, *given)
+                parts = [self._found(len(of_rows))]
+            losses.append(of_rows)
+            self._add_parts(parts, None if owners is None else owners[rows])
         self._forget()
         return torch.cat(losses)
 
-    def add_up(self, block: Sequence[Tensor], factors: Tensor) -> None:
-        """Add float64 gradients (n, p) of each parameter times their records' factors (n,)."""
-        for part, rows in zip(self._sums, block, strict=True):
-            part.add(factors @ rows)
+    def add_up(self, block: Sequence[ByRecord], factors: Tensor) -> None:
+        """Add gradients by every layer, in float64, times their records' factors (1, n)."""
+        for part in block:
+            for place, total in part.sums(factors):
+                self._sums[place].add(total[0])
+
+    @property
+    def _num_floats(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters)
 
     def _forget(self) -> None:
         for parameter in self.parameters:
             parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
 
-    def _add_gradients(self, num_rows: int, owners: Tensor | None) -> None:
+    def _found(self, num_rows: int) -> ByRecord:
+        """Return the gradients that were left in the parameters."""
         found = [parameter.grad_sample for parameter in self.parameters]  # type: ignore[attr-defined]
         rows_found = {0 if rows is None else len(rows) for rows in found}
         if rows_found != {num_rows}:
@@ -111,12 +132,17 @@ class ClippedSum:
                 f"{sorted(rows_found)} gradients came out of a batch of {num_rows} rows: the model folds "
                 "something into the batch, and clipping would not bound a record; nothing was released"
             )
-        gradients = [rows.reshape(num_rows, p.numel()) for rows, p in zip(found, self.parameters, strict=True)]
+        return Formed(range(len(found)), [rows.reshape(1, num_rows, -1) for rows in found])
+
+    def _add_parts(self, parts: Sequence[ByRecord], owners: Tensor | None) -> None:
         if owners is not None:
             owners = torch.unique_consecutive(owners, return_inverse=True)[1]
-            gradients = [_mean_by_owner(rows, owners) for rows in gradients]
-        for block, factors, num_lost in clipped_blocks(gradients, self.max_grad_norm):
-            self.num_scrubbed += num_lost
+            parts = [mean_by_owner(part, owners, int(owners[-1]) + 1) for part in parts]
+        size = max(1, min(_BLOCK_ROWS, _BLOCK_FLOATS // self._num_floats))
+        for start in range(0, parts[0].num_records, size):
+            some = [part.between(start, start + size) for part in parts]
+            block, factors, is_lost = clipped(some, with_margin(self.max_grad_norm))
+            self.num_scrubbed += int(is_lost.sum())
             self.add_up(block, factors)
 
     def _add_by_twin(self, twin: "GhostTwin", features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
@@ -155,12 +181,12 @@ class GhostTwin(nn.Module):
         return self.wrapped(features.double())  # type: ignore[no-any-return]
 
 
-def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.Module:
-    """Return the model wrapped so that a backward pass leaves per-record gradients (or their norms).
+def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.Module | ClosedForm:
+    """Return the model wrapped so that a backward pass leaves per-record gradients (or their norms), or in closed form.
 
     Args:
         model: with a known forward; its parameters are shared.
-        mode: hooks, functorch, ew (expanded weights) or ghost, which alone needs the clip.
+        mode: closed-form, or of Opacus: hooks, functorch, ew (expanded weights) or ghost, which alone needs the clip.
         max_grad_norm: per-record L2 clip.
 
     Raises:
@@ -170,6 +196,8 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
     from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
 
     try:
+        if mode == "closed-form":
+            return ClosedForm(model)
         if mode == "ew":
             return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]
         if mode == "ghost":
@@ -205,13 +233,15 @@ def _chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(edges)]
 
 
-def _mean_by_owner(rows: Tensor, owners: Tensor) -> Tensor:
-    """Return the mean of each owner's rows: (n, p) and (n,) -> (num_owners, p)."""
-    counts = torch.bincount(owners)
-    return rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, owners, rows) / counts[:, None]
+def _rows_at_a_time(module: PerRecord, num_floats: int, features: Tensor, most_floats: int, *, are_owned: bool) -> int:
+    """Return how many rows are worked on at a time, of which gradients have so many numbers where they are formed."""
+    if not isinstance(module, ClosedForm):
+        return max(1, most_floats // num_floats)
+    floats = module.floats_by_record(tuple(features.shape[1:])) + num_floats * are_owned
+    return max(1, min(most_floats, _MOST_CLOSED_FLOATS) // floats)
 
 
-def _backward(module: ByRecord, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
+def _backward(module: nn.Module | RecordProgram, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
     if isinstance(module, RecordProgram):
         return module.gradients_of(features, labels)
     losses = loss(module(features), labels)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from wardround.clients.closed_form.alone import ClosedForm
 from wardround.clients.forwards import check_unwatched, unknown_because
-from wardround.clients.gradients import MOST_GRADIENT_FLOATS, ByRecord, per_record_module, trained_parameters
+from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_per_record
 from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.programs import RecordProgram, record_program
@@ -32,6 +33,7 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
+        record_floats: whether a program is run, and shape of records: what `stacked.together` found of the model by them.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class HeldModel:
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
+        self._has_images = self.device.type == "cpu" and any(type(part) is nn.Conv2d for part in self.model.modules())
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
+        self.record_floats: dict[tuple[bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
-        self._wrapped: tuple[float, nn.Module] | None = None
+        self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
 
     @property
@@ -98,6 +102,15 @@ class HeldModel:
             self._unknown[record_shape] = found
         return self._unknown[record_shape]
 
+    def laid_out(self, features: Tensor) -> Tensor:
+        """Return a batch as the model's convolutions want it in memory: images on a CPU with their channels last.
+
+        It holds the same numbers. Of a known forward alone: no layer of it asks how its input lies in memory.
+        """
+        if not self._has_images or features.dim() != 4 or self.unknown_because(tuple(features.shape[1:])):
+            return features
+        return features.contiguous(memory_format=torch.channels_last)
+
     def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.
 
@@ -109,7 +122,7 @@ class HeldModel:
             self._programs.clear()
         load_parameters(self.model, arrays)
 
-    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> ByRecord:
+    def by_record(self, tensors: HospitalTensors, max_grad_norm: float) -> PerRecord:
         """Return what leaves every record's gradient, in training mode.
 
         Raises:
@@ -139,7 +152,8 @@ class HeldModel:
         self.begin(arrays, tensors, whole_batches=not self._protects_records)
         if self._protects_records and self.unknown_because(tensors.record_shape):
             return self.program(tensors.record_shape, tensors.train_labels.dtype).outputs_of
-        return self.model.eval()
+        model = self.model.eval()
+        return (lambda features: model(self.laid_out(features))) if self._has_images else model
 
     def program(self, record_shape: tuple[int, ...], label_type: torch.dtype) -> RecordProgram:
         """Return the model's program of one record, recorded once for a shape and a type of labels.

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hospitals"]
 
+_MOST_KEPT_BYTES = 2**28
+"""Of records that are on the device although nobody asks for them just now: 256 MiB."""
+
 
 class Hospitals(ABC):
     """The hospitals that one app answers for: one of its own at a real site, all of them in simulation.
@@ -47,7 +50,8 @@ class Hospitals(ABC):
     def __init__(self, config: Config, names: Sequence[str], load: Callable[[], FederatedData]) -> None:
         """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
         self.config, self.names, self._load = config, tuple(names), load
-        self._kept: dict[str, HospitalTensors] = {}
+        self._kept: dict[str, HospitalTensors] = {}  # the one that was asked for last is the last
+        self._kept_bytes = 0
         self._parts: dict[str, Part] = {}
 
     @cached_property
@@ -150,12 +154,20 @@ class Hospitals(ABC):
         return self._parts[hospital.hospital_id]
 
     def tensors(self, hospital: HospitalData) -> "HospitalTensors":
-        """Return the hospital's records on the device that trains, made once."""
+        """Return the hospital's records on the device that trains, made as they are asked for.
+
+        Those asked for last are kept, as far as they take little: a cohort of many hospitals is another in every round.
+        """
         from wardround.clients.trainers import hospital_tensors
 
-        if hospital.hospital_id not in self._kept:
-            self._kept[hospital.hospital_id] = hospital_tensors(hospital, self.trainer.device)
-        return self._kept[hospital.hospital_id]
+        made = self._kept.pop(hospital.hospital_id, None)
+        if made is None:
+            made = hospital_tensors(hospital, self.trainer.device)
+            self._kept_bytes += made.num_bytes
+        while self._kept_bytes > _MOST_KEPT_BYTES and self._kept:
+            self._kept_bytes -= self._kept.pop(next(iter(self._kept))).num_bytes
+        self._kept[hospital.hospital_id] = made
+        return made
 
     def _weight_of(self, message: Message, reply: Message) -> float:
         # By the hospital's own settings and records, not by what a server says: whose it is was checked by then.

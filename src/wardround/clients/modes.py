@@ -6,15 +6,18 @@ What is left out on purpose: any mode that would depend on what a forward of a u
 from typing import NamedTuple
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
+from wardround.clients.closed_form.layers import uncovered_because
 from wardround.errors import ConfigError
 
 __all__ = ["Mode", "choose_mode"]
 
 
 class Mode(NamedTuple):
-    """A mode of per-record gradients: hooks, ew, functorch, ghost (Opacus') or per-record, and why, as a sentence."""
+    """A mode of per-record gradients, and why, as a sentence.
+
+    It is closed-form, per-record, or one of Opacus: hooks, ew, functorch, ghost.
+    """
 
     name: str
     reason: str
@@ -41,11 +44,18 @@ def choose_mode(asked: str, model: nn.Module, unknown: str | None) -> Mode:
             f'grad-sample-mode = "{asked}" is for models whose layers are known to keep records apart, and {unknown} '
             '([training] grad-sample-mode): set "auto" or "per-record", which runs every record by itself'
         )
-    if asked == "auto" and any(isinstance(module, _ConvNd) for module in model.modules()):
-        return Mode("per-record", f"{by_record} it has convolutions, which are faster so (any mode serves it).")
-    name = "hooks" if asked == "auto" else asked
+    uncovered = uncovered_because(model)
+    if asked == "auto" and uncovered:
+        return Mode("per-record", f"{by_record} {uncovered} (Opacus' modes may serve it).")
+    if asked == "closed-form" and uncovered:
+        raise ConfigError(
+            f'grad-sample-mode = "closed-form" can\'t serve this model: {uncovered}: set "auto" ([training] '
+            "grad-sample-mode)"
+        )
+    name = "closed-form" if asked == "auto" else asked
+    source = "are computed in closed form" if name == "closed-form" else "come from Opacus"
     return Mode(
         name,
-        f"Gradients by record come from Opacus (grad-sample-mode {name}), since every layer of the model is known to "
-        "keep records apart.",
+        f"Gradients by record {source} (grad-sample-mode {name}), since every layer of the model is known to keep "
+        "records apart.",
     )

@@ -6,14 +6,12 @@ What is left out on purpose: settings, code, versions and the data of other hosp
 
 import json
 import platform
-from dataclasses import fields, is_dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 
 from wardround.clients.tensors import HospitalTensors
-from wardround.digests import array_digest
+from wardround.digests import array_digest, by_field
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment
 from wardround.streams import Key, Source
@@ -47,7 +45,7 @@ class ReleaseKeys:
         what it was sent; b"" where there is none. `stack` is that of all hospitals which it trains with in one program
         (`stacked.together`), whose sums differ in their last bits from those of one alone and from other stacks'.
         """
-        told = [_by_field(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
+        told = [by_field(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
         told += [{"stack": stack.hex()}] if stack else []
         return self._source.key(
             self._model_digest(arrays, assignment),
@@ -66,18 +64,6 @@ class ReleaseKeys:
             # The arrays are kept with it: their memory can't become another model's.
             self._hashed = (where, array_digest(arrays), dict(arrays))
         return self._hashed[1]
-
-
-def _by_field(record: Any) -> dict[str, Any]:
-    """Return what `dataclasses.asdict` does of records that hold numbers, texts and such records alone."""
-    kind: Any = type(record)
-    values = {name: getattr(record, name) for name in _names(kind)}
-    return {name: _by_field(value) if is_dataclass(value) else value for name, value in values.items()}
-
-
-@lru_cache(maxsize=16)
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(kind))
 
 
 def _processor(device: torch.device) -> list[Any]:

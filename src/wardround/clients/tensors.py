@@ -37,6 +37,12 @@ class HospitalTensors:
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes of the rows on the device."""
+        rows = (self.train_features, self.train_labels, self.test_features, self.test_labels, self.train_owners)
+        return sum(tensor.nbytes for tensor in rows if tensor is not None)
+
+    @property
     def record_shape(self) -> tuple[int, ...]:
         """Of one record's features."""
         return tuple(self.train_features.shape[1:])

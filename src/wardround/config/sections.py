@@ -75,7 +75,9 @@ class TrainingConfig:
     momentum: float = setting(0.0, least=0, below=1)
     weight_decay: float = setting(0.0, least=0, unwritten=True)
     loss_weights: tuple[float, ...] | None = setting(None, above=0)
-    grad_sample_mode: str = setting("auto", choices=("auto", "per-record", "hooks", "ew", "functorch", "ghost"))
+    grad_sample_mode: str = setting(
+        "auto", choices=("auto", "closed-form", "per-record", "hooks", "ew", "functorch", "ghost")
+    )
     evaluate_every: int = setting(1, least=1, unwritten=True)
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 

@@ -1,5 +1,7 @@
 """From rows to hospitals: thin classes, partition, leave out, split, and say what was done."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ from wardround.datasets.partitions import (
     quantile_bins,
 )
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, FederatedData, HospitalData
+from wardround.datasets.shared_rows import share_rows
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.errors import ConfigError
 from wardround.small_counts import shown_count, shown_total
@@ -55,7 +58,8 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedDat
     ]
     seen = [np.unique(dataset.patients_of(np.concatenate(both))) for both in kept.values()]
     overlap = int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
-    hospitals = tuple(make_hospital(dataset, name, *both) for name, both in kept.items())
+    made = (make_hospital(dataset, name, *both) for name, both in kept.items())
+    hospitals = share_rows(made, sum(len(half) for both in kept.values() for half in both))
     return FederatedData(
         dataset_name=dataset.name,
         task=dataset.task,
@@ -165,7 +169,7 @@ def _split(dataset: Dataset, name: str, rows: _Rows, config: FederationConfig) -
     return rows[train], rows[test]
 
 
-def _notes(dataset: Dataset, partition: str, overlap: int, hospitals: tuple[HospitalData, ...]) -> list[str]:
+def _notes(dataset: Dataset, partition: str, overlap: int, hospitals: Sequence[HospitalData]) -> list[str]:
     notes = []
     counts = [np.bincount(hospital.train_owners).max() for hospital in hospitals if hospital.train_owners is not None]
     if counts:
@@ -194,7 +198,7 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more hospitals"
 
 
-def _class_notes(hospitals: tuple[HospitalData, ...], dataset: Dataset) -> list[str]:
+def _class_notes(hospitals: Sequence[HospitalData], dataset: Dataset) -> list[str]:
     no_test = [item.hospital_id for item in hospitals if len(item.test_labels) == 0]
     notes = [f"no test rows at {_listed(no_test)}: nothing to evaluate there"] if no_test else []
     if dataset.task != CLASSIFICATION:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wardround.datasets.own_tables.identifiers import patient_ids, texts_of_names
 from wardround.datasets.own_tables.targets import FEW_INTEGERS
 from wardround.datasets.records import CLASSIFICATION, REGRESSION
+from wardround.datasets.shared_rows import joined
 from wardround.errors import ConfigError, DataError
 from wardround.names import shown_name
 
@@ -49,23 +50,26 @@ def _array(part: Any) -> NDArray[Any]:
 
 def features_of(parts: list[tuple[str, NDArray[Any]]]) -> NDArray[np.float32]:
     """Return the features of all hospitals, one after the other; numbers that are not finite are refused."""
-    first, shape = parts[0][0], parts[0][1].shape[1:]
-    arrays = []
-    for name, features in parts:
-        if features.shape[1:] != shape:
-            raise DataError(
-                f"a row of {shown_name(name)} has shape {features.shape[1:]}, and one of {shown_name(first)} {shape}: "
-                "all must be alike"
-            )
-        if features.dtype.kind not in "fiub":
-            raise DataError(f"the features of {shown_name(name)} are of kind {features.dtype}, and must be numbers")
-        with np.errstate(over="ignore"):
-            arrays.append(features.astype(np.float32))
-        if not np.isfinite(arrays[-1]).all():
-            raise DataError(
-                f"the features of {shown_name(name)} have numbers that are missing or infinite: fill or leave them out"
-            )
-    return np.concatenate(arrays)
+    return joined((_checked(name, features, parts[0]) for name, features in parts), sum(len(rows) for _, rows in parts))
+
+
+def _checked(name: str, features: NDArray[Any], one: tuple[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Return a hospital's features as float32; rows of another shape than those of one of them are refused."""
+    first, shape = one[0], one[1].shape[1:]
+    if features.shape[1:] != shape:
+        raise DataError(
+            f"a row of {shown_name(name)} has shape {features.shape[1:]}, and one of {shown_name(first)} {shape}: "
+            "all must be alike"
+        )
+    if features.dtype.kind not in "fiub":
+        raise DataError(f"the features of {shown_name(name)} are of kind {features.dtype}, and must be numbers")
+    with np.errstate(over="ignore"):
+        rows = features.astype(np.float32)
+    if not np.isfinite(rows).all():
+        raise DataError(
+            f"the features of {shown_name(name)} have numbers that are missing or infinite: fill or leave them out"
+        )
+    return rows
 
 
 def labels_of(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.config import Config, FederationConfig
 from wardround.datasets.federation import build_federation
@@ -157,7 +158,7 @@ class Federation:
     @classmethod
     def _of(cls, dataset: Dataset, settings: dict[str, Any]) -> "Federation":
         arrays = (getattr(dataset, item.name) for item in fields(dataset))
-        told = (array.tobytes() for array in arrays if isinstance(array, np.ndarray) and array.dtype != object)
+        told = (_bytes_of(array) for array in arrays if isinstance(array, np.ndarray) and array.dtype != object)
         code = {"data": digest_of(*told).hex()}
         handed = Handed(value=dataset, name=settings["dataset"], canonical=PYTHON, code=code)
         return cls(dataset=dataset, settings=FederationConfig(**settings, handed=handed))
@@ -184,6 +185,11 @@ class Federation:
 
     def _repr_html_(self) -> str:
         return str(self.describe().to_html(float_format="{:.3g}".format))
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    """Return the bytes of an array as they lie in memory, in C order: a copy of rows that are mapped would be whole."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _codes_in(frame: "pd.DataFrame", others: Collection[Any]) -> list[str]:

@@ -3,6 +3,7 @@
 What turns one into the other is in `federation`; how a hospital's rows are split is in `splits`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -125,7 +126,7 @@ class FederatedData:
         class_names: one name per class index; () for regression.
         feature_names: one name per column; () for images.
         input_shape: shape of one row's features.
-        hospitals: who takes part.
+        hospitals: who takes part; of many, each is made as it is asked for (see `shared_rows`).
         excluded: one sentence per hospital left out.
         notes: sentences on the data and on what was done to it.
         partition: how rows were given to hospitals: natural, iid, dirichlet, quantity or shards.
@@ -140,7 +141,7 @@ class FederatedData:
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
     input_shape: tuple[int, ...]
-    hospitals: tuple[HospitalData, ...]
+    hospitals: Sequence[HospitalData]
     excluded: tuple[str, ...]
     notes: tuple[str, ...]
     partition: str

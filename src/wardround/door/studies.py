@@ -12,7 +12,8 @@ from wardround.errors import ConfigError
 from wardround.names import did_you_mean, shown_name
 from wardround.reports.study import write_study_report
 from wardround.reports.study_terminal import print_study
-from wardround.server.record.run_folder import path_now, read_table
+from wardround.server.record.run_folder import path_now
+from wardround.server.record.tables import read_table
 from wardround.simulations.studies import comparison
 from wardround.simulations.studies import study as settings
 

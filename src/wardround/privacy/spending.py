@@ -4,7 +4,7 @@ A pure function of the ledger's entries. Totals are stated at the smallest of th
 1 / records of every hospital, and no hospital's own epsilon is above them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,20 +37,23 @@ _RECOMPUTED_KINDS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Account:
-    """What every hospital has spent so far.
+    """What every hospital has spent so far; a round changes what is kept of its own hospitals, and of no others.
 
     Attributes:
         target_deltas: by hospital_id, in (0, 1).
-        divergences: composed Renyi divergences, shape (num_hospitals, len(ORDERS)), float64, nats.
+        places: of the hospitals in the three that follow.
+        divergences: composed Renyi divergences of each hospital, (len(ORDERS),), float64, nats, read-only.
+        own_epsilons: that they prove at each hospital's own delta, (num_hospitals,), float64, read-only.
+        common_epsilons: likewise at the common delta.
         steps: by hospital, the steps of each kind (`StepEvent.kind`), all of one unit and relation.
     """
 
     target_deltas: Mapping[str, float]
-    divergences: NDArray[np.float64]
+    places: Mapping[str, int]
+    divergences: tuple[NDArray[np.float64], ...]
+    own_epsilons: NDArray[np.float64]
+    common_epsilons: NDArray[np.float64]
     steps: Mapping[str, _Steps]
-
-    def __post_init__(self) -> None:
-        self.divergences.setflags(write=False)
 
     @property
     def events(self) -> dict[str, tuple[StepEvent, ...]]:
@@ -90,41 +93,45 @@ class Account:
         Raises:
             ProtocolError: a hospital that isn't in the account, or another unit or relation than is in it already.
         """
-        places = {hospital_id: place for place, hospital_id in enumerate(self.target_deltas)}
-        divergences, all_steps = self.divergences.copy(), dict(self.steps)
+        divergences, all_steps, changed = list(self.divergences), dict(self.steps), set[str]()
         protects = self.protects
         for hospital_id, event in plans:
-            if hospital_id not in places:
+            if hospital_id not in self.places:
                 raise ProtocolError(f"hospital {hospital_id} is not in the account: name it when the account is opened")
             if not event.num_steps:
                 continue
             protects = _same_terms(protects, event)
-            place, kind, steps = places[hospital_id], event.kind, all_steps[hospital_id]
+            place, kind, steps = self.places[hospital_id], event.kind, all_steps[hospital_id]
             all_steps[hospital_id] = steps = {**steps, kind: steps.get(kind, 0) + event.num_steps}
+            changed.add(hospital_id)
             if len(steps) <= _RECOMPUTED_KINDS:
-                divergences[place] = _composed(steps)
+                divergences[place] = _frozen(_composed(steps))
             else:
-                divergences[place] += event.num_steps * _divergence(kind)
-        return replace(self, divergences=divergences, steps=all_steps)
+                divergences[place] = _frozen(divergences[place] + event.num_steps * _divergence(kind))
+        return replace(self, divergences=tuple(divergences), steps=all_steps)._with_epsilons_of(sorted(changed))
 
     def epsilons(self) -> dict[str, float]:
         """Return each hospital's epsilon at its own delta, from Renyi divergences."""
-        return self._by_rdp(list(self.target_deltas.values()))
+        return dict(zip(self.target_deltas, self.own_epsilons.tolist(), strict=True))
+
+    def epsilon_of(self, hospital_id: str) -> float:
+        """Return the epsilon of one hospital, as `epsilons` has it."""
+        return float(self.own_epsilons[self.places[hospital_id]])
 
     def epsilon_total(self, patient_overlap: int) -> float:
         """Return the same of a patient in up to `patient_overlap` hospitals (>= 1), at the common delta."""
         if patient_overlap == 1:
-            return max(self._by_rdp(self.common_delta).values())
-        check_independent(event for events in self.events.values() for event in events)
-        return float(epsilon_from_rdp(largest_rdp(self.divergences, patient_overlap), self.common_delta))
+            return float(self.common_epsilons.max())
+        check_independent(kind for steps in self.steps.values() for kind in steps)
+        return float(epsilon_from_rdp(largest_rdp(np.array(self.divergences), patient_overlap), self.common_delta))
 
     def exceeding(self, most_epsilon: float, names: Iterable[str]) -> tuple[str, ...]:
         """Return who of the named hospitals has spent more than most_epsilon, at its own or at the common delta.
 
         The reported epsilons decide. Renyi divergences bound them, so that only what these leave in doubt is computed.
         """
-        by_rdp, common = self._by_rdp(self.common_delta), self.common_delta
-        doubtful = [name for name in names if not by_rdp[name] <= most_epsilon]
+        by_rdp, common = self.common_epsilons, self.common_delta
+        doubtful = [name for name in names if not by_rdp[self.places[name]] <= most_epsilon]
         events = self.events if doubtful else {}
         return tuple(
             name
@@ -169,9 +176,16 @@ class Account:
             for name, delta in self.target_deltas.items()
         }
 
-    def _by_rdp(self, target_delta: float | list[float]) -> dict[str, float]:
-        values = epsilon_from_rdp(self.divergences, target_delta)
-        return dict(zip(self.target_deltas, values.tolist(), strict=True))
+    def _with_epsilons_of(self, changed: Sequence[str]) -> "Account":
+        """Return the account with the epsilons of hospitals whose divergences are others than they were of."""
+        if not changed:
+            return self
+        places = [self.places[name] for name in changed]
+        divergences = np.array([self.divergences[place] for place in places])
+        own, common = self.own_epsilons.copy(), self.common_epsilons.copy()
+        own[places] = epsilon_from_rdp(divergences, [self.target_deltas[name] for name in changed])
+        common[places] = epsilon_from_rdp(divergences, self.common_delta)
+        return replace(self, own_epsilons=_frozen(own), common_epsilons=_frozen(common))
 
 
 def open_account(target_deltas: Mapping[str, float]) -> Account:
@@ -185,9 +199,13 @@ def open_account(target_deltas: Mapping[str, float]) -> Account:
             f"target-delta = {dict(target_deltas)} must give at least one hospital a value in (0, 1) ([privacy] "
             "target-delta): correct it"
         )
+    nothing, none = _frozen(np.zeros(len(ORDERS))), _frozen(np.zeros(len(target_deltas)))
     return Account(
         target_deltas=dict(target_deltas),
-        divergences=np.zeros((len(target_deltas), len(ORDERS))),
+        places={hospital_id: place for place, hospital_id in enumerate(target_deltas)},
+        divergences=(nothing,) * len(target_deltas),
+        own_epsilons=none,
+        common_epsilons=none,
         steps={hospital_id: {} for hospital_id in target_deltas},
     )
 
@@ -209,6 +227,11 @@ def _composed(steps: _Steps) -> NDArray[np.float64]:
     for kind in sorted(steps):
         total += steps[kind] * _divergence(kind)
     return total
+
+
+def _frozen(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    numbers.setflags(write=False)
+    return numbers
 
 
 def _divergence(kind: StepEvent) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from wardround.reports.drawing import MUTED, NUM_SERIES, Chart, Curve
 from wardround.reports.numbers import count_text, epsilon_text, number_text
-from wardround.reports.results import HospitalResult, RunResult
+from wardround.reports.results import MOST_DRAWN, HospitalResult, RunResult
 
 __all__ = ["panels_by_hospital", "panels_by_round"]
 
@@ -151,7 +151,12 @@ def _hospital_curves(
     """Return the curves of hospitals that have a look of their own, and all others behind them."""
     own = [_curve(x, y, *looks[name]) for name, (x, y) in points.items() if name in looks]
     rest = [(x, y) for name, (x, y) in points.items() if name not in looks]
-    labels = [count_text(len(rest), "other hospital"), *[""] * len(rest)]  # one entry of the legend for all
+    label = count_text(len(rest), "other hospital")
+    if len(rest) > MOST_DRAWN:
+        label = f"{MOST_DRAWN} of {label}, from the least to the most at the end"
+        ranked = sorted(rest, key=lambda point: point[1][-1])
+        rest = [ranked[round(place * (len(ranked) - 1) / (MOST_DRAWN - 1))] for place in range(MOST_DRAWN)]
+    labels = [label, *[""] * len(rest)]  # one entry of the legend for all
     others = (_curve(x, y, label, MUTED, is_background=True) for (x, y), label in zip(rest, labels, strict=False))
     return [*own, *others]
 

@@ -4,14 +4,14 @@ Left out on purpose: what the columns and keys mean (`folder` knows).
 """
 
 import csv
-import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from wardround.disk import file_text
+from wardround.disk import file_text, open_regular
 from wardround.errors import ProtocolError
 from wardround.json_records import read_json_record
 from wardround.parsing import from_json, from_toml, sound
@@ -20,6 +20,7 @@ from wardround.server.record.summaries import Summary
 __all__ = [
     "NOT_KNOWN",
     "as_written",
+    "each_row",
     "is_small",
     "read_count",
     "read_json",
@@ -102,26 +103,34 @@ def read_summary(run_folder: Path) -> Summary | None:
 
 
 def read_rows(path: Path, *, is_growing: bool = False) -> list[dict[str, str]]:
-    """Return the lines of a CSV file; none where there is no such file.
+    """Return the lines of a CSV file; none where there is no such file. What is given and raised is `each_row`'s."""
+    return list(each_row(path, is_growing=is_growing))
+
+
+def each_row(path: Path, *, is_growing: bool = False) -> Iterator[dict[str, str]]:
+    """Yield the lines of a CSV file, which may be larger than memory; none where there is no such file.
 
     Args:
         path: of the file.
         is_growing: whether a last line without its end is still being written, and is not read.
 
     Raises:
-        ProtocolError: a line does not have the columns of the header.
+        ProtocolError: it can't be read, or a line does not have the columns of the header.
     """
-    text = read_text(path) or ""
-    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1] if is_growing else text, newline=""))
-    rows = []
-    with sound(ProtocolError, f"{path} is no table", "restore the file", csv.Error):
-        for row in reader:
-            if None in row or None in row.values():
-                raise ProtocolError(
-                    f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
-                )
-            rows.append(row)
-    return rows
+    try:
+        with open_regular(path) as file, TextIOWrapper(file, encoding="utf-8", newline="") as text:
+            reader = csv.DictReader(line for line in text if line.endswith("\n") or not is_growing)
+            with sound(ProtocolError, f"{path} is no table", "restore the file", csv.Error):
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise ProtocolError(
+                            f"{path} line {reader.line_num} does not have the columns of its header: restore the file"
+                        )
+                    yield row
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"cannot read {path}: {error}") from None
 
 
 def read_numbers(row: Mapping[str, str], path: Path) -> dict[str, float]:

@@ -15,6 +15,7 @@ from wardround.privacy.cells import READERS, cell_in_words
 from wardround.reports.files import (
     NOT_KNOWN,
     as_written,
+    each_row,
     is_small,
     read_number,
     read_numbers,
@@ -24,13 +25,14 @@ from wardround.reports.files import (
     read_toml,
 )
 from wardround.reports.numbers import number_text
-from wardround.reports.results import HospitalResult, RunResult
+from wardround.reports.results import MOST_DRAWN, HospitalResult, RunResult
 from wardround.server.record.summaries import ClassScores, HospitalSummary, RegressionScores, Summary
 
 __all__ = ["read_run"]
 
 _Settings = Mapping[str, Mapping[str, Any]]
 _Row = Mapping[str, float]
+_SCORES = ("loss", "accuracy", "auc")
 
 
 def read_run(run_folder: Path) -> RunResult:
@@ -147,14 +149,25 @@ def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> di
 
 
 def _tables(path: Path) -> tuple[dict[str, list[_Row]], dict[str, str]]:
-    """Return by hospital its lines as numbers, by round, and its training records as the last line has them."""
+    """Return by hospital its lines as numbers, by round, and its training records as the last line has them.
+
+    Of many hospitals the lines are not kept of rounds between two in which nothing happened to a hospital.
+    """
     lines: dict[str, list[_Row]] = {}
     sizes: dict[str, str] = {}
-    for row in read_rows(path, is_growing=True):
+    for row in each_row(path, is_growing=True):
         name = row.pop("hospital", "")
-        lines.setdefault(name, []).append(read_numbers(row, path))
+        own, numbers = lines.setdefault(name, []), read_numbers(row, path)
+        if len(lines) > MOST_DRAWN and len(own) > 1 and _is_quiet(own[-1]) and _is_quiet(numbers):
+            own.pop()
+        own.append(numbers)
         sizes[name] = row.get("num_examples", "")
     return {name: sorted(own, key=lambda row: row["round"]) for name, own in lines.items()}, sizes
+
+
+def _is_quiet(row: _Row) -> bool:
+    """Return whether the hospital was neither asked nor tested, so that the line says what the one before did."""
+    return row.get("selected") == 0 and all(row.get(score, NOT_KNOWN) != row.get(score) for score in _SCORES)
 
 
 def _hospitals(

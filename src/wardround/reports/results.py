@@ -11,7 +11,10 @@ from wardround.reports.files import NOT_KNOWN, is_small
 from wardround.server.record.summaries import EpsilonSummary, Summary
 from wardround.small_counts import shown_total
 
-__all__ = ["HospitalResult", "RunResult"]
+__all__ = ["MOST_DRAWN", "HospitalResult", "RunResult"]
+
+MOST_DRAWN = 200
+"""Hospitals that a page shows one by one: of more, it shows those with the largest epsilon, and draws some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,14 @@ class RunResult:
     scores: Mapping[str, float]
     rounds: tuple[Mapping[str, float], ...]
     hospitals: tuple[HospitalResult, ...]
+
+    @property
+    def costliest(self) -> tuple[HospitalResult, ...]:
+        """The hospitals that a page has a line for, by name: all, or of many those with the largest epsilon."""
+        if len(self.hospitals) <= MOST_DRAWN:
+            return self.hospitals
+        ranked = sorted(self.hospitals, key=lambda hospital: (-hospital.epsilon, hospital.name))
+        return tuple(sorted(ranked[:MOST_DRAWN], key=lambda hospital: hospital.name))
 
     @property
     def is_private(self) -> bool:

@@ -18,7 +18,7 @@ from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
 from wardround.reports.placements import print_placements
-from wardround.reports.results import HospitalResult, RunResult
+from wardround.reports.results import MOST_DRAWN, HospitalResult, RunResult
 from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
 from wardround.small_counts import shown_count
 
@@ -69,7 +69,9 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
 
     words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
     table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
-    for hospital in sorted(plan.hospitals, key=lambda hospital: (-hospital.epsilon, hospital.name)):
+    ranked = sorted(plan.hospitals, key=lambda hospital: (-hospital.epsilon, hospital.name))
+    shown = ranked if len(ranked) <= MOST_DRAWN else ranked[:_MOST_LINES]
+    for hospital in shown:
         rate = plan.rate_to_show(hospital.schedule.sample_rate, hospital.num_train)
         table.add_row(
             _name(hospital.name),
@@ -81,6 +83,8 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
             epsilon_text(hospital.epsilon),
         )
     console.print(table)
+    if hidden := len(ranked) - len(shown):
+        _say(console, f"{count_text(hidden, 'more hospital')} with no larger epsilon: wardround plan --json has all")
     for sentence in _plan_sentences(plan, words):
         _say(console, sentence)
     for note in plan_notes(plan):
@@ -162,8 +166,10 @@ def _sentences(run: RunResult, folder: Path, console: Console) -> None:
             _say(console, sentence)
     for sentence in run.summary.facts.model_changes or ():
         _say(console, f"Note: {sentence}")
-    for sentence in run.summary.left_out:
+    for sentence in run.summary.left_out[:_MOST_LINES]:
         _say(console, f"Left out: {sentence}")
+    if more := run.summary.left_out[_MOST_LINES:]:
+        _say(console, f"Left out: {len(more)} more sentences like these are in {folder / 'summary.json'}")
     page = folder / "report.html"
     _say(console, f"Report: {page}" if page.exists() else f"For the report: wardround report {folder}")
 

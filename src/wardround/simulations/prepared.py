@@ -43,6 +43,7 @@ class Prepared:
         strategy: of the server; it has seen no round.
         facts: what the summary says of the run's place, model and data.
         measuring: what models are measured by, beside the scores that every run has.
+        trainer: of the hospitals, where these are in this process; it was tried and has trained nobody.
     """
 
     config: Config
@@ -52,6 +53,7 @@ class Prepared:
     strategy: "Strategy"
     facts: RunFacts
     measuring: "Measuring"
+    trainer: "LocalTrainer"
 
 
 def silent(_: str) -> None:
@@ -110,6 +112,7 @@ def prepare(
         strategy=strategy,
         facts=_facts(federation, model, planned, joint, on_engine),
         measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
+        trainer=trainer,
     )
 
 
@@ -231,7 +234,8 @@ def _facts(
 
     config = planned.config
     if joint is not None and joint.is_whole and model.mode is not None:
-        reason = "Gradients by record are in closed form, of all hospitals of a round in one program (engine stacked)."
+        how = "by a program of one record" if model.mode.name == "per-record" else "in closed form"
+        reason = f"Gradients by record are {how}, of all hospitals of a round in one program (engine stacked)."
         model = replace(model, mode=Mode("stacked", reason))
     most_workers = ENGINES[config.simulation.engine].num_workers(config.simulation)
     return replace(

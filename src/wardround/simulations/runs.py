@@ -3,8 +3,9 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,10 +29,10 @@ from wardround.server.record.run_folder import (
     create_run_folder,
     default_run_path,
     open_run_folder,
-    read_table,
     writing,
 )
 from wardround.server.record.summaries import Summary
+from wardround.server.record.tables import read_table
 from wardround.server.round.evaluating import Metric
 from wardround.server.round.introductions import connect
 from wardround.server.round.loop import federate
@@ -45,6 +46,8 @@ from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 
 if TYPE_CHECKING:
     import pandas
+
+    from wardround.clients.training import LocalTrainer
 
 __all__ = ["Run", "open_grid", "resume", "run"]
 
@@ -168,11 +171,16 @@ def resume(
 
 
 def open_grid(
-    config: Config, federation: FederatedData, engine: str | None = None, side: HospitalSide | None = None
+    config: Config,
+    federation: FederatedData,
+    engine: str | None = None,
+    side: HospitalSide | None = None,
+    trainer: "LocalTrainer | None" = None,
 ) -> SimulatedGrid:
     """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager.
 
-    `side` is what the strategy does at hospitals.
+    `side` is what the strategy does at hospitals; the trainer serves those that are in this process, where there is one
+    that was built of these settings.
     """
     nodes = [
         Node(
@@ -184,8 +192,9 @@ def open_grid(
     ]
     # The rows themselves are in the federation: settings that hold them too would send them twice.
     settings = replace(config, federation=replace(config.federation, handed=None))
-    make_app = partial(make_client_app, settings, federation, side)
-    return ENGINES[engine or config.simulation.engine].open(make_app, nodes, config.simulation)
+    opened = ENGINES[engine or config.simulation.engine]
+    make_app = partial(make_client_app, settings, federation, side, trainer if opened.is_here else None)
+    return opened.open(make_app, nodes, config.simulation)
 
 
 def _check_complete(config: Config, folder: RunFolder) -> None:
@@ -200,6 +209,20 @@ def _check_complete(config: Config, folder: RunFolder) -> None:
             )
 
 
+@contextmanager
+def _loaded_for_good() -> Iterator[None]:
+    """Let Python's collector pass by all that there is before the first round.
+
+    A round makes and drops objects by the ten thousand, and every few of them the collector would look at a million
+    others, of modules and data, none of which is garbage.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def _federate(
     prepared: Prepared,
     folder: RunFolder,
@@ -212,7 +235,8 @@ def _federate(
     config, federation = prepared.config, prepared.federation
     engine = engine or config.simulation.engine
     say(f"starting {len(federation.hospitals)} hospitals on the engine {engine}")
-    with open_grid(config, federation, engine, hospital_side_of(prepared.strategy)) as grid:
+    side = hospital_side_of(prepared.strategy)
+    with open_grid(config, federation, engine, side, prepared.trainer) as grid, _loaded_for_good():
         say(begins)
         outcome = federate(
             config,

@@ -50,8 +50,8 @@ def _raise_in(monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseExcep
         "after charge": (Ledger, "charge", lambda entries: entries[0].round_number == _ROUND, True),
         "before checkpoint": (RunFolder, "write_checkpoint", lambda number, *_: number == _ROUND, False),
         "after checkpoint": (Ledger, "commit_round", lambda run_id, number, *_: number == _ROUND, False),
-        "after commit": (RunFolder, "append_tables", lambda record: record.round_row.round == _ROUND, False),
-        "after append": (RunFolder, "append_tables", lambda record: record.round_row.round == _ROUND, True),
+        "after commit": (RunFolder, "append_tables", lambda record, quiet: record.round_row.round == _ROUND, False),
+        "after append": (RunFolder, "append_tables", lambda record, quiet: record.round_row.round == _ROUND, True),
     }[where]
     real = getattr(owner, name)
 

@@ -73,6 +73,20 @@ def test_interrupt_from_the_keyboard_ends_cleanly() -> None:
         assert not any(script in command for command in children), f"few_processes no longer reaches ray.init: {script}"
 
 
+def test_a_machine_that_dies_in_the_middle_of_a_wave_changes_nothing(tmp_path: Path) -> None:
+    """Its hospitals train on the other one: sums, replies and what they kept, 400 kB each, are those of a calm run."""
+    program = subprocess.run(
+        [sys.executable, "-m", "cluster_of_two", str(tmp_path), "50000"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    # Ray adds the last lines of the dead node's log.
+    said = [line for line in program.stdout.splitlines() if line in ("True", "False") or line.isdigit()]
+    assert (said, program.returncode) == (["True", "1"], 0), program.stdout + program.stderr
+
+
 @pytest.mark.parametrize("is_early", [False, True])
 def test_cluster_that_is_not_there_is_an_error(is_early: bool) -> None:
     process = start(is_early=is_early, RAY_ADDRESS="127.0.0.1:1")

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from wardround.simulations.engines.envelopes import ReceivedArray, own_copy, pack, received, unpack
+from wardround.simulations.engines.envelopes import ReceivedArray, apart, own_copy, pack, received, unpack
 from wardround.simulations.engines.flower_internals import take_identity
 from wardround.wire import LazyArray, array_record, arrays_of
 
@@ -57,6 +57,42 @@ def test_messages_share_memory_but_nothing_that_can_be_changed() -> None:
     assert second.content["config"]["x"] == 1
     assert np.shares_memory(arrays_of(second.content["arrays"])["w"], values)
     assert values.tolist() == [0, 1, 2]
+
+
+def test_messages_that_stay_in_the_process_are_what_a_worker_is_given() -> None:
+    values = np.arange(3.0)
+    content = RecordDict(
+        {
+            "arrays": array_record({"w": values}),
+            "serialised": ArrayRecord([np.arange(6, dtype=np.float32)]),
+            "config": ConfigRecord({"x": 1, "y": "z", "b": b"0", "list": [1.5, 2.5]}),
+            "metrics": MetricRecord({"loss": 0.5, "all": [1, 2]}),
+        }
+    )
+    messages = wave(content, 2)
+    envelopes, records = pack(messages)
+    first, second = apart(messages)
+    for here, there in zip((first, second), (unpack(envelope, records) for envelope in envelopes), strict=True):
+        assert here.metadata == there.metadata
+        assert list(here.content) == list(there.content)
+        for name in ("config", "metrics"):
+            assert here.content[name] == there.content[name]
+            assert type(here.content[name]) is type(there.content[name])
+        for name in ("arrays", "serialised"):
+            mine, theirs = here.content[name], there.content[name]
+            assert list(mine) == list(theirs)
+            assert all(mine[key].numpy().tobytes() == theirs[key].numpy().tobytes() for key in mine)
+    # Nothing that one hospital does to its message reaches the other's, or the server's.
+    first.content["config"]["x"] = 2
+    first.content["config"]["list"].append(3.5)
+    first.content["metrics"]["all"].append(3)
+    first.content["arrays"]["w"].numpy()[...] = 7
+    del first.content["arrays"]["w"]
+    for other in (second.content, content):
+        assert (other["config"]["x"], other["config"]["list"]) == (1, [1.5, 2.5])
+        assert other["metrics"]["all"] == [1, 2]
+        assert other["arrays"]["w"].numpy().tolist() == [0, 1, 2]
+    assert np.shares_memory(arrays_of(second.content["arrays"])["w"], values)
 
 
 def test_received_array_pickles_out_of_band() -> None:

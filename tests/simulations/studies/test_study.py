@@ -60,7 +60,7 @@ def test_a_study_is_placements_times_levels_times_seeds_after_its_baselines(writ
     for run in runs:
         privacy = run.config.privacy
         assert privacy.max_grad_norm == 0.5
-        assert run.config.simulation.engine == "inline"
+        assert run.config.simulation.engine == "stacked"
         assert run.config.federation.num_hospitals == 3
         assert (privacy.placement == "none") == bool(run.baseline)
     assert runs[-1].config.privacy.noise_multiplier == 4.0

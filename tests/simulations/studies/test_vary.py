@@ -52,7 +52,7 @@ def test_values_multiply_placements_levels_and_seeds(write):
         rate, clip = (value for _, value in item.varied)
         assert (item.config.training.learning_rate, item.config.privacy.max_grad_norm) == (float(rate), float(clip))
         assert item.config.federation.seed in (7, 8)
-        assert item.config.simulation.engine == "inline"
+        assert item.config.simulation.engine == "stacked"
 
 
 def test_without_placements_the_privacy_is_the_bases(write):

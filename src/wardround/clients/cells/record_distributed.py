@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from wardround.clients.cells.half import TorchHalf
+from wardround.clients.closed_form.by_record import ByRecord, clipped_rows
 from wardround.clients.gradients import ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.residues import noisy_residues
@@ -37,8 +38,8 @@ class _RoundedSum(ClippedSum):
         self._generator = local.key.generator(Draw.ROUNDING)
         self.integers = np.zeros(held.num_parameters, np.int64)
 
-    def add_up(self, block: Sequence[Tensor], factors: Tensor) -> None:
-        clipped = np.concatenate([(factors[:, None] * rows).cpu().numpy() for rows in block], axis=1)
+    def add_up(self, block: Sequence[ByRecord], factors: Tensor) -> None:
+        clipped = clipped_rows(block, factors)[0].cpu().numpy()
         self.integers += round_within(clipped * self._scale, self._norm_bound_squared, self._generator).sum(axis=0)
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from wardround.agreed.learning_rates import learning_rate_in
+from wardround.clients.closed_form.layers import layers_of
 from wardround.clients.held_model import HeldModel
 from wardround.clients.optimizers import LocalOptimizer
 from wardround.clients.stacked.batches import StepBatch, step_batches, windows
-from wardround.clients.stacked.layers import layers_of
 from wardround.clients.stacked.sums import Stack, Tally, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.exact_sums import Arrays
@@ -80,8 +80,11 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     features = [local.tensors.train_features for local in locals_]
     labels = [local.tensors.train_labels for local in locals_]
     zeros = torch.zeros(num_hospitals, dtype=torch.float64)
+    tensors = locals_[0].tensors
+    by_program = are_clipped and held.mode_for(tensors.record_shape).name == "per-record"
+    layers = held.program(tensors.record_shape, tensors.train_labels.dtype) if by_program else layers_of(held.model)
     return Stack(
-        layers=layers_of(held.model),
+        layers=layers,
         parameters=[p.detach().expand(num_hospitals, *p.shape).clone() for p in held.parameters],
         features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),

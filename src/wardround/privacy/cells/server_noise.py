@@ -7,10 +7,12 @@ quantiser's first: so the noise also covers how far rounding can carry neighbour
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from wardround import exact_sums
-from wardround.digests import array_digest
+from wardround.digests import array_digest, by_field
 from wardround.privacy.cells.cell import SummedCell
 from wardround.privacy.cells.promises import READERS
 from wardround.privacy.cells.released_sums import NOTHING, Memory, PlannedSum, ReleasedSum, RoundSum, Sums
@@ -113,10 +115,10 @@ class ServerNoise(SummedCell):
         answered, memory = summed.answered, summed.memory
         factor = self.sum_factor(answered)
         mean = exact_sums.mean(summed.total, summed.weight, summed.like())
-        exact: Sums = {name: array * factor for name, array in mean.items()}
+        exact: Sums = {name: np.multiply(array, factor, out=array) for name, array in mean.items()}
         # What is released is a function of all this: another sum has independent noise.
         told = [
-            [asdict(a) for a in summed.assignments],
+            [by_field(a) for a in summed.assignments],
             [a.hospital_id for a in answered],
             summed.learning_rate,
             summed.weight_decay,
@@ -136,5 +138,10 @@ class ServerNoise(SummedCell):
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
         """Return the sum with independent noise of a stddev in every coordinate, and nothing to remember."""
-        noise = key.generator(Draw.NOISE)
-        return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING
+        noise, noisy = key.generator(Draw.NOISE), {}
+        for name, array in summed.items():
+            drawn = np.asarray(noise.standard_normal(array.shape))
+            drawn *= stddev
+            drawn += array
+            noisy[name] = drawn
+        return noisy, NOTHING

@@ -77,11 +77,12 @@ def _decided(
 
 
 def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tuple[Assignment, ...]:
-    left = set(plan.names) - set(state.left)
-    cohort = [name for name in draw_cohort(plan.config, plan.drawn_from, round_number) if name in left]
+    drawn = draw_cohort(plan.config, plan.drawn_from, round_number)
+    cohort = [name for name in drawn if name in plan.by_name and name not in state.left]
     return assign_round(plan, cohort, round_number, state.noise_multipliers, state.max_grad_norm, state.attempt)
 
 
 def entries_of(plan: FederationPlan, state: RoundState, assignments: Sequence[Assignment]) -> list[Entry]:
     """Return what the assignments are charged as."""
-    return [entry_for(a, state.run_id, plan.fingerprints[a.hospital_id]) for a in assignments]
+    fingerprints = plan.fingerprints
+    return [entry_for(a, state.run_id, fingerprints[a.hospital_id]) for a in assignments]

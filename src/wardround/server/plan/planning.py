@@ -118,7 +118,7 @@ def assign_round(
     Noise multipliers, by hospital, and the clip are those in force: they differ from the plan's after a re-plan and
     with adaptive clipping. None is the clip of the settings.
     """
-    chosen = [hospital for hospital in plan.hospitals if hospital.name in set(cohort)]
+    chosen = [plan.by_name[name] for name in sorted({*cohort}) if name in plan.by_name]
     cell, size = plan.cell, len(chosen)
     total = sum(hospital.num_train for hospital in chosen)
     most_records = plan.most_records(hospital.name for hospital in chosen)

@@ -4,8 +4,9 @@ How a plan is made is in `planning`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from wardround.config import Config
@@ -49,7 +50,7 @@ class HospitalPlan(RemainingPlan):
         return self.profile.num_train
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, which leave no room for what is computed once
 class FederationPlan:
     """The settings and every hospital's part, in name order.
 
@@ -72,18 +73,23 @@ class FederationPlan:
         """What is protected, and how."""
         return cell_of(self.config.privacy)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The hospitals' names, sorted."""
-        return tuple(hospital.name for hospital in self.hospitals)
+        return tuple(self.by_name)
 
-    @property
-    def sizes(self) -> dict[str, int]:
+    @cached_property
+    def by_name(self) -> Mapping[str, HospitalPlan]:
+        """The hospitals by name, in name order: a round looks up those of its cohort."""
+        return {hospital.name: hospital for hospital in self.hospitals}
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
         """Each hospital's training records."""
         return {hospital.name: hospital.num_train for hospital in self.hospitals}
 
-    @property
-    def noise_multipliers(self) -> dict[str, float]:
+    @cached_property
+    def noise_multipliers(self) -> Mapping[str, float]:
         """Each hospital's, as planned."""
         return {hospital.name: hospital.noise_multiplier for hospital in self.hospitals}
 
@@ -91,8 +97,8 @@ class FederationPlan:
         """Return the training records that any of these hospitals has at most; [federation] max-records where set."""
         if self.config.federation.max_records is not None:
             return self.config.federation.max_records
-        chosen = set(names)
-        return max((h.num_train for h in self.hospitals if h.name in chosen), default=1)
+        known = (self.by_name[name] for name in names if name in self.by_name)
+        return max((hospital.num_train for hospital in known), default=1)
 
     def rate_to_show(self, rate: float, num_train: int) -> float | None:
         """Return a hospital's sample rate; None where it is a batch divided by a size that is not shown."""
@@ -164,14 +170,12 @@ class FederationPlan:
         """Whether loss and scores are measured: at simulated hospitals, and never at real sites."""
         return any(hospital.measures is not None for hospital in self.hospitals)
 
-    @property
-    def fingerprints(self) -> dict[str, str]:
+    @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
         """The digest of each hospital's training data; "" of a real site, which does not tell it."""
-        return {
-            hospital.name: hospital.measures.fingerprint if hospital.measures else "" for hospital in self.hospitals
-        }
+        return {h.name: h.measures.fingerprint if h.measures is not None else "" for h in self.hospitals}
 
-    @property
-    def target_deltas(self) -> dict[str, float]:
+    @cached_property
+    def target_deltas(self) -> Mapping[str, float]:
         """Each hospital's delta."""
         return {hospital.name: hospital.target_delta for hospital in self.hospitals}

@@ -6,7 +6,7 @@ are held to this (see `verify`).
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wardround.config import config_from_dict
@@ -19,13 +19,14 @@ from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.record.beginnings import begun_with, plan_in
 from wardround.server.record.records import (
     Closing,
+    HospitalFigures,
     Opening,
     RoundRecord,
     read_record_text,
 )
 from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
-from wardround.server.record.tables import FOLLOWING_COLUMNS, hospital_figures
+from wardround.server.record.tables import FOLLOWING_COLUMNS, hospital_figures, quiet_row
 from wardround.step_events import StepEvent
 
 __all__ = ["Books", "agree", "books_of"]
@@ -96,26 +97,30 @@ class Books:
         """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
         if found := list(self._charge_findings()):
             return found
-        account, before, clip = open_account(self.plan.target_deltas), 0, self.plan.config.privacy.max_grad_norm
+        account, before = open_account(self.plan.target_deltas), 0
+        force = _InForce(clip=self.plan.config.privacy.max_grad_norm)
         commits = [row.sequence for row in self.rows if row.kind == "round"]
         for number, (record, commit) in enumerate(zip(self.records, commits, strict=True)):
             since = self.rows[before : commit - 1]
             account, before = account.charged(_entries(since, "planned")), commit
-            for name, written, wanted in _compared(self.plan, number, record, since, account, clip):
+            force.noise_multipliers.update(record.noise_multipliers)
+            for name, written, wanted in _compared(self.plan, number, record, since, account, force):
                 if not agree(written, wanted):
                     found.append(f"round {number} was committed with {name} = {written}, the charges give {wanted}")
-            clip = record.max_grad_norm
+            force.rows.update((line.hospital, line) for line in record.hospital_rows)
+            force.clip = record.max_grad_norm
         return found
 
     def _charge_findings(self) -> Iterator[str]:
         names = {hospital.name: hospital for hospital in self.plan.hospitals}
+        fingerprints = self.plan.fingerprints
         for entry in self.entries:
             if entry.hospital_id not in names:
                 yield f"charge {entry.charge_id} is for no hospital of the plan"
                 continue
             charged = entry_row(entry)
             event = _planned_for(self.plan, names[entry.hospital_id], entry)
-            planned = {"fingerprint": self.plan.fingerprints[entry.hospital_id], **event_row(event)}
+            planned = {"fingerprint": fingerprints[entry.hospital_id], **event_row(event)}
             for name, value in planned.items():
                 if not agree(charged[name], value):
                     yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"
@@ -162,37 +167,49 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     return plan.cell.step_event(hospital.shape, noise, hospital.num_steps)
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class _InForce:
+    """What was in force as a round was made: its clip, everyone's noise, and each hospital's last row before it."""
+
+    clip: float
+    noise_multipliers: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, HospitalFigures] = field(default_factory=dict)
+
+
 def _compared(
-    plan: FederationPlan, number: int, record: RoundRecord, since: Sequence[Row], account: Account, clip: float
+    plan: FederationPlan, number: int, record: RoundRecord, since: Sequence[Row], account: Account, force: _InForce
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield what of a committed round follows from plan and charges: a name, its value as committed, and as it must be.
 
-    `since` are the rows after the commit before, the account has their charges, and the clip was in force in the round.
+    `since` are the rows after the commit before, and the account has their charges. Hospitals that were neither charged
+    since nor have a row have nothing new to compare.
     """
     attempts = [entry for entry in _entries(since, "planned") if entry.round_number == number]
     # Of a round that was interrupted and done again, the record has the last attempt; all are in the account.
     entries = {entry.hospital_id: entry for entry in attempts if entry.attempt == record.attempt}
     released = {entry.hospital_id for entry in _entries(since, "released")}
     made = sorted({entry.attempt for entry in attempts})
-    row, epsilons = record.round_row, account.epsilons()
+    row, own = record.round_row, {line.hospital: line for line in record.hospital_rows}
+    concerned = {*own, *(entry.hospital_id for entry in attempts)}
     yield "round", row.round, number
     yield "attempt", record.attempt, len(made) + int(not entries)
     yield "attempts", list(range(1, len(made) + 1)), made
-    yield "target_deltas", record.target_deltas, plan.target_deltas
+    if record.target_deltas or not number:
+        yield "target_deltas", record.target_deltas, plan.target_deltas
     yield "num_selected", row.num_selected, len(entries)
     yield "num_completed", row.num_completed, len(released)
     yield "epsilon_max", row.epsilon_max, account.epsilon_total(1)
     yield "epsilon_total", row.epsilon_total, account.epsilon_total(plan.config.privacy.patient_overlap)
-    yield "hospitals", [line.hospital for line in record.hospital_rows], list(plan.names)
-    rows = {line.hospital: line for line in record.hospital_rows}
-    for hospital in plan.hospitals:
-        name = hospital.name
-        entry, line = entries.get(name), rows.get(name)
+    names = list(plan.names) if not number else sorted(concerned & plan.by_name.keys())
+    yield "hospitals", [line.hospital for line in record.hospital_rows], [name for name in names if name in own]
+    for name in names:
+        entry, hospital, epsilon = entries.get(name), plan.by_name[name], account.epsilon_of(name)
+        line = own.get(name) or (quiet_row(force.rows[name], number) if name in force.rows else None)
         event = entry.event if entry else None
-        wanted = hospital_figures(plan, hospital, number, event, completed=name in released, epsilon=epsilons[name])
+        wanted = hospital_figures(plan, hospital, number, event, completed=name in released, epsilon=epsilon)
         for column in FOLLOWING_COLUMNS:
             yield f"{column} of {name}", getattr(line, column, None), getattr(wanted, column)
         if entry and plan.cell.is_private:
-            sensitivity = plan.cell.sensitivity(clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
+            sensitivity = plan.cell.sensitivity(force.clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
             yield f"clip of {name}", entry.sensitivity, sensitivity
-            yield f"noise of {name}", record.noise_multipliers.get(name), entry.event.noise_multiplier
+            yield f"noise of {name}", force.noise_multipliers.get(name), entry.event.noise_multiplier

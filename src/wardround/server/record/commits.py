@@ -33,7 +33,7 @@ from wardround.server.record.records import (
     Outcome,
     RoundRecord,
     Saved,
-    read_record_text,
+    noise_after,
     record_text,
 )
 from wardround.server.record.run_folder import RunFolder
@@ -77,8 +77,8 @@ def restore(run: KeptRun) -> RoundState | None:
     if opening is None:
         return None
     check_same_run(run.plan, opening, run.folder)
-    round_number, text = run.ledger.rounds()[-1]
-    record = read_record_text(RoundRecord, text)
+    records = committed_rounds(run.ledger)
+    record, round_number = records[-1], records[-1].round_row.round
     tensors, values = run.folder.read_checkpoint(record.saved.checkpoint, record.saved.sha256)
     memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
     restore_strategy_state(run.strategy, memory, values)
@@ -89,13 +89,13 @@ def restore(run: KeptRun) -> RoundState | None:
         attempt=run.ledger.num_attempts(record.run_id, round_number + 1) + 1,
         arrays=_model_in(tensors),
         account=run.account,
-        noise_multipliers=record.noise_multipliers,
+        noise_multipliers=noise_after(records),
         max_grad_norm=record.max_grad_norm,
         left=record.left,
         stopped="",
         memory=read_noise(run.folder, round_number, record.saved.noise_memory),
         other_versions=run.folder.other_versions(),
-        best=best_of(run.plan.config, committed_rounds(run.ledger)),
+        best=best_of(run.plan.config, records),
     )
 
 
@@ -107,12 +107,15 @@ def commit(
     outcome: Outcome,
     evaluated: Evaluated,
     seconds: float,
+    *,
+    noise_before: Mapping[str, float],
     opening: Opening | None = None,
 ) -> tuple[RoundRecord, Best | None]:
     """Make the round count: checkpoint first, durable, then one ledger transaction that names it.
 
     The state is that after the round. Assignments are of the whole cohort, and those of them are `answered` whose
-    updates left their hospitals. Round 0 has an opening.
+    updates left their hospitals. The noise before is by hospital, as the rounds before were committed with; round 0
+    has none, and an opening.
 
     Returns:
         What is kept of the round beside model and charges, and the best of the models so far.
@@ -127,11 +130,11 @@ def commit(
         attempt=state.attempt,
         round_row=row,
         hospital_rows=hospital_rows,
-        noise_multipliers=state.noise_multipliers,
+        noise_multipliers=_changes(noise_before, state.noise_multipliers),
         max_grad_norm=state.max_grad_norm,
         left=state.left,
         other_versions=state.other_versions,
-        target_deltas=run.plan.target_deltas,
+        target_deltas=run.plan.target_deltas if opening is not None else {},
         outcome=outcome,
         saved=saved,
         class_counts=evaluated.class_counts,
@@ -144,6 +147,10 @@ def commit(
     run.folder.drop_checkpoints_before(state.round_number - 1, but=kept)
     drop_noise(run.folder, but=state.round_number if state.memory else None)
     return record, best
+
+
+def _changes(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {} if now is before else {name: noise for name, noise in now.items() if before.get(name) != noise}
 
 
 def _save(run: KeptRun, state: RoundState) -> Saved:

@@ -5,7 +5,7 @@ purpose: the charges themselves (see `privacy.entries`), and what follows from a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +23,8 @@ __all__ = [
     "RoundFigures",
     "RoundRecord",
     "Saved",
+    "further_columns",
+    "noise_after",
     "read_record_text",
     "record_text",
 ]
@@ -167,11 +169,12 @@ class RoundRecord:
     Attributes:
         attempt: that was committed, from 1; more than one are charged.
         round_row: its row of rounds.csv.
-        hospital_rows: its rows of hospitals.csv.
-        noise_multipliers: by hospital, of the rounds from here on.
+        hospital_rows: its rows of hospitals.csv, of those to whom something happened (see `tables`).
+        noise_multipliers: of the rounds from here on, by hospital where it is not what it was; of all in round 0.
         max_grad_norm: the clip from here on.
         left: who is left out from here on, and why.
         other_versions: lines "package version" of packages that are not what they were when the run began.
+        target_deltas: by hospital, of round 0; empty of others. Earlier versions gave all of each in every round.
         outcome: of its training.
         saved: what a resumed run goes on from.
         class_counts: of the model on all test records; None of a regression, and where it is not evaluated.
@@ -199,6 +202,20 @@ class Closing:
 
     status: str
     facts: RunFacts
+
+
+def further_columns(records: Sequence[RoundRecord]) -> tuple[str, ...]:
+    """Return the further columns of a run's tables, as round 0, the first of its records, has them."""
+    opening = records[0].opening if records else None
+    return (opening and opening.columns) or ()
+
+
+def noise_after(records: Iterable[RoundRecord]) -> dict[str, float]:
+    """Return every hospital's noise multiplier after these rounds, round 0 first."""
+    noise: dict[str, float] = {}
+    for record in records:
+        noise.update(record.noise_multipliers)
+    return noise
 
 
 def record_text(record: RoundRecord | Closing) -> str:

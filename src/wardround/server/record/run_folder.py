@@ -12,14 +12,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
 from wardround.code_digests import version_of
 from wardround.config import Config, config_to_toml, load_config
-from wardround.disk import file_text, make_private_folder, open_private, open_regular, write_whole
+from wardround.disk import file_text, make_private_folder, open_private, open_regular, write_parts, write_whole
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.json_records import json_values
@@ -27,11 +28,8 @@ from wardround.json_text import json_text
 from wardround.parsing import from_json, sound
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.summaries import Summary
-from wardround.server.record.tables import table_texts
+from wardround.server.record.tables import TABLES, Quiet, quiet_after, table_text, table_texts
 from wardround.server.record.tensors import read_tensors, tensor_bytes
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = [
     "RunFolder",
@@ -42,7 +40,6 @@ __all__ = [
     "make_new_folder",
     "open_run_folder",
     "path_now",
-    "read_table",
     "writing",
 ]
 
@@ -175,17 +172,21 @@ class RunFolder:
         with sound(ProtocolError, f"{path.name} can't be read", step):
             return read_tensors(path, path.name, step)[0] if path.exists() else None
 
-    def write_tables(self, records: Sequence[RoundRecord]) -> None:
-        """Write rounds.csv and hospitals.csv anew from committed round records."""
-        for name, text in table_texts(records).items():
-            self.write_text(name, text)
+    def write_tables(self, records: Sequence[RoundRecord]) -> Quiet:
+        """Write rounds.csv and hospitals.csv anew from committed round records; return the quiet lines after them."""
+        for name in TABLES:
+            with self._writing(name):
+                parts = (text.encode() for text in table_texts(records, name))
+                write_parts(self.path / name, parts, is_synced=self.is_synced)
+        return reduce(lambda quiet, record: quiet_after(record, quiet), records, Quiet())
 
-    def append_tables(self, record: RoundRecord) -> None:
-        """Append one committed round to rounds.csv and hospitals.csv."""
-        for name, text in table_texts([record], header=False).items():
-            path = self.path / name
+    def append_tables(self, record: RoundRecord, quiet: Quiet) -> Quiet:
+        """Append one committed round to rounds.csv and hospitals.csv; return the quiet lines after it."""
+        for name in TABLES:
+            path, text = self.path / name, table_text(record, name, quiet)
             with self._writing(name), open(path, "a", encoding="utf-8", newline="", opener=open_private) as file:
                 file.write(text)
+        return quiet_after(record, quiet)
 
     def write_summary(self, summary: Summary) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""
@@ -198,13 +199,6 @@ class RunFolder:
 
     def _writing(self, name: str) -> AbstractContextManager[None]:
         return writing(self.path / name, f"go on with: wardround resume {self.path}")
-
-
-def read_table(path: Path) -> "pandas.DataFrame":
-    """Return a table of a run or a study as it was written: a hospital called NA is none that is missing."""
-    import pandas
-
-    return pandas.read_csv(path, dtype={"hospital": str}, keep_default_na=False, na_values=["", "nan"])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, hospital_columns
 from wardround.server.record.keeping import kept_record
-from wardround.server.record.records import Closing, RoundFigures, RoundRecord
+from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
 from wardround.server.record.summaries import (
     AttackerSummary,
     ClassScores,
@@ -58,7 +58,7 @@ def build_summary(
         accountant=cell.accountant,
         events=_dp_events(account),
         patient_overlap=config.privacy.patient_overlap,
-        noise_multiplier=last.noise_multipliers,
+        noise_multiplier=noise_after(records),
         max_grad_norm=last.max_grad_norm if cell.is_private else None,
         measured=plan.is_measured,
         seconds=sum(record.round_row.seconds for record in records),

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from wardround.config import Config
 from wardround.config.limits import kebab
 from wardround.digests import array_digest
-from wardround.disk import file_text
+from wardround.disk import file_text, open_regular
 from wardround.errors import ProtocolError, WardroundError
 from wardround.identity import decisive, settings_digest
 from wardround.json_records import json_values
@@ -30,7 +30,7 @@ from wardround.server.record.keeping import kept_record
 from wardround.server.record.noise_files import noise_name
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder, checkpoint_name, open_run_folder
-from wardround.server.record.tables import table_texts
+from wardround.server.record.tables import TABLES, table_texts
 
 __all__ = ["verify_run"]
 
@@ -84,8 +84,10 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
     records = books.records if books else ()
     # Tables are written after the commit: a run that did not end may lack the last round's rows.
     is_open = is_under_way or books is None or not books.is_closed
-    for name, text in table_texts(records).items():
-        found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
+    for name in TABLES:
+        if not _holds(folder.path / name, table_texts(records, name)):
+            text = "".join(table_texts(records, name))
+            found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
     if books is not None:
         found += _settings_findings(folder, books.plan.config, books.opening.settings)
         found += _versions_findings(folder, books.opening.packages)
@@ -115,6 +117,16 @@ def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> 
         f"ledger's, which ends with row {books.rows[-1].sequence}, digest {books.rows[-1].digest[:12]}. Not checked: "
         f"report.html, which wardround report {folder.path} draws anew from these"
     )
+
+
+def _holds(path: Path, parts: Iterable[str]) -> bool:
+    """Return whether a file can be read, and holds these texts and nothing else."""
+    try:
+        with open_regular(path) as file:
+            is_alike = all(file.read(len(data)) == data for data in (part.encode() for part in parts))
+            return is_alike and not file.read(1)
+    except OSError:
+        return False
 
 
 def _table_findings(path: Path, wanted: str, last: int, *, is_open: bool, is_ahead: bool) -> list[str]:

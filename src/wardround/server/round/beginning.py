@@ -39,7 +39,9 @@ def begin(run: KeptRun, link: HospitalLink, initial: Arrays, measuring: Measurin
     evaluated = evaluate_model(link, run, measuring, 0, initial)
     opening = opening_of(run.plan, run.folder, link.left_out, run.columns, measuring.public)
     untrained = Outcome(abandoned="", dropped={}, num_scrubbed={})
-    _, best = commit(run, state, (), (), untrained, evaluated, time.perf_counter() - started, opening)
+    _, best = commit(
+        run, state, (), (), untrained, evaluated, time.perf_counter() - started, noise_before={}, opening=opening
+    )
     return replace(state, best=best)
 
 
@@ -111,17 +113,20 @@ def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState, mea
     noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}
     cohort = [entry.hospital_id for entry in charged]
     assignments = assign_round(run.plan, cohort, round_number, noise, state.max_grad_norm, attempt)
+    before = state.noise_multipliers
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
     why = "the run was interrupted in it, and sites do not redo a round"
     lost = Outcome(abandoned=why, dropped={}, num_scrubbed={})
     evaluated = evaluate_model(link, run, measuring, round_number, state.arrays)
-    _, best = commit(run, state, assignments, (), lost, evaluated, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    _, best = commit(run, state, assignments, (), lost, evaluated, seconds, noise_before=before)
     return replace(state, attempt=1, best=best)
 
 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:
     """Refuse a plan that was not made of what the hospitals say: its noise would be that of others."""
-    for_whom = {hospital.profile: planned.fingerprints[hospital.name] for hospital in planned.hospitals}
+    fingerprints = planned.fingerprints
+    for_whom = {hospital.profile: fingerprints[hospital.name] for hospital in planned.hospitals}
     there = {p: link.measures[p.hospital_id].fingerprint for p in link.profiles if p.hospital_id in link.measures}
     if for_whom != there:
         others = sorted({profile.hospital_id for profile, _ in for_whom.items() ^ there.items()})

@@ -122,7 +122,7 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
     """Do the rounds that are left, and close the run however it ends; return the summary."""
     num_rounds = run.plan.config.training.num_rounds
     records = committed_rounds(run.ledger)
-    run.folder.write_tables(records)
+    quiet = run.folder.write_tables(records)
     if progress is not None:
         progress(row_of(records[-1], num_rounds, facts.task, run.columns))
     status = "interrupted"
@@ -130,7 +130,7 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
         while state.round_number < num_rounds and not (state.stopped or stops_early(run.plan.config, state.best)):
             state, record = _next_round(run, state)
             if record is not None:
-                run.folder.append_tables(record)
+                quiet = run.folder.append_tables(record, quiet)
                 if progress is not None:
                     progress(row_of(record, num_rounds, facts.task, run.columns))
         status = "stopped-at-budget" if state.stopped else "done"
@@ -147,12 +147,12 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
     return summary
 
 
-def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord | None]:
+def _next_round(run: _Run, before: RoundState) -> tuple[RoundState, RoundRecord | None]:
     """Return the state after one more round, and what was committed of it; None where the budget ends the run."""
     started = time.perf_counter()
-    plan, config, round_number = run.plan, run.plan.config, state.round_number + 1
+    plan, config, round_number = run.plan, run.plan.config, before.round_number + 1
     # 1. Who takes part, and with how much noise, so that nobody overspends.
-    state, assignments = within_budget(plan, state, round_number)
+    state, assignments = within_budget(plan, before, round_number)
     if state.stopped:
         return state, None
     # 2. Charge the ledger before anything leaves a hospital: what is lost on the way may have been seen.
@@ -184,8 +184,8 @@ def _next_round(run: _Run, state: RoundState) -> tuple[RoundState, RoundRecord |
         evaluate_model(run.link, run, run.measuring, round_number, arrays) if is_due else unevaluated(run.columns)
     )
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
-    seconds = time.perf_counter() - started
-    record, best = commit(run, state, assignments, summed.answered, summed.outcome, evaluated, seconds)
+    came = (summed.answered, summed.outcome, evaluated, time.perf_counter() - started)
+    record, best = commit(run, state, assignments, *came, noise_before=before.noise_multipliers)
     return replace(state, attempt=1, best=best), record
 
 

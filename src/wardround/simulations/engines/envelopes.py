@@ -6,7 +6,7 @@ one hospital does to its message can't reach another one, in any engine.
 """
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from wardround.simulations.engines.flower_internals import copy_of
 from wardround.wire import LazyArray
 from wardround.wire_values import config_record, content_of, filled, metric_record
 
-__all__ = ["Envelope", "ReceivedArray", "own_copy", "pack", "received", "unpack"]
+__all__ = ["Envelope", "ReceivedArray", "apart", "own_copy", "pack", "received", "unpack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +49,8 @@ class ReceivedArray(LazyArray):
 
 
 _RECEIVED = frozenset({ReceivedArray})
+_UNCHANGING = frozenset({bool, int, float, str, bytes})
+_FILLED: dict[type, Callable[[Mapping[str, Any]], Any]] = {ConfigRecord: config_record, MetricRecord: metric_record}
 
 
 def pack(messages: Iterable[Message]) -> tuple[list[Envelope], list[ArrayRecord]]:
@@ -78,6 +80,27 @@ def unpack(envelope: Envelope, records: Sequence[ArrayRecord] | dict[int, ArrayR
     """Return the message again, with an ArrayRecord of its own around the shared arrays."""
     items = pickle.loads(envelope.records)
     return copy_of(envelope.message, content_of({name: _unpacked(record, records) for name, record in items}))
+
+
+def apart(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages as they are after the way to a worker, in this process: `unpack` of `pack`, and cheaper."""
+    shared: dict[int, ArrayRecord] = {}
+
+    def taken(record: Any) -> Any:
+        if isinstance(record, ArrayRecord):
+            if id(record) not in shared:
+                shared[id(record)] = received(record)
+            return received(shared[id(record)])
+        values = dict(record.items()) if type(record) in _FILLED else {}
+        # Texts and numbers can't be changed; whatever else a record has, or is, travels as it would to a worker.
+        if type(record) in _FILLED and _UNCHANGING.issuperset(map(type, values.values())):
+            return _FILLED[type(record)](values)
+        return pickle.loads(pickle.dumps(record, protocol=5))
+
+    return [
+        copy_of(message, content_of({name: taken(record) for name, record in message.content.items()}))
+        for message in messages
+    ]
 
 
 def received(record: ArrayRecord) -> ArrayRecord:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from wardround.simulations.engines.envelopes import pack, unpack
+from wardround.simulations.engines.envelopes import apart
 from wardround.simulations.engines.grid import SimulatedGrid, check_deadline
 from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome
 
@@ -22,9 +22,8 @@ class InlineGrid(SimulatedGrid):
 
     def run_wave(self, messages: Sequence[Message], deadline: float | None) -> Outcome:
         """Run the apps one by one, and look at the deadline in between."""
-        envelopes, records = pack(messages)
         outcome = Outcome()
-        for index, envelope in enumerate(envelopes):
-            check_deadline(deadline, (message.metadata.dst_node_id for message in messages[index:]))
-            self._runner.run([unpack(envelope, records)], outcome)
+        for index, message in enumerate(apart(messages)):
+            check_deadline(deadline, (other.metadata.dst_node_id for other in messages[index:]))
+            self._runner.run([message], outcome)
         return outcome

@@ -66,7 +66,7 @@ class Outcome:
 
 
 class NodeRunner:
-    """Runs a ClientApp for its nodes in this process, and keeps each node's Context from message to message."""
+    """Runs a ClientApp for its nodes in this process, and keeps each node's `Context.state` from message to message."""
 
     def __init__(
         self,
@@ -78,17 +78,8 @@ class NodeRunner:
         take_identity()
         self._make_app = make_app
         self._app: ClientApp | None = None
-        self._loads = {node.node_id: node.load for node in nodes}
-        self._contexts = {
-            node.node_id: Context(
-                run_id=RUN_ID,
-                node_id=node.node_id,
-                node_config=dict(node.node_config),
-                state=states.get(node.node_id, RecordDict()),
-                run_config={},
-            )
-            for node in nodes
-        }
+        self._nodes = {node.node_id: node for node in nodes}
+        self._states = dict(states)
 
     def run(self, messages: Sequence[Message], outcome: Outcome) -> None:
         """Add to the outcome a reply to every message, longest node first; what is to be summed goes into its total.
@@ -100,9 +91,10 @@ class NodeRunner:
         """
         app = self._made_app()
         with one_torch_thread():
-            for message in sorted(messages, key=lambda message: -self._loads[message.metadata.dst_node_id]):
-                context = self._contexts[message.metadata.dst_node_id]
+            for message in sorted(messages, key=lambda message: -self._nodes[message.metadata.dst_node_id].load):
+                context = self._context(message)
                 outcome.replies.append(_reply(partial(app, message, context), _Asked.of(message), outcome))
+                self._keep(context)
 
     def run_together(self, messages: Sequence[Message], outcome: Outcome) -> list[Message]:
         """Add to the outcome what the app answers together, and return the messages that it did not.
@@ -132,17 +124,37 @@ class NodeRunner:
 
     def states(self, node_ids: Sequence[int]) -> dict[int, RecordDict]:
         """Return the `Context.state` of those nodes that keep something in it."""
-        return {node_id: self._contexts[node_id].state for node_id in node_ids if self._contexts[node_id].state}
+        return {node_id: self._states[node_id] for node_id in node_ids if node_id in self._states}
+
+    def _context(self, message: Message) -> Context:
+        """Return the context that a node finds: of one that keeps nothing there is nothing here, either."""
+        node = self._nodes[message.metadata.dst_node_id]
+        return Context(
+            run_id=RUN_ID,
+            node_id=node.node_id,
+            node_config=dict(node.node_config),
+            state=self._states.get(node.node_id) or RecordDict(),
+            run_config={},
+        )
+
+    def _keep(self, context: Context) -> None:
+        self._states.pop(context.node_id, None)
+        if context.state:
+            self._states[context.node_id] = context.state
 
     def _answers(self, app: AnswersTogether, messages: Sequence[Message]) -> Sequence[Message | None]:
+        contexts = [self._context(message) for message in messages]
         try:
-            return app.answer_together(messages, [self._contexts[message.metadata.dst_node_id] for message in messages])
+            return app.answer_together(messages, contexts)
         except MemoryError:
             # Whether there is enough must decide on no bit: not on what is trained together, either.
             raise
         except (Exception, SystemExit):
             _log.info("%d nodes are asked one by one:\n%s", len(messages), traceback.format_exc())
             return [None] * len(messages)
+        finally:
+            for context in contexts:
+                self._keep(context)
 
     def _made_app(self) -> ClientApp:
         if self._app is None:

@@ -33,12 +33,14 @@ class Engine(NamedTuple):
         start_early: begins to start what takes a while, in the background, and ends it when it is left.
         open: returns the grid over the nodes, of what makes the ClientApp and of its settings.
         asks_together: whether an app may answer all messages of a wave in one program (`nodes.AnswersTogether`).
+        is_here: whether hospitals are in this process, and need nothing that is built anew.
     """
 
     num_workers: Callable[[SimulationConfig], int]
     start_early: Callable[[SimulationConfig], AbstractContextManager[None]]
     open: Callable[[_MakeApp, Sequence[Node], SimulationConfig], SimulatedGrid]
     asks_together: bool = False
+    is_here: bool = False
 
 
 def _open_inline(make_app: _MakeApp, nodes: Sequence[Node], settings: SimulationConfig) -> SimulatedGrid:
@@ -59,9 +61,11 @@ def _ray_workers(settings: SimulationConfig) -> int:
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
-        "inline": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_inline),
+        "inline": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_inline, is_here=True),
         "ray": Engine(_ray_workers, lambda settings: early_ray(_ray_workers(settings)), _open_ray),
-        "stacked": Engine(lambda settings: 1, lambda settings: nullcontext(), _open_stacked, asks_together=True),
+        "stacked": Engine(
+            lambda settings: 1, lambda settings: nullcontext(), _open_stacked, asks_together=True, is_here=True
+        ),
     }
 )
 """By [simulation] engine."""

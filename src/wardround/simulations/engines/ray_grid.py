@@ -1,9 +1,10 @@
 """The engine over Ray: hospitals on several processors or machines, behind Flower's `Grid`.
 
 One Ray call per worker and wave carries all its messages; the model travels once, through Ray's object store; what is
-to be summed is summed in the worker, exactly. Hospitals stay with their worker. A worker that dies is replaced, and its
-messages run again. That is one release: what a worker makes of a wave leaves it whole, at the end, or not at all, so
-that nothing of the first time was seen or is in a sum, whatever noise it had.
+to be summed is summed in the worker, exactly. Hospitals stay with their worker. A worker that dies is replaced, on
+another machine where its own is lost, and its messages run again. That is one release: what a worker makes of a wave
+leaves it whole, at the end, or not at all, so that nothing of the first time was seen or is in a sum, whatever noise it
+had.
 
 Left out on purpose: moving hospitals between workers (their data would load again), and partial waves.
 """
@@ -80,7 +81,7 @@ class RayGrid(SimulatedGrid):
         """
         super().__init__(nodes)
         num_workers = min(num_workers, len(nodes))
-        self._started_here = start_ray(num_workers)
+        self._started_here, self._gpus_per_worker = start_ray(num_workers), gpus_per_worker
         import ray
 
         self._ray, self._gpu_share = ray, gpus_per_worker
@@ -157,12 +158,23 @@ class RayGrid(SimulatedGrid):
         outcome: Outcome
         try:
             outcome, stateful = self._ray.get(reference)
+            if stateful:
+                # With this process's machine, too: another one may be lost with what it stores. Either both are here
+                # or the job is done again, of which nothing was used.
+                self._ray.get(job.states)
         except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, self._ray.exceptions.ObjectLostError):
+                raise WardroundError(
+                    f"what nodes {some(job.node_ids())} kept between messages was lost with the machine that stored "
+                    "it: resume the run, which charges the round that it was in again"
+                ) from error
             if isinstance(error.cause, Exception):
                 raise error.cause from error
             raise
         except self._ray.exceptions.RayError as error:
             self._vacate(job.seat)
+            if self._gpus_per_worker:  # else the one in its place would wait for ever for those of a lost machine
+                check_gpus(num_workers=len(self._seats), gpus_per_worker=self._gpus_per_worker)
             job.deaths += 1
             if job.deaths >= _MOST_DEATHS:
                 raise WardroundError(

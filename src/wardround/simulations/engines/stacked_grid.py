@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from wardround.simulations.engines.envelopes import pack, unpack
+from wardround.simulations.engines.envelopes import apart
 from wardround.simulations.engines.grid import SimulatedGrid, check_deadline
 from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome
 
@@ -27,9 +27,8 @@ class StackedGrid(SimulatedGrid):
 
     def run_wave(self, messages: Sequence[Message], deadline: float | None) -> Outcome:
         """Run the app for all, then for those left one by one, and look at the deadline in between."""
-        envelopes, records = pack(messages)
         outcome = Outcome()
-        left = [unpack(envelope, records) for envelope in envelopes]
+        left = apart(messages)
         check_deadline(deadline, (message.metadata.dst_node_id for message in left))
         left = self._runner.run_together(left, outcome)
         for index, message in enumerate(left):

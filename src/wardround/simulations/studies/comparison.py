@@ -1,6 +1,6 @@
 """Run a study: all its runs over one pool of Ray workers, resumable, one bad run losing none of the others.
 
-Whole runs are spread over workers, each with the inline engine: at a few seconds a run, starting Ray for each would
+Whole runs are spread over workers, each with the stacked engine: at under a second a run, starting Ray for each would
 cost more than the training. Results are independent of the number of workers, since every run is.
 """
 

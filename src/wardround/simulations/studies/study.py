@@ -125,7 +125,8 @@ class Study:
         """Yield a run for every seed and combination of what is varied and applies."""
         tables = {item.name: given_values(getattr(self.base, item.name)) for item in fields(self.base)}
         tables["privacy"] = {key: value for key, value in privacy.items() if value is not None}
-        tables["simulation"] |= {"engine": "inline"}
+        # Whole runs are spread over processes; in each the hospitals of a round are one program, where they can be.
+        tables["simulation"] |= {"engine": "stacked"}
         tables["simulation"].pop("num-workers", None)
         for level in self.vary.levels(applying(self.vary, baseline, tables)):
             changed, gave_way = change_tables(tables, changes_of(level))
@@ -146,7 +147,7 @@ class StudyRun:
 
     Attributes:
         name: unique in the study; the name of its folder.
-        config: all its settings; its engine is inline, since whole runs are spread over workers.
+        config: all its settings; its engine is stacked, since whole runs are spread over workers.
         baseline: one of `BASELINES`, or "" for a run with privacy.
         varied: values of the varied settings, by setting, as texts; "" where one does not apply. None of none.
         gave_way: a sentence for each setting of the base that what is varied leaves without meaning.

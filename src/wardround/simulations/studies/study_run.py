@@ -1,6 +1,6 @@
 """One run of a study, from its settings to its rows; what a worker of `compare` does.
 
-A run with privacy is `wardround.run` with the inline engine, so its figures are those of the single run, to the bit.
+A run with privacy is `wardround.run` with the stacked engine, so its figures are those of the single run, to the bit.
 Its rows are kept beside it in result.json, which is how a study knows what is done.
 """
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wardround.clients.stacked.closed_forms import ByRecord, Formed, OuterProducts
+from wardround.clients.closed_form.by_record import ByRecord, Formed, OuterProducts
 
-__all__ = ["Linear", "Norm", "Parametrised"]
+__all__ = ["Linear", "Norm", "Parametrised", "of_hospitals"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +38,7 @@ class Parametrised(ABC):
 
     def sums(self, given: Tensor, gradient: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield for each trained parameter its place, and the sum of the records' gradients, (hospitals, ...)."""
-        return self.by_record(given, gradient).sums(torch.ones_like(gradient.flatten(2)[:, :, 0]))
+        return self.by_record(given, gradient).sums(given.new_ones(given.shape[:2], dtype=torch.float64))
 
     def floats(self, given: Tensor, made: Tensor) -> int:
         """Return about how many numbers a record takes here, of one record's; its formed gradient included."""
@@ -57,11 +57,11 @@ class Linear(Parametrised):
     def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the inputs, and the outputs."""
         rows = given.flatten(1, -2)
-        weight = _of_hospitals(self.weight, parameters, len(given)).transpose(1, 2)
+        weight = of_hospitals(self.weight, parameters, len(given)).transpose(1, 2)
         if self.bias is None:
             made = torch.bmm(rows, weight)
         else:
-            made = torch.baddbmm(_of_hospitals(self.bias, parameters, len(given))[:, None], rows, weight)
+            made = torch.baddbmm(of_hospitals(self.bias, parameters, len(given))[:, None], rows, weight)
         return given, made.view(*given.shape[:-1], made.shape[-1])
 
     def by_record(self, given: Tensor, gradient: Tensor) -> ByRecord:
@@ -92,40 +92,38 @@ class Norm(Parametrised):
 
     Attributes:
         normalise: of each record by itself.
-        num_channels: that have a weight.
+        channels: the shape of what has a weight each.
         channels_first: whether they are a record's first dimension, or its last ones.
     """
 
     normalise: Callable[[Tensor], Tensor]
-    num_channels: int
+    channels: tuple[int, ...]
     channels_first: bool
 
     def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the normalised values, and the outputs."""
         normal = self.normalise(given)
-        made = self._by_channel(normal)
-        made = made * self._spread(self.weight, parameters, len(given))
+        made = normal * self._spread(self.weight, parameters, given)
         if self.bias is not None:
-            made = made + self._spread(self.bias, parameters, len(given))
-        return normal, made.view(given.shape)
+            made = made + self._spread(self.bias, parameters, given)
+        return normal, made
 
     def by_record(self, given: Tensor, gradient: Tensor) -> ByRecord:
         """Return sums over positions."""
-        dimension = 3 if self.channels_first else 2
-        gradients = self._by_channel(gradient)
-        return self.formed((gradients * self._by_channel(given)).sum(dim=dimension), gradients.sum(dim=dimension))
+        dimensions = tuple(range(3, given.dim()) if self.channels_first else range(2, given.dim() - len(self.channels)))
+        found = [gradient * given, gradient]
+        return self.formed(*((each.sum(dim=dimensions) if dimensions else each).flatten(2) for each in found))
 
-    def _by_channel(self, values: Tensor) -> Tensor:
-        """Return (hospitals, records, channels, positions), or with the last two changed."""
-        shape = (self.num_channels, -1) if self.channels_first else (-1, self.num_channels)
-        return values.reshape(*values.shape[:2], *shape)
-
-    def _spread(self, parameter: int | Tensor, parameters: Sequence[Tensor], num_hospitals: int) -> Tensor:
-        shape = (self.num_channels, 1) if self.channels_first else (1, self.num_channels)
-        return _of_hospitals(parameter, parameters, num_hospitals).reshape(num_hospitals, 1, *shape)
+    def _spread(self, parameter: int | Tensor, parameters: Sequence[Tensor], given: Tensor) -> Tensor:
+        """Return a parameter of every hospital so that it meets its channels in (hospitals, records, ...)."""
+        found = of_hospitals(parameter, parameters, len(given))
+        others = given.dim() - 2 - len(self.channels)
+        before, after = (0, others) if self.channels_first else (others, 0)
+        return found.reshape(len(given), 1, *(1,) * before, *self.channels, *(1,) * after)
 
 
-def _of_hospitals(parameter: int | Tensor, parameters: Sequence[Tensor], num_hospitals: int) -> Tensor:
+def of_hospitals(parameter: int | Tensor, parameters: Sequence[Tensor], num_hospitals: int) -> Tensor:
+    """Return a parameter of every hospital, (hospitals, ...): a trained one by its place, or one that all share."""
     if isinstance(parameter, int):
         return parameters[parameter]
     return parameter.expand(num_hospitals, *parameter.shape)

@@ -1,28 +1,38 @@
-"""The layers that several hospitals run at once, each with parameters of its own.
+"""Models whose gradients by record are known in closed form, run for several hospitals with parameters of their own.
 
 Hospitals are the first dimension of everything, records the second: a layer takes (hospitals, records, ...) and its
 parameters are (hospitals, ...). No operation here crosses either: products are batched over hospitals, a row of a
 product is made of one record's row and its hospital's parameters, and layers without parameters are run on all records
-in a row, which they keep apart (`clients.forwards`). What is left out on purpose: layers that draw at random,
-embeddings, and convolutions, which are slower padded than one hospital after the other.
+in a row, which they keep apart (`clients.forwards`). What is left out on purpose: any layer that is not the framework's
+own, of the very types that are listed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wardround.clients.stacked.closed_forms import ByRecord
-from wardround.clients.stacked.parts import Linear, Norm, Parametrised
+from wardround.clients.closed_form.by_record import ByRecord
+from wardround.clients.closed_form.convolutions import convolution
+from wardround.clients.closed_form.parts import Linear, Norm, Parametrised
+from wardround.models import ResidualBlock
 
-__all__ = ["Layer", "Tap", "floats_by_record", "layers_of", "run", "unstacked_because"]
-
-_AT_RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+__all__ = ["Layer", "Tap", "floats_by_record", "layers_of", "run", "uncovered_because"]
 
 
-Layer = Parametrised | nn.Module
+@dataclass(frozen=True, slots=True, eq=False)
+class Residual:
+    """Two ways that are added, and relu of the sum (`models.ResidualBlock`)."""
+
+    body: "list[Layer]"
+    shortcut: "list[Layer]"
+
+
+Layer = Parametrised | Residual | nn.Module
 
 
 class Tap(NamedTuple):
@@ -46,22 +56,19 @@ class Tap(NamedTuple):
         return self._replace(given=found[0]), found[1]
 
 
-def unstacked_because(model: nn.Module) -> str | None:
-    """Return why a model of a known forward (`forwards.unknown_because`) is not stacked, as a clause; None where it is.
+def uncovered_because(model: nn.Module) -> str | None:
+    """Return why gradients of a known forward (`clients.forwards`) have no closed form here; None where they do.
 
-    By the very types: nothing is tried.
+    By the very types, and as a clause: nothing is tried.
     """
     for name, module in model.named_modules():
-        where = f"{name or 'the model'} ({type(module).__name__})"
-        if type(module) in _AT_RANDOM:
-            return f"{where} draws at random"
         if next(module.parameters(recurse=False), None) is not None and type(module) not in _WITH_PARAMETERS:
-            return f"{where} is not among the layers that hospitals run together, or no faster so"
+            return f"{name or 'the model'} ({type(module).__name__}) has no closed form"
     return None
 
 
 def layers_of(model: nn.Module) -> list[Layer]:
-    """Return the layers of a model that can be stacked, in their order; they name their trained parameters."""
+    """Return the layers of a model that is covered, in their order; they name their trained parameters."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     places = {id(parameter): place for place, parameter in enumerate(trained)}
 
@@ -71,6 +78,8 @@ def layers_of(model: nn.Module) -> list[Layer]:
     def listed(module: nn.Module) -> list[Layer]:
         if type(module) is nn.Sequential:
             return [layer for part in module for layer in listed(part)]
+        if type(module) is ResidualBlock:
+            return [Residual(listed(module.body), listed(module.shortcut))]
         if next(module.parameters(recurse=False), None) is None:
             return [module]
         made = _WITH_PARAMETERS[type(module)]
@@ -110,15 +119,23 @@ def floats_by_record(model: nn.Module, record_shape: tuple[int, ...]) -> int:
     """Return about how many numbers a record takes on its way, its formed gradients included; of shapes alone."""
     parameters = [parameter.detach()[None] for parameter in model.parameters() if parameter.requires_grad]
     taps: list[Tap] = []
+    was_training = model.training
+    model.eval()  # nothing is drawn for it
     with torch.no_grad():
-        _through(layers_of(model), parameters, torch.zeros((1, 1, *record_shape)), taps)
+        given = torch.zeros((1, 1, *record_shape), device=next(model.parameters()).device)
+        _through(layers_of(model), parameters, given, taps)
+    model.train(was_training)
     return sum(tap.layer.floats(tap.given, tap.made) for tap in taps)
 
 
 def _through(layers: Sequence[Layer], parameters: Sequence[Tensor], given: Tensor, taps: list[Tap]) -> Tensor:
     for layer in layers:
         if isinstance(layer, nn.Module):
-            given = layer(given.flatten(0, 1)).unflatten(0, given.shape[:2])
+            made = _kept_last(layer(given.flatten(0, 1)))
+            given = made.view(*given.shape[:2], *made.shape[1:])
+        elif isinstance(layer, Residual):
+            ways = [_through(each, parameters, given, taps) for each in (layer.body, layer.shortcut)]
+            given = functional.relu(ways[0] + ways[1])
         else:
             before, given = layer.outputs(given, parameters)
             if layer.is_trained:
@@ -127,27 +144,40 @@ def _through(layers: Sequence[Layer], parameters: Sequence[Tensor], given: Tenso
     return given
 
 
+def _kept_last(made: Tensor) -> Tensor:
+    """Let the gradient of images whose channels stand last in memory come in that order too, as is fastest."""
+    if made.requires_grad and made.dim() == 4 and not made.is_contiguous():
+        made.register_hook(_channels_last)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 def _linear(_: nn.Module, weight: int | Tensor, bias: int | Tensor | None) -> Parametrised:
     return Linear(weight, bias)
 
 
 def _group_norm(module: nn.GroupNorm, weight: int | Tensor, bias: int | Tensor | None) -> Parametrised:
     def normalise(given: Tensor) -> Tensor:
-        return functional.group_norm(given.flatten(0, 1), module.num_groups, eps=module.eps).view(given.shape)
+        flat = functional.group_norm(given.flatten(0, 1), module.num_groups, eps=module.eps)
+        return flat.view(given.shape)
 
-    return Norm(weight, bias, normalise=normalise, num_channels=module.num_channels, channels_first=True)
+    return Norm(weight, bias, normalise=normalise, channels=(module.num_channels,), channels_first=True)
 
 
 def _layer_norm(module: nn.LayerNorm, weight: int | Tensor, bias: int | Tensor | None) -> Parametrised:
     def normalise(given: Tensor) -> Tensor:
         return functional.layer_norm(given, module.normalized_shape, eps=module.eps)
 
-    size = torch.Size(module.normalized_shape).numel()
-    return Norm(weight, bias, normalise=normalise, num_channels=size, channels_first=False)
+    return Norm(weight, bias, normalise=normalise, channels=tuple(module.normalized_shape), channels_first=False)
 
 
 _WITH_PARAMETERS: dict[type[nn.Module], Callable[..., Parametrised]] = {
     nn.Linear: _linear,
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
+    nn.Conv1d: partial(convolution, is_flat=True),
+    nn.Conv2d: partial(convolution, is_flat=False),
 }

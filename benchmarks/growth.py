@@ -1,0 +1,215 @@
+"""What does a round cost as the federation grows, where its cohort does not?
+
+100, 1,000 and 10,000 simulated hospitals of 20 records and 32 numbers each, of which 100 take part in a round (DP-SGD
+at the hospital, logistic model, 5 local steps), on every engine, and on Ray with 1, 2 and 4 workers. Every measurement
+is a fresh process that runs a whole federation: from its start to round 0, which tests the first model at every
+hospital, then rounds that nobody tests, and the end, with a last test. Processor seconds are those of the process and
+of all that it started, the mean over all rounds but the first two and the last. Peak memory is the process's own
+(VmHWM); that of workers is what they hold in proportion to what they share (PSS), before the last round. Ratios are to
+100 hospitals on the same engine in the same run of this script.
+
+    python benchmarks/growth.py            about 15 minutes on an idle machine; writes benchmarks/results/growth.csv
+    python benchmarks/growth.py --quick    about 2 minutes, for continuous integration; writes nothing
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+STARTED = time.perf_counter()
+RESULTS = Path(__file__).parent / "results" / "growth.csv"
+COHORT, NUM_RECORDS, NUM_FEATURES = 100, 20, 32
+ENGINES = [("stacked", 0), ("inline", 0), ("ray", 1), ("ray", 2), ("ray", 4)]
+SIZES, NUM_ROUNDS = [100, 1_000, 10_000], 12
+QUICK_ENGINES, QUICK_SIZES, QUICK_ROUNDS = [("stacked", 0)], [100, 1_000], 6
+MOST_ROUND_RATIO, MOST_MEMORY_RATIO = 1.3, 2.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def federation(num_hospitals: int):
+    """Return hospitals with so many records each, two classes that a plane tells apart."""
+    import numpy as np
+
+    from wardround import Federation
+
+    generator = np.random.default_rng(7)
+    plane = generator.standard_normal(NUM_FEATURES).astype(np.float32)
+    hospitals = {}
+    for number in range(num_hospitals):
+        features = generator.standard_normal((NUM_RECORDS, NUM_FEATURES)).astype(np.float32) / np.float32(6)
+        hospitals[f"hospital-{number:05d}"] = features, (features @ plane > 0).astype(np.int64)
+    return Federation.from_arrays(hospitals)
+
+
+def processes() -> list[int]:
+    """Return this process and all that it started, however far down."""
+    parent_of = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parent_of[int(path.parent.name)] = int(fields[1])
+    found = [os.getpid()]
+    for one in found:
+        found += [child for child, parent in parent_of.items() if parent == one]
+    return found
+
+
+def processor_seconds() -> float:
+    """Return what this process and all that it started have used, those that ended among them."""
+    ticks = 0
+    for number in processes():
+        try:
+            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / _TICKS
+
+
+def worker_megabytes() -> float:
+    """Return what Ray's workers hold, shared pages in proportion."""
+    total = 0
+    for number in processes()[1:]:
+        try:
+            if b"ray::" in Path(f"/proc/{number}/cmdline").read_bytes():
+                rollup = Path(f"/proc/{number}/smaps_rollup").read_text()
+                total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        except OSError:
+            continue
+    return total / 1024
+
+
+def peak_megabytes() -> float:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+
+
+def measure(engine: str, num_workers: int, num_hospitals: int, num_rounds: int) -> dict[str, float]:
+    """Run a federation in this process, and return its figures."""
+    import wardround
+
+    config = wardround.Config().change(
+        training={
+            "num_rounds": num_rounds,
+            "fraction_train": COHORT / num_hospitals,
+            "local_steps": 5,
+            "sample_rate": 0.25,
+            "evaluate_every": 10_000,
+        },
+        privacy={"noise_multiplier": 1.0, "target_delta": 1e-3},
+        simulation={"engine": engine} | ({"num_workers": num_workers} if num_workers else {}),
+    )
+    marks, held = [], []
+
+    def on_round(row) -> None:
+        marks.append((time.perf_counter(), processor_seconds()))
+        if row.round_number == num_rounds - 1:
+            held.append(worker_megabytes())
+
+    with tempfile.TemporaryDirectory() as folder:
+        wardround.run(config, federation=federation(num_hospitals), on_round=on_round, out=f"{folder}/run")
+    ended = time.perf_counter(), processor_seconds()
+    # The last round is followed by a test of every hospital; the first ones warm up.
+    walls, cpus = zip(*marks[2:-1], strict=True)
+    return {
+        "start_up_seconds": marks[0][0] - STARTED,
+        "start_up_cpu_seconds": marks[0][1],
+        "round_seconds": statistics.median(after - before for before, after in pairwise(walls)),
+        "round_cpu_seconds": (cpus[-1] - cpus[0]) / (len(cpus) - 1),
+        "test_of_all_cpu_seconds": marks[-1][1] - marks[-2][1],
+        "end_cpu_seconds": ended[1] - marks[-1][1],
+        "peak_mb": peak_megabytes(),
+        "workers_mb": held[0],
+    }
+
+
+def measured(*case: object) -> dict[str, float]:
+    program = subprocess.run(
+        [sys.executable, __file__, "--case", *map(str, case)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    figures: dict[str, float] = json.loads(program.stdout.splitlines()[-1])
+    return figures
+
+
+def compare(engines, sizes, num_rounds: int) -> list[dict[str, object]]:
+    """Measure every engine at every size, and return a row each."""
+    rows = []
+    for engine, num_workers in engines:
+        first: dict[str, float] = {}
+        for num_hospitals in sizes:
+            figures = measured(engine, num_workers, num_hospitals, num_rounds)
+            first = first or figures
+            row = {"engine": engine, "num_workers": num_workers, "num_hospitals": num_hospitals, "cohort": COHORT}
+            row |= {name: round(value, 3) for name, value in figures.items()}
+            row["load_average"] = round(os.getloadavg()[0], 1)
+            row["round_cpu_ratio"] = round(figures["round_cpu_seconds"] / first["round_cpu_seconds"], 3)
+            row["peak_ratio"] = round(figures["peak_mb"] / first["peak_mb"], 3)
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def missed(rows) -> list[str]:
+    """Return which aims are missed."""
+    found = []
+    for row in rows:
+        where = f"{row['engine']} {row['num_workers'] or ''}, {row['num_hospitals']} hospitals"
+        if row["round_cpu_ratio"] > MOST_ROUND_RATIO:
+            found.append(f"{where}: a round costs {row['round_cpu_ratio']} times that of {COHORT} hospitals")
+        if row["peak_ratio"] > MOST_MEMORY_RATIO:
+            found.append(f"{where}: {row['peak_ratio']} times the memory")
+    return found
+
+
+def write(rows) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    packages = ", ".join(f"{name} {version(name)}" for name in ("wardround", "flwr", "ray", "torch", "numpy"))
+    with RESULTS.open("w", newline="") as file:
+        file.write("# python benchmarks/growth.py\n")
+        file.write(f"# {_processor()}, {os.cpu_count()} processors, {platform.system()}, {date.today()}\n")
+        file.write(f"# Python {platform.python_version()}, {packages}\n")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def main() -> None:
+    """Compare, print, write, and exit 1 where an aim is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one engine, two sizes")
+    parser.add_argument("--case", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        engine, *numbers = arguments.case
+        print(json.dumps(measure(engine, *map(int, numbers))))
+        return
+    quick = (QUICK_ENGINES, QUICK_SIZES, QUICK_ROUNDS)
+    rows = compare(*(quick if arguments.quick else (ENGINES, SIZES, NUM_ROUNDS)))
+    if not arguments.quick:
+        write(rows)
+    sys.exit("\n".join(missed(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Convolutions, run with those of several hospitals, and the gradients of records by them.
+
+A record's gradient by the weight is a product of matrices: the loss' gradient by the outputs (positions, out)
+transposed, times the windows (positions, kernel) that the outputs were made of. It is formed, in float32, for all
+records in one batched product. Values stand in memory channel by channel within a position ("channels last"), which is
+how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory. Hospitals are run
+one after the other, as their arithmetic is all that costs. What is left out on purpose: other padding than zeros.
+
+Source: Rochette, Manoel, Tramel 2019 (arXiv 1912.06015), section 3, on windows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wardround.clients.closed_form.by_record import Formed
+from wardround.clients.closed_form.parts import Parametrised, of_hospitals
+
+__all__ = ["Convolution", "convolution"]
+
+_Pair = tuple[int, int]
+_Ordered = Callable[[Tensor], Tensor] | None
+
+_MOST_FLOATS = 2**17
+"""Numbers of windows that are made at a time: they stay in the processor's caches until they are used."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Convolution(Parametrised):
+    """A convolution over two dimensions, or over one, which is the last of two.
+
+    Attributes:
+        shape: of the weight, (out, in / groups, height, width).
+        stride: of the windows.
+        padding: zeros before and after each dimension, from the last to the first.
+        dilation: between the elements of a window.
+        groups: of channels that don't meet.
+        is_flat: whether records are (channels, positions).
+    """
+
+    shape: torch.Size
+    stride: _Pair
+    padding: tuple[int, int, int, int]
+    dilation: _Pair
+    groups: int
+    is_flat: bool
+
+    def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the padded inputs, and the outputs."""
+        images = given.unsqueeze(3) if self.is_flat else given
+        # A kernel pads for itself where it can, which costs nothing.
+        is_even = self.padding[0] == self.padding[1] and self.padding[2] == self.padding[3]
+        padding = (self.padding[2], self.padding[0]) if is_even else (0, 0)
+        wide = images if is_even else functional.pad(images, self.padding)
+        weights = of_hospitals(self.weight, parameters, len(given)).view(len(given), *self.shape)
+        biases = None if self.bias is None else of_hospitals(self.bias, parameters, len(given))
+        made = [
+            functional.conv2d(
+                _channels_last(wide[hospital]),
+                weights[hospital],
+                None if biases is None else biases[hospital],
+                self.stride,
+                padding,
+                self.dilation,
+                self.groups,
+            )
+            for hospital in range(len(given))
+        ]
+        outputs = made[0][None] if len(made) == 1 else torch.cat(made).view(*given.shape[:2], *made[0].shape[1:])
+        return images, outputs.squeeze(3) if self.is_flat else outputs
+
+    def by_record(self, given: Tensor, gradient: Tensor) -> Formed:
+        """Return gradients by the weight, whose channels stand last, and by the bias."""
+        images = _channels_last(given.flatten(0, 1))
+        outputs = (gradient.unsqueeze(3) if self.is_flat else gradient).flatten(0, 1)
+        positions = outputs.flatten(2)  # (n, out, positions)
+        found: list[tuple[int | Tensor | None, Callable[[], Tensor], _Ordered]] = [
+            (self.weight, lambda: self._of_weight(images, positions, outputs.shape[2:]), self._ordered),
+            (self.bias, lambda: positions.sum(dim=2), None),
+        ]
+        kept = [(place, rows(), ordered) for place, rows, ordered in found if isinstance(place, int)]
+        return Formed(
+            [place for place, _, _ in kept],
+            [rows.view(*given.shape[:2], -1) for _, rows, _ in kept],
+            [ordered for _, _, ordered in kept],
+        )
+
+    def floats(self, given: Tensor, made: Tensor) -> int:
+        """Return inputs, outputs, windows and gradients."""
+        out, channels, height, width = self.shape
+        positions = made.numel() // out
+        return given.numel() + made.numel() + (positions * self.groups + out) * channels * height * width
+
+    def _of_weight(self, images: Tensor, positions: Tensor, size: torch.Size) -> Tensor:
+        """Return the gradients of images (n, in, height, width), whose outputs have a size, as (n x groups, ...)."""
+        wide = functional.pad(images, self.padding) if any(self.padding) else images
+        of_groups = positions.view(len(wide), self.groups, -1, size.numel()).flatten(0, 1)
+        made = wide.new_empty(len(of_groups), of_groups.shape[1], self.shape[1:].numel())
+        rows = max(1, _MOST_FLOATS // (self.groups * size.numel() * made.shape[2]))
+        for start in range(0, len(wide), rows):
+            some = slice(start * self.groups, (start + rows) * self.groups)
+            torch.bmm(of_groups[some], self._windows(wide[start : start + rows], size), out=made[some])
+        return made
+
+    def _windows(self, wide: Tensor, size: torch.Size) -> Tensor:
+        """Return (n x groups, positions, kernel) of padded images, the channels last in a kernel."""
+        _, channels, height, width = self.shape
+        record, channel, row, column = wide.stride()
+        kernel, moves = (height, width, channels), (row * self.dilation[0], column * self.dilation[1], channel)
+        places, steps = tuple(size), (row * self.stride[0], column * self.stride[1])
+        groups, apart = (len(wide), self.groups), (record, channel * channels)
+        # Whichever is longer in memory is copied in one piece.
+        if channels * width < size[1]:
+            found = wide.as_strided((*groups, *kernel, *places), (*apart, *moves, *steps))
+            return found.reshape(len(wide) * self.groups, -1, size.numel()).transpose(1, 2)
+        found = wide.as_strided((*groups, *places, *kernel), (*apart, *steps, *moves))
+        return found.reshape(len(wide) * self.groups, size.numel(), -1)
+
+    def _ordered(self, rows: Tensor) -> Tensor:
+        """Return rows (n, out x height x width x channels) with the channels first in a kernel."""
+        out, channels, height, width = self.shape
+        return rows.view(len(rows), out, height, width, channels).permute(0, 1, 4, 2, 3).flatten(1)
+
+
+def convolution(
+    module: nn.Conv1d | nn.Conv2d, weight: int | Tensor, bias: int | Tensor | None, *, is_flat: bool
+) -> Convolution:
+    """Return a layer of the framework with zeros for padding, of which the parameters stand elsewhere."""
+    out, channels, *kernel = module.weight.shape
+    height, width = (1, *kernel) if is_flat else kernel
+    return Convolution(
+        weight,
+        bias,
+        shape=torch.Size((out, channels, height, width)),
+        stride=_pair(module.stride),
+        # Of "same" and of numbers alike, from the last dimension to the first; one of one dimension has no other.
+        padding=(*module._reversed_padding_repeated_twice, 0, 0)[:4],  # type: ignore[arg-type]
+        dilation=_pair(module.dilation),
+        groups=module.groups,
+        is_flat=is_flat,
+    )
+
+
+def _pair(values: tuple[int, ...]) -> _Pair:
+    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Return images (n, channels, height, width) whose channels are next to each other in memory."""
+    return images.to(memory_format=torch.channels_last)
