@@ -53,6 +53,11 @@ LARGEST_VALUE = 2.0**22
 
 _BLOCK = 65_536  # elements: with the total's, 1.3 MB, which a core's second-level cache holds or nearly so
 _WEIGHT_SLACK = 1e-9
+_WHOLE = 1.5 * 2.0**52
+"""Added to a number below 2^51, it leaves no bit for a fraction: the sum is rounded to a whole number, halves to even
+as `rint` does, whose two's complement stands in its last 51 bits."""
+_WHOLE_BITS = int(np.float64(_WHOLE).view(np.int64))
+_BELOW_WHOLE = 2.0**50
 
 
 class Shaped(Protocol):
@@ -101,14 +106,26 @@ def accumulate(total: FixedSum, arrays: Mapping[str, NDArray[Any]], weight: floa
         return
     if not 0.0 < weight <= 1.0:
         raise UpdateError(f"the weight {weight} of an update must be in (0, 1]: weights are shares of the cohort")
-    _check_values(arrays)
+    check_real(arrays)
+    is_first = not total
     _begin(total, arrays)
-    largest = max((array.size for array in arrays.values()), default=0)
+    rows = [(name, np.ascontiguousarray(array).reshape(-1)) for name, array in arrays.items()]
+    scale, largest = weight * 2.0**FRACTION_BITS, max((row.size for _, row in rows), default=0)
     buffer = np.empty(min(largest, _BLOCK), np.float64)
-    for name, array in arrays.items():
-        _add_scaled(
-            total[name].reshape(-1), np.ascontiguousarray(array).reshape(-1), weight * 2.0**FRACTION_BITS, buffer
-        )
+    added: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+    try:
+        for name, row in rows:
+            for start in range(0, row.size, _BLOCK):
+                into, part = total[name].reshape(-1)[start : start + _BLOCK], row[start : start + _BLOCK]
+                _add_scaled(into, part, scale, buffer, _magnitude(name, part))
+                added.append((into, part))
+    except UpdateError:
+        for into, part in added:
+            # Whole numbers: what is taken away again leaves no trace.
+            _add_scaled(into, part, -scale, buffer, LARGEST_VALUE)
+        if is_first:
+            total.clear()
+        raise
 
 
 def fixed_sum(sums: Mapping[str, NDArray[np.float64]]) -> FixedSum:
@@ -154,7 +171,7 @@ def mean(total: FixedSum, total_weight: float, like: Mapping[str, NDArray[Any]])
         values = np.asarray(total[name] * (2.0**-FRACTION_BITS / total_weight))
         if not np.issubdtype(array.dtype, np.floating):
             values = np.rint(values)
-        means[name] = values.astype(array.dtype)
+        means[name] = values.astype(array.dtype, copy=False)
     return means
 
 
@@ -195,22 +212,37 @@ def _begin(total: FixedSum, arrays: Mapping[str, NDArray[Any]]) -> None:
 def _check_values(arrays: Mapping[str, NDArray[Any]]) -> None:
     check_real(arrays)
     for name, array in arrays.items():
-        # min and max carry a nan along and need no temporary array, so one pass each checks everything.
-        smallest, largest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-        if not (smallest > -LARGEST_VALUE and largest < LARGEST_VALUE):
-            worst = largest if not largest < LARGEST_VALUE else smallest
-            raise UpdateError(
-                f"parameter {name} holds {worst}, which must be finite and below {LARGEST_VALUE:.0f} in magnitude: "
-                "lower the learning rate or normalise the inputs"
-            )
+        _magnitude(name, array)
 
 
-def _add_scaled(total: NDArray[np.int64], values: NDArray[Any], scale: float, buffer: NDArray[np.float64]) -> None:
-    """Add rint(values * scale) to the flat total, a cache-sized block at a time and without allocating."""
-    for start in range(0, values.size, _BLOCK):
-        part = values[start : start + _BLOCK]
-        scaled, into = buffer[: part.size], total[start : start + _BLOCK]
-        np.copyto(scaled, part)
-        np.multiply(scaled, scale, out=scaled)
+def _magnitude(name: str, array: NDArray[Any]) -> float:
+    """Return the largest magnitude, finite and not too large."""
+    # min and max carry a nan along and need no temporary array, so one pass each checks everything.
+    smallest, largest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (smallest > -LARGEST_VALUE and largest < LARGEST_VALUE):
+        worst = largest if not largest < LARGEST_VALUE else smallest
+        raise UpdateError(
+            f"parameter {name} holds {worst}, which must be finite and below {LARGEST_VALUE:.0f} in magnitude: "
+            "lower the learning rate or normalise the inputs"
+        )
+    return max(-smallest, largest)
+
+
+def _add_scaled(
+    total: NDArray[np.int64], values: NDArray[Any], scale: float, buffer: NDArray[np.float64], magnitude: float
+) -> None:
+    """Add rint(values * scale) of a block to the flat total, without allocating; no value is above the magnitude.
+
+    Small numbers become whole without a conversion, which takes as long as all the rest.
+    """
+    scaled = buffer[: values.size]
+    np.copyto(scaled, values)
+    np.multiply(scaled, scale, out=scaled)
+    if magnitude * abs(scale) < _BELOW_WHOLE:
+        np.add(scaled, _WHOLE, out=scaled)
+        whole = scaled.view(np.int64)
+        np.subtract(whole, _WHOLE_BITS, out=whole)
+        np.add(total, whole, out=total)
+    else:
         np.rint(scaled, out=scaled)
-        np.add(into, scaled, out=into, dtype=np.int64, casting="unsafe")
+        np.add(total, scaled, out=total, dtype=np.int64, casting="unsafe")

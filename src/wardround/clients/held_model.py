@@ -33,7 +33,7 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
-        record_floats: by the shape of records, what `stacked.together` found of the model, which is of shapes alone.
+        record_floats: what `stacked.together` found of the model, by whether a program is run, and shape of records.
     """
 
     def __init__(
@@ -67,9 +67,10 @@ class HeldModel:
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
+        self._has_images = self.device.type == "cpu" and any(type(part) is nn.Conv2d for part in self.model.modules())
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
-        self.record_floats: dict[tuple[int, ...], int] = {}
+        self.record_floats: dict[tuple[bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
@@ -100,6 +101,15 @@ class HeldModel:
             found = unknown_because(self.model, record_shape, ghost=self.training.grad_sample_mode == "ghost")
             self._unknown[record_shape] = found
         return self._unknown[record_shape]
+
+    def laid_out(self, features: Tensor) -> Tensor:
+        """Return a batch as the model's convolutions want it in memory: images on a CPU with their channels last.
+
+        It holds the same numbers. Of a known forward alone: no layer of it asks how its input lies in memory.
+        """
+        if not self._has_images or features.dim() != 4 or self.unknown_because(tuple(features.shape[1:])):
+            return features
+        return features.contiguous(memory_format=torch.channels_last)
 
     def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.
@@ -142,7 +152,8 @@ class HeldModel:
         self.begin(arrays, tensors, whole_batches=not self._protects_records)
         if self._protects_records and self.unknown_because(tensors.record_shape):
             return self.program(tensors.record_shape, tensors.train_labels.dtype).outputs_of
-        return self.model.eval()
+        model = self.model.eval()
+        return (lambda features: model(self.laid_out(features))) if self._has_images else model
 
     def program(self, record_shape: tuple[int, ...], label_type: torch.dtype) -> RecordProgram:
         """Return the model's program of one record, recorded once for a shape and a type of labels.

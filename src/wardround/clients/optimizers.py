@@ -38,12 +38,6 @@ class LocalOptimizer:
             self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
             self._counts = [torch.tensor(0.0) for _ in self._parameters]
 
-    def zero_grad(self) -> None:
-        """Set gradients to zero where there are some; the next backward pass adds to them."""
-        for parameter in self._parameters:
-            if parameter.grad is not None:
-                parameter.grad.detach_().zero_()
-
     def forget_gradients(self) -> None:
         """Leave no gradient behind."""
         for parameter in self._parameters:

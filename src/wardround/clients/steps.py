@@ -81,19 +81,20 @@ class LocalRound:
 def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
     """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size."""
     optimizer, model, tensors = _optimizer(held, local), held.model, local.tensors
-    anchor = _copies(held)
+    anchor = _anchor(held, local)
     losses = []
     num_scrubbed = 0
     model.train()
     for _ in range(local.assignment.schedule.num_steps):
         rows, owners = tensors.rows_of(local.sampler.draw().to(held.device))
-        optimizer.zero_grad()
-        batch_losses = held.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
+        # None, so that the next pass leaves its gradient where it made it, and adds it to nothing.
+        optimizer.forget_gradients()
+        batch_losses = held.loss(model(held.laid_out(tensors.train_features[rows])), tensors.train_labels[rows])
         finite = batch_losses.isfinite()
         if not bool(finite.all()):
             num_scrubbed += int((~finite).sum())
             rows, owners = rows[finite], None if owners is None else owners[finite]
-            batch_losses = held.loss(model(tensors.train_features[rows]), tensors.train_labels[rows])
+            batch_losses = held.loss(model(held.laid_out(tensors.train_features[rows])), tensors.train_labels[rows])
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
         torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
         _apply(local.side, held)
@@ -101,6 +102,7 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
             _pull_back(held, anchor, local.proximal_mu)
         optimizer.step()
         losses.append(batch_losses.detach())
+    optimizer.forget_gradients()
     return Counts(num_scrubbed=num_scrubbed, loss=_mean_loss(losses))
 
 
@@ -111,7 +113,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     induction over steps so are the parameters, and with them weight decay and FedProx' pull, which look at nothing
     else: what is billed is the sums, and the rest is post-processing.
     """
-    optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _copies(held)
+    optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _anchor(held, local)
     stddev = local.assignment.event.noise_multiplier * local.clip
     module = held.by_record(local.tensors, local.clip)
     losses = []
@@ -171,8 +173,9 @@ def _pull_back(held: HeldModel, anchor: Sequence[Tensor], proximal_mu: float) ->
             parameter.grad.add_(parameter.detach() - start, alpha=proximal_mu)
 
 
-def _copies(held: HeldModel) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in held.parameters]
+def _anchor(held: HeldModel, local: LocalRound) -> list[Tensor]:
+    """Return what FedProx pulls back to; nothing where it does not pull."""
+    return [parameter.detach().clone() for parameter in held.parameters] if local.proximal_mu else []
 
 
 def _mean_loss(losses: list[Tensor]) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from wardround.clients.cells import torch_half
+from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, check_loss_weights
@@ -37,6 +38,7 @@ def build_trainer(
     Raises:
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
+    keep_freed_memory()
     check_loss_weights(config.training, federation.class_names)
     if model is None:
         model, _ = built_model(config, federation.input_shape, federation.num_classes)

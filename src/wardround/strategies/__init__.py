@@ -1,6 +1,6 @@
 """Flower strategies: by name or from a user's factory, and secure aggregation around any that averages."""
 
-from wardround.strategies.by_name import needs_only_sum, strategy_of
+from wardround.strategies.by_name import needs_only_sum, only_averages_scores, strategy_of
 from wardround.strategies.hospital_sides import HospitalSide, check_hospital_side, hospital_side_of
 from wardround.strategies.secagg_plus import SecAggPlus
 
@@ -10,5 +10,6 @@ __all__ = [
     "check_hospital_side",
     "hospital_side_of",
     "needs_only_sum",
+    "only_averages_scores",
     "strategy_of",
 ]

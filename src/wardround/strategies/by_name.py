@@ -12,6 +12,7 @@ from inspect import signature
 from typing import Any
 
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
@@ -19,7 +20,7 @@ from wardround.objects import from_name
 from wardround.privacy.cells import cell_of
 from wardround.strategies.hospital_sides import check_hospital_side
 
-__all__ = ["STRATEGIES", "needs_only_sum", "options_of", "strategy_of"]
+__all__ = ["STRATEGIES", "needs_only_sum", "only_averages_scores", "options_of", "strategy_of"]
 
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -84,6 +85,15 @@ def needs_only_sum(strategy: Strategy) -> bool:
     that says so with `needs_only_sum = True`.
     """
     return type(strategy) in STRATEGIES.values() or bool(getattr(strategy, "needs_only_sum", False))
+
+
+def only_averages_scores(strategy: Strategy) -> bool:
+    """Return whether all that the strategy makes of evaluations is their average, which nobody reads.
+
+    True for Flower's own averaging classes, unless one was given a function of its own for it.
+    """
+    own = getattr(strategy, "evaluate_metrics_aggr_fn", None)
+    return type(strategy) in STRATEGIES.values() and own is aggregate_metricrecords
 
 
 def _named_strategy(name: str, given: Mapping[str, float]) -> Strategy:

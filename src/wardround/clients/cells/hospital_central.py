@@ -18,4 +18,4 @@ class HospitalCentral(WholeUpdates):
 
     def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return the update in float32."""
-        return {name: array.astype(np.float32) for name, array in clipped.items()}, None
+        return {name: array.astype(np.float32, copy=False) for name, array in clipped.items()}, None

@@ -22,7 +22,7 @@ class HospitalDistributed(WholeUpdates):
     def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return residues."""
         event = assignment.event
-        flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1)
+        flat = np.concatenate([array.reshape(1, -1) for array in clipped.values()], axis=1, dtype=np.float64)
         steps = flat * (assignment.contribution * event.scaled_norm / assignment.distance)
         bound = norm_bound_squared(event.scaled_norm, event.dimension)
         integers = round_within(steps, bound, key.generator(Draw.ROUNDING))[0]

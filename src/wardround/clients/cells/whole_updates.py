@@ -64,7 +64,7 @@ class WholeUpdates(TorchHalf):
         """
         max_norm = float(assignment.max_grad_norm or 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
-            update = {name: np.asarray(np.subtract(after[name], before[name], dtype=np.float64)) for name in before}
+            update = {name: np.asarray(np.subtract(after[name], before[name])) for name in before}
         clipped, within, is_finite = clip_update(update, max_norm)
         if assignment.adaptive_clipping:
             clipped[COUNT_NAME] = centred_count(within=within, max_norm=max_norm)
@@ -74,5 +74,5 @@ class WholeUpdates(TorchHalf):
     def send(self, before: Arrays, clipped: Arrays, assignment: Assignment, key: Key) -> tuple[Arrays, float | None]:
         """Return what leaves the hospital, and the noise multiplier that noise was drawn for; None where none was.
 
-        The clipped update is float64, and has the count of adaptive clipping where that is asked for.
+        The clipped update is of the parameters' type, and has the count of adaptive clipping where that is asked for.
         """

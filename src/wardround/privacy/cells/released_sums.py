@@ -56,7 +56,7 @@ class RoundSum:
 
     def like(self) -> dict[str, NDArray[np.float64]]:
         """Return zeros of what is summed: of the parameters, and of a count where one travels along."""
-        like = {name: np.zeros(np.shape(array)) for name, array in self.arrays.items()}
+        like = {name: np.broadcast_to(np.zeros(()), np.shape(array)) for name, array in self.arrays.items()}
         return like | ({COUNT_NAME: np.zeros(())} if self.assignments[0].adaptive_clipping else {})
 
 
@@ -127,4 +127,9 @@ class SumGrid(NamedTuple):
 
 def moved(arrays: Arrays, direction: Sums, factor: float) -> Arrays:
     """Return the arrays moved by a factor times a direction, in their own types."""
-    return {name: np.asarray(array + factor * direction[name]).astype(array.dtype) for name, array in arrays.items()}
+    found: Arrays = {}
+    for name, array in arrays.items():
+        step = np.asarray(factor * direction[name])
+        np.add(array, step, out=step)
+        found[name] = step.astype(array.dtype, copy=False)
+    return found

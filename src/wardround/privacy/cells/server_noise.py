@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from wardround import exact_sums
 from wardround.digests import array_digest, by_field
 from wardround.privacy.cells.cell import SummedCell
@@ -113,7 +115,7 @@ class ServerNoise(SummedCell):
         answered, memory = summed.answered, summed.memory
         factor = self.sum_factor(answered)
         mean = exact_sums.mean(summed.total, summed.weight, summed.like())
-        exact: Sums = {name: array * factor for name, array in mean.items()}
+        exact: Sums = {name: np.multiply(array, factor, out=array) for name, array in mean.items()}
         # What is released is a function of all this: another sum has independent noise.
         told = [
             [by_field(a) for a in summed.assignments],
@@ -136,5 +138,10 @@ class ServerNoise(SummedCell):
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
         """Return the sum with independent noise of a stddev in every coordinate, and nothing to remember."""
-        noise = key.generator(Draw.NOISE)
-        return {name: array + stddev * noise.standard_normal(array.shape) for name, array in summed.items()}, NOTHING
+        noise, noisy = key.generator(Draw.NOISE), {}
+        for name, array in summed.items():
+            drawn = np.asarray(noise.standard_normal(array.shape))
+            drawn *= stddev
+            drawn += array
+            noisy[name] = drawn
+        return noisy, NOTHING

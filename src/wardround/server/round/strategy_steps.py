@@ -20,7 +20,7 @@ from wardround.rounds import Assignment, Evaluation
 from wardround.scores import Predictions
 from wardround.server.round.cohort_grid import CohortGrid
 from wardround.server.round.hospitals import HospitalLink
-from wardround.strategies import needs_only_sum
+from wardround.strategies import needs_only_sum, only_averages_scores
 from wardround.wire_arrays import predictions_of
 from wardround.wire_values import content_of
 
@@ -116,7 +116,8 @@ def evaluate(
     with _blaming(strategy):
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
         replies = link.answered(grid.send_and_receive(messages))
-        strategy.aggregate_evaluate(round_number, [_without_predictions(reply) for reply in replies])
+        if not only_averages_scores(strategy):
+            strategy.aggregate_evaluate(round_number, [_without_predictions(reply) for reply in replies])
     senders = [link.sender_of(reply) for reply in replies]  # in the order of names
     evaluations = (wire.read_metrics(Evaluation, *told) for told in zip(replies, senders, strict=True))
     return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(_predictions_in, replies), strict=True))
