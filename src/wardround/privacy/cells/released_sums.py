@@ -127,7 +127,7 @@ class SumGrid(NamedTuple):
 
 
 def moved(arrays: Arrays, direction: Sums, factor: float) -> Arrays:
-    """Return the arrays moved by a factor times a direction, in their own types; worked out in that of the direction."""
+    """Return the arrays moved by a factor times a direction, in their own types; worked out in the direction's."""
     found: Arrays = {}
     for name, array in arrays.items():
         found[name] = np.empty(np.shape(array), array.dtype)
