@@ -15,14 +15,10 @@ Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i
    within 66 u n c of the exact one.
 3. Two sums that differ in one record are then within c (1 + 6.1e-8 + 2 * 66 u n) <= c (1 + 1.9e-7) < C of each other.
 
-In closed form (`closed_form.by_record.OuterProducts`) a linear layer's gradient is g a^T for float32 g and a, and is never
-rounded itself: its squared length is a product of sums of squares, which is within (p/2 + 4) u N in 1, and a term of a
-sum, (f g_j) a_i, is rounded twice, so that 66 becomes 68 in 2. Gradients that are formed there, of convolutions, norms
-and layers that see several positions, are rounded to float32 before they are clipped, as functions of their record.
-
-Ghost clipping sums a chunk in one backward pass in float64. There 2 holds with the chunk's rows times the positions of
-a layer's input for B, and with the lengths of a record's terms for its clipped gradient's: it keeps to C unless the
-terms of one gradient cancel to a 10^5th of their lengths or less, for which nothing is proved.
+In closed form (`by_record.OuterProducts`) a linear layer's gradient is g a^T for float32 g and a, and is never rounded
+itself: its squared length is a product of sums of squares, which is within (p/2 + 4) u N in 1, and a term of a sum,
+(f g_j) a_i, is rounded twice, so that 66 becomes 68 in 2. Gradients that are formed there, of convolutions, norms and
+layers that see several positions, are rounded to float32 before they are clipped, as functions of their record.
 
 What is left out on purpose: noise, which is added to this sum and changes nothing about how far a record moves it.
 """

@@ -78,8 +78,7 @@ class LocalTrainer(HeldModel):
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         clips_records = cell_named(assignment.event.cell).clips_records
-        # What trains in one program is known layers, of which nothing is recorded.
-        recorded = self.recorded_digest(tensors) if clips_records and not stack else b""
+        recorded = self.recorded_digest(tensors) if clips_records else b""
         side_digest = b"" if side is None else side.digest
         key = self.keys.key(arrays, tensors, assignment, proximal_mu, recorded, side_digest, stack=stack)
         rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)

@@ -15,8 +15,11 @@ __all__ = ["event_against", "merged"]
 
 def merged(events: Iterable[StepEvent]) -> tuple[StepEvent, ...]:
     """Return the events of equal kind added up, those without steps left out, in a fixed order."""
+    found = tuple(events)
+    if len(found) == 1:  # of one hospital, which is asked for every hospital in every round
+        return found if found[0].num_steps else ()
     steps: defaultdict[StepEvent, int] = defaultdict(int)
-    for event in events:
+    for event in found:
         steps[event.kind] += event.num_steps
     return tuple(replace(kind, num_steps=count) for kind, count in sorted(steps.items()) if count)
 

@@ -234,7 +234,8 @@ def _facts(
 
     config = planned.config
     if joint is not None and joint.is_whole and model.mode is not None:
-        reason = "Gradients by record are in closed form, of all hospitals of a round in one program (engine stacked)."
+        how = "by a program of one record" if model.mode.name == "per-record" else "in closed form"
+        reason = f"Gradients by record are {how}, of all hospitals of a round in one program (engine stacked)."
         model = replace(model, mode=Mode("stacked", reason))
     most_workers = ENGINES[config.simulation.engine].num_workers(config.simulation)
     return replace(

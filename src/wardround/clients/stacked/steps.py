@@ -80,8 +80,11 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     features = [local.tensors.train_features for local in locals_]
     labels = [local.tensors.train_labels for local in locals_]
     zeros = torch.zeros(num_hospitals, dtype=torch.float64)
+    tensors = locals_[0].tensors
+    by_program = are_clipped and held.mode_for(tensors.record_shape).name == "per-record"
+    layers = held.program(tensors.record_shape, tensors.train_labels.dtype) if by_program else layers_of(held.model)
     return Stack(
-        layers=layers_of(held.model),
+        layers=layers,
         parameters=[p.detach().expand(num_hospitals, *p.shape).clone() for p in held.parameters],
         features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),

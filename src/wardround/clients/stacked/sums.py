@@ -17,8 +17,9 @@ out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p
 Where a gradient is formed (`by_record.Formed`) it is float32 as in `clipped_sums`, and the same holds with fewer
 roundings.
 
-That a and g are functions of their record and the parameters alone is what `closed_form.layers` says: a row of a float32 product is
-made of that row. Shapes don't follow from who was drawn, except for the number of blocks (see `batches`).
+That a and g are functions of their record and the parameters alone is what `closed_form.layers` says: a row of a
+float32 product is made of that row. A program of one record is one by construction (`clients.programs`). Shapes don't
+follow from who was drawn, except for the number of blocks (see `batches`).
 
 A record whose N is not finite, or beyond float32's largest number, contributes zero: a gradient that is formed in
 float32 would not be finite there either. What is left out on purpose: noise, and what becomes of a sum (see `steps`).
@@ -30,9 +31,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
+from wardround.clients.closed_form.by_record import ByRecord
 from wardround.clients.closed_form.layers import Layer, Tap, run
 from wardround.clients.losses import LossPerRecord
+from wardround.clients.programs import RecordProgram
 from wardround.clients.stacked.batches import Block, StepBatch
+from wardround.clients.stacked.programs import gradients_of_many
 
 __all__ = ["Stack", "Tally", "clipped_sums", "plain_sums"]
 
@@ -59,7 +63,7 @@ class Stack:
     """Hospitals that train together; only the parameters change, in place.
 
     Attributes:
-        layers: of the model, in order.
+        layers: of the model, in order, or the model's program of one record.
         parameters: trained ones, (hospitals, ...) float32.
         features: of all hospitals' rows in a row, and a row of zeros that is nobody's.
         labels: likewise.
@@ -68,7 +72,7 @@ class Stack:
         tally: what is measured.
     """
 
-    layers: Sequence[Layer]
+    layers: Sequence[Layer] | RecordProgram
     parameters: list[Tensor]
     features: Tensor
     labels: Tensor
@@ -81,25 +85,39 @@ class Stack:
         """The row that belongs to no hospital."""
         return len(self.labels) - 1
 
-    def run(self, block: Block, num_hospitals: int, kept: Tensor | None) -> tuple[Tensor, list[Tap], list[Tensor]]:
-        """Return losses, taps and gradients of a block (see `closed_form.layers.run`) of some of the first hospitals."""
-        who = slice(num_hospitals) if block.hospitals is None else block.hospitals
-        flat = block.rows.reshape(-1)
-        features = self.features.index_select(0, flat).view(*block.rows.shape, *self.features.shape[1:])
-        labels = self.labels.index_select(0, flat)
+    def by_record(self, block: Block, num_hospitals: int) -> tuple[Tensor, list[ByRecord]]:
+        """Return losses and gradients by record of a block of some of the first hospitals."""
+        if isinstance(self.layers, RecordProgram):
+            features, labels, who = self._given(block, num_hospitals)
+            losses, formed = gradients_of_many(self.layers, [each[who] for each in self.parameters], features, labels)
+            return losses, [formed]
+        losses, taps, gradients = self.run(self.layers, block, num_hospitals, None)
+        return losses, [tap.by_record(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
+
+    def run(
+        self, layers: Sequence[Layer], block: Block, num_hospitals: int, kept: Tensor | None
+    ) -> tuple[Tensor, list[Tap], list[Tensor]]:
+        """Return losses, taps and gradients of a block of some of the first hospitals (see `layers.run`)."""
+        features, labels, who = self._given(block, num_hospitals)
 
         def losses_of(outputs: Tensor) -> Tensor:
-            return self.loss(outputs.flatten(0, 1), labels).view(block.rows.shape)
+            return self.loss(outputs.flatten(0, 1), labels.flatten()).view(labels.shape)
 
-        return run(self.layers, [each[who] for each in self.parameters], features, losses_of, kept)
+        return run(layers, [each[who] for each in self.parameters], features, losses_of, kept)
+
+    def _given(self, block: Block, num_hospitals: int) -> tuple[Tensor, Tensor, slice | Tensor]:
+        """Return the block's features and labels, (hospitals, records, ...), and who these hospitals are."""
+        flat = block.rows.reshape(-1)
+        features = self.features.index_select(0, flat).view(*block.rows.shape, *self.features.shape[1:])
+        labels = self.labels.index_select(0, flat).view(block.rows.shape)
+        return features, labels, slice(num_hospitals) if block.hospitals is None else block.hospitals
 
 
 def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     """Return the sums of clipped gradients of one batch of each hospital that takes the step, float64, by parameter."""
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
-        losses, taps, gradients = stack.run(block, batch.num_hospitals, None)
-        parts = [tap.by_record(gradient) for tap, gradient in zip(taps, gradients, strict=True)]
+        losses, parts = stack.by_record(block, batch.num_hospitals)
         parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
         factors = factors.where(block.is_drawn, 0.0)
         _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
@@ -112,9 +130,11 @@ def plain_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
 
     A record whose loss is not finite contributes zero.
     """
+    if isinstance(stack.layers, RecordProgram):
+        raise ValueError("whole batches have no program of one record")
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
-        losses, taps, gradients = stack.run(block, batch.num_hospitals, block.is_drawn)
+        losses, taps, gradients = stack.run(stack.layers, block, batch.num_hospitals, block.is_drawn)
         is_lost = ~losses.isfinite()
         if bool(is_lost.any()):
             kept = block.is_drawn & ~is_lost

@@ -18,11 +18,13 @@ from wardround.clients.closed_form.layers import floats_by_record, uncovered_bec
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.stacked.batches import block_rows
+from wardround.clients.stacked.programs import live_floats, unstacked_because
 from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.steps import LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.training import LocalTrainer, Trained, trained_as_assigned
 from wardround.digests import digest_of
+from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
@@ -34,6 +36,9 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _SMALL_BATCH = 8.0
 _MOST_FLOATS = 2**22
 """Numbers of a stack that are worked on at a time: they stay in the processor's caches."""
+
+_FEWEST_BY_PROGRAM = 4
+"""Hospitals of which a program is run at a time; for fewer the records that fill up blocks cost more than is won."""
 _CHEAP_FLOATS = 2**16
 """Numbers of padding that cost no more than a stack of one's own does, a millisecond of calls."""
 
@@ -68,7 +73,7 @@ def apart_because(
         return "it is asked for another number of batches than one"
     if not (0 < assignment.schedule.sample_rate <= 1 and assignment.schedule.num_steps >= 1):
         return "its schedule is not one"
-    return _odd_model(trainer, tensors)
+    return _odd_model(trainer, tensors, assignment)
 
 
 def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]) -> list[Trained]:
@@ -109,10 +114,14 @@ def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]
     return [trained[place] for place in range(len(asked))]
 
 
-def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors) -> str | None:
-    if unknown := trainer.unknown_because(tensors.record_shape):
+def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignment) -> str | None:
+    unknown = trainer.unknown_because(tensors.record_shape)
+    if torch_half(assignment.event.cell).steps is not Steps.PLAIN:
+        if trainer.mode_for(tensors.record_shape).name == "per-record":
+            return _odd_program(trainer, tensors, assignment, unknown)
+    elif unknown:
         return f"the model's forward is not a known one: {unknown}"
-    if uncovered := uncovered_because(trainer.model):
+    elif uncovered := uncovered_because(trainer.model):
         return uncovered
     for name, module in trainer.model.named_modules():
         if type(module) in _AT_RANDOM:
@@ -120,6 +129,41 @@ def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors) -> str | None:
         if type(module) in _CONVOLUTIONS:
             return f"{name or 'the model'} ({type(module).__name__}) is no faster for several hospitals at once"
     return None
+
+
+def _odd_program(
+    trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignment, unknown: str | None
+) -> str | None:
+    try:
+        program = trainer.program(tensors.record_shape, tensors.train_labels.dtype)
+    except ConfigError:
+        return f"the model's forward is not a known one, and can't be recorded: {unknown}"
+    if reason := unstacked_because(program):
+        return reason
+    floats = _floats(trainer, tensors, assignment)
+    num_rows = block_rows(assignment.schedule.expected_batch_size, floats)
+    if _most(trainer, num_rows, floats) < _FEWEST_BY_PROGRAM:
+        return f"a program of its model for {num_rows} records is no faster for several hospitals at once"
+    return None
+
+
+def _floats(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignment) -> int:
+    """Return about how many numbers a record takes on its way, its gradients included; of shapes alone."""
+    clips_records = cell_named(assignment.event.cell).clips_records
+    by_program = clips_records and trainer.mode_for(tensors.record_shape).name == "per-record"
+    key = by_program, tensors.record_shape
+    if key not in trainer.record_floats:
+        found = floats_by_record(trainer.model, tensors.record_shape) if not by_program else trainer.num_parameters
+        if by_program:
+            program = trainer.program(tensors.record_shape, tensors.train_labels.dtype)
+            found += live_floats(program.gradient)
+        trainer.record_floats[key] = found
+    return trainer.record_floats[key]
+
+
+def _most(trainer: LocalTrainer, num_rows: int, floats: int) -> int:
+    """Return how many hospitals' blocks fit the caches."""
+    return max(1, _MOST_FLOATS // (trainer.num_parameters + num_rows * floats))
 
 
 def _digest(asked: Sequence[Asked]) -> bytes:
@@ -142,22 +186,15 @@ def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tu
         kind = assigned.event.cell, assigned.round_number, assigned.adaptive_clipping, local.proximal_mu, shape, rows
         kinds.setdefault(kind, []).append(place)
     for places in kinds.values():
-        floats = _floats(trainer, locals_[places[0]].tensors.record_shape)
         places.sort(key=lambda place: -_expected(locals_[place]))
+        floats = _floats(trainer, locals_[places[0]].tensors, locals_[places[0]].assignment)
         while places:
             largest = _expected(locals_[places[0]])
             num_rows = block_rows(largest, floats)
-            most = max(1, _MOST_FLOATS // (trainer.num_parameters + num_rows * floats))
             num_alike = sum(2 * _expected(locals_[place]) >= largest or largest <= _SMALL_BATCH for place in places)
-            size = min(most, num_alike + _CHEAP_FLOATS // (num_rows * floats))
+            size = min(_most(trainer, num_rows, floats), num_alike + _CHEAP_FLOATS // (num_rows * floats))
             chosen, places = places[:size], places[size:]
             yield sorted(chosen, key=lambda place: -locals_[place].assignment.schedule.num_steps), num_rows
-
-
-def _floats(trainer: LocalTrainer, record_shape: tuple[int, ...]) -> int:
-    if record_shape not in trainer.record_floats:
-        trainer.record_floats[record_shape] = floats_by_record(trainer.model, record_shape)
-    return trainer.record_floats[record_shape]
 
 
 def _expected(local: LocalRound) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from wardround.errors import ConfigError
@@ -148,9 +149,9 @@ class Promises:
         """Return the coordinates of what is released: the parameters, and a count where one travels along."""
         return num_parameters + int(adaptive_clipping and self.adapts_clip)
 
-    @property
+    @cached_property
     def booked(self) -> Booked:
-        """The words that stand for the cell in the ledger's rows."""
+        """The words that stand for the cell in the ledger's rows, one of which is written for every hospital's round."""
         readers = [reader for reader in READERS if self.noise_against(reader, 1.0, 2) == 1.0]
         held = "anyone" if len(readers) == len(READERS) else ",".join(readers)
         return Booked(self.unit, self.relation, self.placement, self.mechanism, held)
