@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -159,7 +160,8 @@ def measure(name: str, engine: str, num_rounds: int) -> None:
         "server.round.loop",
         "simulations.engines.stacked_grid",
     ):
-        importlib.import_module(f"wardround.{module}")
+        with suppress(ModuleNotFoundError):  # of an earlier source
+            importlib.import_module(f"wardround.{module}")
     watch, told = Watch(), []
     watch.watch()
 

@@ -8,8 +8,8 @@ work is that of its CIFAR-10 benchmark (`yardstick_work`): users of 50 records t
 their updates are clipped and added up, noise is added once, and the model is tested on 1,000 records after every tenth
 round. "wardround" runs all of itself: plan, ledger, messages, exact sums, checkpoints, tables; its batches are Poisson
 batches of ten expected records, all others' are of ten. Each contender is a process with one torch thread. They take
-turns round by round, so that all meet the same load, and what is told are their CPU seconds of a round, and the ratio to
-the bare loop's.
+turns round by round, so that all meet the same load, and what is told are their CPU seconds of a round, and the ratio
+to the bare loop's.
 """
 
 import argparse
