@@ -33,7 +33,7 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
-        record_floats: whether a program is run, and shape of records: what `stacked.together` found of the model by them.
+        record_floats: by the way it is run and the shape of records, what `stacked.together` found of the model.
     """
 
     def __init__(
