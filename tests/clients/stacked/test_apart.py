@@ -57,10 +57,6 @@ def test_convolutions_are_apart(model):
     )
 
 
-def test_records_that_are_rounded_one_by_one_are_apart():
-    assert why(cell="record-distributed") == "every record is rounded by itself"
-
-
 def test_patients_with_several_rows_are_apart():
     owned = replace(records(4, 0), train_owners=torch.tensor([0, 0, 1, 2]))
     assert why(tensors=owned) == "patients have several rows"

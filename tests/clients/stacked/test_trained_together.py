@@ -39,8 +39,8 @@ MODELS = {
 }
 
 
-def test_all_cells_are_stacked_but_the_one_that_rounds_records():
-    assert {torch_half(cell.name).steps for cell in CELLS if cell.name not in STACKED} == {Steps.ROUNDED_SUM}
+def test_all_cells_are_stacked():
+    assert set(STEPS_TOGETHER) == set(Steps) and set(STACKED) == {cell.name for cell in CELLS}
 
 
 @pytest.mark.parametrize("model", MODELS)
