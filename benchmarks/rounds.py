@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -159,7 +160,8 @@ def measure(name: str, engine: str, num_rounds: int) -> None:
         "server.round.loop",
         "simulations.engines.stacked_grid",
     ):
-        importlib.import_module(f"wardround.{module}")
+        with suppress(ModuleNotFoundError):  # of an earlier source
+            importlib.import_module(f"wardround.{module}")
     watch, told = Watch(), []
     watch.watch()
 
@@ -174,11 +176,13 @@ def measure(name: str, engine: str, num_rounds: int) -> None:
     print(json.dumps({phase: (last[phase] - first[phase]) / num_rounds for phase in first}))
 
 
-def measured(source: Path, *case: Any) -> dict[str, float]:
-    """Return what `measure` prints with a source."""
+def measured(source: Path, *case: Any) -> dict[str, float] | None:
+    """Return what `measure` prints with a source; None where that has no such engine."""
     command = [sys.executable, __file__, "--measure", *map(str, case)]
     environment = os.environ | {"PYTHONPATH": str(source.resolve())}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=HERE)
+    if "ConfigError" in done.stderr:
+        return None
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -201,15 +205,15 @@ def main() -> None:
     sources = {"before": options.before, "now": now} if options.before else {"now": now}
     rows = []
     for (name, engine), num_rounds in CASES.items():
-        taken: dict[str, list[dict[str, float]]] = {which: [] for which in sources}
+        taken: dict[str, list[dict[str, float] | None]] = {which: [] for which in sources}
         for _ in range(1 if options.quick else options.turns):
             for which, source in sources.items():
                 taken[which].append(measured(source, name, engine, 2 if options.quick else num_rounds))
         for phase in [*PHASES, REST, "all"]:
             row = {"job": name, "engine": engine, "phase": phase}
             for which, runs in taken.items():
-                values = [sum(run.values()) if phase == "all" else run[phase] for run in runs]
-                row[f"{which}_milliseconds"] = f"{statistics.median(values) * 1000:.2f}"
+                values = [sum(run.values()) if phase == "all" else run[phase] for run in runs if run]
+                row[f"{which}_milliseconds"] = f"{statistics.median(values) * 1000:.2f}" if values else ""
             rows.append(row)
             print(", ".join(row.values()), flush=True)
     if not options.quick:

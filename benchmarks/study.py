@@ -4,7 +4,7 @@
 
 The study is benchmarks/study.toml, heart disease at equal epsilon: 3 placements x 5 epsilons x 5 seeds and 20
 baselines, by `wardround compare` in one process. Of its 75 runs with privacy, a sample is also run one by one, each by
-`wardround run` in a process of its own with the default engine, half of them before the study and half after it; what
+`wardround run` in a process of its own with the study's engine, half of them before the study and half after it; what
 75 of them take is extrapolated from their mean. The models of the sample must be the study's, byte for byte.
 Needs the data (WARDROUND_DATA or a download). Writes benchmarks/results/study.csv.
 """
@@ -18,13 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 import wardround
-from wardround.config import SimulationConfig, config_to_toml
+from wardround.config import config_to_toml
 from wardround.simulations.studies.study import StudyRun, load_study
 
 STUDY = Path(__file__).parent / "study.toml"
@@ -40,10 +39,9 @@ def timed(*arguments: str | Path) -> float:
 
 
 def time_single(item: StudyRun, folder: Path) -> float:
-    """Return the seconds of `wardround run` with one run's settings and the default engine."""
-    config = replace(item.config, simulation=SimulationConfig())
+    """Return the seconds of `wardround run` with one run's settings."""
     path = folder / f"{item.name}.toml"
-    path.write_text(config_to_toml(config))
+    path.write_text(config_to_toml(item.config))
     return timed("run", path, "--out", folder / item.name)
 
 

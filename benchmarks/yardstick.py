@@ -8,9 +8,8 @@ work is that of its CIFAR-10 benchmark (`yardstick_work`): users of 50 records t
 their updates are clipped and added up, noise is added once, and the model is tested on 1,000 records after every tenth
 round. "wardround" runs all of itself: plan, ledger, messages, exact sums, checkpoints, tables; its batches are Poisson
 batches of ten expected records, all others' are of ten. Each contender is a process with one torch thread. They take
-turns round by round, so that all meet the same load, and what is told are CPU seconds of a round, of the process and
-all that it started, and their ratio to the bare loop's. With --flower Flower's own engine is among them, which does the
-same training, clips at the clients, and adds up on the server; it has no noise and no test.
+turns round by round, so that all meet the same load, and what is told are their CPU seconds of a round, and the ratio
+to the bare loop's.
 """
 
 import argparse
@@ -33,10 +32,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "yardstick.csv"
-CASES = [(10, 40), (50, 10)]
+CASES = [(10, 20), (50, 10)]
 """Users a round, and timed rounds."""
 QUICK_CASES = [(10, 4)]
-BARE, FLOWER, PFL = "bare loop", "flower", "pfl-research"
+BARE, PFL = "bare loop", "pfl-research"
 
 
 def wardround_on(engine: str) -> Callable[[int, int], None]:

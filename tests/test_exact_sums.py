@@ -139,6 +139,30 @@ def test_refused_update_leaves_the_total_untouched(arrays: dict[str, np.ndarray]
     assert {name: array.tolist() for name, array in total.items()} == {"w": [2**39, 2**39], "b": [2**39]}
 
 
+@pytest.mark.parametrize("first", [0.0, 0.5])
+def test_an_update_that_is_refused_for_its_last_number_leaves_no_trace_of_the_others(first: float) -> None:
+    update = {"w": np.random.default_rng(0).normal(size=200_000).astype(np.float32), "b": np.array([np.nan])}
+    total: FixedSum = {}
+    if first:
+        accumulate(total, {"w": np.full(200_000, 7.25), "b": np.ones(1)}, first)
+    before = {name: array.copy() for name, array in total.items()}
+    with pytest.raises(UpdateError, match="parameter b holds nan"):
+        accumulate(total, update, 0.3)
+    assert same_bits(total, before)
+
+
+@pytest.mark.parametrize("exponent", [-30, 0, 9, 10, 11, 12, 20])
+def test_numbers_of_every_size_are_rounded_to_the_nearest_and_halves_to_even(exponent: int) -> None:
+    weight = 0.75
+    drawn = np.random.default_rng(exponent + 100).uniform(-1, 1, 500) * 2.0**exponent
+    halves = (np.arange(-20, 20) + 0.5) * 2.0**-40 / weight
+    values = np.concatenate([drawn, halves, [0.0, -0.0]])
+    total: FixedSum = {}
+    accumulate(total, {"w": values}, weight)
+    # Python rounds halves to even, and has whole numbers of any size.
+    assert total["w"].tolist() == [round(value) for value in (values * (weight * 2.0**40)).tolist()]
+
+
 @pytest.mark.parametrize("weight", [0.0, -0.1, 1.0000001, float("nan"), float("inf")])
 def test_weights_are_shares(weight: float) -> None:
     with pytest.raises(UpdateError, match=r"must be in \(0, 1\]"):

@@ -13,14 +13,19 @@ from wardround.cli import app
 from wardround.door.runs import run
 from wardround.errors import ConfigError, WardroundError
 
-pytest.importorskip("tensorboard")
-pytest.importorskip("mlflow")
 # MLflow's own store uses what its database library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore:.*loader strategy is deprecated")
 OPTIONS = [
     *("--engine", "inline", "--set", "training.num-rounds=2", "--set", "federation.num-hospitals=3"),
     *("--set", "training.local-steps=1"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _both_are_installed():
+    """Imported by who runs the tests, and not by all who collect them."""
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("mlflow")
 
 
 def rounds_of(folder):

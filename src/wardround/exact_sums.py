@@ -168,7 +168,8 @@ def mean(total: FixedSum, total_weight: float, like: Mapping[str, NDArray[Any]])
     check_alike(total, like)
     means: dict[str, NDArray[Any]] = {}
     for name, array in like.items():
-        values = np.asarray(total[name] * (2.0**-FRACTION_BITS / total_weight))
+        values = total[name].astype(np.float64)
+        values *= 2.0**-FRACTION_BITS / total_weight
         if not np.issubdtype(array.dtype, np.floating):
             values = np.rint(values)
         means[name] = values.astype(array.dtype, copy=False)

@@ -135,11 +135,9 @@ def decisive(config: Config) -> Config:
     Where an engine does, since it trains hospitals together, the key of a release tells (`clients.release_keys`).
     """
     simulation = config.simulation
-    return replace(
-        config,
-        federation=replace(config.federation, data_dir=None),
-        simulation=SimulationConfig(dropout_rate=simulation.dropout_rate, noise=simulation.noise),
-    )
+    # One engine stands for all of them, and the same one in every version: its name is in the digests of older runs.
+    alike = SimulationConfig(engine="ray", dropout_rate=simulation.dropout_rate, noise=simulation.noise)
+    return replace(config, federation=replace(config.federation, data_dir=None), simulation=alike)
 
 
 def job_digest(config: Config) -> bytes:

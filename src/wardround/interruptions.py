@@ -25,6 +25,8 @@ def interrupt_on_sigterm() -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)  # who asks twice is not kept waiting
+    # Ray answers SIGTERM first where it has just started (see `ray_internals`), with an alarm that aborts the process.
+    signal.alarm(0)
     _SIGNALS_RECEIVED.add(number)
     raise KeyboardInterrupt
 

@@ -99,6 +99,29 @@ def test_without_privacy_it_is_the_same_loop_without_clip():
     assert execution.num_noise_draws == 0
 
 
+@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+def test_images_without_privacy_are_trained_as_by_a_plain_loop_on_them(name):
+    shape, data = (1, 8, 8), tensors(shape=(1, 8, 8))
+    local, plain = trainer("hooks", name, shape=shape, learning_rate=0.05), assignment(max_grad_norm=None)
+    model, _ = build_model(ModelConfig(name=name), input_shape=shape, num_outputs=2, seed=1)
+    arrays = parameters_of(model)
+    got, *_ = local.train(arrays, data, plain)
+    sampling = CommonStreams(7).drawn(Draw.SAMPLING, plain.round_number, plain.hospital_id)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(plain.schedule.num_steps):
+        batch = torch.from_numpy(sampling.random(NUM_RECORDS) < plain.schedule.sample_rate)
+        losses = torch.nn.functional.cross_entropy(
+            model.train()(data.train_features[batch]), data.train_labels[batch], reduction="sum"
+        )
+        optimizer.zero_grad()
+        (losses / plain.schedule.expected_batch_size).backward()
+        optimizer.step()
+    for key, array in parameters_of(model).items():
+        np.testing.assert_allclose(got[key], array, atol=1e-5)
+    # Nothing of the last step stays behind.
+    assert all(parameter.grad is None for parameter in local.parameters)
+
+
 @pytest.mark.parametrize("model", ["cnn", "mlp"])
 def test_modes_agree_on_deeper_models(model):
     shape, data = (1, 8, 8), tensors(shape=(1, 8, 8))

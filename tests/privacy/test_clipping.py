@@ -28,6 +28,18 @@ def test_the_norm_over_all_parameters_is_bounded_even_after_float32(seed, scale,
             np.testing.assert_allclose(array, update[name], rtol=2e-6)
 
 
+@pytest.mark.parametrize("max_norm", [0.4, 1.0, 3e-7, 1e5])
+def test_a_large_float32_update_is_shortened_where_it_is_and_stays_within_the_clip(max_norm):
+    drawn = np.random.default_rng(1)
+    update = {"w": drawn.normal(size=(400, 500)).astype(np.float32), "b": drawn.normal(size=70_001).astype(np.float32)}
+    clipped, within, finite = clip_update(update, max_norm)
+    assert finite and within == (max_norm > 1e3)
+    assert all(clipped[name] is update[name] and clipped[name].dtype == np.float32 for name in update)
+    exact = math.sqrt(math.fsum(value * value for array in clipped.values() for value in array.ravel().tolist()))
+    assert exact <= max_norm
+    assert within or exact == pytest.approx(max_norm, rel=2e-6)
+
+
 def test_a_zero_update_stays_zero():
     clipped, within, finite = clip_update({"w": np.zeros(3), "t": np.zeros(())}, 1.0)
     assert (norm(clipped), within, finite) == (0.0, True, True)

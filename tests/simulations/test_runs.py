@@ -1,5 +1,6 @@
 """Whole runs: the same bits on every engine, epsilons that others recompute, every kind of data and model."""
 
+import gc
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -155,6 +156,14 @@ def test_two_runs_of_one_seed_are_one_and_of_two_seeds_are_not(tmp_path: Path) -
     results = [results_of(run(config, out=tmp_path / str(index)).folder) for index, config in enumerate(configs)]
     assert results[0] == results[1]
     assert results[0][0] != results[2][0]
+
+
+def test_what_is_loaded_before_round_1_is_kept_from_the_collector_until_the_run_ends(tmp_path: Path) -> None:
+    frozen: list[int] = []
+    config = small_config(training={"num-rounds": 1})
+    run(config, out=tmp_path / "run", progress=lambda row: frozen.append(gc.get_freeze_count()))
+    assert len(frozen) == 2 and min(frozen) > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_without_privacy_epsilon_is_infinite_everywhere(tmp_path: Path) -> None:

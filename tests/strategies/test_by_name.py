@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message
+from flwr.serverapp.strategy import FedAvg
 from grid_runs import HeardGrid, run_over
 from own_strategies import Counting, CountingSums
 from safetensors.numpy import load_file
 from small_runs import charges_of, draw_in_common, small_config
 
+import wardround
 from wardround import wire
 from wardround.config import AggregationConfig, Config
 from wardround.errors import ConfigError, WardroundError
 from wardround.simulations.runs import run
-from wardround.strategies import needs_only_sum, strategy_of
+from wardround.strategies import needs_only_sum, only_averages_scores, strategy_of
 from wardround.strategies.by_name import STRATEGIES, options_of
 
 _VALUES = {
@@ -166,3 +168,23 @@ def test_strategies_that_would_release_more_than_was_charged(name: str, message:
         _run(tmp_path, f"own_strategies:{name}")
     # Charged before anything was asked, released never.
     assert charges_of(tmp_path / "run", "released") == []
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_average_of_scores_that_nobody_reads_is_left_to_those_who_make_something_of_it(name: str) -> None:
+    assert only_averages_scores(STRATEGIES[name]())
+    own: Any = STRATEGIES[name]
+    assert not only_averages_scores(own(evaluate_metrics_aggr_fn=lambda records, key: records[0]["metrics"]))
+
+
+def test_a_strategy_of_ones_own_is_told_every_score(tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    class Listening(FedAvg):
+        def aggregate_evaluate(self, server_round: int, replies: Any) -> Any:
+            heard.append(len(list(replies)))
+            return super().aggregate_evaluate(server_round, [])
+
+    config = small_config(training={"num-rounds": 1}, privacy={})
+    hospitals = len(wardround.run(config, strategy=Listening, out=tmp_path / "run").summary["epsilon"]["hospitals"])
+    assert heard == [hospitals, hospitals]

@@ -133,3 +133,32 @@ def test_a_users_mode_stays() -> None:
     assert lines_of(process, 2) == ["5", "['RAY_AUTH_MODE']"]
     _, errors = process.communicate("\n", timeout=30)
     assert (process.returncode, errors) == (0, "")
+
+
+TERMINATED = """
+import os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+import ray
+from wardround.interruptions import interrupt_on_sigterm
+from wardround.simulations.engines.start import start_ray
+if __name__ == "__main__":
+    interrupt_on_sigterm()
+    with ThreadPoolExecutor(1) as other:
+        start_ray(1) if sys.argv[1] == "here" else other.submit(start_ray, 1).result()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("went on")
+        except KeyboardInterrupt:
+            print("interrupted", signal.alarm(0))
+        ray.shutdown()
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "in another thread"])
+def test_no_alarm_aborts_who_takes_long_to_end_after_sigterm(where: str) -> None:
+    """Ray's own handler sets one of three seconds, and a driver that has workers to end may need more."""
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED, where], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted 0\n"), done.stderr
+    assert ("SIGTERM received" in done.stderr) == (where != "here")

@@ -151,7 +151,7 @@ class Promises:
 
     @cached_property
     def booked(self) -> Booked:
-        """The words that stand for the cell in the ledger's rows, one of which is written for every hospital's round."""
+        """The words that stand for the cell in the ledger's rows."""
         readers = [reader for reader in READERS if self.noise_against(reader, 1.0, 2) == 1.0]
         held = "anyone" if len(readers) == len(READERS) else ",".join(readers)
         return Booked(self.unit, self.relation, self.placement, self.mechanism, held)

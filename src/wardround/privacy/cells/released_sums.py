@@ -18,6 +18,7 @@ __all__ = ["NOTHING", "Averaging", "Memory", "PlannedSum", "ReleasedSum", "Round
 
 Sums = Mapping[str, NDArray[np.floating[Any]]]
 Memory = Mapping[str, NDArray[Any]]
+_BLOCK = 32_768  # numbers that are worked on at a time, so that they stay in the cache
 NOTHING: Memory = MappingProxyType({})
 """What a cell whose rounds are independent remembers of earlier ones."""
 
@@ -126,10 +127,13 @@ class SumGrid(NamedTuple):
 
 
 def moved(arrays: Arrays, direction: Sums, factor: float) -> Arrays:
-    """Return the arrays moved by a factor times a direction, in their own types."""
+    """Return the arrays moved by a factor times a direction, in their own types; worked out in the direction's."""
     found: Arrays = {}
     for name, array in arrays.items():
-        step = np.asarray(factor * direction[name])
-        np.add(array, step, out=step)
-        found[name] = step.astype(array.dtype, copy=False)
+        found[name] = np.empty(np.shape(array), array.dtype)
+        before, after, by = (np.asarray(each).reshape(-1) for each in (array, found[name], direction[name]))
+        for part in (slice(start, start + _BLOCK) for start in range(0, before.size, _BLOCK)):
+            step = by[part] * factor
+            step += before[part]
+            after[part] = step
     return found

@@ -25,6 +25,8 @@ __all__ = ["ServerNoise"]
 
 _GRID = 2.0**-exact_sums.FRACTION_BITS
 """Step of the exact sum."""
+_BLOCK = 32_768
+"""Coordinates that noise is drawn for at a time."""
 _MOST_ROUNDING = 0.01
 """By which the grid may take neighbours apart, in clips."""
 _QUANTISER_SLACK = 1 + 2.0**-17
@@ -137,11 +139,16 @@ class ServerNoise(SummedCell):
         return replace(self.reply(noisy, summed), memory=remembered)
 
     def with_noise(self, summed: Sums, stddev: float, key: Key, memory: Memory) -> tuple[Sums, Memory]:
-        """Return the sum with independent noise of a stddev in every coordinate, and nothing to remember."""
-        noise, noisy = key.generator(Draw.NOISE), {}
-        for name, array in summed.items():
-            drawn = np.asarray(noise.standard_normal(array.shape))
-            drawn *= stddev
-            drawn += array
-            noisy[name] = drawn
-        return noisy, NOTHING
+        """Return the sum with independent noise of a stddev in every coordinate, and nothing to remember.
+
+        It is made in the sum's own memory, in parts that stay in the cache: models are large.
+        """
+        noise = key.generator(Draw.NOISE)
+        for array in summed.values():
+            flat = array.reshape(-1)
+            for start in range(0, flat.size, _BLOCK):
+                part = flat[start : start + _BLOCK]
+                drawn = noise.standard_normal(part.size)
+                drawn *= stddev
+                part += drawn
+        return summed, NOTHING

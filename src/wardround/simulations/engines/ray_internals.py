@@ -10,12 +10,13 @@ held by tests/simulations/engines/test_cluster.py and test_ray_token.py.
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-__all__ = ["few_processes", "of_our_own", "reread_authentication", "same_end"]
+__all__ = ["few_processes", "of_our_own", "reread_authentication", "same_end", "take_back_sigterm"]
 
 
 @contextmanager
@@ -81,6 +82,17 @@ def same_end() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = set_handler
+
+
+def take_back_sigterm() -> None:
+    """Let what Python does on SIGTERM be all that is done, once Ray runs; only the main thread can.
+
+    Ray also has a handler in C++, which prints a stack, sets an alarm, and hands the signal on: a process that has not
+    ended three seconds later is aborted (SIGABRT), however busy it is with ending.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread() and callable(handler):
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _ignore(handler: Any) -> None:

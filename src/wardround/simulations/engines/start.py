@@ -15,7 +15,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from wardround.errors import ConfigError, WardroundError
-from wardround.simulations.engines.ray_internals import few_processes, of_our_own, reread_authentication, same_end
+from wardround.simulations.engines.ray_internals import (
+    few_processes,
+    of_our_own,
+    reread_authentication,
+    same_end,
+    take_back_sigterm,
+)
 
 __all__ = ["check_capacity", "check_gpus", "check_reachable", "early_ray", "start_ray", "worker_capacity"]
 
@@ -44,6 +50,7 @@ def start_ray(num_workers: int) -> bool:
     try:
         with _ONE_START_AT_A_TIME, ExitStack() as stack:
             if ray.is_initialized():
+                take_back_sigterm()
                 return False
             if address:
                 check_reachable(address)
@@ -58,6 +65,7 @@ def start_ray(num_workers: int) -> bool:
                 stack.enter_context(of_our_own())
             stack.enter_context(same_end())
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
+            take_back_sigterm()
     except (OSError, RuntimeError, ValueError) as error:
         advice = "check that the cluster runs and has this Ray version" if address else "look into /tmp/ray"
         raise WardroundError(f"Ray did not start (RAY_ADDRESS = {address}): {error}; {advice}") from error
