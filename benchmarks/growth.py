@@ -4,7 +4,7 @@
 at the hospital, logistic model, 5 local steps), on every engine, and on Ray with 1, 2 and 4 workers. Every measurement
 is a fresh process that runs a whole federation: from its start to round 0, which tests the first model at every
 hospital, then rounds that nobody tests, and the end, with a last test. Processor seconds are those of the process and
-of all that it started, the mean over all rounds but the first two and the last. Peak memory is the process's own
+of all that it started, the median over all rounds but the first two and the last. Peak memory is the process's own
 (VmHWM); that of workers is what they hold in proportion to what they share (PSS), before the last round. Ratios are to
 100 hospitals on the same engine in the same run of this script.
 
@@ -71,15 +71,15 @@ def processes() -> list[int]:
 
 
 def processor_seconds() -> float:
-    """Return what this process and all that it started have used, those that ended among them."""
+    """Return what this process has used, and all that it started and that has not ended, these to 10 ms each."""
     ticks = 0
-    for number in processes():
+    for number in processes()[1:]:
         try:
             fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
         ticks += sum(map(int, fields[11:15]))
-    return ticks / _TICKS
+    return time.process_time() + ticks / _TICKS
 
 
 def worker_megabytes() -> float:
@@ -115,25 +115,26 @@ def measure(engine: str, num_workers: int, num_hospitals: int, num_rounds: int) 
         privacy={"noise_multiplier": 1.0, "target_delta": 1e-3},
         simulation={"engine": engine} | ({"num_workers": num_workers} if num_workers else {}),
     )
-    marks, held = [], []
+    marks, own, held = [], [], []
 
     def on_round(row) -> None:
         marks.append((time.perf_counter(), processor_seconds()))
+        own.append(time.process_time())
         if row.round_number == num_rounds - 1:
             held.append(worker_megabytes())
 
     with tempfile.TemporaryDirectory() as folder:
         wardround.run(config, federation=federation(num_hospitals), on_round=on_round, out=f"{folder}/run")
-    ended = time.perf_counter(), processor_seconds()
+    own_end = time.process_time()
     # The last round is followed by a test of every hospital; the first ones warm up.
     walls, cpus = zip(*marks[2:-1], strict=True)
     return {
         "start_up_seconds": marks[0][0] - STARTED,
         "start_up_cpu_seconds": marks[0][1],
         "round_seconds": statistics.median(after - before for before, after in pairwise(walls)),
-        "round_cpu_seconds": (cpus[-1] - cpus[0]) / (len(cpus) - 1),
+        "round_cpu_seconds": statistics.median(after - before for before, after in pairwise(cpus)),
         "test_of_all_cpu_seconds": marks[-1][1] - marks[-2][1],
-        "end_cpu_seconds": ended[1] - marks[-1][1],
+        "end_cpu_seconds": own_end - own[-1],
         "peak_mb": peak_megabytes(),
         "workers_mb": held[0],
     }

@@ -92,6 +92,8 @@ def _hospital_lines(run: RunResult, looks: Mapping[str, _Look], column: str, tit
     else:
         caption = f"At the end between {text(last[least])} ({least}) and {text(last[most])} ({most})."
     if column == "epsilon":
+        idle = count_text(len(points) - len(known), "hospital")
+        caption += f" {idle} never trained, and spent nothing." if len(known) < len(points) else ""
         caption += f" {_of_the_curves(run)}"
     return Chart(
         name=f"{column}-hospital",

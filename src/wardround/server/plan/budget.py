@@ -53,14 +53,18 @@ def _decided(
     plan: FederationPlan, state: RoundState, round_number: int, budget_epsilon: float, on_budget: str
 ) -> RoundState:
     joined = rounds_joined(plan.config, plan.drawn_from, first_round=round_number)
+    assigned = _assigned(plan, state, round_number)
+    # Who joins no round that is left spends nothing more. Of many hospitals these are most.
+    to_come = [name for name, number in joined.items() if number and name in plan.by_name and name not in state.left]
     remaining = {
-        h.name: replace(h, noise_multiplier=state.noise_multipliers[h.name], num_participations=joined[h.name])
-        for h in plan.hospitals
-        if h.name not in state.left
+        name: replace(
+            plan.by_name[name], noise_multiplier=state.noise_multipliers[name], num_participations=joined[name]
+        )
+        for name in to_come
     }
     decision = decide(
         state.account,
-        entries_of(plan, state, _assigned(plan, state, round_number)),
+        entries_of(plan, state, assigned),
         remaining,
         budget_epsilon,
         on_budget,
