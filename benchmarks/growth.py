@@ -1,12 +1,13 @@
 """What does a round cost as the federation grows, where its cohort does not?
 
 100, 1,000 and 10,000 simulated hospitals of 20 records and 32 numbers each, of which 100 take part in a round (DP-SGD
-at the hospital, logistic model, 5 local steps), on every engine, and on Ray with 1, 2 and 4 workers. Every measurement
-is a fresh process that runs a whole federation: from its start to round 0, which tests the first model at every
-hospital, then rounds that nobody tests, and the end, with a last test. Processor seconds are those of the process and
-of all that it started, the median over all rounds but the first two and the last. Peak memory is the process's own
-(VmHWM); that of workers is what they hold in proportion to what they share (PSS), before the last round. Ratios are to
-100 hospitals on the same engine in the same run of this script.
+at the hospital, logistic model, 5 local steps), on every engine, and on Ray with 1, 2 and 4 workers. Every
+measurement is a fresh process that runs a whole federation: from its start to round 0, which tests the first model at
+every hospital, then rounds that nobody tests, and the end, with a last test. Processor seconds are those of the
+process and of all that it started, the median over all rounds but the first two and the last. Ray's own processes are
+among these and cost by the clock, so that on a busy machine, where a round waits, its seconds grow with the waiting.
+Peak memory is the process's own (VmHWM); that of workers is what they hold in proportion to what they share (PSS),
+before the last round. Ratios are to 100 hospitals on the same engine in the same run of this script.
 
     python benchmarks/growth.py            about 15 minutes on an idle machine; writes benchmarks/results/growth.csv
     python benchmarks/growth.py --quick    about 2 minutes, for continuous integration; writes nothing

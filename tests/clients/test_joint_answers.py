@@ -150,14 +150,6 @@ def test_an_assignment_that_is_not_as_the_settings_say_is_that_hospitals_refusal
     [
         ({"aggregation": {"protocol": "secagg+", "min-survivors": 2}}, "each masks what it sends by itself"),
         ({"training": {"grad-sample-mode": "functorch"}}, 'the settings ask for grad-sample-mode = "functorch"'),
-        (
-            {
-                "privacy": {"placement": "distributed"},
-                "training": {"local-steps": None},
-                "aggregation": {"protocol": "secure-sum", "min-survivors": 2},
-            },
-            "every record is rounded by itself",
-        ),
         ({"aggregation": {"strategy": "scaffold:scaffold"}}, "the strategy has a part at the hospitals"),
     ],
 )

@@ -33,7 +33,7 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
-        record_floats: what `stacked.together` found of the model, by whether a program is run, and shape of records.
+        record_floats: by the way it is run and the shape of records, what `stacked.together` found of the model.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class HeldModel:
         self._has_images = self.device.type == "cpu" and any(type(part) is nn.Conv2d for part in self.model.modules())
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
-        self.record_floats: dict[tuple[bool, tuple[int, ...]], int] = {}
+        self.record_floats: dict[tuple[bool, bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}

@@ -11,36 +11,27 @@ from wardround.clients.closed_form.by_record import ByRecord, clipped_rows
 from wardround.clients.gradients import ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.residues import noisy_residues
+from wardround.clients.rounded_records import RoundedRecords
 from wardround.clients.steps import Counts, LocalRound, Steps, add_batch
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 from wardround.models import parameters_of
-from wardround.privacy.integers import round_within
-from wardround.privacy.skellam import norm_bound_squared
 from wardround.rounds import Assignment
-from wardround.streams import Draw, Key
+from wardround.secagg.quantisation import split_like
+from wardround.streams import Key
 
 __all__ = ["RecordDistributed"]
 
 
 class _RoundedSum(ClippedSum):
-    """Rounds every record's clipped gradient to integers of a bounded norm, and sums those in `integers`.
-
-    Each record is rounded by itself, so that zeroing one out takes one vector within the bound from the sum:
-    a gradient of zero is rounded to zero.
-    """
+    """Rounds every record's clipped gradient."""
 
     def __init__(self, held: HeldModel, local: LocalRound) -> None:
         super().__init__(held.parameters, local.clip)
-        event = local.assignment.event
-        self._scale = event.scaled_norm / local.clip
-        self._norm_bound_squared = norm_bound_squared(event.scaled_norm, event.dimension)
-        self._generator = local.key.generator(Draw.ROUNDING)
-        self.integers = np.zeros(held.num_parameters, np.int64)
+        self.rounded = RoundedRecords(local, held.num_parameters)
 
     def add_up(self, block: Sequence[ByRecord], factors: Tensor) -> None:
-        clipped = clipped_rows(block, factors)[0].cpu().numpy()
-        self.integers += round_within(clipped * self._scale, self._norm_bound_squared, self._generator).sum(axis=0)
+        self.rounded.add(clipped_rows(block, factors)[0].cpu().numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,12 @@ class RecordDistributed(TorchHalf):
             )
         summed = _RoundedSum(held, local)
         counts = add_batch(held, local, summed)
-        sent, noise_multiplier = noisy_residues(summed.integers, parameters_of(held.model), local.assignment, local.key)
+        return self.leave(local, split_like(summed.rounded.total(), parameters_of(held.model)), counts)
+
+    def leave(self, local: LocalRound, made: Arrays, counts: Counts) -> tuple[Arrays, Counts]:
+        """Return the sum of integers with a share of the noise, as residues."""
+        integers = np.concatenate([array.reshape(-1) for array in made.values()])
+        sent, noise_multiplier = noisy_residues(integers, made, local.assignment, local.key)
         return sent, replace(counts, num_noise_draws=1, noise_multiplier=noise_multiplier)
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:

@@ -14,8 +14,9 @@ from wardround.agreed.learning_rates import learning_rate_in
 from wardround.clients.closed_form.layers import layers_of
 from wardround.clients.held_model import HeldModel
 from wardround.clients.optimizers import LocalOptimizer
+from wardround.clients.rounded_records import RoundedRecords
 from wardround.clients.stacked.batches import StepBatch, step_batches, windows
-from wardround.clients.stacked.sums import Stack, Tally, clipped_sums, plain_sums
+from wardround.clients.stacked.sums import Stack, Tally, clipped_records, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
@@ -67,12 +68,25 @@ def _sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list
     return _made(held, stack, sums, [_counts(stack, place) for place in range(len(locals_))])
 
 
+def _rounded_sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
+    """The sum of one batch's clipped gradients of each hospital, rounded record by record by draws of its own."""
+    stack = _stack(held, locals_, are_clipped=True)
+    (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody)
+    rounded = [RoundedRecords(local, held.num_parameters) for local in locals_]
+    for places, clipped in clipped_records(stack, batch):
+        for place, rows in zip(places, clipped, strict=True):
+            rounded[place].add(rows.numpy())
+    integers = _parts(torch.from_numpy(np.stack([each.total() for each in rounded])), stack)
+    return _made(held, stack, integers, [_counts(stack, place) for place in range(len(locals_))])
+
+
 STEPS_TOGETHER: Mapping[Steps, StepsTogether] = {
     Steps.PLAIN: _plain_steps,
     Steps.PRIVATE: _private_steps,
     Steps.SUM: _sums,
+    Steps.ROUNDED_SUM: _rounded_sums,
 }
-"""By what hospitals do; what is not here is done one by one."""
+"""By what hospitals do."""
 
 
 def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool) -> Stack:

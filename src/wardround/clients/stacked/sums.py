@@ -25,20 +25,20 @@ A record whose N is not finite, or beyond float32's largest number, contributes 
 float32 would not be finite there either. What is left out on purpose: noise, and what becomes of a sum (see `steps`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
-from wardround.clients.closed_form.by_record import ByRecord
+from wardround.clients.closed_form.by_record import ByRecord, clipped_rows
 from wardround.clients.closed_form.layers import Layer, Tap, run
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
 from wardround.clients.stacked.batches import Block, StepBatch
 from wardround.clients.stacked.programs import gradients_of_many
 
-__all__ = ["Stack", "Tally", "clipped_sums", "plain_sums"]
+__all__ = ["Stack", "Tally", "clipped_records", "clipped_sums", "plain_sums"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,6 +123,17 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
         _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
         stack.tally.add(block, losses, is_lost)
     return _values(totals, stack, batch)
+
+
+def clipped_records(stack: Stack, batch: StepBatch) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Yield by block which hospitals have records in it, and their clipped gradients, (n, coordinates) float64."""
+    for block in batch.blocks:
+        losses, parts = stack.by_record(block, batch.num_hospitals)
+        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
+        places = range(batch.num_hospitals) if block.hospitals is None else block.hospitals.tolist()
+        rows = clipped_rows(parts, factors)
+        yield list(places), [of_one[drawn] for of_one, drawn in zip(rows, block.is_drawn, strict=True)]
+        stack.tally.add(block, losses, is_lost)
 
 
 def plain_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:

@@ -57,8 +57,6 @@ def apart_because(
 ) -> str | None:
     """Return why a hospital has to train by itself, as a clause; None where it can train together with others."""
     half = torch_half(assignment.event.cell)
-    if half.steps not in STEPS_TOGETHER:
-        return "every record is rounded by itself"
     if side is not None:
         return "the strategy has a part at the hospitals"
     if tensors.train_owners is not None:
@@ -69,7 +67,7 @@ def apart_because(
         return f'the settings ask for grad-sample-mode = "{trainer.training.grad_sample_mode}"'
     if half.steps is not Steps.PLAIN and not (assignment.max_grad_norm or 0.0) > 0:
         return "there is no clip"
-    if half.steps is Steps.SUM and assignment.schedule.num_steps != 1:
+    if half.steps in (Steps.SUM, Steps.ROUNDED_SUM) and assignment.schedule.num_steps != 1:
         return "it is asked for another number of batches than one"
     if not (0 < assignment.schedule.sample_rate <= 1 and assignment.schedule.num_steps >= 1):
         return "its schedule is not one"
@@ -151,12 +149,14 @@ def _floats(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignm
     """Return about how many numbers a record takes on its way, its gradients included; of shapes alone."""
     clips_records = cell_named(assignment.event.cell).clips_records
     by_program = clips_records and trainer.mode_for(tensors.record_shape).name == "per-record"
-    key = by_program, tensors.record_shape
+    are_formed = torch_half(assignment.event.cell).steps is Steps.ROUNDED_SUM
+    key = by_program, are_formed, tensors.record_shape
     if key not in trainer.record_floats:
         found = floats_by_record(trainer.model, tensors.record_shape) if not by_program else trainer.num_parameters
         if by_program:
             program = trainer.program(tensors.record_shape, tensors.train_labels.dtype)
             found += live_floats(program.gradient)
+        found += 2 * trainer.num_parameters * are_formed
         trainer.record_floats[key] = found
     return trainer.record_floats[key]
 
