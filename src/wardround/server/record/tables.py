@@ -58,11 +58,13 @@ def table_rows(
     completed: Collection[str],
     evaluated: Evaluated,
     seconds: float,
+    *,
+    attempt: int = 1,
 ) -> tuple[RoundFigures, tuple[HospitalFigures, ...]]:
     """Return a round's row of rounds.csv, and its rows of hospitals.csv, of those to whom something happened.
 
-    That is all hospitals before training and in a round that is done again, which may have charged others before; else
-    those that were asked, and those that have a score.
+    That is all hospitals before training and in a round that is done again (attempt > 1), which may have charged others
+    before, whoever is asked now; else those that were asked, and those that have a score.
 
     Loss and accuracy of the round are over all test records, as is r2; AUC is the mean over hospitals, weighted by
     their test records; None where nothing is measured, or the model was not evaluated after the round. A score of fewer
@@ -82,7 +84,7 @@ def table_rows(
         further=evaluated.columns,
     )
     events = {assignment.hospital_id: assignment.event for assignment in assignments}
-    is_whole = round_number == 0 or any(assignment.attempt > 1 for assignment in assignments)
+    is_whole = round_number == 0 or attempt > 1
     concerned = plan.names if is_whole else sorted({*events, *evaluations} & plan.by_name.keys())
     rows = []
     for name in concerned:

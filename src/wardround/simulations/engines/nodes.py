@@ -146,10 +146,10 @@ class NodeRunner:
         contexts = [self._context(message) for message in messages]
         try:
             return app.answer_together(messages, contexts)
-        except MemoryError:
-            # Whether there is enough must decide on no bit: not on what is trained together, either.
-            raise
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
+            if is_out_of_memory(error):
+                # Whether there is enough must decide on no bit: not on what is trained together, either.
+                raise
             _log.info("%d nodes are asked one by one:\n%s", len(messages), traceback.format_exc())
             return [None] * len(messages)
         finally:
