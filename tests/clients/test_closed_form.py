@@ -26,6 +26,14 @@ def along(module):
     return (4, 12), nn.Sequential(module, nn.Tanh(), nn.Flatten(), nn.Linear(size, NUM_OUTPUTS))
 
 
+def narrow(*modules):
+    channels = modules[0].in_channels
+    is_flat = isinstance(modules[0], nn.Conv1d)
+    shape = (channels, 6) if is_flat else (channels, 8, 1 if modules[0].groups > 1 else 6)
+    size = nn.Sequential(*modules)(torch.zeros(1, *shape)).numel()
+    return shape, nn.Sequential(*modules, nn.Tanh(), nn.Flatten(), nn.Linear(size, NUM_OUTPUTS))
+
+
 def frozen(*names):
     shape, model = convolved(nn.Conv2d(4, 6, 3, padding=1))
     for name in names:
@@ -55,6 +63,11 @@ MODELS = {
     "weight frozen": lambda: frozen("0.weight"),
     "bias frozen": lambda: frozen("0.bias", "3.weight"),
     "residual": residual,
+    # Kernels of images whose channels lie last read other memory for these, or crash.
+    "one channel, strides, outputs of width 1": lambda: narrow(nn.Conv2d(1, 8, (3, 5), stride=(1, 2))),
+    "one channel of several before": lambda: narrow(nn.Conv2d(4, 1, 1), nn.Conv2d(1, 8, (3, 5), stride=(1, 2))),
+    "one channel and dimension, strides": lambda: narrow(nn.Conv1d(1, 8, 5, stride=2)),
+    "groups of images of width 1": lambda: narrow(nn.Conv2d(4, 8, (3, 1), stride=(2, 1), padding=(1, 0), groups=2)),
 }
 
 
@@ -160,3 +173,27 @@ def test_random_layers_draw_what_they_draw_by_hooks():
         sent.append(trainer.train(parameters_of(trainer.model), data, assignment).arrays)
     for name, array in sent[0].items():
         np.testing.assert_allclose(array, sent[1][name], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "dimension" not in name])
+@pytest.mark.parametrize("cell", ["none", "hospital-central"])
+def test_plain_steps_are_those_of_double_precision_however_images_lie_in_memory(name, cell):
+    torch.manual_seed(5)
+    shape, model = MODELS[name]()
+    trainer, data = trainer_of(model, cell, shape=shape), records(NUM, 3, shape=shape)
+    start = parameters_of(trainer.model)
+    asked = assigned(cell, NUM, rate=1.0, steps=1)
+    trainer.train(start, records(NUM, 4, shape=shape), asked)  # whose memory is then free
+    sent = trainer.train(start, data, asked).arrays
+    again = trainer.train(start, data, asked).arrays
+    assert all(np.array_equal(sent[key], again[key]) for key in sent)
+    model.double()
+    losses = loss_per_record("classification")(model(data.train_features.double()), data.train_labels)
+    losses.mean().backward()
+    moved = torch.cat([parameter.grad.flatten() for parameter in trained_parameters(model)]).numpy()
+    before = np.concatenate([start[key].ravel() for key in start])
+    found = np.concatenate([np.asarray(sent[key]).ravel() for key in start])
+    if cell == "none":
+        found = found - before
+    scale = np.linalg.norm(found) / np.linalg.norm(moved)
+    np.testing.assert_allclose(found, -scale * moved, rtol=0, atol=2e-6 + 1e-4 * np.abs(found).max())

@@ -121,8 +121,10 @@ class Convolution(Parametrised):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) as they lie in memory for the kernel that runs them."""
-        is_last = runs_channels_last(self.groups, self.shape[1], self.stride)
-        return images.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+        if runs_channels_last(self.groups, self.shape[1], self.stride):
+            return images.contiguous(memory_format=torch.channels_last)
+        # One channel lies first and last at once: by its strides a kernel may take it for either, unless they are new.
+        return images.contiguous().flatten().view(images.shape)
 
     def _ordered(self, rows: Tensor) -> Tensor:
         """Return rows (n, out x height x width x channels) with the channels first in a kernel."""
