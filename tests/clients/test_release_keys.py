@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 import torch
 from small_runs import ASSIGNMENT
 
+from wardround.clients import release_keys
 from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
 from wardround.digests import array_digest, digest_of
@@ -27,11 +32,41 @@ def _key(assignment: Assignment) -> SeededKey:
     return key
 
 
-def test_a_key_is_over_the_text_of_the_whole_assignment() -> None:
+def _kernels() -> list[str]:
+    """Return what the processor is, by the first paragraph of what Linux says of it."""
+    path, keys = Path("/proc/cpuinfo"), ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+    first = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
+    pairs = [[part.strip() for part in line.split(":", 1)] for line in first if ":" in line]
+    return [f"{key}={value}" for key, value in pairs if key in keys]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="what Linux says of an x86")
+def test_a_key_is_over_the_text_of_the_whole_assignment_and_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("MKL_", "ONEDNN_", "DNNL_", "ATEN_", "OPENBLAS_"))]:
+        monkeypatch.delenv(name)
+    release_keys._kernels_are_picked_by.cache_clear()
     processor = ["cpu", platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
-    told = json.dumps([dataclasses.asdict(ASSIGNMENT), 0.5, *processor], sort_keys=True)
+    told = json.dumps([dataclasses.asdict(ASSIGNMENT), 0.5, *processor, *_kernels()], sort_keys=True)
     wanted = digest_of(b"job", array_digest(_ARRAYS), _TENSORS.train_digest, told.encode())
     assert _key(ASSIGNMENT).inputs == wanted
+    release_keys._kernels_are_picked_by.cache_clear()
+
+
+@pytest.mark.parametrize("variable", ["MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA"])
+def test_other_kernels_of_the_same_processor_have_other_keys(variable: str) -> None:
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[1:]\n"
+        "from test_release_keys import ASSIGNMENT, _key\n"
+        "print(_key(ASSIGNMENT).inputs.hex())\n"
+    )
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+    def key_where(**variables: str) -> str:
+        own = {name: value for name, value in os.environ.items() if name != variable} | variables
+        made = [sys.executable, "-c", code, *folders]
+        return subprocess.run(made, env=own, capture_output=True, text=True, check=True).stdout
+
+    assert key_where(MKL_NUM_THREADS="1") == _key(ASSIGNMENT).inputs.hex() + "\n" != key_where(**{variable: "SSE4_2"})
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,15 @@ def test_a_large_float32_update_is_shortened_where_it_is_and_stays_within_the_cl
     assert within or exact == pytest.approx(max_norm, rel=2e-6)
 
 
+@pytest.mark.parametrize("max_norm", [1e-30, 2.2e-7, 1e-3, 1.0])
+@pytest.mark.parametrize(("size", "value"), [(1, 3e38), (3, 1.7e38), (100_000, 3e38)])
+def test_an_update_at_the_end_of_float32_stays_within_the_smallest_clips(size, value, max_norm):
+    clipped, within, finite = clip_update({"w": np.full(size, value, np.float32)}, max_norm)
+    exact = math.sqrt(math.fsum(number * number for number in clipped["w"].tolist()))
+    assert finite and not within and exact <= max_norm
+    assert exact == pytest.approx(max_norm, rel=2e-6, abs=math.sqrt(size) * 2.0**-150)
+
+
 def test_a_zero_update_stays_zero():
     clipped, within, finite = clip_update({"w": np.zeros(3), "t": np.zeros(())}, 1.0)
     assert (norm(clipped), within, finite) == (0.0, True, True)

@@ -17,7 +17,7 @@ from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
 from wardround.errors import WardroundError
 from wardround.exact_sums import Arrays
-from wardround.rounds import Assignment
+from wardround.rounds import Assignment, Schedule
 
 if TYPE_CHECKING:
     from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -87,15 +87,17 @@ def joint_training(
     """
     from wardround.clients.trainers import hospital_tensors
 
-    # What is asked of their records is whether patients have several rows: one hospital stands for all that are alike.
-    reasons: dict[bool, str | None] = {}
+    # What is asked of them is whether patients have several rows, and their schedule: one hospital stands for all that
+    # are alike.
+    reasons: dict[tuple[bool, Schedule], str | None] = {}
     reason_of: dict[str, str | None] = {}
     for hospital in federation.hospitals:
-        is_owned = hospital.train_owners is not None
-        if is_owned not in reasons:
-            tensors, assignment = hospital_tensors(hospital, trainer.device), assignments[hospital.hospital_id]
-            reasons[is_owned] = _alone_because(config, trainer, tensors, assignment, has_side=has_side)
-        reason_of[hospital.hospital_id] = reasons[is_owned]
+        assignment = assignments[hospital.hospital_id]
+        alike = hospital.train_owners is not None, assignment.schedule
+        if alike not in reasons:
+            tensors = hospital_tensors(hospital, trainer.device)
+            reasons[alike] = _alone_because(config, trainer, tensors, assignment, has_side=has_side)
+        reason_of[hospital.hospital_id] = reasons[alike]
     why = " and ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
     if not why:
         return Joint(True, "hospitals train together, in one program")

@@ -5,7 +5,10 @@ What is left out on purpose: settings, code, versions and the data of other hosp
 """
 
 import json
+import os
 import platform
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,13 @@ from wardround.streams import Key, Source
 __all__ = ["ReleaseKeys"]
 
 _CANONICAL = json.JSONEncoder(sort_keys=True)
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_CPU_KEYS = frozenset(
+    {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"}  # of x86
+    | {"CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"}  # of ARM
+)
+_LIBRARIES = ("MKL_", "ONEDNN_", "DNNL_", "ATEN_", "OPENBLAS_")
 
 
 class ReleaseKeys:
@@ -69,4 +79,20 @@ class ReleaseKeys:
 def _processor(device: torch.device) -> list[Any]:
     """Return what picks the kernels, whose sums differ in their last bits."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return [device.type, name, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    capability = torch.backends.cpu.get_cpu_capability()
+    return [device.type, name, capability, torch.get_num_threads(), *_kernels_are_picked_by()]
+
+
+@lru_cache(maxsize=1)
+def _kernels_are_picked_by() -> tuple[str, ...]:
+    """Return what MKL and oneDNN go by: maker, generation and abilities of the processor, and their own variables."""
+    try:
+        of_first = _CPU_INFO.read_text().split("\n\n", 1)[0].splitlines()
+    except OSError:  # no Linux
+        of_first = [f"model name: {platform.processor()}"]
+    described = (line.partition(":") for line in of_first)
+    told = [f"{key.strip()}={value.strip()}" for key, _, value in described if key.strip() in _CPU_KEYS]
+    # How many threads there are is told by torch, whoever set it.
+    own = [name for name in os.environ if name.startswith(_LIBRARIES) and not name.endswith("_THREADS")]
+    variables = [f"{name}={os.environ[name]}" for name in own]
+    return (*told, *sorted(variables))

@@ -26,6 +26,8 @@ _ROOM = 1 - 1e-6
 """For roundings to float32, of the factor and of the products: each adds at most 2^-24 of the norm, and sqrt(d) 2^-150
 where coordinates are subnormal: with the smallest clip and 2^40 coordinates 1e-9 of it."""
 
+_SMALLEST_FACTOR = float(np.finfo(np.float32).tiny)
+
 _BLOCK = 65_536  # numbers that are squared at a time: in double precision half a megabyte, which stays in the cache
 
 
@@ -45,8 +47,10 @@ def clip_update(update: Mapping[str, NDArray[Any]], max_norm: float) -> tuple[di
     if norm <= max_norm * _ROOM:
         return arrays, True, True
     factor = max_norm * _ROOM / norm
+    # A factor that is subnormal in float32 has few bits there: the products alone are then rounded.
+    precise = np.float64(factor) if factor < _SMALLEST_FACTOR else factor
     for array in arrays.values():
-        np.multiply(array, factor, out=array)
+        np.multiply(array, precise, out=array, casting="same_kind")
     return arrays, norm <= max_norm, True
 
 

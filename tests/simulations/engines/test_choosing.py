@@ -1,6 +1,5 @@
 """What engine = "auto" means: of settings and sizes alone, said, and kept by whoever goes on with the run."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,6 @@ def test_the_estimate_grows_with_rounds_steps_batches_and_a_records_places() -> 
         training={"local-steps": 1},
     )
     assert estimated_seconds(masked, planned, (30,)) > in_a_table  # hospitals that mask are asked one by one
-
-
-def test_the_choice_is_no_matter_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = chosen()
-    monkeypatch.setattr(os, "cpu_count", lambda: 256)
-    assert chosen() == before
 
 
 def test_a_run_says_what_it_chose_and_is_resumed_on_that(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
@@ -119,13 +120,23 @@ def test_a_wrong_reply_is_one_nodes_error_and_enters_no_sum(answer: Callable[[Me
     assert all(np.array_equal(total[name], expected[name]) for name in expected)
 
 
-def test_too_little_memory_ends_the_wave_and_decides_on_no_bit() -> None:
+def _ask_for_an_exabyte_of_memory() -> None:
+    torch.empty(10**18, dtype=torch.uint8)
+
+
+def _ask_for_an_exabyte_of_arrays() -> None:
+    np.empty(10**18, np.uint8)
+
+
+@pytest.mark.parametrize("ask", [_ask_for_an_exabyte_of_memory, _ask_for_an_exabyte_of_arrays])
+def test_too_little_memory_ends_the_wave_and_decides_on_no_bit(ask: Callable[[], None]) -> None:
     class Short(ToyApp):
         def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
-            raise MemoryError("4 GB")
+            ask()
+            raise AssertionError("there is so much memory")
 
     heard = Heard()
-    with pytest.raises(MemoryError, match="4 GB"):
+    with pytest.raises((MemoryError, RuntimeError), match="allocate"):
         StackedGrid(lambda: Short(heard), federation()).send_and_sum(wave())
     assert heard.alone == []
 

@@ -147,7 +147,7 @@ class NodeRunner:
         try:
             return app.answer_together(messages, contexts)
         except (Exception, SystemExit) as error:
-            if is_out_of_memory(error):
+            if _is_out_of_memory(error):
                 # Whether there is enough must decide on no bit: not on what is trained together, either.
                 raise
             _log.info("%d nodes are asked one by one:\n%s", len(messages), traceback.format_exc())
@@ -160,6 +160,15 @@ class NodeRunner:
         if self._app is None:
             self._app = self._make_app()
         return self._app
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether there was too little memory, of which torch's processor allocator tells by its words alone."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    words = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def share_out(nodes: Sequence[Node], num_workers: int) -> list[list[Node]]:
