@@ -1,17 +1,22 @@
 """What simulated hospitals answer in one program, and who of them is left to be asked alone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Context, Message, RecordDict
 from small_runs import small_config
+from torch import nn
 
 from wardround import wire
 from wardround.clients.app import make_client_app
 from wardround.clients.joint_answers import TogetherApp
+from wardround.clients.stacked.together import apart_because
+from wardround.clients.trainers import hospital_tensors
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.errors import Refusal
@@ -179,6 +184,42 @@ def test_a_run_of_one_program_says_so_and_how_gradients_by_record_are_made() -> 
     assert one_by_one.grad_sample_mode == "closed-form" and not [
         note for note in one_by_one.notes if "together" in note
     ]
+
+
+class Wide(nn.Module):
+    """A model whose forward is not a known one, and whose program fits the caches for few records at a time."""
+
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.first, self.hidden = nn.Linear(num_features, 96), nn.Linear(96, 96)
+        self.last = nn.Linear(96, num_outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.hidden(torch.tanh(self.first(features)))))
+
+
+def wide_model(input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+    return Wide(input_shape[0], num_outputs)
+
+
+def test_a_run_says_how_many_train_together_where_batches_decide() -> None:
+    config = small_config(
+        federation={"num-hospitals": 3, "partition": "quantity"},
+        model={"name": f"{__name__}:wide_model"},
+        training={"sample-rate": 0.5},
+        simulation={"engine": "stacked"},
+    )
+    prepared = prepare(config, strategy_of(config))
+    assigned = assign_round(prepared.plan, prepared.plan.names, 1, prepared.plan.noise_multipliers)
+    alone = [
+        assignment.hospital_id
+        for assignment, hospital in zip(assigned, prepared.federation.hospitals, strict=True)
+        if apart_because(prepared.trainer, hospital_tensors(hospital, torch.device("cpu")), assignment, None)
+    ]
+    assert 0 < len(alone) < 3
+    (sentence,) = [note for note in prepared.facts.notes if "train together" in note]
+    assert sentence.startswith(f"{3 - len(alone)} of 3 hospitals train together, the others one by one, since ")
+    assert prepared.facts.grad_sample_mode != "stacked"
 
 
 def test_a_query_is_answered_alone() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bent_folders import rechain
-from small_runs import charges_of, rows_of, small_config
+from small_runs import charges_of, interrupted_in_training, rows_of, small_config
 
 from wardround.privacy.ledger import open_ledger
 from wardround.server.record.verify import verify_run
@@ -104,3 +104,23 @@ def test_a_line_of_someone_who_was_not_asked_is_held_to_the_ledger(folder: Path,
         csv.writer(file, lineterminator="\n").writerows(rows)
     (finding,) = verify_run(copy)[0]
     assert f"round 2 {quiet[1]} epsilon says 0.001" in finding
+
+
+def test_whoever_a_round_charged_that_is_done_again_by_nobody_has_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second attempt has nobody left: the first one spent the only hospital's budget.
+    config = small_config(
+        training={"num-rounds": 4, "fraction-train": 0.34, "evaluate-every": 50},
+        privacy={"budget-epsilon": 1.45, "on-budget": "drop"},
+    )
+    with interrupted_in_training(monkeypatch, 2):
+        run(config, out=tmp_path / "run")
+    resume(tmp_path / "run")
+    charged = charges_of(tmp_path / "run", "planned")
+    assert [number for number, _ in charged].count(2) == 1
+    (name,) = [name for number, name in charged if number == 2]
+    rows = {(row["round"], row["hospital"]): row for row in rows_of(tmp_path / "run" / "hospitals.csv")}
+    assert rows["2", name]["selected"] == "0"
+    assert float(rows["1", name]["epsilon"]) < float(rows["2", name]["epsilon"]) == float(rows["4", name]["epsilon"])
+    assert verify_run(tmp_path / "run")[0] == []
