@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What installs. Continuous integration says uv, which reads the same requirements and takes a fraction of the time.
 INSTALL ?= $(BIN)/python -m pip install
-# Where tests have their folders: in memory, where there is such a place. Runs sync to the disk, and wait for it.
-FOLDERS ?= $(firstword $(wildcard /dev/shm) $(TMPDIR) /tmp)
+# Where tests have their folders: in memory, where 4 GiB of it are free. Runs sync to the disk, and wait for it.
+FOLDERS ?= $(shell df -Pk /dev/shm 2>/dev/null | awk -v other="$${TMPDIR:-/tmp}" \
+	'$$4 >= 4 * 1024 * 1024 && NR > 1 { place = "/dev/shm" } END { print place ? place : other }')
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
