@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from wardround.privacy.counter_noise import NORMALS_PER_BLOCK, counter_normals, stream_words
@@ -47,10 +46,18 @@ class GaussianNoise:
             ValueError: the scale changed within a round.
         """
         self._count(1, stddev)
-        return [self._draw(parameter, stddev) for parameter in parameters]
+        if stddev == 0:
+            return [torch.zeros_like(parameter) for parameter in parameters]
+        if self._stream is None:
+            drawn = [self._normals(parameter) for parameter in parameters]
+        else:
+            sizes = [parameter.numel() for parameter in parameters]
+            drawn = list(torch.split(self._counted(self._stream, 1, sum(sizes), parameters[0].device)[0], sizes))
+        pairs = zip(drawn, parameters, strict=True)
+        return [(part.reshape(parameter.shape) * stddev).to(parameter.dtype) for part, parameter in pairs]
 
-    def fill(self, drawn: NDArray[np.float32], stddev: float) -> None:
-        """Fill (steps, coordinates), contiguous, with the next steps' noise before it is scaled: N(0, 1), on a CPU.
+    def fill(self, drawn: Tensor, stddev: float) -> None:
+        """Fill (steps, coordinates), contiguous float32, with the next steps' noise before it is scaled: N(0, 1).
 
         Times the stddev they are the numbers of as many calls of `noise_for`, whose parameters follow each other in a
         row. A stddev (>= 0) of 0 leaves zeros, and draws nothing.
@@ -60,9 +67,11 @@ class GaussianNoise:
         """
         self._count(len(drawn), stddev)
         if stddev == 0:
-            drawn.fill(0.0)
+            drawn.zero_()
+        elif self._stream is not None:
+            drawn.copy_(self._counted(self._stream, drawn.shape[0], drawn.shape[1], drawn.device))
         else:
-            self._generator.standard_normal(out=drawn, dtype=np.float32)
+            self._generator.standard_normal(out=drawn.numpy(), dtype=np.float32)
 
     def _count(self, num_draws: int, stddev: float) -> None:
         if self.num_draws and stddev != self.stddev:
@@ -70,16 +79,13 @@ class GaussianNoise:
         self.num_draws += num_draws
         self.stddev = stddev
 
-    def _draw(self, parameter: Tensor, stddev: float) -> Tensor:
-        if stddev == 0:
-            return torch.zeros_like(parameter)
-        drawn: Tensor
-        if self._stream is not None:
-            (drawn,) = counter_normals([self._stream], self._next_block, parameter.numel(), parameter.device)
-            self._next_block += -(-parameter.numel() // NORMALS_PER_BLOCK)
-            drawn = drawn.reshape(parameter.shape)
-        else:
-            drawn = torch.from_numpy(
-                np.asarray(self._generator.standard_normal(tuple(parameter.shape), dtype=np.float32))
-            )
-        return (drawn * stddev).to(parameter.dtype)
+    def _normals(self, parameter: Tensor) -> Tensor:
+        drawn = np.asarray(self._generator.standard_normal(tuple(parameter.shape), dtype=np.float32))
+        return torch.from_numpy(drawn)
+
+    def _counted(self, stream: tuple[int, int, int, int], num_steps: int, size: int, device: torch.device) -> Tensor:
+        """Return (steps, coordinates) from the counter, each step from a block of its own on."""
+        num_blocks = num_steps * -(-size // NORMALS_PER_BLOCK)
+        drawn: Tensor = counter_normals([stream], self._next_block, num_blocks * NORMALS_PER_BLOCK, device)
+        self._next_block += num_blocks
+        return drawn.view(num_steps, -1)[:, :size]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from wardround.clients.cells import torch_half
 from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.stacked.together import Asked, train_together
 from wardround.clients.steps import Steps
+from wardround.clients.tensors import HospitalTensors
 from wardround.models import parameters_of
 from wardround.privacy.cells import CELLS
 from wardround.streams import Draw, SeededSource
@@ -49,6 +51,21 @@ def test_it_is_what_each_makes_by_itself(cell, model):
     torch.manual_seed(3)
     trainer = trainer_of(MODELS[model](), cell)
     check_alike(*both_ways(trainer, cohort(cell, trainer)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("cell", STACKED)
+def test_on_a_gpu_it_is_what_each_makes_by_itself(cell, model):
+    torch.manual_seed(3)
+    trainer = trainer_of(MODELS[model](), cell, device="cuda")
+    check_alike(*both_ways(trainer, [on_a_gpu(each) for each in cohort(cell, trainer)]), tolerance=1e-4)
+
+
+def on_a_gpu(asked: Asked) -> Asked:
+    rows = ("train_features", "train_labels", "test_features", "test_labels")
+    return replace(asked, tensors=HospitalTensors(**{name: getattr(asked.tensors, name).cuda() for name in rows}))
 
 
 IMAGES = {

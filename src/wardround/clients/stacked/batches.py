@@ -84,11 +84,12 @@ def windows(locals_: Sequence[LocalRound], num_rows: int, noise_size: int) -> It
 
 
 def step_batches(
-    locals_: Sequence[LocalRound], start: int, end: int, num_rows: int, nobody: int
+    locals_: Sequence[LocalRound], start: int, end: int, num_rows: int, nobody: int, device: torch.device
 ) -> Iterator[StepBatch]:
     """Yield the batches of steps start to end - 1 of hospitals of which those with more steps come first.
 
-    Where a block has no record stands `nobody`, the row after all others.
+    Where a block has no record stands `nobody`, the row after all others. They are drawn and laid out on the processor,
+    so that no step waits for a device, and are put on the device block by block.
     """
     num_steps = [min(local.assignment.schedule.num_steps, end) - start for local in locals_]
     locals_ = [local for local, steps in zip(locals_, num_steps, strict=True) if steps > 0]
@@ -99,11 +100,11 @@ def step_batches(
     rows, sizes = torch.from_numpy(table), torch.from_numpy(counts)
     for step in range(end - start):
         num_active = int((active > step).sum())
-        blocks = _blocks(rows[step, :num_active], sizes[step, :num_active], num_rows, nobody)
+        blocks = _blocks(rows[step, :num_active], sizes[step, :num_active], num_rows, nobody, device)
         yield StepBatch(num_active, step, list(blocks))
 
 
-def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int) -> Iterator[Block]:
+def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int, device: torch.device) -> Iterator[Block]:
     places = torch.arange(num_rows)
     for start in range(0, int(sizes.max()), num_rows):
         has_some = sizes > start
@@ -113,7 +114,8 @@ def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int) -> Iterator
             block, left = block[hospitals], left[hospitals]
         if block.shape[1] < num_rows:
             block = torch.nn.functional.pad(block, (0, num_rows - block.shape[1]), value=nobody)
-        yield Block(hospitals, block, places < left[:, None])
+        who = None if hospitals is None else hospitals.to(device)
+        yield Block(who, block.to(device), (places < left[:, None]).to(device))
 
 
 def _table(

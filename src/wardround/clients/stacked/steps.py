@@ -36,7 +36,7 @@ def _plain_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) 
     stack = _stack(held, locals_, are_clipped=False)
     optimizer = _optimizer(held, locals_[0], stack)
     anchors = [parameter.detach() for parameter in held.parameters]
-    for batch, _ in _batches(stack, locals_, num_rows):
+    for batch, _ in _batches(held, stack, locals_, num_rows):
         sums = plain_sums(stack, batch)
         _step(stack, optimizer, batch, [part / _expected(locals_, batch, part) for part in sums], anchors, locals_[0])
     return _made(held, stack, stack.parameters, [_counts(stack, place) for place in range(len(locals_))])
@@ -48,7 +48,7 @@ def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int
     optimizer = _optimizer(held, locals_[0], stack)
     anchors = [parameter.detach() for parameter in held.parameters]
     noise = [GaussianNoise(local.key.generator(Draw.NOISE), held.device) for local in locals_]
-    for batch, drawn in _batches(stack, locals_, num_rows, noise):
+    for batch, drawn in _batches(held, stack, locals_, num_rows, noise):
         noisy = zip(clipped_sums(stack, batch), _parts(drawn[: batch.num_hospitals, batch.index], stack), strict=True)
         gradients = [(total + part).float() for total, part in noisy]
         gradients = [part / _expected(locals_, batch, part) for part in gradients]
@@ -63,7 +63,7 @@ def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int
 def _sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
     """The clipped sum of one batch of each hospital; the model stays as it is."""
     stack = _stack(held, locals_, are_clipped=True)
-    (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody)
+    (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody, held.device)
     sums = clipped_sums(stack, batch)
     return _made(held, stack, sums, [_counts(stack, place) for place in range(len(locals_))])
 
@@ -71,11 +71,11 @@ def _sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list
 def _rounded_sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
     """The sum of one batch's clipped gradients of each hospital, rounded record by record by draws of its own."""
     stack = _stack(held, locals_, are_clipped=True)
-    (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody)
+    (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody, held.device)
     rounded = [RoundedRecords(local, held.num_parameters) for local in locals_]
     for places, clipped in clipped_records(stack, batch):
         for place, rows in zip(places, clipped, strict=True):
-            rounded[place].add(rows.numpy())
+            rounded[place].add(rows.cpu().numpy())
     integers = _parts(torch.from_numpy(np.stack([each.total() for each in rounded])), stack)
     return _made(held, stack, integers, [_counts(stack, place) for place in range(len(locals_))])
 
@@ -93,7 +93,8 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     num_hospitals = len(locals_)
     features = [local.tensors.train_features for local in locals_]
     labels = [local.tensors.train_labels for local in locals_]
-    zeros = torch.zeros(num_hospitals, dtype=torch.float64)
+    zeros = torch.zeros(num_hospitals, dtype=torch.float64, device=held.device)
+    clips = [[local.clip] for local in locals_] if are_clipped else None
     tensors = locals_[0].tensors
     by_program = are_clipped and held.mode_for(tensors.record_shape).name == "per-record"
     layers = held.program(tensors.record_shape, tensors.train_labels.dtype) if by_program else layers_of(held.model)
@@ -103,7 +104,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
         loss=held.loss,
-        clips=torch.tensor([[local.clip] for local in locals_], dtype=torch.float64) if are_clipped else None,
+        clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
     )
 
@@ -114,25 +115,32 @@ def _optimizer(held: HeldModel, local: LocalRound, stack: Stack) -> LocalOptimiz
 
 
 def _batches(
-    stack: Stack, locals_: Sequence[LocalRound], num_rows: int, noise: Sequence[GaussianNoise] = ()
+    held: HeldModel, stack: Stack, locals_: Sequence[LocalRound], num_rows: int, noise: Sequence[GaussianNoise] = ()
 ) -> Iterator[tuple[StepBatch, Tensor]]:
     """Yield the batches of step after step, and the noise of all steps of the window that it is in."""
     size = sum(parameter[0].numel() for parameter in stack.parameters) if noise else 0
     for start, end in windows(locals_, num_rows, size):
-        drawn = _noise(locals_, noise, start, end, size)
-        for batch in step_batches(locals_, start, end, num_rows, stack.nobody):
+        drawn = _noise(locals_, noise, start, end, size, held.device)
+        for batch in step_batches(locals_, start, end, num_rows, stack.nobody, held.device):
             yield batch, drawn
 
 
-def _noise(locals_: Sequence[LocalRound], noise: Sequence[GaussianNoise], start: int, end: int, size: int) -> Tensor:
+def _noise(
+    locals_: Sequence[LocalRound],
+    noise: Sequence[GaussianNoise],
+    start: int,
+    end: int,
+    size: int,
+    device: torch.device,
+) -> Tensor:
     """Return (hospitals, steps, coordinates) float32; what is beyond a hospital's steps is not used."""
-    drawn = np.zeros((len(noise), end - start, size), np.float32)
+    drawn = torch.zeros(len(noise), end - start, size, device=device)
     stddevs = [local.assignment.event.noise_multiplier * local.clip for local in locals_[: len(noise)]]
     for local, each, stddev, steps in zip(locals_, noise, stddevs, drawn, strict=False):
         num_steps = min(local.assignment.schedule.num_steps, end) - start
         if num_steps > 0:
             each.fill(steps[:num_steps], stddev)
-    return torch.from_numpy(drawn).mul_(torch.tensor(stddevs, dtype=torch.float32)[:, None, None])
+    return drawn.mul_(torch.tensor(stddevs, dtype=torch.float32, device=device)[:, None, None])
 
 
 def _parts(flat: Tensor, stack: Stack) -> list[Tensor]:
@@ -144,7 +152,7 @@ def _parts(flat: Tensor, stack: Stack) -> list[Tensor]:
 
 def _expected(locals_: Sequence[LocalRound], batch: StepBatch, like: Tensor) -> Tensor:
     sizes = [local.assignment.schedule.expected_batch_size for local in locals_[: batch.num_hospitals]]
-    return torch.tensor(sizes, dtype=torch.float32).view(-1, *(1 for _ in like.shape[1:]))
+    return torch.tensor(sizes, dtype=torch.float32, device=like.device).view(-1, *(1 for _ in like.shape[1:]))
 
 
 def _step(
@@ -179,7 +187,7 @@ def _made(
     held: HeldModel, stack: Stack, values: Sequence[Tensor], counts: Sequence[Counts]
 ) -> list[tuple[Arrays, Counts]]:
     names = [name for name, parameter in held.model.named_parameters() if parameter.requires_grad]
-    arrays = [value.numpy() for value in values]
+    arrays = [value.cpu().numpy() for value in values]
     return [
         ({name: array[place] for name, array in zip(names, arrays, strict=True)}, each)
         for place, each in enumerate(counts)

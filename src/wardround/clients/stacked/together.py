@@ -61,7 +61,7 @@ def apart_because(
         return "the strategy has a part at the hospitals"
     if tensors.train_owners is not None:
         return "patients have several rows"
-    if trainer.device.type != "cpu":
+    if trainer.device.type not in ("cpu", "cuda"):
         return f"training is on {trainer.device.type}"
     if half.steps is not Steps.PLAIN and trainer.training.grad_sample_mode != "auto":
         return f'the settings ask for grad-sample-mode = "{trainer.training.grad_sample_mode}"'
