@@ -71,7 +71,7 @@ def test_toml_round_trip_is_exact(num_rounds, fraction, deltas, hidden, weights)
         ("federation.min-patients=1", "min-patients = 1 must be >= 2"),
         ("simulation.dropout-rate=1.0", "dropout-rate = 1.0 must be >= 0 and < 1"),
         ("model.hidden-sizes=[]", None),
-        ("simulation.engine=magic", r'engine = "magic" must be one of ray, inline, stacked'),
+        ("simulation.engine=magic", r'engine = "magic" must be one of auto, ray, inline, stacked'),
         ("nonsense", r"--set nonsense must be section.key=value"),
     ],
 )

@@ -168,10 +168,10 @@ def mean(total: FixedSum, total_weight: float, like: Mapping[str, NDArray[Any]])
     check_alike(total, like)
     means: dict[str, NDArray[Any]] = {}
     for name, array in like.items():
-        values = total[name].astype(np.float64)
+        values = np.array(total[name], np.float64)  # a number of no dimension is an array too
         values *= 2.0**-FRACTION_BITS / total_weight
         if not np.issubdtype(array.dtype, np.floating):
-            values = np.rint(values)
+            np.rint(values, out=values)
         means[name] = values.astype(array.dtype, copy=False)
     return means
 

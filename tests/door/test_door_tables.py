@@ -1,5 +1,6 @@
 """Tables and loaders of a user's: from a frame, from a file and from a module the same run."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ def module(tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch)
     frame.to_csv(tmp_path / "table.csv", index=False)
     (tmp_path / "own_loaders.py").write_text(LOADER.format(path=tmp_path / "table.csv"))
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_loaders", raising=False)  # another test's, whose folder is gone
     return "own_loaders"
 
 

@@ -122,16 +122,8 @@ def commit(
     """
     saved = _save(run, state)
     completed = {assignment.hospital_id for assignment in answered}
-    row, hospital_rows = table_rows(
-        run.plan,
-        state.account,
-        state.round_number,
-        assignments,
-        completed,
-        evaluated,
-        seconds,
-        attempt=state.attempt,
-    )
+    of_round = run.plan, state.account, state.round_number, assignments, completed, evaluated, seconds
+    row, hospital_rows = table_rows(*of_round, attempt=state.attempt)
     record = RoundRecord(
         run_id=state.run_id,
         attempt=state.attempt,
