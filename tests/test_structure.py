@@ -269,6 +269,12 @@ def test_help_does_not_import_torch():
     assert imported_by("import wardround.cli", *HEAVY, "scipy") == []
 
 
+def test_a_run_with_gradients_in_closed_form_imports_neither_opacus_nor_ray(tmp_path):
+    statement = f"from wardround.cli import app; app(['run', '--out', '{tmp_path / 'run'}'], standalone_mode=False)"
+    assert "torch" in (imported := set(imported_by(statement, *HEAVY)))
+    assert not imported & {"opacus", "ray"}
+
+
 @pytest.mark.parametrize("dataset", ["synthetic-regression", "ist"])
 def test_plan_imports_neither_torch_nor_flower_nor_ray(dataset, request):
     settings = {"federation.dataset": dataset, "privacy.target-epsilon": 2.0, "privacy.target-delta": 1e-5}

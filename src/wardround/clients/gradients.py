@@ -192,12 +192,12 @@ def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.M
     Raises:
         ConfigError: Opacus can't serve a layer of the model in this mode.
     """
+    if mode == "closed-form":
+        return ClosedForm(model)
     # It takes seconds to import, and there are processes that never need it.
     from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
 
     try:
-        if mode == "closed-form":
-            return ClosedForm(model)
         if mode == "ew":
             return GradSampleModuleExpandedWeights(model, loss_reduction="mean")  # type: ignore[no-any-return]
         if mode == "ghost":
