@@ -2,7 +2,7 @@
 
 Every measurement is a process of its own; cases alternate. "to_round_1" ends when the first round is committed,
 "to_end" when the process has ended, its children (Ray's) included. Wall seconds depend on what else the machine does;
-CPU seconds, of user and system and all children, hardly. The default job is four hospitals of the breast cancer data.
+CPU seconds, of user and system and all children, hardly. The default job is five hospitals of breast cancer data.
 
     python benchmarks/start_up.py                   writes benchmarks/results/start_up.csv
     python benchmarks/start_up.py --quick           one repeat of two cases; writes nothing
