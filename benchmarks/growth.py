@@ -14,19 +14,17 @@ before the last round. Ratios are to 100 hospitals on the same engine in the sam
 """
 
 import argparse
-import csv
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+
+from result_files import versions_of, write_rows
 
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -179,23 +177,6 @@ def missed(rows) -> list[str]:
     return found
 
 
-def write(rows) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    packages = ", ".join(f"{name} {version(name)}" for name in ("wardround", "flwr", "ray", "torch", "numpy"))
-    with RESULTS.open("w", newline="") as file:
-        file.write("# python benchmarks/growth.py\n")
-        file.write(f"# {_processor()}, {os.cpu_count()} processors, {platform.system()}, {date.today()}\n")
-        file.write(f"# Python {platform.python_version()}, {packages}\n")
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
 def main() -> None:
     """Compare, print, write, and exit 1 where an aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -209,7 +190,8 @@ def main() -> None:
     quick = (QUICK_ENGINES, QUICK_SIZES, QUICK_ROUNDS)
     rows = compare(*(quick if arguments.quick else (ENGINES, SIZES, NUM_ROUNDS)))
     if not arguments.quick:
-        write(rows)
+        versions = versions_of("wardround", "flwr", "ray", "torch", "numpy")
+        write_rows(RESULTS, rows, "python benchmarks/growth.py", versions)
     sys.exit("\n".join(missed(rows)))
 
 

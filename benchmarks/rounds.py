@@ -12,12 +12,10 @@ measurement is a process of its own with one torch thread; the two sources take 
 """
 
 import argparse
-import csv
 import functools
 import importlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,10 +23,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from result_files import versions_of, write_rows
 
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,7 +37,6 @@ CASES = {("stroke trial", "inline"): 6, ("stroke trial", "stacked"): 20, ("large
 """Timed rounds by job and engine."""
 PHASES = {
     "steps of training": "clients.steps:plain_steps clients.steps:private_steps clients.steps:add_batch "
-    "clients.stacked.steps:plain_steps clients.stacked.steps:private_steps clients.stacked.steps:summed_gradients "
     "clients.stacked.together:train_together",
     "parameters into the model": "models.building:load_parameters",
     "keys of noise and batches": "clients.release_keys:ReleaseKeys.key streams:SeededKey.about "
@@ -113,37 +110,16 @@ class Watch:
                             value.update({k: timed for k, v in value.items() if v is function})
 
 
-def job(name: str, engine: str, num_rounds: int) -> tuple[Any, dict[str, Any]]:
-    """Return the settings of a job, and what goes with them."""
+def job(name: str, engine: str, num_rounds: int) -> dict[str, Any]:
+    """Return what `wardround.run` is given for a job."""
     import yardstick_work as work
 
     import wardround as wr
 
     if name == "stroke trial":
         config = wr.Config.load(HERE.parent / "examples" / "stroke-trial.toml")
-        return config.change(training={"num_rounds": num_rounds}, simulation={"engine": engine}), {}
-    people = {f"user-{number:03d}": user for number, user in enumerate(work.users())}
-    config = wr.Config().change(
-        training={
-            "num_rounds": num_rounds,
-            "fraction_train": 0.1,
-            "local_steps": work.NUM_STEPS,
-            "batch_size": work.BATCH_SIZE,
-            "learning_rate": work.LEARNING_RATE,
-            "evaluate_every": work.TEST_EVERY,
-        },
-        privacy={
-            "unit": "hospital",
-            "placement": "central",
-            "max_grad_norm": work.CLIP,
-            "noise_multiplier": work.NOISE,
-        },
-        simulation={"engine": engine},
-    )
-    federation = wr.Federation.from_arrays(
-        {name: user[:2] for name, user in people.items()}, test={name: user[2:] for name, user in people.items()}
-    )
-    return config, {"federation": federation, "model": work.cnn}
+        return {"config": config.change(training={"num_rounds": num_rounds}, simulation={"engine": engine})}
+    return work.our_job(engine, 10, num_rounds)
 
 
 def measure(name: str, engine: str, num_rounds: int) -> None:
@@ -153,7 +129,7 @@ def measure(name: str, engine: str, num_rounds: int) -> None:
     import wardround as wr
 
     torch.set_num_threads(1)
-    config, given = job(name, engine, num_rounds + 2)
+    given = job(name, engine, num_rounds + 2)
     for module in (
         "clients.training",
         "clients.stacked.together",
@@ -171,7 +147,7 @@ def measure(name: str, engine: str, num_rounds: int) -> None:
         told.append(dict(watch.seconds))
 
     with tempfile.TemporaryDirectory() as folder:
-        wr.run(config, on_round=ended, out=Path(folder) / "run", **given)
+        wr.run(**given, on_round=ended, out=Path(folder) / "run")
     first, last = told[1], told[num_rounds + 1]
     print(json.dumps({phase: (last[phase] - first[phase]) / num_rounds for phase in first}))
 
@@ -217,22 +193,9 @@ def main() -> None:
             rows.append(row)
             print(", ".join(row.values()), flush=True)
     if not options.quick:
-        write(rows)
-
-
-def write(rows: list[dict[str, str]]) -> None:
-    """Write the rows under the command, the machine and the versions."""
-    model = next(
-        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
-    versions = ", ".join(f"{name} {version(name)}" for name in ("wardround", "torch", "flwr", "numpy"))
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# python benchmarks/rounds.py {'--before FOLDER' if len(rows[0]) > 4 else ''}\n")
-        file.write(f"# {model}, {os.cpu_count()} processors, {platform.system()}, {date.today()}\n")
-        file.write(f"# Python {platform.python_version()}, {versions}; CPU milliseconds of a round, one thread\n")
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        command = f"python benchmarks/rounds.py{' --before FOLDER' if options.before else ''}"
+        versions = versions_of("wardround", "torch", "flwr", "numpy")
+        write_rows(RESULTS, rows, command, versions, "CPU milliseconds of a round, one thread")
 
 
 if __name__ == "__main__":

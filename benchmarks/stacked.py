@@ -14,19 +14,16 @@ Opacus' hooks can't serve the models of sequences, so that there "alone" is what
 """
 
 import argparse
-import csv
 import math
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
-from opacus import __version__ as opacus_version
+from result_files import versions_of, write_rows
 
 import wardround
 from wardround.clients.stacked.together import Asked, apart_because, train_together
@@ -162,14 +159,8 @@ def main() -> None:
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if options.quick:
         return
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# python benchmarks/stacked.py; least CPU seconds of {options.repeats}, medians of ratios\n")
-        file.write(f"# {platform.machine()}, {platform.system()}, {date.today()}, one thread of a shared machine\n")
-        file.write(f"# Python {platform.python_version()}, wardround {wardround.__version__}, ")
-        file.write(f"torch {torch.__version__}, opacus {opacus_version}\n")
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    command = f"python benchmarks/stacked.py; least CPU seconds of {options.repeats}, medians of ratios; one thread"
+    write_rows(RESULTS, rows, command, versions_of("wardround", "torch", "opacus"))
     for name, num, target in TARGETS:
         (row,) = (row for row in rows if (row["model"], row["num_hospitals"]) == (name, num))
         ratio = float(str(row["opacus_over_stacked"]) or math.nan)

@@ -11,19 +11,15 @@ fast-differential-privacy` find no distribution.
 
 import argparse
 import copy
-import csv
-import platform
 import time
 import warnings
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import torch
-from opacus import __version__ as opacus_version
+from result_files import versions_of, write_rows
 from torch import nn
 
-import wardround
 from wardround.clients.gradients import ClippedSum, per_record_module, quiet_hooks, trained_parameters
 from wardround.clients.losses import loss_per_record
 from wardround.clients.programs import record_program
@@ -132,14 +128,9 @@ def main() -> None:
             print("\n".join(", ".join(f"{key} {value}" for key, value in row.items()) for row in found), flush=True)
     if options.quick:
         return
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# python benchmarks/steps.py; least CPU milliseconds of {options.repeats}\n")
-        file.write(f"# {platform.machine()}, {platform.system()}, {date.today()}, one thread of a shared machine\n")
-        file.write(f"# Python {platform.python_version()}, wardround {wardround.__version__}, ")
-        file.write(f"torch {torch.__version__}, opacus {opacus_version}; fastDP: no distribution found\n")
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    command = f"python benchmarks/steps.py; least CPU milliseconds of {options.repeats}; one thread"
+    versions = versions_of("wardround", "torch", "opacus")
+    write_rows(RESULTS, rows, command, versions, "fastDP: no distribution found")
 
 
 if __name__ == "__main__":

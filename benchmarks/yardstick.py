@@ -13,19 +13,16 @@ to the bare loop's.
 """
 
 import argparse
-import csv
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import yardstick_work as work
+from result_files import versions_of, write_rows
 
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,36 +41,11 @@ def wardround_on(engine: str) -> Callable[[int, int], None]:
     def run(cohort: int, num_rounds: int) -> None:
         import wardround as wr
 
-        people = {f"user-{number:03d}": user for number, user in enumerate(work.users())}
-        federation = wr.Federation.from_arrays(
-            {name: user[:2] for name, user in people.items()}, test={name: user[2:] for name, user in people.items()}
-        )
-        config = wr.Config().change(
-            training={
-                "num_rounds": num_rounds + 2,  # the last round of a run is always tested, and none of those timed
-                "fraction_train": cohort / work.NUM_USERS,
-                "local_steps": work.NUM_STEPS,
-                "batch_size": work.BATCH_SIZE,
-                "learning_rate": work.LEARNING_RATE,
-                "evaluate_every": work.TEST_EVERY,
-            },
-            privacy={
-                "unit": "hospital",
-                "placement": "central",
-                "max_grad_norm": work.CLIP,
-                "noise_multiplier": work.NOISE,
-            },
-            simulation={"engine": engine},
-        )
         turns = work.Turns(num_rounds)
         with tempfile.TemporaryDirectory() as folder:
-            wr.run(
-                config,
-                federation=federation,
-                model=work.cnn,
-                on_round=lambda row: turns.ended(row.round_number),
-                out=Path(folder) / "run",
-            )
+            # The last round of a run is always tested, and none of those timed.
+            job = work.our_job(engine, cohort, num_rounds + 2)
+            wr.run(**job, on_round=lambda row: turns.ended(row.round_number), out=Path(folder) / "run")
 
     return run
 
@@ -138,19 +110,6 @@ def compare(case: tuple[int, int], commands: Mapping[str, list[str]]) -> list[di
     return rows
 
 
-def write(rows: list[dict[str, object]], command: str, versions: str) -> None:
-    """Write the rows under the command, the machine and the versions."""
-    model = next(
-        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# {command}\n# {model}, {os.cpu_count()} processors, {platform.system()}, {date.today()}\n")
-        file.write(f"# Python {platform.python_version()}, {versions}; one thread each\n")
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main() -> None:
     """Let the contenders take turns, and write what they took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -166,7 +125,7 @@ def main() -> None:
         ({BARE: work.bare} | OURS)[name](int(cohort), int(num_rounds))
         return
     commands = {name: [sys.executable, __file__, "--contender", name] for name in (BARE, *OURS)}
-    versions = ", ".join(f"{name} {version(name)}" for name in ("wardround", "torch", "flwr", "numpy"))
+    versions = versions_of("wardround", "torch", "flwr", "numpy")
     if options.pfl:
         commands[PFL] = [options.pfl, str(HERE / "yardstick_pfl.py")]
         asked = "from importlib.metadata import version; print(version('pfl'), version('torch'))"
@@ -174,7 +133,8 @@ def main() -> None:
         versions += f"; pfl {told[0]} on torch {told[1]}"
     rows = [row for case in (QUICK_CASES if options.quick else CASES) for row in compare(case, commands)]
     if not options.quick:
-        write(rows, "python benchmarks/yardstick.py" + (" --pfl PYTHON" if options.pfl else ""), versions)
+        command = "python benchmarks/yardstick.py" + (" --pfl PYTHON" if options.pfl else "")
+        write_rows(RESULTS, rows, command, versions, "one thread each")
 
 
 if __name__ == "__main__":

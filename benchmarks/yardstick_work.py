@@ -1,4 +1,4 @@
-"""The work of pfl-research's CIFAR-10 benchmark, and the bare loop that does it; needs torch and NumPy alone.
+"""The work of pfl-research's CIFAR-10 benchmark, and the bare loop that does it; these need torch and NumPy alone.
 
 Source: pfl-research, benchmarks/image_classification (model and settings); Xavier initialisation, as there. The images
 are random: what they show changes no cost.
@@ -6,7 +6,7 @@ are random: what they show changes no cost.
 
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,29 @@ def users() -> list[User]:
         return features, generator.integers(0, 10, number)
 
     return [User(*images(NUM_RECORDS), *images(NUM_TEST)) for _ in range(NUM_USERS)]
+
+
+def our_job(engine: str, cohort: int, num_rounds: int) -> dict[str, Any]:
+    """Return the work as what `wardround.run` is given: so many users in each of so many rounds, on an engine."""
+    import wardround as wr
+
+    people = {f"user-{number:03d}": user for number, user in enumerate(users())}
+    config = wr.Config().change(
+        training={
+            "num_rounds": num_rounds,
+            "fraction_train": cohort / NUM_USERS,
+            "local_steps": NUM_STEPS,
+            "batch_size": BATCH_SIZE,
+            "learning_rate": LEARNING_RATE,
+            "evaluate_every": TEST_EVERY,
+        },
+        privacy={"unit": "hospital", "placement": "central", "max_grad_norm": CLIP, "noise_multiplier": NOISE},
+        simulation={"engine": engine},
+    )
+    federation = wr.Federation.from_arrays(
+        {name: user[:2] for name, user in people.items()}, test={name: user[2:] for name, user in people.items()}
+    )
+    return {"config": config, "federation": federation, "model": cnn}
 
 
 class Turns:
