@@ -20,6 +20,10 @@ itself: its squared length is a product of sums of squares, which is within (p/2
 (f g_j) a_i, is rounded twice, so that 66 becomes 68 in 2. Gradients that are formed there, of convolutions, norms and
 layers that see several positions, are rounded to float32 before they are clipped, as functions of their record.
 
+Ghost clipping sums a chunk in one backward pass in float64. There 2 holds with the chunk's rows times the positions of
+a layer's input for B, and with the lengths of a record's terms for its clipped gradient's: it keeps to C unless the
+terms of one gradient cancel to a 10^5th of their lengths or less, for which nothing is proved.
+
 What is left out on purpose: noise, which is added to this sum and changes nothing about how far a record moves it.
 """
 

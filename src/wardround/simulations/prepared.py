@@ -131,21 +131,29 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     federation = load_federation(config.federation)
     config = replace(config, federation=replace(config.federation, partition=federation.partition))
     check_loss_weights(config.training, federation.class_names)
-    counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
-    # The other modes don't take every model and every patient column: only building the trainer tells.
-    if counted is None or config.training.grad_sample_mode != "auto":
-        counted = _checked_model(config, federation)[0].num_parameters
-    is_named = config.simulation.engine != "auto"
-    planned, chosen = _on_its_engine(_plan_of(config, federation, counted), federation)
-    config = planned.config
-    planned = replace(planned, notes=(*planned.notes, chosen)) if chosen else planned
-    if is_named and config.simulation.engine == "stacked":  # only building the trainer tells who trains together
+    num_parameters, trainer = _counted(config, federation)
+    planned, chosen = _on_its_engine(_plan_of(config, federation, num_parameters), federation)
+    if trainer is not None and config.simulation.engine == "stacked":
         from wardround.strategies import strategy_of
 
-        joint = _joint_training(config, federation, _checked_model(config, federation)[1], planned, strategy_of(config))
-        planned = replace(planned, notes=(*planned.notes, joint.sentence)) if joint else planned
-    _check_machine(config, len(federation.hospitals))
+        joint = _joint_training(config, federation, trainer, planned, strategy_of(config))
+        chosen = joint and joint.sentence
+    planned = replace(planned, notes=(*planned.notes, chosen)) if chosen else planned
+    _check_machine(planned.config, len(federation.hospitals))
     return planned
+
+
+def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":
+    """Return how many parameters the model has, and what trains it where only building that tells.
+
+    That is of a model that is not counted in closed form, of modes that don't take every model and every patient
+    column, and of who trains together, which is told where the engine for that is named.
+    """
+    counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
+    if counted is not None and config.training.grad_sample_mode == "auto" and config.simulation.engine != "stacked":
+        return counted, None
+    model, trainer = _checked_model(config, federation)
+    return model.num_parameters, trainer
 
 
 def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:

@@ -88,5 +88,4 @@ def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tup
 
 def entries_of(plan: FederationPlan, state: RoundState, assignments: Sequence[Assignment]) -> list[Entry]:
     """Return what the assignments are charged as."""
-    fingerprints = plan.fingerprints
-    return [entry_for(a, state.run_id, fingerprints[a.hospital_id]) for a in assignments]
+    return [entry_for(a, state.run_id, plan.fingerprints[a.hospital_id]) for a in assignments]

@@ -112,15 +112,14 @@ class Books:
         return found
 
     def _charge_findings(self) -> Iterator[str]:
-        names = {hospital.name: hospital for hospital in self.plan.hospitals}
-        fingerprints = self.plan.fingerprints
+        hospitals = self.plan.by_name
         for entry in self.entries:
-            if entry.hospital_id not in names:
+            if entry.hospital_id not in hospitals:
                 yield f"charge {entry.charge_id} is for no hospital of the plan"
                 continue
             charged = entry_row(entry)
-            event = _planned_for(self.plan, names[entry.hospital_id], entry)
-            planned = {"fingerprint": fingerprints[entry.hospital_id], **event_row(event)}
+            event = _planned_for(self.plan, hospitals[entry.hospital_id], entry)
+            planned = {"fingerprint": self.plan.fingerprints[entry.hospital_id], **event_row(event)}
             for name, value in planned.items():
                 if not agree(charged[name], value):
                     yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"

@@ -125,8 +125,7 @@ def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState, mea
 
 def _check_planned(planned: FederationPlan, link: HospitalLink) -> None:
     """Refuse a plan that was not made of what the hospitals say: its noise would be that of others."""
-    fingerprints = planned.fingerprints
-    for_whom = {hospital.profile: fingerprints[hospital.name] for hospital in planned.hospitals}
+    for_whom = {hospital.profile: planned.fingerprints[hospital.name] for hospital in planned.hospitals}
     there = {p: link.measures[p.hospital_id].fingerprint for p in link.profiles if p.hospital_id in link.measures}
     if for_whom != there:
         others = sorted({profile.hospital_id for profile, _ in for_whom.items() ^ there.items()})

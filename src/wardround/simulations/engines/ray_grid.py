@@ -81,10 +81,10 @@ class RayGrid(SimulatedGrid):
         """
         super().__init__(nodes)
         num_workers = min(num_workers, len(nodes))
-        self._started_here, self._gpus_per_worker = start_ray(num_workers), gpus_per_worker
+        self._started_here = start_ray(num_workers)
         import ray
 
-        self._ray, self._gpu_share = ray, gpus_per_worker
+        self._ray, self._gpus_per_worker = ray, gpus_per_worker
         # A worker that had to wait for a processor might wait for ever: it reserves none.
         self._new_worker = ray.remote(Worker).options(
             num_cpus=0, num_gpus=gpus_per_worker, max_restarts=0, scheduling_strategy="SPREAD"
@@ -188,7 +188,7 @@ class RayGrid(SimulatedGrid):
 
     def _fill(self, seat: _Seat) -> None:
         """Put a new worker in the seat, which takes up what the nodes kept in their state."""
-        seat.actor = self._new_worker.remote([*sys.path], self._gpu_share)
+        seat.actor = self._new_worker.remote([*sys.path], self._gpus_per_worker)
         seat.ready = seat.actor.prepare.remote([self._make_app], seat.nodes, seat.states)
 
     def _vacate(self, seat: _Seat) -> None:
