@@ -175,4 +175,4 @@ def _squared(rows: Tensor) -> Tensor:
 def _in_double(rows: Tensor) -> Iterator[Tensor]:
     """Yield some columns after others in float64."""
     size = max(_LEAST_COLUMNS, _MOST_FLOATS // max(1, rows.shape[0] * rows.shape[1]))
-    return (some.double() for some in rows.split(size, dim=2))
+    return (some.double() for some in torch.split(rows, size, dim=2))

@@ -3,9 +3,9 @@
 A record's gradient by the weight is a product of matrices: the loss' gradient by the outputs (positions, out)
 transposed, times the windows (positions, kernel) that the outputs were made of. It is formed, in float32, for all
 records in one batched product. Values stand in memory channel by channel within a position ("channels last"), which is
-how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory; but not where there
-are group norms, which a processor runs fastest channel after channel. Hospitals are run one after the other, as their
-arithmetic is all that costs. What is left out on purpose: other padding than zeros.
+how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory; beside group norms
+they stand position by position within a channel, as norms are far slower otherwise. Hospitals are run one after the
+other, as their arithmetic is all that costs. What is left out on purpose: other padding than zeros.
 
 Source: Rochette, Manoel, Tramel 2019 (arXiv 1912.06015), section 3, on windows.
 """
