@@ -15,7 +15,7 @@ import wardround
 SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
-    {"code_digests", "digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
+    {"code_digests", "collector", "digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "object_digests", "parsing", "step_events"},
     {"objects"},
     {"exact_sums", "npy_bytes", "rounds", "run_facts", "scores", "streams", "typed_records"},

@@ -14,6 +14,7 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+from wardround.collector import paused
 from wardround.errors import (
     BudgetError,
     CohortError,
@@ -87,7 +88,8 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version(__name__)
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+    with paused():
+        return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
 
 
 def __dir__() -> list[str]:

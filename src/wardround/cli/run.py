@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import wardround
 from wardround import interruptions
 from wardround.cli.arguments import (
     ConfigPath,
@@ -50,9 +51,7 @@ def run(
         _progress(settings.training.num_rounds, folder, quiet=as_json) as (update, say),
         _tracked(update, say, tensorboard, mlflow, settings, folder) as on_round,
     ):
-        from wardround.door.runs import run
-
-        finished = run(settings, out=folder, on_round=on_round, say=say)
+        finished = wardround.run(settings, out=folder, on_round=on_round, say=say)
     _finish(finished, as_json)
 
 
@@ -66,9 +65,7 @@ def resume(run_dir: RunDir, tensorboard: TensorBoard = None, mlflow: Mlflow = No
         _progress(settings.training.num_rounds, run_dir, quiet=as_json) as (update, say),
         _tracked(update, say, tensorboard, mlflow, settings, run_dir) as on_round,
     ):
-        from wardround.door.runs import resume
-
-        finished = resume(run_dir, on_round=on_round, say=say)
+        finished = wardround.resume(run_dir, on_round=on_round, say=say)
     _finish(finished, as_json)
 
 

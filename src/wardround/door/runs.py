@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.initial_models import built_model
+from wardround.collector import passing_by_what_is_there, paused
 from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.door.given import Settings, check_callable, folder_of, new_folder_of, put_back, settings_of, with_objects
@@ -124,7 +125,7 @@ def run(
     check_callable(on_round=on_round, say=say)
     settings = with_objects(settings_of(config), federation=federation, model=model, strategy=strategy)
     folder = new_folder_of(out, lambda: default_run_path(settings))
-    with _said_how_to_go_on(folder):
+    with _said_how_to_go_on(folder), passing_by_what_is_there():
         done = runs.run(settings, out=folder, progress=on_round, say=say, metrics=metrics, public=public)
         return _reported(done, settings)
 
@@ -160,13 +161,14 @@ def resume(
     folder = folder_of(path)
     begun = open_run_folder(folder).config()
     settings = put_back(begun, federation=federation, model=model, strategy=strategy)
-    with _said_how_to_go_on(folder):
+    with _said_how_to_go_on(folder), passing_by_what_is_there():
         done = runs.resume(folder, config=settings, progress=on_round, say=say, metrics=metrics, public=public)
         return _reported(done, settings)
 
 
 def _reported(finished: runs.Run, settings: Config) -> Run:
-    write_report(finished.folder)
+    with paused():
+        write_report(finished.folder)
     return Run(finished.folder, finished.outcome, settings)
 
 

@@ -3,15 +3,15 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.app import make_client_app
+from wardround.collector import passing_by_what_is_there
 from wardround.config import NAMED_BY, Config, FederationConfig
 from wardround.datasets import FederatedData, load_federation
 from wardround.disk import sync_whole
@@ -114,7 +114,7 @@ def run(
     strategy = strategy_of(config)
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     named = named_engine(config)
-    with ENGINES[named.engine].start_early(config.simulation) if named else nullcontext():
+    with ENGINES[named.engine].start_early(config.simulation) if named else nullcontext(), passing_by_what_is_there():
         # Everything that can be refused is refused before there is a folder.
         prepared = prepare(config, strategy, say, metrics=metrics, public=public, load=load)
         path = Path(out) if out is not None else default_run_path(config)
@@ -209,20 +209,6 @@ def _check_complete(config: Config, folder: RunFolder) -> None:
             )
 
 
-@contextmanager
-def _loaded_for_good() -> Iterator[None]:
-    """Let Python's collector pass by all that there is before the first round.
-
-    A round makes and drops objects by the ten thousand, and every few of them the collector would look at a million
-    others, of modules and data, none of which is garbage.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
 def _federate(
     prepared: Prepared,
     folder: RunFolder,
@@ -236,7 +222,7 @@ def _federate(
     engine = engine or config.simulation.engine
     say(f"starting {len(federation.hospitals)} hospitals on the engine {engine}")
     side = hospital_side_of(prepared.strategy)
-    with open_grid(config, federation, engine, side, prepared.trainer) as grid, _loaded_for_good():
+    with open_grid(config, federation, engine, side, prepared.trainer) as grid, passing_by_what_is_there():
         say(begins)
         outcome = federate(
             config,

@@ -96,8 +96,14 @@ class Cell(Promises):
         return events.SelfComposedDpEvent(step, event.num_steps)
 
     def event_text(self, event: StepEvent) -> str:
-        """Return the event as dp-accounting writes it, or in words of ours where it has none."""
-        return repr(self.dp_event(event))
+        """Return the event as dp-accounting writes it, or in words of ours where it has none.
+
+        It is written here, and not by `dp_event`: to import dp-accounting takes longer than several rounds.
+        """
+        step = f"GaussianDpEvent(noise_multiplier={event.noise_multiplier!r})"
+        if event.sample_rate < 1:
+            step = f"PoissonSampledDpEvent(sampling_probability={event.sample_rate!r}, event={step})"
+        return f"SelfComposedDpEvent(event={step}, count={event.num_steps!r})"
 
     def vector_weight(self, num_train: int) -> float:
         """Return what a hospital's vector weighs in a secure sum (> 0): its records."""
