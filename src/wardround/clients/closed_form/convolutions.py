@@ -3,8 +3,9 @@
 A record's gradient by the weight is a product of matrices: the loss' gradient by the outputs (positions, out)
 transposed, times the windows (positions, kernel) that the outputs were made of. It is formed, in float32, for all
 records in one batched product. Values stand in memory channel by channel within a position ("channels last"), which is
-how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory. Hospitals are run
-one after the other, as their arithmetic is all that costs. What is left out on purpose: other padding than zeros.
+how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory; beside group norms
+they stand position by position within a channel, as norms are far slower otherwise. Hospitals are run one after the
+other, as their arithmetic is all that costs. What is left out on purpose: other padding than zeros.
 
 Source: Rochette, Manoel, Tramel 2019 (arXiv 1912.06015), section 3, on windows.
 """
@@ -39,6 +40,7 @@ class Convolution(Parametrised):
         dilation: between the elements of a window.
         groups: of channels that don't meet.
         is_flat: whether records are (channels, positions).
+        is_channels_last: whether values are laid out so, where that can be (`runs_channels_last`).
     """
 
     shape: torch.Size
@@ -47,6 +49,7 @@ class Convolution(Parametrised):
     dilation: _Pair
     groups: int
     is_flat: bool
+    is_channels_last: bool = True
 
     def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the padded inputs, and the outputs."""
@@ -57,9 +60,11 @@ class Convolution(Parametrised):
         wide = images if is_even else functional.pad(images, self.padding)
         weights = of_hospitals(self.weight, parameters, len(given)).view(len(given), *self.shape)
         biases = None if self.bias is None else of_hospitals(self.bias, parameters, len(given))
+        # Of one hospital, a view: what is selected has a gradient that is copied into zeros.
+        own = (wide.squeeze(0),) if len(wide) == 1 else wide.unbind()
         made = [
             functional.conv2d(
-                self._laid_out(wide[hospital]),
+                self._laid_out(own[hospital]),
                 weights[hospital],
                 None if biases is None else biases[hospital],
                 self.stride,
@@ -89,10 +94,8 @@ class Convolution(Parametrised):
         )
 
     def floats(self, given: Tensor, made: Tensor) -> int:
-        """Return inputs, outputs, windows and gradients."""
-        out, channels, height, width = self.shape
-        positions = made.numel() // out
-        return given.numel() + made.numel() + (positions * self.groups + out) * channels * height * width
+        """Return inputs, outputs and gradients; windows are made for a few records at a time."""
+        return given.numel() + made.numel() + self.shape.numel()
 
     def _of_weight(self, images: Tensor, positions: Tensor, size: torch.Size) -> Tensor:
         """Return the gradients of images (n, in, height, width), whose outputs have a size, as (n x groups, ...)."""
@@ -121,7 +124,7 @@ class Convolution(Parametrised):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) as they lie in memory for the kernel that runs them."""
-        if runs_channels_last(self.groups, self.shape[1], self.stride):
+        if self.is_channels_last and runs_channels_last(self.groups, self.shape[1], self.stride):
             return images.contiguous(memory_format=torch.channels_last)
         # One channel lies first and last at once: by its strides a kernel may take it for either, unless they are new.
         return images.contiguous().flatten().view(images.shape)
