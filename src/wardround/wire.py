@@ -4,6 +4,7 @@ What may leave a hospital, and why, is in `leaves`. What is left out on purpose:
 engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -57,6 +58,7 @@ __all__ = [
     "record_values",
     "simulated_execution_reply",
     "simulated_profile_reply",
+    "sum_weight",
     "told_to_all",
     "with_assignment",
     "with_record",
@@ -148,6 +150,17 @@ def assignment_of(message: Message) -> Assignment:
         ProtocolError: the message carries none, or an incomplete one.
     """
     return read_record(Assignment, dict(_part(message, ASSIGNMENT, ConfigRecord).items()))
+
+
+def sum_weight(content: RecordDict) -> float | None:
+    """Return with which weight the arrays of a reply to this enter a sum, nan for residues; None where they don't."""
+    config = content.get(CONFIG)
+    if not isinstance(config, ConfigRecord):
+        return None
+    if config.get(SUM_RESIDUES):
+        return math.nan
+    weight = config.get(SUM_WEIGHT)
+    return None if weight is None else float(weight)  # type: ignore[arg-type]
 
 
 def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any, ...]:

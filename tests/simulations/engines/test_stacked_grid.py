@@ -37,7 +37,7 @@ class ToyApp(ClientApp):
         self._heard.alone.append(context.node_id)
         return self._toy(message, context)
 
-    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
+    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
         (kind,) = {message.metadata.message_type for message in messages}
         self._heard.together.append((kind, [context.node_id for context in contexts]))
         if self._broken:
@@ -105,8 +105,8 @@ def test_messages_to_one_node_are_answered_one_after_the_other() -> None:
 )
 def test_a_wrong_reply_is_one_nodes_error_and_enters_no_sum(answer: Callable[[Message], Any], reason: str) -> None:
     class Wrong(ToyApp):
-        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
-            right = super().answer_together(messages, contexts)
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
+            right = super().answer_together(messages, contexts, summed)
             return [
                 answer(message) if message.metadata.dst_node_id == 7 else reply
                 for message, reply in zip(messages, right, strict=True)
@@ -131,7 +131,7 @@ def _ask_for_an_exabyte_of_arrays() -> None:
 @pytest.mark.parametrize("ask", [_ask_for_an_exabyte_of_memory, _ask_for_an_exabyte_of_arrays])
 def test_too_little_memory_ends_the_wave_and_decides_on_no_bit(ask: Callable[[], None]) -> None:
     class Short(ToyApp):
-        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
             ask()
             raise AssertionError("there is so much memory")
 
@@ -143,10 +143,10 @@ def test_too_little_memory_ends_the_wave_and_decides_on_no_bit(ask: Callable[[],
 
 def test_what_is_written_over_arrays_reaches_nobody() -> None:
     class Scribbling(ToyApp):
-        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
             for array in messages[0].content["arrays"].values():
                 array.numpy()[...] = 1e6
-            return super().answer_together(messages, contexts)
+            return super().answer_together(messages, contexts, summed)
 
     sent = wave()
     _, total = StackedGrid(lambda: Scribbling(Heard()), federation()).send_and_sum(sent)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wardround.clients.closed_form.portions import numbers_at_a_time
+
 __all__ = ["ByRecord", "Formed", "OuterProducts", "clipped_rows", "mean_by_owner"]
 
 _MOST_FLOATS = 2**19
@@ -173,7 +175,7 @@ def _squared(rows: Tensor) -> Tensor:
 
 def _in_double(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield which records, and their rows in float64."""
-    size = max(1, _MOST_FLOATS // max(1, rows.shape[0] * rows.shape[2]))
+    size = max(1, numbers_at_a_time(rows.device, _MOST_FLOATS) // max(1, rows.shape[0] * rows.shape[2]))
     for start in range(0, rows.shape[1], size):
         some = slice(start, min(start + size, rows.shape[1]))
         yield some, rows[:, some].double()

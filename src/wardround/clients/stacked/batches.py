@@ -36,11 +36,13 @@ class Block:
         hospitals: (k,) int64, ascending: who has records in it; None is all that take the step.
         rows: (k, block_rows) int64: where they stand among all hospitals' rows, `nobody` where there is none.
         is_drawn: (k, block_rows): which places hold a record.
+        places: the hospitals as numbers; none where these are None.
     """
 
     hospitals: Tensor | None
     rows: Tensor
     is_drawn: Tensor
+    places: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +117,8 @@ def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int, device: tor
         if block.shape[1] < num_rows:
             block = torch.nn.functional.pad(block, (0, num_rows - block.shape[1]), value=nobody)
         who = None if hospitals is None else hospitals.to(device)
-        yield Block(who, block.to(device), (places < left[:, None]).to(device))
+        names = [] if hospitals is None else hospitals.tolist()
+        yield Block(who, block.to(device), (places < left[:, None]).to(device), names)
 
 
 def _table(
