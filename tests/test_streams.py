@@ -1,6 +1,7 @@
 """Streams: each argument makes another one, nothing else does, and what is released never draws from the seed alone."""
 
 import dataclasses
+import hashlib
 import itertools
 
 import numpy as np
@@ -41,6 +42,15 @@ def test_streams_of_many_hospitals_and_rounds_are_uncorrelated() -> None:
 
 def test_seeds_beyond_32_bits_count() -> None:
     assert stream(1, SetUp.COHORT).random() != stream(1 + 2**32, SetUp.COHORT).random()
+
+
+@pytest.mark.parametrize("seed", [0, 42, 2**32 - 1, 2**32, 2**64 + 7, 2**128 - 1, 2**128 + 5, 2**200 + 1])
+@pytest.mark.parametrize(("round_number", "name"), [(0, ""), (3, "north"), (2**32 - 1, "Zürich")])
+def test_a_stream_is_that_of_numpys_spawn_key(seed: int, round_number: int, name: str) -> None:
+    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4").tolist()
+    sequence = np.random.SeedSequence(seed, spawn_key=(int(SetUp.SPLIT), round_number, *words))
+    expected = np.random.Generator(np.random.SFC64(sequence)).random(8)
+    np.testing.assert_array_equal(stream(seed, SetUp.SPLIT, round_number, name).random(8), expected)
 
 
 @pytest.mark.parametrize("purpose", [*Draw, 1, 3])

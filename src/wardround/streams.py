@@ -170,6 +170,12 @@ def _release(draw: Draw) -> Draw:
 
 
 def _generator(seed: int, purpose: int, round_number: int, rest: bytes) -> np.random.Generator:
-    words = np.frombuffer(hashlib.sha256(rest).digest(), dtype="<u4")
-    key = (int(purpose), round_number, *words.tolist())
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
+    """Return the stream of `SeedSequence(seed, spawn_key=(purpose, round_number, *words of the digest of rest))`.
+
+    The sequence is given the words that NumPy would make of that, number by number: the seed's, filled up with zeros to
+    four, then those of the spawn key, of one word each.
+    """
+    seed_bytes = max(16, 4 * -(-seed.bit_length() // 32))
+    key = purpose.to_bytes(4, "little") + round_number.to_bytes(4, "little") + hashlib.sha256(rest).digest()
+    words = np.frombuffer(seed.to_bytes(seed_bytes, "little") + key, dtype="<u4").astype(np.uint32)
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(words)))

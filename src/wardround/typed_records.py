@@ -30,7 +30,7 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 class _Field(NamedTuple):
-    """How one field of a record is read: compiled once, as rounds with many hospitals have long lists."""
+    """How one field of a record is read: compiled once for a kind and what its keys begin with, as rounds are long."""
 
     name: str
     key: str
@@ -70,17 +70,22 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     Raises:
         ProtocolError: a value is missing, or not of the type, length or range that it must be of.
     """
-    all_fields = _fields(cast(Any, kind))
+    return _read(kind, values, "")
+
+
+def _read(kind: type[_Record], values: Mapping[str, Any], prefix: str) -> _Record:
+    """Return the record whose keys begin with a prefix."""
+    all_fields = _fields(cast(Any, kind), prefix)
     missing = [field.name for field in all_fields if not (field.key in values or field.may_be_none or field.is_record)]
     if missing:
         raise ProtocolError(f"a {kind.__name__} message lacks {', '.join(missing)}: both sides need the same version")
     read: dict[str, Any] = {}
     for field in all_fields:
         value: Any = values.get(field.key)
-        if _is_plain_number(field, value):
-            read[field.name] = value
-        elif field.is_record:
+        if field.is_record:
             read[field.name] = _read_within(field, values)
+        elif _is_plain(field, value):
+            read[field.name] = value
         elif value is None and field.may_be_none:
             read[field.name] = None
         elif fault := _list_fault(field, value) if field.is_list else _fault(field, (value,)):
@@ -91,18 +96,19 @@ def read_record(kind: type[_Record], values: Mapping[str, Any]) -> _Record:
     return kind(**read)
 
 
-def _is_plain_number(field: _Field, value: Any) -> bool:
-    """Return whether a value is a finite number of a field's own type, as nearly all are: nothing is wrong with it."""
+def _is_plain(field: _Field, value: Any) -> bool:
+    """Return whether nothing can be wrong with a value, as with nearly all: a finite number, or a short text."""
     kind: Any = field.kind
-    return kind in _NUMBERS and type(value) is kind and not field.is_list and bool(value - value == 0)
+    if field.is_list or type(value) is not kind:
+        return False
+    if kind is str:
+        return len(value) <= LONGEST_TEXT and value.isascii()
+    return kind in _NUMBERS and bool(value - value == 0)
 
 
 def _read_within(field: _Field, values: Mapping[str, Any]) -> Any:
-    prefix = f"{field.key}-"
     try:
-        return read_record(
-            field.kind, {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
-        )
+        return _read(field.kind, values, f"{field.key}-")
     except ConfigError as error:
         raise ProtocolError(f"the {field.name} of the message is refused: {error}") from None
 
@@ -135,9 +141,10 @@ def _fault(field: _Field, items: Sequence[Any]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _fields(kind: Any) -> tuple[_Field, ...]:
+def _fields(kind: Any, prefix: str = "") -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    return tuple(_field_of(item.name, item.metadata.get("key") or item.name, hints[item.name]) for item in fields(kind))
+    named = ((item.name, prefix + (item.metadata.get("key") or item.name)) for item in fields(kind))
+    return tuple(_field_of(name, key, hints[name]) for name, key in named)
 
 
 def _field_of(name: str, key: str, hint: Any) -> _Field:

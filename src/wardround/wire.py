@@ -5,7 +5,7 @@ engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ __all__ = [
     "SUM_RESIDUES",
     "SUM_WEIGHT",
     "LazyArray",
+    "array_objects",
     "array_record",
     "arrays_in",
     "arrays_of",
@@ -106,6 +107,16 @@ def arrays_in(message: Message) -> dict[str, NDArray]:
         ProtocolError: it carries none.
     """
     return arrays_of(_part(message, ARRAYS, ArrayRecord))
+
+
+def array_objects(message: Message) -> Hashable:
+    """Return what messages, all of which are there, have in common where `arrays_in` reads the same objects of them.
+
+    Raises:
+        ProtocolError: it carries no parameters.
+    """
+    record = _part(message, ARRAYS, ArrayRecord)
+    return tuple((name, id(array.__dict__.get("ndarray", array))) for name, array in record.items())
 
 
 def config_in(message: Message) -> ConfigRecord:

@@ -126,6 +126,7 @@ NAMES = "d,y\n" + "".join(f"day{row},{row % 2}\n" for row in range(101))
         ("alive,x\n1,2\n0,3,4\n0,5,6,7\n", {}, r"own.csv, line 3 has 3 cells and the header 2 names"),
         ("alive,x\n1,2,3\n0,3,4\n", {}, r"line 2 has 3 cells and the header 2 names: .* give every column a name"),
         ("alive,x,z\n1,2,3\n0,3\n", {}, r"line 3 has 2 cells and the header 3 names"),
+        ('alive,x\n1,"2\n"\n0,3,4\n', {}, r"line 4 has 3 cells and the header 2 names"),
         ("alive,x,x \n1,2,3\n0,3,4\n", {}, r"names a column twice: x"),
         (b"alive,x\n1,\xff\xfe\n0,b\n", {}, r"cannot read .* as CSV .*: check that it is a table in UTF-8"),
         (

@@ -63,7 +63,7 @@ class SimulatedHospitals(Hospitals):
                 f"partition-id = {index} must be in 0..{len(hospitals) - 1}: start as many nodes as the federation has "
                 f"hospitals ({len(hospitals)})"
             )
-        return hospitals[index]
+        return self.hospital_at(index)
 
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the profile, and what is measured of the records."""

@@ -76,6 +76,7 @@ class HeldModel:
         self._protects_records = protects_records
         self.record_floats: dict[tuple[bool, bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
+        self._modes: dict[tuple[int, ...], Mode] = {}
         self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
 
@@ -95,7 +96,10 @@ class HeldModel:
         Raises:
             ConfigError: not as the settings ask.
         """
-        return choose_mode(self.training.grad_sample_mode, self.model, self.unknown_because(record_shape))
+        if record_shape not in self._modes:
+            unknown = self.unknown_because(record_shape)
+            self._modes[record_shape] = choose_mode(self.training.grad_sample_mode, self.model, unknown)
+        return self._modes[record_shape]
 
     def unknown_because(self, record_shape: tuple[int, ...]) -> str | None:
         """Return why the forward is not a known one for records of a shape; None where it is known."""

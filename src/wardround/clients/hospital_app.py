@@ -8,7 +8,7 @@ charges; a hospital does as assigned, and refuses what its own settings don't sa
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
@@ -32,6 +32,8 @@ __all__ = ["Hospitals"]
 
 _MOST_KEPT_BYTES = 2**28
 """Of records that are on the device although nobody asks for them just now: 256 MiB."""
+_MOST_VIEWS = 1024
+"""Of hospitals' rows, a kilobyte each."""
 
 
 class Hospitals(ABC):
@@ -58,6 +60,11 @@ class Hospitals(ABC):
     def federation(self) -> FederatedData:
         """Their records."""
         return self._load()
+
+    @cached_property
+    def hospital_at(self) -> Callable[[int], HospitalData]:
+        """Return one of them by its place; the views of those that are asked again and again are made once."""
+        return lru_cache(maxsize=_MOST_VIEWS)(self.federation.hospitals.__getitem__)
 
     @cached_property
     def _num_records(self) -> int:

@@ -129,18 +129,25 @@ def _by_arrays(
 ) -> Iterator[tuple[Arrays, list[_Asked]]]:
     """Yield each model that is sent, and who is sent it; arrays are the same where their memory is."""
     groups: dict[Hashable, tuple[Arrays, list[_Asked]]] = {}
+    by_objects: dict[Hashable, list[_Asked]] = {}
     for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
         try:
-            arrays = wire.arrays_in(message)
+            objects = wire.array_objects(message)
             asked = _Asked(place=place, message=message, context=context, hospital=hospitals.asked(context))
+            if objects not in by_objects:
+                arrays = wire.arrays_in(message)
+                by_objects[objects] = groups.setdefault(_memory_of(arrays), (arrays, []))[1]
         except WardroundError:
             continue
-        memory = tuple(
-            (name, array.__array_interface__["data"], array.shape, array.strides, array.dtype.str)
-            for name, array in arrays.items()
-        )
-        groups.setdefault(memory, (arrays, []))[1].append(asked)
+        by_objects[objects].append(asked)
     yield from groups.values()
+
+
+def _memory_of(arrays: Arrays) -> Hashable:
+    return tuple(
+        (name, array.__array_interface__["data"], array.shape, array.strides, array.dtype.str)
+        for name, array in arrays.items()
+    )
 
 
 def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summed: Summed | None) -> _Replies:

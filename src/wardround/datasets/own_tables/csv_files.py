@@ -1,7 +1,8 @@
 """A CSV file as texts, a piece at a time, so that no file can ask for more memory than its lines need.
 
-pandas tells the cells apart and leaves each as the text it is. A line has at most 1,048,576 characters, a cell 131,072
-(as the standard library has it), and a file 10,000,000 lines. What is left out on purpose: what the cells mean.
+The standard library tells the cells apart and leaves each as the text it is. A line has at most 1,048,576 characters, a
+cell 131,072 (as the standard library has it), and a file 10,000,000 lines. What is left out on purpose: what the cells
+mean.
 """
 
 import codecs
@@ -9,11 +10,12 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from unicodedata import normalize
 
 import numpy as np
@@ -31,8 +33,8 @@ _STATED = re.compile(r'"?sep=(.)"?\s*')
 _BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 """Those of ASCII, without any of which no cell needs to be looked at."""
 
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,79 +66,40 @@ def csv_pieces(
         DataError: the file can't be read, is no such text, is too large, or a row has more or fewer cells than the
             first one.
     """
-    import pandas as pd
-
     encoding = "utf-8-sig" if encoding is None or codecs.lookup(encoding).name == "utf-8" else encoding
     with _opened(path, encoding) as file:
         lines = _BoundedLines(file, path, most_lines)
-        if not lines.first:
-            return
         separator = separator or lines.separator or max(",;\t", key=lines.first.count)
-        try:
-            yield from _pieces_of(lines, separator, path)
-        except csv.Error:
-            raise _bad_quote(path, separator, encoding) from None
-        except pd.errors.ParserError as error:
-            found = _TOO_WIDE.search(str(error))
-            if found is None:
-                raise _bad_quote(path, separator, encoding) from None
-            names, row, cells = found.groups()
-            raise _other_width(path, int(row) + lines.num_skipped, int(cells), int(names)) from None
+        rows = _rows_of(lines, separator, path)
+        for header in rows:
+            yield _piece_of([header])
+            while piece := list(islice(rows, _ROWS_OF_A_PIECE)):
+                yield _piece_of(piece)
 
 
-def _pieces_of(lines: "_BoundedLines", separator: str, path: Path) -> Iterator[CsvPiece]:
-    import pandas as pd
-
-    reader = pd.read_csv(
-        lines,
-        sep=separator,
-        engine="python",  # its rows come from the standard library's strict reader; short ones can be told
-        header=None,
-        dtype=object,
-        keep_default_na=False,
-        skip_blank_lines=False,
-        skipinitialspace=True,
-        chunksize=_ROWS_OF_A_PIECE,
-    )
-    number, size = lines.num_skipped, 1
-    while True:
-        try:
-            cells = reader.get_chunk(size).to_numpy(dtype=object)
-        except StopIteration:
-            return
-        piece = _piece_of(cells, number, path)
-        number, size = number + piece.num_lines, _ROWS_OF_A_PIECE
-        if len(piece.rows.cells):
-            yield piece.rows
+def _rows_of(lines: "_BoundedLines", separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the last line of each row and its cells, as many as the first has."""
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    last_line, num_names = lines.num_skipped, 0
+    try:
+        for cells in reader:
+            last_line = lines.num_skipped + reader.line_num
+            num_names = num_names or len(cells)
+            if len(cells) == num_names:
+                yield last_line, cells
+            elif cells:
+                raise _other_width(path, last_line, len(cells), num_names)
+    except csv.Error as error:
+        raise _bad_quote(path, last_line + 1, is_long="field limit" in str(error)) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Piece:
-    rows: CsvPiece
-    num_lines: int
-
-
-def _piece_of(cells: NDArray[np.object_], number: int, path: Path) -> _Piece:
-    """Return the rows among cells of whom those that a line does not have are nan."""
-    is_there, is_whole = (
-        np.fromiter((isinstance(cell, str) for cell in cells[:, place]), dtype=np.bool_, count=len(cells))
-        for place in (0, -1)
-    )
-    if (is_short := is_there & ~is_whole).any():
-        row = int(np.flatnonzero(is_short)[0])
-        height = sum(str(cell).count("\n") for cell in cells[: row + 1].ravel())
-        num_cells = sum(isinstance(cell, str) for cell in cells[row])
-        raise _other_width(path, number + row + 1 + height, num_cells, cells.shape[1])
-    rows = cells[is_there]
-    heights = np.ones(len(cells), dtype=np.int64)
-    for place, column in enumerate(rows.T):
+def _piece_of(rows: Sequence[tuple[int, list[str]]]) -> CsvPiece:
+    cells = np.array([cells for _, cells in rows], dtype=object)
+    for place, column in enumerate(cells.T):
         joined = "".join(column.tolist())
-        if "\n" in joined:
-            heights[is_there] += [cell.count("\n") for cell in column]
         if not joined.isascii() or any(blank in joined for blank in _BLANKS):
-            rows[:, place] = [plain_text(cell) for cell in column]
-    lines = number + np.cumsum(heights)
-    return _Piece(rows=CsvPiece(cells=rows, lines=lines[is_there]), num_lines=int(heights.sum()))
+            cells[:, place] = [plain_text(cell) for cell in column]
+    return CsvPiece(cells=cells, lines=np.array([line for line, _ in rows], dtype=np.int64))
 
 
 def plain_text(cell: str) -> str:
@@ -158,22 +121,15 @@ def _other_width(path: Path, line: int, num_cells: int, num_names: int) -> DataE
     return DataError(f"{path}, line {line} has {cells} and the header {names}: {step}")
 
 
-def _bad_quote(path: Path, separator: str, encoding: str) -> DataError:
-    """Return what is said of a cell whose quotes can't be read, with the line where it begins."""
-    line = 0
-    with _opened(path, encoding) as text:
-        rows = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
-        try:
-            for _ in rows:
-                line = rows.line_num
-        except csv.Error as error:
-            if "field limit" in str(error):
-                return DataError(
-                    f"{path}, line {line + 1}: a cell has more than {csv.field_size_limit():,} characters: shorten it, "
-                    'or close or remove the quote (") that begins it'
-                )
+def _bad_quote(path: Path, line: int, *, is_long: bool) -> DataError:
+    """Return what is said of a row whose quotes can't be read, or that has too long a cell, with where it begins."""
+    if is_long:
+        return DataError(
+            f"{path}, line {line}: a cell has more than {csv.field_size_limit():,} characters: shorten it, or close or "
+            'remove the quote (") that begins it'
+        )
     return DataError(
-        f'{path}, line {line + 1}: a quote (") begins a cell and does not end it: close it, remove it, or write "" for '
+        f'{path}, line {line}: a quote (") begins a cell and does not end it: close it, remove it, or write "" for '
         "one inside a cell in quotes"
     )
 
@@ -181,11 +137,9 @@ def _bad_quote(path: Path, separator: str, encoding: str) -> DataError:
 @contextmanager
 def _opened(path: Path, encoding: str) -> Iterator[IO[str]]:
     """Open a regular file of text, and turn whatever is wrong with it as a table into an error of ours."""
-    import pandas as pd
-
     step = 'check that it is a table in UTF-8, or name its encoding ([federation] encoding = "cp1252" or "utf-16")'
     with (
-        sound(DataError, f"cannot read {path} as CSV", step, pd.errors.ParserError, pd.errors.EmptyDataError),
+        sound(DataError, f"cannot read {path} as CSV", step),
         open_regular(path) as raw,
         gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as file,
         io.TextIOWrapper(file, encoding=encoding, newline="") as text,
@@ -208,7 +162,7 @@ def _check_mark(head: bytes, path: Path, encoding: str) -> None:
         raise DataError(f"{path} begins as text in {found} does, and is read as {other}: {step}")
 
 
-class _BoundedLines(io.TextIOBase):
+class _BoundedLines:
     """The lines of a text, none of them and not all of them too long, from the first one that is not empty.
 
     A line that says which sign separates cells, as spreadsheets write it, is no row.
@@ -220,19 +174,15 @@ class _BoundedLines(io.TextIOBase):
         self.first = "\n"
         self.separator: str | None = None
         while self.first and not self.first.strip():
-            self.first, self.num_skipped = self._next(), self.num_skipped + 1
+            self.first, self.num_skipped = self._next().removeprefix(_MARK), self.num_skipped + 1
             if stated := _STATED.fullmatch(self.first):
                 self.first, self.separator = "\n", stated[1]
-        self._is_first_left = True
 
-    def readable(self) -> bool:
-        return True
-
-    def readline(self, size: int | None = -1, /) -> Any:
-        if self._is_first_left:
-            self._is_first_left = False
-            return self.first
-        return self._next()
+    def __iter__(self) -> Iterator[str]:
+        line = self.first
+        while line:
+            yield line
+            line = self._next()
 
     def _next(self) -> str:
         line = self._file.readline(_LONGEST_LINE + 1)

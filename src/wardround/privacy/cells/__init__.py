@@ -7,6 +7,7 @@ question that there is, with the answer of most cells, is in `promises` and `cel
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -71,8 +72,7 @@ def cell_of(privacy: Any) -> Cell:
     Raises:
         ProtocolError: there is none.
     """
-    found = _cells_of(privacy.unit, privacy.placement)
-    return next((cell for cell in found if cell.noise_correlation == privacy.noise_correlation), found[0])
+    return _cell_of(privacy.unit, privacy.placement, privacy.noise_correlation)
 
 
 def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
@@ -87,6 +87,12 @@ def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
         return cell_named(NoPrivacy.name)
     found = _cells_of(unit, placement)
     return next((cell for cell in found if cell.mechanism == mechanism), found[0])
+
+
+@lru_cache(maxsize=64)
+def _cell_of(unit: str, placement: str, noise_correlation: str) -> Cell:
+    found = _cells_of(unit, placement)
+    return next((cell for cell in found if cell.noise_correlation == noise_correlation), found[0])
 
 
 def _cells_of(unit: str, placement: str) -> list[Cell]:

@@ -18,7 +18,7 @@ from wardround.simulations.engines.flower_internals import copy_of
 from wardround.wire import LazyArray
 from wardround.wire_values import config_record, content_of, filled, metric_record
 
-__all__ = ["Envelope", "ReceivedArray", "apart", "own_copy", "pack", "received", "unpack"]
+__all__ = ["Envelope", "ReceivedArray", "apart", "own_copy", "pack", "read_once", "received", "unpack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,6 +110,11 @@ def received(record: ArrayRecord) -> ArrayRecord:
         for name, array in record.items()
     }
     return filled(ArrayRecord(), arrays, _RECEIVED)
+
+
+def read_once(record: ArrayRecord) -> ArrayRecord:
+    """Return a record whose arrays are there to be read: the same one where none is serialised."""
+    return record if all(isinstance(array, LazyArray) for array in record.values()) else received(record)
 
 
 def own_copy(record: ArrayRecord) -> ArrayRecord:

@@ -20,7 +20,7 @@ from flwr.clientapp import ClientApp
 
 from wardround.errors import ProtocolError, UpdateError
 from wardround.exact_sums import FixedSum, Summed, accumulate, check_alike, merge
-from wardround.simulations.engines.envelopes import own_copy, received
+from wardround.simulations.engines.envelopes import own_copy, read_once
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
 from wardround.wire import HOSPITAL_SIDE, arrays_of, one_array_record, sum_weight
 
@@ -276,7 +276,7 @@ def _own_arrays(content: RecordDict) -> None:
 
 def _move_into(total: FixedSum, content: RecordDict, weight: float, sent: dict[str, Array] | None) -> None:
     name, record = one_array_record(content)
-    arrays = arrays_of(received(record))
+    arrays = arrays_of(read_once(record))
     if sent is not None:
         # Against what was sent, not against the sum so far: else the first update would decide which ones are good.
         check_alike(arrays, sent)
