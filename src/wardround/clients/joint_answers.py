@@ -165,7 +165,7 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summ
         except WardroundError:
             continue
         pull = hospitals.proximal_mu(asked.message)
-        weight = wire.sum_weight(asked.message.content)
+        weight = wire.sum_weight(asked.message)
         joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull, weight=weight)))
     if joined:
         total = None if summed is None else summed.total

@@ -17,6 +17,7 @@ from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.stacked.together import Asked, train_together
 from wardround.clients.steps import Steps
 from wardround.clients.tensors import HospitalTensors
+from wardround.exact_sums import FRACTION_BITS, FixedSum
 from wardround.models import parameters_of
 from wardround.privacy.cells import CELLS
 from wardround.streams import Draw, SeededSource
@@ -82,6 +83,29 @@ def test_convolutions_on_a_gpu_are_what_each_makes_by_itself_and_the_same_bits_e
 def on_a_gpu(asked: Asked) -> Asked:
     rows = ("train_features", "train_labels", "test_features", "test_labels")
     return replace(asked, tensors=HospitalTensors(**{name: getattr(asked.tensors, name).cuda() for name in rows}))
+
+
+def test_an_update_that_is_not_finite_is_zero_in_a_sum_as_it_is_alone():
+    trainer = trainer_of("logistic", "hospital-central")
+    start = {name: np.full_like(array, np.inf) for name, array in parameters_of(trainer.model).items()}
+    asked = [replace(each, weight=0.2) for each in cohort("hospital-central", trainer)]
+    alone = [trainer.train(start, each.tensors, each.assignment) for each in asked]
+    total: FixedSum = {}
+    together = train_together(trainer, start, asked, total)
+    assert total.keys() == start.keys() and not any(array.any() for array in total.values())
+    assert not any(array.any() for one in alone for array in one.arrays.values())
+    assert [one.measures.num_scrubbed for one in together] == [one.measures.num_scrubbed for one in alone]
+    assert all(one.measures.num_scrubbed for one in alone) and not any(one.arrays for one in together)
+
+
+def test_no_hospital_moves_a_sum_by_more_than_its_clip_times_its_weight():
+    trainer = trainer_of("mlp", "hospital-central", learning_rate=5.0)
+    start, asked = parameters_of(trainer.model), cohort("hospital-central", trainer)
+    for each in asked:
+        total: FixedSum = {}
+        train_together(trainer, start, [replace(each, weight=0.5)], total)
+        moved = np.linalg.norm(np.concatenate([array.ravel() * 2.0**-FRACTION_BITS for array in total.values()]))
+        assert 0.5 * CLIP * (1 - 1e-5) <= moved <= 0.5 * CLIP
 
 
 CONVOLUTIONS = {

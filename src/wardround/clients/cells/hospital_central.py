@@ -43,7 +43,7 @@ class HospitalCentral(WholeUpdates):
         if any(local.assignment.adaptive_clipping for local in locals_):
             return None  # whose count travels along
         updates = [after - before for before, after in zip(received, made, strict=True)]
-        flat = [update.flatten(1) for update in updates]
+        flat = [update.view(len(update), -1) for update in updates]
         norms = torch.stack([torch.linalg.vector_norm(each, dim=1, dtype=torch.float64) for each in flat])
         clips = np.array([local.clip for local in locals_])
         factors, is_finite = clip_factors(torch.linalg.vector_norm(norms, dim=0).cpu().numpy(), clips)

@@ -36,7 +36,7 @@ def add_weighted(total: FixedSum, names: Sequence[str], rows: Sequence[Tensor], 
     """
     is_good = torch.tensor([0.0 < weight <= 1.0 for weight in weights], device=rows[0].device)
     for values in rows:
-        flat = values.flatten(1)
+        flat = values.reshape(len(values), -1)
         if flat.shape[1]:
             is_good &= flat.abs().amax(dim=1) < LARGEST_VALUE  # a nan is not
     added: list[bool] = is_good.tolist()

@@ -205,7 +205,7 @@ class _Asked:
 
     @classmethod
     def of(cls, message: Message) -> "_Asked":
-        return cls(message=message, weight=sum_weight(message.content), sent=_only_arrays(message.content))
+        return cls(message=message, weight=sum_weight(message), sent=_only_arrays(message.content))
 
 
 def _as_given(reply: Message) -> Message:
