@@ -24,6 +24,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from processes import processes, processor_seconds
 from result_files import versions_of, write_rows
 
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
@@ -36,7 +37,6 @@ ENGINES = [("stacked", 0), ("inline", 0), ("ray", 1), ("ray", 2), ("ray", 4)]
 SIZES, NUM_ROUNDS = [100, 1_000, 10_000], 12
 QUICK_ENGINES, QUICK_SIZES, QUICK_ROUNDS = [("stacked", 0)], [100, 1_000], 6
 MOST_ROUND_RATIO, MOST_MEMORY_RATIO = 1.3, 2.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def federation(num_hospitals: int):
@@ -52,33 +52,6 @@ def federation(num_hospitals: int):
         features = generator.standard_normal((NUM_RECORDS, NUM_FEATURES)).astype(np.float32) / np.float32(6)
         hospitals[f"hospital-{number:05d}"] = features, (features @ plane > 0).astype(np.int64)
     return Federation.from_arrays(hospitals)
-
-
-def processes() -> list[int]:
-    """Return this process and all that it started, however far down."""
-    parent_of = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parent_of[int(path.parent.name)] = int(fields[1])
-    found = [os.getpid()]
-    for one in found:
-        found += [child for child, parent in parent_of.items() if parent == one]
-    return found
-
-
-def processor_seconds() -> float:
-    """Return what this process has used, and all that it started and that has not ended, these to 10 ms each."""
-    ticks = 0
-    for number in processes()[1:]:
-        try:
-            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(map(int, fields[11:15]))
-    return time.process_time() + ticks / _TICKS
 
 
 def worker_megabytes() -> float:

@@ -1,15 +1,25 @@
 """What does hospital-level work on a model of 1.6 million parameters cost, beside the bare loop and two peers?
 
-    python benchmarks/yardstick.py --pfl PYTHON    about 20 minutes; writes benchmarks/results/yardstick.csv
-    python benchmarks/yardstick.py --quick         about a minute: the bare loop and ours, a few rounds; writes nothing
+    python benchmarks/yardstick.py --pfl PYTHON    about 25 minutes; writes benchmarks/results/yardstick.csv
+    python benchmarks/yardstick.py --quick         about two minutes, all but pfl-research; writes nothing
 
 PYTHON is that of an environment with pfl-research (pip install pfl torch); without it, pfl-research is left out. The
 work is that of its CIFAR-10 benchmark (`yardstick_work`): users of 50 records train for five steps on batches of ten,
 their updates are clipped and added up, noise is added once, and the model is tested on 1,000 records after every tenth
 round. "wardround" runs all of itself: plan, ledger, messages, exact sums, checkpoints, tables; its batches are Poisson
-batches of ten expected records, all others' are of ten. Each contender is a process with one torch thread. They take
-turns round by round, so that all meet the same load, and what is told are their CPU seconds of a round, and the ratio
-to the bare loop's.
+batches of ten expected records, all others' are of ten. "Flower" is its own engine on Ray (`yardstick_flower`), with
+one worker of one processor. Each contender is a process with one torch thread. They take turns round by round, so that
+all meet the same load, and what is told are their CPU seconds of a round, children's with them, and the ratio to the
+bare loop's.
+
+"no training" is a federation that does nothing: hospitals return the model at once, and nobody tests it. The bare loop
+is then what plain torch needs for the same arithmetic, all in float32: for each user a copy of the model, the
+difference to it, its norm, and the difference times its clip's factor added to a sum; once a round noise as long as the
+model, and its step. It keeps no promise beyond that. "bare loop, exact" is that loop with our arithmetic: norms in
+double precision, the exact sum that no order of replies changes, NumPy's noise. What ours does beside it is a round's
+bookkeeping: messages, digests that key the noise, the ledger charged on disk before, model, tables and checkpoint
+written after. It draws one Poisson batch of each user and drops it; only the loop over a user's steps is taken out, on
+both engines.
 """
 
 import argparse
@@ -18,9 +28,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import yardstick_work as work
 from result_files import versions_of, write_rows
 
@@ -29,28 +40,84 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "yardstick.csv"
-CASES = [(10, 20), (50, 10)]
-"""Users a round, and timed rounds."""
-QUICK_CASES = [(10, 4)]
-BARE, PFL = "bare loop", "pfl-research"
+CASES = [(10, 20, True), (50, 10, True), (10, 20, False), (50, 20, False)]
+"""Users a round, timed rounds, and whether anyone trains."""
+QUICK_CASES = [(10, 3, True), (10, 3, False)]
+BARE, EXACT, FLOWER, PFL = "bare loop", "bare loop, exact", "Flower", "pfl-research"
+Run = Callable[..., None]
 
 
-def wardround_on(engine: str) -> Callable[[int, int], None]:
+def wardround_on(engine: str) -> Run:
     """Return what runs the work as a whole run by one of the engines."""
 
-    def run(cohort: int, num_rounds: int) -> None:
+    def run(cohort: int, num_rounds: int, *, trains: bool) -> None:
         import wardround as wr
 
         turns = work.Turns(num_rounds)
+        if not trains:
+            leave_out_training()
         with tempfile.TemporaryDirectory() as folder:
             # The last round of a run is always tested, and none of those timed.
-            job = work.our_job(engine, cohort, num_rounds + 2)
+            job = work.our_job(engine, cohort, num_rounds + 2, trains=trains)
             wr.run(**job, on_round=lambda row: turns.ended(row.round_number), out=Path(folder) / "run")
 
     return run
 
 
+def leave_out_training() -> None:
+    """Let hospitals of this process draw their batches, and train on none."""
+    from wardround.clients.cells import whole_updates
+    from wardround.clients.stacked import steps
+    from wardround.clients.steps import Counts, LocalRound
+
+    def drawn(local: LocalRound) -> None:
+        for _ in range(local.assignment.schedule.num_steps):
+            local.sampler.draw()
+
+    def no_steps(held: object, local: LocalRound) -> Counts:
+        drawn(local)
+        return Counts(num_scrubbed=0, loss=float("nan"))
+
+    def no_batches(held: object, stack: object, locals_: Sequence[LocalRound], *_: object) -> list[object]:
+        for local in locals_:
+            drawn(local)
+        return []
+
+    whole_updates.plain_steps, steps._batches = no_steps, no_batches
+
+
+def exact_loop(cohort: int, num_rounds: int, *, trains: bool) -> None:
+    """Run the loop without training that clips and sums as ours does, on arrays."""
+    from wardround.exact_sums import accumulate, mean
+    from wardround.privacy.clipping import clip_update
+
+    model, turns, generator = work.linear(), work.Turns(num_rounds), np.random.default_rng(0)
+    own = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+    shared = {name: array.copy() for name, array in own.items()}
+    for round_number in range(1, num_rounds + 2):
+        total: dict[str, np.ndarray] = {}
+        for _ in range(cohort):
+            for name, array in own.items():
+                np.copyto(array, shared[name])
+            clipped, *_ = clip_update({name: own[name] - array for name, array in shared.items()}, work.CLIP)
+            accumulate(total, clipped, 1 / cohort)
+        for name, array in mean(total, 1.0, shared).items():
+            noise = generator.standard_normal(array.shape) * (work.CLIP * work.NOISE / cohort)
+            shared[name] += array + noise.astype(np.float32)
+        turns.ended(round_number)
+
+
+def flower(cohort: int, num_rounds: int, *, trains: bool) -> None:
+    """Run the work by Flower's own engine."""
+    import yardstick_flower
+
+    yardstick_flower.run(cohort, num_rounds)
+
+
 OURS = {f"wardround {engine}": wardround_on(engine) for engine in ("inline", "stacked")}
+RUNS: dict[str, Run] = {BARE: work.bare, EXACT: exact_loop} | OURS | {FLOWER: flower}
+ABSENT = {True: (EXACT,), False: (FLOWER, PFL)}
+"""Who is not there where users train, and where they don't."""
 
 
 class Contender:
@@ -59,8 +126,8 @@ class Contender:
     def __init__(self, name: str, command: list[str]) -> None:
         """Start it, and wait for the end of its first round."""
         self.name = name
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=HERE)
+        pipe, self._said = subprocess.PIPE, tempfile.TemporaryFile("w+")  # noqa: SIM115  open as long as the process
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._said, text=True, cwd=HERE)
         self._told()
 
     def seconds(self) -> float:
@@ -70,21 +137,25 @@ class Contender:
         return self._told()
 
     def close(self) -> None:
-        """Let it go."""
-        self._process.kill()
+        """Let it end by itself, with all that it started, as nobody asks it for a round any more."""
         self._process.communicate()
+        self._said.close()
 
     def _told(self) -> float:
         for line in self._process.stdout:
             if line.startswith(work.TOLD):
                 return float(line.removeprefix(work.TOLD))
-        raise SystemExit(f"{self.name} ended: {self._process.communicate()[1][-3000:]}")
+        self._said.seek(0)
+        raise SystemExit(f"{self.name} ended: {self._said.read()[-3000:]}")
 
 
-def compare(case: tuple[int, int], commands: Mapping[str, list[str]]) -> list[dict[str, object]]:
+def compare(case: tuple[int, int, bool], commands: Mapping[str, list[str]]) -> list[dict[str, object]]:
     """Return one row for each contender."""
-    cohort, num_rounds = case
-    contenders = [Contender(name, [*command, str(cohort), str(num_rounds)]) for name, command in commands.items()]
+    cohort, num_rounds, trains = case
+    asked = [str(cohort), str(num_rounds), *(() if trains else ["no training"])]
+    contenders = [
+        Contender(name, [*command, *asked]) for name, command in commands.items() if name not in ABSENT[trains]
+    ]
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     try:
         for _ in range(num_rounds):
@@ -97,6 +168,7 @@ def compare(case: tuple[int, int], commands: Mapping[str, list[str]]) -> list[di
     for name, taken in seconds.items():
         ratios = sorted(own / bare for own, bare in zip(taken, seconds[BARE], strict=True))
         row = {
+            "work": "training" if trains else "no training",
             "users_a_round": cohort,
             "rounds": num_rounds,
             "what": name,
@@ -115,17 +187,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--pfl", help="Python of an environment with pfl-research")
-    parser.add_argument("--contender", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--contender", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:
         import torch
 
         torch.set_num_threads(1)
-        name, cohort, num_rounds = options.contender
-        ({BARE: work.bare} | OURS)[name](int(cohort), int(num_rounds))
+        name, cohort, num_rounds, *without = options.contender
+        RUNS[name](int(cohort), int(num_rounds), trains=not without)
         return
-    commands = {name: [sys.executable, __file__, "--contender", name] for name in (BARE, *OURS)}
-    versions = versions_of("wardround", "torch", "flwr", "numpy")
+    commands = {name: [sys.executable, __file__, "--contender", name] for name in RUNS}
+    versions = versions_of("wardround", "torch", "flwr", "ray", "numpy")
     if options.pfl:
         commands[PFL] = [options.pfl, str(HERE / "yardstick_pfl.py")]
         asked = "from importlib.metadata import version; print(version('pfl'), version('torch'))"

@@ -1,11 +1,15 @@
 """The work of pfl-research's CIFAR-10 benchmark, and the bare loop that does it; these need torch and NumPy alone.
 
+Without training, hospitals return the model as they get it, and what is left of a round is its bookkeeping, on a model
+of linear layers of the same size.
+
 Source: pfl-research, benchmarks/image_classification (model and settings); Xavier initialisation, as there. The images
 are random: what they show changes no cost.
 """
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +19,7 @@ from torch.nn import functional
 
 NUM_USERS, NUM_RECORDS, NUM_TEST = 100, 50, 10
 BATCH_SIZE, NUM_STEPS, LEARNING_RATE, CLIP, NOISE = 10, 5, 0.1, 0.4, 0.01
-TEST_EVERY = 10
+TEST_EVERY, NEVER = 10, 10**6
 TOLD = "CPU seconds of a round:"
 
 
@@ -38,6 +42,11 @@ def cnn(input_shape: tuple[int, ...] = (3, 32, 32), num_outputs: int = 10) -> nn
     return model
 
 
+def linear(input_shape: tuple[int, ...] = (3, 32, 32), num_outputs: int = 10) -> nn.Module:
+    """Return a model that nobody trains, of 1,578,506 parameters."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 512), nn.ReLU(), nn.Linear(512, num_outputs))
+
+
 def users() -> list[User]:
     """Return everyone's records."""
     generator = np.random.default_rng(0)
@@ -49,7 +58,7 @@ def users() -> list[User]:
     return [User(*images(NUM_RECORDS), *images(NUM_TEST)) for _ in range(NUM_USERS)]
 
 
-def our_job(engine: str, cohort: int, num_rounds: int) -> dict[str, Any]:
+def our_job(engine: str, cohort: int, num_rounds: int, *, trains: bool = True) -> dict[str, Any]:
     """Return the work as what `wardround.run` is given: so many users in each of so many rounds, on an engine."""
     import wardround as wr
 
@@ -58,10 +67,10 @@ def our_job(engine: str, cohort: int, num_rounds: int) -> dict[str, Any]:
         training={
             "num_rounds": num_rounds,
             "fraction_train": cohort / NUM_USERS,
-            "local_steps": NUM_STEPS,
+            "local_steps": NUM_STEPS if trains else 1,
             "batch_size": BATCH_SIZE,
             "learning_rate": LEARNING_RATE,
-            "evaluate_every": TEST_EVERY,
+            "evaluate_every": TEST_EVERY if trains else NEVER,
         },
         privacy={"unit": "hospital", "placement": "central", "max_grad_norm": CLIP, "noise_multiplier": NOISE},
         simulation={"engine": engine},
@@ -69,61 +78,79 @@ def our_job(engine: str, cohort: int, num_rounds: int) -> dict[str, Any]:
     federation = wr.Federation.from_arrays(
         {name: user[:2] for name, user in people.items()}, test={name: user[2:] for name, user in people.items()}
     )
-    return {"config": config, "federation": federation, "model": cnn}
+    return {"config": config, "federation": federation, "model": cnn if trains else linear}
 
 
 class Turns:
     """Rounds of a process that takes turns with others: it tells each round's CPU seconds, and waits to be asked."""
 
-    def __init__(self, num_rounds: int) -> None:
+    def __init__(self, num_rounds: int, seconds: Callable[[], float] = time.process_time) -> None:
         """Rounds 2 to the last are timed, of which there are so many; the first is a warm-up."""
-        self._num_rounds, self._started = num_rounds, 0.0
+        self._num_rounds, self._seconds, self._started = num_rounds, seconds, 0.0
 
     def ended(self, round_number: int) -> None:
         """Tell what a round took, from 1, and wait for the next one's turn; round 0 is before training."""
         if round_number < 1 or round_number > self._num_rounds + 1:
             return
-        seconds = time.process_time() - self._started
+        seconds = self._seconds() - self._started
         print(f"{TOLD} {seconds if round_number > 1 else 0.0}", flush=True)
         if round_number <= self._num_rounds:
             sys.stdin.readline()
-        self._started = time.process_time()
+        self._started = self._seconds()
 
 
-def bare(cohort: int, num_rounds: int) -> None:
-    """Run the loop that one would write without any framework."""
+def train(model: nn.Module, features: torch.Tensor, labels: torch.Tensor) -> None:
+    """Train on one user's records for an epoch."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    model.train()
+    for batch in torch.randperm(NUM_RECORDS).split(BATCH_SIZE):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(features[batch]), labels[batch]).backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def test(model: nn.Module, features: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Return the mean loss of the records of all users, and how many are right."""
+    model.eval()
+    outputs = torch.cat([model(part) for part in features.split(1000)])
+    return functional.cross_entropy(outputs, labels).item(), (outputs.argmax(1) == labels).float().mean().item()
+
+
+def bare(cohort: int, num_rounds: int, *, trains: bool = True) -> None:
+    """Run the loop that one would write without any framework.
+
+    Of each user: copy the model, train it, take the difference, its norm over all parameters, and add it, clipped, to
+    a sum. Of a round: noise, the mean, the step of the model, and every tenth time the test. All float32.
+    """
     torch.manual_seed(0)
     people = [tuple(map(torch.tensor, user)) for user in users()]
-    test = torch.cat([person[2] for person in people]), torch.cat([person[3] for person in people])
-    model, turns = cnn(), Turns(num_rounds)
+    tested = torch.cat([person[2] for person in people]), torch.cat([person[3] for person in people])
+    model, turns = cnn() if trains else linear(), Turns(num_rounds)
     parameters = list(model.parameters())
     shared = [parameter.detach().clone() for parameter in parameters]
+
+    @torch.no_grad()
+    def load() -> None:
+        for parameter, value in zip(parameters, shared, strict=True):
+            parameter.copy_(value)
+
     for round_number in range(1, num_rounds + 2):
         total = [torch.zeros_like(parameter) for parameter in shared]
         for user in torch.randperm(NUM_USERS)[:cohort].tolist():
-            features, labels = people[user][:2]
-            with torch.no_grad():
-                for parameter, value in zip(parameters, shared, strict=True):
-                    parameter.copy_(value)
-            optimizer = torch.optim.SGD(parameters, lr=LEARNING_RATE)
-            model.train()
-            for batch in torch.randperm(NUM_RECORDS).split(BATCH_SIZE):
-                optimizer.zero_grad()
-                functional.cross_entropy(model(features[batch]), labels[batch]).backward()
-                optimizer.step()
+            load()
+            if trains:
+                train(model, *people[user][:2])
             with torch.no_grad():
                 update = [parameter - value for parameter, value in zip(parameters, shared, strict=True)]
                 norm = torch.stack([part.norm() for part in update]).norm()
-                factor = min(1.0, CLIP / float(norm))
+                factor = min(1.0, CLIP / max(float(norm), 1e-12))
                 for summed, part in zip(total, update, strict=True):
                     summed.add_(part, alpha=factor)
         with torch.no_grad():
             for value, summed in zip(shared, total, strict=True):
                 value.add_(summed + CLIP * NOISE * torch.randn_like(summed), alpha=1 / cohort)
-            if (round_number - 1) % TEST_EVERY == 0:
-                for parameter, value in zip(parameters, shared, strict=True):
-                    parameter.copy_(value)
-                model.eval()
-                outputs = torch.cat([model(part) for part in test[0].split(1000)])
-                functional.cross_entropy(outputs, test[1]).item(), (outputs.argmax(1) == test[1]).float().mean().item()
+        if trains and (round_number - 1) % TEST_EVERY == 0:
+            load()
+            test(model, *tested)
         turns.ended(round_number)

@@ -267,15 +267,15 @@ def leaving(record: Any) -> dict[str, Any]:
         ProtocolError: naming the key.
     """
     values = record_values(record)
-    for key in values:
-        if key not in LEAVES_HOSPITAL:
-            raise ProtocolError(f"{key} must not leave a hospital: it is not in leaves.LEAVES_HOSPITAL")
+    for key in values.keys() - LEAVES_HOSPITAL:
+        raise ProtocolError(f"{key} must not leave a hospital: it is not in leaves.LEAVES_HOSPITAL")
     return values
 
 
 def _public(kind: type[HospitalProfile | Execution], record: HospitalProfile | Execution) -> dict[str, Any]:
     """Return the values of a kind that a real site sends: of its own fields, whatever else the record has."""
-    return leaving(kind(**{item.name: getattr(record, item.name) for item in fields(kind)}))
+    own = (item.name for item in fields(kind))
+    return leaving(record if type(record) is kind else kind(**{name: getattr(record, name) for name in own}))
 
 
 def _trained_reply(values: Mapping[str, Any], arrays: Mapping[str, NDArray], message: Message) -> Message:

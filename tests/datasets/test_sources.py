@@ -12,6 +12,7 @@ import pytest
 
 from wardround.config import FederationConfig
 from wardround.datasets import SOURCES, Dataset, fetch, load_dataset, load_federation, sources
+from wardround.datasets.bundled import bundled_table
 from wardround.datasets.images import scaled_pixels
 from wardround.datasets.sources.medmnist import medmnist_source
 from wardround.errors import ConfigError, DataError
@@ -98,6 +99,27 @@ def test_fetch_returns_the_verified_files(real_data: Path) -> None:
     assert fetch("breast-cancer") == []
     names = [path.name for path in fetch("heart-disease", str(real_data))]
     assert names == [f"processed.{name}.data" for name in ("cleveland", "hungarian", "switzerland", "va")]
+
+
+def test_bundled_data_are_what_scikit_learn_reads() -> None:
+    from sklearn import datasets
+
+    tumours, digits = datasets.load_breast_cancer(), datasets.load_digits()
+    found = load_dataset(FederationConfig(dataset="breast-cancer"))
+    assert found.feature_names == tuple(tumours.feature_names)
+    assert np.array_equal(found.labels, tumours.target == 0)
+    table = bundled_table("breast_cancer.csv", num_rows=569, num_columns=31, skip_lines=1)
+    assert np.array_equal(table[:, :-1], tumours.data)
+    found = load_dataset(FederationConfig(dataset="digits"))
+    assert np.array_equal(found.features[:, 0] * 16, digits.images)
+    assert np.array_equal(found.labels, digits.target)
+
+
+def test_another_table_in_the_place_of_a_bundled_one_is_refused() -> None:
+    with pytest.raises(DataError, match=r"wine_data.csv has \(178, 14\) numbers and must have \(178, 13\): install"):
+        bundled_table("wine_data.csv", num_rows=178, num_columns=13, skip_lines=1)
+    with pytest.raises(DataError, match=r"cannot read .*none.csv .*: install scikit-learn"):
+        bundled_table("none.csv", num_rows=1, num_columns=1)
 
 
 def test_breast_cancer_calls_malignant_the_positive_class() -> None:

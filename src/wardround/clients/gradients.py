@@ -36,14 +36,10 @@ PerRecord = nn.Module | RecordProgram | ClosedForm
 """What makes every record's gradient, or their clipped sum: of `per_record_module`, or a program of one record."""
 
 MOST_GRADIENT_FLOATS = 2**27
-"""Half a GiB of float32 per-record gradients at a time."""
-
-_MOST_CLOSED_FLOATS = 2**22
-"""Numbers of a model in closed form at a time: they stay in the processor's caches, or near."""
+"""Half a GiB of float32 at a time: gradients by record, and in closed form what a record takes on its way."""
 
 _BLOCK_ROWS = 64
-_BLOCK_FLOATS = 2**22
-"""Records, and numbers of their gradients, that are added up at a time; the proof in `clipped_sums` is of it."""
+"""Records that are added up at a time; the proof in `clipped_sums` is of it."""
 
 
 class ClippedSum:
@@ -138,9 +134,8 @@ class ClippedSum:
         if owners is not None:
             owners = torch.unique_consecutive(owners, return_inverse=True)[1]
             parts = [mean_by_owner(part, owners, int(owners[-1]) + 1) for part in parts]
-        size = max(1, min(_BLOCK_ROWS, _BLOCK_FLOATS // self._num_floats))
-        for start in range(0, parts[0].num_records, size):
-            some = [part.between(start, start + size) for part in parts]
+        for start in range(0, parts[0].num_records, _BLOCK_ROWS):
+            some = [part.between(start, start + _BLOCK_ROWS) for part in parts]
             block, factors, is_lost = clipped(some, with_margin(self.max_grad_norm))
             self.num_scrubbed += int(is_lost.sum())
             self.add_up(block, factors)
@@ -238,7 +233,7 @@ def _rows_at_a_time(module: PerRecord, num_floats: int, features: Tensor, most_f
     if not isinstance(module, ClosedForm):
         return max(1, most_floats // num_floats)
     floats = module.floats_by_record(tuple(features.shape[1:])) + num_floats * are_owned
-    return max(1, min(most_floats, _MOST_CLOSED_FLOATS) // floats)
+    return max(1, most_floats // floats)
 
 
 def _backward(module: nn.Module | RecordProgram, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:

@@ -47,11 +47,6 @@ def choose_mode(asked: str, model: nn.Module, unknown: str | None) -> Mode:
     uncovered = uncovered_because(model)
     if asked == "auto" and uncovered:
         return Mode("per-record", f"{by_record} {uncovered} (Opacus' modes may serve it).")
-    kinds = {type(module) for module in model.modules()}
-    if asked == "auto" and kinds & {nn.Conv1d, nn.Conv2d} and nn.GroupNorm in kinds:
-        return Mode(
-            "per-record", f"{by_record} it has convolutions with norms, which are faster so (any mode serves it)."
-        )
     if asked == "closed-form" and uncovered:
         raise ConfigError(
             f'grad-sample-mode = "closed-form" can\'t serve this model: {uncovered}: set "auto" ([training] '

@@ -6,6 +6,7 @@ server charges the assignment before it is sent.
 """
 
 import time
+from functools import partial
 from typing import NamedTuple
 
 from wardround.clients.cells import torch_half
@@ -80,13 +81,13 @@ class LocalTrainer(HeldModel):
         recorded = self.recorded_digest(tensors) if clips_records else b""
         side_digest = b"" if side is None else side.digest
         key = self.keys.key(arrays, tensors, assignment, proximal_mu, recorded, side_digest, stack=stack)
-        rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)
+        rate, batches_from = assignment.schedule.sample_rate, partial(key.generator, Draw.SAMPLING)
         return LocalRound(
             received=arrays,
             tensors=tensors,
             assignment=assignment,
             key=key,
-            sampler=PoissonSampler(tensors.num_train, rate, generator),
+            sampler=PoissonSampler(tensors.num_train, rate, batches_from),
             proximal_mu=proximal_mu,
             side=side,
         )

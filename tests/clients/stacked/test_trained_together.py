@@ -289,6 +289,13 @@ def test_many_records_are_added_block_by_block(cell):
     check_alike(*both_ways(trainer, cohort(cell, trainer, data=data, rate=1.0, steps=2)))
 
 
+@pytest.mark.parametrize("cell", ["record-local", "hospital-central"])
+def test_batches_of_all_records_serve_every_step_until_each_hospital_stops(cell):
+    trainer = trainer_of("mlp", cell, learning_rate=0.1)
+    data = [records(num, seed) for seed, num in enumerate((70, 52, 41, 60, 300))]
+    check_alike(*both_ways(trainer, cohort(cell, trainer, data=data, rate=1.0)))
+
+
 def test_batches_that_outgrow_their_block_are_whole():
     trainer = trainer_of("mlp", "record-local", learning_rate=0.1)
     asked = cohort("record-local", trainer, data=[records(29, seed) for seed in range(20)], rate=0.1, steps=40)

@@ -22,8 +22,9 @@ from wardround.clients.closed_form.portions import numbers_at_a_time
 
 __all__ = ["ByRecord", "Formed", "OuterProducts", "clipped_rows", "mean_by_owner"]
 
-_MOST_FLOATS = 2**19
-"""Numbers of formed gradients that are turned to float64 at a time, so that they stay in the processor's caches."""
+_MOST_FLOATS, _LEAST_COLUMNS = 2**16, 64
+"""Numbers of formed gradients that are turned to float64 at a time, so that they stay in the processor's caches; of
+each at least so many that lie side by side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,12 +104,12 @@ class Formed:
         return self.rows[0].shape[1]
 
     def double(self) -> "Formed":
-        """Return them as they are, since norms and sums are in float64 anyway, some rows at a time."""
+        """Return them as they are, since norms and sums are in float64 anyway, some columns at a time."""
         return self
 
     def squared_norms(self) -> Tensor:
         """Return every record's, over the layer's parameters, (hospitals, records)."""
-        norms = [torch.cat([_squared(some) for _, some in _in_double(rows)], dim=1) for rows in self.rows]
+        norms = [_squared(some) for rows in self.rows for some in _in_double(rows)]
         return norms[0] if len(norms) == 1 else torch.stack(norms).sum(dim=0)
 
     def between(self, start: int, end: int) -> "Formed":
@@ -122,8 +123,8 @@ class Formed:
     def sums(self, factors: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield for each trained parameter its place, and the sum of gradients times factors, (hospitals, p)."""
         for index, (place, rows) in enumerate(zip(self.places, self.rows, strict=True)):
-            parts = [torch.bmm(factors[:, None, some], values).squeeze(1) for some, values in _in_double(rows)]
-            yield place, self._in_order(index, sum(parts[1:], parts[0]))
+            parts = [torch.bmm(factors[:, None], some).squeeze(1) for some in _in_double(rows)]
+            yield place, self._in_order(index, torch.cat(parts, dim=1))
 
     def formed(self) -> "Formed":
         """Return the gradients in the order of the parameters' elements."""
@@ -173,9 +174,7 @@ def _squared(rows: Tensor) -> Tensor:
     return norms.square_()
 
 
-def _in_double(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield which records, and their rows in float64."""
-    size = max(1, numbers_at_a_time(rows.device, _MOST_FLOATS) // max(1, rows.shape[0] * rows.shape[2]))
-    for start in range(0, rows.shape[1], size):
-        some = slice(start, min(start + size, rows.shape[1]))
-        yield some, rows[:, some].double()
+def _in_double(rows: Tensor) -> Iterator[Tensor]:
+    """Yield some columns after others in float64."""
+    size = max(_LEAST_COLUMNS, numbers_at_a_time(rows.device, _MOST_FLOATS) // max(1, rows.shape[0] * rows.shape[1]))
+    return (some.double() for some in torch.split(rows, size, dim=2))

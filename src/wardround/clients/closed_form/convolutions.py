@@ -3,9 +3,10 @@
 A record's gradient by the weight is a product of matrices: the loss' gradient by the outputs (positions, out)
 transposed, times the windows (positions, kernel) that the outputs were made of. It is formed, in float32, for all
 records in one batched product. Values stand in memory channel by channel within a position ("channels last"), which is
-how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory. On a processor
-hospitals are run one after the other, as their arithmetic is all that costs; on a GPU they are a batch of products.
-What is left out on purpose: other padding than zeros.
+how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory; beside group norms
+they stand position by position within a channel, as norms are far slower otherwise. On a processor hospitals are run
+one after the other, as their arithmetic is all that costs; on a GPU they are a batch of products. What is left out on
+purpose: other padding than zeros.
 
 Source: Rochette, Manoel, Tramel 2019 (arXiv 1912.06015), section 3, on windows.
 """
@@ -43,6 +44,7 @@ class Convolution(Parametrised):
         groups: of channels that don't meet.
         is_flat: whether records are (channels, positions).
         are_joined: whether hospitals are a batch of products, or one convolution is run after the other.
+        is_channels_last: whether values are laid out so, where that can be (`runs_channels_last`).
     """
 
     shape: torch.Size
@@ -52,6 +54,7 @@ class Convolution(Parametrised):
     groups: int
     is_flat: bool
     are_joined: bool
+    is_channels_last: bool = True
 
     def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the padded inputs, and the outputs."""
@@ -96,10 +99,8 @@ class Convolution(Parametrised):
             yield self.bias, outputs.sum(dim=(1, 3, 4))
 
     def floats(self, given: Tensor, made: Tensor) -> int:
-        """Return inputs, outputs, windows and gradients."""
-        out, channels, height, width = self.shape
-        positions = made.numel() // out
-        return given.numel() + made.numel() + (positions * self.groups + out) * channels * height * width
+        """Return inputs, outputs and gradients; windows are made for a few records at a time."""
+        return given.numel() + made.numel() + self.shape.numel()
 
     @property
     def _kernel(self) -> Kernel:
@@ -112,9 +113,11 @@ class Convolution(Parametrised):
         is_even = self.padding[0] == self.padding[1] and self.padding[2] == self.padding[3]
         padding = (self.padding[2], self.padding[0]) if is_even else (0, 0)
         wide = images if is_even else functional.pad(images, self.padding)
+        # Of one hospital, a view: what is selected has a gradient that is copied into zeros.
+        own = (wide.squeeze(0),) if len(wide) == 1 else wide.unbind()
         made = [
             functional.conv2d(
-                self._laid_out(wide[hospital]),
+                self._laid_out(own[hospital]),
                 weights[hospital],
                 None if biases is None else biases[hospital],
                 self.stride,
@@ -154,7 +157,7 @@ class Convolution(Parametrised):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) as they lie in memory for the kernel that runs them."""
-        if runs_channels_last(self.groups, self.shape[1], self.stride):
+        if self.is_channels_last and runs_channels_last(self.groups, self.shape[1], self.stride):
             return images.contiguous(memory_format=torch.channels_last)
         # One channel lies first and last at once: by its strides a kernel may take it for either, unless they are new.
         return images.contiguous().flatten().view(images.shape)

@@ -114,10 +114,16 @@ class Stack:
 
     def _given(self, block: Block, num_hospitals: int) -> tuple[Tensor, Tensor, slice | Tensor]:
         """Return the block's features and labels, (hospitals, records, ...), and who these hospitals are."""
-        flat = block.rows.reshape(-1)
-        features = self.features.index_select(0, flat).view(*block.rows.shape, *self.features.shape[1:])
-        labels = self.labels.index_select(0, flat).view(block.rows.shape)
+        gathered = block.gathered or self._gathered(block.rows)
+        if block.gathered == []:
+            block.gathered.extend(gathered)
+        features, labels = gathered
         return features, labels, slice(num_hospitals) if block.hospitals is None else block.hospitals
+
+    def _gathered(self, rows: Tensor) -> list[Tensor]:
+        flat, shape = rows.reshape(-1), rows.shape
+        features = self.features.index_select(0, flat).view(*shape, *self.features.shape[1:])
+        return [features, self.labels.index_select(0, flat).view(shape)]
 
 
 def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from wardround.config import FederationConfig
+from wardround.datasets.bundled import bundled_table
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 
@@ -21,21 +22,29 @@ _PUBLISHED_RANGES = (
     (0.027, 1.058), (0.0, 1.252), (0.0, 0.291), (0.156, 0.664), (0.055, 0.208),
 )  # fmt: skip
 
+_MEASUREMENTS = (
+    *("radius", "texture", "perimeter", "area", "smoothness"),
+    *("compactness", "concavity", "concave points", "symmetry", "fractal dimension"),
+)
+_FEATURE_NAMES = (
+    *(f"mean {name}" for name in _MEASUREMENTS),
+    *(f"{name} error" for name in _MEASUREMENTS),
+    *(f"worst {name}" for name in _MEASUREMENTS),
+)
+
 
 def load_breast_cancer(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return the 569 tumours, 30 features scaled to about [-1, 1], label 1 for malignant."""
-    from sklearn.datasets import load_breast_cancer as load_bundled
-
-    bundle = load_bundled()
+    table = bundled_table("breast_cancer.csv", num_rows=569, num_columns=31, skip_lines=1)
     low, high = np.array(_PUBLISHED_RANGES).T
     return Dataset(
         name="breast-cancer",
         task=CLASSIFICATION,
-        features=(2 * (bundle.data - low) / (high - low) - 1).astype(np.float32),
+        features=(2 * (table[:, :-1] - low) / (high - low) - 1).astype(np.float32),
         # scikit-learn codes malignant as 0; the disease is the positive class here.
-        labels=(bundle.target == 0).astype(np.int64),
+        labels=(table[:, -1] == 0).astype(np.int64),
         class_names=("benign", "malignant"),
-        feature_names=tuple(str(name) for name in bundle.feature_names),
+        feature_names=_FEATURE_NAMES,
         notes=(
             "source: Breast Cancer Wisconsin (diagnostic), Wolberg, Street and Mangasarian 1995, UCI repository id 17 "
             "(CC BY 4.0), as shipped with scikit-learn; 569 rows, none dropped, no value missing",

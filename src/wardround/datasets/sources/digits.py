@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from wardround.config import FederationConfig
+from wardround.datasets.bundled import bundled_table
 from wardround.datasets.records import CLASSIFICATION, Dataset
 from wardround.datasets.source import Source
 
@@ -13,14 +14,12 @@ __all__ = ["SOURCES"]
 
 def load_digits(config: FederationConfig, paths: list[Path]) -> Dataset:
     """Return the 1797 images (n, 1, 8, 8) with pixels in [0, 1] and their digit."""
-    from sklearn.datasets import load_digits as load_bundled
-
-    bundle = load_bundled()
+    table = bundled_table("digits.csv.gz", num_rows=1_797, num_columns=65)
     return Dataset(
         name="digits",
         task=CLASSIFICATION,
-        features=(bundle.images[:, np.newaxis] / 16).astype(np.float32),
-        labels=bundle.target.astype(np.int64),
+        features=(table[:, :-1].reshape(-1, 1, 8, 8) / 16).astype(np.float32),
+        labels=table[:, -1].astype(np.int64),
         class_names=tuple(str(digit) for digit in range(10)),
         feature_names=(),
         notes=(
