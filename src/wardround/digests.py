@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 __all__ = ["array_digest", "by_field", "digest_of"]
 
 
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
 def digest_of(*parts: bytes | memoryview) -> bytes:
     """Return the sha256 of a sequence of bytes, 32 bytes; each is told apart from its neighbours by its length.
 
@@ -50,7 +53,10 @@ def by_field(record: Any) -> dict[str, Any]:
     """Return what `dataclasses.asdict` does of records that hold numbers, texts and such records alone, and faster."""
     kind: Any = type(record)
     values = {name: getattr(record, name) for name in _names(kind)}
-    return {name: by_field(value) if is_dataclass(value) else value for name, value in values.items()}
+    for name, value in values.items():
+        if type(value) not in _PLAIN and is_dataclass(value):
+            values[name] = by_field(value)
+    return values
 
 
 @lru_cache(maxsize=16)

@@ -16,6 +16,11 @@ _MOST_COUNT = 2**53
 _MOST_NOISE = 1e150
 """Its square is a float still, which every bill divides by."""
 
+_KINDS = (
+    *((name, float) for name in ("noise_multiplier", "sample_rate", "scaled_norm")),
+    *((name, int) for name in ("num_steps", "dimension", "num_shares")),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class StepEvent:
@@ -45,17 +50,16 @@ class StepEvent:
             raise ConfigError(
                 f"num-steps = {self.num_steps} must be >= 0 and <= {_MOST_COUNT}: count the steps that were taken"
             )
-        are_counts = all(0 <= count <= _MOST_COUNT for count in (self.dimension, self.num_shares))
+        are_counts = 0 <= self.dimension <= _MOST_COUNT and 0 <= self.num_shares <= _MOST_COUNT
         if not (are_counts and 0 <= self.scaled_norm <= _MOST_NOISE):
             raise ConfigError(
                 f"scaled-norm = {self.scaled_norm} must be >= 0 and <= {_MOST_NOISE:g}, dimension = {self.dimension} "
                 f"and num-shares = {self.num_shares} >= 0 and <= {_MOST_COUNT}: choose others"
             )
         # Digests are taken over JSON, where 1 and 1.0 differ, and NumPy's numbers have no place.
-        for name in ("noise_multiplier", "sample_rate", "scaled_norm"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("num_steps", "dimension", "num_shares"):
-            object.__setattr__(self, name, int(getattr(self, name)))
+        for name, kind in _KINDS:
+            if type(value := getattr(self, name)) is not kind:
+                object.__setattr__(self, name, kind(value))
 
     @property
     def kind(self) -> "StepEvent":

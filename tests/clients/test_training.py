@@ -365,7 +365,7 @@ def test_a_difference_between_plan_and_execution_is_an_error(changes):
 def test_noise_and_steps_are_counted_where_they_are_drawn_and_not_taken_from_the_plan():
     local, task, streams = trainer(), assignment(noise_multiplier=1.5), CommonStreams(7)
     noise = GaussianNoise(streams.drawn(Draw.NOISE), torch.device("cpu"))
-    sampler = PoissonSampler(NUM_RECORDS, 0.3, streams.drawn(Draw.SAMPLING))
+    sampler = PoissonSampler(NUM_RECORDS, 0.3, lambda: streams.drawn(Draw.SAMPLING))
     given = LocalRound(
         received={}, tensors=tensors(), assignment=task, key=streams.key(), sampler=sampler, proximal_mu=0.0
     )

@@ -91,7 +91,7 @@ def test_sampling_and_noise_do_not_share_a_stream():
 
 @pytest.mark.parametrize("rate", [0.003, 0.1, 0.5, 0.97, 1.0])
 def test_every_record_is_drawn_at_the_rate_that_is_billed(rate):
-    sampler = PoissonSampler(500, rate, stream(Draw.SAMPLING))
+    sampler = PoissonSampler(500, rate, partial(stream, Draw.SAMPLING))
     counts, sizes = np.zeros(500), []
     for _ in range(400):
         batch = sampler.draw().numpy()
@@ -108,8 +108,15 @@ def test_every_record_is_drawn_at_the_rate_that_is_billed(rate):
         assert stats.chi2.ppf(0.0005, 499) < 499 * each < stats.chi2.ppf(0.9995, 499)
 
 
+def test_a_rate_of_one_takes_all_records_and_asks_for_no_stream():
+    sampler = PoissonSampler(7, 1.0, partial(pytest.fail, "a stream was asked for"))
+    np.testing.assert_array_equal(sampler.draw().numpy(), np.arange(7))
+    np.testing.assert_array_equal(sampler.draw_together(3), np.arange(21))
+    assert sampler.num_draws == 4
+
+
 def test_empty_batches_are_drawn_and_counted():
-    sampler = PoissonSampler(3, 0.01, stream(Draw.SAMPLING))
+    sampler = PoissonSampler(3, 0.01, partial(stream, Draw.SAMPLING))
     batches = [sampler.draw() for _ in range(50)]
     assert sum(len(batch) == 0 for batch in batches) > 40
     assert sampler.num_draws == 50
@@ -119,4 +126,4 @@ def test_empty_batches_are_drawn_and_counted():
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1, float("nan")])
 def test_refuses_a_rate_out_of_range(rate):
     with pytest.raises(ConfigError, match="sample-rate"):
-        PoissonSampler(10, rate, stream(Draw.SAMPLING))
+        PoissonSampler(10, rate, partial(stream, Draw.SAMPLING))

@@ -172,18 +172,20 @@ def _broken_rules(assignment: Assignment, part: Part) -> Iterator[str]:
     least = privacy.noise_multiplier or 0.0
     is_clip = clip is not None and SMALLEST_CLIP <= clip <= LARGEST_CLIP
     last = part.config.training.num_rounds
-    rules = {
-        f"round_number must be one of 1 to {last} that {part.hospital_id} is drawn for": part.takes_part_in(
-            assignment.round_number
-        ),
-        "attempt must be >= 1": assignment.attempt >= 1,
-        "weight must be in (0, 1]": 0 < assignment.weight <= 1,
-        "contribution must be in (0, 1]": 0 < assignment.contribution <= 1,
-        f"noise_multiplier must be >= {least} and <= {LARGEST_NOISE:g}": least <= asked <= LARGEST_NOISE,
-        "noise_multiplier must be > 0 with a target epsilon": asked != 0 or privacy.target_epsilon is None,
-        f"max_grad_norm must be >= {SMALLEST_CLIP:g} and <= {LARGEST_CLIP:g}": is_clip or not privacy.adaptive_clipping,
-    }
-    yield from (rule for rule, holds in rules.items() if not holds)
+    if not part.takes_part_in(assignment.round_number):
+        yield f"round_number must be one of 1 to {last} that {part.hospital_id} is drawn for"
+    if not assignment.attempt >= 1:
+        yield "attempt must be >= 1"
+    if not 0 < assignment.weight <= 1:
+        yield "weight must be in (0, 1]"
+    if not 0 < assignment.contribution <= 1:
+        yield "contribution must be in (0, 1]"
+    if not least <= asked <= LARGEST_NOISE:
+        yield f"noise_multiplier must be >= {least} and <= {LARGEST_NOISE:g}"
+    if asked == 0 and privacy.target_epsilon is not None:
+        yield "noise_multiplier must be > 0 with a target epsilon"
+    if privacy.adaptive_clipping and not is_clip:
+        yield f"max_grad_norm must be >= {SMALLEST_CLIP:g} and <= {LARGEST_CLIP:g}"
 
 
 def _values(record: Any) -> Iterator[tuple[str, Any]]:

@@ -6,9 +6,11 @@ server charges the assignment before it is sent.
 """
 
 import time
+from functools import partial
 from typing import NamedTuple
 
 from wardround.clients.cells import torch_half
+from wardround.clients.float_products import products_in_float32
 from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
@@ -55,9 +57,7 @@ class LocalTrainer(HeldModel):
         started = time.perf_counter()
         local = self.local_round(arrays, tensors, assignment, proximal_mu=proximal_mu, side=side)
         self.begin(local.received, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
-        # Dropout and the like in a user's model; never the noise.
-        seed = int(local.key.generator(Draw.LAYERS).integers(2**63))
-        with quiet_hooks(), layers_draw_from(seed, self.device):
+        with quiet_hooks(), layers_draw_from(local.layers_seed, self.device), products_in_float32():
             sent, counts = torch_half(assignment.event.cell).train(self, local)
         return trained_as_assigned(local, sent, counts, time.perf_counter() - started)
 
@@ -81,13 +81,13 @@ class LocalTrainer(HeldModel):
         recorded = self.recorded_digest(tensors) if clips_records else b""
         side_digest = b"" if side is None else side.digest
         key = self.keys.key(arrays, tensors, assignment, proximal_mu, recorded, side_digest, stack=stack)
-        rate, generator = assignment.schedule.sample_rate, key.generator(Draw.SAMPLING)
+        rate, batches_from = assignment.schedule.sample_rate, partial(key.generator, Draw.SAMPLING)
         return LocalRound(
             received=arrays,
             tensors=tensors,
             assignment=assignment,
             key=key,
-            sampler=PoissonSampler(tensors.num_train, rate, generator),
+            sampler=PoissonSampler(tensors.num_train, rate, batches_from),
             proximal_mu=proximal_mu,
             side=side,
         )

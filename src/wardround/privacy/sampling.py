@@ -1,5 +1,7 @@
 """Poisson batches at exactly the rate that is billed, counted as they are drawn."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,8 +20,8 @@ class PoissonSampler:
         num_draws: batches so far, empty ones included.
     """
 
-    def __init__(self, num_records: int, sample_rate: float, generator: np.random.Generator) -> None:
-        """Sample from `num_records` records (>= 1) at `sample_rate`.
+    def __init__(self, num_records: int, sample_rate: float, draw_from: Callable[[], np.random.Generator]) -> None:
+        """Sample from `num_records` records (>= 1) at `sample_rate`; at a rate of 1 no stream is asked for.
 
         Raises:
             ConfigError: the rate is not in (0, 1].
@@ -29,7 +31,7 @@ class PoissonSampler:
         self.sample_rate = sample_rate
         self.num_draws = 0
         self._num_records = num_records
-        self._generator = generator
+        self._generator = draw_from() if sample_rate < 1 else None
 
     def draw(self) -> Tensor:
         """Return the next batch: the indices of its records, int64, ascending, possibly none."""
@@ -40,6 +42,7 @@ class PoissonSampler:
 
         They are the batches that as many calls of `draw` would return.
         """
-        chosen = self._generator.random((num_draws, self._num_records)) < self.sample_rate
         self.num_draws += num_draws
-        return np.flatnonzero(chosen)
+        if self._generator is None:
+            return np.arange(num_draws * self._num_records)
+        return np.flatnonzero(self._generator.random((num_draws, self._num_records)) < self.sample_rate)

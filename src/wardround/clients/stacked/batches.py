@@ -24,6 +24,8 @@ MOST_BLOCK_ROWS = 256
 _MOST_FLOATS = 2**24
 """Numbers of one hospital's block."""
 
+_MOST_KEPT = 2**22
+"""Numbers of records that are gathered once for all steps: memory only."""
 _MOST_DRAWN = 2**21
 """Numbers drawn, and places in a table, at a time: memory only."""
 
@@ -36,11 +38,16 @@ class Block:
         hospitals: (k,) int64, ascending: who has records in it; None is all that take the step.
         rows: (k, block_rows) int64: where they stand among all hospitals' rows, `nobody` where there is none.
         is_drawn: (k, block_rows): which places hold a record.
+        places: the hospitals as numbers; none where these are None.
+        gathered: features and labels of the rows once they were gathered, for the next step that has the same block;
+            None where none has.
     """
 
     hospitals: Tensor | None
     rows: Tensor
     is_drawn: Tensor
+    places: Sequence[int] = ()
+    gathered: list[Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,13 +105,27 @@ def step_batches(
     table, counts = _table(drawn, [local.tensors.num_train for local in locals_], end - start, nobody)
     active = np.asarray(num_steps)
     rows, sizes = torch.from_numpy(table), torch.from_numpy(counts)
+    are_kept = _are_alike(locals_)
+    blocks: list[Block] = []
+    num_before = 0
     for step in range(end - start):
         num_active = int((active > step).sum())
-        blocks = _blocks(rows[step, :num_active], sizes[step, :num_active], num_rows, nobody, device)
-        yield StepBatch(num_active, step, list(blocks))
+        if not are_kept or num_active != num_before:
+            some = slice(num_active)
+            blocks = list(_blocks(rows[step, some], sizes[step, some], num_rows, nobody, device, are_kept=are_kept))
+        num_before = num_active
+        yield StepBatch(num_active, step, blocks)
 
 
-def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int, device: torch.device) -> Iterator[Block]:
+def _are_alike(locals_: Sequence[LocalRound]) -> bool:
+    """Return whether all steps have the same batches, since everyone takes all records, and these are few."""
+    num_floats = sum(local.tensors.train_features.numel() for local in locals_)
+    return num_floats <= _MOST_KEPT and all(local.sampler.sample_rate == 1 for local in locals_)
+
+
+def _blocks(
+    rows: Tensor, sizes: Tensor, num_rows: int, nobody: int, device: torch.device, *, are_kept: bool
+) -> Iterator[Block]:
     places = torch.arange(num_rows)
     for start in range(0, int(sizes.max()), num_rows):
         has_some = sizes > start
@@ -115,7 +136,9 @@ def _blocks(rows: Tensor, sizes: Tensor, num_rows: int, nobody: int, device: tor
         if block.shape[1] < num_rows:
             block = torch.nn.functional.pad(block, (0, num_rows - block.shape[1]), value=nobody)
         who = None if hospitals is None else hospitals.to(device)
-        yield Block(who, block.to(device), (places < left[:, None]).to(device))
+        names = [] if hospitals is None else hospitals.tolist()
+        is_drawn = (places < left[:, None]).to(device)
+        yield Block(who, block.to(device), is_drawn, names, [] if are_kept else None)
 
 
 def _table(
