@@ -20,6 +20,7 @@ Left out on purpose: quantisation and masks (`privacy.integers`), and any meanin
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "Arrays",
     "FixedSum",
     "Shaped",
+    "Summed",
     "accumulate",
     "check_alike",
     "check_real",
@@ -46,6 +48,15 @@ Arrays = dict[str, NDArray[Any]]
 
 FixedSum = dict[str, NDArray[np.int64]]
 """Running totals by parameter name, in units of 2**-FRACTION_BITS."""
+
+
+@dataclass(slots=True, eq=False)
+class Summed:
+    """What of several nodes is in a sum already, and whose."""
+
+    total: FixedSum = field(default_factory=dict)
+    node_ids: set[int] = field(default_factory=set)
+
 
 FRACTION_BITS = 40
 LARGEST_VALUE = 2.0**22

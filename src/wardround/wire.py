@@ -4,7 +4,7 @@ What may leave a hospital, and why, is in `leaves`. What is left out on purpose:
 engines and Flower do that) and any meaning of the numbers (see `rounds`).
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment, Evaluation, Execution, HospitalProfile, ProfileMeasures, TrainingMeasures
 from wardround.scores import Predictions
 from wardround.typed_records import keys_of, read_record, record_values
-from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record, predictions_record
+from wardround.wire_arrays import LazyArray, array_record, arrays_of, one_array_record, predictions_record, told
 from wardround.wire_values import config_record, content_of, metric_record
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "record_values",
     "simulated_execution_reply",
     "simulated_profile_reply",
+    "sum_weight",
     "told_to_all",
     "with_assignment",
     "with_record",
@@ -161,6 +162,13 @@ def assignment_of(message: Message) -> Assignment:
     return read_record(Assignment, dict(_part(message, ASSIGNMENT, ConfigRecord).items()))
 
 
+def sum_weight(message: Message) -> float | None:
+    """Return with which weight the arrays of a reply to this enter a sum, nan for residues; None where they don't."""
+    config = config_in(message)
+    weight = float("nan") if config.get(SUM_RESIDUES) else config.get(SUM_WEIGHT)
+    return None if weight is None else float(weight)  # type: ignore[arg-type]
+
+
 def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any, ...]:
     """Return all that a training message tells, in its order, for `secagg.sent_digest`.
 
@@ -178,20 +186,11 @@ def told_to_all(message: Message, *, has_assignment: bool = False) -> tuple[Any,
         cell = cell_named(assignment_of(message).event.cell)
         own = _OWN_PART | (frozenset() if cell.shares_noise else {"event-noise-multiplier"})
     records = tuple(
-        (name, *_told(record, own if name == ASSIGNMENT else frozenset()))
+        (name, *told(record, own if name == ASSIGNMENT else frozenset()))
         for name, record in message.content.items()
         if name != SECAGG
     )
     return message.metadata.message_type, message.metadata.group_id, records
-
-
-def _told(record: Any, own: frozenset[str]) -> Iterator[Any]:
-    """Yield a record's kind, and its names and values without a hospital's own part."""
-    if isinstance(record, ArrayRecord):
-        yield from ("arrays", tuple(arrays_of(record).items()))
-    else:
-        kind = "config" if isinstance(record, ConfigRecord) else "metrics"
-        yield from (kind, tuple((key, value) for key, value in record.items() if key not in own))
 
 
 def profile_query(node_id: int, settings: str = "", digest: bytes = b"") -> Message:

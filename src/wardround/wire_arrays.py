@@ -3,12 +3,12 @@
 What is left out on purpose: which arrays a message has (see `wire`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.typing import NDArray
 
 from wardround.errors import ProtocolError, UpdateError
@@ -17,7 +17,7 @@ from wardround.scores import Predictions
 from wardround.typed_records import LONGEST_TEXT, MOST_ITEMS
 from wardround.wire_values import filled
 
-__all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record", "predictions_of", "predictions_record"]
+__all__ = ["LazyArray", "array_record", "arrays_of", "one_array_record", "predictions_of", "predictions_record", "told"]
 
 
 class LazyArray(Array):
@@ -116,3 +116,12 @@ def _view(array: Array) -> NDArray:
     if array.stype != "numpy.ndarray":
         raise ProtocolError(f'an array is refused: it is serialised as "{array.stype[:40]}", not as numpy.ndarray')
     return array_from_bytes(array.data, array.dtype, array.shape)
+
+
+def told(record: Any, own: frozenset[str]) -> Iterator[Any]:
+    """Yield a record's kind, and its names and values without a hospital's own part."""
+    if isinstance(record, ArrayRecord):
+        yield from ("arrays", tuple(arrays_of(record).items()))
+    else:
+        kind = "config" if isinstance(record, ConfigRecord) else "metrics"
+        yield from (kind, tuple((key, value) for key, value in record.items() if key not in own))

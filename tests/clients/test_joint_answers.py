@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from small_runs import small_config
 from torch import nn
 
@@ -20,6 +20,8 @@ from wardround.clients.trainers import hospital_tensors
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.errors import Refusal
+from wardround.exact_sums import FixedSum, Summed, accumulate
+from wardround.privacy.cells import cell_named
 from wardround.rounds import Evaluation, Execution
 from wardround.server.plan.planning import assign_round
 from wardround.simulations.engines.flower_internals import give_id, take_identity
@@ -129,6 +131,59 @@ def test_hospitals_train_together_and_report_what_each_executed_as_they_do_alone
         for key, array in wire.arrays_in(reply).items():
             # Sums made together differ in their last bits from those made alone, so that the noise is another.
             assert np.abs(array - wire.arrays_in(alone)[key]).max() > 1e-3
+
+
+def config_of(cell: str) -> Config:
+    """Return settings of a cell."""
+    if cell == "none":
+        return small_config(privacy={"placement": "none", "noise-multiplier": None})
+    unit, _, placement = cell.partition("-")
+    aggregation = {"protocol": "secure-sum"} if placement == "distributed" else {}
+    steps = 1 if cell_named(cell).sends_sum else 3
+    return small_config(
+        privacy={"unit": unit, "placement": placement}, aggregation=aggregation, training={"local-steps": steps}
+    )
+
+
+def asked_to_sum(sent: list[Message], values: list[dict[str, Any]]) -> None:
+    for message, config in zip(sent, values, strict=True):
+        message.content[wire.CONFIG] = ConfigRecord(config)
+
+
+@pytest.mark.parametrize("cell", ["none", "record-local", "record-central", "hospital-central"])
+def test_what_is_to_be_summed_is_in_the_sum_and_in_no_reply(cell: str) -> None:
+    config = config_of(cell)
+    app, (sent, contexts) = app_of(config), training(config)
+    apart = app.answer_together(sent, contexts)
+    weights, expected = (0.5, 0.3, 0.125), FixedSum()
+    for reply, weight in zip(apart, weights, strict=True):
+        assert reply is not None
+        accumulate(expected, wire.arrays_in(reply), weight)
+    asked_to_sum(sent, [{wire.SUM_WEIGHT: weight} for weight in weights])
+    summed = Summed()
+    replies = app.answer_together(sent, contexts, summed)
+    assert summed.node_ids == {context.node_id for context in contexts}
+    assert summed.total.keys() == expected.keys()
+    for name, array in expected.items():
+        # A product that clips is rounded once there, and twice where each leaves by itself.
+        within = 2**-23 * np.abs(array).max() if cell == "hospital-central" else 0
+        assert np.abs(summed.total[name] - array).max() <= within
+    for reply, other in zip(replies, apart, strict=True):
+        assert reply is not None and other is not None
+        assert wire.ARRAYS not in reply.content
+        assert wire.read_metrics(Execution, reply, "x") == wire.read_metrics(Execution, other, "x")
+
+
+@pytest.mark.parametrize("cell", ["hospital-local", "record-distributed", "hospital-distributed"])
+def test_what_each_adds_noise_to_is_in_its_reply(cell: str) -> None:
+    config = config_of(cell)
+    app, (sent, contexts) = app_of(config), training(config)
+    weighs = "distributed" not in cell
+    asked_to_sum(sent, [{wire.SUM_WEIGHT: 0.25} if weighs else {wire.SUM_RESIDUES: True}] * 3)
+    summed = Summed()
+    replies = app.answer_together(sent, contexts, summed)
+    assert not summed.node_ids and not summed.total
+    assert all(reply is not None and wire.arrays_in(reply) for reply in replies)
 
 
 def test_the_noise_hangs_on_everyone_who_trains_together() -> None:

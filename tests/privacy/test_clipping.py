@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from wardround.privacy.clipping import COUNT_NAME, JOINT_NORM, centred_count, clip_update, next_clip, quantile_of
+from wardround.privacy.clipping import (
+    COUNT_NAME,
+    JOINT_NORM,
+    centred_count,
+    clip_factors,
+    clip_update,
+    next_clip,
+    quantile_of,
+)
 
 
 def norm(update):
@@ -91,3 +99,23 @@ def test_the_clip_finds_the_quantile_of_the_norms():
     for _ in range(400):
         clip = next_clip(clip, float((norms <= clip).mean()), 0.7, 0.2)
     assert clip == pytest.approx(np.quantile(norms, 0.7), rel=0.01)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=some.integers(0, 2**32), scale=some.floats(1e-30, 1e30), max_norm=some.floats(1e-6, 1e6))
+def test_factors_of_several_updates_clip_each_as_it_would_be_by_itself(seed, scale, max_norm):
+    updates = (np.random.default_rng(seed).normal(size=(4, 30)) * scale * np.logspace(-3, 3, 4)[:, None]).astype("f4")
+    norms = np.linalg.norm(updates.astype(float), axis=1)
+    factors, is_finite = clip_factors(norms, np.full(4, max_norm))
+    assert is_finite.all()
+    shortened = (updates.astype(float) * factors[:, None]).astype(np.float32)
+    assert (np.linalg.norm(shortened.astype(float), axis=1) <= max_norm).all()
+    for row, update in zip(shortened, updates, strict=True):
+        alone, _, _ = clip_update({"w": update.copy()}, max_norm)
+        np.testing.assert_allclose(row, alone["w"], rtol=3e-7, atol=1e-44)
+
+
+def test_the_factor_of_an_update_that_is_not_finite_is_zero():
+    factors, is_finite = clip_factors(np.array([np.nan, np.inf, 0.0, 2.0]), np.ones(4))
+    assert factors.tolist()[:3] == [0.0, 0.0, 1.0] and 0.49 < factors[3] < 0.5
+    assert is_finite.tolist() == [False, False, True, True]

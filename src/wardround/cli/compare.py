@@ -7,6 +7,7 @@ import typer
 
 from wardround import interruptions
 from wardround.cli.arguments import Json, begin, console, note
+from wardround.collector import paused
 from wardround.errors import WardroundError
 from wardround.json_text import json_text
 
@@ -34,10 +35,12 @@ def compare(
     kept = f": what is done is kept; go on with: {again}"
     with interruptions.resumable(lambda: kept), Progress("run", quiet=as_json) as bar:
         bar.say("loading PyTorch and Flower, and starting the workers")
-        from wardround.simulations.studies import comparison
+        with paused():
+            from wardround.simulations.studies import comparison
 
         done = comparison.compare(settings, folder, progress=bar.show)
-    write_study_report(folder)
+    with paused():
+        write_study_report(folder)
     if as_json:
         typer.echo(json_text(done.to_dict()))
     else:

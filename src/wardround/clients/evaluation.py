@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wardround.clients.float_products import products_in_float32
 from wardround.clients.losses import loss_per_record
 from wardround.clients.tensors import HospitalTensors
 from wardround.rounds import Evaluation
@@ -70,7 +71,7 @@ def outputs_of(model: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
 
 
 def _outputs(model: Callable[[Tensor], Tensor], features: Sequence[Tensor]) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), products_in_float32():
         return torch.cat([model(batch) for batch in _batches(features)])
 
 

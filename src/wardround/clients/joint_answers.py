@@ -16,7 +16,7 @@ from wardround.clients.hospital_app import Hospitals
 from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
 from wardround.errors import WardroundError
-from wardround.exact_sums import Arrays
+from wardround.exact_sums import Arrays, Summed
 from wardround.rounds import Assignment, Schedule
 
 if TYPE_CHECKING:
@@ -57,13 +57,18 @@ class TogetherApp(ClientApp):
         super().__init__(mods=list(hospitals.mods))
         self._hospitals = hospitals
 
-    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message | None]:
-        """Return a reply to each message of one kind; None where the hospital is to be asked by itself."""
+    def answer_together(
+        self, messages: Sequence[Message], contexts: Sequence[Context], summed: Summed | None = None
+    ) -> list[Message | None]:
+        """Return a reply to each message of one kind; None where the hospital is to be asked by itself.
+
+        Arrays that are to enter a sum may be in `summed`, and not in the reply.
+        """
         replies: list[Message | None] = [None] * len(messages)
         answer = _TOGETHER.get(messages[0].metadata.message_type)
         if answer is not None:
             for arrays, group in _by_arrays(self._hospitals, messages, contexts):
-                for asked, reply in answer(self._hospitals, arrays, group):
+                for asked, reply in answer(self._hospitals, arrays, group, summed):
                     replies[asked.place] = reply
         return replies
 
@@ -145,7 +150,7 @@ def _memory_of(arrays: Arrays) -> Hashable:
     )
 
 
-def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
+def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summed: Summed | None) -> _Replies:
     """Yield the replies of those who can train together."""
     from wardround.clients.stacked.together import Asked, train_together
 
@@ -160,14 +165,20 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _
         except WardroundError:
             continue
         pull = hospitals.proximal_mu(asked.message)
-        joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull)))
+        weight = wire.sum_weight(asked.message)
+        joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull, weight=weight)))
     if joined:
-        trained = train_together(hospitals.trainer, arrays, [one for _, one in joined])
+        total = None if summed is None else summed.total
+        trained = train_together(hospitals.trainer, arrays, [one for _, one in joined], total)
         for (asked, _), of_one in zip(joined, trained, strict=True):
-            yield asked, hospitals.report(of_one, asked.message)
+            reply = hospitals.report(of_one, asked.message)
+            if summed is not None and not of_one.arrays:
+                summed.node_ids.add(asked.context.node_id)
+                del reply.content[wire.ARRAYS]
+            yield asked, reply
 
 
-def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked]) -> _Replies:
+def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], _: Summed | None) -> _Replies:
     """Yield the replies of those who test one model; none where its own code decides what a batch is."""
     from wardround.clients.evaluation import evaluate_together
 
@@ -195,7 +206,7 @@ def _in_parts(group: Sequence[_Asked]) -> Iterator[list[_Asked]]:
         yield part
 
 
-_TOGETHER: Mapping[str, Callable[[Hospitals, Arrays, Sequence[_Asked]], _Replies]] = {
+_TOGETHER: Mapping[str, Callable[[Hospitals, Arrays, Sequence[_Asked], Summed | None], _Replies]] = {
     "train": _trained,
     "evaluate": _evaluated,
 }

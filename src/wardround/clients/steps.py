@@ -21,7 +21,7 @@ from wardround.exact_sums import Arrays
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
-from wardround.streams import Key
+from wardround.streams import Draw, Key
 
 __all__ = ["Counts", "LocalRound", "Steps", "add_batch", "plain_steps", "private_steps"]
 
@@ -76,6 +76,11 @@ class LocalRound:
     def clip(self) -> float:
         """L2 clip of a record's gradient or of the whole update."""
         return float(self.assignment.max_grad_norm or 0.0)
+
+    @property
+    def layers_seed(self) -> int:
+        """What random layers, such as dropout, draw from, in 0..2**63 - 1; never the noise."""
+        return int(self.key.generator(Draw.LAYERS).integers(2**63))
 
 
 def plain_steps(held: HeldModel, local: LocalRound) -> Counts:

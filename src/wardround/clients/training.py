@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from wardround.clients.cells import torch_half
+from wardround.clients.float_products import products_in_float32
 from wardround.clients.gradients import quiet_hooks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
@@ -56,9 +57,7 @@ class LocalTrainer(HeldModel):
         started = time.perf_counter()
         local = self.local_round(arrays, tensors, assignment, proximal_mu=proximal_mu, side=side)
         self.begin(local.received, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
-        # Dropout and the like in a user's model; never the noise.
-        seed = int(local.key.generator(Draw.LAYERS).integers(2**63))
-        with quiet_hooks(), layers_draw_from(seed, self.device):
+        with quiet_hooks(), layers_draw_from(local.layers_seed, self.device), products_in_float32():
             sent, counts = torch_half(assignment.event.cell).train(self, local)
         return trained_as_assigned(local, sent, counts, time.perf_counter() - started)
 

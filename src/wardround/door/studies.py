@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wardround.collector import paused
 from wardround.datasets import Federation
 from wardround.door.given import check_callable, new_folder_of, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
@@ -89,7 +90,8 @@ def compare(
     base = with_objects(loaded.base, federation=federation, model=model, strategy=strategy)
     folder = new_folder_of(out, lambda: path_now(loaded.name))
     done = comparison.compare(replace(loaded, base=base), folder, progress=on_run)
-    write_study_report(folder)
+    with paused():
+        write_study_report(folder)
     return Study(done.folder, done.num_runs, done.failures)
 
 

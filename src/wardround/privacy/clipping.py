@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
-__all__ = ["COUNT_NAME", "JOINT_NORM", "centred_count", "clip_update", "next_clip", "quantile_of"]
+__all__ = ["COUNT_NAME", "JOINT_NORM", "centred_count", "clip_factors", "clip_update", "next_clip", "quantile_of"]
 
 COUNT_NAME = "within-clip"
 """Under which name the count travels among the parameters."""
@@ -52,6 +52,22 @@ def clip_update(update: Mapping[str, NDArray[Any]], max_norm: float) -> tuple[di
     for array in arrays.values():
         np.multiply(array, precise, out=array, casting="same_kind")
     return arrays, norm <= max_norm, True
+
+
+def clip_factors(
+    norms: NDArray[np.float64], max_norms: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return what to multiply updates of these norms with, and which are finite; `clip_update` says how it is meant.
+
+    Args:
+        norms: L2, (hospitals,), in double precision; not finite where an update is not, which then becomes zero.
+        max_norms: of each (> 0).
+    """
+    is_finite = np.isfinite(norms)
+    within = norms <= max_norms * _ROOM
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.where(within, 1.0, max_norms * _ROOM / norms)
+    return np.where(is_finite, factors, 0.0), is_finite
 
 
 def _of_floats(array: NDArray[Any]) -> NDArray[Any]:

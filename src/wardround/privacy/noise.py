@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wardround.privacy.counter_noise import NORMALS_PER_BLOCK, counter_normals, stream_words
 
-__all__ = ["GaussianNoise"]
+__all__ = ["GaussianNoise", "fill_together"]
 
 
 class GaussianNoise:
@@ -45,14 +45,14 @@ class GaussianNoise:
         Raises:
             ValueError: the scale changed within a round.
         """
-        self._count(1, stddev)
-        if stddev == 0:
-            return [torch.zeros_like(parameter) for parameter in parameters]
-        if self._stream is None:
+        if self._stream is None and stddev != 0:
+            self._count(1, stddev)
             drawn = [self._normals(parameter) for parameter in parameters]
         else:
             sizes = [parameter.numel() for parameter in parameters]
-            drawn = list(torch.split(self._counted(self._stream, 1, sum(sizes), parameters[0].device)[0], sizes))
+            flat = torch.empty(1, sum(sizes), device=parameters[0].device)
+            self.fill(flat, stddev)
+            drawn = list(torch.split(flat[0], sizes))
         pairs = zip(drawn, parameters, strict=True)
         return [(part.reshape(parameter.shape) * stddev).to(parameter.dtype) for part, parameter in pairs]
 
@@ -65,13 +65,28 @@ class GaussianNoise:
         Raises:
             ValueError: the scale changed within a round.
         """
+        if self._stream is not None and stddev != 0:
+            fill_together([self], drawn[None], [len(drawn)], [stddev])
+            return
         self._count(len(drawn), stddev)
         if stddev == 0:
             drawn.zero_()
-        elif self._stream is not None:
-            drawn.copy_(self._counted(self._stream, drawn.shape[0], drawn.shape[1], drawn.device))
         else:
             self._generator.standard_normal(out=drawn.numpy(), dtype=np.float32)
+
+    def taken(self, num_steps: int, stddev: float, size: int) -> tuple[int, tuple[int, int, int, int]] | None:
+        """Return from which block on, and of which stream, the next steps' numbers are, and count them as drawn.
+
+        None where they don't come from a counter, or are none: then nothing is counted.
+
+        Raises:
+            ValueError: the scale changed within a round.
+        """
+        if self._stream is None or stddev == 0:
+            return None
+        self._count(num_steps, stddev)
+        first_block, self._next_block = self._next_block, self._next_block + num_steps * _blocks(size)
+        return first_block, self._stream
 
     def _count(self, num_draws: int, stddev: float) -> None:
         if self.num_draws and stddev != self.stddev:
@@ -83,9 +98,32 @@ class GaussianNoise:
         drawn = np.asarray(self._generator.standard_normal(tuple(parameter.shape), dtype=np.float32))
         return torch.from_numpy(drawn)
 
-    def _counted(self, stream: tuple[int, int, int, int], num_steps: int, size: int, device: torch.device) -> Tensor:
-        """Return (steps, coordinates) from the counter, each step from a block of its own on."""
-        num_blocks = num_steps * -(-size // NORMALS_PER_BLOCK)
-        drawn: Tensor = counter_normals([stream], self._next_block, num_blocks * NORMALS_PER_BLOCK, device)
-        self._next_block += num_blocks
-        return drawn.view(num_steps, -1)[:, :size]
+
+def fill_together(
+    noises: Sequence[GaussianNoise], drawn: Tensor, num_steps: Sequence[int], stddevs: Sequence[float]
+) -> None:
+    """Fill (hospitals, steps, coordinates), contiguous float32, with the next steps' noise of each, as `fill` does.
+
+    What stands beyond a hospital's own number of steps is not to be used. Streams from counters are drawn all at once.
+
+    Raises:
+        ValueError: the scale changed within a round.
+    """
+    of_blocks: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = {}
+    for place, (noise, steps, stddev) in enumerate(zip(noises, num_steps, stddevs, strict=True)):
+        taken = noise.taken(steps, stddev, drawn.shape[2])
+        if taken is None:
+            noise.fill(drawn[place, :steps], stddev)
+        else:
+            first_block, stream = taken
+            of_blocks.setdefault(first_block, []).append((place, stream))
+    num_normals = drawn.shape[1] * _blocks(drawn.shape[2]) * NORMALS_PER_BLOCK
+    for first_block, found in of_blocks.items():
+        made = counter_normals([stream for _, stream in found], first_block, num_normals, drawn.device)
+        places = torch.tensor([place for place, _ in found], device=drawn.device)
+        drawn[places] = made.view(len(found), drawn.shape[1], -1)[:, :, : drawn.shape[2]]
+
+
+def _blocks(size: int) -> int:
+    """Return how many blocks of a counter a step takes, which begins in one of its own."""
+    return -(-size // NORMALS_PER_BLOCK)

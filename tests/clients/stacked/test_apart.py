@@ -26,7 +26,7 @@ class Own(nn.Module):
 
 MODELS = {
     "not a known one": Own(),
-    "Dropout": nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 3)),
+    "AlphaDropout": nn.Sequential(nn.Linear(6, 4), nn.AlphaDropout(0.5), nn.Linear(4, 3)),
     "must have the same dtype": nn.Sequential(nn.Linear(6, 3)).double(),
 }
 

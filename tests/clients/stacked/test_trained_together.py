@@ -17,6 +17,7 @@ from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.stacked.together import Asked, train_together
 from wardround.clients.steps import Steps
 from wardround.clients.tensors import HospitalTensors
+from wardround.exact_sums import FRACTION_BITS, FixedSum
 from wardround.models import parameters_of
 from wardround.privacy.cells import CELLS
 from wardround.streams import Draw, SeededSource
@@ -63,9 +64,99 @@ def test_on_a_gpu_it_is_what_each_makes_by_itself(cell, model):
     check_alike(*both_ways(trainer, [on_a_gpu(each) for each in cohort(cell, trainer)]), tolerance=1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
+@pytest.mark.parametrize("model", ["cnn", "dropout", "groups"])
+@pytest.mark.parametrize("cell", STACKED)
+def test_convolutions_on_a_gpu_are_what_each_makes_by_itself_and_the_same_bits_every_time(cell, model):
+    torch.manual_seed(3)
+    trainer = trainer_of(CONVOLUTIONS[model](), cell, shape=(2, 8, 8), device="cuda", learning_rate=0.1)
+    data = [records(num, seed, shape=(2, 8, 8)) for seed, num in enumerate((30, 1, 6))]
+    asked = [on_a_gpu(each) for each in cohort(cell, trainer, data=data)]
+    start = parameters_of(trainer.model)
+    alone, together = both_ways(trainer, asked, start)
+    check_alike(alone, together, tolerance=1e-4)
+    again = train_together(trainer, start, asked)
+    assert all(same_bits(one, other) for one, other in zip(together, again, strict=True))
+
+
 def on_a_gpu(asked: Asked) -> Asked:
     rows = ("train_features", "train_labels", "test_features", "test_labels")
     return replace(asked, tensors=HospitalTensors(**{name: getattr(asked.tensors, name).cuda() for name in rows}))
+
+
+def test_an_update_that_is_not_finite_is_zero_in_a_sum_as_it_is_alone():
+    trainer = trainer_of("logistic", "hospital-central")
+    start = {name: np.full_like(array, np.inf) for name, array in parameters_of(trainer.model).items()}
+    asked = [replace(each, weight=0.2) for each in cohort("hospital-central", trainer)]
+    alone = [trainer.train(start, each.tensors, each.assignment) for each in asked]
+    total: FixedSum = {}
+    together = train_together(trainer, start, asked, total)
+    assert total.keys() == start.keys() and not any(array.any() for array in total.values())
+    assert not any(array.any() for one in alone for array in one.arrays.values())
+    assert [one.measures.num_scrubbed for one in together] == [one.measures.num_scrubbed for one in alone]
+    assert all(one.measures.num_scrubbed for one in alone) and not any(one.arrays for one in together)
+
+
+def test_no_hospital_moves_a_sum_by_more_than_its_clip_times_its_weight():
+    trainer = trainer_of("mlp", "hospital-central", learning_rate=5.0)
+    start, asked = parameters_of(trainer.model), cohort("hospital-central", trainer)
+    for each in asked:
+        total: FixedSum = {}
+        train_together(trainer, start, [replace(each, weight=0.5)], total)
+        moved = np.linalg.norm(np.concatenate([array.ravel() * 2.0**-FRACTION_BITS for array in total.values()]))
+        assert 0.5 * CLIP * (1 - 1e-5) <= moved <= 0.5 * CLIP
+
+
+CONVOLUTIONS = {
+    "cnn": lambda: "cnn",
+    "dropout": lambda: nn.Sequential(
+        *(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3, stride=2), nn.Dropout(0.0), nn.Flatten(), nn.Linear(16, 3))
+    ),
+    "groups": lambda: nn.Sequential(
+        *(nn.Conv2d(2, 4, 3, groups=2, padding=1), nn.Tanh(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(16, 3))
+    ),
+}
+
+
+@pytest.mark.parametrize("model", CONVOLUTIONS)
+@pytest.mark.parametrize("cell", STEPPED)
+def test_convolutions_are_what_each_makes_by_itself_though_company_makes_them_no_faster_here(cell, model):
+    torch.manual_seed(3)
+    trainer = trainer_of(CONVOLUTIONS[model](), cell, shape=(2, 8, 8), learning_rate=0.1)
+    asked = cohort(cell, trainer, data=[records(num, seed, shape=(2, 8, 8)) for seed, num in enumerate((30, 1, 6))])
+    start = parameters_of(trainer.model)
+    alone = [trainer.train(start, each.tensors, each.assignment) for each in asked]
+    check_alike(alone, train_together(trainer, start, asked))
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+@pytest.mark.parametrize("cell", STEPPED)
+def test_dropout_of_nothing_and_of_everything_is_the_same_together(cell, probability):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Dropout(probability), nn.Linear(5, NUM_OUTPUTS))
+    trainer = trainer_of(model, cell)
+    check_alike(*both_ways(trainer, cohort(cell, trainer)))
+
+
+@pytest.mark.parametrize("cell", STEPPED)
+def test_what_dropout_draws_is_each_hospitals_own_and_hangs_on_no_company(cell):
+    """With streams that no key changes, a hospital makes the same beside others, and two alike are not the same."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, NUM_OUTPUTS))
+    trainer = trainer_of(model, cell)
+    alike = [records(40, seed) for seed in range(4)]
+    start = parameters_of(trainer.model)
+    asked = cohort(cell, trainer, data=alike, noise=0.0, rate=0.3, steps=4)
+    whole, pair = (train_together(trainer, start, some) for some in (asked, asked[:2]))
+    check_alike(whole[:2], pair)
+    plain = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.0), nn.Linear(8, NUM_OUTPUTS))
+    without = train_together(trainer_of(plain, cell), start, asked)
+    moved = [
+        np.abs(one.arrays["0.weight"] - other.arrays["0.weight"]).max()
+        for one, other in zip(whole, without, strict=True)
+    ]
+    assert min(moved) > 1e-3
 
 
 IMAGES = {

@@ -11,6 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
 
+from wardround.errors import ProtocolError, UpdateError
 from wardround.simulations.engines.inline import InlineGrid
 from wardround.simulations.engines.stacked_grid import StackedGrid
 from wardround.wire import array_record
@@ -37,7 +38,7 @@ class ToyApp(ClientApp):
         self._heard.alone.append(context.node_id)
         return self._toy(message, context)
 
-    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
+    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
         (kind,) = {message.metadata.message_type for message in messages}
         self._heard.together.append((kind, [context.node_id for context in contexts]))
         if self._broken:
@@ -105,8 +106,8 @@ def test_messages_to_one_node_are_answered_one_after_the_other() -> None:
 )
 def test_a_wrong_reply_is_one_nodes_error_and_enters_no_sum(answer: Callable[[Message], Any], reason: str) -> None:
     class Wrong(ToyApp):
-        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
-            right = super().answer_together(messages, contexts)
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
+            right = super().answer_together(messages, contexts, summed)
             return [
                 answer(message) if message.metadata.dst_node_id == 7 else reply
                 for message, reply in zip(messages, right, strict=True)
@@ -117,6 +118,39 @@ def test_a_wrong_reply_is_one_nodes_error_and_enters_no_sum(answer: Callable[[Me
     assert list(errors) == [7] and reason in errors[7]
     others = [message for message in wave() if message.metadata.dst_node_id != 7]
     _, expected = InlineGrid(make_app, federation()).send_and_sum(others)
+    assert all(np.array_equal(total[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("summed_by_it", "weights", "error", "reason"),
+    [
+        ({"w": np.zeros(4, np.int64)}, WEIGHTS, UpdateError, "parameter b is missing"),
+        ({"w": np.zeros(3, np.int64), "b": np.zeros((), np.int64)}, WEIGHTS, UpdateError, "parameter w has shape"),
+        ({"w": np.zeros(4, np.int64), "b": np.zeros((), np.int64)}, None, ProtocolError, "not asked to sum"),
+    ],
+)
+def test_a_sum_that_nobody_asked_for_or_of_other_shapes_is_refused(
+    summed_by_it: Any, weights: Any, error: type[Exception], reason: str
+) -> None:
+    class Summing(ToyApp):
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
+            summed.total.update(summed_by_it)
+            summed.node_ids.add(messages[0].metadata.dst_node_id)
+            return super().answer_together(messages, contexts, summed)
+
+    with pytest.raises(error, match=reason):
+        StackedGrid(lambda: Summing(Heard()), federation()).send_and_sum(wave(weights))
+
+
+def test_what_an_app_sums_before_it_fails_is_in_no_sum() -> None:
+    class Failing(ToyApp):
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
+            summed.total["w"] = np.ones(4, np.int64)
+            summed.node_ids.add(messages[0].metadata.dst_node_id)
+            raise ValueError("one of them has no such patient")
+
+    _, total = StackedGrid(lambda: Failing(Heard()), federation()).send_and_sum(wave())
+    _, expected = InlineGrid(make_app, federation()).send_and_sum(wave())
     assert all(np.array_equal(total[name], expected[name]) for name in expected)
 
 
@@ -131,7 +165,7 @@ def _ask_for_an_exabyte_of_arrays() -> None:
 @pytest.mark.parametrize("ask", [_ask_for_an_exabyte_of_memory, _ask_for_an_exabyte_of_arrays])
 def test_too_little_memory_ends_the_wave_and_decides_on_no_bit(ask: Callable[[], None]) -> None:
     class Short(ToyApp):
-        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
             ask()
             raise AssertionError("there is so much memory")
 
@@ -143,10 +177,10 @@ def test_too_little_memory_ends_the_wave_and_decides_on_no_bit(ask: Callable[[],
 
 def test_what_is_written_over_arrays_reaches_nobody() -> None:
     class Scribbling(ToyApp):
-        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Any]:
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
             for array in messages[0].content["arrays"].values():
                 array.numpy()[...] = 1e6
-            return super().answer_together(messages, contexts)
+            return super().answer_together(messages, contexts, summed)
 
     sent = wave()
     _, total = StackedGrid(lambda: Scribbling(Heard()), federation()).send_and_sum(sent)

@@ -5,8 +5,11 @@ purpose: the steps themselves (see `clients.steps`), and any accounting.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from torch import Tensor
 
 from wardround.clients.checks import check_records_apart
 from wardround.clients.held_model import HeldModel
@@ -46,6 +49,23 @@ class TorchHalf(ABC):
 
     def leave(self, local: LocalRound, made: Arrays, counts: Counts) -> tuple[Arrays, Counts]:
         """Return what leaves the hospital of what its steps made, and what was executed."""
+        return made, counts
+
+    def leave_together(
+        self,
+        received: Sequence[Tensor],
+        made: Sequence[Tensor],
+        locals_: Sequence[LocalRound],
+        counts: Sequence[Counts],
+    ) -> tuple[Sequence[Tensor], Sequence[Counts]] | None:
+        """Return what `leave` returns of several hospitals, where their arrays are; None where each leaves by itself.
+
+        Args:
+            received: trained parameters that all were sent.
+            made: what their steps made, of each parameter (hospitals, ...).
+            locals_: the hospitals, in that order.
+            counts: what each executed.
+        """
         return made, counts
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:

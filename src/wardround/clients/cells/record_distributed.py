@@ -61,6 +61,16 @@ class RecordDistributed(TorchHalf):
         sent, noise_multiplier = noisy_residues(integers, made, local.assignment, local.key)
         return sent, replace(counts, num_noise_draws=1, noise_multiplier=noise_multiplier)
 
+    def leave_together(
+        self,
+        received: Sequence[Tensor],
+        made: Sequence[Tensor],
+        locals_: Sequence[LocalRound],
+        counts: Sequence[Counts],
+    ) -> tuple[Sequence[Tensor], Sequence[Counts]] | None:
+        """Return None: each adds its own share of the noise."""
+        return None
+
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return a share of the noise as residues."""
         nothing = np.zeros(sum(array.size for array in zeros.values()), np.int64)

@@ -5,9 +5,11 @@ needs no torch (see `privacy.clipping`).
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from wardround.clients.cells.half import TorchHalf
 from wardround.clients.checks import check_hospitals_apart
@@ -50,6 +52,16 @@ class WholeUpdates(TorchHalf):
             num_noise_draws=int(noise_multiplier is not None),
             noise_multiplier=noise_multiplier or 0.0,
         )
+
+    def leave_together(
+        self,
+        received: Sequence[Tensor],
+        made: Sequence[Tensor],
+        locals_: Sequence[LocalRound],
+        counts: Sequence[Counts],
+    ) -> tuple[Sequence[Tensor], Sequence[Counts]] | None:
+        """Return None: what is added to an update is each hospital's own."""
+        return None
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return what leaves of an update of zero."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wardround.clients.closed_form.portions import numbers_at_a_time
+
 __all__ = ["ByRecord", "Formed", "OuterProducts", "clipped_rows", "mean_by_owner"]
 
 _MOST_FLOATS, _LEAST_COLUMNS = 2**16, 64
@@ -174,5 +176,5 @@ def _squared(rows: Tensor) -> Tensor:
 
 def _in_double(rows: Tensor) -> Iterator[Tensor]:
     """Yield some columns after others in float64."""
-    size = max(_LEAST_COLUMNS, _MOST_FLOATS // max(1, rows.shape[0] * rows.shape[1]))
+    size = max(_LEAST_COLUMNS, numbers_at_a_time(rows.device, _MOST_FLOATS) // max(1, rows.shape[0] * rows.shape[1]))
     return (some.double() for some in torch.split(rows, size, dim=2))

@@ -4,13 +4,14 @@ A record's gradient by the weight is a product of matrices: the loss' gradient b
 transposed, times the windows (positions, kernel) that the outputs were made of. It is formed, in float32, for all
 records in one batched product. Values stand in memory channel by channel within a position ("channels last"), which is
 how a processor runs convolutions and pooling fastest, and in which a window is few pieces of memory; beside group norms
-they stand position by position within a channel, as norms are far slower otherwise. Hospitals are run one after the
-other, as their arithmetic is all that costs. What is left out on purpose: other padding than zeros.
+they stand position by position within a channel, as norms are far slower otherwise. On a processor hospitals are run
+one after the other, as their arithmetic is all that costs; on a GPU they are a batch of products. What is left out on
+purpose: other padding than zeros.
 
 Source: Rochette, Manoel, Tramel 2019 (arXiv 1912.06015), section 3, on windows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ from torch.nn import functional
 
 from wardround.clients.closed_form.by_record import Formed
 from wardround.clients.closed_form.parts import Parametrised, of_hospitals
+from wardround.clients.closed_form.portions import numbers_at_a_time
+from wardround.clients.closed_form.windows import Kernel, products_of_windows, windows_of
 
 __all__ = ["Convolution", "convolution", "runs_channels_last"]
 
@@ -40,6 +43,7 @@ class Convolution(Parametrised):
         dilation: between the elements of a window.
         groups: of channels that don't meet.
         is_flat: whether records are (channels, positions).
+        are_joined: whether hospitals are a batch of products, or one convolution is run after the other.
         is_channels_last: whether values are laid out so, where that can be (`runs_channels_last`).
     """
 
@@ -49,32 +53,20 @@ class Convolution(Parametrised):
     dilation: _Pair
     groups: int
     is_flat: bool
+    are_joined: bool
     is_channels_last: bool = True
 
     def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the padded inputs, and the outputs."""
         images = given.unsqueeze(3) if self.is_flat else given
-        # A kernel pads for itself where it can, which costs nothing.
-        is_even = self.padding[0] == self.padding[1] and self.padding[2] == self.padding[3]
-        padding = (self.padding[2], self.padding[0]) if is_even else (0, 0)
-        wide = images if is_even else functional.pad(images, self.padding)
         weights = of_hospitals(self.weight, parameters, len(given)).view(len(given), *self.shape)
         biases = None if self.bias is None else of_hospitals(self.bias, parameters, len(given))
-        # Of one hospital, a view: what is selected has a gradient that is copied into zeros.
-        own = (wide.squeeze(0),) if len(wide) == 1 else wide.unbind()
-        made = [
-            functional.conv2d(
-                self._laid_out(own[hospital]),
-                weights[hospital],
-                None if biases is None else biases[hospital],
-                self.stride,
-                padding,
-                self.dilation,
-                self.groups,
-            )
-            for hospital in range(len(given))
-        ]
-        outputs = made[0][None] if len(made) == 1 else torch.cat(made).view(*given.shape[:2], *made[0].shape[1:])
+        if self.are_joined:
+            wide = functional.pad(images, self.padding) if any(self.padding) else images
+            outputs = products_of_windows(wide, weights, self._kernel)
+            outputs = outputs if biases is None else outputs + biases[:, None, :, None, None]
+        else:
+            outputs = self._one_by_one(images, weights, biases)
         return images, outputs.squeeze(3) if self.is_flat else outputs
 
     def by_record(self, given: Tensor, gradient: Tensor) -> Formed:
@@ -93,16 +85,57 @@ class Convolution(Parametrised):
             [ordered for _, _, ordered in kept],
         )
 
+    def sums(self, given: Tensor, gradient: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield the sums, one product for each hospital, and group."""
+        outputs = gradient.unsqueeze(3) if self.is_flat else gradient
+        if isinstance(self.weight, int):
+            wide = functional.pad(given, self.padding) if any(self.padding) else given
+            windows, _ = windows_of(wide, self._kernel)
+            # (hospitals, groups, out of a group, records, positions)
+            positions = outputs.view(*outputs.shape[:2], self.groups, -1, *outputs.shape[3:]).permute(0, 2, 3, 1, 4, 5)
+            products = torch.bmm(positions.reshape(len(windows), -1, windows.shape[1]), windows)
+            yield self.weight, products.view(len(given), -1)
+        if isinstance(self.bias, int):
+            yield self.bias, outputs.sum(dim=(1, 3, 4))
+
     def floats(self, given: Tensor, made: Tensor) -> int:
         """Return inputs, outputs and gradients; windows are made for a few records at a time."""
         return given.numel() + made.numel() + self.shape.numel()
+
+    @property
+    def _kernel(self) -> Kernel:
+        _, channels, height, width = self.shape
+        return Kernel(channels, (height, width), self.stride, self.dilation, self.groups)
+
+    def _one_by_one(self, images: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
+        """Return what each hospital's own convolution makes."""
+        # A kernel pads for itself where it can, which costs nothing.
+        is_even = self.padding[0] == self.padding[1] and self.padding[2] == self.padding[3]
+        padding = (self.padding[2], self.padding[0]) if is_even else (0, 0)
+        wide = images if is_even else functional.pad(images, self.padding)
+        # Of one hospital, a view: what is selected has a gradient that is copied into zeros.
+        own = (wide.squeeze(0),) if len(wide) == 1 else wide.unbind()
+        made = [
+            functional.conv2d(
+                self._laid_out(own[hospital]),
+                weights[hospital],
+                None if biases is None else biases[hospital],
+                self.stride,
+                padding,
+                self.dilation,
+                self.groups,
+            )
+            for hospital in range(len(wide))
+        ]
+        return made[0][None] if len(made) == 1 else torch.cat(made).view(*wide.shape[:2], *made[0].shape[1:])
 
     def _of_weight(self, images: Tensor, positions: Tensor, size: torch.Size) -> Tensor:
         """Return the gradients of images (n, in, height, width), whose outputs have a size, as (n x groups, ...)."""
         wide = functional.pad(images, self.padding) if any(self.padding) else images
         of_groups = positions.view(len(wide), self.groups, -1, size.numel()).flatten(0, 1)
         made = wide.new_empty(len(of_groups), of_groups.shape[1], self.shape[1:].numel())
-        rows = max(1, _MOST_FLOATS // (self.groups * size.numel() * made.shape[2]))
+        most = numbers_at_a_time(wide.device, _MOST_FLOATS)
+        rows = max(1, most // (self.groups * size.numel() * made.shape[2]))
         for start in range(0, len(wide), rows):
             some = slice(start * self.groups, (start + rows) * self.groups)
             torch.bmm(of_groups[some], self._windows(wide[start : start + rows], size), out=made[some])
@@ -161,6 +194,7 @@ def convolution(
         dilation=_pair(module.dilation),
         groups=module.groups,
         is_flat=is_flat,
+        are_joined=module.weight.device.type != "cpu",
     )
 
 

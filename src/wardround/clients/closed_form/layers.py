@@ -21,7 +21,7 @@ from wardround.clients.closed_form.convolutions import Convolution, convolution
 from wardround.clients.closed_form.parts import Linear, Norm, Parametrised
 from wardround.models import ResidualBlock
 
-__all__ = ["Layer", "Tap", "floats_by_record", "layers_of", "run", "uncovered_because"]
+__all__ = ["Dropped", "Layer", "Tap", "floats_by_record", "layers_of", "run", "uncovered_because"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,9 @@ class Residual:
 
 
 Layer = Parametrised | Residual | nn.Module
+
+Dropped = Callable[[nn.Dropout, Tensor], Tensor]
+"""What a dropout layer makes of what is given to it, (hospitals, records, ...), where its own draws would not do."""
 
 
 class Tap(NamedTuple):
@@ -97,6 +100,7 @@ def run(
     given: Tensor,
     losses_of: Callable[[Tensor], Tensor],
     kept: Tensor | None = None,
+    dropped: Dropped | None = None,
 ) -> tuple[Tensor, list[Tap], list[Tensor]]:
     """Return the records' losses, the taps, and the gradients of losses by the taps' outputs.
 
@@ -109,10 +113,11 @@ def run(
         losses_of: (hospitals, records, out) -> (hospitals, records).
         kept: (hospitals, records), whose losses count; all where it is None. Of those kept, none whose loss is not
             finite counts.
+        dropped: of dropout layers in training mode; where it is None they draw from torch's own generator.
     """
     taps: list[Tap] = []
     with torch.enable_grad():
-        losses = losses_of(_through(layers, parameters, given, taps))
+        losses = losses_of(_through(layers, parameters, given, taps, dropped))
         counted = losses if kept is None else losses.where(kept & losses.isfinite(), 0.0)
         gradients = torch.autograd.grad(counted.sum(), [tap.made for tap in taps])
     return losses.detach(), taps, list(gradients)
@@ -131,13 +136,21 @@ def floats_by_record(model: nn.Module, record_shape: tuple[int, ...]) -> int:
     return sum(tap.layer.floats(tap.given, tap.made) for tap in taps)
 
 
-def _through(layers: Sequence[Layer], parameters: Sequence[Tensor], given: Tensor, taps: list[Tap]) -> Tensor:
+def _through(
+    layers: Sequence[Layer],
+    parameters: Sequence[Tensor],
+    given: Tensor,
+    taps: list[Tap],
+    dropped: Dropped | None = None,
+) -> Tensor:
     for layer in layers:
-        if isinstance(layer, nn.Module):
+        if dropped and type(layer) is nn.Dropout and layer.training:
+            given = dropped(layer, given)
+        elif isinstance(layer, nn.Module):
             made = _kept_last(layer(given.flatten(0, 1)))
             given = made.view(*given.shape[:2], *made.shape[1:])
         elif isinstance(layer, Residual):
-            ways = [_through(each, parameters, given, taps) for each in (layer.body, layer.shortcut)]
+            ways = [_through(each, parameters, given, taps, dropped) for each in (layer.body, layer.shortcut)]
             given = functional.relu(ways[0] + ways[1])
         else:
             before, given = layer.outputs(given, parameters)

@@ -38,6 +38,7 @@ class Block:
         hospitals: (k,) int64, ascending: who has records in it; None is all that take the step.
         rows: (k, block_rows) int64: where they stand among all hospitals' rows, `nobody` where there is none.
         is_drawn: (k, block_rows): which places hold a record.
+        places: the hospitals as numbers; none where these are None.
         gathered: features and labels of the rows once they were gathered, for the next step that has the same block;
             None where none has.
     """
@@ -45,6 +46,7 @@ class Block:
     hospitals: Tensor | None
     rows: Tensor
     is_drawn: Tensor
+    places: Sequence[int] = ()
     gathered: list[Tensor] | None = None
 
 
@@ -134,8 +136,9 @@ def _blocks(
         if block.shape[1] < num_rows:
             block = torch.nn.functional.pad(block, (0, num_rows - block.shape[1]), value=nobody)
         who = None if hospitals is None else hospitals.to(device)
+        names = [] if hospitals is None else hospitals.tolist()
         is_drawn = (places < left[:, None]).to(device)
-        yield Block(who, block.to(device), is_drawn, [] if are_kept else None)
+        yield Block(who, block.to(device), is_drawn, names, [] if are_kept else None)
 
 
 def _table(

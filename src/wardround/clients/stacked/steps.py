@@ -18,31 +18,33 @@ from wardround.clients.rounded_records import RoundedRecords
 from wardround.clients.stacked.batches import StepBatch, step_batches, windows
 from wardround.clients.stacked.sums import Stack, Tally, clipped_records, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
-from wardround.exact_sums import Arrays
-from wardround.privacy.noise import GaussianNoise
+from wardround.privacy.noise import GaussianNoise, fill_together
 from wardround.streams import Draw
 
-__all__ = ["STEPS_TOGETHER", "StepsTogether"]
+__all__ = ["STEPS_TOGETHER", "Made", "StepsTogether"]
 
-StepsTogether = Callable[[HeldModel, Sequence[LocalRound], int], list[tuple[Arrays, Counts]]]
-"""What hospitals' steps make by parameter, and what was executed, in their order: those with more steps come first.
+Made = tuple[Sequence[Tensor], list[Counts]]
+"""What hospitals' steps make of each parameter, (hospitals, ...), and what each executed."""
+
+StepsTogether = Callable[[HeldModel, Sequence[LocalRound], int], Made]
+"""What hospitals' steps make, in their order: those with more steps come first.
 
 All train in one round, with one strength of FedProx' pull, on records of one shape; the held model has the parameters.
 The number is that of the records of a block (`batches.block_rows`).
 """
 
 
-def _plain_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
+def _plain_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> Made:
     stack = _stack(held, locals_, are_clipped=False)
     optimizer = _optimizer(held, locals_[0], stack)
     anchors = [parameter.detach() for parameter in held.parameters]
     for batch, _ in _batches(held, stack, locals_, num_rows):
         sums = plain_sums(stack, batch)
         _step(stack, optimizer, batch, [part / _expected(locals_, batch, part) for part in sums], anchors, locals_[0])
-    return _made(held, stack, stack.parameters, [_counts(stack, place) for place in range(len(locals_))])
+    return stack.parameters, [_counts(stack, place) for place in range(len(locals_))]
 
 
-def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
+def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> Made:
     """DP-SGD (Abadi et al. 2016, algorithm 1) of each hospital; what follows its noisy sums is post-processing."""
     stack = _stack(held, locals_, are_clipped=True)
     optimizer = _optimizer(held, locals_[0], stack)
@@ -57,18 +59,18 @@ def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int
         _counts(stack, place, num_noise_draws=each.num_draws, noise_multiplier=each.stddev / local.clip)
         for place, (each, local) in enumerate(zip(noise, locals_, strict=True))
     ]
-    return _made(held, stack, stack.parameters, counts)
+    return stack.parameters, counts
 
 
-def _sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
+def _sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> Made:
     """The clipped sum of one batch of each hospital; the model stays as it is."""
     stack = _stack(held, locals_, are_clipped=True)
     (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody, held.device)
     sums = clipped_sums(stack, batch)
-    return _made(held, stack, sums, [_counts(stack, place) for place in range(len(locals_))])
+    return sums, [_counts(stack, place) for place in range(len(locals_))]
 
 
-def _rounded_sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> list[tuple[Arrays, Counts]]:
+def _rounded_sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int) -> Made:
     """The sum of one batch's clipped gradients of each hospital, rounded record by record by draws of its own."""
     stack = _stack(held, locals_, are_clipped=True)
     (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody, held.device)
@@ -77,7 +79,7 @@ def _rounded_sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int)
         for place, rows in zip(places, clipped, strict=True):
             rounded[place].add(rows.cpu().numpy())
     integers = _parts(torch.from_numpy(np.stack([each.total() for each in rounded])), stack)
-    return _made(held, stack, integers, [_counts(stack, place) for place in range(len(locals_))])
+    return integers, [_counts(stack, place) for place in range(len(locals_))]
 
 
 STEPS_TOGETHER: Mapping[Steps, StepsTogether] = {
@@ -90,6 +92,7 @@ STEPS_TOGETHER: Mapping[Steps, StepsTogether] = {
 
 
 def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool) -> Stack:
+    held.model.train()
     num_hospitals = len(locals_)
     features = [local.tensors.train_features for local in locals_]
     labels = [local.tensors.train_labels for local in locals_]
@@ -105,8 +108,15 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
         loss=held.loss_of_many,
         clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),
+        generators=[_generator(local, held.device) for local in locals_],
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
     )
+
+
+def _generator(local: LocalRound, device: torch.device) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed(local.layers_seed)
+    return generator
 
 
 def _optimizer(held: HeldModel, local: LocalRound, stack: Stack) -> LocalOptimizer:
@@ -136,10 +146,10 @@ def _noise(
     """Return (hospitals, steps, coordinates) float32; what is beyond a hospital's steps is not used."""
     drawn = torch.zeros(len(noise), end - start, size, device=device)
     stddevs = [local.assignment.event.noise_multiplier * local.clip for local in locals_[: len(noise)]]
-    for local, each, stddev, steps in zip(locals_, noise, stddevs, drawn, strict=False):
-        num_steps = min(local.assignment.schedule.num_steps, end) - start
-        if num_steps > 0:
-            each.fill(steps[:num_steps], stddev)
+    num_steps = [min(local.assignment.schedule.num_steps, end) - start for local in locals_[: len(noise)]]
+    # Who has made all steps stands last.
+    active = sum(steps > 0 for steps in num_steps)
+    fill_together(noise[:active], drawn[:active], num_steps[:active], stddevs[:active])
     return drawn.mul_(torch.tensor(stddevs, dtype=torch.float32, device=device)[:, None, None])
 
 
@@ -181,14 +191,3 @@ def _counts(stack: Stack, place: int, **noise: float) -> Counts:
         num_noise_draws=int(noise.get("num_noise_draws", 0)),
         noise_multiplier=noise.get("noise_multiplier", 0.0),
     )
-
-
-def _made(
-    held: HeldModel, stack: Stack, values: Sequence[Tensor], counts: Sequence[Counts]
-) -> list[tuple[Arrays, Counts]]:
-    names = [name for name, parameter in held.model.named_parameters() if parameter.requires_grad]
-    arrays = [value.cpu().numpy() for value in values]
-    return [
-        ({name: array[place] for name, array in zip(names, arrays, strict=True)}, each)
-        for place, each in enumerate(counts)
-    ]

@@ -29,7 +29,8 @@ float32 would not be finite there either. What is left out on purpose: noise, an
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
 from wardround.clients.closed_form.by_record import ByRecord, clipped_rows
@@ -70,6 +71,7 @@ class Stack:
         labels: likewise.
         loss: of each record.
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
+        generators: of each hospital, on the device, for its dropout layers.
         tally: what is measured.
     """
 
@@ -79,6 +81,7 @@ class Stack:
     labels: Tensor
     loss: LossPerRecord
     clips: Tensor | None
+    generators: Sequence[torch.Generator]
     tally: Tally = field(repr=False)
 
     @property
@@ -104,7 +107,11 @@ class Stack:
         def losses_of(outputs: Tensor) -> Tensor:
             return self.loss(outputs.flatten(0, 1), labels.flatten()).view(labels.shape)
 
-        return run(layers, [each[who] for each in self.parameters], features, losses_of, kept)
+        def dropped(layer: nn.Dropout, given: Tensor) -> Tensor:
+            chosen = self.generators if block.hospitals is None else [self.generators[place] for place in block.places]
+            return dropped_apart(layer.p, given, chosen)
+
+        return run(layers, [each[who] for each in self.parameters], features, losses_of, kept, dropped)
 
     def _given(self, block: Block, num_hospitals: int) -> tuple[Tensor, Tensor, slice | Tensor]:
         """Return the block's features and labels, (hospitals, records, ...), and who these hospitals are."""
@@ -162,6 +169,17 @@ def plain_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
         _add(totals, (found for tap, gradient in pairs for found in tap.sums(gradient)), batch, block)
         stack.tally.add(block, losses, is_lost)
     return [value.float() for value in _values(totals, stack, batch)]
+
+
+def dropped_apart(probability: float, given: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Return values (hospitals, ...) of which each is zero with a probability, drawn by its own hospital's generator.
+
+    What is left is divided by the probability of being left, as torch's dropout does it (Srivastava et al. 2014).
+    """
+    left = torch.empty_like(given, memory_format=torch.contiguous_format)
+    for of_one, generator in zip(left, generators, strict=False):
+        of_one.bernoulli_(1 - probability, generator=generator)
+    return given * (left if probability == 1 else left.div_(1 - probability))
 
 
 def _clips_of(stack: Stack, batch: StepBatch, block: Block) -> Tensor:

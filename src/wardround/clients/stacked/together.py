@@ -11,27 +11,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wardround.clients.cells import torch_half
 from wardround.clients.closed_form.layers import floats_by_record, uncovered_because
+from wardround.clients.closed_form.portions import numbers_at_a_time
+from wardround.clients.float_products import products_in_float32
 from wardround.clients.forwards import check_unwatched
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.stacked.batches import block_rows
+from wardround.clients.stacked.fixed_sums import add_weighted
 from wardround.clients.stacked.programs import live_floats, unstacked_because
-from wardround.clients.stacked.steps import STEPS_TOGETHER
-from wardround.clients.steps import LocalRound, Steps
+from wardround.clients.stacked.steps import STEPS_TOGETHER, Made
+from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.training import LocalTrainer, Trained, trained_as_assigned
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
-from wardround.exact_sums import Arrays
+from wardround.exact_sums import Arrays, FixedSum
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
 
 __all__ = ["Asked", "apart_because", "train_together"]
 
-_AT_RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_AT_RANDOM = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _SMALL_BATCH = 8.0
 _MOST_FLOATS = 2**22
@@ -45,11 +48,19 @@ _CHEAP_FLOATS = 2**16
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
-    """What one hospital is asked for: its records, what it is assigned, and the strength of FedProx' pull (>= 0)."""
+    """What one hospital is asked for.
+
+    Attributes:
+        tensors: its records.
+        assignment: what it is assigned.
+        proximal_mu: strength of FedProx' pull (>= 0).
+        weight: with which what it sends enters a sum; None where it does not, or not with a weight.
+    """
 
     tensors: HospitalTensors
     assignment: Assignment
     proximal_mu: float = 0.0
+    weight: float | None = None
 
 
 def apart_because(
@@ -74,15 +85,20 @@ def apart_because(
     return _odd_model(trainer, tensors, assignment)
 
 
-def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]) -> list[Trained]:
+def train_together(
+    trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked], total: FixedSum | None = None
+) -> list[Trained]:
     """Return what each hospital sends, what it executed and what was measured, in the order in which they are asked.
 
     Each is as `LocalTrainer.train` makes it, to the rounding of float32; its seconds are its share of the steps' time.
+    What goes into the total is sent by nobody: of who was added to it there are no arrays.
 
     Args:
         trainer: of all of them.
         arrays: parameters that all were sent.
         asked: hospitals that don't have to train by themselves (`apart_because`).
+        total: the exact sum to which is added what hospitals with a weight send, where they leave nothing else; None
+            where nothing is added up.
 
     Raises:
         UpdateError: the arrays don't fit the model.
@@ -102,14 +118,43 @@ def train_together(trainer: LocalTrainer, arrays: Arrays, asked: Sequence[Asked]
         half = torch_half(members[0].assignment.event.cell)
         whole_batches = not cell_named(members[0].assignment.event.cell).clips_records
         trainer.begin(members[0].received, members[0].tensors, whole_batches=whole_batches)
-        with torch.no_grad():
+        with torch.no_grad(), products_in_float32():
             made = STEPS_TOGETHER[half.steps](trainer, members, num_rows)
-        left = [half.leave(local, *each) for local, each in zip(members, made, strict=True)]
+            weights = [asked[place].weight for place in places]
+            left = _left(trainer, members, made, weights, total)
         seconds = (time.perf_counter() - started) / len(places)
         started = time.perf_counter()
         for place, local, (sent, counts) in zip(places, members, left, strict=True):
             trained[place] = trained_as_assigned(local, sent, counts, seconds)
     return [trained[place] for place in range(len(asked))]
+
+
+def _left(
+    trainer: LocalTrainer,
+    members: Sequence[LocalRound],
+    made: Made,
+    weights: Sequence[float | None],
+    total: FixedSum | None,
+) -> list[tuple[Arrays, Counts]]:
+    """Return what leaves each hospital, no arrays where these are in the total, and what it executed."""
+    half = torch_half(members[0].assignment.event.cell)
+    names = [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
+    shares = [weight for weight in weights if weight is not None]
+    if total is not None and len(shares) == len(weights):
+        together = half.leave_together([each.detach() for each in trainer.parameters], made[0], members, made[1])
+        if together is not None:
+            added = add_weighted(total, names, together[0], shares)
+            rows = [{} if is_added else _of_one(names, together[0], place) for place, is_added in enumerate(added)]
+            return list(zip(rows, together[1], strict=True))
+    values = [value.cpu() for value in made[0]]
+    return [
+        half.leave(local, _of_one(names, values, place), each)
+        for place, (local, each) in enumerate(zip(members, made[1], strict=True))
+    ]
+
+
+def _of_one(names: Sequence[str], values: Sequence[Tensor], place: int) -> Arrays:
+    return {name: value[place].cpu().numpy() for name, value in zip(names, values, strict=True)}
 
 
 def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignment) -> str | None:
@@ -124,7 +169,7 @@ def _odd_model(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assi
     for name, module in trainer.model.named_modules():
         if type(module) in _AT_RANDOM:
             return f"{name or 'the model'} ({type(module).__name__}) draws at random"
-        if type(module) in _CONVOLUTIONS:
+        if type(module) in _CONVOLUTIONS and trainer.device.type == "cpu":
             return f"{name or 'the model'} ({type(module).__name__}) is no faster for several hospitals at once"
     return None
 
@@ -163,7 +208,8 @@ def _floats(trainer: LocalTrainer, tensors: HospitalTensors, assignment: Assignm
 
 def _most(trainer: LocalTrainer, num_rows: int, floats: int) -> int:
     """Return how many hospitals' blocks fit the caches."""
-    return max(1, _MOST_FLOATS // (trainer.num_parameters + num_rows * floats))
+    most = 4 * numbers_at_a_time(trainer.device, _MOST_FLOATS // 4)
+    return max(1, most // (trainer.num_parameters + num_rows * floats))
 
 
 def _digest(asked: Sequence[Asked]) -> bytes:

@@ -8,21 +8,21 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from wardround.errors import ProtocolError, UpdateError
-from wardround.exact_sums import FixedSum, accumulate, check_alike
+from wardround.exact_sums import FixedSum, Summed, accumulate, check_alike, merge
 from wardround.simulations.engines.envelopes import own_copy, read_once
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
-from wardround.wire import CONFIG, HOSPITAL_SIDE, SUM_RESIDUES, SUM_WEIGHT, arrays_of, one_array_record
+from wardround.wire import HOSPITAL_SIDE, arrays_of, one_array_record, sum_weight
 
 __all__ = ["AnswersTogether", "Node", "NodeRunner", "Outcome", "one_torch_thread", "share_out"]
 
@@ -33,8 +33,13 @@ _log = logging.getLogger(__name__)
 class AnswersTogether(Protocol):
     """A ClientApp that can answer messages to several nodes in one program."""
 
-    def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context]) -> Sequence[Message | None]:
+    def answer_together(
+        self, messages: Sequence[Message], contexts: Sequence[Context], summed: Summed
+    ) -> Sequence[Message | None]:
         """Return a reply to each message, None where it is to be answered by itself, with the node's context.
+
+        Arrays that a message asks to be summed may be added to `summed`, with the message's weight and to the bits of
+        `exact_sums.accumulate`; the node is then named there, and its reply has none.
 
         The messages are of one kind, and no two of them to one node. Where one node fails, what it says of that when it
         is asked by itself is its own; where the app fails for all of them, each is asked by itself.
@@ -114,12 +119,14 @@ class NodeRunner:
         left = []
         with one_torch_thread():
             for of_kind in kinds.values():
-                asked = [_Asked.of(message) for message in of_kind]
-                for one, reply in zip(asked, self._answers(app, of_kind), strict=True):
+                asked, summed = [_Asked.of(message) for message in of_kind], Summed()
+                answers = self._answers(app, of_kind, summed)
+                _move_sum_into(outcome.total, summed, asked)
+                for one, reply in zip(asked, answers, strict=True):
                     if reply is None:
                         left.append(one.message)
                     else:
-                        outcome.replies.append(_reply(partial(_as_given, reply), one, outcome))
+                        outcome.replies.append(_reply(partial(_as_given, reply), one, outcome, summed.node_ids))
         return left
 
     def states(self, node_ids: Sequence[int]) -> dict[int, RecordDict]:
@@ -142,14 +149,16 @@ class NodeRunner:
         if context.state:
             self._states[context.node_id] = context.state
 
-    def _answers(self, app: AnswersTogether, messages: Sequence[Message]) -> Sequence[Message | None]:
+    def _answers(self, app: AnswersTogether, messages: Sequence[Message], summed: Summed) -> Sequence[Message | None]:
         contexts = [self._context(message) for message in messages]
         try:
-            return app.answer_together(messages, contexts)
+            return app.answer_together(messages, contexts, summed)
         except (Exception, SystemExit) as error:
             if _is_out_of_memory(error):
                 # Whether there is enough must decide on no bit: not on what is trained together, either.
                 raise
+            summed.total.clear()
+            summed.node_ids.clear()
             _log.info("%d nodes are asked one by one:\n%s", len(messages), traceback.format_exc())
             return [None] * len(messages)
         finally:
@@ -196,14 +205,14 @@ class _Asked:
 
     @classmethod
     def of(cls, message: Message) -> "_Asked":
-        return cls(message=message, weight=_sum_weight(message.content), sent=_only_arrays(message.content))
+        return cls(message=message, weight=sum_weight(message), sent=_only_arrays(message.content))
 
 
 def _as_given(reply: Message) -> Message:
     return reply
 
 
-def _reply(answer: Callable[[], Message], asked: _Asked, outcome: Outcome) -> Message:
+def _reply(answer: Callable[[], Message], asked: _Asked, outcome: Outcome, summed: Collection[int] = ()) -> Message:
     message, node_id = asked.message, asked.message.metadata.dst_node_id
     try:
         reply = answer()
@@ -212,9 +221,11 @@ def _reply(answer: Callable[[], Message], asked: _Asked, outcome: Outcome) -> Me
             _own_arrays(reply.content)
     # A client that calls sys.exit must not end the simulation, and in one engine only at that.
     except (Exception, SystemExit) as error:
+        if node_id in summed:
+            raise  # what it sent can't be taken out of the sum again
         outcome.tracebacks[node_id] = traceback.format_exc()
         return _error_reply(message, f"{type(error).__name__}: {error}")
-    if asked.weight is None or reply.has_error():
+    if asked.weight is None or reply.has_error() or node_id in summed:
         return reply
     try:
         _move_into(outcome.total, reply.content, asked.weight, asked.sent)
@@ -223,15 +234,21 @@ def _reply(answer: Callable[[], Message], asked: _Asked, outcome: Outcome) -> Me
     return reply
 
 
-def _sum_weight(content: RecordDict) -> float | None:
-    """Return the weight in the sum, nan for residues, which have none; None where replies stay apart."""
-    config = content.get(CONFIG)
-    if not isinstance(config, ConfigRecord):
-        return None
-    if config.get(SUM_RESIDUES):
-        return math.nan
-    weight = config.get(SUM_WEIGHT)
-    return None if weight is None else float(weight)  # type: ignore[arg-type]
+def _move_sum_into(total: FixedSum, summed: Summed, asked: Sequence[_Asked]) -> None:
+    """Add what an app summed, of nodes that were to be, held against what each of them was sent.
+
+    Raises:
+        ProtocolError: a node is in it that was not to be.
+        UpdateError: it is not of the shape of what they were sent.
+    """
+    by_node = {one.message.metadata.dst_node_id: one for one in asked}
+    for node_id in summed.node_ids:
+        weight, sent = by_node[node_id].weight, by_node[node_id].sent
+        if weight is None or math.isnan(weight):
+            raise ProtocolError(f"the ClientApp summed what node {node_id} was not asked to sum with a weight")
+        if sent is not None:
+            check_alike(summed.total, sent)
+    merge(total, summed.total)
 
 
 def _only_arrays(content: RecordDict) -> dict[str, Array] | None:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_values
 from wardround.parsing import from_json
 from wardround.server.record.run_folder import make_new_folder
-from wardround.simulations.engines.start import start_ray
+from wardround.simulations.engines.start import early_ray, start_ray
 from wardround.simulations.studies.data_once import DataOnce
 from wardround.simulations.studies.noise_on_average import measure_noise
 from wardround.simulations.studies.restarts import released_alike, set_aside_what_a_restart_cut_off
@@ -87,14 +88,15 @@ def compare(
     tables.write()
     if progress is not None and tables.done:
         progress(tables.num_tried, len(runs), "found done")
-    if study.placements:
-        measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
-        write_noise(folder, measured)
-    if todo:
-        set_aside_what_a_restart_cut_off(folder, [(item, _place(folder, item)) for item in todo])
-        num_workers = num_workers or study.base.simulation.num_workers or os.cpu_count() or 1
-        _run_all(todo, folder, min(num_workers, len(todo)), study.base.simulation.gpus_per_worker, done)
-        tables.write()
+    num_workers = min(num_workers or study.base.simulation.num_workers or os.cpu_count() or 1, len(todo))
+    with early_ray(num_workers) if todo else nullcontext():
+        if study.placements:
+            measured = measure_noise(study.units, study.placements, max_grad_norm=study.base.privacy.max_grad_norm)
+            write_noise(folder, measured)
+        if todo:
+            set_aside_what_a_restart_cut_off(folder, [(item, _place(folder, item)) for item in todo])
+            _run_all(todo, folder, num_workers, study.base.simulation.gpus_per_worker, done)
+            tables.write()
     if not tables.done:
         name, reason = next(iter(tables.failures.items()))
         raise WardroundError(f"all {len(runs)} runs failed; {name}: {reason}")
@@ -125,7 +127,7 @@ def _run_all(
     gpus_per_worker: float,
     done: Callable[[StudyRun, RunRows | None, str], None],
 ) -> None:
-    started_here = start_ray(num_workers)
+    start_ray(num_workers)  # waits for the early start, and says why where that failed
     import ray
 
     # One that dies (out of memory, killed) is started anew, and takes its run up after the last committed round.
@@ -151,8 +153,6 @@ def _run_all(
     finally:
         for actor in [*idle, *(actor for _, actor in running.values())]:
             ray.kill(actor)
-        if started_here:
-            ray.shutdown()
 
 
 def _place(folder: Path, item: StudyRun) -> Path:
