@@ -55,6 +55,9 @@ def loss_of_many(task: str, weights: Sequence[float] | None = None) -> LossPerRe
     def of_many(outputs: Tensor, labels: Tensor) -> Tensor:
         if outputs.device.type != "cpu":
             return loss(outputs, labels)
+        if outputs.requires_grad:
+            # Else all that follows would read the gradient column by column.
+            outputs.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
         left = -len(labels) % _LANES
         columns = functional.pad(outputs, (0, 0, 0, left)).t().contiguous()[None]
         return loss(columns, functional.pad(labels, (0, left))[None])[0, : len(labels)]
