@@ -7,6 +7,7 @@ import pytest
 from small_runs import small_config
 
 from wardround.config import load_config
+from wardround.errors import ConfigError
 from wardround.simulations.engines.choosing import Choice, choose_engine, estimated_seconds, named_engine
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
@@ -42,6 +43,12 @@ def test_a_gpu_trains_hospitals_together_however_much_there_is_to_do() -> None:
     config = small_config(simulation=AUTO, training=long)
     assert named_engine(config) == ("stacked", "a GPU trains the hospitals of a round together")
     assert (named_engine(small_config(simulation=AUTO | {"gpus-per-worker": 0.5}, training=long)) or "")[0] == "ray"
+
+
+def test_workers_that_would_have_no_gpu_are_refused_one() -> None:
+    config = small_config(simulation={"engine": "ray"}, training={"device": "cuda"})
+    with pytest.raises(ConfigError, match=r"gpus-per-worker = 0.0\): set one"):
+        plan(config)
 
 
 @pytest.mark.parametrize("engine", ["ray", "inline", "stacked"])
