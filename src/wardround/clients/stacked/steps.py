@@ -106,7 +106,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         parameters=[p.detach().expand(num_hospitals, *p.shape).clone() for p in held.parameters],
         features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
-        loss=held.loss,
+        loss=held.loss_of_many,
         clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),
         generators=[_generator(local, held.device) for local in locals_],
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
