@@ -1,31 +1,30 @@
 """What does a round cost as the federation grows, where its cohort does not?
 
 100, 1,000 and 10,000 simulated hospitals of 20 records and 32 numbers each, of which 100 take part in a round (DP-SGD
-at the hospital, logistic model, 5 local steps), on every engine, and on Ray with 1, 2 and 4 workers. Every
-measurement is a fresh process that runs a whole federation: from its start to round 0, which tests the first model at
-every hospital, then rounds that nobody tests, and the end, with a last test. Processor seconds are those of the
-process and of all that it started, the median over all rounds but the first two and the last. Ray's own processes are
-among these and cost by the clock, so that on a busy machine, where a round waits, its seconds grow with the waiting.
-Peak memory is the process's own (VmHWM); that of workers is what they hold in proportion to what they share (PSS),
-before the last round. Ratios are to 100 hospitals on the same engine in the same run of this script.
+at the hospital, logistic model, 5 local steps), on every engine, and on Ray with 1, 2 and 4 workers. Each size is a
+fresh process that runs a whole federation: from its start to round 0, which tests the first model at every hospital,
+then rounds that nobody tests, and the end, with a last test. Processor seconds are those of the process and of all that
+it started, over all rounds but the first and the last. The sizes take turns round by round: a round is dearer on a
+busy machine, and Ray's own processes cost by the clock, some 3 % of a processor. Peak memory is the process's own
+(VmHWM); that of workers is what they hold in proportion to what they share (PSS), before the last round. Ratios are to
+100 hospitals on the same engine.
 
     python benchmarks/growth.py            about 15 minutes on an idle machine; writes benchmarks/results/growth.csv
-    python benchmarks/growth.py --quick    about 2 minutes, for continuous integration; writes nothing
+    python benchmarks/growth.py --quick    about a minute, for continuous integration; writes nothing
 """
 
 import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 from processes import processes, processor_seconds
 from result_files import versions_of, write_rows
+from turns import Contender, Turns
 
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,8 +33,10 @@ STARTED = time.perf_counter()
 RESULTS = Path(__file__).parent / "results" / "growth.csv"
 COHORT, NUM_RECORDS, NUM_FEATURES = 100, 20, 32
 ENGINES = [("stacked", 0), ("inline", 0), ("ray", 1), ("ray", 2), ("ray", 4)]
-SIZES, NUM_ROUNDS = [100, 1_000, 10_000], 12
+SIZES, NUM_ROUNDS = [100, 1_000, 10_000], 22
 QUICK_ENGINES, QUICK_SIZES, QUICK_ROUNDS = [("stacked", 0)], [100, 1_000], 6
+FIGURES = ["start_up_seconds", "start_up_cpu_seconds", "round_seconds", "round_cpu_seconds", "test_of_all_cpu_seconds"]
+FIGURES += ["end_cpu_seconds", "peak_mb", "workers_mb"]
 MOST_ROUND_RATIO, MOST_MEMORY_RATIO = 1.3, 2.0
 
 
@@ -73,7 +74,7 @@ def peak_megabytes() -> float:
 
 
 def measure(engine: str, num_workers: int, num_hospitals: int, num_rounds: int) -> dict[str, float]:
-    """Run a federation in this process, and return its figures."""
+    """Run a federation in this process, a round at a time, and return the figures of what is no round."""
     import wardround
 
     config = wardround.Config().change(
@@ -87,54 +88,51 @@ def measure(engine: str, num_workers: int, num_hospitals: int, num_rounds: int) 
         privacy={"noise_multiplier": 1.0, "target_delta": 1e-3},
         simulation={"engine": engine} | ({"num_workers": num_workers} if num_workers else {}),
     )
-    marks, own, held = [], [], []
+    # The last round is followed by a test of every hospital.
+    turns, found = Turns(num_rounds - 2, processor_seconds), {}
 
     def on_round(row) -> None:
-        marks.append((time.perf_counter(), processor_seconds()))
-        own.append(time.process_time())
-        if row.round_number == num_rounds - 1:
-            held.append(worker_megabytes())
+        if row.round_number == 0:
+            found["start_up_seconds"], found["start_up_cpu_seconds"] = (
+                time.perf_counter() - STARTED,
+                processor_seconds(),
+            )
+        elif row.round_number < num_rounds - 1:
+            turns.ended(row.round_number)
+        elif row.round_number == num_rounds - 1:
+            found["workers_mb"] = worker_megabytes()
+            turns.ended(row.round_number)
+            found["test_of_all_cpu_seconds"] = -processor_seconds()
+        else:
+            found["test_of_all_cpu_seconds"] += processor_seconds()
+            found["end_cpu_seconds"] = -time.process_time()
 
     with tempfile.TemporaryDirectory() as folder:
         wardround.run(config, federation=federation(num_hospitals), on_round=on_round, out=f"{folder}/run")
-    own_end = time.process_time()
-    # The last round is followed by a test of every hospital; the first ones warm up.
-    walls, cpus = zip(*marks[2:-1], strict=True)
-    return {
-        "start_up_seconds": marks[0][0] - STARTED,
-        "start_up_cpu_seconds": marks[0][1],
-        "round_seconds": statistics.median(after - before for before, after in pairwise(walls)),
-        "round_cpu_seconds": statistics.median(after - before for before, after in pairwise(cpus)),
-        "test_of_all_cpu_seconds": marks[-1][1] - marks[-2][1],
-        "end_cpu_seconds": own_end - own[-1],
-        "peak_mb": peak_megabytes(),
-        "workers_mb": held[0],
-    }
+    found["end_cpu_seconds"] += time.process_time()
+    return found | {"peak_mb": peak_megabytes()}
 
 
-def measured(*case: object) -> dict[str, float]:
-    program = subprocess.run(
-        [sys.executable, __file__, "--case", *map(str, case)], stdout=subprocess.PIPE, text=True, check=True
-    )
-    figures: dict[str, float] = json.loads(program.stdout.splitlines()[-1])
-    return figures
-
-
-def compare(engines, sizes, num_rounds: int) -> list[dict[str, object]]:
-    """Measure every engine at every size, and return a row each."""
-    rows = []
-    for engine, num_workers in engines:
-        first: dict[str, float] = {}
-        for num_hospitals in sizes:
-            figures = measured(engine, num_workers, num_hospitals, num_rounds)
-            first = first or figures
-            row = {"engine": engine, "num_workers": num_workers, "num_hospitals": num_hospitals, "cohort": COHORT}
-            row |= {name: round(value, 3) for name, value in figures.items()}
-            row["load_average"] = round(os.getloadavg()[0], 1)
-            row["round_cpu_ratio"] = round(figures["round_cpu_seconds"] / first["round_cpu_seconds"], 3)
-            row["peak_ratio"] = round(figures["peak_mb"] / first["peak_mb"], 3)
-            rows.append(row)
-            print(row, flush=True)
+def compare(engine: str, num_workers: int, sizes, num_rounds: int) -> list[dict[str, object]]:
+    """Let federations of several sizes take turns on an engine, and return a row each."""
+    case = [sys.executable, str(Path(__file__).resolve()), "--case", engine, str(num_workers)]
+    running = [Contender(f"{engine}, {size} hospitals", [*case, str(size), str(num_rounds)]) for size in sizes]
+    cpus, walls = [[] for _ in sizes], [[] for _ in sizes]
+    for _ in range(num_rounds - 2):
+        for one, cpu, wall in zip(running, cpus, walls, strict=True):
+            started = time.perf_counter()
+            cpu.append(one.seconds())
+            wall.append(time.perf_counter() - started)
+    load, rows = round(os.getloadavg()[0], 1), []
+    for size, one, cpu, wall in zip(sizes, running, cpus, walls, strict=True):
+        figures = {"round_seconds": statistics.mean(wall), "round_cpu_seconds": statistics.mean(cpu)}
+        figures |= json.loads(one.close().splitlines()[-1])
+        row = {"engine": engine, "num_workers": num_workers, "num_hospitals": size, "cohort": COHORT}
+        row |= {name: round(figures[name], 3) for name in FIGURES} | {"load_average": load}
+        row["round_cpu_ratio"] = round(sum(cpu) / sum(cpus[0]), 3)
+        row["peak_ratio"] = round(row["peak_mb"] / (rows or [row])[0]["peak_mb"], 3)
+        rows.append(row)
+        print(row, flush=True)
     return rows
 
 
@@ -161,7 +159,8 @@ def main() -> None:
         print(json.dumps(measure(engine, *map(int, numbers))))
         return
     quick = (QUICK_ENGINES, QUICK_SIZES, QUICK_ROUNDS)
-    rows = compare(*(quick if arguments.quick else (ENGINES, SIZES, NUM_ROUNDS)))
+    engines, sizes, num_rounds = quick if arguments.quick else (ENGINES, SIZES, NUM_ROUNDS)
+    rows = [row for one in engines for row in compare(*one, sizes, num_rounds)]
     if not arguments.quick:
         versions = versions_of("wardround", "flwr", "ray", "torch", "numpy")
         write_rows(RESULTS, rows, "python benchmarks/growth.py", versions)

@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 import yardstick_work as work
 from result_files import versions_of, write_rows
+from turns import Contender, Turns
 
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -53,7 +54,7 @@ def wardround_on(engine: str) -> Run:
     def run(cohort: int, num_rounds: int, *, trains: bool) -> None:
         import wardround as wr
 
-        turns = work.Turns(num_rounds)
+        turns = Turns(num_rounds)
         if not trains:
             leave_out_training()
         with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +92,7 @@ def exact_loop(cohort: int, num_rounds: int, *, trains: bool) -> None:
     from wardround.exact_sums import accumulate, mean
     from wardround.privacy.clipping import clip_update
 
-    model, turns, generator = work.linear(), work.Turns(num_rounds), np.random.default_rng(0)
+    model, turns, generator = work.linear(), Turns(num_rounds), np.random.default_rng(0)
     own = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
     shared = {name: array.copy() for name, array in own.items()}
     for round_number in range(1, num_rounds + 2):
@@ -118,35 +119,6 @@ OURS = {f"wardround {engine}": wardround_on(engine) for engine in ("inline", "st
 RUNS: dict[str, Run] = {BARE: work.bare, EXACT: exact_loop} | OURS | {FLOWER: flower}
 ABSENT = {True: (EXACT,), False: (FLOWER, PFL)}
 """Who is not there where users train, and where they don't."""
-
-
-class Contender:
-    """A process that does a round whenever it is asked."""
-
-    def __init__(self, name: str, command: list[str]) -> None:
-        """Start it, and wait for the end of its first round."""
-        self.name = name
-        pipe, self._said = subprocess.PIPE, tempfile.TemporaryFile("w+")  # noqa: SIM115  open as long as the process
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._said, text=True, cwd=HERE)
-        self._told()
-
-    def seconds(self) -> float:
-        """Let it do one round, and return the CPU seconds that it took."""
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self._told()
-
-    def close(self) -> None:
-        """Let it end by itself, with all that it started, as nobody asks it for a round any more."""
-        self._process.communicate()
-        self._said.close()
-
-    def _told(self) -> float:
-        for line in self._process.stdout:
-            if line.startswith(work.TOLD):
-                return float(line.removeprefix(work.TOLD))
-        self._said.seek(0)
-        raise SystemExit(f"{self.name} ended: {self._said.read()[-3000:]}")
 
 
 def compare(case: tuple[int, int, bool], commands: Mapping[str, list[str]]) -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 from flwr.simulation import run_simulation
 from processes import processor_seconds
+from turns import Turns
 
 __all__ = ["run"]
 
@@ -44,7 +45,7 @@ def run(cohort: int, num_rounds: int) -> None:
     """Run the work; the strategy asks for a test after each round, which is when it ends."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     torch.manual_seed(0)
-    model, people, turns = work.cnn(), work.users(), work.Turns(num_rounds, processor_seconds)
+    model, people, turns = work.cnn(), work.users(), Turns(num_rounds, processor_seconds)
     tested = [torch.cat([torch.from_numpy(user[place]) for user in people]) for place in (2, 3)]
     server = ServerApp()
 

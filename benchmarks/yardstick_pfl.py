@@ -22,6 +22,7 @@ from pfl.metrics import Metrics, Weighted
 from pfl.model.pytorch import PyTorchModel
 from pfl.privacy import CentrallyAppliedPrivacyMechanism, GaussianMechanism
 from torch.nn import functional
+from turns import Turns
 
 NEVER = 10**9
 
@@ -68,7 +69,7 @@ def run(cohort, num_rounds):
     """Run the work."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002  pfl-research draws from it
-    module, people, turns = Cnn(), work.users(), work.Turns(num_rounds)
+    module, people, turns = Cnn(), work.users(), Turns(num_rounds)
     data = {
         number: Dataset(
             raw_data=[torch.tensor(user.features), torch.tensor(user.labels)],

@@ -7,20 +7,17 @@ Source: pfl-research, benchmarks/image_classification (model and settings); Xavi
 are random: what they show changes no cost.
 """
 
-import sys
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from turns import Turns
 
 NUM_USERS, NUM_RECORDS, NUM_TEST = 100, 50, 10
 BATCH_SIZE, NUM_STEPS, LEARNING_RATE, CLIP, NOISE = 10, 5, 0.1, 0.4, 0.01
 TEST_EVERY, NEVER = 10, 10**6
-TOLD = "CPU seconds of a round:"
 
 
 class User(NamedTuple):
@@ -79,24 +76,6 @@ def our_job(engine: str, cohort: int, num_rounds: int, *, trains: bool = True) -
         {name: user[:2] for name, user in people.items()}, test={name: user[2:] for name, user in people.items()}
     )
     return {"config": config, "federation": federation, "model": cnn if trains else linear}
-
-
-class Turns:
-    """Rounds of a process that takes turns with others: it tells each round's CPU seconds, and waits to be asked."""
-
-    def __init__(self, num_rounds: int, seconds: Callable[[], float] = time.process_time) -> None:
-        """Rounds 2 to the last are timed, of which there are so many; the first is a warm-up."""
-        self._num_rounds, self._seconds, self._started = num_rounds, seconds, 0.0
-
-    def ended(self, round_number: int) -> None:
-        """Tell what a round took, from 1, and wait for the next one's turn; round 0 is before training."""
-        if round_number < 1 or round_number > self._num_rounds + 1:
-            return
-        seconds = self._seconds() - self._started
-        print(f"{TOLD} {seconds if round_number > 1 else 0.0}", flush=True)
-        if round_number <= self._num_rounds:
-            sys.stdin.readline()
-        self._started = self._seconds()
 
 
 def train(model: nn.Module, features: torch.Tensor, labels: torch.Tensor) -> None:

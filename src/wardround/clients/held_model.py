@@ -14,7 +14,7 @@ from wardround.clients.closed_form.alone import ClosedForm
 from wardround.clients.closed_form.convolutions import runs_channels_last
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
-from wardround.clients.losses import loss_per_record
+from wardround.clients.losses import loss_of_many, loss_per_record
 from wardround.clients.modes import Mode, choose_mode
 from wardround.clients.programs import RecordProgram, record_program
 from wardround.clients.release_keys import ReleaseKeys
@@ -65,6 +65,7 @@ class HeldModel:
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
         self.training, self.device = training, resolve_device(training.device)
         self.loss, self.most_floats = loss_per_record(task, training.loss_weights), most_floats
+        self.loss_of_many = loss_of_many(task, training.loss_weights)
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)

@@ -18,8 +18,9 @@ Where a gradient is formed (`by_record.Formed`) it is float32 as in `clipped_sum
 roundings.
 
 That a and g are functions of their record and the parameters alone is what `closed_form.layers` says: a row of a
-float32 product is made of that row. A program of one record is one by construction (`clients.programs`). Shapes don't
-follow from who was drawn, except for the number of blocks (see `batches`).
+float32 product is made of that row; so are losses and their gradients (`losses.loss_of_many`). A program of one record
+is one by construction (`clients.programs`). Shapes don't follow from who was drawn, except for the number of blocks
+(see `batches`).
 
 A record whose N is not finite, or beyond float32's largest number, contributes zero: a gradient that is formed in
 float32 would not be finite there either. What is left out on purpose: noise, and what becomes of a sum (see `steps`).
@@ -70,7 +71,7 @@ class Stack:
         labels: likewise.
         loss: of each record.
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
-        generators: of each hospital, on the device, for its dropout layers.
+        generators: of each hospital, on the device, for its dropout layers; none where there are no such layers.
         tally: what is measured.
     """
 
