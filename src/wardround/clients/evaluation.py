@@ -39,12 +39,13 @@ def evaluate_together(
 ) -> list[tuple[Evaluation, Predictions]]:
     """Return what `evaluate` does of each of hospitals, with their ids, of a model that keeps records apart."""
     sizes = np.array([len(tensors.test_labels) for _, tensors in hospitals])
+    kind = np.float64 if task == "regression" else np.int64
     if not sizes.any():
-        return [_scored(name, task, np.zeros(0), np.zeros(0, np.int64), np.full(3, np.nan)) for name, _ in hospitals]
+        return [_scored(name, np.zeros(0), np.zeros(0, kind), np.full(3, np.nan)) for name, _ in hospitals]
     outputs = _outputs(model, [tensors.test_features for _, tensors in hospitals])
     labels = torch.cat([tensors.test_labels for _, tensors in hospitals])
     losses = _means(loss_per_record(task)(outputs, labels), sizes)
-    answers = labels.cpu().numpy()
+    answers: NDArray[Any] = labels.cpu().numpy().astype(kind)
     ends = np.cumsum(sizes)
     parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     if task == "regression":
@@ -56,11 +57,11 @@ def evaluate_together(
         scores = _means(outputs.argmax(dim=1) == labels, sizes)
         aucs = macro_aucs(values, answers, sizes)
         values = values[:, 1].copy() if values.shape[1] == 2 else values
-    # So that the part of each is sent without a copy.
-    values.flags.writeable = False
+    # So that the parts of each are sent without a copy.
+    values.flags.writeable = answers.flags.writeable = False
     table = np.stack([losses, scores, aucs], axis=1)
     return [
-        _scored(name, task, values[part], answers[part], row)
+        _scored(name, values[part], answers[part], row)
         for (name, _), part, row in zip(hospitals, parts, table, strict=True)
     ]
 
@@ -99,9 +100,8 @@ def _means(values: Tensor, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _scored(
-    hospital_id: str, task: str, values: NDArray[np.float64], labels: NDArray[Any], scores: NDArray[np.float64]
+    hospital_id: str, values: NDArray[np.float64], labels: NDArray[Any], scores: NDArray[np.float64]
 ) -> tuple[Evaluation, Predictions]:
     loss, score, auc = map(float, scores)
     evaluation = Evaluation(hospital_id=hospital_id, num_examples=len(labels), loss=loss, score=score, auc=auc)
-    kind = np.float64 if task == "regression" else np.int64
-    return evaluation, Predictions(values=values if len(labels) else np.zeros(0), labels=labels.astype(kind))
+    return evaluation, Predictions(values=values if len(labels) else np.zeros(0), labels=labels)

@@ -68,7 +68,13 @@ def test_the_estimate_grows_with_rounds_steps_batches_and_a_records_places() -> 
     assert seconds(**{"num-rounds": 1, "local-steps": 50}) > short
     assert seconds(**{"num-rounds": 1, "sample-rate": 1.0}) > seconds(**{"num-rounds": 1, "sample-rate": 0.1})
     in_a_table = estimated_seconds(config, planned, (30,))
-    assert in_a_table < estimated_seconds(config, planned, (10, 3)) < estimated_seconds(config, planned, (1, 60, 60))
+    of_records = [
+        estimated_seconds(small_config(simulation=AUTO, model={"name": name}), planned, shape)
+        for name, shape in (("lstm", (10, 3)), ("lstm", (20, 3)), ("cnn", (1, 60, 60)), ("cnn", (1, 90, 90)))
+    ]
+    assert [in_a_table, *of_records] == sorted({in_a_table, *of_records})
+    # These take a record as one row of numbers, whatever its shape.
+    assert estimated_seconds(config, planned, (10, 3)) == in_a_table
     masked = small_config(
         simulation=AUTO,
         aggregation={"protocol": "secagg+", "min-survivors": 3},

@@ -101,6 +101,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     tensors = locals_[0].tensors
     by_program = are_clipped and held.mode_for(tensors.record_shape).name == "per-record"
     layers = held.program(tensors.record_shape, tensors.train_labels.dtype) if by_program else layers_of(held.model)
+    are_random = any(type(part) is nn.Dropout for part in held.model.modules())
     return Stack(
         layers=layers,
         parameters=[p.detach().expand(num_hospitals, *p.shape).clone() for p in held.parameters],
@@ -108,7 +109,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
         loss=held.loss_of_many,
         clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),
-        generators=[_generator(local, held.device) for local in locals_],
+        generators=[_generator(local, held.device) for local in locals_ if are_random],
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
     )
 

@@ -71,7 +71,7 @@ class Stack:
         labels: likewise.
         loss: of each record.
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
-        generators: of each hospital, on the device, for its dropout layers.
+        generators: of each hospital, on the device, for its dropout layers; none where there are no such layers.
         tally: what is measured.
     """
 

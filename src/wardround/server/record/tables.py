@@ -46,8 +46,9 @@ FOLLOWING_COLUMNS = tuple(
 
 TABLES = ("rounds.csv", "hospitals.csv")
 
-Quiet = dict[str, str]
-"""By hospital, in name order: what follows a round's number in its line of hospitals.csv, where nothing happened."""
+Quiet = dict[str, HospitalFigures | str]
+"""By hospital, in name order: what follows a round's number in its line of hospitals.csv where nothing happens; of one
+to whom something happened in the last round its row: of that a line is made where nothing happens next."""
 
 
 def table_rows(
@@ -178,12 +179,18 @@ def table_text(record: RoundRecord, name: str, quiet: Quiet) -> str:
     if name == "rounds.csv":
         return _line(_cells(record.round_row))
     number, own = record.round_row.round, {row.hospital: _line(_cells(row)[1:]) for row in record.hospital_rows}
-    return "".join(f"{number},{line}" for line in (quiet | own).values())
+    return "".join(f"{number},{_quiet_line(line)}" for line in (quiet | own).values())
 
 
 def quiet_after(record: RoundRecord, quiet: Quiet) -> Quiet:
     """Return the quiet lines after a round, from those after the round before."""
-    return quiet | {row.hospital: _line(_cells(quiet_row(row))[1:]) for row in record.hospital_rows}
+    own = {row.hospital: row for row in record.hospital_rows}
+    made = {name: _quiet_line(line) for name, line in quiet.items() if name not in own and not isinstance(line, str)}
+    return quiet | made | own
+
+
+def _quiet_line(line: HospitalFigures | str) -> str:
+    return line if isinstance(line, str) else _line(_cells(quiet_row(line))[1:])
 
 
 def read_table(path: Path) -> "pandas.DataFrame":

@@ -17,11 +17,14 @@ __all__ = ["Choice", "choose_engine", "estimated_seconds", "named_engine"]
 _WORTH_WORKERS = 30.0
 """Seconds of one processor above which starting workers pays: two of them halve it, and take some 10 s to start."""
 
-_JOINED_MODELS = ("logistic", "mlp")
-_SECONDS_A_MESSAGE = {True: 1.0e-3, False: 4.0e-3}
-_SECONDS_A_STEP = {True: 1.0e-4, False: 1.2e-3}
-_SECONDS_A_MULTIPLICATION = 5e-10
-"""Of one processor of 2026, by rounds of the examples on `inline` and `stacked`; joined hospitals cost less."""
+_OF_ROWS = ("logistic", "mlp")
+"""Models that take a record as one row of numbers, whatever its shape."""
+_JOINED_MODELS = (*_OF_ROWS, "lstm", "transformer")
+_SECONDS_A_MESSAGE = {True: 5e-4, False: 4.0e-3}
+_SECONDS_A_STEP = {True: 5e-5, False: 1.8e-3}
+_SECONDS_A_NUMBER, _SECONDS_A_PLACE = 5e-9, 4e-6
+_SECONDS_A_MULTIPLICATION = {"lstm": 1.7e-9, "transformer": 6e-10, "an image's": 2e-10, "another": 5e-10}
+"""Of one processor of 2026, by rounds on `stacked`; a sequence's products are small, those of images are large."""
 
 
 class Choice(NamedTuple):
@@ -67,25 +70,31 @@ def choose_engine(config: Config, planned: FederationPlan, input_shape: Sequence
 def estimated_seconds(config: Config, planned: FederationPlan, input_shape: Sequence[int]) -> float:
     """Return what training and testing takes one processor in this process, in seconds; within a factor of some two.
 
-    A multiplication is counted for each parameter at each place of a record: every step of a sequence, every sixteenth
-    point of an image, whose size convolutional models halve as they go.
+    A row costs by its numbers and a multiplication for each parameter. Any other record costs by its places, and a
+    multiplication for each parameter at each: every step of a sequence, every sixteenth point of an image, whose size
+    convolutional models halve as they go. Hospitals that train together fill up batches to three standard deviations.
     """
-    is_joined = _is_joined(config)
-    places = {1: 1.0, 2: float(input_shape[0]), 3: math.prod(input_shape[1:]) / 16}.get(len(input_shape), 1.0)
-    a_record = planned.num_parameters * max(places, 1.0) * _SECONDS_A_MULTIPLICATION
-    return sum(
-        hospital.num_participations
-        * (
-            _SECONDS_A_MESSAGE[is_joined]
-            + hospital.schedule.num_steps
-            * (_SECONDS_A_STEP[is_joined] + hospital.schedule.expected_batch_size * a_record)
-        )
-        for hospital in planned.hospitals
-    )
+    is_joined, a_record = _is_joined(config), _seconds_a_record(config.model.name, planned.num_parameters, input_shape)
+    seconds = 0.0
+    for hospital in planned.hospitals:
+        size = hospital.schedule.expected_batch_size
+        num_records = size + 3 * math.sqrt(size) * is_joined
+        a_step = _SECONDS_A_STEP[is_joined] + num_records * a_record
+        seconds += hospital.num_participations * (_SECONDS_A_MESSAGE[is_joined] + hospital.schedule.num_steps * a_step)
+    return seconds
+
+
+def _seconds_a_record(model: str, num_parameters: int, input_shape: Sequence[int]) -> float:
+    if len(input_shape) == 1 or model in _OF_ROWS:
+        return math.prod(input_shape) * _SECONDS_A_NUMBER + num_parameters * _SECONDS_A_MULTIPLICATION["another"]
+    is_image = len(input_shape) == 3
+    places = max(1.0, math.prod(input_shape[1:]) / 16 if is_image else float(input_shape[0]))
+    kind = model if model in _SECONDS_A_MULTIPLICATION else "an image's" if is_image else "another"
+    return places * (_SECONDS_A_PLACE + num_parameters * _SECONDS_A_MULTIPLICATION[kind])
 
 
 def _is_joined(config: Config) -> bool:
-    """Return whether hospitals that train in one program save most of what a step costs."""
+    """Return whether hospitals that train in one program save most of what a message and a step cost beside records."""
     is_plain = config.aggregation.protocol != "secagg+" and ":" not in config.aggregation.strategy
     return is_plain and config.model.name in _JOINED_MODELS
 
