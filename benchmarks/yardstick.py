@@ -2,6 +2,7 @@
 
     python benchmarks/yardstick.py --pfl PYTHON    about 25 minutes; writes benchmarks/results/yardstick.csv
     python benchmarks/yardstick.py --quick         about two minutes, all but pfl-research; writes nothing
+    python benchmarks/yardstick.py --cuda          on a GPU; writes benchmarks/results/yardstick_gpu.csv
 
 PYTHON is that of an environment with pfl-research (pip install pfl torch); without it, pfl-research is left out. The
 work is that of its CIFAR-10 benchmark (`yardstick_work`): users of 50 records train for five steps on batches of ten,
@@ -20,6 +21,9 @@ double precision, the exact sum that no order of replies changes, NumPy's noise.
 bookkeeping: messages, digests that key the noise, the ledger charged on disk before, model, tables and checkpoint
 written after. It draws one Poisson batch of each user and drops it; only the loop over a user's steps is taken out, on
 both engines.
+
+On a GPU there are 1,000 users, seconds are those of the clock, and DP-SGD at every user is ours alone. There the whole
+job of pfl-research's benchmark, 1,500 rounds, is run too, from nothing to the end, but for the import of packages.
 """
 
 import argparse
@@ -40,26 +44,28 @@ os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "yardstick.csv"
+RESULTS, GPU_RESULTS = HERE / "results" / "yardstick.csv", HERE / "results" / "yardstick_gpu.csv"
 CASES = [(10, 20, True), (50, 10, True), (10, 20, False), (50, 20, False)]
 """Users a round, timed rounds, and whether anyone trains."""
+GPU_CASES = [(50, 20, True)]
 QUICK_CASES = [(10, 3, True), (10, 3, False)]
 BARE, EXACT, FLOWER, PFL = "bare loop", "bare loop, exact", "Flower", "pfl-research"
 Run = Callable[..., None]
 
 
-def wardround_on(engine: str) -> Run:
+def wardround_on(engine: str, privacy: Mapping[str, object] | None = None) -> Run:
     """Return what runs the work as a whole run by one of the engines."""
 
     def run(cohort: int, num_rounds: int, *, trains: bool) -> None:
         import wardround as wr
 
-        turns = Turns(num_rounds)
+        turns = work.turns_of(num_rounds)
         if not trains:
             leave_out_training()
         with tempfile.TemporaryDirectory() as folder:
             # The last round of a run is always tested, and none of those timed.
             job = work.our_job(engine, cohort, num_rounds + 2, trains=trains)
+            job["config"] = job["config"].change(privacy=privacy or {})
             wr.run(**job, on_round=lambda row: turns.ended(row.round_number), out=Path(folder) / "run")
 
     return run
@@ -117,6 +123,8 @@ def flower(cohort: int, num_rounds: int, *, trains: bool) -> None:
 
 OURS = {f"wardround {engine}": wardround_on(engine) for engine in ("inline", "stacked")}
 RUNS: dict[str, Run] = {BARE: work.bare, EXACT: exact_loop} | OURS | {FLOWER: flower}
+DP_SGD = {"unit": "record", "placement": "local", "max_grad_norm": 1.0, "noise_multiplier": 1.0}
+ON_GPU: dict[str, Run] = {BARE: work.bare} | OURS | {"wardround stacked, DP-SGD": wardround_on("stacked", DP_SGD)}
 ABSENT = {True: (EXACT,), False: (FLOWER, PFL)}
 """Who is not there where users train, and where they don't."""
 
@@ -144,7 +152,7 @@ def compare(case: tuple[int, int, bool], commands: Mapping[str, list[str]]) -> l
             "users_a_round": cohort,
             "rounds": num_rounds,
             "what": name,
-            "cpu_seconds_a_round": f"{statistics.mean(taken):.4f}",
+            ("cpu_" if work.DEVICE == "cpu" else "") + "seconds_a_round": f"{statistics.mean(taken):.4f}",
             "ratio": f"{sum(taken) / sum(seconds[BARE]):.3f}",
             "median_ratio_of_rounds": f"{statistics.median(ratios):.3f}",
             "quarters": f"{ratios[len(ratios) // 4]:.3f} to {ratios[-1 - len(ratios) // 4]:.3f}",
@@ -154,10 +162,33 @@ def compare(case: tuple[int, int, bool], commands: Mapping[str, list[str]]) -> l
     return rows
 
 
+def note() -> str:
+    """Return on what seconds were taken."""
+    if work.DEVICE == "cpu":
+        return "one thread each"
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, seconds of the clock"
+
+
+def whole_job() -> None:
+    """Run 1,500 rounds of 50 users, and say how long that took."""
+    import time
+
+    import wardround as wr
+
+    job = work.our_job("stacked", 50, 1500)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        wr.run(**job, out=Path(folder) / "run")
+        print(f"1,500 rounds of 50 users on stacked: {time.perf_counter() - started:.1f} s", flush=True)
+
+
 def main() -> None:
     """Let the contenders take turns, and write what they took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cuda", action="store_true", help="on a GPU")
     parser.add_argument("--pfl", help="Python of an environment with pfl-research")
     parser.add_argument("--contender", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -166,19 +197,26 @@ def main() -> None:
 
         torch.set_num_threads(1)
         name, cohort, num_rounds, *without = options.contender
-        RUNS[name](int(cohort), int(num_rounds), trains=not without)
+        (RUNS | ON_GPU)[name](int(cohort), int(num_rounds), trains=not without)
         return
-    commands = {name: [sys.executable, __file__, "--contender", name] for name in RUNS}
+    if options.cuda and work.DEVICE == "cpu":
+        # Whoever is started then is on it.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"YARDSTICK_DEVICE": "cuda"})
+    commands = {name: [sys.executable, __file__, "--contender", name] for name in (ON_GPU if options.cuda else RUNS)}
     versions = versions_of("wardround", "torch", "flwr", "ray", "numpy")
     if options.pfl:
         commands[PFL] = [options.pfl, str(HERE / "yardstick_pfl.py")]
         asked = "from importlib.metadata import version; print(version('pfl'), version('torch'))"
         told = subprocess.run([options.pfl, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
         versions += f"; pfl {told[0]} on torch {told[1]}"
-    rows = [row for case in (QUICK_CASES if options.quick else CASES) for row in compare(case, commands)]
+    cases = QUICK_CASES if options.quick else GPU_CASES if options.cuda else CASES
+    rows = [row for case in cases for row in compare(case, commands)]
     if not options.quick:
-        command = "python benchmarks/yardstick.py" + (" --pfl PYTHON" if options.pfl else "")
-        write_rows(RESULTS, rows, command, versions, "one thread each")
+        command = "python benchmarks/yardstick.py" + (" --cuda" if options.cuda else "")
+        command += " --pfl PYTHON" if options.pfl else ""
+        write_rows(GPU_RESULTS if options.cuda else RESULTS, rows, command, versions, note())
+    if options.cuda:
+        whole_job()
 
 
 if __name__ == "__main__":

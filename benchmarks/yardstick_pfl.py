@@ -22,7 +22,6 @@ from pfl.metrics import Metrics, Weighted
 from pfl.model.pytorch import PyTorchModel
 from pfl.privacy import CentrallyAppliedPrivacyMechanism, GaussianMechanism
 from torch.nn import functional
-from turns import Turns
 
 NEVER = 10**9
 
@@ -65,14 +64,19 @@ class Timed(TrainingProcessCallback):
         return False, Metrics()
 
 
+def tensor(values):
+    """Return values on the device."""
+    return torch.tensor(values).to(work.DEVICE)
+
+
 def run(cohort, num_rounds):
     """Run the work."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002  pfl-research draws from it
-    module, people, turns = Cnn(), work.users(), Turns(num_rounds)
+    module, people, turns = Cnn().to(work.DEVICE), work.users(), work.turns_of(num_rounds)
     data = {
         number: Dataset(
-            raw_data=[torch.tensor(user.features), torch.tensor(user.labels)],
+            raw_data=[tensor(user.features), tensor(user.labels)],
             user_id=number,
             train_kwargs={"eval": False},
             eval_kwargs={"eval": True},
@@ -82,8 +86,8 @@ def run(cohort, num_rounds):
     federation = FederatedDataset(data.__getitem__, get_user_sampler("minimize_reuse", list(data)))
     test = Dataset(
         raw_data=[
-            torch.tensor(np.concatenate([user.test_features for user in people])),
-            torch.tensor(np.concatenate([user.test_labels for user in people])),
+            tensor(np.concatenate([user.test_features for user in people])),
+            tensor(np.concatenate([user.test_labels for user in people])),
         ],
         eval_kwargs={"eval": True},
     )

@@ -7,6 +7,8 @@ Source: pfl-research, benchmarks/image_classification (model and settings); Xavi
 are random: what they show changes no cost.
 """
 
+import os
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,9 @@ from torch import nn
 from torch.nn import functional
 from turns import Turns
 
-NUM_USERS, NUM_RECORDS, NUM_TEST = 100, 50, 10
+DEVICE = os.environ.get("YARDSTICK_DEVICE", "cpu")
+"""On a GPU there are ten times as many users, and seconds are those of the clock."""
+NUM_USERS, NUM_RECORDS, NUM_TEST = 100 if DEVICE == "cpu" else 1000, 50, 10
 BATCH_SIZE, NUM_STEPS, LEARNING_RATE, CLIP, NOISE = 10, 5, 0.1, 0.4, 0.01
 TEST_EVERY, NEVER = 10, 10**6
 
@@ -55,6 +59,16 @@ def users() -> list[User]:
     return [User(*images(NUM_RECORDS), *images(NUM_TEST)) for _ in range(NUM_USERS)]
 
 
+def turns_of(num_rounds: int) -> Turns:
+    """Return the turns of so many rounds: processor seconds on a processor, and those of the clock on a GPU."""
+    return Turns(num_rounds, time.process_time if DEVICE == "cpu" else _clock)
+
+
+def _clock() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def our_job(engine: str, cohort: int, num_rounds: int, *, trains: bool = True) -> dict[str, Any]:
     """Return the work as what `wardround.run` is given: so many users in each of so many rounds, on an engine."""
     import wardround as wr
@@ -68,6 +82,7 @@ def our_job(engine: str, cohort: int, num_rounds: int, *, trains: bool = True) -
             "batch_size": BATCH_SIZE,
             "learning_rate": LEARNING_RATE,
             "evaluate_every": TEST_EVERY if trains else NEVER,
+            "device": DEVICE,
         },
         privacy={"unit": "hospital", "placement": "central", "max_grad_norm": CLIP, "noise_multiplier": NOISE},
         simulation={"engine": engine},
@@ -82,7 +97,7 @@ def train(model: nn.Module, features: torch.Tensor, labels: torch.Tensor) -> Non
     """Train on one user's records for an epoch."""
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     model.train()
-    for batch in torch.randperm(NUM_RECORDS).split(BATCH_SIZE):
+    for batch in torch.randperm(NUM_RECORDS, device=features.device).split(BATCH_SIZE):
         optimizer.zero_grad()
         functional.cross_entropy(model(features[batch]), labels[batch]).backward()
         optimizer.step()
@@ -103,9 +118,9 @@ def bare(cohort: int, num_rounds: int, *, trains: bool = True) -> None:
     a sum. Of a round: noise, the mean, the step of the model, and every tenth time the test. All float32.
     """
     torch.manual_seed(0)
-    people = [tuple(map(torch.tensor, user)) for user in users()]
+    people = [tuple(torch.tensor(part).to(DEVICE) for part in user) for user in users()]
     tested = torch.cat([person[2] for person in people]), torch.cat([person[3] for person in people])
-    model, turns = cnn() if trains else linear(), Turns(num_rounds)
+    model, turns = (cnn() if trains else linear()).to(DEVICE), turns_of(num_rounds)
     parameters = list(model.parameters())
     shared = [parameter.detach().clone() for parameter in parameters]
 

@@ -20,7 +20,7 @@ from wardround.clients.trainers import hospital_tensors
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.errors import Refusal
-from wardround.exact_sums import FixedSum, Summed, accumulate
+from wardround.exact_sums import FRACTION_BITS, FixedSum, Summed, accumulate
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Evaluation, Execution
 from wardround.server.plan.planning import assign_round
@@ -166,7 +166,8 @@ def test_what_is_to_be_summed_is_in_the_sum_and_in_no_reply(cell: str) -> None:
     assert summed.total.keys() == expected.keys()
     for name, array in expected.items():
         # A product that clips is rounded once there, and twice where each leaves by itself.
-        within = 2**-23 * np.abs(array).max() if cell == "hospital-central" else 0
+        largest = max(np.abs(wire.arrays_in(reply)[name]).max() for reply in apart if reply is not None)
+        within = 2**-23 * largest * 2**FRACTION_BITS if cell == "hospital-central" else 0
         assert np.abs(summed.total[name] - array).max() <= within
     for reply, other in zip(replies, apart, strict=True):
         assert reply is not None and other is not None

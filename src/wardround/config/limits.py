@@ -4,9 +4,10 @@ A message has the name, the value, the allowed range and, where one is near, the
 """
 
 import math
-import types
 from collections.abc import Mapping
 from dataclasses import Field, field, fields
+from functools import cache
+from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from wardround.errors import ConfigError
@@ -51,9 +52,11 @@ def from_python() -> Any:
     return field(default=None, repr=False, metadata={"is_object": True})
 
 
-def keys_of(kind: type) -> dict[str, str]:
+@cache
+def keys_of(kind: type) -> Mapping[str, str]:
     """Return the fields of a section that are settings, by their keys."""
-    return {kebab(item.name): item.name for item in fields(kind) if not item.metadata.get("is_object")}
+    keys = {kebab(item.name): item.name for item in fields(kind) if not item.metadata.get("is_object")}
+    return MappingProxyType(keys)
 
 
 def kebab(name: str) -> str:
@@ -88,7 +91,7 @@ def check_section(section: str, record: Any) -> None:
 
 def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
     """Return the value, an int made a float where a float is wanted, or raise for a wrong type."""
-    options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     for option in options:
         if option is type(None):
             if value is None:

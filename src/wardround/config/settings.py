@@ -207,7 +207,8 @@ def _by_field(name: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]
 
 def given_values(section: Any) -> dict[str, Any]:
     """Return a section's values by key, as TOML spells it, without what nobody set."""
-    values = {key: getattr(section, name) for key, name in keys_of(type(section)).items()}
+    kind: type = type(section)
+    values = {key: getattr(section, name) for key, name in keys_of(kind).items()}
     return {key: value for key, value in values.items() if value is not None and not isinstance(value, Default)}
 
 

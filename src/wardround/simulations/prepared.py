@@ -182,8 +182,7 @@ def _check_users_strategy(config: Config) -> None:
 
 def _check_machine(config: Config, num_hospitals: int) -> None:
     """Refuse a device, or GPUs of workers, that this machine does not have; a cluster's are only known to it."""
-    if config.training.device == "cuda":
-        _check_device(config)
+    _check_device(config)
     simulation = config.simulation
     if simulation.engine == "ray" and simulation.gpus_per_worker and not os.environ.get("RAY_ADDRESS"):
         import torch
@@ -196,9 +195,16 @@ def _check_machine(config: Config, num_hospitals: int) -> None:
 
 
 def _check_device(config: Config) -> None:
+    if config.training.device != "cuda":
+        return
+    if config.simulation.engine == "ray" and not config.simulation.gpus_per_worker:
+        raise ConfigError(
+            'device = "cuda" needs a share of a GPU for every worker ([simulation] gpus-per-worker = 0.0): set one, '
+            'such as 0.5, or engine = "stacked"'
+        )
     import torch
 
-    if _device_of(config) == "cuda" and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise ConfigError('device = "cuda" but torch finds none here ([training] device): set "cpu" or "auto"')
 
 
@@ -261,4 +267,5 @@ def _facts(
 def _device_of(config: Config) -> str:
     from wardround.clients.held_model import resolve_device
 
-    return resolve_device(config.training.device).type
+    are_hidden = config.simulation.engine == "ray" and not config.simulation.gpus_per_worker
+    return "cpu" if are_hidden else resolve_device(config.training.device).type

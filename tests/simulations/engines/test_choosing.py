@@ -7,7 +7,8 @@ import pytest
 from small_runs import small_config
 
 from wardround.config import load_config
-from wardround.simulations.engines.choosing import Choice, choose_engine, estimated_seconds
+from wardround.errors import ConfigError
+from wardround.simulations.engines.choosing import Choice, choose_engine, estimated_seconds, named_engine
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
@@ -35,6 +36,19 @@ def test_what_only_workers_have_chooses_them(setting: dict[str, Any]) -> None:
     (name,) = setting
     engine, reason = chosen(simulation=AUTO | setting)
     assert engine == "ray" and reason.startswith(name)
+
+
+def test_a_gpu_trains_hospitals_together_however_much_there_is_to_do() -> None:
+    long = {"num-rounds": 1000, "local-steps": 1000, "device": "cuda"}
+    config = small_config(simulation=AUTO, training=long)
+    assert named_engine(config) == ("stacked", "a GPU trains the hospitals of a round together")
+    assert (named_engine(small_config(simulation=AUTO | {"gpus-per-worker": 0.5}, training=long)) or "")[0] == "ray"
+
+
+def test_workers_that_would_have_no_gpu_are_refused_one() -> None:
+    config = small_config(simulation={"engine": "ray"}, training={"device": "cuda"})
+    with pytest.raises(ConfigError, match=r"gpus-per-worker = 0.0\): set one"):
+        plan(config)
 
 
 @pytest.mark.parametrize("engine", ["ray", "inline", "stacked"])

@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 
 
 def named_engine(config: Config) -> Choice | None:
-    """Return the engine that the settings name, by themselves or by what only Ray has; None where sizes decide."""
+    """Return the engine that the settings name, by what only Ray has, or by a GPU; None where sizes decide."""
     settings = config.simulation
     if settings.engine != "auto":
         return Choice(settings.engine, "it is named")
@@ -43,6 +43,8 @@ def named_engine(config: Config) -> Choice | None:
         return Choice("ray", f"num-workers = {settings.num_workers} is set")
     if settings.gpus_per_worker:
         return Choice("ray", f"gpus-per-worker = {settings.gpus_per_worker:g} is set")
+    if config.training.device == "cuda":
+        return Choice("stacked", "a GPU trains the hospitals of a round together")
     return None
 
 

@@ -3,7 +3,9 @@
 Ray counts shares of a GPU and holds nobody to them. Left out on purpose: time on the GPU, which its driver shares out.
 """
 
-__all__ = ["keep_to_share", "memory_share"]
+import math
+
+__all__ = ["keep_to_share", "memory_share", "share_of_each"]
 
 _CONTEXT_BYTES = 2**30
 """What a process holds on a GPU beside its tensors, at most: the driver's context and the libraries' workspaces."""
@@ -25,6 +27,15 @@ def memory_share(share: float, total_bytes: int) -> float:
         return 1.0
     # On a GPU too small for so many, half of each share is still for tensors, and who passes it is told.
     return max(share - _CONTEXT_BYTES / total_bytes, share / 2)
+
+
+def share_of_each(num_workers: int, num_gpus: int) -> float:
+    """Return the share of a GPU for each of several processes, of which none is to have two; 0.0 where there is none.
+
+    >>> share_of_each(4, 2), share_of_each(3, 2), share_of_each(1, 2)
+    (0.5, 0.5, 1.0)
+    """
+    return 1 / math.ceil(num_workers / num_gpus) if num_gpus else 0.0
 
 
 def keep_to_share(share: float) -> None:

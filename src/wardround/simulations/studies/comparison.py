@@ -22,6 +22,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.json_records import json_values
 from wardround.parsing import from_json
 from wardround.server.record.run_folder import make_new_folder
+from wardround.simulations.engines.gpu_shares import keep_to_share, share_of_each
 from wardround.simulations.engines.start import early_ray, start_ray
 from wardround.simulations.studies.data_once import DataOnce
 from wardround.simulations.studies.noise_on_average import measure_noise
@@ -95,7 +96,7 @@ def compare(
             write_noise(folder, measured)
         if todo:
             set_aside_what_a_restart_cut_off(folder, [(item, _place(folder, item)) for item in todo])
-            _run_all(todo, folder, num_workers, study.base.simulation.gpus_per_worker, done)
+            _run_all(todo, folder, num_workers, _gpu_share(study, num_workers), done)
             tables.write()
     if not tables.done:
         name, reason = next(iter(tables.failures.items()))
@@ -106,7 +107,8 @@ def compare(
 class _StudyWorker:
     """A Ray actor that does whole runs, one after the other; what was imported stays."""
 
-    def __init__(self, search_path: Sequence[str]) -> None:
+    def __init__(self, search_path: Sequence[str], gpu_share: float) -> None:
+        keep_to_share(gpu_share)
         sys.path[:] = [*search_path, *(entry for entry in sys.path if entry not in search_path)]
         self._data = DataOnce()
 
@@ -134,7 +136,7 @@ def _run_all(
     actor_class = ray.remote(_StudyWorker).options(
         num_cpus=0, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=_TRIES - 1
     )
-    idle = [actor_class.remote(sys.path) for _ in range(num_workers)]
+    idle = [actor_class.remote(sys.path, gpus_per_worker) for _ in range(num_workers)]
     waiting = list(reversed(todo))
     running: dict[Any, tuple[StudyRun, Any]] = {}
     try:
@@ -153,6 +155,15 @@ def _run_all(
     finally:
         for actor in [*idle, *(actor for _, actor in running.values())]:
             ray.kill(actor)
+
+
+def _gpu_share(study: Study, num_workers: int) -> float:
+    """Return the share of a GPU that each worker has: as set, or, with device = "cuda", an equal one."""
+    if study.base.simulation.gpus_per_worker or study.base.training.device != "cuda":
+        return study.base.simulation.gpus_per_worker
+    import torch
+
+    return share_of_each(num_workers, torch.cuda.device_count())
 
 
 def _place(folder: Path, item: StudyRun) -> Path:
