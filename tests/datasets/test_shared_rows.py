@@ -86,7 +86,8 @@ def test_tensors_of_a_hospital_are_let_go_after_others_were_asked(monkeypatch: p
     for hospital in federation.hospitals:
         hospitals.tensors(hospital)
     assert alive() - before == len(federation.hospitals)
-    monkeypatch.setattr(hospital_app, "_MOST_KEPT_BYTES", 3 * hospitals.tensors(federation.hospitals[0]).num_bytes)
+    three = 3 * hospitals.tensors(federation.hospitals[0]).num_bytes
+    monkeypatch.setattr(hospital_app, "_MOST_KEPT_BYTES", {"cpu": three})
     for hospital in federation.hospitals:
         hospitals.tensors(hospital)
     assert 1 <= alive() - before <= 3

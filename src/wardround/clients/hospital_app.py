@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hospitals"]
 
-_MOST_KEPT_BYTES = 2**28
-"""Of records that are on the device although nobody asks for them just now: 256 MiB."""
+_MOST_KEPT_BYTES = {"cpu": 2**28, "cuda": 2**31}
+"""Of records that are on the device although nobody asks for them just now: 256 MiB, and 2 GiB where each is sent."""
 _MOST_VIEWS = 1024
 """Of hospitals' rows, a kilobyte each."""
 
@@ -171,7 +171,8 @@ class Hospitals(ABC):
         if made is None:
             made = hospital_tensors(hospital, self.trainer.device)
             self._kept_bytes += made.num_bytes
-        while self._kept_bytes > _MOST_KEPT_BYTES and self._kept:
+        most = _MOST_KEPT_BYTES[self.trainer.device.type]
+        while self._kept_bytes > most and self._kept:
             self._kept_bytes -= self._kept.pop(next(iter(self._kept))).num_bytes
         self._kept[hospital.hospital_id] = made
         return made

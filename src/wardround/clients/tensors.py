@@ -15,7 +15,6 @@ class HospitalTensors:
     """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
 
     `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
-    `train_digest` (32 bytes) is of the training rows and owners, on whatever device they are.
     """
 
     train_features: Tensor
@@ -23,13 +22,22 @@ class HospitalTensors:
     test_features: Tensor
     test_labels: Tensor
     train_owners: Tensor | None = None
-    train_digest: bytes = field(init=False)
+    _digests: list[bytes] = field(init=False, repr=False, default_factory=list)
 
-    def __post_init__(self) -> None:
+    @property
+    def train_digest(self) -> bytes:
+        """Of the training rows and owners, on whatever device they are; 32 bytes, taken once, when first asked for.
+
+        Whoever is only tested is not hashed.
+        """
+        if not self._digests:
+            self._digests.append(self._digest_of_training())
+        return self._digests[0]
+
+    def _digest_of_training(self) -> bytes:
         owners = {} if self.train_owners is None else {"owners": self.train_owners}
         rows = {"features": self.train_features, "labels": self.train_labels, **owners}
-        digest = array_digest({name: tensor.detach().cpu().numpy() for name, tensor in rows.items()})
-        object.__setattr__(self, "train_digest", digest)
+        return array_digest({name: tensor.detach().cpu().numpy() for name, tensor in rows.items()})
 
     @property
     def num_train(self) -> int:
