@@ -73,7 +73,9 @@ class Convolution(Parametrised):
         """Return gradients by the weight, whose channels stand last, and by the bias."""
         images = given.flatten(0, 1).to(memory_format=torch.channels_last)
         outputs = (gradient.unsqueeze(3) if self.is_flat else gradient).flatten(0, 1)
-        positions = outputs.flatten(2)  # (n, out, positions)
+        # (n, out, positions), of whatever lies last in memory.
+        is_last = outputs.is_contiguous(memory_format=torch.channels_last)
+        positions = outputs.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2) if is_last else outputs.flatten(2)
         found: list[tuple[int | Tensor | None, Callable[[], Tensor], _Ordered]] = [
             (self.weight, lambda: self._of_weight(images, positions, outputs.shape[2:]), self._ordered),
             (self.bias, lambda: positions.sum(dim=2), None),
@@ -99,8 +101,9 @@ class Convolution(Parametrised):
             yield self.bias, outputs.sum(dim=(1, 3, 4))
 
     def floats(self, given: Tensor, made: Tensor) -> int:
-        """Return inputs, outputs and gradients; windows are made for a few records at a time."""
-        return given.numel() + made.numel() + self.shape.numel()
+        """Return inputs, outputs and gradients, and windows unless they are made for a few records at a time."""
+        windows = made.numel() // self.shape[0] * self.groups * self.shape[1:].numel()
+        return given.numel() + made.numel() + self.shape.numel() + self.are_joined * windows
 
     @property
     def _kernel(self) -> Kernel:

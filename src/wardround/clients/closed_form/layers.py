@@ -147,7 +147,7 @@ def _through(
         if dropped and type(layer) is nn.Dropout and layer.training:
             given = dropped(layer, given)
         elif isinstance(layer, nn.Module):
-            made = _kept_last(layer(given.flatten(0, 1)))
+            made = _kept_in_order(layer(given.flatten(0, 1)))
             given = made.view(*given.shape[:2], *made.shape[1:])
         elif isinstance(layer, Residual):
             ways = [_through(each, parameters, given, taps, dropped) for each in (layer.body, layer.shortcut)]
@@ -160,11 +160,15 @@ def _through(
     return given
 
 
-def _kept_last(made: Tensor) -> Tensor:
-    """Let the gradient of images whose channels stand last in memory come in that order too, as is fastest."""
-    if made.requires_grad and made.dim() == 4 and not made.is_contiguous():
-        made.register_hook(_channels_last)  # type: ignore[no-untyped-call]
+def _kept_in_order(made: Tensor) -> Tensor:
+    """Let the gradient of images come in the order in which they lie in memory, as pooling is slow else."""
+    if made.requires_grad and made.dim() == 4:
+        made.register_hook(_contiguous if made.is_contiguous() else _channels_last)  # type: ignore[no-untyped-call]
     return made
+
+
+def _contiguous(images: Tensor) -> Tensor:
+    return images.contiguous()
 
 
 def _channels_last(images: Tensor) -> Tensor:
