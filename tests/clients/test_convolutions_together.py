@@ -16,6 +16,7 @@ CASES = {
     "same, even kernel": (lambda: nn.Conv2d(3, 2, 4, padding="same"), (3, 5, 6)),
     "dilation": (lambda: nn.Conv2d(2, 3, 3, dilation=2, bias=False), (2, 8, 7)),
     "groups": (lambda: nn.Conv2d(4, 6, 3, groups=2), (4, 6, 6)),
+    "windows of padding alone": (lambda: nn.Conv2d(3, 3, 1, stride=(1, 3), padding=2), (3, 8, 1)),
     "one dimension": (lambda: nn.Conv1d(3, 5, 4, stride=2, padding=1), (3, 11)),
 }
 NUM_HOSPITALS, NUM_RECORDS = 3, 5
@@ -78,3 +79,14 @@ def test_only_what_is_trained_has_a_sum(case):
     frozen = replace(layer, weight=module.weight.detach(), bias=None)
     before, made = frozen.outputs(given, parameters)
     assert not list(frozen.sums(before, torch.ones_like(made)))
+
+
+def test_channels_do_not_lie_last_where_torch_reads_memory_that_is_not_its_own():
+    """Each of these crashed or read beyond its images with torch 2.13, sooner or later."""
+    unsafe = [
+        *(nn.Conv2d(3, 3, 1, stride=(1, 3), padding=2), nn.Conv2d(4, 4, (2, 1), stride=3, padding=2)),
+        *(nn.Conv2d(1, 8, (3, 5), stride=(1, 2)), nn.Conv2d(4, 8, (3, 1), padding=(1, 0), groups=2)),
+    ]
+    safe = [nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(1, 8, 3, padding=2), nn.Conv2d(4, 4, 2, dilation=2, padding=2)]
+    kinds = [[convolution(each, 0, 1, is_flat=False).runs_channels_last for each in group] for group in (unsafe, safe)]
+    assert kinds == [[False] * 4, [True] * 3]

@@ -11,8 +11,9 @@ from flwr.clientapp import ClientApp
 from wardround.clients.app import make_client_app
 from wardround.config import Config, SimulationConfig
 from wardround.simulations.engines.grid import SimulatedGrid
-from wardround.simulations.engines.nodes import Node, Outcome, share_out
+from wardround.simulations.engines.nodes import Node, Outcome
 from wardround.simulations.engines.opening import ENGINES
+from wardround.simulations.engines.shares import share_out
 from wardround.simulations.prepared import prepare
 from wardround.strategies import hospital_side_of, strategy_of
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wardround.clients.closed_form.alone import ClosedForm
-from wardround.clients.closed_form.convolutions import runs_channels_last
+from wardround.clients.closed_form.convolutions import convolution
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_of_many, loss_per_record
@@ -72,7 +72,7 @@ class HeldModel:
         convolutions = [part for part in self.model.modules() if type(part) is nn.Conv2d]
         # The order goes on from layer to layer inside of torch, so that every one of them has to bear it.
         self._has_images = bool(convolutions) and self.device.type == "cpu"
-        self._has_images &= all(runs_channels_last(c.groups, c.in_channels, c.stride) for c in convolutions)
+        self._has_images &= all(convolution(each, 0, 0, is_flat=False).runs_channels_last for each in convolutions)
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
         self.record_floats: dict[tuple[bool, bool, tuple[int, ...]], int] = {}

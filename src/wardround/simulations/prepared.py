@@ -21,7 +21,7 @@ from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
-from wardround.simulations.engines.choosing import choose_engine
+from wardround.simulations.engines.choosing import choose_engine, named_engine
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
@@ -197,7 +197,8 @@ def _check_machine(config: Config, num_hospitals: int) -> None:
 def _check_device(config: Config) -> None:
     if config.training.device != "cuda":
         return
-    if config.simulation.engine == "ray" and not config.simulation.gpus_per_worker:
+    named = named_engine(config)
+    if named and named.engine == "ray" and not config.simulation.gpus_per_worker:
         raise ConfigError(
             'device = "cuda" needs a share of a GPU for every worker ([simulation] gpus-per-worker = 0.0): set one, '
             'such as 0.5, or engine = "stacked"'

@@ -45,8 +45,9 @@ def test_a_gpu_trains_hospitals_together_however_much_there_is_to_do() -> None:
     assert (named_engine(small_config(simulation=AUTO | {"gpus-per-worker": 0.5}, training=long)) or "")[0] == "ray"
 
 
-def test_workers_that_would_have_no_gpu_are_refused_one() -> None:
-    config = small_config(simulation={"engine": "ray"}, training={"device": "cuda"})
+@pytest.mark.parametrize("simulation", [{"engine": "ray"}, {"engine": "auto", "num-workers": 2}])
+def test_workers_that_would_have_no_gpu_are_refused_one(simulation: dict[str, Any]) -> None:
+    config = small_config(simulation=simulation, training={"device": "cuda"})
     with pytest.raises(ConfigError, match=r"gpus-per-worker = 0.0\): set one"):
         plan(config)
 

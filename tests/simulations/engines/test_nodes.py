@@ -14,7 +14,8 @@ from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, message
 
 import wardround
 from wardround.simulations.engines.flower_internals import give_id, take_identity
-from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome, share_out
+from wardround.simulations.engines.nodes import Node, NodeRunner, Outcome
+from wardround.simulations.engines.shares import share_out
 from wardround.wire import array_record
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from toy_hospital import NODE_IDS, federation, initial_arrays, make_app, messages
 
@@ -126,7 +126,7 @@ def test_a_wrong_reply_is_one_nodes_error_and_enters_no_sum(answer: Callable[[Me
     [
         ({"w": np.zeros(4, np.int64)}, WEIGHTS, UpdateError, "parameter b is missing"),
         ({"w": np.zeros(3, np.int64), "b": np.zeros((), np.int64)}, WEIGHTS, UpdateError, "parameter w has shape"),
-        ({"w": np.zeros(4, np.int64), "b": np.zeros((), np.int64)}, None, ProtocolError, "not asked to sum"),
+        ({"w": np.zeros(4, np.int64), "b": np.zeros((), np.int64)}, None, ProtocolError, "was not asked to sum"),
     ],
 )
 def test_a_sum_that_nobody_asked_for_or_of_other_shapes_is_refused(
@@ -140,6 +140,28 @@ def test_a_sum_that_nobody_asked_for_or_of_other_shapes_is_refused(
 
     with pytest.raises(error, match=reason):
         StackedGrid(lambda: Summing(Heard()), federation()).send_and_sum(wave(weights))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda message: None, "did not answer"),
+        (lambda message: Message(Error(1, "it failed"), reply_to=message), "did not answer"),
+        (None, "of no node"),
+    ],
+)
+def test_a_sum_of_a_node_without_an_answer_or_of_nobody_is_refused(spoil: Any, reason: str) -> None:
+    class Summing(ToyApp):
+        def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
+            replies = super().answer_together(messages, contexts, summed)
+            summed.total.update({"w": np.ones(4, np.int64), "b": np.ones((), np.int64)})
+            if spoil is not None:
+                summed.node_ids.add(messages[0].metadata.dst_node_id)
+                replies[0] = spoil(messages[0])
+            return replies
+
+    with pytest.raises(ProtocolError, match=reason):
+        StackedGrid(lambda: Summing(Heard()), federation()).send_and_sum(wave())
 
 
 def test_what_an_app_sums_before_it_fails_is_in_no_sum() -> None:

@@ -24,7 +24,7 @@ from wardround.simulations.engines.envelopes import own_copy, read_once
 from wardround.simulations.engines.flower_internals import APP_RAISED, RUN_ID, take_identity
 from wardround.wire import HOSPITAL_SIDE, arrays_of, one_array_record, sum_weight
 
-__all__ = ["AnswersTogether", "Node", "NodeRunner", "Outcome", "one_torch_thread", "share_out"]
+__all__ = ["AnswersTogether", "Node", "NodeRunner", "Outcome", "one_torch_thread"]
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class NodeRunner:
             for of_kind in kinds.values():
                 asked, summed = [_Asked.of(message) for message in of_kind], Summed()
                 answers = self._answers(app, of_kind, summed)
-                _move_sum_into(outcome.total, summed, asked)
+                _move_sum_into(outcome.total, summed, asked, answers)
                 for one, reply in zip(asked, answers, strict=True):
                     if reply is None:
                         left.append(one.message)
@@ -180,21 +180,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def share_out(nodes: Sequence[Node], num_workers: int) -> list[list[Node]]:
-    """Return the nodes of each worker, none empty, by longest processing time first.
-
-    Source: Graham 1969, "Bounds on multiprocessing timing anomalies": at most 4/3 of the shortest possible round.
-    """
-    shares: list[list[Node]] = [[] for _ in range(min(num_workers, len(nodes)))]
-    loads = [0.0] * len(shares)
-    for node in sorted(nodes, key=lambda node: (-node.load, node.node_id)):
-        # Where loads are equal (all zero, say) the emptiest worker is next.
-        index = min(range(len(shares)), key=lambda i: (loads[i], len(shares[i])))
-        shares[index].append(node)
-        loads[index] += node.load
-    return shares
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Asked:
     """What is known of a message before an app has it, which may write over what it is given."""
@@ -234,20 +219,22 @@ def _reply(answer: Callable[[], Message], asked: _Asked, outcome: Outcome, summe
     return reply
 
 
-def _move_sum_into(total: FixedSum, summed: Summed, asked: Sequence[_Asked]) -> None:
-    """Add what an app summed, of nodes that were to be, held against what each of them was sent.
+def _move_sum_into(total: FixedSum, summed: Summed, asked: Sequence[_Asked], replies: Sequence[Message | None]) -> None:
+    """Add what an app summed, of nodes that were to be and that it has a reply of, held against what each was sent.
 
     Raises:
-        ProtocolError: a node is in it that was not to be.
+        ProtocolError: a node is in it that was not to be, or whose reply is none or an error, or nobody is.
         UpdateError: it is not of the shape of what they were sent.
     """
-    by_node = {one.message.metadata.dst_node_id: one for one in asked}
+    by_node = {one.message.metadata.dst_node_id: (one, reply) for one, reply in zip(asked, replies, strict=True)}
     for node_id in summed.node_ids:
-        weight, sent = by_node[node_id].weight, by_node[node_id].sent
-        if weight is None or math.isnan(weight):
-            raise ProtocolError(f"the ClientApp summed what node {node_id} was not asked to sum with a weight")
-        if sent is not None:
-            check_alike(summed.total, sent)
+        one, reply = by_node[node_id]
+        if one.weight is None or math.isnan(one.weight) or not isinstance(reply, Message) or reply.has_error():
+            raise ProtocolError(f"the ClientApp summed what node {node_id} was not asked to sum, or did not answer")
+        if one.sent is not None:
+            check_alike(summed.total, one.sent)
+    if summed.total and not summed.node_ids:
+        raise ProtocolError("the ClientApp summed what it says is of no node")
     merge(total, summed.total)
 
 

@@ -21,7 +21,8 @@ from wardround.errors import WardroundError
 from wardround.exact_sums import merge
 from wardround.simulations.engines.envelopes import Envelope, pack
 from wardround.simulations.engines.grid import SimulatedGrid, check_deadline, some
-from wardround.simulations.engines.nodes import Node, Outcome, share_out
+from wardround.simulations.engines.nodes import Node, Outcome
+from wardround.simulations.engines.shares import share_out
 from wardround.simulations.engines.start import check_gpus, start_ray
 from wardround.simulations.engines.worker import Worker
 
