@@ -1,6 +1,7 @@
 """Tests that the collector of garbage is left as it was found, and passes by what it should."""
 
 import gc
+import weakref
 
 import pytest
 
@@ -54,3 +55,19 @@ def test_only_the_outermost_gives_back_what_is_passed_by():
             pass
         assert gc.get_freeze_count() >= before > 0
     assert gc.get_freeze_count() == 0
+
+
+class Own:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_what_a_run_leaves_that_refers_to_itself_is_given_back_when_it_ends() -> None:
+    with passing_by_what_is_there():
+        left = weakref.ref(Own())
+        with paused():
+            also = weakref.ref(Own())
+        assert left() is not None and also() is not None
+    assert left() is None and also() is None

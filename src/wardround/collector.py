@@ -23,9 +23,8 @@ def paused() -> Iterator[None]:
     try:
         yield
     finally:
-        is_whole = not gc.get_freeze_count()
-        gc.freeze()  # else the next collection would take all of it for new
-        if is_whole:
+        if not gc.get_freeze_count():
+            gc.freeze()  # else the next collection would take all of it for new
             gc.unfreeze()
         if was_enabled:
             gc.enable()
@@ -41,4 +40,5 @@ def passing_by_what_is_there() -> Iterator[None]:
     finally:
         _ENTERED.pop()
         if not _ENTERED:
+            gc.collect()  # of what came since alone: a run of much data may refer to itself
             gc.unfreeze()
