@@ -8,7 +8,8 @@ Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i
 
 1. Squares of float32 are exact in float64 and not negative, so a norm N of p of them is computed within (p/2 + 2) u N
    in whatever order (Higham 2002, lemma 3.1). The factor f = min(1, c / (N + 1e-6)) then leaves a record's clipped
-   gradient at most c (1 + (p/2 + 8) u) <= c (1 + 6.1e-8) long. It is a function of that record alone.
+   gradient at most c (1 + (p/2 + 8) u) <= c (1 + 6.1e-8) long. It is a function of that record alone, and
+   of how many rows there are, which decides the order of additions; a record that is zeroed out is still a row.
 2. In blocks of B <= 64 records any order of additions errs by at most 64 u sum_i |f_i g_i| in each coordinate
    (Higham 2002, section 3.1). Blocks are added with the errors kept (Ogita, Rump, Oishi 2005, algorithm 4.1, Sum2),
    which adds u |sum| and (n/B)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole sum is

@@ -67,6 +67,14 @@ def test_a_weight_that_is_no_share_is_left_out(weight):
     assert same(total, one_by_one(arrays, weights, range(1, 5)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_summed_stays_as_it_is(dtype):
+    arrays = sent(dtype)
+    rows = [torch.from_numpy(array.copy()) for array in arrays.values()]
+    add_weighted({}, list(arrays), rows, WEIGHTS)
+    assert all(np.array_equal(row.numpy(), array) for row, array in zip(rows, arrays.values(), strict=True))
+
+
 def test_of_nobody_there_is_no_sum():
     arrays, total = sent(np.float32, num_hospitals=2), {}
     arrays["bias"][:] = np.nan

@@ -126,7 +126,7 @@ def test_a_wrong_reply_is_one_nodes_error_and_enters_no_sum(answer: Callable[[Me
     [
         ({"w": np.zeros(4, np.int64)}, WEIGHTS, UpdateError, "parameter b is missing"),
         ({"w": np.zeros(3, np.int64), "b": np.zeros((), np.int64)}, WEIGHTS, UpdateError, "parameter w has shape"),
-        ({"w": np.zeros(4, np.int64), "b": np.zeros((), np.int64)}, None, ProtocolError, "was not asked to sum"),
+        ({"w": np.zeros(4, np.int64), "b": np.zeros((), np.int64)}, None, ProtocolError, "was not to sum"),
     ],
 )
 def test_a_sum_that_nobody_asked_for_or_of_other_shapes_is_refused(
@@ -136,7 +136,10 @@ def test_a_sum_that_nobody_asked_for_or_of_other_shapes_is_refused(
         def answer_together(self, messages: Sequence[Message], contexts: Sequence[Context], summed: Any) -> list[Any]:
             summed.total.update(summed_by_it)
             summed.node_ids.add(messages[0].metadata.dst_node_id)
-            return super().answer_together(messages, contexts, summed)
+            return [
+                Message(RecordDict(), reply_to=messages[0]),
+                *super().answer_together(messages, contexts, summed)[1:],
+            ]
 
     with pytest.raises(error, match=reason):
         StackedGrid(lambda: Summing(Heard()), federation()).send_and_sum(wave(weights))
@@ -148,6 +151,7 @@ def test_a_sum_that_nobody_asked_for_or_of_other_shapes_is_refused(
         (lambda message: None, "did not answer"),
         (lambda message: Message(Error(1, "it failed"), reply_to=message), "did not answer"),
         (None, "of no node"),
+        (lambda message: Message(RecordDict({"a": array_record(initial_arrays())}), reply_to=message), "also sent"),
     ],
 )
 def test_a_sum_of_a_node_without_an_answer_or_of_nobody_is_refused(spoil: Any, reason: str) -> None:

@@ -57,7 +57,7 @@ class Convolution(Parametrised):
     is_channels_last: bool = True
 
     def outputs(self, given: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the padded inputs, and the outputs."""
+        """Return the inputs, and the outputs."""
         images = given.unsqueeze(3) if self.is_flat else given
         weights = of_hospitals(self.weight, parameters, len(given)).view(len(given), *self.shape)
         biases = None if self.bias is None else of_hospitals(self.bias, parameters, len(given))

@@ -56,6 +56,6 @@ def _whole_sum(values: Tensor, scales: Tensor) -> Tensor:
     size = max(1, numbers_at_a_time(flat.device, _MOST_FLOATS) // max(1, len(flat)))
     for start in range(0, flat.shape[1], size):
         some = slice(start, start + size)
-        scaled = flat[:, some].double().mul_(scales[:, None]).round_()
+        scaled = torch.mul(flat[:, some].double(), scales[:, None]).round_()  # a copy, also of float64
         torch.sum(scaled.long(), dim=0, out=total[some])
     return total.view(values.shape[1:])

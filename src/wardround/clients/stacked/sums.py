@@ -7,7 +7,8 @@ out moves the computed sum by at most C. With u = 2^-53, n <= 2^23 records and p
 
 1. What is clipped is the exact product of a and g, never rounded to float32. N^2 is a sum of products of sums of
    squares, none negative and each square exact, so that N is computed within (p/2 + 4) u N; f times the exact gradient
-   is then at most c (1 + (p/2 + 10) u) <= c (1 + 6.1e-8) long. It is a function of that record's a and g alone.
+   is then at most c (1 + (p/2 + 10) u) <= c (1 + 6.1e-8) long. It is a function of that record's a and g alone, and
+   of how many rows a block has (see `clipped_sums`).
 2. A term of the sum, (f g_j) a_i, is rounded twice, and R of them are added in any order: within (R + 2) u
    sum_i |f_i g_i| of the exact sum in each coordinate (Higham 2002, section 3.1), where g_i now is a record's whole
    gradient. Blocks add u |sum| and (n/R)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole

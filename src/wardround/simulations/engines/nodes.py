@@ -229,8 +229,11 @@ def _move_sum_into(total: FixedSum, summed: Summed, asked: Sequence[_Asked], rep
     by_node = {one.message.metadata.dst_node_id: (one, reply) for one, reply in zip(asked, replies, strict=True)}
     for node_id in summed.node_ids:
         one, reply = by_node[node_id]
-        if one.weight is None or math.isnan(one.weight) or not isinstance(reply, Message) or reply.has_error():
-            raise ProtocolError(f"the ClientApp summed what node {node_id} was not asked to sum, or did not answer")
+        is_sum = one.weight is not None and not math.isnan(one.weight)
+        if not is_sum or not isinstance(reply, Message) or reply.has_error() or _only_arrays(reply.content):
+            raise ProtocolError(
+                f"the ClientApp summed what node {node_id} was not to sum, did not answer, or also sent"
+            )
         if one.sent is not None:
             check_alike(summed.total, one.sent)
     if summed.total and not summed.node_ids:
