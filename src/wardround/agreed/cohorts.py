@@ -36,7 +36,7 @@ def draw_cohort(config: Config, names: Sequence[str], round_number: int) -> tupl
     if groups:
         return _groups(seed, tuple(sorted(names)), groups)[(round_number - 1) % groups]
     size = _cohort_size(config, len(names))
-    return _drawn(seed, tuple(names), size, round_number if size < len(names) else 0)
+    return _drawn(seed, _Names(tuple(names)), size, round_number if size < len(names) else 0)
 
 
 def rounds_joined(config: Config, names: Sequence[str], *, first_round: int = 1) -> dict[str, int]:
@@ -62,12 +62,27 @@ def _num_groups(config: Config, num_hospitals: int) -> int:
     return max(1, num_hospitals // _cohort_size(config, num_hospitals))
 
 
+class _Names:
+    """Names that are hashed by a few of them: to hash ten thousand takes as long as all else that asking costs."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Names) and (self.names is other.names or self.names == other.names)
+
+    def __hash__(self) -> int:
+        return hash((len(self.names), self.names[:1], self.names[-1:]))
+
+
 @lru_cache(maxsize=64)  # each hospital of a round asks whether it was drawn
-def _drawn(seed: int, names: tuple[str, ...], size: int, round_number: int) -> tuple[str, ...]:
+def _drawn(seed: int, known: _Names, size: int, round_number: int) -> tuple[str, ...]:
+    names = known.names
     if size == len(names):
         return tuple(sorted(names))
     drawn = stream(seed, SetUp.COHORT, round_number, "").choice(len(names), size=size, replace=False)
-    return tuple(sorted(sorted(names)[index] for index in drawn))
+    in_order = sorted(names)
+    return tuple(sorted(in_order[index] for index in drawn))
 
 
 @lru_cache(maxsize=8)
