@@ -77,7 +77,7 @@ class SeededKey:
 
     Attributes:
         seed: [federation] seed (>= 0).
-        round_number: from 1.
+        round_number: from 0.
         attempt: at the round, from 1.
         hospital_id: whose release; "" for the server's.
         inputs: digest of everything else that the release is a function of, 32 bytes.

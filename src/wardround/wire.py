@@ -24,6 +24,7 @@ __all__ = [
     "ARRAYS",
     "ASSIGNMENT",
     "CONFIG",
+    "FEATURES",
     "HOSPITAL_SIDE",
     "METRICS",
     "PREDICTIONS",
@@ -45,6 +46,7 @@ __all__ = [
     "config_in",
     "evaluation_reply",
     "execution_reply",
+    "features_in",
     "leaving",
     "masked_order",
     "one_array_record",
@@ -73,6 +75,8 @@ METRICS = "metrics"
 ASSIGNMENT = "assignment"
 HOSPITAL_SIDE = "hospital-side"
 """Arrays that a strategy sends its hospital side (`clients.hospital_sides`); each hospital may be sent others."""
+FEATURES = "features"
+"""The constants that every hospital scales its features by (`datasets.scaling`), where they were released."""
 PROFILE = "profile"
 PREDICTIONS = "predictions"
 NUM_EXAMPLES = "num-examples"
@@ -128,6 +132,12 @@ def hospital_side_arrays(message: Message) -> dict[str, NDArray]:
     """Return what a strategy sent its hospital side; empty where it sent nothing."""
     record = _content(message).get(HOSPITAL_SIDE)
     return arrays_of(record) if isinstance(record, ArrayRecord) else {}
+
+
+def features_in(message: Message) -> ConfigRecord | None:
+    """Return what a message tells of how features are scaled; None where it tells nothing."""
+    record = _content(message).get(FEATURES)
+    return record if isinstance(record, ConfigRecord) else None
 
 
 def masked_order(names: Iterable[str]) -> list[str]:

@@ -5,13 +5,14 @@ nothing, is a real site, and answers from its own file alone (`site_app`). What 
 The server plans and charges; the hospital does as assigned, and refuses what its settings don't say.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
+from wardround.agreed.statistics import STATISTICS_ROUND, statistics_config
 from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.joint_answers import TogetherApp
@@ -19,11 +20,12 @@ from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.site_app import answer_as_site
 from wardround.config import Config, load_config, split_overrides
 from wardround.datasets import FederatedData, HospitalData, load_federation
-from wardround.errors import CohortError, ProtocolError
+from wardround.datasets.moments import layout_of, moment_federation
+from wardround.errors import CohortError, ProtocolError, Refusal
 from wardround.identity import as_this_process_has_it
 from wardround.leaves import LEAVES_HOSPITAL
 from wardround.rounds import Assignment
-from wardround.secagg import Site, simulated_site
+from wardround.secagg import Site, Terms, simulated_site
 
 if TYPE_CHECKING:
     from wardround.clients.hospital_sides import SideInRound
@@ -71,6 +73,39 @@ class SimulatedHospitals(Hospitals):
         measures = profile_measures(hospital, self.federation.task)
         return wire.simulated_profile_reply(hospital_profile(hospital, self.federation), measures, message)
 
+    @cached_property
+    def statistics(self) -> "SimulatedHospitals":
+        """The same hospitals as they answer in the release of statistics, which is a job of its own.
+
+        Raises:
+            Refusal: the settings have none.
+        """
+        from wardround.clients.moment_model import moment_model
+        from wardround.clients.trainers import build_trainer
+
+        layout = layout_of(self.federation)
+        if layout is None:
+            raise Refusal(f'standardise = "{self.federation.standardise}" releases nothing before round 1: none was')
+        # Which noise it is, is told with what is asked.
+        config = statistics_config(self.config, layout.most_norm, 1.0)
+        federation = moment_federation(self.federation, layout)
+        trainer = build_trainer(config, federation, model=moment_model(layout))
+        made = SimulatedHospitals(config, federation, trainer=trainer)
+        made.first_round, made.agreed = STATISTICS_ROUND, self.agreed
+        return made
+
+    def for_round(self, round_number: int) -> "SimulatedHospitals":
+        """Return who answers in a round."""
+        if round_number == STATISTICS_ROUND and self.first_round != STATISTICS_ROUND:
+            return self.statistics
+        self.__dict__.pop("statistics", None)  # it is over, and holds moments of every record
+        return self
+
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse a secure sum that is not as the settings of its round say."""
+        answering = self.for_round(terms.round_number)
+        super(SimulatedHospitals, answering).check_terms(terms, message)
+
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
         """Refuse what the settings don't say, as a rehearsal of what a real site does."""
         check_assignment(assignment, part)
@@ -102,6 +137,7 @@ class SimulatedHospitals(Hospitals):
         """Return the model's scores on the hospital's test records, and what it predicts of each."""
         from wardround.clients.evaluation import evaluate
 
+        self.take_scaling(message)
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message), tensors)

@@ -36,6 +36,7 @@ class Part:
         names: that cohorts are drawn from: of its roster, or of all simulated hospitals.
         num_parameters: of its own model (>= 1).
         num_records: training records of all hospitals, where [federation] max-records does not bound them.
+        first_round: 1, or 0 of the release before it.
     """
 
     config: Config
@@ -44,6 +45,7 @@ class Part:
     names: tuple[str, ...]
     num_parameters: int
     num_records: int = 0
+    first_round: int = 1
 
     @cached_property
     def cell(self) -> Cell:
@@ -65,7 +67,7 @@ class Part:
 
     def takes_part_in(self, round_number: int) -> bool:
         """Return whether there is such a round, and the hospital is drawn for it."""
-        is_planned = 1 <= round_number <= self.config.training.num_rounds
+        is_planned = 0 <= round_number - self.first_round < self.config.training.num_rounds
         return is_planned and self.hospital_id in draw_cohort(self.config, self.names, round_number)
 
 
@@ -171,9 +173,10 @@ def _broken_rules(assignment: Assignment, part: Part) -> Iterator[str]:
     # Re-planning at the budget raises the noise; a target epsilon sets one for each hospital.
     least = privacy.noise_multiplier or 0.0
     is_clip = clip is not None and SMALLEST_CLIP <= clip <= LARGEST_CLIP
-    last = part.config.training.num_rounds
+    first = part.first_round
+    last = first + part.config.training.num_rounds - 1
     if not part.takes_part_in(assignment.round_number):
-        yield f"round_number must be one of 1 to {last} that {part.hospital_id} is drawn for"
+        yield f"round_number must be one of {first} to {last} that {part.hospital_id} is drawn for"
     if not assignment.attempt >= 1:
         yield "attempt must be >= 1"
     if not 0 < assignment.weight <= 1:

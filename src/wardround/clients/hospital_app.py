@@ -19,6 +19,8 @@ from wardround.clients.assignments import Part, check_sum
 from wardround.clients.secagg import SecAggMod
 from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
+from wardround.datasets.scaling import Scaling
+from wardround.errors import ProtocolError
 from wardround.identity import agreed_digest
 from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
@@ -44,10 +46,12 @@ class Hospitals(ABC):
     Attributes:
         mods: what stands between the app and the server.
         has_side: whether the strategy does something at hospitals.
+        first_round: that they take part in.
     """
 
     mods: list[SecAggMod]
     has_side = False
+    first_round = 1
 
     def __init__(self, config: Config, names: Sequence[str], load: Callable[[], FederatedData]) -> None:
         """Answer by these settings and the records that `load` reads; cohorts are drawn from the names."""
@@ -55,6 +59,7 @@ class Hospitals(ABC):
         self._kept: dict[str, HospitalTensors] = {}  # the one that was asked for last is the last
         self._kept_bytes = 0
         self._parts: dict[str, Part] = {}
+        self._scaling: Scaling | None = None
 
     @cached_property
     def federation(self) -> FederatedData:
@@ -127,6 +132,9 @@ class Hospitals(ABC):
     def train(self, message: Message, context: Context) -> Message:
         """Return the reply to `train`: what came of training as assigned."""
         hospital, assignment = self.asked(context), wire.assignment_of(message)
+        if (other := self.for_round(assignment.round_number)) is not self:
+            return other.train(message, context)
+        self.take_scaling(message)
         self.admit(assignment, self.part(hospital), context)
         trained = self.trainer.train(
             wire.arrays_in(message),
@@ -136,6 +144,28 @@ class Hospitals(ABC):
             side=self.side(message),
         )
         return self.report(trained, message)
+
+    def for_round(self, round_number: int) -> "Hospitals":
+        """Return who answers in a round: these hospitals, but for what they release before round 1."""
+        return self
+
+    def take_scaling(self, message: Message) -> None:
+        """Scale features as the message says, from now on.
+
+        Raises:
+            ProtocolError: it says nothing and the settings want constants, or the other way round.
+        """
+        told = wire.features_in(message)
+        scaling = None if told is None else wire.read_record(Scaling, told)
+        if (scaling is None) != (self.federation.standardise != "private"):
+            raise ProtocolError(
+                f'standardise = "{self.federation.standardise}" here, and the server sends '
+                f"{'no constants' if scaling is None else 'constants'} of features: both sides need the same settings "
+                "([features] standardise)"
+            )
+        if scaling != self._scaling:
+            self._kept.clear()
+            self._scaling, self._kept_bytes = scaling, 0
 
     def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:
         """Return the mod by which only masked sums leave, and the metrics that are named in clear."""
@@ -157,6 +187,7 @@ class Hospitals(ABC):
                 names=self.names,
                 num_parameters=self.trainer.num_parameters,
                 num_records=self._num_records,
+                first_round=self.first_round,
             )
         return self._parts[hospital.hospital_id]
 
@@ -169,7 +200,8 @@ class Hospitals(ABC):
 
         made = self._kept.pop(hospital.hospital_id, None)
         if made is None:
-            made = hospital_tensors(hospital, self.trainer.device)
+            scaled = hospital if self._scaling is None else self._scaling.of_hospital(hospital)
+            made = hospital_tensors(scaled, self.trainer.device)
             self._kept_bytes += made.num_bytes
         most = _MOST_KEPT_BYTES[self.trainer.device.type]
         while self._kept_bytes > most and self._kept:

@@ -67,8 +67,9 @@ class TogetherApp(ClientApp):
         replies: list[Message | None] = [None] * len(messages)
         answer = _TOGETHER.get(messages[0].metadata.message_type)
         if answer is not None:
-            for arrays, group in _by_arrays(self._hospitals, messages, contexts):
-                for asked, reply in answer(self._hospitals, arrays, group, summed):
+            hospitals = _answering(self._hospitals, messages[0])
+            for arrays, group in _by_arrays(hospitals, messages, contexts):
+                for asked, reply in answer(hospitals, arrays, group, summed):
                     replies[asked.place] = reply
         return replies
 
@@ -124,6 +125,15 @@ def _alone_because(
     return apart_because(trainer, tensors, assignment, None)
 
 
+def _answering(hospitals: Hospitals, message: Message) -> Hospitals:
+    """Return who answers in the round of a message; one that is for no round is refused where it is read."""
+    try:
+        is_training = message.metadata.message_type == "train"
+        return hospitals.for_round(wire.assignment_of(message).round_number) if is_training else hospitals
+    except WardroundError:
+        return hospitals
+
+
 def _by_arrays(
     hospitals: Hospitals, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> Iterator[tuple[Arrays, list[_Asked]]]:
@@ -132,6 +142,8 @@ def _by_arrays(
     by_objects: dict[Hashable, list[_Asked]] = {}
     for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
         try:
+            if message.metadata.message_type == "evaluate":
+                hospitals.take_scaling(message)
             objects = wire.array_objects(message)
             asked = _Asked(place=place, message=message, context=context, hospital=hospitals.asked(context))
             if objects not in by_objects:
@@ -157,6 +169,7 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summ
     joined: list[tuple[_Asked, Asked]] = []
     for asked in group:
         try:
+            hospitals.take_scaling(asked.message)
             assignment, tensors = wire.assignment_of(asked.message), hospitals.tensors(asked.hospital)
             if _alone_because(hospitals.config, hospitals.trainer, tensors, assignment, has_side=hospitals.has_side):
                 continue

@@ -225,7 +225,7 @@ def _trained(site: Site, message: Message, context: Context, call_next: ClientAp
 
 def _advertised(site: Site, terms: Terms, message: Message, context: Context) -> Message:
     rounds = dict(_values(context, _ROUNDS)) if _ROUNDS in context.state else {}
-    memory, reply = hospital.advertise(site, terms, int(rounds.pop(terms.run_id, 0)))
+    memory, reply = hospital.advertise(site, terms, int(rounds.pop(terms.run_id, -1)))
     # The latest last, and no more than a server could want: it invents the names of runs.
     latest = [*rounds.items(), (terms.run_id, terms.round_number)][-_MOST_RUNS:]
     context.state[_ROUNDS] = ConfigRecord(dict(latest))

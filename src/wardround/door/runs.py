@@ -14,6 +14,7 @@ from wardround.door.given import Settings, check_callable, folder_of, new_folder
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.models import load_parameters
+from wardround.models.standardised import Standardised
 from wardround.privacy.ledger import open_ledger
 from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
@@ -66,6 +67,9 @@ class Run(runs.Run):
     def model(self) -> "nn.Module":
         """Return the trained model as a torch module, in evaluation mode, on the CPU.
 
+        It takes features as the data set's notes say that they are normalised; where their statistics were released
+        before round 1, in their own unit, with nan for what is missing.
+
         Raises:
             ConfigError: the model came from Python, and was not given again.
             ProtocolError: model.safetensors is missing or can't be read.
@@ -79,6 +83,16 @@ class Run(runs.Run):
         profile = opening.profiles[0]
         module, _ = built_model(self.config, profile.input_shape, profile.num_outputs)
         load_parameters(module, arrays)
+        if opening.moments is not None and opening.scaling is not None:
+            numbers, constants = opening.moments, opening.scaling
+            module = Standardised(
+                module,
+                constants.centre,
+                constants.scale,
+                numbers=numbers.numbers,
+                low=numbers.low,
+                high=numbers.high,
+            )
         return module.eval()
 
     def report(self) -> Path:

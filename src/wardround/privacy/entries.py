@@ -63,7 +63,7 @@ class Entry:
         fingerprint: sha256 hex digest of the training data; "" of a real site, which does not tell it.
         hospital_id: whose records.
         run_id: which job.
-        round_number: from 1.
+        round_number: from 1; 0 of what is released before it.
         event: what is billed (at least one step).
         sensitivity: most that neighbours differ by, L2 (> 0); inf without privacy, where nothing is clipped.
         attempt: at the round, from 1; every attempt is paid for, also one that was interrupted.
@@ -84,11 +84,12 @@ class Entry:
         for name in ("round_number", "attempt"):
             object.__setattr__(self, name, int(getattr(self, name)))
         event = self.event
-        if not self.charge_id or min(event.num_steps, self.round_number, self.attempt) < 1 or not self.sensitivity > 0:
+        counts = event.num_steps, self.round_number + 1, self.attempt
+        if not self.charge_id or min(counts) < 1 or not self.sensitivity > 0:
             raise ProtocolError(
                 f'ledger entry charge_id = "{self.charge_id}", round_number = {self.round_number}, num_steps = '
                 f"{event.num_steps}, attempt = {self.attempt}, sensitivity = {self.sensitivity} must be non-empty, "
-                ">= 1, >= 1, >= 1 and > 0"
+                ">= 1, >= 0, >= 1 and > 0"
             )
         if event.noise_multiplier and math.isinf(self.sensitivity):
             raise ProtocolError(

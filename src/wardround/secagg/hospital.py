@@ -62,7 +62,7 @@ class Memory:
 
 
 def advertise(site: Site, terms: Terms, last_round: int) -> tuple[Memory, Advertisement]:
-    """Return new keys for the round, signed; `last_round` of the run had such keys before, 0 for none.
+    """Return new keys for the round, signed; `last_round` of the run had such keys before, -1 for none.
 
     Raises:
         ProtocolError: the terms are not those of the roster, or the round is over.

@@ -42,7 +42,7 @@ class Terms:
     Attributes:
         federation: name of the federation.
         run_id: of the run, so that rounds of two runs can't be mixed up.
-        round_number: from 1.
+        round_number: from 1; 0 of what is released before it.
         min_survivors: hospitals that a sum must have at the least (>= 2).
         max_colluding: hospitals that may side with the server without anybody else's secrets being lost (>= 0).
         payload: one of `PAYLOADS`.
@@ -68,7 +68,7 @@ class Terms:
     def __post_init__(self) -> None:
         weighted = is_weighted(self.payload)
         rules = {
-            "round_number must be >= 1": self.round_number >= 1,
+            "round_number must be >= 0": self.round_number >= 0,
             "min_survivors must be >= 2": self.min_survivors >= 2,
             "max_colluding must be >= 0": self.max_colluding >= 0,
             f"payload must be one of {', '.join(PAYLOADS)}": self.payload in PAYLOADS,

@@ -60,6 +60,12 @@ def serve(grid: Grid, context: Context) -> Path:
             f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
             'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
         )
+    if config.features.standardise == "private" or config.features.bounds is not None:
+        raise ConfigError(
+            'standardise = "private" needs a server that knows the columns, which on Flower\'s grid it does not '
+            "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
+            "their features"
+        )
     num_nodes, timeout_seconds = _waits(context)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:

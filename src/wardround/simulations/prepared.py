@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config, FederationConfig, check_loss_weights, unused_settings
 from wardround.datasets import FederatedData, load_federation
+from wardround.datasets.moments import layout_of
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
@@ -94,6 +95,7 @@ def prepare(
     federation = load(config.federation)
     if not is_begun:
         config = replace(config, federation=replace(config.federation, partition=federation.partition))
+    _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
     planned = _plan_of(config, federation, model.num_parameters)
@@ -127,8 +129,9 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
         WardroundError: the data, the settings or the model don't fit.
     """
     _check_users_strategy(config)
-    public_of(config, public)
+    records = public_of(config, public)
     federation = load_federation(config.federation)
+    _check_public(federation, records is not None)
     config = replace(config, federation=replace(config.federation, partition=federation.partition))
     check_loss_weights(config.training, federation.class_names)
     num_parameters, trainer = _counted(config, federation)
@@ -141,6 +144,15 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     planned = replace(planned, notes=(*planned.notes, chosen)) if chosen else planned
     _check_machine(planned.config, len(federation.hospitals))
     return planned
+
+
+def _check_public(federation: FederatedData, has_public: bool) -> None:
+    """Refuse public records where how the model's features are standardised is not known before the run."""
+    if has_public and federation.standardise == "private":
+        raise ConfigError(
+            'public records are features as the model takes them, and with standardise = "private" nobody knows before '
+            "the run how these are scaled ([evaluation] public): remove it, or choose another standardise ([features])"
+        )
 
 
 def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":
@@ -159,7 +171,8 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
 def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
-    made = plan_federation(config, profiles, num_parameters, measures=measures)
+    moments = layout_of(federation)
+    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=moments)
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))
 
 

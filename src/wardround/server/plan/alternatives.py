@@ -85,6 +85,8 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
             "round is charged and changes nothing"
         )
+    if plan.statistics is not None:
+        notes.append(_statistics_note(plan.statistics))
     if not cell.is_private:
         return tuple(notes)
     privacy, spent = plan.config.privacy, max(plan.epsilon_max, plan.epsilon_total)
@@ -111,6 +113,17 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     noise_ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
     notes += cell.plan_notes(len(plan.hospitals), aggregation.honest_survivors, noise_ratio)
     return tuple(notes)
+
+
+def _statistics_note(released: FederationPlan) -> str:
+    """Return a sentence on what is released before round 1."""
+    noise = sorted({hospital.noise_multiplier for hospital in released.hospitals})
+    with_noise = f" with noise multiplier {noise[0]:.3g}" if len(noise) == 1 else " with noise"
+    spent = f"{with_noise}, epsilon {released.epsilon_max:.3g} by itself, which is in the bill as round 0"
+    return (
+        f"features are standardised by means and deviations over all hospitals: before round 1 one sum of "
+        f"{released.num_parameters} moments is released{spent if released.cell.is_private else ', without noise'}"
+    )
 
 
 def stddev_on_average(
@@ -167,7 +180,14 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRo
 
 
 def _hospitals_in(plan: FederationPlan, cell: Cell, target_epsilon: float, num_shares: int) -> Sequence[HospitalPlan]:
-    """Return the hospitals with their noise in another cell, in the order of their sample rates."""
+    """Return the hospitals with their noise in another cell, in the order of their sample rates.
+
+    Where statistics are released before round 1, they are there, too, at the same epsilon.
+    """
     profiles = [hospital.profile for hospital in plan.hospitals]
     hospitals = hospitals_in(cell, plan.config, profiles, plan.num_parameters, num_shares, plan.drawn_from)
+    if (first := plan.statistics) is not None:
+        parts = hospitals_in(cell, first.config, profiles, first.num_parameters, num_shares, plan.drawn_from)
+        parts = calibrated(parts, float(first.config.privacy.target_epsilon or 0.0))
+        hospitals = [replace(of, before=(part.event,)) for of, part in zip(hospitals, parts, strict=True)]
     return calibrated(sorted(hospitals, key=lambda hospital: hospital.schedule.sample_rate), target_epsilon)

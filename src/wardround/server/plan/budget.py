@@ -28,11 +28,23 @@ def within_budget(
     Noise that was sized for a target epsilon is sized anew where an interrupted attempt has spent a part of it.
     """
     privacy = plan.config.privacy
-    if privacy.target_epsilon is not None and state.attempt > 1:
+    if privacy.target_epsilon is not None and (state.attempt > 1 or _is_begun_twice(plan, state, round_number)):
         state = _sized_anew(plan, state, round_number, privacy.target_epsilon)
     if privacy.budget_epsilon is not None and not state.stopped:
         state = _decided(plan, state, round_number, privacy.budget_epsilon, privacy.on_budget)
     return state, _assigned(plan, state, round_number)
+
+
+def _is_begun_twice(plan: FederationPlan, state: RoundState, round_number: int) -> bool:
+    """Return whether what is released before round 1 was charged more than once, by a beginning that was interrupted."""
+    if round_number > 1:
+        return False
+    steps = state.account.steps
+    return any(
+        steps[hospital.name].get(event.kind, 0) > event.num_steps
+        for hospital in plan.hospitals
+        for event in hospital.before
+    )
 
 
 def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, target_epsilon: float) -> RoundState:

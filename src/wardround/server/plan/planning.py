@@ -12,12 +12,15 @@ from wardround.agreed.cohorts import rounds_joined
 from wardround.agreed.contributions import assignment_for, shape_in
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
+from wardround.datasets.moments import MomentLayout
+from wardround.errors import ConfigError
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.cells import Cell, cell_of
 from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.plan.statistics import settings_of_statistics
 from wardround.server.plan.target_noise import calibrated
 
 __all__ = [
@@ -34,16 +37,19 @@ def plan_federation(
     *,
     measures: Mapping[str, ProfileMeasures] | None = None,
     drawn_from: Sequence[str] = (),
+    moments: MomentLayout | None = None,
 ) -> FederationPlan:
     """Return the plan of a run.
 
     The number of the model's parameters is needed with placement "distributed", where rounding them has a cost, and to
     tell whether a clip is too small with "central". No number of the plan depends on what was measured, by hospital.
     Cohorts are drawn from the hospitals' names where `drawn_from` has none, such as a roster's, whoever is there.
+    The moments are those that hospitals release before round 1; None where they release none.
 
     Raises:
         ConfigError: a hospital has more than max-records, delta is too large for one, a cohort can't have
-            min-survivors members, or the clip is too small for so many parameters.
+            min-survivors members, the clip is too small for so many parameters, or the statistics alone spend more
+            than the budget.
         CohortError: there is no hospital, or two share a name.
     """
     profiles = sorted(profiles, key=lambda profile: profile.hospital_id)
@@ -55,11 +61,29 @@ def plan_federation(
         config=config, hospitals=tuple(hospitals), num_parameters=num_parameters, drawn_from=drawn_from
     )
     check_clip(plan)
+    if moments is not None:
+        released = _statistics(plan, moments, profiles)
+        plan = replace(plan, moments=moments, statistics=released)
+        hospitals = [replace(h, before=(released.by_name[h.name].event,)) for h in hospitals]
     if privacy.target_epsilon is not None:
         hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
-    spent = {hospital.name: headline_epsilon([hospital.event], hospital.target_delta) for hospital in hospitals}
+    spent = {hospital.name: headline_epsilon(hospital.events, hospital.target_delta) for hospital in hospitals}
     planned = (replace(h, epsilon=spent[h.name], measures=measures.get(h.name)) for h in hospitals)
     return replace(plan, hospitals=tuple(planned))
+
+
+def _statistics(plan: FederationPlan, moments: MomentLayout, profiles: Sequence[HospitalProfile]) -> FederationPlan:
+    """Return the plan of the release before round 1, in which every hospital takes part."""
+    settings = settings_of_statistics(plan, moments.most_norm)
+    released = plan_federation(settings, profiles, moments.num_values, drawn_from=plan.drawn_from)
+    budget = plan.config.privacy.budget_epsilon
+    if budget is not None and released.epsilon_max > budget:
+        raise ConfigError(
+            f"budget-epsilon = {budget:g} is less than the {released.epsilon_max:.3g} that the statistics of features "
+            "spend ([privacy] budget-epsilon): raise it, lower [features] statistics-share, or set standardise to "
+            "something else"
+        )
+    return released
 
 
 def hospitals_in(

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from wardround.config import Config
+from wardround.datasets.moments import MomentLayout
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.privacy.cells import Cell, cell_of
@@ -17,6 +18,7 @@ from wardround.privacy.policy import RemainingPlan
 from wardround.privacy.spending import Account, open_account
 from wardround.rounds import HospitalProfile, ProfileMeasures, Schedule
 from wardround.small_counts import shown_count, shown_rate
+from wardround.step_events import StepEvent
 
 __all__ = ["FederationPlan", "HospitalPlan"]
 
@@ -29,6 +31,7 @@ class HospitalPlan(RemainingPlan):
         profile: what is known of it.
         target_delta: its delta, below 1 / num_train.
         schedule: of a round it joins.
+        before: what is charged to it before round 1: its part in the statistics of features, or nothing.
         epsilon: after all rounds, as it will be reported; inf without noise.
         measures: what was measured of it; None of a real site, which measures nothing for others.
     """
@@ -36,6 +39,7 @@ class HospitalPlan(RemainingPlan):
     profile: HospitalProfile
     target_delta: float
     schedule: Schedule
+    before: tuple[StepEvent, ...] = ()
     epsilon: float = math.inf
     measures: ProfileMeasures | None = None
 
@@ -49,6 +53,11 @@ class HospitalPlan(RemainingPlan):
         """Its training records, as it states them."""
         return self.profile.num_train
 
+    @property
+    def events(self) -> tuple[StepEvent, ...]:
+        """All that it is to be charged for."""
+        return (*self.before, self.event)
+
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which leave no room for what is computed once
 class FederationPlan:
@@ -60,6 +69,8 @@ class FederationPlan:
         num_parameters: the model's.
         drawn_from: names that cohorts are drawn from, sorted: the hospitals', or a roster's.
         notes: sentences on what the settings can't reach with these data.
+        moments: that hospitals release before round 1; None where they release none.
+        statistics: the plan of that release, likewise.
     """
 
     config: Config
@@ -67,6 +78,8 @@ class FederationPlan:
     num_parameters: int
     drawn_from: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    moments: MomentLayout | None = None
+    statistics: "FederationPlan | None" = None
 
     @property
     def cell(self) -> Cell:
@@ -107,7 +120,7 @@ class FederationPlan:
     @property
     def account(self) -> Account:
         """The account as it will be after all rounds."""
-        events = [(hospital.name, hospital.event) for hospital in self.hospitals]
+        events = [(hospital.name, event) for hospital in self.hospitals for event in hospital.events]
         return open_account(self.target_deltas).projected(events)
 
     @property

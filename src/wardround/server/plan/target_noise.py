@@ -11,7 +11,7 @@ from wardround.privacy.accounting import overlap_epsilon
 from wardround.privacy.calibration import calibrate_noise_multiplier, smallest_within
 from wardround.privacy.cells import cell_named
 from wardround.server.plan.plans import HospitalPlan
-from wardround.step_events import EventShape
+from wardround.step_events import EventShape, StepEvent
 
 __all__ = ["calibrated"]
 
@@ -24,6 +24,8 @@ def calibrated(
 ) -> list[HospitalPlan]:
     """Return the hospitals with the least noise that keeps each, and the total, within the target over all rounds.
 
+    What is charged before them is within it, too.
+
     The total is stated at the smallest delta, so each hospital's noise is sized for that. With patients in several
     hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target. Where the cell
     shares noise, which a patient in several hospitals has no bound with, all get what the most exposed one needs.
@@ -32,26 +34,29 @@ def calibrated(
     guess = 1.0
 
     @cache
-    def least_noise(epsilon: float, shape: EventShape, total_steps: int) -> float:
+    def least_noise(epsilon: float, shape: EventShape, total_steps: int, spent: tuple[StepEvent, ...]) -> float:
         nonlocal guess
         if not total_steps:
             return 1.0  # never drawn: this hospital joins no round
-        guess = calibrate_noise_multiplier(epsilon, common_delta, shape, total_steps, guess=guess)
+        guess = calibrate_noise_multiplier(epsilon, common_delta, shape, total_steps, spent, guess=guess)
         return guess
 
+    def for_target(hospital: HospitalPlan, epsilon: float) -> float:
+        return least_noise(epsilon, hospital.shape, hospital.total_steps, hospital.before)
+
     if cell_named(hospitals[0].shape.cell).shares_noise:
-        most = max(least_noise(target_epsilon, h.shape, h.total_steps) for h in _most_exposed(hospitals))
+        most = max(for_target(hospital, target_epsilon) for hospital in _most_exposed(hospitals))
         return [replace(hospital, noise_multiplier=most) for hospital in hospitals]
 
     def with_each(epsilon: float) -> list[HospitalPlan]:
-        return [replace(h, noise_multiplier=least_noise(epsilon, h.shape, h.total_steps)) for h in hospitals]
+        return [replace(hospital, noise_multiplier=for_target(hospital, epsilon)) for hospital in hospitals]
 
     copies = min(patient_overlap, sum(hospital.num_participations > 0 for hospital in hospitals))
     if copies <= 1:
         return with_each(target_epsilon)
 
     def total(inverse: float) -> float:
-        events = {hospital.name: [hospital.event] for hospital in with_each(1 / inverse)}
+        events = {hospital.name: hospital.events for hospital in with_each(1 / inverse)}
         return overlap_epsilon(events, common_delta, patient_overlap)
 
     # Epsilon grows with about the root of what is composed.

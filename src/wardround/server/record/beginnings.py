@@ -40,6 +40,7 @@ def opening_of(
         absent=absent,
         columns=columns,
         public=public,
+        moments=plan.moments,
     )
 
 
@@ -51,6 +52,7 @@ def plan_in(config: Config, opening: Opening) -> FederationPlan:
         opening.num_parameters,
         measures=opening.measures,
         drawn_from=opening.drawn_from,
+        moments=opening.moments,
     )
 
 

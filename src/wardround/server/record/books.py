@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wardround.agreed.statistics import STATISTICS_ROUND
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
 from wardround.parsing import from_toml, sound
@@ -161,6 +162,10 @@ def _entries(rows: Sequence[Row], kind: str) -> list[Entry]:
 def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> StepEvent:
     """Return what a hospital's charge is for by the plan; its noise only where nothing may size it anew."""
     privacy, noise = plan.config.privacy, entry.event.noise_multiplier
+    if entry.round_number == STATISTICS_ROUND and plan.statistics is not None:
+        # Its noise is found by a search, whose last digits another version may have otherwise.
+        part = plan.statistics.by_name[hospital.name]
+        return plan.statistics.cell.step_event(part.shape, noise, part.num_steps)
     if plan.cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
         noise = float(privacy.noise_multiplier)
     return plan.cell.step_event(hospital.shape, noise, hospital.num_steps)
@@ -208,7 +213,16 @@ def _compared(
         wanted = hospital_figures(plan, hospital, number, event, completed=name in released, epsilon=epsilon)
         for column in FOLLOWING_COLUMNS:
             yield f"{column} of {name}", getattr(line, column, None), getattr(wanted, column)
-        if entry and plan.cell.is_private:
+        if entry and number == STATISTICS_ROUND:
+            yield f"clip of {name}", entry.sensitivity, _statistics_clip(plan)
+        elif entry and plan.cell.is_private:
             sensitivity = plan.cell.sensitivity(force.clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
             yield f"clip of {name}", entry.sensitivity, sensitivity
             yield f"noise of {name}", force.noise_multipliers.get(name), entry.event.noise_multiplier
+
+
+def _statistics_clip(plan: FederationPlan) -> float:
+    """Return by how much neighbours differ in the release before round 1; inf where there is none, or no privacy."""
+    if plan.statistics is None or not plan.cell.is_private:
+        return math.inf
+    return plan.statistics.cell.sensitivity(plan.statistics.config.privacy.max_grad_norm)

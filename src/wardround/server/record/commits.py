@@ -95,6 +95,7 @@ def restore(run: KeptRun) -> RoundState | None:
         stopped="",
         memory=read_noise(run.folder, round_number, record.saved.noise_memory),
         other_versions=run.folder.other_versions(),
+        scaling=opening.scaling,
         best=best_of(run.plan.config, records),
     )
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from wardround.datasets.moments import MomentLayout
+from wardround.datasets.scaling import Scaling
 from wardround.json_records import json_field, json_values, read_json_record
 from wardround.parsing import from_json
 from wardround.rounds import HospitalProfile, ProfileMeasures
@@ -113,6 +115,8 @@ class Opening:
         columns: further scores of every round, a user's metrics among them; None in a run that earlier versions began,
             whose r2 is a mean over hospitals.
         public: digest of the public records that models are tried on; None of none.
+        moments: that were released before round 1; None of none.
+        scaling: of features, which that gave; likewise.
     """
 
     config: str
@@ -126,6 +130,8 @@ class Opening:
     absent: Mapping[str, str] = json_field(lacking={})
     columns: tuple[str, ...] | None = json_field(default=None, is_left_out=True)
     public: str | None = json_field(default=None, is_left_out=True)
+    moments: MomentLayout | None = json_field(default=None, is_left_out=True)
+    scaling: Scaling | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

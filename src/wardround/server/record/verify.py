@@ -71,7 +71,7 @@ def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
         if numbers != list(range(len(numbers))):
             return [f"the ledger's rounds are {numbers}, and must be 0 and those that follow, each once"], ""
         books = books_of(rows)
-        if books is None and rows:
+        if books is None and any(row.kind != "planned" or row.content.round_number for row in rows):
             return ["the ledger has charges and no committed round"], ""
         if books is not None and (findings := books.findings()):
             return findings, ""
@@ -103,7 +103,7 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
 
 def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> str:
     if books is None:
-        return "in order: no round is committed yet, and nothing was charged"
+        return "in order: no round is committed yet, and nothing was charged but what is released before round 1"
     last, planned = len(books.records) - 1, books.plan.config.training.num_rounds
     state = ""
     if is_under_way:

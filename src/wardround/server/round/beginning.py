@@ -12,23 +12,27 @@ from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import opening_in, opening_of, plan_in
-from wardround.server.record.commits import KeptRun, commit
+from wardround.server.record.commits import commit
 from wardround.server.record.records import Outcome
-from wardround.server.round.evaluating import Measuring, evaluate_model
+from wardround.server.round.evaluating import evaluate_model
 from wardround.server.round.hospitals import HospitalLink
+from wardround.server.round.run_under_way import RunUnderWay
+from wardround.server.round.statistics import release_statistics
 
 __all__ = ["begin", "give_up_interrupted", "plan_of_run"]
 
 
-def begin(run: KeptRun, link: HospitalLink, initial: Arrays, measuring: Measuring) -> RoundState:
-    """Commit round 0: the initial model, evaluated everywhere."""
-    started = time.perf_counter()
+def begin(run: RunUnderWay, initial: Arrays) -> RoundState:
+    """Commit round 0: statistics of features, where they are released, and the initial model, evaluated everywhere."""
+    started, charged = time.perf_counter(), run.ledger.entries()
     # With what is installed now the run begins, whenever its folder was made.
     run.folder.write_versions()
+    # What was charged by a beginning that was interrupted is of this run, and may have been seen.
+    run_id = charged[0].run_id if charged else uuid.uuid4().hex[:12]
     state = RoundState(
-        run_id=uuid.uuid4().hex[:12],
+        run_id=run_id,
         round_number=0,
-        attempt=1,
+        attempt=run.ledger.num_attempts(run_id, 0) + 1,
         arrays=initial,
         account=run.account,
         noise_multipliers=run.plan.noise_multipliers,
@@ -36,13 +40,14 @@ def begin(run: KeptRun, link: HospitalLink, initial: Arrays, measuring: Measurin
         left={},
         stopped="",
     )
-    evaluated = evaluate_model(link, run, measuring, 0, initial)
-    opening = opening_of(run.plan, run.folder, link.left_out, run.columns, measuring.public)
-    untrained = Outcome(abandoned="", dropped={}, num_scrubbed={})
-    _, best = commit(
-        run, state, (), (), untrained, evaluated, time.perf_counter() - started, noise_before={}, opening=opening
-    )
-    return replace(state, best=best)
+    statistics = release_statistics(run, state.run_id, state.attempt)
+    state = replace(state, scaling=statistics.scaling, account=run.account)
+    evaluated = evaluate_model(run.link, run, run.measuring, 0, initial, state.scaling)
+    opening = opening_of(run.plan, run.folder, run.link.left_out, run.columns, run.measuring.public)
+    opening = replace(opening, scaling=state.scaling)
+    came = (statistics.assignments, statistics.answered, statistics.outcome, evaluated, time.perf_counter() - started)
+    _, best = commit(run, state, *came, noise_before={}, opening=opening)
+    return replace(state, attempt=1, best=best)
 
 
 def plan_of_run(
@@ -101,7 +106,7 @@ def _changed_sites(plan: FederationPlan, link: HospitalLink) -> dict[str, str]:
     return left
 
 
-def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState, measuring: Measuring) -> RoundState:
+def give_up_interrupted(run: RunUnderWay, state: RoundState) -> RoundState:
     """Commit the round that real sites were in when the run stopped as abandoned: they answer in a round once."""
     round_number, attempt = state.round_number + 1, state.attempt - 1
     charged = [
@@ -117,7 +122,7 @@ def give_up_interrupted(run: KeptRun, link: HospitalLink, state: RoundState, mea
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
     why = "the run was interrupted in it, and sites do not redo a round"
     lost = Outcome(abandoned=why, dropped={}, num_scrubbed={})
-    evaluated = evaluate_model(link, run, measuring, round_number, state.arrays)
+    evaluated = evaluate_model(run.link, run, run.measuring, round_number, state.arrays)
     seconds = time.perf_counter() - started
     _, best = commit(run, state, assignments, (), lost, evaluated, seconds, noise_before=before)
     return replace(state, attempt=1, best=best)

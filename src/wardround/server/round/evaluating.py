@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from wardround.datasets.scaling import Scaling
 from wardround.errors import ConfigError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.json_records import json_keys
@@ -104,15 +105,22 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def evaluate_model(
-    link: HospitalLink, run: KeptRun, measuring: Measuring, round_number: int, arrays: Arrays
+    link: HospitalLink,
+    run: KeptRun,
+    measuring: Measuring,
+    round_number: int,
+    arrays: Arrays,
+    scaling: Scaling | None = None,
 ) -> Evaluated:
     """Return what is known of a round's model, by the run's columns.
+
+    Hospitals are told how features are scaled, where that was released.
 
     Raises:
         ProtocolError: see `strategy_steps.evaluate`.
         WardroundError: a hospital's app, the strategy's own code or a user's metric fails.
     """
-    evaluations, predictions = evaluate(link, run.strategy, round_number, arrays)
+    evaluations, predictions = evaluate(link, run.strategy, round_number, arrays, scaling)
     if run.columns is None:
         return Evaluated(evaluations=evaluations)
     pooled = together(predictions.values())

@@ -8,7 +8,7 @@ What is left out on purpose: how messages travel (any Flower grid will do), how 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from flwr.serverapp.strategy import Strategy
 
@@ -18,7 +18,6 @@ from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import open_ledger
 from wardround.run_facts import RunFacts
-from wardround.secagg import Roster
 from wardround.server.plan.best import stops_early
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
@@ -26,7 +25,7 @@ from wardround.server.plan.noise_memory import noise_memory
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
-from wardround.server.record.commits import KeptRun, close, commit, restore
+from wardround.server.record.commits import close, commit, restore
 from wardround.server.record.evaluated import unevaluated
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
@@ -38,30 +37,14 @@ from wardround.server.round.evaluating import Measuring, columns_in, evaluate_mo
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.progress import RoundRow, row_of
 from wardround.server.round.released import release
+from wardround.server.round.run_under_way import RunUnderWay
 from wardround.server.round.secure_terms import roster_of, secure_sum_for
 from wardround.server.round.strategy_steps import ask, step
 from wardround.server.round.sums import add_up
 from wardround.server.round.tested_rounds import is_tested
-from wardround.streams import Source, SystemSource
+from wardround.streams import SystemSource
 
 __all__ = ["federate"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run(KeptRun):
-    """What stays the same from round to round.
-
-    Attributes:
-        link: to the hospitals.
-        measuring: what models are measured by.
-        source: of the server's noise.
-        roster: with whom rounds are summed by secure aggregation; None where another protocol is set.
-    """
-
-    link: HospitalLink
-    measuring: Measuring
-    source: Source
-    roster: Roster | None
 
 
 def federate(
@@ -100,7 +83,7 @@ def federate(
         num_parameters = sum(array.size for array in initial.values())
         plan, left = plan_of_run(config, link, ledger, num_parameters, planned)
         measuring = measuring or Measuring()
-        run = _Run(
+        run = RunUnderWay(
             plan=plan,
             columns=columns_in(ledger, plan, facts.task, measuring),
             measuring=measuring,
@@ -111,14 +94,14 @@ def federate(
             source=source,
             roster=roster_of(plan, link.roster),
         )
-        state = restore(run) or begin(run, link, initial, measuring)
+        state = restore(run) or begin(run, initial)
         state = replace(state, left={**left, **state.left})
         if link.are_sites:
-            state = give_up_interrupted(run, link, state, measuring)
+            state = give_up_interrupted(run, state)
         return _all_rounds(run, state, facts, progress)
 
 
-def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None) -> Summary:
+def _all_rounds(run: RunUnderWay, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None) -> Summary:
     """Do the rounds that are left, and close the run however it ends; return the summary."""
     num_rounds = run.plan.config.training.num_rounds
     records = committed_rounds(run.ledger)
@@ -147,7 +130,7 @@ def _all_rounds(run: _Run, state: RoundState, facts: RunFacts, progress: Callabl
     return summary
 
 
-def _next_round(run: _Run, before: RoundState) -> tuple[RoundState, RoundRecord | None]:
+def _next_round(run: RunUnderWay, before: RoundState) -> tuple[RoundState, RoundRecord | None]:
     """Return the state after one more round, and what was committed of it; None where the budget ends the run."""
     started = time.perf_counter()
     plan, config, round_number = run.plan, run.plan.config, before.round_number + 1
@@ -162,7 +145,8 @@ def _next_round(run: _Run, before: RoundState) -> tuple[RoundState, RoundRecord 
     silent = draw_dropouts(config, [a.hospital_id for a in assignments], round_number)
     secure = secure_sum_for(plan, assignments, run_id=state.run_id, roster=run.roster, silent=silent)
     absent = {} if secure else silent
-    asked = ask(run.link, run.strategy, state.arrays, assignments, absent, config.aggregation.min_survivors)
+    least = config.aggregation.min_survivors
+    asked = ask(run.link, run.strategy, state.arrays, assignments, absent, least, state.scaling)
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
@@ -181,7 +165,9 @@ def _next_round(run: _Run, before: RoundState) -> tuple[RoundState, RoundRecord 
     # 7. Evaluate the model that comes of it at every hospital, where it is to be tested.
     is_due = is_tested(plan, state)
     evaluated = (
-        evaluate_model(run.link, run, run.measuring, round_number, arrays) if is_due else unevaluated(run.columns)
+        evaluate_model(run.link, run, run.measuring, round_number, arrays, state.scaling)
+        if is_due
+        else unevaluated(run.columns)
     )
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     came = (summed.answered, summed.outcome, evaluated, time.perf_counter() - started)

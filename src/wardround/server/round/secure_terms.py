@@ -8,6 +8,7 @@ number that does not fit. What is left out on purpose: the protocol (see `secure
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.identity import agreed_digest
 from wardround.rounds import Assignment
@@ -66,10 +67,12 @@ def secure_sum_for(
     run_id: str,
     roster: Roster | None,
     silent: Mapping[str, str],
+    settings: Config | None = None,
 ) -> SecureSum | None:
     """Return how the round's sum is hidden from the server; None without a roster, or where nobody has an assignment.
 
-    Simulated hospitals that are `silent` vanish in the round, each at its stage.
+    Simulated hospitals that are `silent` vanish in the round, each at its stage. The settings are those that hospitals
+    hold their own to, where the plan is of a job that was derived from them.
     """
     if roster is None or not assignments:
         return None
@@ -86,7 +89,7 @@ def secure_sum_for(
         max_update=bound if has_bounds else 0.0,
         max_weight=cell.vector_weight(most_records) if has_bounds else 0.0,
         model_digest=bytes(32),  # nothing that is sent has it
-        settings_digest=agreed_digest(plan.config),
+        settings_digest=agreed_digest(settings or plan.config),
     )
     return SecureSum(
         roster=roster,

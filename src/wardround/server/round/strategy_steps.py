@@ -16,13 +16,14 @@ from flwr.serverapp.strategy import Strategy
 from wardround import exact_sums, wire
 from wardround.errors import ProtocolError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
+from wardround.datasets.scaling import Scaling
 from wardround.rounds import Assignment, Evaluation
 from wardround.scores import Predictions
 from wardround.server.round.cohort_grid import CohortGrid
 from wardround.server.round.hospitals import HospitalLink
 from wardround.strategies import needs_only_sum, only_averages_scores
 from wardround.wire_arrays import predictions_of
-from wardround.wire_values import content_of
+from wardround.wire_values import config_record, content_of
 
 __all__ = ["Asked", "ask", "evaluate", "step"]
 
@@ -62,10 +63,12 @@ def ask(
     assignments: Sequence[Assignment],
     absent: Collection[str],
     min_survivors: int,
+    scaling: Scaling | None = None,
 ) -> Asked:
     """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
 
-    The assignments are of the whole cohort, already charged; `absent` are members of it that are not there.
+    The assignments are of the whole cohort, already charged; `absent` are members of it that are not there. They are
+    told how features are scaled, where that was released.
 
     Raises:
         ProtocolError: the strategy asks a hospital twice, or one that was not charged.
@@ -79,7 +82,7 @@ def ask(
         with _blaming(strategy):
             messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
     return Asked(
-        messages=_once_each(messages, by_node),
+        messages=_told(_once_each(messages, by_node), scaling),
         by_node=by_node,
         num_assigned=len(assignments),
         min_survivors=min_survivors,
@@ -102,9 +105,11 @@ def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequenc
 
 
 def evaluate(
-    link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays
+    link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays, scaling: Scaling | None = None
 ) -> tuple[dict[str, Evaluation], dict[str, Predictions]]:
     """Return every simulated hospital's evaluation of the model, and its predictions; real sites are not asked.
+
+    They are told how features are scaled, where that was released.
 
     Raises:
         ProtocolError: the strategy asks hospitals to train, which nobody charged.
@@ -115,12 +120,25 @@ def evaluate(
     grid = CohortGrid(link.grid, link.name_of)
     with _blaming(strategy):
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
-        replies = link.answered(grid.send_and_receive(messages))
+        replies = link.answered(grid.send_and_receive(_told(list(messages), scaling)))
         if not only_averages_scores(strategy):
             strategy.aggregate_evaluate(round_number, [_without_predictions(reply) for reply in replies])
     senders = [link.sender_of(reply) for reply in replies]  # in the order of names
     evaluations = (wire.read_metrics(Evaluation, *told) for told in zip(replies, senders, strict=True))
     return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(_predictions_in, replies), strict=True))
+
+
+def _told(messages: list[Message], scaling: Scaling | None) -> list[Message]:
+    """Return the messages with how features are scaled; those that shared a content share one again."""
+    if scaling is None:
+        return messages
+    values, made = config_record(wire.record_values(scaling)), dict[int, RecordDict]()
+    shared = [message.content for message in messages]
+    for message, content in zip(messages, shared, strict=True):
+        if id(content) not in made:
+            made[id(content)] = content_of(dict(content.items()) | {wire.FEATURES: values})
+        message.content = made[id(content)]
+    return messages
 
 
 def _predictions_in(reply: Message) -> Predictions:

@@ -1,0 +1,163 @@
+"""What hospitals release of their features once, before round 1, so that all standardise by the same constants.
+
+The moments of a record are a vector of its features as they are held: of a number, which public bounds have brought
+between -1 and 1, whether it is missing, the number and its square (both 0 where it is missing); of an indicator the
+indicator. Their mean over the records of all hospitals gives every column's mean and deviation. What is left out on
+purpose: how the mean is released, which is a round like any other (see `agreed.statistics`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wardround.datasets.records import REGRESSION, FederatedData, HospitalData
+from wardround.datasets.scaling import Scaling
+
+__all__ = ["MomentLayout", "layout_of", "moment_federation", "moments_of", "scaling_from"]
+
+_TOLD_APART = 3.0
+"""Standard deviations of the noise: a variance, or the share of a level, below so many can't be told from none."""
+_LEAST_VARIANCE = 1e-4
+"""Of a column without noise: one that does not vary is not blown up."""
+_LABEL = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MomentLayout:
+    """Where the moments of a record stand, and how long they can be; it follows from public facts alone.
+
+    The order is: whether each number is missing, the numbers, their squares, the indicators.
+
+    Attributes:
+        num_features: d of a record's features (d,).
+        numbers: places of the features that are numbers between -1 and 1; all others are indicators, 0 or 1.
+        low: of each number in its own unit, what is held as -1.
+        high: likewise, what is held as 1.
+        most_norm: the longest that the moments of a record can be, L2 (> 0).
+    """
+
+    num_features: int
+    numbers: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    most_norm: float
+
+    @property
+    def indicators(self) -> tuple[int, ...]:
+        """Places of the features that are indicators."""
+        return tuple(sorted(set(range(self.num_features)) - set(self.numbers)))
+
+    @property
+    def num_values(self) -> int:
+        """How many moments a record has."""
+        return 3 * len(self.numbers) + len(self.indicators)
+
+
+def layout_of(federation: FederatedData) -> MomentLayout | None:
+    """Return the layout of a federation's moments; None where it does not standardise by released constants.
+
+    Features of one group are made of one column: a number contributes at most the square root of 2, with an indicator
+    that it is missing or without, since then the number is not there; of the levels of one column at most one is 1.
+    Where nothing is known of groups, each feature is one.
+    """
+    if federation.standardise != "private":
+        return None
+    (num_features,) = federation.input_shape
+    numbers = tuple(number.column for number in federation.numbers)
+    low, high = (tuple(float(getattr(number, end)) for number in federation.numbers) for end in ("low", "high"))
+    groups = federation.groups or tuple(range(num_features))
+    of_numbers = {groups[place] for place in numbers}
+    squared = sum(2 if group in of_numbers else 1 for group in set(groups))
+    norm = math.sqrt(squared)
+    return MomentLayout(num_features=num_features, numbers=numbers, low=low, high=high, most_norm=norm)
+
+
+def moments_of(features: ArrayLike, layout: MomentLayout) -> NDArray[np.float32]:
+    """Return the moments (n, num_values) of features (n, d); each row is a function of that row alone."""
+    values = np.asarray(features, np.float32)
+    numbers = values[:, layout.numbers]
+    missing, filled = np.isnan(numbers), np.nan_to_num(numbers, nan=0.0)
+    indicators = values[:, layout.indicators]
+    return np.concatenate([missing.astype(np.float32), filled, filled**2, indicators], axis=1)
+
+
+def moment_federation(federation: FederatedData, layout: MomentLayout) -> FederatedData:
+    """Return the same hospitals with the moments of their training records for features, and no test records.
+
+    Every label is 1/2: see `agreed.statistics`.
+    """
+    return replace(
+        federation,
+        task=REGRESSION,
+        class_names=(),
+        feature_names=(),
+        input_shape=(layout.num_values,),
+        hospitals=_MomentHospitals(federation.hospitals, layout),
+        standardise="none",
+        numbers=(),
+        groups=(),
+        columns=(),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _MomentHospitals(Sequence[HospitalData]):
+    """Hospitals whose moments are computed when they are asked for."""
+
+    hospitals: Sequence[HospitalData]
+    layout: MomentLayout
+
+    def __len__(self) -> int:
+        return len(self.hospitals)
+
+    @overload
+    def __getitem__(self, index: int) -> HospitalData: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[HospitalData, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> HospitalData | tuple[HospitalData, ...]:
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(*index.indices(len(self))))
+        hospital = self.hospitals[index]
+        return replace(
+            hospital,
+            train_features=moments_of(hospital.train_features, self.layout),
+            train_labels=np.full(len(hospital.train_labels), _LABEL, np.float32),
+            test_features=np.zeros((0, self.layout.num_values), np.float32),
+            test_labels=np.zeros(0, np.float32),
+        )
+
+
+def scaling_from(mean: ArrayLike, layout: MomentLayout, *, stddev: float) -> Scaling:
+    """Return the constants that a released mean of moments gives (post-processing of it and of public numbers).
+
+    With v the share of records that have a number, its mean is m / v and its variance q / v - (m / v)^2, of the sums m
+    of numbers and q of squares; an indicator of share p has variance p (1 - p). What the noise hides is not made large:
+    with s the noise on a mean, a variance below 3 s / v counts as that, and a share within 3 s of 0 or 1 as so far from
+    it. So a rare level is scaled as one that 3 s of the records have, and no feature by less.
+
+    Args:
+        mean: (num_values,), with its noise.
+        layout: of it.
+        stddev: s, of the noise in each of its coordinates (>= 0).
+    """
+    values, k = np.asarray(mean, np.float64), len(layout.numbers)
+    missing, first, second, shares = values[:k], values[k : 2 * k], values[2 * k : 3 * k], values[3 * k :]
+    hidden = max(_TOLD_APART * stddev, _LEAST_VARIANCE)
+    there = np.clip(1 - missing, min(hidden, 1.0), 1.0)
+    centres = np.clip(first / there, -1.0, 1.0)
+    variances = np.clip(second / there, 0.0, 1.0) - centres**2
+    # No variance of numbers between -1 and 1 is above 1.
+    spreads = np.sqrt(np.minimum(np.maximum(variances, hidden / there), 1.0))
+    least = min(hidden, 0.5)
+    kept = np.clip(shares, least, 1 - least)
+    centre, scale = np.zeros(layout.num_features), np.ones(layout.num_features)
+    centre[list(layout.numbers)], scale[list(layout.numbers)] = centres, spreads
+    centre[list(layout.indicators)] = np.clip(shares, 0.0, 1.0)
+    scale[list(layout.indicators)] = np.sqrt(kept * (1 - kept))
+    return Scaling(centre=tuple(centre.tolist()), scale=tuple(scale.tolist()))

@@ -1,0 +1,57 @@
+"""How much noise the statistics of features get, which are released before round 1 and paid for like a round.
+
+Costs are compared in zero-concentrated terms, in which those of releases add up: a Gaussian release whose neighbours are
+mu standard deviations apart costs mu^2 / 2. Left out on purpose: the bill, which is that of the events themselves.
+"""
+
+import math
+
+from wardround.agreed.statistics import statistics_config
+from wardround.config import Config
+from wardround.privacy.accounting import overlap_epsilon
+from wardround.privacy.profiles import gaussian_epsilon
+from wardround.server.plan.plans import FederationPlan
+
+__all__ = ["gaussian_mu", "settings_of_statistics"]
+
+_MOST_MU = 1e6
+
+
+def settings_of_statistics(plan: FederationPlan, most_norm: float) -> Config:
+    """Return the settings of the release, sized to its share of the whole bill (docs/privacy.md).
+
+    With a target epsilon the whole is the Gaussian mu of the target at the smallest delta, and a release of
+    sqrt(share) mu is that share of it. With a noise multiplier the rounds cost what they cost: their epsilon at the
+    patient who pays most stands for mu, and the release costs share / (1 - share) of that.
+
+    Args:
+        plan: of the rounds, with noise where no target sizes it.
+        most_norm: the longest that the moments of a record can be (> 0).
+    """
+    config, delta = plan.config, min(plan.target_deltas.values())
+    share, privacy = config.features.statistics_share, config.privacy
+    if privacy.target_epsilon is not None:
+        mu = math.sqrt(share) * gaussian_mu(privacy.target_epsilon, delta)
+    else:
+        events = {hospital.name: [hospital.event] for hospital in plan.hospitals}
+        rounds = overlap_epsilon(events, delta, privacy.patient_overlap)
+        mu = math.sqrt(share / (1 - share)) * gaussian_mu(rounds, delta)
+    return statistics_config(config, most_norm, gaussian_epsilon(mu, delta) or math.ulp(1.0))
+
+
+def gaussian_mu(epsilon: float, target_delta: float) -> float:
+    """Return the mu of the Gaussian release that has this epsilon at target_delta, to 1e-9; inf for infinite epsilon.
+
+    >>> round(gaussian_mu(4.3772, 1e-5), 4)
+    1.0
+
+    Epsilon is > 0, target_delta in (0, 1): see `profiles.gaussian_epsilon`.
+    """
+    if math.isinf(epsilon):
+        return math.inf
+    from scipy.optimize import brentq
+
+    low, high = 0.0, 1.0
+    while gaussian_epsilon(high, target_delta) < epsilon and high < _MOST_MU:
+        low, high = high, 2 * high
+    return float(brentq(lambda mu: gaussian_epsilon(mu, target_delta) - epsilon, low or 1e-9, high, xtol=1e-9))
