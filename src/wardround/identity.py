@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.code_digests import DECISIVE, code_digests, installed_versions, is_installed, version_of
-from wardround.config import NAMED_BY, Config, SimulationConfig, config_to_toml
+from wardround.config import NAMED_BY, PRIVATE, Config, SimulationConfig, config_to_toml
 from wardround.digests import digest_of
 from wardround.objects import Handed, as_loaded
 from wardround.streams import SeededSource, Source, SystemSource
@@ -151,8 +151,11 @@ def job_digest(config: Config) -> bytes:
     # What a user's factory imports of installed packages has their versions, whichever they are.
     versions = installed_versions() if modules else {name: version_of(name) for name in DECISIVE}
     told = json.dumps([versions, _own_code(), modules], sort_keys=True)
+    features = config.features
     settings = replace(
         config,
+        # Numbers are in every key as they were standardised, except where that comes later.
+        features=features if features.standardise == PRIVATE else replace(features, standardise=None),
         # The data themselves are in every key: where a table lies, and whether its partition is named, is nothing more.
         federation=replace(config.federation, partition=None, path=config.federation.target and "here", handed=None),
         model=replace(model, name=model_name, handed=None),

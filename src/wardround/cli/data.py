@@ -42,10 +42,10 @@ def data_describe(
     from wardround.datasets import describe, describe_columns, describe_features, load_federation
     from wardround.reports.data_tables import print_columns, print_description, shown_description
 
-    federation = load_federation(settings.federation)
+    federation = load_federation(settings.federation, settings.features)
     table, columns, features = describe(federation), describe_columns(federation), describe_features(federation)
     settings = replace(settings, federation=replace(settings.federation, partition=federation.partition))
-    notes = (*federation.notes, *unused_settings(settings, "federation"))
+    notes = (*federation.notes, *unused_settings(settings, ("federation", "features")))
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": notes, "excluded": federation.excluded}

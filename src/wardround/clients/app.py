@@ -181,7 +181,7 @@ def _app_of(path: str, overrides: str) -> ClientApp:
         from wardround.strategies import hospital_side_of, strategy_of
 
         side = hospital_side_of(strategy_of(config))
-    return make_client_app(config, load_federation(config.federation), side)
+    return make_client_app(config, load_federation(config.federation, config.features), side)
 
 
 app = ClientApp()

@@ -3,6 +3,7 @@
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
+from wardround.config.features import HOSPITAL, NONE, PRIVATE, PUBLIC, FeaturesConfig, check_features_use
 from wardround.config.federation import TABLE_KEYS
 from wardround.config.loss_weights import check_loss_weights
 from wardround.config.schemas import Column, Schema, schema_from_table
@@ -21,7 +22,11 @@ from wardround.config.toml_files import read_toml, split_overrides
 from wardround.config.unused import unused_settings
 
 __all__ = [
+    "HOSPITAL",
     "NAMED_BY",
+    "NONE",
+    "PRIVATE",
+    "PUBLIC",
     "STRATEGY_OPTIONS",
     "TABLE_KEYS",
     "AggregationConfig",
@@ -29,6 +34,7 @@ __all__ = [
     "Column",
     "Config",
     "EvaluationConfig",
+    "FeaturesConfig",
     "FederationConfig",
     "ModelConfig",
     "PrivacyConfig",
@@ -38,6 +44,7 @@ __all__ = [
     "change_tables",
     "check_agreement",
     "check_criterion",
+    "check_features_use",
     "check_loss_weights",
     "config_from_dict",
     "config_to_toml",

@@ -14,7 +14,7 @@ from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import Handed
 
-__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig", "may_be_table"]
+__all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig", "composed", "may_be_table"]
 
 _ROLES = ("target", "hospital_column", "patient_column")
 _LISTS = ("columns", "drop_columns", "date_columns", "categorical_columns")
@@ -74,7 +74,7 @@ class FederationConfig:
         for key in ("positive_class", "missing_values"):
             object.__setattr__(self, key, _as_texts(getattr(self, key)))
         for key in _COLUMN_KEYS:
-            object.__setattr__(self, key, _composed(getattr(self, key)))
+            object.__setattr__(self, key, composed(getattr(self, key)))
         if self.schema is not None and not isinstance(self.schema, Schema):
             object.__setattr__(self, "schema", schema_from_table(self.schema))
         check_section("federation", self)
@@ -130,14 +130,14 @@ def _check_table_keys(config: FederationConfig) -> None:
         check_schema_use(config.schema, config.target, config.task, identifiers)
 
 
-def _composed(value: Any) -> Any:
+def composed(value: Any) -> Any:
     """Return names of columns as headers are read: accents composed, single blanks between words, none at the ends."""
     if isinstance(value, str):
         return " ".join(normalize("NFC", value).split())
     if isinstance(value, tuple | list):
-        return tuple(_composed(part) for part in value)
+        return tuple(composed(part) for part in value)
     if isinstance(value, dict):
-        return {_composed(key): part for key, part in value.items()}
+        return {composed(key): part for key, part in value.items()}
     return value
 
 

@@ -4,7 +4,7 @@ A message has the name, the value, the allowed range and, where one is near, the
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import Field, field, fields
 from functools import cache
 from types import MappingProxyType, UnionType
@@ -80,13 +80,20 @@ def check_section(section: str, record: Any) -> None:
         given = None if isinstance(given, Default) else tuple(given) if isinstance(given, list) else given
         value = _checked_type(section, item.name, given, hints[item.name])
         object.__setattr__(record, item.name, value)
-        parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
-        for part in parts:
-            if part is not None:
-                _check_limits(section, item, part)
+        for part in _parts(value):
+            _check_limits(section, item, part)
     for where, first, second in EXCLUSIVE:
         if where == section and all(getattr(record, key.replace("-", "_")) is not None for key in (first, second)):
             raise ConfigError(f"{first} and {second} exclude each other ([{section}]): remove one of them")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what a setting is made of, of tables and lists their parts."""
+    if isinstance(value, dict | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parts(part)
+    elif value is not None:
+        yield value
 
 
 def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
@@ -96,7 +103,7 @@ def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
         if option is type(None):
             if value is None:
                 return value
-        elif get_origin(option) is tuple and isinstance(value, tuple):
+        elif get_origin(option) is tuple and isinstance(value, tuple | list) and _has_length(value, get_args(option)):
             return tuple(_checked_type(section, name, part, get_args(option)[0]) for part in value)
         elif get_origin(option) is dict and isinstance(value, dict):
             return {key: _checked_type(section, name, part, get_args(option)[1]) for key, part in value.items()}
@@ -106,6 +113,10 @@ def _checked_type(section: str, name: str, value: Any, hint: Any) -> Any:
             return value
     wanted = " or ".join(_WORDS.get(option, str(option)) for option in options if option is not type(None))
     raise ConfigError(f"{kebab(name)} = {value!r} must be {wanted} ([{section}] {kebab(name)})")
+
+
+def _has_length(value: Sized, hints: tuple[Any, ...]) -> bool:
+    return hints[-1] is Ellipsis or len(value) == len(hints)
 
 
 def _as_float(value: float) -> float:
@@ -124,7 +135,9 @@ _WORDS: dict[Any, str] = {
     tuple[float, ...]: "a list of numbers",
     tuple[int, ...]: "a list of whole numbers",
     tuple[str, ...]: "a list of texts",
+    tuple[float, float]: "two numbers, the lowest first",
     dict[str, float]: "a table of numbers",
+    dict[str, tuple[float, float]]: "a table of two numbers for each name",
     dict[str, str]: "a table of texts",
 }
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
+from wardround.config.features import PRIVATE, PUBLIC, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.limits import kebab
 from wardround.config.schemas import Schema
@@ -34,6 +35,7 @@ Look = Callable[[str], Any]
 _SECTIONS: Mapping[str, Any] = MappingProxyType(
     {
         "federation": FederationConfig,
+        "features": FeaturesConfig,
         "model": ModelConfig,
         "training": TrainingConfig,
         "privacy": PrivacyConfig,
@@ -171,6 +173,19 @@ MEANINGS: tuple[Meaning, ...] = (
         'partition = "dirichlet" or "quantity"',
     ),
     Meaning("federation.shards-per-hospital", _is("federation.partition", "shards"), 'partition = "shards"'),
+    Meaning(
+        "features.standardise",
+        lambda look: look("federation.schema") is None or look("features.standardise") == PUBLIC,
+        "data without a schema",
+    ),
+    *(
+        Meaning(
+            f"features.{key}",
+            lambda look: look("federation.schema") is None and look("features.standardise") in (None, PRIVATE),
+            'standardise = "private"',
+        )
+        for key in ("bounds", "statistics-share")
+    ),
     Meaning("model.hidden-sizes", _is("model.name", "mlp"), 'name = "mlp"'),
     Meaning("model.channels", _is("model.name", "cnn"), 'name = "cnn"'),
     Meaning("model.width", _is("model.name", "resnet18", "vgg19", "lstm", "transformer"), "a model that has a width"),

@@ -10,6 +10,7 @@ import numpy as np
 import tomli_w
 
 from wardround.config.changes import change_tables
+from wardround.config.features import FeaturesConfig, check_features_use
 from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
@@ -44,6 +45,7 @@ class Config:
     """
 
     federation: FederationConfig = field(default_factory=FederationConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
@@ -56,6 +58,7 @@ class Config:
             object.__setattr__(self, name, _section(name, kind, getattr(self, name)))
         for message in cell_of(self.privacy).refusals(self.privacy, self.training, self.aggregation):
             raise ConfigError(message)
+        check_features_use(self.features, self.federation)
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Iterable[str] = ()) -> "Config":

@@ -11,12 +11,12 @@ from wardround.config.settings import Config
 __all__ = ["unused_settings"]
 
 
-def unused_settings(config: Config, section: str = "") -> tuple[str, ...]:
+def unused_settings(config: Config, section: str | tuple[str, ...] = "") -> tuple[str, ...]:
     """Return a sentence for each setting that is not its default and is not used beside the others.
 
     Args:
         config: of a run; its partition as resolved, once the data are known.
-        section: whose settings alone are told; "" is all.
+        section: or sections, whose settings alone are told; "" is all.
     """
 
     def look(name: str) -> Any:

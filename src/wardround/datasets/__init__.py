@@ -6,7 +6,7 @@ Left out on purpose: augmentation and oversampling, which multiply a record and 
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
 from wardround.datasets.loading import load_dataset, load_federation
-from wardround.datasets.records import Dataset, FederatedData, HospitalData
+from wardround.datasets.records import Dataset, FederatedData, HospitalData, NumberColumn
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
 from wardround.datasets.sources import SOURCES, fetch
@@ -18,6 +18,7 @@ __all__ = [
     "FederatedData",
     "Federation",
     "HospitalData",
+    "NumberColumn",
     "Source",
     "build_federation",
     "describe",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.config import FederationConfig
+from wardround.config import HOSPITAL, FeaturesConfig, FederationConfig, check_features_use
 from wardround.datasets.hospital_data import make_hospital
 from wardround.datasets.partitions import (
     partition_dirichlet,
@@ -18,6 +18,7 @@ from wardround.datasets.partitions import (
 from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, FederatedData, HospitalData
 from wardround.datasets.shared_rows import share_rows
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
+from wardround.datasets.standardising import bounded_numbers, mode_note, mode_of
 from wardround.errors import ConfigError
 from wardround.small_counts import shown_count, shown_total
 from wardround.streams import SetUp, stream
@@ -27,9 +28,10 @@ __all__ = ["build_federation"]
 _Rows = NDArray[np.int64]
 _Parts = list[tuple[str, _Rows]]
 _MOST_NAMES = 10
+_DEFAULT = FeaturesConfig()
 
 
-def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedData:
+def build_federation(dataset: Dataset, config: FederationConfig, features: FeaturesConfig = _DEFAULT) -> FederatedData:
     """Return the federation that a loaded data set becomes.
 
     A hospital's training and test rows depend on its own rows, its name and the seed, never on other hospitals.
@@ -37,13 +39,50 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedDat
     Args:
         dataset: the data.
         config: partition, sizes, exclusions and seed.
+        features: how numbers are standardised.
 
     Raises:
         ConfigError: a setting does not fit the data, or leaves no hospital.
     """
+    check_features_use(features, config)
+    mode, numbers = mode_of(dataset, features), bounded_numbers(dataset, features)
     rows, thinning_notes = _thin_classes(dataset, config)
     partition = _resolve_partition(dataset, config)
     parts = _partition(dataset, rows, partition, config)
+    kept, excluded = _kept(dataset, rows, parts, config)
+    seen = [np.unique(dataset.patients_of(np.concatenate(both))) for both in kept.values()]
+    overlap = int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
+    made = (make_hospital(dataset, name, *both, numbers=numbers, mode=mode) for name, both in kept.items())
+    hospitals = share_rows(made, sum(len(half) for both in kept.values() for half in both))
+    return FederatedData(
+        dataset_name=dataset.name,
+        task=dataset.task,
+        class_names=dataset.class_names,
+        feature_names=dataset.feature_names,
+        input_shape=dataset.features.shape[1:],
+        hospitals=hospitals,
+        excluded=tuple(excluded),
+        notes=(
+            *dataset.notes,
+            *mode_note(mode, numbers),
+            *thinning_notes,
+            *_notes(dataset, partition, overlap, hospitals),
+        ),
+        partition=partition,
+        max_hospitals_per_patient=overlap,
+        record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
+        own_statistics=mode == HOSPITAL and bool(numbers),
+        standardise=mode,
+        numbers=numbers,
+        groups=dataset.groups,
+        columns=dataset.columns,
+    )
+
+
+def _kept(
+    dataset: Dataset, rows: _Rows, parts: _Parts, config: FederationConfig
+) -> tuple[dict[str, tuple[_Rows, _Rows]], list[str]]:
+    """Return the training and test rows of every hospital that takes part, and a sentence on each that does not."""
     sizes = {name: len(np.unique(dataset.patients_of(part))) for name, part in parts}
     halves = {name: _split(dataset, name, part, config) for name, part in parts if sizes[name] >= config.min_patients}
     kept = {name: (train, test) for name, (train, test) in halves.items() if len(train)}
@@ -56,25 +95,7 @@ def build_federation(dataset: Dataset, config: FederationConfig) -> FederatedDat
     excluded += [
         f"{name} has no training row: all its rows are official test rows" for name in halves if name not in kept
     ]
-    seen = [np.unique(dataset.patients_of(np.concatenate(both))) for both in kept.values()]
-    overlap = int(np.unique(np.concatenate(seen), return_counts=True)[1].max())
-    made = (make_hospital(dataset, name, *both) for name, both in kept.items())
-    hospitals = share_rows(made, sum(len(half) for both in kept.values() for half in both))
-    return FederatedData(
-        dataset_name=dataset.name,
-        task=dataset.task,
-        class_names=dataset.class_names,
-        feature_names=dataset.feature_names,
-        input_shape=dataset.features.shape[1:],
-        hospitals=hospitals,
-        excluded=tuple(excluded),
-        notes=(*dataset.notes, *thinning_notes, *_notes(dataset, partition, overlap, hospitals)),
-        partition=partition,
-        max_hospitals_per_patient=overlap,
-        record_is="row" if dataset.patients is None and not dataset.row_is_patient else "patient",
-        own_statistics=bool(dataset.local_columns),
-        columns=dataset.columns,
-    )
+    return kept, excluded
 
 
 def _why_none(dataset: Dataset, rows: _Rows, sizes: dict[str, int], are_large: bool, config: FederationConfig) -> str:

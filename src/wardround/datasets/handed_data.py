@@ -173,8 +173,8 @@ class Federation:
 
     def describe(self, config: Config | None = None) -> "pd.DataFrame":
         """Return one row a hospital: records, and the share of each class, split as the settings say."""
-        settings = self.of(config or Config()).federation
-        return describe(build_federation(self.dataset, settings))
+        settings = self.of(config or Config())
+        return describe(build_federation(self.dataset, settings.federation, settings.features))
 
     def __repr__(self) -> str:
         """Return one line: how many rows at how many hospitals."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wardround.config import TABLE_KEYS, FederationConfig
+from wardround.config import TABLE_KEYS, FeaturesConfig, FederationConfig
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
 from wardround.datasets.own_tables import dataset_of_frame
@@ -15,16 +15,22 @@ from wardround.objects import from_name
 
 __all__ = ["load_dataset", "load_federation"]
 
+_DEFAULT = FeaturesConfig()
 
-def load_federation(config: FederationConfig) -> FederatedData:
+
+def load_federation(federation: FederationConfig, features: FeaturesConfig = _DEFAULT) -> FederatedData:
     """Return the hospitals that the settings describe, with their training and test rows.
+
+    Args:
+        federation: which data, and how they are split.
+        features: how numbers are standardised.
 
     Raises:
         ConfigError: a setting does not fit the data (unknown name, more hospitals than patients, no hospitals named,
             none large enough).
         DataError: the data is missing or damaged.
     """
-    return build_federation(load_dataset(config), config)
+    return build_federation(load_dataset(federation), federation, features)
 
 
 def load_dataset(config: FederationConfig) -> Dataset:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.config import PUBLIC
+from wardround.errors import DataError
 from wardround.names import check_label, check_name
 
-__all__ = ["CLASSIFICATION", "REGRESSION", "ColumnUse", "Dataset", "FederatedData", "HospitalData"]
+__all__ = ["CLASSIFICATION", "REGRESSION", "ColumnUse", "Dataset", "FederatedData", "HospitalData", "NumberColumn"]
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 
@@ -34,6 +36,41 @@ class ColumnUse:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberColumn:
+    """A feature that is a number and is held in its own unit, with what is publicly known of it.
+
+    Attributes:
+        column: its place among the features (>= 0).
+        centre: what is taken from it in the mode "public"; None where no public constants are known.
+        scale: what it is then divided by (> 0); None likewise.
+        low: the lowest number that it can plausibly be, from public knowledge; None where nobody said.
+        high: the highest, likewise (> low).
+    """
+
+    column: int
+    centre: float | None = None
+    scale: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def constants(self) -> tuple[float, float] | None:
+        """Its public centre and scale, where both are known."""
+        return None if self.centre is None or self.scale is None else (self.centre, self.scale)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest number, where both are known."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def __post_init__(self) -> None:
+        if (self.centre is None) != (self.scale is None) or (self.low is None) != (self.high is None):
+            raise DataError(f"number column {self.column} has one of two constants, and needs both or none")
+        if (self.constants and not self.constants[1] > 0) or (self.bounds and not self.bounds[0] < self.bounds[1]):
+            raise DataError(f"number column {self.column} must have a scale > 0 and its lowest number first")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
     """One source, loaded and prepared.
@@ -42,16 +79,19 @@ class Dataset:
         name: as in [federation] dataset.
         task: "classification" or "regression".
         features: float32, tabular (n, d) or images (n, channels, height, width); float64 where columns are still in
-            their own unit, as precision must be lost after centring alone.
+            their own unit, with nan where missing, as precision must be lost after centring alone.
         labels: int64 (n,) class index, or float32 or float64 (n,) target.
         class_names: one name per class index; () for regression.
         feature_names: one name per column; () for images.
         hospitals: (n,) natural hospital of each row, or None.
         patients: (n,) patient of each row, or None where each row is a patient of its own.
         is_test: bool (n,) the official test rows, or None where the source names none.
-        notes: sentences on source, licence, rows and columns dropped, missing values and normalisation.
-        local_columns: columns still in their own unit, with nan where missing, which every hospital standardises
-            by its own training rows when the federation is made; () where the source uses public constants.
+        notes: sentences on source, licence, rows and columns dropped, missing values, and normalisation where
+            there are no `numbers`, of which `standardising` says it.
+        numbers: the columns in their own unit, in order of their places; they are standardised when the federation is
+            made (see `standardising`). Where there are some, every other column is an indicator, 0 or 1.
+        groups: for each feature the number of the source column that it is made of, from 0: of the indicators of one
+            group at most one is 1 in a row. () where nothing is known.
         row_is_patient: whether the source says that every row is another patient.
         columns: what became of each column of the table; () where no table of a user's was read.
     """
@@ -66,7 +106,8 @@ class Dataset:
     patients: NDArray[np.str_] | None = None
     is_test: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
-    local_columns: tuple[int, ...] = ()
+    numbers: tuple[NumberColumn, ...] = ()
+    groups: tuple[int, ...] = ()
     row_is_patient: bool = False
     columns: tuple[ColumnUse, ...] = ()
 
@@ -133,6 +174,10 @@ class FederatedData:
         max_hospitals_per_patient: most hospitals that hold rows of the same patient, as far as the data tells.
         record_is: "patient" where the data tell which rows are a patient's, or that every row is another; else "row".
         own_statistics: whether hospitals standardised features by their own means and deviations.
+        standardise: the mode by which numbers were standardised, as in [features], resolved. In the mode "private"
+            they are scaled from their bounds to [-1, 1], with nan where missing.
+        numbers: the columns that are numbers, with the public constants and bounds that count.
+        groups: for each feature the number of the source column that it is made of; () where nothing is known.
         columns: what became of each column of the table; () where no table of a user's was read.
     """
 
@@ -148,6 +193,9 @@ class FederatedData:
     max_hospitals_per_patient: int = 1
     record_is: str = "row"
     own_statistics: bool = False
+    standardise: str = PUBLIC
+    numbers: tuple[NumberColumn, ...] = ()
+    groups: tuple[int, ...] = ()
     columns: tuple[ColumnUse, ...] = ()
 
     @property

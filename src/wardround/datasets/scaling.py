@@ -51,7 +51,7 @@ class Scaling:
                 "have other columns"
             )
         scaled = np.clip((values - np.array(self.centre)) / np.array(self.scale), -_CLIP, _CLIP)
-        return np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+        return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
 
     def of_hospital(self, hospital: HospitalData) -> HospitalData:
         """Return the hospital with its training and test features scaled; its fingerprint stays that of its data."""

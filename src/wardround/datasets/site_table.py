@@ -70,6 +70,7 @@ def load_site_table(config: FederationConfig, *, path: Path, hospital_id: str, k
         excluded=(),
         notes=(*dataset.notes, "which records are for training and which for testing follows from the site's key"),
         partition="natural",
+        groups=dataset.groups,
         record_is="row" if dataset.patients is None else "patient",
     )
 

@@ -32,7 +32,7 @@ def describe(config: Settings = None, *, federation: Federation | None = None) -
     settings = with_objects(settings_of(config), federation=federation)
     import pandas as pd
 
-    rows = shown_description(datasets.describe(load_federation(settings.federation)))
+    rows = shown_description(datasets.describe(load_federation(settings.federation, settings.features)))
     return pd.DataFrame(rows).set_index("hospital")
 
 
@@ -45,7 +45,7 @@ def describe_columns(config: Settings = None, *, federation: Federation | None =
     settings = with_objects(settings_of(config), federation=federation)
     import pandas as pd
 
-    rows = datasets.describe_columns(load_federation(settings.federation))
+    rows = datasets.describe_columns(load_federation(settings.federation, settings.features))
     return pd.DataFrame(rows, columns=["column", "kind", "features", "reason"]).set_index("column")
 
 

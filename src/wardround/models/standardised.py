@@ -1,4 +1,4 @@
-"""A trained model behind the constants that its features were standardised by, so that it takes them as tables have them.
+"""A trained model behind the constants that its features were standardised by: it takes them as tables have them.
 
 What is left out on purpose: training, where features are standardised once and the model meets no others.
 """
@@ -15,6 +15,12 @@ _CLIP = 5.0
 
 class Standardised(nn.Module):
     """A model of features in their own unit, nan where missing; a record's output depends on that record alone."""
+
+    middle: Tensor
+    reach: Tensor
+    bound: Tensor
+    centre: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -37,13 +43,13 @@ class Standardised(nn.Module):
             high: of each of these.
         """
         super().__init__()
-        middle, half = torch.zeros(len(centre), dtype=torch.float64), torch.ones(len(centre), dtype=torch.float64)
+        middle, reach = torch.zeros(len(centre), dtype=torch.float64), torch.ones(len(centre), dtype=torch.float64)
         lowest, highest = torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
         places = list(numbers)
-        middle[places], half[places] = (lowest + highest) / 2, (highest - lowest) / 2
-        bound = torch.full_like(half, torch.inf)
+        middle[places], reach[places] = (lowest + highest) / 2, (highest - lowest) / 2
+        bound = torch.full_like(reach, torch.inf)
         bound[places] = 1.0
-        for name, values in (("middle", middle), ("half", half), ("bound", bound)):
+        for name, values in (("middle", middle), ("reach", reach), ("bound", bound)):
             self.register_buffer(name, values)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float64))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
@@ -51,7 +57,7 @@ class Standardised(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the model's outputs (n, k) of features (n, d)."""
-        held = (features.double() - self.middle) / self.half
+        held = (features.double() - self.middle) / self.reach
         held = torch.minimum(torch.maximum(held, -self.bound), self.bound)
         scaled = torch.clamp((held - self.centre) / self.scale, -_CLIP, _CLIP)
         outputs: Tensor = self.model(torch.nan_to_num(scaled, nan=0.0).float())

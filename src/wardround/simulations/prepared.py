@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config, FederationConfig, check_loss_weights, unused_settings
+from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.moments import layout_of
 from wardround.datasets.public_records import public_of
@@ -69,7 +69,7 @@ def prepare(
     is_begun: bool = False,
     metrics: "Mapping[str, Metric] | None" = None,
     public: tuple[Any, Any] | None = None,
-    load: Callable[[FederationConfig], FederatedData] = load_federation,
+    load: Callable[[FederationConfig, FeaturesConfig], FederatedData] = load_federation,
 ) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
@@ -78,7 +78,8 @@ def prepare(
         strategy: that they name (see `strategies.strategy_of`); it is apart so that one that can't be had is refused
             before anything is started or read.
         say: called with a few words whenever something that takes a while begins.
-        is_begun: whether they are of a run that was begun, and stay as they are; else the partition is resolved.
+        is_begun: whether they are of a run that was begun, and stay as they are; else partition and mode of
+            standardising are resolved.
         metrics: a user's, by name, of which the run's tables have a column each.
         public: (features, labels) of public records; None for those that [evaluation] public names.
         load: reads the hospitals.
@@ -92,9 +93,8 @@ def prepare(
     check_metrics(metrics or {})
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
-    federation = load(config.federation)
-    if not is_begun:
-        config = replace(config, federation=replace(config.federation, partition=federation.partition))
+    federation = load(config.federation, config.features)
+    config = config if is_begun else _resolved(config, federation)
     _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
@@ -130,9 +130,9 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     """
     _check_users_strategy(config)
     records = public_of(config, public)
-    federation = load_federation(config.federation)
+    federation = load_federation(config.federation, config.features)
+    config = _resolved(config, federation)
     _check_public(federation, records is not None)
-    config = replace(config, federation=replace(config.federation, partition=federation.partition))
     check_loss_weights(config.training, federation.class_names)
     num_parameters, trainer = _counted(config, federation)
     planned, chosen = _on_its_engine(_plan_of(config, federation, num_parameters), federation)
@@ -153,6 +153,16 @@ def _check_public(federation: FederatedData, has_public: bool) -> None:
             'public records are features as the model takes them, and with standardise = "private" nobody knows before '
             "the run how these are scaled ([evaluation] public): remove it, or choose another standardise ([features])"
         )
+
+
+def _resolved(config: Config, federation: FederatedData) -> Config:
+    """Return settings that name the partition and, where there are numbers, the mode that the data decided on."""
+    mode = federation.standardise if federation.numbers else config.features.standardise
+    return replace(
+        config,
+        federation=replace(config.federation, partition=federation.partition),
+        features=replace(config.features, standardise=mode),
+    )
 
 
 def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":

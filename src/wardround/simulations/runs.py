@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wardround.clients.app import make_client_app
 from wardround.collector import passing_by_what_is_there
-from wardround.config import NAMED_BY, Config, FederationConfig
+from wardround.config import NAMED_BY, Config, FeaturesConfig, FederationConfig
 from wardround.datasets import FederatedData, load_federation
 from wardround.disk import sync_whole
 from wardround.errors import ConfigError
@@ -94,7 +94,7 @@ def run(
     say: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
-    load: Callable[[FederationConfig], FederatedData] = load_federation,
+    load: Callable[[FederationConfig, FeaturesConfig], FederatedData] = load_federation,
     is_synced: bool = True,
 ) -> Run:
     """Run a federation from round 0 and return it; what may be given is told in `door.run`.
@@ -130,7 +130,7 @@ def resume(
     say: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
-    load: Callable[[FederationConfig], FederatedData] = load_federation,
+    load: Callable[[FederationConfig, FeaturesConfig], FederatedData] = load_federation,
     is_synced: bool = True,
 ) -> Run:
     """Go on with an interrupted run after its last committed round; a finished one is returned as it is.

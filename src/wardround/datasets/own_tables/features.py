@@ -1,7 +1,7 @@
 """The features of a user's table: which columns are numbers, texts or dates, and which are left out, and why.
 
 Nothing is guessed in silence: every column is either a feature, or named with the reason why it is none. What is left
-out on purpose: scaling, which each hospital does by its own rows.
+out on purpose: scaling (see `standardising`).
 """
 
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ class FeatureColumn:
         use: for whoever asks; its features name `values`.
         values: one array (n,) for each feature, numbers in their own unit with nan where missing.
         num_missing: rows without a value.
-        is_local: whether the first feature is a number that each hospital standardises.
+        is_number: whether the first feature is a number, which is still to be standardised.
     """
 
     use: ColumnUse
     values: tuple[NDArray[np.float64], ...] = ()
     num_missing: int = 0
-    is_local: bool = False
+    is_number: bool = False
 
 
 def feature_columns(table: TextTable, config: FederationConfig, roles: frozenset[str]) -> tuple[FeatureColumn, ...]:
@@ -125,7 +125,7 @@ def _number(name: str, values: NDArray[np.float64], kind: str) -> FeatureColumn:
         use=ColumnUse(name=name, kind=kind, features=tuple(made)),
         values=tuple(made.values()),
         num_missing=int(is_missing.sum()),
-        is_local=varies,
+        is_number=varies,
     )
 
 

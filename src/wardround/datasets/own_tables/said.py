@@ -13,7 +13,7 @@ _MANY_ROWS = 50
 
 
 def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
-    """Return sentences on columns that were left out, on missing values, and on how numbers are scaled.
+    """Return sentences on columns that were left out, and on missing values.
 
     Args:
         columns: what became of each.
@@ -31,18 +31,13 @@ def feature_notes(columns: Sequence[FeatureColumn]) -> list[str]:
         f"{column.use.name} ({shown_count(column.num_missing)})" for column in columns if column.num_missing
     ]:
         notes.append(
-            f"missing values: {', '.join(missing)}; a number becomes 0 after standardising (the hospital's mean) "
-            "with a column saying where it was missing, a text becomes a level of its own"
+            f"missing values: {', '.join(missing)}; of a number a column says where it was missing, a text becomes a "
+            "level of its own"
         )
     notes.append(
         "the levels of texts, which columns vary, which are left out and which miss values are taken from the whole "
         "table as public"
     )
-    if any(column.is_local for column in columns):
-        notes.append(
-            "normalisation: each hospital's own statistics (mean and standard deviation of its training rows, clipped "
-            "to +-5); these are not covered by the record-level guarantee, which is acceptable in a simulation only"
-        )
     return notes
 
 

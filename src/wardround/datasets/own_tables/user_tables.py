@@ -24,7 +24,7 @@ from wardround.datasets.own_tables.suspects import repeated_names
 from wardround.datasets.own_tables.targets import Target, read_target
 from wardround.datasets.own_tables.text_tables import TextTable, table_of_frame, with_missing
 from wardround.datasets.own_tables.values import numbers_of, words_among_values
-from wardround.datasets.records import CLASSIFICATION, ColumnUse, Dataset
+from wardround.datasets.records import CLASSIFICATION, ColumnUse, Dataset, NumberColumn
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean
 from wardround.small_counts import shown_count
@@ -93,12 +93,11 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
     columns = feature_columns(table, config, frozenset(roles))
     hospitals, hospital_notes = _hospitals(table, config)
     patients, patient_notes = _patients(table, config, hospitals)
-    arrays = [values for column in columns for values in column.values]
     class_notes = named_after_words(table.columns[str(config.target)].tolist(), "class", str(config.target))
     return Dataset(
         name="csv",
         task=target.task,
-        features=np.stack(arrays, axis=1),
+        features=np.stack([values for column in columns for values in column.values], axis=1),
         labels=target.labels,
         class_names=target.class_names,
         feature_names=tuple(name for column in columns for name in column.use.features),
@@ -117,14 +116,21 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
             *(class_notes if target.task == CLASSIFICATION else ()),
             *target.notes,
         ),
-        local_columns=_local_places(columns),
+        numbers=_numbers(columns),
+        groups=_groups(columns),
         columns=_uses(table, config, target, columns),
     )
 
 
-def _local_places(columns: tuple[FeatureColumn, ...]) -> tuple[int, ...]:
+def _numbers(columns: tuple[FeatureColumn, ...]) -> tuple[NumberColumn, ...]:
     starts = np.cumsum([0, *(len(column.values) for column in columns)])
-    return tuple(int(start) for start, column in zip(starts, columns, strict=False) if column.is_local)
+    places = (int(start) for start, column in zip(starts, columns, strict=False) if column.is_number)
+    return tuple(NumberColumn(column=place) for place in places)
+
+
+def _groups(columns: tuple[FeatureColumn, ...]) -> tuple[int, ...]:
+    made = [column for column in columns if column.values]
+    return tuple(group for group, column in enumerate(made) for _ in column.values)
 
 
 def _uses(

@@ -6,7 +6,7 @@ import numpy as np
 
 from wardround.config import FederationConfig
 from wardround.datasets.bundled import bundled_table
-from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.records import CLASSIFICATION, Dataset, NumberColumn
 from wardround.datasets.source import Source
 
 __all__ = ["SOURCES"]
@@ -34,13 +34,12 @@ _FEATURE_NAMES = (
 
 
 def load_breast_cancer(config: FederationConfig, paths: list[Path]) -> Dataset:
-    """Return the 569 tumours, 30 features scaled to about [-1, 1], label 1 for malignant."""
+    """Return the 569 tumours, 30 features in their own unit, label 1 for malignant."""
     table = bundled_table("breast_cancer.csv", num_rows=569, num_columns=31, skip_lines=1)
-    low, high = np.array(_PUBLISHED_RANGES).T
     return Dataset(
         name="breast-cancer",
         task=CLASSIFICATION,
-        features=(2 * (table[:, :-1] - low) / (high - low) - 1).astype(np.float32),
+        features=table[:, :-1],
         # scikit-learn codes malignant as 0; the disease is the positive class here.
         labels=(table[:, -1] == 0).astype(np.int64),
         class_names=("benign", "malignant"),
@@ -49,9 +48,14 @@ def load_breast_cancer(config: FederationConfig, paths: list[Path]) -> Dataset:
             "source: Breast Cancer Wisconsin (diagnostic), Wolberg, Street and Mangasarian 1995, UCI repository id 17 "
             "(CC BY 4.0), as shipped with scikit-learn; 569 rows, none dropped, no value missing",
             "label 1 = malignant (212 rows), 0 = benign (357 rows)",
-            "normalisation: public constants (the minimum and maximum of each feature in the published description), "
-            "scaled to [-1, 1]",
+            "public constants and bounds of numbers: the minimum and maximum of each feature in the published "
+            "description, scaled to [-1, 1]",
         ),
+        numbers=tuple(
+            NumberColumn(column=place, centre=(low + high) / 2, scale=(high - low) / 2, low=low, high=high)
+            for place, (low, high) in enumerate(_PUBLISHED_RANGES)
+        ),
+        groups=tuple(range(len(_PUBLISHED_RANGES))),
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile
 from wardround.datasets.own_tables.csv_files import csv_pieces
-from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.records import CLASSIFICATION, Dataset, NumberColumn
 from wardround.datasets.source import Source
 from wardround.errors import DataError
 from wardround.parsing import sound
@@ -37,18 +37,24 @@ _FILES = tuple(
     )
 )
 
-# Column: (centre, scale), from clinical references and never from these patients.
+# Column: (centre, scale, lowest, highest), from clinical references and never from these patients.
 _REFERENCES = {
-    # Age in years: the middle of the working range of coronary angiography; a decade is one unit.
-    "age": (55.0, 10.0),
-    # mm Hg: hypertension begins at 130 (ACC/AHA guideline 2017); a grade is 10 to 20 wide.
-    "resting blood pressure": (130.0, 20.0),
-    # mg/dl: desirable below 200, high from 240 (NCEP Adult Treatment Panel III, 2001).
-    "cholesterol": (200.0, 40.0),
-    # Beats a minute: 85 % of the age-predicted maximum of 220 - 55 (Fox et al. 1971), the usual aim of the test.
-    "maximum heart rate": (140.0, 20.0),
+    # Age in years: the middle of the working range of coronary angiography; a decade is one unit. Adults,
+    # of whom some 2 in 10,000 are 100 or older (England and Wales, census 2021).
+    "age": (55.0, 10.0, 18.0, 100.0),
+    # mm Hg: hypertension begins at 130 (ACC/AHA guideline 2017); a grade is 10 to 20 wide. 60 to 230 is
+    # what an automated sphygmomanometer must indicate at least (IEC 80601-2-30).
+    "resting blood pressure": (130.0, 20.0, 60.0, 230.0),
+    # mg/dl: desirable below 200, high from 240 (NCEP Adult Treatment Panel III, 2001). Below 120 is a
+    # hypolipidaemia (MSD Manual); LDL alone above 500 is a sign of homozygous familial hypercholesterolaemia (European
+    # Atherosclerosis Society 2014).
+    "cholesterol": (200.0, 40.0, 100.0, 500.0),
+    # Beats a minute: 85 % of the age-predicted maximum of 220 - 55 (Fox et al. 1971), the usual aim of the test. No
+    # adult's predicted maximum is above 220, and below 60 even rest is a bradycardia.
+    "maximum heart rate": (140.0, 20.0, 60.0, 220.0),
     # mm: a depression of 1 is the usual sign of ischaemia in an exercise test (ACC/AHA guideline 1997).
-    "ST depression": (1.0, 1.0),
+    # An elevation above 1 mm ends the test, and a depression above 2 is a reason to (the same): up to twice that.
+    "ST depression": (1.0, 1.0, -1.0, 4.0),
 }
 _COLUMN_NAMES = (
     "age", "sex male", "chest pain", "resting blood pressure", "cholesterol", "fasting sugar > 120", "resting ECG",
@@ -76,7 +82,7 @@ def load_heart_disease(config: FederationConfig, paths: list[Path]) -> Dataset:
         dropped.append(f"{shown_count(int((~complete).sum()))} at {hospital}")
         tables.append(rows[complete])
     rows = np.concatenate(tables)
-    features, feature_names, zeros = _features(rows)
+    features, feature_names, groups, zeros = _features(rows)
     return Dataset(
         name="heart-disease",
         task=CLASSIFICATION,
@@ -90,9 +96,15 @@ def load_heart_disease(config: FederationConfig, paths: list[Path]) -> Dataset:
             "prepared as FLamby does; sha256 of the four files verified",
             "columns dropped: slope, ca and thal (mostly missing outside cleveland)",
             f"rows dropped for a missing value in another column: {', '.join(dropped)}",
-            f"0 means missing for {zeros}: set to the reference value, which is 0 after normalisation",
-            "normalisation: public constants (clinical reference values)",
+            f"0 means missing for {zeros}",
+            "public constants and bounds of numbers: clinical reference values",
         ),
+        numbers=tuple(
+            NumberColumn(column=place, centre=centre, scale=scale, low=low, high=high)
+            for place, name in enumerate(feature_names)
+            for centre, scale, low, high in ([_REFERENCES[name]] if name in _REFERENCES else [])
+        ),
+        groups=groups,
         row_is_patient=True,
     )
 
@@ -106,15 +118,17 @@ def _read_rows(path: Path) -> NDArray[np.float64]:
     return rows[:, _KEPT_COLUMNS]
 
 
-def _features(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[str, ...], str]:
+def _features(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...], str]:
+    """Return features, their names, the column that each is made of, and for how many rows 0 means missing."""
     columns: dict[str, NDArray[Any]] = {}
     indicators: dict[str, NDArray[Any]] = {}
+    made_of: dict[str, int] = {}
     zeros = []
-    for name, column in zip(_COLUMN_NAMES[:-1], rows.T[:-1], strict=True):
-        if name in _REFERENCES:
-            centre, scale = _REFERENCES[name]
-            is_missing = (column == 0) & (name in _ZERO_MEANS_MISSING)
-            columns[name] = np.where(is_missing, 0.0, (column - centre) / scale)
+    for place, (name, column) in enumerate(zip(_COLUMN_NAMES[:-1], rows.T[:-1], strict=True)):
+        made_of |= dict.fromkeys((name, *(f"{name} {level}" for level in _LEVELS.get(name, {}).values())), place)
+        if name in _ZERO_MEANS_MISSING:
+            is_missing = column == 0
+            columns[name] = np.where(is_missing, np.nan, column)
             if is_missing.any():
                 zeros.append(f"{name} ({shown_count(int(is_missing.sum()))})")
         elif name in _LEVELS:
@@ -122,8 +136,8 @@ def _features(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[str
         else:
             columns[name] = column
     columns |= indicators
-    features = np.stack(list(columns.values()), axis=1).astype(np.float32)
-    return features, tuple(columns), " and ".join(zeros)
+    features = np.stack(list(columns.values()), axis=1).astype(np.float64)
+    return features, tuple(columns), tuple(made_of[name] for name in columns), " and ".join(zeros)
 
 
 SOURCES = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wardround.config import FederationConfig
 from wardround.datasets.download import RemoteFile
 from wardround.datasets.own_tables.csv_files import csv_pieces
-from wardround.datasets.records import CLASSIFICATION, Dataset
+from wardround.datasets.records import CLASSIFICATION, Dataset, NumberColumn
 from wardround.datasets.source import Source
 from wardround.errors import DataError
 from wardround.parsing import sound
@@ -41,14 +41,17 @@ _PUBLISHED = RemoteFile(
     how_to_obtain="download IST_corrected.csv from Edinburgh DataShare, https://doi.org/10.7488/ds/104, into a folder",
 )
 
-# Column: (feature, centre, scale), from the trial's protocol and clinical references, never from these patients.
+# Column: (feature, centre, scale, lowest, highest), from the trial's protocol and clinical references, never from
+# these patients.
 _REFERENCES = {
     # Hours from onset to randomisation: the protocol admits up to 48 (International Stroke Trial 1997, Lancet 349).
-    "RDELAY": ("delay", 24.0, 24.0),
-    # Years: stroke is mainly a disease of those over 70; a decade is one unit.
-    "AGE": ("age", 70.0, 10.0),
+    "RDELAY": ("delay", 24.0, 24.0, 0.0, 48.0),
+    # Years: stroke is mainly a disease of those over 70; a decade is one unit. Adults, of whom some 2 in
+    # 10,000 are 100 or older (England and Wales, census 2021).
+    "AGE": ("age", 70.0, 10.0, 18.0, 100.0),
     # mm Hg systolic: grade 2 hypertension begins at 160 and each grade is 20 wide (ESH/ESC guideline 2018).
-    "RSBP": ("systolic blood pressure", 160.0, 20.0),
+    # 60 to 230 is what an automated sphygmomanometer must indicate at least (IEC 80601-2-30).
+    "RSBP": ("systolic blood pressure", 160.0, 20.0, 60.0, 230.0),
 }
 # Column: its levels, each with the feature it sets to 1; "" is the reference level, which sets none.
 _LEVELS: dict[str, dict[str, str]] = {
@@ -98,10 +101,13 @@ def load_ist(config: FederationConfig, paths: list[Path]) -> Dataset:
     path = paths[0]
     table = _read_table(path)
     columns: dict[str, NDArray[np.float64]] = {}
-    for column, (feature, centre, scale) in _REFERENCES.items():
-        columns[feature] = (_numbers(table, column, path) - centre) / scale
-    for column, levels in _LEVELS.items():
-        columns |= _indicators(table, column, levels, path)
+    for column, (feature, *_) in _REFERENCES.items():
+        columns[feature] = _numbers(table, column, path)
+    groups = [*range(len(columns))]
+    for group, (column, levels) in enumerate(_LEVELS.items(), start=len(groups)):
+        made = _indicators(table, column, levels, path)
+        columns |= made
+        groups += [group] * len(made)
     hospitals = _numbers(table, "HOSPNUM", path).astype(np.int64)
     deaths = _numbers(table, "ID14", path).astype(np.int64)
     num_hospitals = len(np.unique(hospitals))
@@ -113,12 +119,17 @@ def load_ist(config: FederationConfig, paths: list[Path]) -> Dataset:
     return Dataset(
         name="ist",
         task=CLASSIFICATION,
-        features=np.stack(list(columns.values()), axis=1).astype(np.float32),
+        features=np.stack(list(columns.values()), axis=1),
         labels=deaths,
         class_names=("alive", "dead"),
         feature_names=tuple(columns),
         hospitals=np.char.add("hospital-", hospitals.astype(np.str_)),
         notes=_notes(table, path),
+        numbers=tuple(
+            NumberColumn(column=place, centre=centre, scale=scale, low=low, high=high)
+            for place, (_, centre, scale, low, high) in enumerate(_REFERENCES.values())
+        ),
+        groups=tuple(groups),
         row_is_patient=True,
     )
 
@@ -131,7 +142,7 @@ def _notes(table: _Table, path: Path) -> tuple[str, ...]:
         "label 1 = dead within 14 days (ID14); features are those known at randomisation and the randomised treatment",
         f"atrial fibrillation was not recorded in the pilot phase ({table['RATRIAL'].count('')} patients): "
         "a level of its own; heparin H (pilot) and M are the same dose",
-        "normalisation: public constants (the protocol's time window and clinical reference values)",
+        "public constants and bounds of numbers: the protocol's time window and clinical reference values",
     )
 
 

@@ -36,7 +36,7 @@ def within_budget(
 
 
 def _is_begun_twice(plan: FederationPlan, state: RoundState, round_number: int) -> bool:
-    """Return whether what is released before round 1 was charged more than once, by a beginning that was interrupted."""
+    """Return whether what is released before round 1 was charged twice, by a beginning that was interrupted."""
     if round_number > 1:
         return False
     steps = state.account.steps

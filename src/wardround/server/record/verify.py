@@ -24,7 +24,7 @@ from wardround.json_records import json_values
 from wardround.json_text import json_text
 from wardround.leaves import FORMERLY_SENT
 from wardround.parsing import from_json
-from wardround.privacy.ledger import open_ledger
+from wardround.privacy.ledger import Entry, open_ledger
 from wardround.server.record.books import Books, agree, books_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.noise_files import noise_name
@@ -71,7 +71,7 @@ def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
         if numbers != list(range(len(numbers))):
             return [f"the ledger's rounds are {numbers}, and must be 0 and those that follow, each once"], ""
         books = books_of(rows)
-        if books is None and any(row.kind != "planned" or row.content.round_number for row in rows):
+        if books is None and any(not isinstance(row.content, Entry) or row.content.round_number for row in rows):
             return ["the ledger has charges and no committed round"], ""
         if books is not None and (findings := books.findings()):
             return findings, ""

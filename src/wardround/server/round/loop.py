@@ -101,7 +101,9 @@ def federate(
         return _all_rounds(run, state, facts, progress)
 
 
-def _all_rounds(run: RunUnderWay, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None) -> Summary:
+def _all_rounds(
+    run: RunUnderWay, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None
+) -> Summary:
     """Do the rounds that are left, and close the run however it ends; return the summary."""
     num_rounds = run.plan.config.training.num_rounds
     records = committed_rounds(run.ledger)

@@ -1,7 +1,7 @@
 """The release before round 1: one noisy mean of the hospitals' moments, by which all of them standardise.
 
-It is a round like any other, of the job that `agreed.statistics` derives: charged first, asked for, summed and noised by
-the cell, in plain or by secure aggregation. What is left out on purpose: how much noise it gets (see
+It is a round like any other, of the job that `agreed.statistics` derives: charged first, asked for, summed and noised
+by the cell, in plain or by secure aggregation. What is left out on purpose: how much noise it gets (see
 `server.plan.statistics`), and its commit, which is that of round 0.
 """
 

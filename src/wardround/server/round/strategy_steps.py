@@ -10,13 +10,13 @@ from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from wardround import exact_sums, wire
+from wardround.datasets.scaling import Scaling
 from wardround.errors import ProtocolError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
-from wardround.datasets.scaling import Scaling
 from wardround.rounds import Assignment, Evaluation
 from wardround.scores import Predictions
 from wardround.server.round.cohort_grid import CohortGrid

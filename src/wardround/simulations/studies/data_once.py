@@ -5,7 +5,7 @@ What is left out on purpose: federations, models and plans of runs, which are ea
 
 from dataclasses import replace
 
-from wardround.config import FederationConfig
+from wardround.config import FeaturesConfig, FederationConfig
 from wardround.datasets import Dataset, FederatedData, build_federation, load_dataset
 
 __all__ = ["DataOnce"]
@@ -23,12 +23,12 @@ class DataOnce:
         """Keep nothing yet."""
         self._kept: tuple[FederationConfig, Dataset] | None = None
 
-    def load(self, config: FederationConfig) -> FederatedData:
+    def load(self, config: FederationConfig, features: FeaturesConfig) -> FederatedData:
         """Return what `datasets.load_federation` does, and raise what it does."""
         if config.handed is not None:  # it is in memory already, and is not told by its settings
-            return build_federation(load_dataset(config), config)
+            return build_federation(load_dataset(config), config, features)
         wanted = replace(config, seed=0)
         if self._kept is None or self._kept[0] != wanted:
             self._kept = None  # before the next one takes its memory
             self._kept = wanted, load_dataset(config)
-        return build_federation(self._kept[1], config)
+        return build_federation(self._kept[1], config, features)

@@ -76,7 +76,7 @@ def finish_run(study_run: StudyRun, folder: Path, *, data: DataOnce | None = Non
         result = _result_of_run(study_run, finished.outcome, rows)
     else:
         started = time.perf_counter()
-        federation = load(study_run.config.federation)
+        federation = load(study_run.config.federation, study_run.config.features)
         evaluated = evaluate_baseline(study_run.config, federation, study_run.baseline)
         result = _result_of_baseline(study_run, federation, evaluated, time.perf_counter() - started)
     write_text(folder / _RESULT, json_text(json_values(result)) + "\n")

@@ -1,0 +1,71 @@
+"""The section [features]: by which constants the hospitals' numbers are standardised.
+
+What is left out on purpose: which columns are numbers, and what None comes to, which the data say (see
+`datasets.standardising`).
+"""
+
+import math
+from dataclasses import dataclass
+
+from wardround.config.federation import FederationConfig, composed
+from wardround.config.limits import check_section, setting
+from wardround.errors import ConfigError
+from wardround.names import shown_name
+
+__all__ = ["HOSPITAL", "NONE", "PRIVATE", "PUBLIC", "FeaturesConfig", "check_features_use"]
+
+PUBLIC, PRIVATE, HOSPITAL, NONE = "public", "private", "hospital", "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturesConfig:
+    """By which constants numbers are standardised; None is decided by the data.
+
+    "public" takes constants that come with the data, "private" means and deviations of all hospitals' training rows
+    that are released with noise before round 1, "hospital" those of each hospital's own rows, without noise; "none"
+    leaves numbers in their own unit. `bounds` are (lowest, highest) by the name of a column, from public knowledge;
+    `statistics_share` is the release's part of the budget.
+    """
+
+    standardise: str | None = setting(None, choices=(PUBLIC, PRIVATE, HOSPITAL, NONE), unwritten=True)
+    bounds: dict[str, tuple[float, float]] | None = setting(None, unwritten=True)
+    statistics_share: float = setting(0.1, above=0, below=1, unwritten=True)
+
+    def __post_init__(self) -> None:
+        given = self.bounds
+        object.__setattr__(self, "bounds", composed(given) if isinstance(given, dict) else given)
+        check_section("features", self)
+        if self.bounds is None:
+            return
+        if not self.bounds or not isinstance(given, dict) or len(self.bounds) < len(given):
+            raise ConfigError(
+                f"bounds must name columns, each once ([features] bounds): {shown_name(list(given or ()))} does not"
+            )
+        for name, (low, high) in self.bounds.items():
+            if not (isinstance(name, str) and name and low < high and math.isfinite(high - low)):
+                raise ConfigError(
+                    f"bounds of {shown_name(name)} = [{low:g}, {high:g}] must be two numbers, the lowest first, of a "
+                    "column's name ([features] bounds)"
+                )
+        if self.standardise not in (None, PRIVATE):
+            raise ConfigError(
+                f'bounds go with standardise = "private", not "{self.standardise}" ([features] bounds): remove one of '
+                "them"
+            )
+
+
+def check_features_use(features: FeaturesConfig, federation: FederationConfig) -> None:
+    """Refuse what has no meaning with a schema, whose ranges are the public constants of its numbers.
+
+    Raises:
+        ConfigError: naming the key and the next step.
+    """
+    if federation.schema is None:
+        return
+    if features.standardise not in (None, PUBLIC):
+        raise ConfigError(
+            f'standardise = "{features.standardise}" can\'t be with a schema, whose numbers are scaled by its ranges, '
+            "which are public constants ([features] standardise): remove it"
+        )
+    if features.bounds is not None:
+        raise ConfigError("bounds can't be with a schema, whose ranges are its bounds ([features] bounds): remove them")
