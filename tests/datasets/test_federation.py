@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.config import FederationConfig
-from wardround.datasets import Dataset, FederatedData, build_federation, describe, load_federation
+from wardround.datasets import Dataset, FederatedData, NumberColumn, build_federation, describe, load_federation
 from wardround.errors import ConfigError
 
 
@@ -191,12 +191,16 @@ def test_class_weights_that_do_not_fit_are_refused(dataset: Dataset, message: st
         build_federation(dataset, FederationConfig(class_weights=(1.0, 0.5, 0.5)))
 
 
-def test_local_columns_are_standardised_by_the_hospitals_own_training_rows() -> None:
+def test_numbers_without_constants_are_standardised_by_the_hospitals_own_training_rows() -> None:
     generator = np.random.default_rng(0)
     features = np.stack([generator.normal(50, 9, 120), generator.normal(size=120), np.full(120, 3.7)], axis=1)
     features[::10, 0] = np.nan
     features[7, 0] = 1e6
-    dataset = _dataset(features=features.astype(np.float32), local_columns=(0, 2))
+    dataset = _dataset(
+        features=features.astype(np.float32),
+        numbers=(NumberColumn(column=0), NumberColumn(column=2)),
+        feature_names=("a", "b", "c"),
+    )
     for hospital in build_federation(dataset, FederationConfig(num_hospitals=3)).hospitals:
         scaled = hospital.train_features[:, 0]
         assert np.isfinite(scaled).all()

@@ -35,7 +35,8 @@ def test_a_good_file_becomes_features_labels_hospitals_and_patients(tmp_path: Pa
     names = ("age", "age is missing", "stage=(missing)", "stage=I", "stage=II", "score")
     assert dataset.feature_names == names
     assert dataset.features[:, 1:5].tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 0]]
-    assert dataset.local_columns == (0, 5)
+    assert [number.column for number in dataset.numbers] == [0, 5]
+    assert dataset.groups == (0, 0, 1, 1, 1, 2)
     assert np.isnan(dataset.features[2, 0])
     assert dataset.hospitals is not None
     assert dataset.hospitals.tolist() == ["st-mary", "st-mary", "hill", "hill"]
@@ -48,8 +49,6 @@ def test_what_was_done_is_said(tmp_path: Path) -> None:
     for part in (
         "columns dropped because they never vary: same",
         "missing values: age (<10), stage (<10)",
-        "each hospital's own statistics (mean and standard deviation of its training rows, clipped to +-5)",
-        "not covered by the record-level guarantee",
         "training and test rows are disjoint by patient",
         "<10 rows name no patient",
     ):

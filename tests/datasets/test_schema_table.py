@@ -62,7 +62,7 @@ def test_a_good_table_becomes_what_its_schema_says(tmp_path: Path) -> None:
         [0, 1, 0, 1, 0, 0, 0, 1],
     ]
     assert (dataset.labels.dtype, dataset.labels.tolist()) == (np.int64, [1, 0, 0])
-    assert dataset.local_columns == ()
+    assert dataset.numbers == ()
     assert (dataset.hospitals, dataset.patients) == (None, None)
     assert not dataset.features.flags.writeable
     for start in ("source: own.csv", "normalisation: "):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from wardround.config import FederationConfig
-from wardround.datasets import SOURCES, Dataset, fetch, load_dataset, load_federation, sources
+from wardround.datasets import SOURCES, Dataset, build_federation, fetch, load_dataset, load_federation, sources
 from wardround.datasets.bundled import bundled_table
 from wardround.datasets.images import scaled_pixels
 from wardround.datasets.sources.medmnist import medmnist_source
+from wardround.datasets.standardising import standardise
 from wardround.errors import ConfigError, DataError
 
 BUNDLED = ("breast-cancer", "digits", "synthetic-regression")
@@ -38,16 +39,23 @@ def _load(name: str, real_data: Path) -> Dataset:
     return load_dataset(FederationConfig(dataset=name, data_dir=str(real_data)))
 
 
+def _features(dataset: Dataset) -> np.ndarray:
+    """Return the features of all rows, standardised by public constants."""
+    if not dataset.numbers:
+        return dataset.features
+    return standardise(dataset.features.copy(), dataset.features[:0].copy(), dataset.numbers, "public")[0]
+
+
 @pytest.mark.parametrize("name", READY_MADE)
 def test_every_source_keeps_the_promises_of_a_dataset(name: str, real_data: Path) -> None:
     dataset = _load(name, real_data)
     num_rows = len(dataset.labels)
     assert dataset.name == name
     assert dataset.task == SOURCES[name].task
-    assert dataset.features.dtype == np.float32
+    assert dataset.features.dtype == (np.float64 if dataset.numbers else np.float32)
     assert len(dataset.features) == num_rows
-    assert np.isfinite(dataset.features).all()
-    assert float(np.abs(dataset.features).max()) < 11
+    assert np.isfinite(_features(dataset)).all()
+    assert float(np.abs(_features(dataset)).max()) < 11
     assert not dataset.features.flags.writeable
     if dataset.task == "classification":
         assert dataset.labels.dtype == np.int64
@@ -61,7 +69,9 @@ def test_every_source_keeps_the_promises_of_a_dataset(name: str, real_data: Path
     for column in (dataset.hospitals, dataset.patients, dataset.is_test):
         assert column is None or column.shape == (num_rows,)
     assert sum(note.startswith("source: ") for note in dataset.notes) == 1
-    assert sum(note.startswith("normalisation: ") for note in dataset.notes) == 1
+    federation = build_federation(dataset, FederationConfig())
+    assert sum(note.startswith("normalisation: ") for note in federation.notes) == 1
+    assert federation.standardise == "public"
     if name != "cifar10":
         assert num_rows == SOURCES[name].num_rows
 
@@ -125,8 +135,8 @@ def test_another_table_in_the_place_of_a_bundled_one_is_refused() -> None:
 def test_breast_cancer_calls_malignant_the_positive_class() -> None:
     dataset = load_dataset(FederationConfig())
     assert np.bincount(dataset.labels).tolist() == [357, 212]
-    assert dataset.features.min() == pytest.approx(-1, abs=0.03)
-    assert dataset.features.max() == pytest.approx(1, abs=0.03)
+    assert _features(dataset).min() == pytest.approx(-1, abs=0.03)
+    assert _features(dataset).max() == pytest.approx(1, abs=0.03)
 
 
 def test_synthetic_regression_is_its_formula_and_its_noise_whatever_the_seed() -> None:
@@ -148,7 +158,7 @@ def _auc(dataset: Dataset) -> float:
 
     scores = cross_val_predict(
         LogisticRegression(max_iter=1000),
-        dataset.features,
+        _features(dataset),
         dataset.labels,
         groups=dataset.hospitals if len(np.unique(dataset.hospitals)) >= 5 else np.arange(len(dataset.labels)),
         cv=GroupKFold(5),
@@ -170,7 +180,7 @@ def test_heart_disease_is_prepared_as_flamby_does(real_data: Path) -> None:
     rates = [float(dataset.labels[dataset.hospitals == name].mean()) for name in names]
     assert np.round(rates, 2).tolist() == [0.46, 0.38, 0.98, 0.78]
     cholesterol = dataset.features[:, dataset.feature_names.index("cholesterol")]
-    assert (cholesterol[dataset.hospitals == "switzerland"] == 0).all()
+    assert np.isnan(cholesterol[dataset.hospitals == "switzerland"]).all()
     assert any("cholesterol (79)" in note for note in dataset.notes)
     assert 0.86 < _auc(dataset) < 0.90
 

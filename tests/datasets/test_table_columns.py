@@ -125,7 +125,7 @@ def test_dates_become_days_since_the_year_2000(tmp_path: Path) -> None:
     dataset = load(tmp_path, patients(admitted=dates), date_columns=("admitted",))
     place = dataset.feature_names.index("admitted")
     assert dataset.features[:4, place].tolist() == [0, -1, 31.5, 10]
-    assert place in dataset.local_columns
+    assert place in [number.column for number in dataset.numbers]
     german = ["31.12.1999", "", *["11.01.2000"] * 58]
     dataset = load(tmp_path, patients(admitted=german), date_columns={"admitted": "%d.%m.%Y"})
     place = dataset.feature_names.index("admitted")

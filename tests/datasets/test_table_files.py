@@ -21,7 +21,7 @@ KEPT = ("features", "labels", "hospitals", "patients")
 def assert_same(one: Dataset, other: Dataset) -> None:
     for name in KEPT:
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
-    for name in ("task", "class_names", "feature_names", "local_columns", "columns"):
+    for name in ("task", "class_names", "feature_names", "numbers", "groups", "columns"):
         assert getattr(one, name) == getattr(other, name), name
     assert one.notes[1:] == other.notes[1:]
 

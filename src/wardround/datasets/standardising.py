@@ -100,8 +100,8 @@ def mode_note(mode: str, numbers: Sequence[NumberColumn]) -> tuple[str, ...]:
         return ()
     said = {
         PUBLIC: "public constants (a centre and a scale for each number); a missing number is 0, its centre",
-        PRIVATE: "means and deviations of all hospitals' training rows, clipped to public bounds; they are released with "
-        "noise before round 1, which is charged; a missing number is 0, the mean",
+        PRIVATE: "means and deviations of all hospitals' training rows, clipped to public bounds; they are released "
+        "with noise before round 1, which is charged; a missing number is 0, the mean",
         HOSPITAL: "each hospital's own statistics (mean and standard deviation of its training rows, clipped to +-5); "
         "these are not covered by the record-level guarantee, which is acceptable in a simulation only; a missing "
         "number is 0, the mean",
@@ -120,7 +120,10 @@ def _listed(names: Sequence[str]) -> str:
 
 def _check_stated(dataset: Dataset, stated: Iterable[str], names: Sequence[str]) -> None:
     """Refuse bounds of what is no number."""
-    reasons = {use.name: use.reason or f"it is {use.kind}" for use in dataset.columns}
+    reasons = {
+        use.name: f"it is left out, as {use.reason}" if use.reason else f"it is used as {use.kind}"
+        for use in dataset.columns
+    }
     for name in stated:
         if name not in names:
             near = f": {reasons[name]}" if name in reasons else did_you_mean(name, names, otherwise=":")
