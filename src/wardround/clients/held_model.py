@@ -69,6 +69,7 @@ class HeldModel:
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
+        self.num_parameters = sum(parameter.numel() for parameter in self.parameters)
         convolutions = [part for part in self.model.modules() if type(part) is nn.Conv2d]
         # The order goes on from layer to layer inside of torch, so that every one of them has to bear it.
         self._has_images = bool(convolutions) and self.device.type == "cpu"
@@ -85,11 +86,6 @@ class HeldModel:
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
         return trained_parameters(self.model)
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self.parameters)
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.
