@@ -164,7 +164,7 @@ def main() -> None:
     if not arguments.quick:
         versions = versions_of("wardround", "flwr", "ray", "torch", "numpy")
         write_rows(RESULTS, rows, "python benchmarks/growth.py", versions)
-    sys.exit("\n".join(missed(rows)))
+    sys.exit("\n".join(missed(rows)) or None)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 import gc
 import weakref
+from contextlib import nullcontext
 
 import pytest
 
-from wardround.collector import passing_by_what_is_there, paused
+from wardround.collector import count_as_old, passing_by_what_is_there, paused
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +72,12 @@ def test_what_a_run_leaves_that_refers_to_itself_is_given_back_when_it_ends() ->
             also = weakref.ref(Own())
         assert left() is not None and also() is not None
     assert left() is None and also() is None
+
+
+@pytest.mark.parametrize("are_passed_by", [True, False])
+def test_what_is_counted_as_old_was_looked_through_where_the_rest_is_passed_by(are_passed_by: bool) -> None:
+    with passing_by_what_is_there() if are_passed_by else nullcontext():
+        with paused():  # so that nothing but the count looks
+            left = weakref.ref(Own())
+        count_as_old()
+        assert (left() is None) is are_passed_by

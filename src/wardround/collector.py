@@ -9,7 +9,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["passing_by_what_is_there", "paused"]
+__all__ = ["count_as_old", "passing_by_what_is_there", "paused"]
 
 _ENTERED: list[None] = []
 """One for each `passing_by_what_is_there` of this process that is under way."""
@@ -42,3 +42,9 @@ def passing_by_what_is_there() -> Iterator[None]:
         if not _ENTERED:
             gc.collect()  # of what came since alone: a run of much data may refer to itself
             gc.unfreeze()
+
+
+def count_as_old() -> None:
+    """Look once through what came since `passing_by_what_is_there`: next when that has grown by a quarter again."""
+    if _ENTERED:
+        gc.collect()

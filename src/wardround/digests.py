@@ -44,9 +44,14 @@ def array_digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(digest_of(name.encode(), array.dtype.str.encode(), repr(np.shape(arrays[name])).encode()))
+        digest.update(_kind_digest(name, array.dtype.str, np.shape(arrays[name])))
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.digest()
+
+
+@lru_cache(maxsize=256)  # ten thousand hospitals have few kinds of arrays
+def _kind_digest(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    return digest_of(name.encode(), dtype.encode(), repr(shape).encode())
 
 
 def by_field(record: Any) -> dict[str, Any]:

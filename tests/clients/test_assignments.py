@@ -1,6 +1,7 @@
 """A hospital computes its assignment for itself, and every field of the server's must be equal to it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,19 @@ def test_what_an_honest_server_asks_is_what_each_computes(
     for noise_multiplier, clip in ((1.0, None), (3.7, 0.37 if adaptive else None)):
         for name, assignment in asked_by(config, noise_multiplier, clip).items():
             check_assignment(assignment, part_of(config, name))
+
+
+def test_hospitals_with_as_many_records_have_one_shape_and_each_its_own_rounds() -> None:
+    config = config_of("record", "local", training={"num-rounds": 20, "fraction-train": 0.34})
+    part = part_of(config, "hospital-000")
+    shape, others = part.shape, [part.of(name) for name in part.names]
+    assert all(other.shape is shape for other in others)
+    assert part.of("hospital-001") == replace(part, hospital_id="hospital-001")
+    for other in others:
+        own = part_of(config, other.hospital_id)
+        assert [other.takes_part_in(number) for number in range(1, 21)] == [
+            own.takes_part_in(number) for number in range(1, 21)
+        ]
 
 
 def changed(value: Any) -> Any:

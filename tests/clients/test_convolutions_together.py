@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wardround.clients.closed_form.convolutions import convolution
+from wardround.clients.closed_form.convolutions import convolution, with_channels_last
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 
@@ -90,3 +90,18 @@ def test_channels_do_not_lie_last_where_torch_reads_memory_that_is_not_its_own()
     safe = [nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(1, 8, 3, padding=2), nn.Conv2d(4, 4, 2, dilation=2, padding=2)]
     kinds = [[convolution(each, 0, 1, is_flat=False).runs_channels_last for each in group] for group in (unsafe, safe)]
     assert kinds == [[False] * 4, [True] * 3]
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 7, 6), (0, 1, 7, 6), (5, 3, 7, 6), (5, 1, 1, 1)])
+def test_channels_lie_last_by_the_strides_alone_where_there_is_one(shape):
+    images, (_, channels, height, width) = torch.randn(shape), shape
+    found = with_channels_last(images)
+    assert torch.equal(found, images)
+    assert found.stride() == (channels * height * width, 1, channels * width, channels)
+
+
+def test_what_a_convolution_makes_of_one_channel_has_its_channels_last():
+    """Torch pools it ten times as slowly otherwise."""
+    parameters = [torch.randn(1, 8, 1, 3, 3), torch.randn(1, 8)]
+    _, made = convolution(nn.Conv2d(1, 8, 3), 0, 1, is_flat=False).outputs(torch.randn(1, 5, 1, 7, 6), parameters)
+    assert made[0].is_contiguous(memory_format=torch.channels_last)

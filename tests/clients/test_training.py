@@ -122,6 +122,15 @@ def test_images_without_privacy_are_trained_as_by_a_plain_loop_on_them(name):
     assert all(parameter.grad is None for parameter in local.parameters)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "lie_last"), [("cnn", True), ("vgg19", False)])
+def test_images_lie_channels_last_unless_group_norms_see_them(name, lie_last, channels):
+    images = torch.randn(2, channels, 32, 32)
+    laid_out = trainer("auto", name, shape=images.shape[1:]).laid_out(images)
+    assert torch.equal(laid_out, images)
+    assert (laid_out.stride()[1] == 1) == lie_last
+
+
 @pytest.mark.parametrize("model", ["cnn", "mlp"])
 def test_modes_agree_on_deeper_models(model):
     shape, data = (1, 8, 8), tensors(shape=(1, 8, 8))

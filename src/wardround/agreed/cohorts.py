@@ -69,7 +69,10 @@ class _Names:
         self.names = names
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Names) and (self.names is other.names or self.names == other.names)
+        if not isinstance(other, _Names) or not (self.names is other.names or self.names == other.names):
+            return False
+        self.names = other.names  # the next who asks with this very tuple is known without a look at every name
+        return True
 
     def __hash__(self) -> int:
         return hash((len(self.names), self.names[:1], self.names[-1:]))

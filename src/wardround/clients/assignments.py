@@ -8,7 +8,7 @@ What is left out on purpose: what a real site has spent (see `site_rounds`), and
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,12 @@ class Part:
             num_shares=self.config.aggregation.honest_survivors,
         )
         return shape.at_rate(self.cell.billed(schedule_of(self.config, self.num_train))[1])
+
+    def of(self, hospital_id: str) -> "Part":
+        """Return the part of another hospital with as many records; what was computed for this one is its, too."""
+        other = replace(self, hospital_id=hospital_id)
+        vars(other).update(vars(self) | vars(other))
+        return other
 
     def takes_part_in(self, round_number: int) -> bool:
         """Return whether there is such a round, and the hospital is drawn for it."""

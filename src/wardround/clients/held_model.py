@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wardround.clients.closed_form.alone import ClosedForm
-from wardround.clients.closed_form.convolutions import convolution
+from wardround.clients.closed_form.convolutions import convolution, is_faster_channels_last, with_channels_last
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_of_many, loss_per_record
@@ -69,9 +69,10 @@ class HeldModel:
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
+        self.num_parameters = sum(parameter.numel() for parameter in self.parameters)
         convolutions = [part for part in self.model.modules() if type(part) is nn.Conv2d]
         # The order goes on from layer to layer inside of torch, so that every one of them has to bear it.
-        self._has_images = bool(convolutions) and self.device.type == "cpu"
+        self._has_images = bool(convolutions) and self.device.type == "cpu" and is_faster_channels_last(self.model)
         self._has_images &= all(convolution(each, 0, 0, is_flat=False).runs_channels_last for each in convolutions)
         self.keys = ReleaseKeys(source, self.device)
         self._protects_records = protects_records
@@ -85,11 +86,6 @@ class HeldModel:
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
         return trained_parameters(self.model)
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self.parameters)
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.
@@ -112,13 +108,14 @@ class HeldModel:
         return self._unknown[record_shape]
 
     def laid_out(self, features: Tensor) -> Tensor:
-        """Return a batch as the model's convolutions want it in memory: images on a CPU with their channels last.
+        """Return a batch as the model's layers want it in memory: images on a CPU with channels last, mostly.
 
-        It holds the same numbers. Of a known forward alone: no layer of it asks how its input lies in memory.
+        It holds the same numbers, and stays as it is where group norms see it (`is_faster_channels_last`). Of a known
+        forward alone: no layer of it asks how its input lies in memory.
         """
         if not self._has_images or features.dim() != 4 or self.unknown_because(tuple(features.shape[1:])):
             return features
-        return features.contiguous(memory_format=torch.channels_last)
+        return with_channels_last(features)
 
     def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.

@@ -58,7 +58,7 @@ class Hospitals(ABC):
         self.config, self.names, self._load = config, tuple(names), load
         self._kept: dict[str, HospitalTensors] = {}  # the one that was asked for last is the last
         self._kept_bytes = 0
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[int, Part] = {}  # of one hospital of each size
         self._scaling: Scaling | None = None
 
     @cached_property
@@ -179,8 +179,9 @@ class Hospitals(ABC):
 
     def part(self, hospital: HospitalData) -> Part:
         """Return the hospital's part in the rounds, as it computes it for itself: the same in every round."""
-        if hospital.hospital_id not in self._parts:
-            self._parts[hospital.hospital_id] = Part(
+        alike = self._parts.get(hospital.num_train)
+        if alike is None:
+            alike = self._parts[hospital.num_train] = Part(
                 config=self.config,
                 hospital_id=hospital.hospital_id,
                 num_train=hospital.num_train,
@@ -189,7 +190,7 @@ class Hospitals(ABC):
                 num_records=self._num_records,
                 first_round=self.first_round,
             )
-        return self._parts[hospital.hospital_id]
+        return alike if alike.hospital_id == hospital.hospital_id else alike.of(hospital.hospital_id)
 
     def tensors(self, hospital: HospitalData) -> "HospitalTensors":
         """Return the hospital's records on the device that trains, made as they are asked for.

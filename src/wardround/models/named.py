@@ -19,7 +19,12 @@ _VGG19_STAGES = (2, 2, 4, 4, 4)  # convolutions a stage: Simonyan and Zisserman 
 
 
 def _logistic(_: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), num_outputs))
+    """A linear model from zero: its loss is convex, and random weights would be one more noise to unlearn."""
+    linear = nn.Linear(math.prod(input_shape), num_outputs)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.bias.zero_()
+    return nn.Sequential(nn.Flatten(), linear)
 
 
 def _mlp(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

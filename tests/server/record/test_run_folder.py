@@ -21,6 +21,7 @@ from wardround.reports.report import write_report
 from wardround.server.record.records import Outcome, RoundFigures, RoundRecord, Saved
 from wardround.server.record.run_folder import RunFolder, create_run_folder, default_run_path, open_run_folder
 from wardround.server.record.summaries import Summary
+from wardround.server.record.tables import HospitalLines
 from wardround.server.record.verify import verify_run
 from wardround.simulations.runs import resume, run
 
@@ -102,14 +103,14 @@ def test_tables_that_can_not_be_appended_to(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (tmp_path / "rounds.csv").mkdir()
     with pytest.raises(WardroundError, match=r"rounds.csv: Is a directory: see that it can be written, then go on"):
-        folder.append_tables(RECORD, {})
+        folder.append_tables(RECORD, HospitalLines())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_device_without_space(tmp_path: Path) -> None:
     (tmp_path / "rounds.csv").symlink_to("/dev/full")
     with pytest.raises(WardroundError, match=r"rounds.csv: No space left on device: free some space"):
-        RunFolder(tmp_path).append_tables(RECORD, {})
+        RunFolder(tmp_path).append_tables(RECORD, HospitalLines())
 
 
 def test_a_new_folder_has_settings_and_versions(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from wardround.clients.closed_form.parts import Parametrised, of_hospitals
 from wardround.clients.closed_form.portions import numbers_at_a_time
 from wardround.clients.closed_form.windows import Kernel, products_of_windows, windows_of
 
-__all__ = ["Convolution", "convolution"]
+__all__ = ["Convolution", "convolution", "is_faster_channels_last", "with_channels_last"]
 
 _Pair = tuple[int, int]
 _Ordered = Callable[[Tensor], Tensor] | None
@@ -175,8 +175,8 @@ class Convolution(Parametrised):
     def _laid_out(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) as they lie in memory for the kernel that runs them."""
         if self.is_channels_last and self.runs_channels_last:
-            return images.contiguous(memory_format=torch.channels_last)
-        # One channel lies first and last at once: by its strides a kernel may take it for either, unless they are new.
+            return with_channels_last(images)
+        # One channel may have strides of either order (`with_channels_last`), unless they are new.
         return images.contiguous().flatten().view(images.shape)
 
     def _ordered(self, rows: Tensor) -> Tensor:
@@ -203,6 +203,22 @@ def convolution(
         is_flat=is_flat,
         are_joined=module.weight.device.type != "cpu",
     )
+
+
+def is_faster_channels_last(model: nn.Module) -> bool:
+    """Return whether a processor runs a model's images faster with channels last: not where group norms see them."""
+    return not any(isinstance(module, nn.GroupNorm) for module in model.modules())
+
+
+def with_channels_last(images: Tensor) -> Tensor:
+    """Return the same images (n, channels, height, width), whose channels lie last in memory, and whose strides say so.
+
+    One channel lies first and last at once, and torch's own `contiguous` leaves its strides as they are: a convolution
+    takes them for channels first, and pools what it makes ten times as slowly.
+    """
+    if images.shape[1] > 1:
+        return images.contiguous(memory_format=torch.channels_last)
+    return images.contiguous().flatten().view(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
 
 
 def _pair(values: tuple[int, ...]) -> _Pair:

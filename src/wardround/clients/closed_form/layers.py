@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wardround.clients.closed_form.by_record import ByRecord
-from wardround.clients.closed_form.convolutions import Convolution, convolution
+from wardround.clients.closed_form.convolutions import Convolution, convolution, is_faster_channels_last
 from wardround.clients.closed_form.parts import Linear, Norm, Parametrised
 from wardround.models import ResidualBlock
 
@@ -74,7 +74,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
     """Return the layers of a model that is covered, in their order; they name their trained parameters."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     places = {id(parameter): place for place, parameter in enumerate(trained)}
-    has_group_norms = any(isinstance(module, nn.GroupNorm) for module in model.modules())
+    is_channels_last = is_faster_channels_last(model)
 
     def place(parameter: Tensor | None) -> int | Tensor | None:
         return None if parameter is None else places.get(id(parameter), parameter.detach())
@@ -87,9 +87,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
         if next(module.parameters(recurse=False), None) is None:
             return [module]
         layer = _WITH_PARAMETERS[type(module)](module, place(module.weight), place(module.bias))  # type: ignore[arg-type]
-        if has_group_norms and isinstance(layer, Convolution):
-            layer = replace(layer, is_channels_last=False)
-        return [layer]
+        return [replace(layer, is_channels_last=is_channels_last) if isinstance(layer, Convolution) else layer]
 
     return listed(model)
 

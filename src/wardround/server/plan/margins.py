@@ -60,7 +60,7 @@ def rounding_distance(plan: FederationPlan, assignments: Sequence[Assignment]) -
     names = {assignment.hospital_id for assignment in assignments}
     planned = PlannedSum(
         sensitivity=assignments[0].distance,
-        num_records=[h.num_train for h in plan.hospitals if h.name in names],
+        num_records=[plan.sizes[name] for name in sorted(names)],
         most_records=plan.most_records(names),
         dimension=_dimension(plan),
         levels=None if quantiser is None else quantiser.levels,

@@ -35,7 +35,7 @@ def _scales(plan: FederationPlan, first_round: int, left: Collection[str]) -> li
     """Return by turn the largest weight in a round's average, by which its noise is sized; 1 where nobody is left."""
     scales = []
     for turn in range(rounds_apart(plan.config, len(plan.drawn_from))):
-        cohort = set(draw_cohort(plan.config, plan.drawn_from, first_round + turn)) - set(left)
-        sizes = [h.num_train for h in plan.hospitals if h.name in cohort]
+        cohort = draw_cohort(plan.config, plan.drawn_from, first_round + turn)
+        sizes = [plan.sizes[name] for name in cohort if name in plan.sizes and name not in left]
         scales.append(max((plan.cell.cohort_weight(size, sum(sizes), len(sizes)) for size in sizes), default=1.0))
     return scales

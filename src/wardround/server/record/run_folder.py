@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from wardround.json_text import json_text
 from wardround.parsing import from_json, sound
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.summaries import Summary
-from wardround.server.record.tables import TABLES, Quiet, quiet_after, table_text, table_texts
+from wardround.server.record.tables import TABLES, HospitalLines, lines_after, next_lines, table_text, table_texts
 from wardround.server.record.tensors import read_tensors, tensor_bytes
 
 __all__ = [
@@ -172,21 +171,22 @@ class RunFolder:
         with sound(ProtocolError, f"{path.name} can't be read", step):
             return read_tensors(path, path.name, step)[0] if path.exists() else None
 
-    def write_tables(self, records: Sequence[RoundRecord]) -> Quiet:
-        """Write rounds.csv and hospitals.csv anew from committed round records; return the quiet lines after them."""
+    def write_tables(self, records: Sequence[RoundRecord]) -> HospitalLines:
+        """Write rounds.csv and hospitals.csv anew from committed round records; return what the next lines follow."""
         for name in TABLES:
             with self._writing(name):
                 parts = (text.encode() for text in table_texts(records, name))
                 write_parts(self.path / name, parts, is_synced=self.is_synced)
-        return reduce(lambda quiet, record: quiet_after(record, quiet), records, Quiet())
+        return lines_after(records)
 
-    def append_tables(self, record: RoundRecord, quiet: Quiet) -> Quiet:
-        """Append one committed round to rounds.csv and hospitals.csv; return the quiet lines after it."""
+    def append_tables(self, record: RoundRecord, before: HospitalLines) -> HospitalLines:
+        """Append one committed round to rounds.csv and hospitals.csv; return its lines of the second."""
+        lines = next_lines(record, before)
         for name in TABLES:
-            path, text = self.path / name, table_text(record, name, quiet)
-            with self._writing(name), open(path, "a", encoding="utf-8", newline="", opener=open_private) as file:
-                file.write(text)
-        return quiet_after(record, quiet)
+            path, text = self.path / name, table_text(record, name, lines)
+            with self._writing(name), open(path, "ab", opener=open_private) as file:
+                file.write(text.encode())
+        return lines
 
     def write_summary(self, summary: Summary) -> None:
         """Write summary.json; infinite is written as "inf", undefined as null."""

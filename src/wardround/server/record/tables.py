@@ -6,13 +6,14 @@ its cohort does, and not what the federation does. What is left out on purpose: 
 """
 
 import csv
-import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from wardround.json_records import json_keys, json_values
+from wardround.json_records import json_keys
 from wardround.privacy.spending import Account
 from wardround.rounds import Assignment, Evaluation
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FOLLOWING_COLUMNS",
     "TABLES",
-    "Quiet",
+    "HospitalLines",
     "hospital_figures",
+    "lines_after",
     "mean_over_tests",
-    "quiet_after",
+    "next_lines",
     "quiet_row",
     "read_table",
     "table_rows",
@@ -46,9 +48,20 @@ FOLLOWING_COLUMNS = tuple(
 
 TABLES = ("rounds.csv", "hospitals.csv")
 
-Quiet = dict[str, HospitalFigures | str]
-"""By hospital, in name order: what follows a round's number in its line of hospitals.csv where nothing happens; of one
-to whom something happened in the last round its row: of that a line is made where nothing happens next."""
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HospitalLines:
+    """A round's lines of hospitals.csv, and what those of the next are made of.
+
+    Attributes:
+        texts: by hospital, in name order: what follows the round's number in its line. Texts alone: Python's collector
+            then does not look through the lines of all hospitals.
+        rows: of those to whom something happened in the round; a line that says that nothing did is made of it where
+            nothing happens next.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, HospitalFigures] = field(default_factory=dict)
 
 
 def table_rows(
@@ -168,29 +181,33 @@ def table_texts(records: Sequence[RoundRecord], name: str) -> Iterator[str]:
         yield _line([*_columns(RoundFigures), *further])
     else:
         yield _line([*_columns(HospitalFigures), *hospital_columns(further)])
-    quiet = Quiet()
+    lines = HospitalLines()
     for record in records:
-        yield table_text(record, name, quiet)
-        quiet = quiet_after(record, quiet)
+        if name == "hospitals.csv":
+            lines = next_lines(record, lines)
+        yield table_text(record, name, lines)
 
 
-def table_text(record: RoundRecord, name: str, quiet: Quiet) -> str:
-    """Return the lines of a round, where these are the quiet lines after the round before; none before round 0."""
+def table_text(record: RoundRecord, name: str, lines: HospitalLines) -> str:
+    """Return the lines of a round; those of hospitals.csv are given."""
     if name == "rounds.csv":
         return _line(_cells(record.round_row))
-    number, own = record.round_row.round, {row.hospital: _line(_cells(row)[1:]) for row in record.hospital_rows}
-    return "".join(f"{number},{_quiet_line(line)}" for line in (quiet | own).values())
+    start = f"{record.round_row.round},"
+    return start + start.join(lines.texts.values()) if lines.texts else ""
 
 
-def quiet_after(record: RoundRecord, quiet: Quiet) -> Quiet:
-    """Return the quiet lines after a round, from those after the round before."""
-    own = {row.hospital: row for row in record.hospital_rows}
-    made = {name: _quiet_line(line) for name, line in quiet.items() if name not in own and not isinstance(line, str)}
-    return quiet | made | own
+def next_lines(record: RoundRecord, before: HospitalLines) -> HospitalLines:
+    """Return a round's lines of hospitals.csv, from those of the round before; none before round 0."""
+    rows = {row.hospital: row for row in record.hospital_rows}
+    texts = {name: _line(_cells(quiet_row(row))[1:]) for name, row in before.rows.items() if name not in rows}
+    texts |= {name: _line(_cells(row)[1:]) for name, row in rows.items()}
+    return HospitalLines(texts={**before.texts, **texts}, rows=rows)
 
 
-def _quiet_line(line: HospitalFigures | str) -> str:
-    return line if isinstance(line, str) else _line(_cells(quiet_row(line))[1:])
+def lines_after(records: Sequence[RoundRecord]) -> HospitalLines:
+    """Return what the lines of the round after these are made of: the last row of each hospital, and no lines yet."""
+    rows = {row.hospital: row for record in records for row in record.hospital_rows}
+    return HospitalLines(texts=dict.fromkeys(rows, ""), rows=rows)
 
 
 def read_table(path: Path) -> "pandas.DataFrame":
@@ -206,12 +223,23 @@ def _columns(kind: type[RoundFigures | HospitalFigures]) -> list[str]:
 
 
 def _cells(row: RoundFigures | HospitalFigures) -> list[Any]:
-    values = json_values(row)
-    cells = [*(values[key] for key in _columns(type(row))), *(row.further or ())]
-    return ["" if value is None or value != value else value for value in cells]
+    kind: Any = type(row)
+    values = (*_values_of(kind)(row), *(row.further or ()))
+    return ["" if value is None or value != value else value for value in values]
+
+
+@lru_cache(maxsize=2)
+def _values_of(kind: Any) -> Callable[[object], tuple[Any, ...]]:
+    """Return what reads the values of `_columns` off a row."""
+    return attrgetter(*(item.name for item in fields(kind) if item.name != "further"))
+
+
+class _Text:
+    """Where csv writes a line that it then returns."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 def _line(cells: Sequence[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    return cast(str, csv.writer(_Text(), lineterminator="\n").writerow(cells))

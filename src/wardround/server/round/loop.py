@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from flwr.serverapp.strategy import Strategy
 
+from wardround.collector import count_as_old
 from wardround.config import Config
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
@@ -98,6 +99,7 @@ def federate(
         state = replace(state, left={**left, **state.left})
         if link.are_sites:
             state = give_up_interrupted(run, state)
+        count_as_old()  # what is kept of every hospital
         return _all_rounds(run, state, facts, progress)
 
 
@@ -107,7 +109,7 @@ def _all_rounds(
     """Do the rounds that are left, and close the run however it ends; return the summary."""
     num_rounds = run.plan.config.training.num_rounds
     records = committed_rounds(run.ledger)
-    quiet = run.folder.write_tables(records)
+    lines = run.folder.write_tables(records)
     if progress is not None:
         progress(row_of(records[-1], num_rounds, facts.task, run.columns))
     status = "interrupted"
@@ -115,7 +117,7 @@ def _all_rounds(
         while state.round_number < num_rounds and not (state.stopped or stops_early(run.plan.config, state.best)):
             state, record = _next_round(run, state)
             if record is not None:
-                quiet = run.folder.append_tables(record, quiet)
+                lines = run.folder.append_tables(record, lines)
                 if progress is not None:
                     progress(row_of(record, num_rounds, facts.task, run.columns))
         status = "stopped-at-budget" if state.stopped else "done"
