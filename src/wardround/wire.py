@@ -46,7 +46,6 @@ __all__ = [
     "config_in",
     "evaluation_reply",
     "execution_reply",
-    "features_in",
     "leaving",
     "masked_order",
     "one_array_record",
@@ -82,13 +81,11 @@ PREDICTIONS = "predictions"
 NUM_EXAMPLES = "num-examples"
 PROXIMAL_MU = "proximal-mu"
 SETTINGS = "settings"
-"""What the server of real sites says of its settings when it asks who they are."""
+"""What the server of real sites says of its settings when it asks who they are; and the digest of these."""
 SETTINGS_DIGEST = "settings-digest"
-"""The digest of these settings."""
-SUM_WEIGHT = "sum-weight"
-"""A training message with it in its config gets a reply without arrays: they go into the sum, times its value."""
-SUM_RESIDUES = "sum-residues"
-"""With it they are residues modulo 2^32, which go into the sum as they are."""
+SUM_WEIGHT, SUM_RESIDUES = "sum-weight", "sum-residues"
+"""A training message with the first in its config gets a reply without arrays: they go into the sum, times its value.
+With the second they are residues modulo 2^32, which go into the sum as they are."""
 SUM_OF_WEIGHTS = "sum-of-weights"
 """Name of the one number that travels masked beside the parameters: the hospital's weight."""
 SECAGG = "secagg"
@@ -132,12 +129,6 @@ def hospital_side_arrays(message: Message) -> dict[str, NDArray]:
     """Return what a strategy sent its hospital side; empty where it sent nothing."""
     record = _content(message).get(HOSPITAL_SIDE)
     return arrays_of(record) if isinstance(record, ArrayRecord) else {}
-
-
-def features_in(message: Message) -> ConfigRecord | None:
-    """Return what a message tells of how features are scaled; None where it tells nothing."""
-    record = _content(message).get(FEATURES)
-    return record if isinstance(record, ConfigRecord) else None
 
 
 def masked_order(names: Iterable[str]) -> list[str]:

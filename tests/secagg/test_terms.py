@@ -22,7 +22,7 @@ SHAPES = [
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
-        ("round_number", 0, "round_number must be >= 1, not 0"),
+        ("round_number", -1, "round_number must be >= 0, not -1"),
         ("min_survivors", 1, "min_survivors must be >= 2, not 1"),
         ("max_colluding", -1, "max_colluding must be >= 0, not -1"),
         ("payload", "weights", "payload must be one of parameters, values, residues, not weights"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from wardround import wire
@@ -146,7 +146,7 @@ class Hospitals(ABC):
         return self.report(trained, message)
 
     def for_round(self, round_number: int) -> "Hospitals":
-        """Return who answers in a round: these hospitals, but for what they release before round 1."""
+        """Return who answers in a round: these hospitals, except for what they release before round 1."""
         return self
 
     def take_scaling(self, message: Message) -> None:
@@ -155,8 +155,8 @@ class Hospitals(ABC):
         Raises:
             ProtocolError: it says nothing and the settings want constants, or the other way round.
         """
-        told = wire.features_in(message)
-        scaling = None if told is None else wire.read_record(Scaling, told)
+        told = message.content.get(wire.FEATURES)
+        scaling = wire.read_record(Scaling, dict(told.items())) if isinstance(told, ConfigRecord) else None
         if (scaling is None) != (self.federation.standardise != "private"):
             raise ProtocolError(
                 f'standardise = "{self.federation.standardise}" here, and the server sends '

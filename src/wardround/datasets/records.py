@@ -42,7 +42,7 @@ class NumberColumn:
 
     Attributes:
         column: its place among the features (>= 0).
-        centre: what is taken from it in the mode "public"; None where no public constants are known.
+        centre: what is taken from it in the mode "public"; None where its bounds are what is publicly known.
         scale: what it is then divided by (> 0); None likewise.
         low: the lowest number that it can plausibly be, from public knowledge; None where nobody said.
         high: the highest, likewise (> low).
@@ -58,6 +58,11 @@ class NumberColumn:
     def constants(self) -> tuple[float, float] | None:
         """Its public centre and scale, where both are known."""
         return None if self.centre is None or self.scale is None else (self.centre, self.scale)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether public constants are known: a centre and a scale, or bounds that are scaled to [-1, 1]."""
+        return self.constants is not None or self.bounds is not None
 
     @property
     def bounds(self) -> tuple[float, float] | None:

@@ -43,7 +43,7 @@ def mode_of(dataset: Dataset, features: FeaturesConfig) -> str:
     _check_stated(dataset, stated, names)
     mode = features.standardise
     if mode is None:
-        are_public = all(number.constants for number in dataset.numbers)
+        are_public = all(number.is_public for number in dataset.numbers)
         mode = PUBLIC if are_public else PRIVATE if set(names) <= set(stated) else HOSPITAL
     else:
         _check_named(dataset, mode, bounded_numbers(dataset, features))
@@ -71,9 +71,10 @@ def standardise(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return one hospital's training and test features, both by the same constants.
 
-    "public" is (x - centre) / scale. "hospital" takes mean and deviation of the training rows, and clips to +-5.
-    "private" clips to the bounds and scales from them to [-1, 1], and leaves nan where a number is missing; "none"
-    leaves numbers in their own unit. A missing number is 0 in all but "private".
+    "public" is (x - centre) / scale, or from the bounds to [-1, 1] where a number has no centre. "hospital" takes mean
+    and deviation of the training rows, and clips to +-5. "private" clips to the bounds and scales from them to [-1, 1],
+    and leaves nan where a number is missing; "none" leaves numbers in their own unit. A missing number is 0 in all but
+    "private".
 
     Args:
         train: (num_train, ...), the hospital's own copy, which is overwritten; numbers in their own unit.
@@ -99,7 +100,8 @@ def mode_note(mode: str, numbers: Sequence[NumberColumn]) -> tuple[str, ...]:
     if not numbers:
         return ()
     said = {
-        PUBLIC: "public constants (a centre and a scale for each number); a missing number is 0, its centre",
+        PUBLIC: "public constants (a centre and a scale for each number, or its bounds, which become -1 and 1); a missing "
+        "number is 0, its centre",
         PRIVATE: "means and deviations of all hospitals' training rows, clipped to public bounds; they are released "
         "with noise before round 1, which is charged; a missing number is 0, the mean",
         HOSPITAL: "each hospital's own statistics (mean and standard deviation of its training rows, clipped to +-5); "
@@ -135,7 +137,7 @@ def _check_stated(dataset: Dataset, stated: Iterable[str], names: Sequence[str])
 
 def _check_named(dataset: Dataset, mode: str, numbers: Sequence[NumberColumn]) -> None:
     """Refuse a mode that the data can't have."""
-    if mode == PUBLIC and (bare := [number for number in numbers if not number.constants]):
+    if mode == PUBLIC and (bare := [number for number in numbers if not number.is_public]):
         raise ConfigError(
             f'standardise = "public" needs public constants, and {dataset.name} has none of '
             f'{_listed(_names(dataset, bare))} ([features] standardise): set "private" with '
@@ -156,8 +158,11 @@ def _check_named(dataset: Dataset, mode: str, numbers: Sequence[NumberColumn]) -
 
 
 def _by_constants(own: list[NDArray[np.float64]], numbers: Sequence[NumberColumn], _: Any) -> list[NDArray[np.float64]]:
-    centre, scale = np.array([number.constants for number in numbers], dtype=np.float64).T
-    return [(values - centre) / scale for values in own]
+    """Scale by centre and scale, or by bounds: two formulas, since data that were once released keep their bits."""
+    centre, scale = np.array([number.constants or (0.0, 1.0) for number in numbers], dtype=np.float64).T
+    low, high = np.array([number.bounds or (0.0, 1.0) for number in numbers], dtype=np.float64).T
+    by_centre = [number.constants is not None for number in numbers]
+    return [np.where(by_centre, (values - centre) / scale, scaled(values, low, high)) for values in own]
 
 
 def _by_bounds(own: list[NDArray[np.float64]], numbers: Sequence[NumberColumn], _: Any) -> list[NDArray[np.float64]]:

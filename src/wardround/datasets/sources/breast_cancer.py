@@ -52,8 +52,7 @@ def load_breast_cancer(config: FederationConfig, paths: list[Path]) -> Dataset:
             "description, scaled to [-1, 1]",
         ),
         numbers=tuple(
-            NumberColumn(column=place, centre=(low + high) / 2, scale=(high - low) / 2, low=low, high=high)
-            for place, (low, high) in enumerate(_PUBLISHED_RANGES)
+            NumberColumn(column=place, low=low, high=high) for place, (low, high) in enumerate(_PUBLISHED_RANGES)
         ),
         groups=tuple(range(len(_PUBLISHED_RANGES))),
     )

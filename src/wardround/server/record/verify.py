@@ -61,7 +61,7 @@ def verify_run(path: Path) -> tuple[list[str], str]:
 
 
 def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
-    books = None
+    books, sentence = None, "in order: no round is committed yet, and nothing was charged"
     if folder.ledger.exists():
         with open_ledger(folder.ledger, read_only=True) as ledger:
             # What the rows say proves nothing once they are changed, so that nothing is recomputed from them.
@@ -73,10 +73,12 @@ def _look(folder: RunFolder, *, is_under_way: bool) -> tuple[list[str], str]:
         books = books_of(rows)
         if books is None and any(not isinstance(row.content, Entry) or row.content.round_number for row in rows):
             return ["the ledger has charges and no committed round"], ""
+        if books is None and rows:
+            sentence = "in order: no round is committed yet, and what is released before round 1 is charged"
         if books is not None and (findings := books.findings()):
             return findings, ""
     found = _file_findings(folder, books, is_under_way=is_under_way)
-    return found, _sentence(folder, books, is_under_way=is_under_way)
+    return found, sentence if books is None else _sentence(folder, books, is_under_way=is_under_way)
 
 
 def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> list[str]:
@@ -101,9 +103,7 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
     return found
 
 
-def _sentence(folder: RunFolder, books: Books | None, *, is_under_way: bool) -> str:
-    if books is None:
-        return "in order: no round is committed yet, and nothing was charged but what is released before round 1"
+def _sentence(folder: RunFolder, books: Books, *, is_under_way: bool) -> str:
     last, planned = len(books.records) - 1, books.plan.config.training.num_rounds
     state = ""
     if is_under_way:

@@ -27,7 +27,7 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.commits import close, commit, restore
-from wardround.server.record.evaluated import unevaluated
+from wardround.server.record.evaluated import Evaluated, unevaluated
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.sameness import check_untouched
@@ -167,16 +167,15 @@ def _next_round(run: RunUnderWay, before: RoundState) -> tuple[RoundState, Round
         memory=released.memory,
     )
     # 7. Evaluate the model that comes of it at every hospital, where it is to be tested.
-    is_due = is_tested(plan, state)
-    evaluated = (
-        evaluate_model(run.link, run, run.measuring, round_number, arrays, state.scaling)
-        if is_due
-        else unevaluated(run.columns)
-    )
+    evaluated = _evaluated(run, state) if is_tested(plan, state) else unevaluated(run.columns)
     # 8. Commit model, round and ledger together: the round counts, or nothing of it does.
     came = (summed.answered, summed.outcome, evaluated, time.perf_counter() - started)
     record, best = commit(run, state, assignments, *came, noise_before=before.noise_multipliers)
     return replace(state, attempt=1, best=best), record
+
+
+def _evaluated(run: RunUnderWay, state: RoundState) -> Evaluated:
+    return evaluate_model(run.link, run, run.measuring, state.round_number, state.arrays, state.scaling)
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:
