@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wardround.clients.training import LocalTrainer
     from wardround.server.round.evaluating import Measuring, Metric
 
-__all__ = ["Prepared", "plan", "prepare", "silent"]
+__all__ = ["Prepared", "plan", "plan_of", "prepare", "silent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,7 +98,7 @@ def prepare(
     _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
-    planned = _plan_of(config, federation, model.num_parameters)
+    planned = plan_of(config, federation, model.num_parameters)
     for note in planned.notes:
         say(f"warning: {note}")
     planned, chosen = _on_its_engine(planned, federation)
@@ -135,7 +135,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     _check_public(federation, records is not None)
     check_loss_weights(config.training, federation.class_names)
     num_parameters, trainer = _counted(config, federation)
-    planned, chosen = _on_its_engine(_plan_of(config, federation, num_parameters), federation)
+    planned, chosen = _on_its_engine(plan_of(config, federation, num_parameters), federation)
     if trainer is not None and config.simulation.engine == "stacked":
         from wardround.strategies import strategy_of
 
@@ -178,7 +178,8 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
     return model.num_parameters, trainer
 
 
-def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
+def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
+    """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     moments = layout_of(federation)
