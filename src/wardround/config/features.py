@@ -31,6 +31,11 @@ class FeaturesConfig:
     bounds: dict[str, tuple[float, float]] | None = setting(None, unwritten=True)
     statistics_share: float = setting(0.1, above=0, below=1, unwritten=True)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether the mode is "private": bounds without a name for the mode are of no other one, or refused."""
+        return self.standardise == PRIVATE or self.bounds is not None
+
     def __post_init__(self) -> None:
         given = self.bounds
         object.__setattr__(self, "bounds", composed(given) if isinstance(given, dict) else given)

@@ -60,6 +60,14 @@ class NumberColumn:
         return None if self.centre is None or self.scale is None else (self.centre, self.scale)
 
     @property
+    def is_of_range(self) -> bool:
+        """Whether its constants are those of its bounds, so that these become -1 and 1."""
+        return self.bounds is not None and self.constants == (
+            (self.bounds[0] + self.bounds[1]) / 2,
+            (self.bounds[1] - self.bounds[0]) / 2,
+        )
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """The lowest and the highest number, where both are known."""
         return None if self.low is None or self.high is None else (self.low, self.high)
