@@ -53,8 +53,8 @@ _REFERENCES = {
     # predicted maximum is above 220, and below 50 even rest is a bradycardia (ACC/AHA/HRS guideline 2018).
     "maximum heart rate": (140.0, 20.0, 50.0, 220.0),
     # mm: a depression of 1 is the usual sign of ischaemia in an exercise test (ACC/AHA guideline 1997).
-    # An elevation above 1 mm ends the test, and a depression above 2 is a reason to (the same): up to twice that.
-    "ST depression": (1.0, 1.0, -1.0, 4.0),
+    # An elevation above 1 mm ends the test, and a depression above 2 is a reason to (the same): twice each.
+    "ST depression": (1.0, 1.0, -2.0, 4.0),
 }
 _COLUMN_NAMES = (
     "age", "sex male", "chest pain", "resting blood pressure", "cholesterol", "fasting sugar > 120", "resting ECG",
