@@ -1,6 +1,5 @@
 """`wardround data list`, `describe` and `fetch`."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -39,13 +38,12 @@ def data_describe(
     else:
         settings = settings_of(None, [f'federation.dataset="{name}"', *(set_ or [])])
     from wardround.config import unused_settings
-    from wardround.datasets import describe, describe_columns, describe_features, load_federation
+    from wardround.datasets import describe, describe_columns, describe_features, load_federation, resolved
     from wardround.reports.data_tables import print_columns, print_description, shown_description
 
     federation = load_federation(settings.federation, settings.features)
     table, columns, features = describe(federation), describe_columns(federation), describe_features(federation)
-    settings = replace(settings, federation=replace(settings.federation, partition=federation.partition))
-    notes = (*federation.notes, *unused_settings(settings, ("federation", "features")))
+    notes = (*federation.notes, *unused_settings(resolved(settings, federation), ("federation", "features")))
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": notes, "excluded": federation.excluded}

@@ -157,7 +157,7 @@ def _check_named(dataset: Dataset, mode: str, numbers: Sequence[NumberColumn]) -
 
 def _by_constants(own: list[NDArray[np.float64]], numbers: Sequence[NumberColumn], _: Any) -> list[NDArray[np.float64]]:
     centre, scale = np.array([number.constants for number in numbers], dtype=np.float64).T
-    # From a range to [-1, 1] it is the same but for the last bit, which is in the digests of older runs' data.
+    # From a range to [-1, 1] it is the same except for the last bit, which is in the digests of older runs' data.
     of_range = [number.is_of_range for number in numbers]
     low, high = np.array([number.bounds or (-1.0, 1.0) for number in numbers], dtype=np.float64).T
     return [np.where(of_range, scaled(values, low, high), (values - centre) / scale) for values in own]

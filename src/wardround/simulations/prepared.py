@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
-from wardround.datasets import FederatedData, load_federation
+from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
@@ -93,7 +93,7 @@ def prepare(
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load(config.federation, config.features)
-    config = config if is_begun else _resolved(config, federation)
+    config = config if is_begun else resolved(config, federation)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
     planned = _plan_of(config, federation, model.num_parameters)
@@ -129,7 +129,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     _check_users_strategy(config)
     public_of(config, public)
     federation = load_federation(config.federation, config.features)
-    config = _resolved(config, federation)
+    config = resolved(config, federation)
     check_loss_weights(config.training, federation.class_names)
     num_parameters, trainer = _counted(config, federation)
     planned, chosen = _on_its_engine(_plan_of(config, federation, num_parameters), federation)
@@ -141,16 +141,6 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     planned = replace(planned, notes=(*planned.notes, chosen)) if chosen else planned
     _check_machine(planned.config, len(federation.hospitals))
     return planned
-
-
-def _resolved(config: Config, federation: FederatedData) -> Config:
-    """Return settings that name the partition and, where there are numbers, the mode that the data decided on."""
-    mode = federation.standardise if federation.numbers else config.features.standardise
-    return replace(
-        config,
-        federation=replace(config.federation, partition=federation.partition),
-        features=replace(config.features, standardise=mode),
-    )
 
 
 def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":
