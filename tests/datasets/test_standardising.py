@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from table_files import patients, settings
+from table_files import on_command_line, patients, settings, words_for
 
 from wardround.config import FeaturesConfig, FederationConfig, config_from_dict
 from wardround.datasets import Dataset, Federation, NumberColumn, build_federation, load_dataset, load_federation
@@ -21,6 +21,7 @@ from wardround.errors import ConfigError, DataError, WardroundError
 
 CLINICAL = ("breast-cancer", "heart-disease", "ist")
 BOUNDS = {"age": (18.0, 100.0), "crp": (0.0, 90.0)}
+BOUNDS_IN_TOML = "{age = [18, 100], crp = [0, 90]}"
 AGES = ["", 5, 120, *(30 + row % 50 for row in range(57))]
 """Of 60 patients: one that is missing, two beyond the bounds."""
 ROWS = np.array([[10.0, 1.0], [20.0, 0.0], [np.nan, 1.0], [60.0, 0.0]])
@@ -92,9 +93,7 @@ def test_constants_and_bounds_of_a_number_are_both_there_and_in_order(values: di
         NumberColumn(column=3, **values)
 
 
-@pytest.mark.parametrize("name", CLINICAL)
-def test_sources_hold_numbers_in_their_own_unit_and_all_else_as_indicators(name: str, real_data: Path) -> None:
-    dataset = load_dataset(source(name, real_data))
+def assert_all_else_is_an_indicator(dataset: Dataset) -> None:
     places = [number.column for number in dataset.numbers]
     others = np.delete(dataset.features, places, axis=1)
     assert set(np.unique(others)) <= {0, 1}
@@ -103,6 +102,12 @@ def test_sources_hold_numbers_in_their_own_unit_and_all_else_as_indicators(name:
     for group in set(dataset.groups):
         own = [place for place, other in enumerate(dataset.groups) if other == group and place not in places]
         assert dataset.features[:, own].sum(axis=1).max(initial=0) <= 1
+
+
+@pytest.mark.parametrize("name", CLINICAL)
+def test_sources_hold_numbers_in_their_own_unit_and_all_else_as_indicators(name: str, real_data: Path) -> None:
+    dataset = load_dataset(source(name, real_data))
+    assert_all_else_is_an_indicator(dataset)
     for number in dataset.numbers:
         values = dataset.features[:, number.column]
         assert number.constants and number.bounds
@@ -198,6 +203,27 @@ def test_a_users_table_is_standardised_by_each_hospital_unless_bounds_name_every
     assert {5, 120} <= set(np.concatenate([h.train_features for h in own.hospitals])[:, 0].tolist()) | set(
         np.concatenate([h.test_features for h in own.hospitals])[:, 0].tolist()
     )
+
+
+def test_a_users_table_holds_numbers_in_their_own_unit_and_all_else_as_indicators(tmp_path: Path) -> None:
+    columns = {"stage": ["I", "II", "", "III"] * 15, "ward": ["a", "b"] * 30, "grade": [1, 2, "x"] * 20}
+    dataset = load_dataset(replace(table(tmp_path, **columns), categorical_columns=("grade",)))
+    assert_all_else_is_an_indicator(dataset)
+    assert [dataset.feature_names[number.column] for number in dataset.numbers] == ["age", "crp"]
+    with pytest.raises(DataError, match=r"groups are of 1 features, and csv has"):
+        replace(dataset, groups=(0,))
+
+
+def test_describing_data_says_the_mode_and_what_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", "describe", *words_for(Path(str(table(tmp_path).path))), "--set", "features.statistics-share=0.3"]
+    code, told, _ = on_command_line(monkeypatch, capfd, *words)
+    assert code == 0 and "normalisation: each hospital's own statistics" in told
+    assert "statistics-share = 0.3" in told and "is not used" in told
+    code, told, _ = on_command_line(monkeypatch, capfd, *words, "--set", f"features.bounds={BOUNDS_IN_TOML}")
+    assert code == 0 and "normalisation: means and deviations of all hospitals" in told
+    assert "is not used" not in told
 
 
 def test_bounds_of_dates_are_days_since_2000(tmp_path: Path) -> None:
