@@ -1,6 +1,5 @@
 """`wardround data list`, `describe` and `fetch`."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,13 +55,12 @@ def data_describe(
     if out is not None:
         raise ConfigError("--out goes with --private, whose release has a ledger: remove it")
     from wardround.config import unused_settings
-    from wardround.datasets import describe, describe_columns, describe_features, load_federation
+    from wardround.datasets import describe, describe_columns, describe_features, load_federation, resolved
     from wardround.reports.data_tables import print_columns, print_description, shown_description
 
     federation = load_federation(settings.federation, settings.features)
     table, columns, features = describe(federation), describe_columns(federation), describe_features(federation)
-    settings = replace(settings, federation=replace(settings.federation, partition=federation.partition))
-    notes = (*federation.notes, *unused_settings(settings, ("federation", "features")))
+    notes = (*federation.notes, *unused_settings(resolved(settings, federation), ("federation", "features")))
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": notes, "excluded": federation.excluded}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
-from wardround.datasets import FederatedData, load_federation
+from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
@@ -94,7 +94,7 @@ def prepare(
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load(config.federation, config.features)
-    config = config if is_begun else _resolved(config, federation)
+    config = config if is_begun else resolved(config, federation)
     _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
@@ -131,7 +131,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     _check_users_strategy(config)
     records = public_of(config, public)
     federation = load_federation(config.federation, config.features)
-    config = _resolved(config, federation)
+    config = resolved(config, federation)
     _check_public(federation, records is not None)
     check_loss_weights(config.training, federation.class_names)
     num_parameters, trainer = _counted(config, federation)
@@ -153,16 +153,6 @@ def _check_public(federation: FederatedData, has_public: bool) -> None:
             'public records are features as the model takes them, and with standardise = "private" nobody knows before '
             "the run how these are scaled ([evaluation] public): remove it, or choose another standardise ([features])"
         )
-
-
-def _resolved(config: Config, federation: FederatedData) -> Config:
-    """Return settings that name the partition and, where there are numbers, the mode that the data decided on."""
-    mode = federation.standardise if federation.numbers else config.features.standardise
-    return replace(
-        config,
-        federation=replace(config.federation, partition=federation.partition),
-        features=replace(config.features, standardise=mode),
-    )
 
 
 def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":
