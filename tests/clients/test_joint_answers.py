@@ -150,7 +150,7 @@ def asked_to_sum(sent: list[Message], values: list[dict[str, Any]]) -> None:
         message.content[wire.CONFIG] = ConfigRecord(config)
 
 
-@pytest.mark.parametrize("cell", ["none", "record-local", "record-central", "hospital-central"])
+@pytest.mark.parametrize("cell", ["none", "record-local", "record-central", "hospital-local", "hospital-central"])
 def test_what_is_to_be_summed_is_in_the_sum_and_in_no_reply(cell: str) -> None:
     config = config_of(cell)
     app, (sent, contexts) = app_of(config), training(config)
@@ -175,12 +175,11 @@ def test_what_is_to_be_summed_is_in_the_sum_and_in_no_reply(cell: str) -> None:
         assert wire.read_metrics(Execution, reply, "x") == wire.read_metrics(Execution, other, "x")
 
 
-@pytest.mark.parametrize("cell", ["hospital-local", "record-distributed", "hospital-distributed"])
-def test_what_each_adds_noise_to_is_in_its_reply(cell: str) -> None:
+@pytest.mark.parametrize("cell", ["record-distributed", "hospital-distributed"])
+def test_residues_are_in_each_reply(cell: str) -> None:
     config = config_of(cell)
     app, (sent, contexts) = app_of(config), training(config)
-    weighs = "distributed" not in cell
-    asked_to_sum(sent, [{wire.SUM_WEIGHT: 0.25} if weighs else {wire.SUM_RESIDUES: True}] * 3)
+    asked_to_sum(sent, [{wire.SUM_RESIDUES: True}] * 3)
     summed = Summed()
     replies = app.answer_together(sent, contexts, summed)
     assert not summed.node_ids and not summed.total

@@ -17,7 +17,7 @@ from wardround.clients.stacked.steps import STEPS_TOGETHER
 from wardround.clients.stacked.together import Asked, train_together
 from wardround.clients.steps import Steps
 from wardround.clients.tensors import HospitalTensors
-from wardround.exact_sums import FRACTION_BITS, FixedSum
+from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate
 from wardround.models import parameters_of
 from wardround.privacy.cells import CELLS
 from wardround.streams import Draw, SeededSource
@@ -96,6 +96,26 @@ def test_an_update_that_is_not_finite_is_zero_in_a_sum_as_it_is_alone():
     assert not any(array.any() for one in alone for array in one.arrays.values())
     assert [one.measures.num_scrubbed for one in together] == [one.measures.num_scrubbed for one in alone]
     assert all(one.measures.num_scrubbed for one in alone) and not any(one.arrays for one in together)
+
+
+@pytest.mark.parametrize("cell", ["none", "record-local", "hospital-local", "hospital-central"])
+def test_updates_of_a_large_model_are_in_the_sum_one_by_one_but_for_those_that_it_refuses(cell):
+    torch.manual_seed(3)
+    trainer = trainer_of(nn.Sequential(nn.Linear(6, 4096), nn.ReLU(), nn.Linear(4096, NUM_OUTPUTS)), cell)
+    assert trainer.num_parameters > 2**15
+    start, asked = parameters_of(trainer.model), cohort(cell, trainer)
+    weights = [0.2, math.nan, None, 1.5, *[0.1] * (len(asked) - 4)]
+    asked = [replace(each, weight=weight) for each, weight in zip(asked, weights, strict=True)]
+    total, wanted = FixedSum(), FixedSum()
+    sent, together = train_together(trainer, start, asked), train_together(trainer, start, asked, total)
+    for weight, own, one in zip(weights, sent, together, strict=True):
+        is_share = weight is not None and 0 < weight <= 1
+        if is_share:
+            accumulate(wanted, own.arrays, weight)
+            assert not one.arrays
+        else:
+            assert one.arrays.keys() == own.arrays.keys() and same_bits(own, one)
+    assert all(np.array_equal(total[name], array) for name, array in wanted.items()) and total.keys() == wanted.keys()
 
 
 def test_no_hospital_moves_a_sum_by_more_than_its_clip_times_its_weight():

@@ -27,8 +27,8 @@ from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.training import LocalTrainer, Trained, trained_as_assigned
 from wardround.digests import digest_of
-from wardround.errors import ConfigError
-from wardround.exact_sums import Arrays, FixedSum
+from wardround.errors import ConfigError, UpdateError
+from wardround.exact_sums import Arrays, FixedSum, accumulate
 from wardround.privacy.cells import cell_named
 from wardround.rounds import Assignment
 
@@ -150,11 +150,22 @@ def _left(
             added = add_weighted(total, names, together[0], shares)
             rows = [{} if is_added else _of_one(names, together[0], place) for place, is_added in enumerate(added)]
             return list(zip(rows, together[1], strict=True))
-    values = [value.cpu() for value in made[0]]
-    return [
-        half.leave(local, _of_one(names, values, place), each)
-        for place, (local, each) in enumerate(zip(members, made[1], strict=True))
-    ]
+    values, left = [value.cpu() for value in made[0]], list[tuple[Arrays, Counts]]()
+    for place, (local, each, weight) in enumerate(zip(members, made[1], weights, strict=True)):
+        sent, counts = half.leave(local, _of_one(names, values, place), each)
+        # At once: else the updates of all hospitals are in memory together, and a large model's pages are got anew.
+        is_added = total is not None and weight is not None and _is_added(total, sent, weight)
+        left.append(({} if is_added else sent, counts))
+    return left
+
+
+def _is_added(total: FixedSum, sent: Arrays, weight: float) -> bool:
+    """Add what a hospital sends to the total; not what is refused, as residues are, of which the engine says why."""
+    try:
+        accumulate(total, sent, weight)
+    except UpdateError:
+        return False
+    return True
 
 
 def _of_one(names: Sequence[str], values: Sequence[Tensor], place: int) -> Arrays:
