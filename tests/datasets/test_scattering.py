@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from wardround.datasets.scattering import NUM_PATHS, normalised_by_groups, scattered, scattered_shape
 
@@ -100,6 +101,5 @@ def test_groups_have_mean_zero_and_variance_one_and_constant_ones_become_zero():
     assert not found[0].any()
     np.testing.assert_allclose(found.mean(axis=1), 0, atol=1e-6)
     np.testing.assert_allclose(found[1:].var(axis=1), 1, rtol=1e-3)
-    torch = pytest.importorskip("torch")
     wanted = torch.nn.functional.group_norm(torch.from_numpy(record)[None], 3)[0].numpy()
     np.testing.assert_allclose(normalised_by_groups(record, 3), wanted, atol=1e-5)
