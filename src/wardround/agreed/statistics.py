@@ -16,6 +16,7 @@ from wardround.config import (
     EvaluationConfig,
     FeaturesConfig,
     ModelConfig,
+    PersonalConfig,
     TrainingConfig,
 )
 from wardround.privacy.cells import cell_of
@@ -66,4 +67,5 @@ def statistics_config(config: Config, most_norm: float, target_epsilon: float) -
         ),
         evaluation=EvaluationConfig(),
         features=FeaturesConfig(),
+        personal=PersonalConfig(),
     )

@@ -118,6 +118,7 @@ def _settings(config: Config) -> SettingsSummary:
         min_survivors=config.aggregation.min_survivors,
         max_colluding=config.aggregation.max_colluding,
         model=config.model.name,
+        personal=config.personal.method if config.personal.is_used else None,
     )
 
 
