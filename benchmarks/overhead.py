@@ -159,7 +159,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     config = settings(arguments.rounds, arguments.local_steps, arguments.batch_size)
-    federation = load_federation(config.federation)
+    federation = load_federation(config.federation, config.features)
     batches = record_batches(config, federation)
     bare, ours = [], []
     run_bare(config, federation, batches)

@@ -152,6 +152,15 @@ def test_every_other_setting_is(change: Any) -> None:
     assert job_digest(small_config(**change)) != job_digest(small_config())
 
 
+def test_the_mode_that_the_data_decided_on_is_the_same_job_except_where_numbers_are_standardised_later() -> None:
+    named = {mode: job_digest(small_config(features={"standardise": mode})) for mode in ("public", "hospital", "none")}
+    assert set(named.values()) == {job_digest(small_config())}
+    private = [{"standardise": "private"}, {"bounds": {"age": [1, 2]}}, {"bounds": {"age": [1, 3]}}]
+    jobs = [job_digest(small_config(features=features)) for features in private]
+    assert len({*jobs, *named.values()}) == 4
+    assert job_digest(small_config(features=private[1] | private[0])) == jobs[1]
+
+
 def test_noise_is_the_seeds_the_operating_systems_or_refused() -> None:
     assert isinstance(source_of(small_config()), SeededSource)
     assert source_of(small_config()) == source_of(small_config())
@@ -165,6 +174,7 @@ def test_every_setting_but_a_simulations_is_agreed_on() -> None:
     base = agreed_digest(site_config())
     others: dict[str, dict[str, Any]] = {
         "federation": {"target": "sex", "max-records": 51, "test-fraction": 0.3, "seed": 8, "min-patients": 3},
+        "features": {"standardise": "public", "statistics-share": 0.2},
         "model": {"name": "mlp", "hidden-sizes": [65], "width": 65, "channels": [17, 32]},
         "training": {"num-rounds": 3, "learning-rate": 1e-30, "local-steps": 3, "momentum": 0.1, "device": "auto"},
         "privacy": {"noise-multiplier": 1.01, "max-grad-norm": 1.01, "target-delta": 1e-4, "placement": "central"},

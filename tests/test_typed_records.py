@@ -108,5 +108,5 @@ def test_a_record_that_checks_itself_has_the_last_word() -> None:
         settings_digest=stated_digest(b""),
     )
     assert read_record(Terms, record_values(terms)) == terms
-    with pytest.raises(ProtocolError, match="round_number must be >= 1"):
-        read_record(Terms, {**record_values(terms), "round-number": 0})
+    with pytest.raises(ProtocolError, match="round_number must be >= 0"):
+        read_record(Terms, {**record_values(terms), "round-number": -1})

@@ -154,8 +154,8 @@ def job_digest(config: Config) -> bytes:
     features = config.features
     settings = replace(
         config,
-        # Numbers are in every key as they were standardised, except where that comes later.
-        features=features if features.standardise == PRIVATE else replace(features, standardise=None),
+        # Numbers are in every key as they were standardised, except where that is done later.
+        features=replace(features, standardise=PRIVATE if features.is_private else None),
         # The data themselves are in every key: where a table lies, and whether its partition is named, is nothing more.
         federation=replace(config.federation, partition=None, path=config.federation.target and "here", handed=None),
         model=replace(model, name=model_name, handed=None),

@@ -84,20 +84,18 @@ NUM_EXAMPLES, PROXIMAL_MU = "num-examples", "proximal-mu"
 SETTINGS = "settings"
 """What the server of real sites says of its settings when it asks who they are; and the digest of these."""
 SETTINGS_DIGEST = "settings-digest"
-SUM_WEIGHT, SUM_RESIDUES = "sum-weight", "sum-residues"
-"""A training message with the first in its config gets a reply without arrays: they go into the sum, times its value.
-With the second they are residues modulo 2^32, which go into the sum as they are."""
+SUM_WEIGHT = "sum-weight"
+"""A training message with it in its config gets a reply without arrays: they go into the sum, times its value."""
+SUM_RESIDUES = "sum-residues"
+"""With it they are residues modulo 2^32, which go into the sum as they are."""
 SUM_OF_WEIGHTS = "sum-of-weights"
 """Name of the one number that travels masked beside the parameters: the hospital's weight."""
 SECAGG = "secagg"
 """What server and hospital say to each other in a secure sum, apart from the masked arrays."""
 
-_OWN_PART = frozenset(
-    {
-        *("hospital-id", "schedule-sample-rate", "schedule-expected-batch-size", "schedule-num-steps"),
-        *("event-sample-rate", "event-num-steps", "weight", "contribution"),
-    }
-)
+_OWN_PART = frozenset({"hospital-id", "weight", "contribution", "schedule-sample-rate", "schedule-num-steps"}) | {
+    *("schedule-expected-batch-size", "event-sample-rate", "event-num-steps")
+}
 """What of an assignment is each hospital's own; it holds all but weights to its settings (`clients.assignments`)."""
 
 

@@ -116,6 +116,8 @@ OTHER: dict[str, dict[str, Any]] = {
     "federation.separator": {"federation": {"separator": ";"}},
     "federation.decimal": {"federation": {"decimal": ","}},
     "federation.encoding": {"federation": {"encoding": "latin-1"}},
+    "features.standardise": {"features": {"standardise": "public"}},
+    "features.statistics_share": {"features": {"statistics-share": 0.2}},
     "model.name": {"model": {"name": "mlp"}},
     "model.hidden_sizes": {"model": {"hidden-sizes": [65]}},
     "model.channels": {"model": {"channels": [16, 33]}},
@@ -171,6 +173,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "aggregation.beta_2": {"aggregation": {"strategy": "fedadam", "beta-2": 0.8}},
     "aggregation.tau": {"aggregation": {"strategy": "fedadam", "tau": 0.2}},
     "aggregation.proximal_mu": {"aggregation": {"strategy": "fedprox", "proximal-mu": 0.2}},
+    "personal.strength": {"personal": {"strength": 0.2}},
 }
 SITES_OWN = {"federation.path", "federation.data_dir"}
 """Where data lies, which no site takes from settings; nor are [simulation] and [evaluation] of any meaning to it."""
@@ -182,6 +185,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "federation.positive_class": {"positive-class": "yes"},
     "federation.target_range": {"target-range": [0, 1]},
     "federation.patient_scope": {"patient-scope": "hospital"},
+    "features.bounds": {"bounds": {"age": [18, 100]}},
+    "personal.method": {"method": "mr-mtl"},
 }
 """What no settings of real sites have."""
 
@@ -202,7 +207,7 @@ def test_every_key_that_there_is_is_tried() -> None:
 @pytest.mark.parametrize("key", REFUSED)
 def test_a_key_that_real_sites_have_not_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match=next(iter(REFUSED[key]))):
-        check_agreement(settings(federation=REFUSED[key]))
+        check_agreement(settings(**{key.split(".")[0]: REFUSED[key]}))
 
 
 @pytest.mark.parametrize("key", OTHER)

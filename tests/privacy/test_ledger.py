@@ -319,7 +319,7 @@ def test_missing_foreign_and_damaged_files(tmp_path):
         ({"mechanism": "laplace"}, "mechanism"),
         ({"reader": "server"}, "reader"),
         ({"num_steps": 0}, "num_steps = 0"),
-        ({"round_number": 0}, "round_number = 0"),
+        ({"round_number": -1}, "round_number = -1"),
         ({"sensitivity": 0.0}, "sensitivity = 0.0"),
         ({"sensitivity": math.nan}, "sensitivity = nan"),
         ({"charge_id": ""}, "charge_id"),

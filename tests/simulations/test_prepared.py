@@ -39,6 +39,26 @@ def test_the_model_is_counted_as_it_is_built():
     assert counted.hospitals == built.hospitals
 
 
+@pytest.mark.parametrize(
+    ("sections", "mode"),
+    [
+        ({}, "public"),
+        ({"features": {"standardise": "hospital"}}, "hospital"),
+        ({"features": {"standardise": "none"}}, "none"),
+        ({"federation": {"dataset": "digits"}}, None),
+        ({"federation": {"dataset": "digits"}, "features": {"standardise": "public"}}, "public"),
+    ],
+)
+def test_settings_name_how_numbers_were_standardised_where_there_are_some(sections, mode):
+    config = small_config(**sections)
+    assert plan(config).config.features.standardise == mode
+    prepared = prepared_of(**sections)
+    assert prepared.config.features.standardise == mode
+    assert prepared.federation.standardise == (mode or "public")
+    assert all(h.profile.own_statistics == (mode == "hospital") for h in prepared.plan.hospitals)
+    assert prepare(config, strategy_of(config), is_begun=True).config.features == config.features
+
+
 def test_a_model_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match=r'"cnn" needs images'):
         plan(small_config(model={"name": "cnn"}))

@@ -17,11 +17,12 @@ from wardround.config import (
     FeaturesConfig,
     ModelConfig,
     PersonalConfig,
+    PrivacyConfig,
     TrainingConfig,
 )
 from wardround.privacy.cells import cell_of
 
-__all__ = ["STATISTICS_ROUND", "statistics_config"]
+__all__ = ["STATISTICS_ROUND", "averaging_config", "statistics_config"]
 
 STATISTICS_ROUND = 0
 """The round that statistics are charged in: the one that a run begins with."""
@@ -44,6 +45,14 @@ def statistics_config(config: Config, most_norm: float, target_epsilon: float) -
         config.privacy,
         noise_multiplier=None if has_noise else config.privacy.noise_multiplier,
         target_epsilon=target_epsilon if has_noise else None,
+    )
+    return averaging_config(config, most_norm, privacy)
+
+
+def averaging_config(config: Config, most_norm: float, privacy: PrivacyConfig) -> Config:
+    """Return the settings of a job whose model is the mean of its records' vectors, with the noise of `privacy`."""
+    privacy = replace(
+        privacy,
         max_grad_norm=most_norm,
         budget_epsilon=None,
         on_budget="stop",

@@ -1,12 +1,17 @@
 """`wardround data list`, `describe` and `fetch`."""
 
-from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wardround.cli.arguments import Json, Overrides, begin, console, settings_of
+from wardround.errors import ConfigError
 from wardround.json_text import json_text
+
+if TYPE_CHECKING:
+    from wardround.config import Config
 
 __all__ = ["data_app"]
 
@@ -31,6 +36,12 @@ def data_describe(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set, or a config file.")] = None,
     set_: Overrides = None,
     as_json: Json = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Counts, means and histograms over all hospitals, released with noise.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Of --private: folder of the release and its ledger.")
+    ] = None,
 ) -> None:
     """Show hospitals by records and class shares, and every feature with its source."""
     begin(f"reading {name or 'the settings'}", quiet=as_json)
@@ -38,14 +49,18 @@ def data_describe(
         settings = settings_of(name, set_ or [])
     else:
         settings = settings_of(None, [f'federation.dataset="{name}"', *(set_ or [])])
+    if private:
+        _describe_privately(settings, out, as_json=as_json)
+        return
+    if out is not None:
+        raise ConfigError("--out goes with --private, whose release has a ledger: remove it")
     from wardround.config import unused_settings
-    from wardround.datasets import describe, describe_columns, describe_features, load_federation
+    from wardround.datasets import describe, describe_columns, describe_features, load_federation, resolved
     from wardround.reports.data_tables import print_columns, print_description, shown_description
 
     federation = load_federation(settings.federation, settings.features)
     table, columns, features = describe(federation), describe_columns(federation), describe_features(federation)
-    settings = replace(settings, federation=replace(settings.federation, partition=federation.partition))
-    notes = (*federation.notes, *unused_settings(settings, ("federation", "features")))
+    notes = (*federation.notes, *unused_settings(resolved(settings, federation), ("federation", "features")))
     if as_json:
         facts = {"dataset": federation.dataset_name, "task": federation.task, "partition": federation.partition}
         said = {"notes": notes, "excluded": federation.excluded}
@@ -54,6 +69,18 @@ def data_describe(
     else:
         print_columns(columns, features, console())
         print_description(table, notes, federation.excluded, console())
+
+
+def _describe_privately(settings: "Config", out: Path | None, *, as_json: bool) -> None:
+    from wardround.json_records import json_values
+    from wardround.reports.private_table import print_private_description
+    from wardround.simulations.private_description import describe_privately
+
+    told = describe_privately(settings, out=out, say=partial(begin, quiet=as_json))
+    if as_json:
+        typer.echo(json_text(json_values(told)))
+    else:
+        print_private_description(told, console())
 
 
 @data_app.command("fetch")

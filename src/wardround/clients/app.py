@@ -89,7 +89,7 @@ class SimulatedHospitals(Hospitals):
         # Which noise it is, is told with what is asked.
         config = statistics_config(self.config, layout.most_norm, 1.0)
         federation = moment_federation(self.federation, layout)
-        trainer = build_trainer(config, federation, model=moment_model(layout))
+        trainer = build_trainer(config, federation, model=moment_model(layout.num_values))
         made = SimulatedHospitals(config, federation, trainer=trainer)
         made.first_round, made.agreed = STATISTICS_ROUND, self.agreed
         return made

@@ -3,14 +3,12 @@
 import torch
 from torch import nn
 
-from wardround.datasets.moments import MomentLayout
-
 __all__ = ["moment_model"]
 
 
-def moment_model(layout: MomentLayout) -> nn.Module:
-    """Return w . x of moments x (n, num_values), w zero: its one parameter is "weight", (1, num_values), float32."""
-    model = nn.Linear(layout.num_values, 1, bias=False)
+def moment_model(num_values: int) -> nn.Module:
+    """Return w . x of vectors x (n, num_values), w zero: its one parameter is "weight", (1, num_values), float32."""
+    model = nn.Linear(num_values, 1, bias=False)
     with torch.no_grad():
         model.weight.zero_()
     return model

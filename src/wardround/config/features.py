@@ -14,7 +14,14 @@ from wardround.names import shown_name
 
 __all__ = ["HOSPITAL", "NONE", "PRIVATE", "PUBLIC", "FeaturesConfig", "check_features_use"]
 
-PUBLIC, PRIVATE, HOSPITAL, NONE = "public", "private", "hospital", "none"
+PUBLIC = "public"
+"""Constants that come with the data."""
+PRIVATE = "private"
+"""Means and deviations over all hospitals, released with noise before round 1."""
+HOSPITAL = "hospital"
+"""Those of each hospital's own rows, which no noise covers."""
+NONE = "none"
+"""Numbers in their own unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,11 @@ class FeaturesConfig:
     standardise: str | None = setting(None, choices=(PUBLIC, PRIVATE, HOSPITAL, NONE), unwritten=True)
     bounds: dict[str, tuple[float, float]] | None = setting(None, unwritten=True)
     statistics_share: float = setting(0.1, above=0, below=1, unwritten=True)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the mode is "private": bounds without a name for the mode are of no other one, or refused."""
+        return self.standardise == PRIVATE or self.bounds is not None
 
     def __post_init__(self) -> None:
         given = self.bounds

@@ -5,7 +5,7 @@ Left out on purpose: augmentation and oversampling, which multiply a record and 
 
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
-from wardround.datasets.loading import load_dataset, load_federation
+from wardround.datasets.loading import load_dataset, load_federation, resolved
 from wardround.datasets.records import Dataset, FederatedData, HospitalData, NumberColumn
 from wardround.datasets.site_table import load_site_table
 from wardround.datasets.source import Source
@@ -28,4 +28,5 @@ __all__ = [
     "load_dataset",
     "load_federation",
     "load_site_table",
+    "resolved",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wardround.config import TABLE_KEYS, FeaturesConfig, FederationConfig
+from wardround.config import TABLE_KEYS, Config, FeaturesConfig, FederationConfig
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
 from wardround.datasets.own_tables import dataset_of_frame
@@ -13,7 +13,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.names import shown_name
 from wardround.objects import from_name
 
-__all__ = ["load_dataset", "load_federation"]
+__all__ = ["load_dataset", "load_federation", "resolved"]
 
 _DEFAULT = FeaturesConfig()
 
@@ -31,6 +31,16 @@ def load_federation(federation: FederationConfig, features: FeaturesConfig = _DE
         DataError: the data is missing or damaged.
     """
     return build_federation(load_dataset(federation), federation, features)
+
+
+def resolved(config: Config, federation: FederatedData) -> Config:
+    """Return settings that name the partition and, where there are numbers, the mode that the data decided on."""
+    mode = federation.standardise if federation.numbers else config.features.standardise
+    return replace(
+        config,
+        federation=replace(config.federation, partition=federation.partition),
+        features=replace(config.features, standardise=mode),
+    )
 
 
 def load_dataset(config: FederationConfig) -> Dataset:

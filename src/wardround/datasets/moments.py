@@ -7,7 +7,7 @@ purpose: how the mean is released, which is a round like any other (see `agreed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -17,8 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 from wardround.datasets.records import REGRESSION, FederatedData, HospitalData
 from wardround.datasets.scaling import Scaling
 
-__all__ = ["MomentLayout", "layout_of", "moment_federation", "moments_of", "scaling_from"]
+__all__ = [
+    "MomentLayout",
+    "averaged_federation",
+    "groups_of",
+    "layout_of",
+    "moment_federation",
+    "moments_of",
+    "scaling_from",
+]
 
+RowsOf = Callable[[HospitalData], NDArray[np.float32]]
 _TOLD_APART = 3.0
 """Standard deviations of the noise: a variance, or the share of a level, below so many can't be told from none."""
 _LEAST_VARIANCE = 1e-4
@@ -67,13 +76,17 @@ def layout_of(federation: FederatedData) -> MomentLayout | None:
     if federation.standardise != "private":
         return None
     (num_features,) = federation.input_shape
+    groups, of_numbers = groups_of(federation)
     numbers = tuple(number.column for number in federation.numbers)
     low, high = (tuple(float(getattr(number, end)) for number in federation.numbers) for end in ("low", "high"))
-    groups = federation.groups or tuple(range(num_features))
-    of_numbers = {groups[place] for place in numbers}
-    squared = sum(2 if group in of_numbers else 1 for group in set(groups))
-    norm = math.sqrt(squared)
+    norm = math.sqrt(sum(2 if group in of_numbers else 1 for group in groups))
     return MomentLayout(num_features=num_features, numbers=numbers, low=low, high=high, most_norm=norm)
+
+
+def groups_of(federation: FederatedData) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the groups of a federation's features, and those of them that are of a number; see `layout_of`."""
+    groups = federation.groups or tuple(range(*federation.input_shape))
+    return frozenset(groups), frozenset(groups[number.column] for number in federation.numbers)
 
 
 def moments_of(features: ArrayLike, layout: MomentLayout) -> NDArray[np.float32]:
@@ -86,17 +99,29 @@ def moments_of(features: ArrayLike, layout: MomentLayout) -> NDArray[np.float32]
 
 
 def moment_federation(federation: FederatedData, layout: MomentLayout) -> FederatedData:
-    """Return the same hospitals with the moments of their training records for features, and no test records.
+    """Return the same hospitals with the moments of their training records for features, and no test records."""
+    return averaged_federation(
+        federation, lambda hospital: moments_of(hospital.train_features, layout), layout.num_values
+    )
 
-    Every label is 1/2: see `agreed.statistics`.
+
+def averaged_federation(federation: FederatedData, rows_of: RowsOf, num_values: int) -> FederatedData:
+    """Return the same hospitals with vectors of their training records for features, of which a mean is to be released.
+
+    There are no test records, and every label is 1/2: see `agreed.statistics`.
+
+    Args:
+        federation: the hospitals.
+        rows_of: float32 (num_train rows, num_values) of a hospital, each a function of its row alone.
+        num_values: of a record.
     """
     return replace(
         federation,
         task=REGRESSION,
         class_names=(),
         feature_names=(),
-        input_shape=(layout.num_values,),
-        hospitals=_MomentHospitals(federation.hospitals, layout),
+        input_shape=(num_values,),
+        hospitals=_AveragedHospitals(federation.hospitals, rows_of, num_values),
         standardise="none",
         numbers=(),
         groups=(),
@@ -105,11 +130,12 @@ def moment_federation(federation: FederatedData, layout: MomentLayout) -> Federa
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _MomentHospitals(Sequence[HospitalData]):
-    """Hospitals whose moments are computed when they are asked for."""
+class _AveragedHospitals(Sequence[HospitalData]):
+    """Hospitals whose vectors are computed when they are asked for."""
 
     hospitals: Sequence[HospitalData]
-    layout: MomentLayout
+    rows_of: RowsOf
+    num_values: int
 
     def __len__(self) -> int:
         return len(self.hospitals)
@@ -126,9 +152,9 @@ class _MomentHospitals(Sequence[HospitalData]):
         hospital = self.hospitals[index]
         return replace(
             hospital,
-            train_features=moments_of(hospital.train_features, self.layout),
+            train_features=self.rows_of(hospital),
             train_labels=np.full(len(hospital.train_labels), _LABEL, np.float32),
-            test_features=np.zeros((0, self.layout.num_values), np.float32),
+            test_features=np.zeros((0, self.num_values), np.float32),
             test_labels=np.zeros(0, np.float32),
         )
 

@@ -122,6 +122,8 @@ class Dataset:
                 check_label(label, what)
         for name in set() if self.hospitals is None else set(self.hospitals.tolist()):
             check_name(name, "hospital")
+        if self.groups and len(self.groups) != self.features.shape[1]:
+            raise DataError(f"groups are of {len(self.groups)} features, and {self.name} has {self.features.shape[1]}")
         _freeze_arrays(self)
 
     def patients_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -251,6 +251,8 @@ def _compared(study: StudyResult) -> str:
         text += (
             f"; baselines without privacy: {listed([BASELINES[name].label.split(',')[0] for name in facts.baselines])}"
         )
+    if facts.of_baselines:
+        text += f" (settings of their own: {listed([f'{name} {value}' for name, value in facts.of_baselines.items()])})"
     return f"{text}."
 
 

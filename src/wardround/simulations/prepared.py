@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
-from wardround.datasets import FederatedData, load_federation
+from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wardround.clients.training import LocalTrainer
     from wardround.server.round.evaluating import Measuring, Metric
 
-__all__ = ["Prepared", "plan", "prepare", "silent"]
+__all__ = ["Prepared", "plan", "plan_of", "prepare", "silent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,11 +94,11 @@ def prepare(
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load(config.federation, config.features)
-    config = config if is_begun else _resolved(config, federation)
+    config = config if is_begun else resolved(config, federation)
     _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
-    planned = _plan_of(config, federation, model.num_parameters)
+    planned = plan_of(config, federation, model.num_parameters)
     for note in planned.notes:
         say(f"warning: {note}")
     planned, chosen = _on_its_engine(planned, federation)
@@ -131,11 +131,11 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     _check_users_strategy(config)
     records = public_of(config, public)
     federation = load_federation(config.federation, config.features)
-    config = _resolved(config, federation)
+    config = resolved(config, federation)
     _check_public(federation, records is not None)
     check_loss_weights(config.training, federation.class_names)
     num_parameters, trainer = _counted(config, federation)
-    planned, chosen = _on_its_engine(_plan_of(config, federation, num_parameters), federation)
+    planned, chosen = _on_its_engine(plan_of(config, federation, num_parameters), federation)
     if trainer is not None and config.simulation.engine == "stacked":
         from wardround.strategies import strategy_of
 
@@ -161,16 +161,6 @@ def _check_public(federation: FederatedData, has_public: bool) -> None:
         )
 
 
-def _resolved(config: Config, federation: FederatedData) -> Config:
-    """Return settings that name the partition and, where there are numbers, the mode that the data decided on."""
-    mode = federation.standardise if federation.numbers else config.features.standardise
-    return replace(
-        config,
-        federation=replace(config.federation, partition=federation.partition),
-        features=replace(config.features, standardise=mode),
-    )
-
-
 def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":
     """Return how many parameters the model has, and what trains it where only building that tells.
 
@@ -185,7 +175,8 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
     return model.num_parameters, trainer
 
 
-def _plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
+def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
+    """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     made = plan_federation(config, profiles, num_parameters, measures=measures, moments=layout_of(federation))

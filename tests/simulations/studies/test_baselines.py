@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import r2_score, roc_auc_score
 from small_runs import small_config
 
-from wardround.config import config_from_dict
+from wardround.config import FeaturesConfig, config_from_dict
 from wardround.datasets import load_federation
 from wardround.models import build_model
 from wardround.simulations.studies.baselines import evaluate_baseline
@@ -118,3 +118,27 @@ def test_the_caller_keeps_its_threads():
     before = torch.get_num_threads()
     evaluate_baseline(CONFIG, FEDERATION, "pooled")
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("baseline", ["alone", "pooled"])
+def test_features_whose_statistics_would_be_released_are_standardised_exactly(baseline):
+    config = CONFIG.change(features={"standardise": "private"})
+    federation = load_federation(config.federation, config.features)
+    found = evaluate_baseline(config, federation, baseline).evaluations
+    raw = load_federation(config.federation, FeaturesConfig(standardise="none"))
+    rows = [np.asarray(hospital.train_features, np.float64) for hospital in raw.hospitals]
+    everything = np.concatenate(rows)
+    hospitals = []
+    for hospital, own in zip(raw.hospitals, rows, strict=True):
+        known = own if baseline == "alone" else everything
+        mean, spread = known.mean(axis=0), known.std(axis=0)
+        parts = {
+            part: np.clip((getattr(hospital, part).astype(np.float64) - mean) / spread, -5, 5).astype(np.float32)
+            for part in ("train_features", "test_features")
+        }
+        hospitals.append(replace(hospital, **parts))
+    together = trained(hospitals)
+    for hospital in hospitals:
+        accuracy, auc = scores_of(together if baseline == "pooled" else trained([hospital]), hospital)
+        evaluation = found[hospital.hospital_id]
+        assert (evaluation.score, evaluation.auc) == (pytest.approx(accuracy, abs=0.04), pytest.approx(auc, abs=0.01))

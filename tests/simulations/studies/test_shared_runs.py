@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_runs import results_of, small_config
 
-from wardround.config import FederationConfig
+from wardround.config import FeaturesConfig, FederationConfig
 from wardround.datasets import FederatedData, load_dataset, load_federation
 from wardround.privacy.ledger_file import open_file
 from wardround.simulations.studies.data_once import DataOnce
@@ -87,7 +87,7 @@ def test_the_data_are_read_once_and_every_run_has_its_own_split(
     (tmp_path / "own_loader.py").write_text(f"COUNTED = {str(tmp_path / 'counted')!r}\n{LOADER}")
     monkeypatch.syspath_prepend(str(tmp_path))
     config, data = FederationConfig(dataset="own_loader:load"), DataOnce()
-    first, second = data.load(config), data.load(replace(config, seed=5))
+    first, second = data.load(config, FeaturesConfig()), data.load(replace(config, seed=5), FeaturesConfig())
     assert (tmp_path / "counted").read_text() == "x"
     assert same_data(first, load_federation(config))
     assert same_data(second, load_federation(replace(config, seed=5)))
@@ -98,7 +98,7 @@ def test_the_data_are_read_once_and_every_run_has_its_own_split(
 def test_other_data_are_read_anew() -> None:
     data = DataOnce()
     for name in ("breast-cancer", "digits", "breast-cancer"):
-        assert data.load(FederationConfig(dataset=name)).dataset_name == name
+        assert data.load(FederationConfig(dataset=name), FeaturesConfig()).dataset_name == name
 
 
 @pytest.mark.parametrize("name", ["breast-cancer", "digits", "synthetic-regression"])

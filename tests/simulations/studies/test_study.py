@@ -85,6 +85,21 @@ def test_set_replaces_settings_of_the_base_and_what_they_exclude(write):
     assert base.privacy.target_epsilon is None
 
 
+def test_baselines_may_have_settings_of_their_own(write):
+    text = (
+        '[study]\nbase = "base.toml"\nplacements = ["local"]\nnoise-multipliers = [2.0]\n'
+        'baselines = ["federated", "alone"]\n'
+        '[study.vary]\n"training.momentum" = [0.0, 0.5]\n'
+        "[baselines.training]\nlearning-rate = 0.125\nnum-rounds = 7\nmomentum = 0.9\n"
+    )
+    study = load_study(write(text))
+    for each in study.runs():
+        training = each.config.training
+        assert ((training.learning_rate, training.num_rounds) == (0.125, 7)) == bool(each.baseline)
+        assert training.momentum in (0.0, 0.5)  # what is varied keeps its values
+    assert study.of_baselines.texts["training.learning-rate"] == "0.125"
+
+
 def test_units_multiply_the_runs_with_privacy(write):
     text = (
         '[study]\nbase = "base.toml"\nunits = ["record", "hospital"]\nplacements = ["central"]\n'
@@ -118,6 +133,13 @@ def test_units_multiply_the_runs_with_privacy(write):
         ('[study]\nbaselines = ["pooled"]\nseeds = [-1]\n', "seeds = -1 must be >= 0"),
         ('[study]\nbaselines = ["pooled"]\nseeds = [1.5]\n', "seeds = 1.5 must be a whole number"),
         ('[study]\nbase = 3\nbaselines = ["pooled"]\n', "base = 3 must be the path"),
+        ('[study]\nbaselines = ["pooled"]\n[baselines.federation]\nseed = 1\n', "must be a table of model or training"),
+        ('[study]\nbaselines = ["pooled"]\n[baselines]\ntraining = 1\n', "must be a table of model or training"),
+        ('[study]\nbaselines = ["pooled"]\n[baselines.training]\nlearning = 1\n', "unknown key learning"),
+        (
+            '[study]\nplacements = ["local"]\nnoise-multipliers = [1]\n[baselines.training]\nlearning-rate = 1\n',
+            "the study has none",
+        ),
         ('[study]\nbase = "none.toml"\nbaselines = ["pooled"]\n', "no file .*none.toml"),
         ('[study]\nbaselines = ["pooled"]\n[set.privacy]\ntarget-epsilon = 1.0\n', "target-epsilon is what the study"),
         ('[study]\nbaselines = ["pooled"]\n[set.training]\nnum-round = 1\n', "unknown key num-round in .training."),
@@ -163,5 +185,6 @@ def test_every_example_is_valid_and_says_how_to_run_it(path):
 
 def test_every_key_of_a_study_is_documented():
     text = (Path(__file__).parents[3] / "docs" / "studies.md").read_text()
-    for name in Study.__dataclass_fields__:
+    assert "`[baselines.SECTION]`" in text
+    for name in set(Study.__dataclass_fields__) - {"of_baselines"}:
         assert f"| `{name.replace('_', '-')}` |" in text

@@ -78,6 +78,7 @@ def test_without_privacy_it_is_the_federation_without_privacy_that_is_varied(wri
 def test_baselines_vary_with_what_makes_a_difference_to_them():
     vary = {
         "federation.num-hospitals": [3, 4],
+        "features.standardise": ["public", "hospital"],
         "training.learning-rate": [0.1, 0.5],
         "training.fraction-train": [0.5, 1.0],
         "privacy.max-grad-norm": [0.5, 1.0],
@@ -88,17 +89,18 @@ def test_baselines_vary_with_what_makes_a_difference_to_them():
     study = Study(base=Config(), vary=vary, baselines=("majority", "alone", "pooled", "federated"))
     by_baseline = {name: [item for item in study.runs() if item.baseline == name] for name in ("", *study.baselines)}
     assert {name: len(items) for name, items in by_baseline.items()} == {
-        "": 2**6,
+        "": 2**7,
         "majority": 2,
-        "alone": 4,  # sizes of hidden layers that a logistic model does not have make no difference
-        "pooled": 4,
-        "federated": 2**4,
+        "alone": 8,  # sizes of hidden layers that a logistic model does not have make no difference
+        "pooled": 8,
+        "federated": 2**5,
     }
     for items in by_baseline.values():
         assert len({str(item.config) for item in items}) == len(items)
     (first, *_) = by_baseline["alone"]
     assert [name for name in names if dict(first.varied)[name]] == [
         "federation.num-hospitals",
+        "features.standardise",
         "training.learning-rate",
     ]
 

@@ -50,11 +50,11 @@ _REFERENCES = {
     # Atherosclerosis Society 2014).
     "cholesterol": (200.0, 40.0, 100.0, 500.0),
     # Beats a minute: 85 % of the age-predicted maximum of 220 - 55 (Fox et al. 1971), the usual aim of the test. No
-    # adult's predicted maximum is above 220, and below 60 even rest is a bradycardia.
-    "maximum heart rate": (140.0, 20.0, 60.0, 220.0),
+    # predicted maximum is above 220, and below 50 even rest is a bradycardia (ACC/AHA/HRS guideline 2018).
+    "maximum heart rate": (140.0, 20.0, 50.0, 220.0),
     # mm: a depression of 1 is the usual sign of ischaemia in an exercise test (ACC/AHA guideline 1997).
-    # An elevation above 1 mm ends the test, and a depression above 2 is a reason to (the same): up to twice that.
-    "ST depression": (1.0, 1.0, -1.0, 4.0),
+    # An elevation above 1 mm ends the test, and a depression above 2 is a reason to (the same): twice each.
+    "ST depression": (1.0, 1.0, -2.0, 4.0),
 }
 _COLUMN_NAMES = (
     "age", "sex male", "chest pain", "resting blood pressure", "cholesterol", "fasting sugar > 120", "resting ECG",

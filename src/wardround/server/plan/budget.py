@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wardround.agreed.cohorts import draw_cohort, rounds_joined
+from wardround.errors import BudgetError
 from wardround.privacy.entries import Entry, entry_for
 from wardround.privacy.policy import decide
+from wardround.privacy.spending import Account, open_account
 from wardround.rounds import Assignment
 from wardround.server.plan.planning import assign_round
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 
-__all__ = ["entries_of", "within_budget"]
+__all__ = ["check_beginning", "entries_of", "within_budget"]
 
 _MOST_GROWTH = 2.0
 """Beyond this an interrupted run ends where it is: noise for a sliver of epsilon would undo what was learned."""
@@ -36,15 +38,31 @@ def within_budget(
 
 
 def _is_begun_twice(plan: FederationPlan, state: RoundState, round_number: int) -> bool:
-    """Return whether what is released before round 1 was charged twice, by a beginning that was interrupted."""
+    """Return whether more was charged before round 1 than is planned, by a beginning that was interrupted."""
     if round_number > 1:
         return False
-    steps = state.account.steps
-    return any(
-        steps[hospital.name].get(event.kind, 0) > event.num_steps
-        for hospital in plan.hospitals
-        for event in hospital.before
-    )
+    planned = open_account(plan.target_deltas).projected((h.name, event) for h in plan.hospitals for event in h.before)
+    return state.account.steps != planned.steps
+
+
+def check_beginning(plan: FederationPlan, account: Account, entries: Sequence[Entry]) -> None:
+    """Refuse a release before round 1 that would spend more than may be spent.
+
+    The first one was planned to be within it, and each beginning that was interrupted has spent as much again.
+
+    Raises:
+        BudgetError: there is too little left of [privacy] target-epsilon or budget-epsilon.
+    """
+    privacy, after = plan.config.privacy, account.charged(entries)
+    for name, most in (("target-epsilon", privacy.target_epsilon), ("budget-epsilon", privacy.budget_epsilon)):
+        if most is None or not entries:
+            continue
+        if after.exceeding(most, plan.names) or after.total_exceeds(most, privacy.patient_overlap):
+            raise BudgetError(
+                f"the statistics of features would spend more than {name} = {most:g} ([privacy] {name}): the run was "
+                "interrupted as it began, and what was charged by then may have been seen; begin a new run, whose "
+                "epsilon adds up with this one's"
+            )
 
 
 def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, target_epsilon: float) -> RoundState:

@@ -76,10 +76,10 @@ def _statistics(plan: FederationPlan, moments: MomentLayout, profiles: Sequence[
     """Return the plan of the release before round 1, in which every hospital takes part."""
     settings = settings_of_statistics(plan, moments.most_norm)
     released = plan_federation(settings, profiles, moments.num_values, drawn_from=plan.drawn_from)
-    budget = plan.config.privacy.budget_epsilon
-    if budget is not None and released.epsilon_max > budget:
+    budget, spent = plan.config.privacy.budget_epsilon, max(released.epsilon_max, released.epsilon_total)
+    if budget is not None and spent > budget:
         raise ConfigError(
-            f"budget-epsilon = {budget:g} is less than the {released.epsilon_max:.3g} that the statistics of features "
+            f"budget-epsilon = {budget:g} is less than the {spent:.3g} that the statistics of features "
             "spend ([privacy] budget-epsilon): raise it, lower [features] statistics-share, or set standardise to "
             "something else"
         )

@@ -51,7 +51,8 @@ def calibrated(
     def with_each(epsilon: float) -> list[HospitalPlan]:
         return [replace(hospital, noise_multiplier=for_target(hospital, epsilon)) for hospital in hospitals]
 
-    copies = min(patient_overlap, sum(hospital.num_participations > 0 for hospital in hospitals))
+    num_charged = sum(bool(hospital.before) or hospital.num_participations > 0 for hospital in hospitals)
+    copies = min(patient_overlap, num_charged)
     if copies <= 1:
         return with_each(target_epsilon)
 

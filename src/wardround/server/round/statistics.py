@@ -16,6 +16,7 @@ from wardround.datasets.scaling import Scaling
 from wardround.privacy.entries import entry_for
 from wardround.rounds import Assignment
 from wardround.server.plan.alternatives import stddev_on_average
+from wardround.server.plan.budget import check_beginning
 from wardround.server.plan.dropouts import draw_dropouts
 from wardround.server.plan.planning import assign_round
 from wardround.server.plan.plans import FederationPlan
@@ -55,6 +56,7 @@ def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistic
     Where too few hospitals answer, the charge stands, and features stay as they are held.
 
     Raises:
+        BudgetError: earlier beginnings left too little to spend; see `budget.check_beginning`.
         WardroundError: a hospital failed; see `sums.add_up`.
     """
     plan, layout = run.plan.statistics, run.plan.moments
@@ -62,7 +64,9 @@ def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistic
         return Statistics()
     assignments = assign_round(plan, plan.names, STATISTICS_ROUND, plan.noise_multipliers, attempt=attempt)
     fingerprints = run.plan.fingerprints
-    run.ledger.charge([entry_for(each, run_id, fingerprints[each.hospital_id]) for each in assignments])
+    entries = [entry_for(each, run_id, fingerprints[each.hospital_id]) for each in assignments]
+    check_beginning(run.plan, run.account, entries)
+    run.ledger.charge(entries)
     silent = draw_dropouts(plan.config, plan.names, STATISTICS_ROUND)
     secure = secure_sum_for(
         plan, assignments, run_id=run_id, roster=run.roster, silent=silent, settings=run.plan.config

@@ -4,6 +4,7 @@ All three are without privacy, and exist in simulation only. The fourth baseline
 is an ordinary run. Training is the federation's own: the same model, steps, rate and optimizer, round by round.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from wardround.clients.trainers import build_trainer, hospital_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig
 from wardround.datasets import FederatedData, HospitalData
+from wardround.datasets.moments import layout_of, moments_of, scaling_from
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.models import parameters_of
@@ -50,7 +52,8 @@ def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) 
 
 def _trained(config: Config, federation: FederatedData, baseline: str) -> _Scored:
     trainer = build_trainer(config, federation, source=source_of(config))
-    tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in federation.hospitals}
+    hospitals = _standardised(federation, baseline)
+    tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in hospitals}
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
     initial = parameters_of(trainer.model)
     if baseline == "pooled":
@@ -62,6 +65,25 @@ def _trained(config: Config, federation: FederatedData, baseline: str) -> _Score
         name: evaluate(trainer.scoring_model(arrays, own), own, hospital_id=name, task=federation.task)
         for (name, own), arrays in zip(tensors.items(), models.values(), strict=True)
     }
+
+
+def _standardised(federation: FederatedData, baseline: str) -> Sequence[HospitalData]:
+    """Return the hospitals as their models take them.
+
+    Where a federation would release statistics with noise, they are exact here: of a hospital by itself its own, and
+    else those of all training rows.
+    """
+    layout = layout_of(federation)
+    if layout is None:
+        return federation.hospitals
+    sums = [
+        moments_of(hospital.train_features, layout).sum(axis=0, dtype=np.float64) for hospital in federation.hospitals
+    ]
+    rows = [len(hospital.train_labels) for hospital in federation.hospitals]
+    if baseline == "pooled":
+        sums, rows = [np.sum(sums, axis=0)] * len(sums), [sum(rows)] * len(rows)
+    scalings = [scaling_from(total / number, layout, stddev=0.0) for total, number in zip(sums, rows, strict=True)]
+    return [one.of_hospital(hospital) for one, hospital in zip(scalings, federation.hospitals, strict=True)]
 
 
 def _train(

@@ -202,6 +202,7 @@ def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
         versions={name: version_of(name) for name in DECISIVE} | _objects(study),
         runs={item.name: config_to_toml(item.config) for item in runs},
         vary=study.vary.texts or None,
+        of_baselines=study.of_baselines.texts or None,
     )
 
 

@@ -4,14 +4,14 @@ A study compares at equal epsilon (target-epsilons) and at equal noise multiplie
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from wardround.config import Changed, Config, PrivacyConfig, change_tables, check_criterion, config_from_dict, read_toml
-from wardround.config.limits import check_section, kebab, setting
+from wardround.config.limits import check_section, kebab, keys_of, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
 from wardround.names import check_name, did_you_mean
@@ -23,6 +23,39 @@ __all__ = ["BASELINES", "Study", "StudyRun", "load_study"]
 BASELINES = ("majority", "alone", "federated", "pooled")
 """majority: each hospital's most frequent training class. alone: each hospital trains by itself, without privacy.
 federated: the same job without privacy. pooled: all training records in one place, without privacy."""
+
+_OF_BASELINES = ("model", "training", "aggregation")
+"""Sections that baselines may have settings of their own in."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSettings:
+    """Settings of the baselines alone.
+
+    Attributes:
+        tables: by section, then by key as TOML has it.
+    """
+
+    tables: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The values as texts, by "section.key"."""
+        pairs = ((section, key, value) for section, table in self.tables.items() for key, value in table.items())
+        return {f"{section}.{key}": str(value) for section, key, value in pairs}
+
+    def __post_init__(self) -> None:
+        tables = self.tables if isinstance(self.tables, Mapping) else {"": self.tables}
+        for section, values in tables.items():
+            if section not in _OF_BASELINES or not isinstance(values, Mapping):
+                raise ConfigError(
+                    f"[baselines.{section}] must be a table of {' or '.join(_OF_BASELINES)} ([baselines]): data, "
+                    "privacy and engine are those of the runs that baselines are compared with"
+                )
+            known = keys_of(get_type_hints(Config)[section])
+            for key in values:
+                if key not in known:
+                    raise ConfigError(f"unknown key {key} in [baselines.{section}]{did_you_mean(str(key), known)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +70,8 @@ class Study:
         target_epsilons: runs at equal epsilon.
         seeds: of partitions, batches, noise and initial parameters; one run each.
         baselines: some of `BASELINES`.
+        of_baselines: settings of the baselines alone, by section, in the place of the base's: without a clip and noise
+            another learning rate may be the best, and what they are to show is what is possible.
         vary: values of other settings by "section.key"; every combination is run. Without placements it is run with
             the base's privacy, or as the baseline "federated" where the base has none.
     """
@@ -49,12 +84,19 @@ class Study:
     target_epsilons: tuple[float, ...] = setting((), above=0)
     seeds: tuple[int, ...] = setting((1,), least=0, most=2**63 - 1)
     baselines: tuple[str, ...] = setting((), choices=BASELINES)
+    of_baselines: OwnSettings = field(default_factory=lambda: OwnSettings({}))
     vary: Variation = field(default_factory=lambda: Variation({}))
 
     def __post_init__(self) -> None:
+        if not isinstance(self.of_baselines, OwnSettings):
+            object.__setattr__(self, "of_baselines", OwnSettings(self.of_baselines))
         if not isinstance(self.vary, Variation):
             object.__setattr__(self, "vary", read_variation(self.vary))
         check_section("study", self)
+        if self.of_baselines.tables and not self.baselines:
+            raise ConfigError(
+                "[baselines] is of baselines, and the study has none ([study] baselines): add some, or remove it"
+            )
         check_name(self.name, "study", error=ConfigError)
         if not self.units:
             object.__setattr__(self, "units", (self.base.privacy.unit,))
@@ -92,7 +134,7 @@ class Study:
     @property
     def varied(self) -> dict[str, Any]:
         """What tells the runs apart, by field, except for `vary`."""
-        others = ("base", "name", "vary")
+        others = ("base", "name", "of_baselines", "vary")
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
 
     def runs(self) -> tuple["StudyRun", ...]:
@@ -128,6 +170,9 @@ class Study:
         # Whole runs are spread over processes; in each the hospitals of a round are one program, where they can be.
         tables["simulation"] |= {"engine": "stacked"}
         tables["simulation"].pop("num-workers", None)
+        own_gave_way: tuple[str, ...] = ()
+        if baseline:
+            tables, own_gave_way = change_tables(tables, self.of_baselines.tables)
         for level in self.vary.levels(applying(self.vary, baseline, tables)):
             changed, gave_way = change_tables(tables, changes_of(level))
             for seed in self.seeds:
@@ -137,7 +182,7 @@ class Study:
                     config=self.base.remade(changed),
                     baseline=baseline,
                     varied=self.vary.row(level),
-                    gave_way=gave_way,
+                    gave_way=(*own_gave_way, *gave_way),
                 )
 
 
@@ -173,7 +218,7 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
 
     The file has a table [study] with `base` (a config file, relative to the study's), `name`, `units`,
     `placements`, `noise-multipliers`, `target-epsilons`, `seeds` and `baselines`, below [study.vary] values of other
-    settings, and, below [set], settings that replace the base's.
+    settings, and, below [set], settings that replace the base's, below [baselines] those of the baselines alone.
 
     Args:
         path: the TOML file.
@@ -184,12 +229,12 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
     """
     tables = read_toml(path, examples="examples/studies/")
     for section, table in tables.items():
-        if section not in ("study", "set"):
-            raise ConfigError(f"unknown section [{section}] in {path}{did_you_mean(section, ('study', 'set'))}")
+        if section not in _TABLES:
+            raise ConfigError(f"unknown section [{section}] in {path}{did_you_mean(section, _TABLES)}")
         if not isinstance(table, dict):
             raise ConfigError(f"[{section}] must be a table, not {table!r} ({path})")
     settings = dict(tables.get("study", {}))
-    known = {kebab(item.name): item.name for item in fields(Study)}
+    known = {kebab(item.name): item.name for item in fields(Study) if item.name != "of_baselines"}
     for key in settings:
         if key not in known:
             raise ConfigError(f"unknown key {key} in [study]{did_you_mean(key, known)}")
@@ -205,13 +250,15 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
         # It goes with one unit and placement alone, so that the base is what a study of just these varies.
         alone = {key: values.get(f"{key}s", ()) for key in ("unit", "placement")}
         merged["privacy"] |= {key: listed[0] for key, listed in alone.items() if len(listed) == 1}
-    study = Study(base=config_from_dict(merged), **({"name": path.stem} | values))
+    of_baselines = tables.get("baselines", {})
+    study = Study(base=config_from_dict(merged), of_baselines=of_baselines, **({"name": path.stem} | values))
     if note is not None:
         for sentence in dict.fromkeys((*gave_way, *(said for run in study.runs() for said in run.gave_way))):
             note(sentence)
     return study
 
 
+_TABLES = ("study", "set", "baselines")
 _OF_PRIVACY = ("placements", "noise_multipliers", "target_epsilons")
 _VARIED = ("placement", "noise-multiplier", "target-epsilon")
 

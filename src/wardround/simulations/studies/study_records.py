@@ -24,6 +24,7 @@ class StudyFacts:
         versions: by package, of what decides the bits of a model.
         runs: settings by run.
         vary: values of other settings that are varied, as the tables have them, by "section.key"; None of none.
+        of_baselines: settings of the baselines alone, likewise.
     """
 
     name: str
@@ -37,6 +38,7 @@ class StudyFacts:
     versions: Mapping[str, str] = json_field(lacking={})
     runs: Mapping[str, str]
     vary: Mapping[str, tuple[str, ...]] | None = json_field(default=None, is_left_out=True)
+    of_baselines: Mapping[str, str] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
