@@ -13,13 +13,23 @@ from wardround.simulations.studies.study import load_study
 from wardround.simulations.studies.study_run import finish_run
 
 ROOT = Path(__file__).parents[1]
-_READ_FROM_FILES = ("fashion-mnist", "heart-disease", "stroke-trial")
+_READ_FROM_FILES = (
+    "fashion-mnist",
+    "fashion-mnist-trustless",
+    "heart-disease",
+    "placements-at-equal-epsilon",
+    "stroke-trial",
+)
 """Examples whose data no package ships."""
 _SHORTER = {
-    "fashion-mnist": {"federation": {"test-fraction": 0.01}, "training": {"local-steps": 1, "sample-rate": 0.005}}
+    "fashion-mnist": {"features": {"extract": "none"}, "training": {"sample-rate": 0.005}},
+    "fashion-mnist-trustless": {"training": {"sample-rate": 0.005}},
 }
-_SHORTER_STUDIES = _SHORTER | {
-    "stroke-trial": {"federation": {"min-patients": 150}, "aggregation": {"min-survivors": 21}}
+_LARGEST_21 = {"federation": {"min-patients": 150}, "aggregation": {"min-survivors": 21}}
+_SHORTER_STUDIES = {
+    "fashion-mnist": {"federation": {"test-fraction": 0.01}, "training": {"local-steps": 1, "sample-rate": 0.005}},
+    "stroke-trial": _LARGEST_21,
+    "placements-at-equal-epsilon": _LARGEST_21,
 }
 """What else a test has no time for: of the stroke trial's hospitals a study takes the 21 largest."""
 

@@ -10,7 +10,14 @@ from scipy.stats import chisquare, norm, skellam
 
 from wardround.errors import ConfigError, UpdateError
 from wardround.exact_sums import FixedSum, accumulate
-from wardround.privacy.integers import MODULUS, from_residues, round_within, skellam_share, to_residues
+from wardround.privacy.integers import (
+    MODULUS,
+    from_residues,
+    round_factors_within,
+    round_within,
+    skellam_share,
+    to_residues,
+)
 from wardround.privacy.skellam import norm_bound_squared
 
 
@@ -52,6 +59,59 @@ def test_what_never_fits_is_rounded_towards_zero():
 def test_whole_numbers_stay_as_they_are():
     whole = np.array([[3.0, -4.0, 0.0]])
     np.testing.assert_array_equal(round_within(whole, 25, np.random.default_rng(0)), whole.astype(int))
+
+
+def products(factors):
+    """The vectors (number, dimension) that pairs of factors stand for."""
+    parts = [left[:, :, None] * right[:, None, :] for left, right in factors]
+    return np.concatenate([part.reshape(len(part), part[0].size if len(part) else 0) for part in parts], axis=1)
+
+
+def pairs(seed, number, sizes, norm):
+    """Factors of vectors that are so long: each part has as long a product."""
+    share = norm / math.sqrt(len(sizes))
+    return [
+        (vectors([seed, k, 0], number, m, 7.0), vectors([seed, k, 1], number, n, share / 7.0)) for k, (m, n) in sizes
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=some.integers(0, 2**32),
+    sizes=some.lists(some.tuples(some.integers(1, 12), some.integers(1, 200)), min_size=1, max_size=3),
+    norm=some.floats(0.01, 1e5),
+    number=some.integers(0, 40),
+    room=some.floats(0.3, 1.1),
+)
+def test_the_norm_bound_holds_for_every_vector_whose_factors_are_rounded(seed, sizes, norm, number, room):
+    bound = math.floor((room * norm) ** 2)
+    rounded = round_factors_within(
+        pairs(seed, number, list(enumerate(sizes)), norm), bound, np.random.default_rng(seed)
+    )
+    for left, right in rounded:
+        assert (left == np.rint(left)).all() and (right == np.rint(right)).all()
+    assert ((products(rounded).astype(np.int64) ** 2).sum(axis=1) <= bound).all()
+
+
+def test_rounded_factors_are_right_on_average():
+    wanted = pairs(1, 1, [(0, (3, 20)), (1, (2, 5))], 400.0)
+    many = [(np.repeat(left, 4000, axis=0), np.repeat(right, 4000, axis=0)) for left, right in wanted]
+    errors = products(round_factors_within(many, 10**7, np.random.default_rng(2))) - products(wanted)
+    assert (np.abs(errors.mean(axis=0)) < 5 * errors.std(axis=0) / math.sqrt(4000) + 1e-9).all()
+    assert errors.std() < 400.0 / 7
+
+
+def test_factors_that_never_fit_are_rounded_towards_zero_and_zeros_stay():
+    many = [(np.full((3, 2), 0.5), np.full((3, 50), 0.5))]
+    left, right = round_factors_within(many, 1, np.random.default_rng(1))[0]
+    assert not products([(left, right)]).any()
+    zero = [(np.zeros((50, 3)), vectors(1, 50, 7, 4.0))]
+    assert not products(round_factors_within(zero, 40, np.random.default_rng(1))).any()
+
+
+def test_norms_beyond_what_float64_counts_are_refused():
+    with pytest.raises(ConfigError, match=r"must be <= 4503599627370496: use fewer steps"):
+        round_within(np.zeros((1, 2)), 2**52 + 1, np.random.default_rng(1))
 
 
 def binned(values, variance, num_bins=40):

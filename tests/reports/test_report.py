@@ -74,6 +74,11 @@ def test_everything_that_leaves_is_listed_under_its_ground(write_run: WriteRun) 
     assert re.search(r"simulation only It sends the loss .* measured for research", text)
     bare = text_of(write_report(write_run("bare", placement="none")))
     assert "no noise It sends the model after local training. not protected" in bare
+    folder = write_run("standardised")
+    with (folder / "config.toml").open("a") as file:
+        file.write('\n[features]\nstandardise = "private"\n')
+    told = "the model after local steps and, once before round 1, the means of its features and of their squares."
+    assert told in text_of(write_report(folder))
 
 
 @pytest.mark.parametrize("protocol", ["plain", "secagg+"])

@@ -1,5 +1,6 @@
 """A noisy description of a federation: near the truth, at the price that its ledger has, and in every cell."""
 
+import json
 import math
 from pathlib import Path
 
@@ -83,6 +84,12 @@ def test_its_epsilon_is_one_gaussian_release_s(tmp_path: Path) -> None:
     assert told.epsilon == pytest.approx(accountant.compose(event).get_epsilon(1e-4), rel=2e-3)
 
 
+def test_its_epsilon_is_that_of_a_patient_of_several_hospitals(tmp_path: Path) -> None:
+    config = config_of("record", "local", 2.0).change(privacy={"patient-overlap": 3})
+    told = describe_privately(config, out=tmp_path / "run")
+    assert 1.9 < told.epsilon <= 2.0
+
+
 def test_no_record_is_longer_than_the_layout_says(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text(patients(age=[str(30 + row % 50) if row % 5 else "" for row in range(60)]))
@@ -109,5 +116,11 @@ def test_the_command_prints_figures_and_their_price(
     words = ("data", "describe", "--set", "privacy.target-epsilon=1")
     status, printed, _ = on_command_line(monkeypatch, capfd, *words, "--private", "--out", str(tmp_path / "run"))
     assert status == 0 and "epsilon <= 1.00" in printed and "mean radius" in printed and "class malignant" in printed
+    status, printed, _ = on_command_line(
+        monkeypatch, capfd, *words, "--private", "--json", "--out", str(tmp_path / "json")
+    )
+    told = json.loads(printed)
+    assert status == 0 and 0.9 < told["epsilon"] <= 1 and told["folder"] == str(tmp_path / "json")
+    assert {column["name"] for column in told["columns"]} > {"mean radius", "malignant"}
     status, _, said = on_command_line(monkeypatch, capfd, *words, "--out", str(tmp_path / "other"))
     assert status == 2 and "--out goes with --private" in said

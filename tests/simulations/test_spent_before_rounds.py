@@ -60,3 +60,14 @@ def test_a_budget_that_the_statistics_alone_would_pass_for_a_patient_of_several_
     between = (released.epsilon_max + released.epsilon_total) / 2
     with pytest.raises(ConfigError, match="that the statistics of features spend"):
         plan(own_settings(privacy=overlap | {"budget-epsilon": between}))
+
+
+def test_a_target_that_no_noise_reaches_is_refused_in_words() -> None:
+    with pytest.raises(BudgetError, match="no noise multiplier was found"):
+        plan(own_settings(privacy={"target-epsilon": 1e-4, "patient-overlap": 3}))
+
+
+def test_next_to_no_noise_is_planned_and_billed_as_such() -> None:
+    planned = plan(own_settings(privacy={"noise-multiplier": 1e-8, "target-epsilon": None}))
+    assert planned.statistics is not None
+    assert 1e9 < planned.statistics.epsilon_max < planned.epsilon_max

@@ -72,13 +72,14 @@ def data_describe(
 
 
 def _describe_privately(settings: "Config", out: Path | None, *, as_json: bool) -> None:
-    from wardround.json_records import json_values
+    from dataclasses import asdict
+
     from wardround.reports.private_table import print_private_description
     from wardround.simulations.private_description import describe_privately
 
     told = describe_privately(settings, out=out, say=partial(begin, quiet=as_json))
     if as_json:
-        typer.echo(json_text(json_values(told)))
+        typer.echo(json_text(asdict(told) | {"folder": str(told.folder)}))
     else:
         print_private_description(told, console())
 

@@ -35,6 +35,8 @@ __all__ = ["Hospitals"]
 
 _MOST_KEPT_BYTES = {"cpu": 2**28, "cuda": 2**31}
 """Of records that are on the device although nobody asks for them just now: 256 MiB, and 2 GiB where each is sent."""
+_MOST_IN_ONE_PROCESS_BYTES = 2**31
+"""The same of an engine that has no workers, each of which would keep as many."""
 _MOST_VIEWS = 1024
 """Of hospitals' rows, a kilobyte each."""
 
@@ -221,6 +223,8 @@ class Hospitals(ABC):
             made = hospital_tensors(scaled, self.trainer.device)
             self._kept_bytes += made.num_bytes
         most = _MOST_KEPT_BYTES[self.trainer.device.type]
+        if self.config.simulation.engine == "stacked":
+            most = max(most, _MOST_IN_ONE_PROCESS_BYTES)
         while self._kept_bytes > most and self._kept:
             self._kept_bytes -= self._kept.pop(next(iter(self._kept))).num_bytes
         self._kept[hospital.hospital_id] = made

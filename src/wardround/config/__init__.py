@@ -3,7 +3,7 @@
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
-from wardround.config.features import HOSPITAL, NONE, PRIVATE, PUBLIC, FeaturesConfig, check_features_use
+from wardround.config.features import HOSPITAL, NONE, PRIVATE, PUBLIC, SCATTERING, FeaturesConfig, check_features_use
 from wardround.config.federation import TABLE_KEYS
 from wardround.config.loss_weights import check_loss_weights
 from wardround.config.personal import PersonalConfig
@@ -28,6 +28,7 @@ __all__ = [
     "NONE",
     "PRIVATE",
     "PUBLIC",
+    "SCATTERING",
     "STRATEGY_OPTIONS",
     "TABLE_KEYS",
     "AggregationConfig",

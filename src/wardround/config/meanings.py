@@ -10,7 +10,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from wardround.config.features import PRIVATE, PUBLIC, FeaturesConfig
+from wardround.config.features import NONE, PRIVATE, PUBLIC, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.limits import kebab
 from wardround.config.personal import PersonalConfig
@@ -145,6 +145,10 @@ def _has_table(look: Look) -> bool:
     return may_be_table(str(look("federation.dataset")))
 
 
+def _without_schema(look: Look) -> bool:
+    return look("federation.schema") is None
+
+
 _NOISE = _in_cell(lambda cell: cell.is_private)
 _STEPS = "hospitals that take steps of their own"
 _OPTIONS = {
@@ -187,6 +191,12 @@ MEANINGS: tuple[Meaning, ...] = (
             'standardise = "private"',
         )
         for key in ("bounds", "statistics-share")
+    ),
+    Meaning("features.extract", _without_schema, "data without a schema"),
+    Meaning(
+        "features.group-norm",
+        lambda look: _without_schema(look) and look("features.extract") != NONE,
+        'extract = "scattering"',
     ),
     Meaning("model.hidden-sizes", _is("model.name", "mlp"), 'name = "mlp"'),
     Meaning("model.channels", _is("model.name", "cnn"), 'name = "cnn"'),

@@ -3,6 +3,7 @@
 Left out on purpose: augmentation and oversampling, which multiply a record and with it its epsilon.
 """
 
+from wardround.datasets.extraction import extracted
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
 from wardround.datasets.loading import load_dataset, load_federation, resolved
@@ -24,6 +25,7 @@ __all__ = [
     "describe",
     "describe_columns",
     "describe_features",
+    "extracted",
     "fetch",
     "load_dataset",
     "load_federation",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from wardround.config import TABLE_KEYS, Config, FeaturesConfig, FederationConfig
+from wardround.datasets.extraction import extracted
 from wardround.datasets.federation import build_federation
 from wardround.datasets.handed_data import Federation
 from wardround.datasets.own_tables import dataset_of_frame
@@ -23,14 +24,14 @@ def load_federation(federation: FederationConfig, features: FeaturesConfig = _DE
 
     Args:
         federation: which data, and how they are split.
-        features: how numbers are standardised.
+        features: how numbers are standardised, and what images become.
 
     Raises:
         ConfigError: a setting does not fit the data (unknown name, more hospitals than patients, no hospitals named,
             none large enough).
         DataError: the data is missing or damaged.
     """
-    return build_federation(load_dataset(federation), federation, features)
+    return build_federation(extracted(load_dataset(federation), features), federation, features)
 
 
 def resolved(config: Config, federation: FederatedData) -> Config:

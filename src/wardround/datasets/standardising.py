@@ -103,7 +103,7 @@ def mode_note(mode: str, numbers: Sequence[NumberColumn]) -> tuple[str, ...]:
         PUBLIC: "public constants (a centre and a scale for each number, or its bounds, which become -1 and 1); a "
         "missing number is 0, its centre",
         PRIVATE: "means and deviations of all hospitals' training rows, clipped to public bounds; they are released "
-        "with noise before round 1, which is charged; a missing number is 0, the mean",
+        "before round 1, noised and charged like a round; a missing number is 0, the mean",
         HOSPITAL: "each hospital's own statistics (mean and standard deviation of its training rows, clipped to +-5); "
         "these are not covered by the record-level guarantee, which is acceptable in a simulation only; a missing "
         "number is 0, the mean",

@@ -23,6 +23,8 @@ _SAFETY = 1 - 1e-9
 _LEAST_CEILING = 1e-3
 _MOST_TRIALS, _STRAIGHT_TRIALS = 200, 12
 _LONGEST_STEP = 3.0
+_LARGEST_LOG = 700.0
+"""Of noise; beyond it there is no float."""
 # Epsilon falls about as 1 / noise: what the search assumes before it knows, and the slopes that it believes.
 _SLOPE, _STEEPEST, _FLATTEST = -1.0, -5.0, -0.1
 
@@ -147,6 +149,8 @@ def smallest_within(
     x, slope = math.log(guess), _SLOPE
     last: tuple[float, float] | None = None
     for trial in range(_MOST_TRIALS):
+        if x > _LARGEST_LOG:
+            break
         spent = spends(math.exp(x))
         excess = _log_ratio(spent - floor, target_epsilon * _SAFETY - floor)
         low, high = (max(low, x), high) if spent > target_epsilon * _SAFETY else (low, min(high, x))

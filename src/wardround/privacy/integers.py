@@ -1,26 +1,29 @@
 """Integers that sum under a modulus: rounding that keeps a norm, shares of Skellam noise, and residues.
 
-Order: clip, scale, `round_within`, `skellam_share`, `to_residues`; the sum of residues, read by `from_residues`, is the
-exact sum of the integers, whatever masks were added on the way, as long as those cancel modulo 2^32. Left out on
-purpose: masks (secure aggregation), and what the noise costs (see `skellam`).
+Order: clip, scale, `round_within` or `round_factors_within`, `skellam_share`, `to_residues`; the sum of residues, read
+by `from_residues`, is the exact sum of the integers, whatever masks were added on the way, as long as those cancel
+modulo 2^32. Left out on purpose: masks (secure aggregation), and what the noise costs (see `skellam`).
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import ConfigError
 
-__all__ = ["MODULUS", "from_residues", "round_within", "skellam_share", "to_residues"]
+__all__ = ["MODULUS", "from_residues", "round_factors_within", "round_within", "skellam_share", "to_residues"]
 
 MODULUS = 2**32
 _TRIES = 32
 # Beyond, the rounding errors in NumPy's rejection sampler for Poisson variates exceed 1e-3 of a probability.
 _LARGEST_MEAN = 2.0**38
 _SHORTER = 1 - 1e-9
+_MOST_NORM_SQUARED = 2**52
 
 Integers = NDArray[np.int64]
+Reals = NDArray[np.float64]
 
 
 def round_within(vectors: NDArray[np.float64], norm_bound_squared: int, generator: np.random.Generator) -> Integers:
@@ -28,24 +31,70 @@ def round_within(vectors: NDArray[np.float64], norm_bound_squared: int, generato
 
     A rounding that is too long is drawn again; after 32 tries the vector is rounded towards zero, which can't be. So
     the bound always holds (see `skellam.norm_bound_squared`); the mean of a rounding is within a small fraction of a
-    step of the vector. Vectors are finite, in steps, shape (num_vectors, dimension); draws are nobody else's.
+    step of the vector. Vectors are finite, in steps, shape (num_vectors, dimension), and the bound is at most 2^52;
+    draws are nobody else's.
 
     Source: Kairouz, Liu, Steinke 2021 (arXiv 2102.06387), algorithm 1.
     """
-    rounded = np.zeros(vectors.shape, np.int64)
-    waiting = np.arange(len(vectors))
+    ones = np.ones((len(vectors), 1))  # a vector is its own product with one
+    return round_factors_within([(ones, vectors)], norm_bound_squared, generator)[0][1].astype(np.int64)
+
+
+def round_factors_within(
+    factors: Sequence[tuple[Reals, Reals]], norm_bound_squared: int, generator: np.random.Generator
+) -> list[tuple[Reals, Reals]]:
+    """Return vectors that consist of outer products, rounded by rounding the factors of these products.
+
+    A vector has as many parts as there are pairs, the products u v^T of its rows in these. Every row is rounded at
+    random to neighbouring integers, so that the products are integers too, and their mean is what they stand for.
+    Otherwise it is as in `round_within`: the sum of |u|^2 |v|^2 over the parts, which is the squared norm of the whole
+    vector of integers, is within the bound, else all of its rows are drawn again, 32 times at most.
+
+    Args:
+        factors: of each part u (num_vectors, m) and v (num_vectors, n), finite.
+        norm_bound_squared: of each vector, in steps; at most 2^52, below which float64 has all whole numbers.
+        generator: of draws that are nobody else's.
+
+    Returns:
+        The factors, whole numbers in float64.
+    """
+    if norm_bound_squared > _MOST_NORM_SQUARED:
+        raise ConfigError(
+            f"a squared norm of {norm_bound_squared} steps must be <= {_MOST_NORM_SQUARED}: use fewer steps"
+        )
+    rounded = [(np.zeros_like(left), np.zeros_like(right)) for left, right in factors]
+    waiting = np.arange(len(factors[0][0]))
     for _ in range(_TRIES):
         if not len(waiting):
             return rounded
-        whole = np.floor(vectors[waiting])
-        drawn = (whole + (generator.random(whole.shape) < vectors[waiting] - whole)).astype(np.int64)
-        accepted = (drawn**2).sum(axis=1) <= norm_bound_squared
-        rounded[waiting[accepted]] = drawn[accepted]
+        drawn = [(_drawn(left[waiting], generator), _drawn(right[waiting], generator)) for left, right in factors]
+        accepted = _squared_norms(drawn) <= norm_bound_squared
+        _put(rounded, waiting[accepted], [(left[accepted], right[accepted]) for left, right in drawn])
         waiting = waiting[~accepted]
-    norms = np.linalg.norm(vectors[waiting], axis=1, keepdims=True)
-    shrink = np.minimum(1.0, math.sqrt(norm_bound_squared) * _SHORTER / np.maximum(norms, 1.0))
-    rounded[waiting] = np.trunc(vectors[waiting] * shrink).astype(np.int64)
+    rest = [(left[waiting], right[waiting]) for left, right in factors]
+    norms = np.sqrt(_squared_norms(rest))
+    shrink = np.minimum(1.0, math.sqrt(norm_bound_squared) * _SHORTER / np.maximum(norms, 1.0))[:, np.newaxis]
+    _put(rounded, waiting, [(np.trunc(left), np.trunc(right * shrink)) for left, right in rest])
     return rounded
+
+
+def _drawn(values: Reals, generator: np.random.Generator) -> Reals:
+    """Return numbers rounded up with the probability of what they are above the next integer below, else down."""
+    drawn = generator.random(values.shape)
+    drawn += values
+    return np.floor(drawn, out=drawn)
+
+
+def _squared_norms(factors: Sequence[tuple[Reals, Reals]]) -> Reals:
+    """Return those of every vector: of whole numbers exactly, as long as they are at most 2^52."""
+    squared = [np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right) for left, right in factors]
+    total: Reals = np.sum(squared, axis=0)
+    return total
+
+
+def _put(rounded: list[tuple[Reals, Reals]], rows: Integers, values: Sequence[tuple[Reals, Reals]]) -> None:
+    for into, those in zip(rounded, values, strict=True):
+        into[0][rows], into[1][rows] = those
 
 
 def skellam_share(size: int, variance: float, generator: np.random.Generator) -> Integers:

@@ -1,9 +1,19 @@
 """Numbers as people read them; bounds on a leak are never rounded down."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
-__all__ = ["count_text", "delta_text", "epsilon_text", "number_text", "percent_text", "size_text", "span_text"]
+__all__ = [
+    "between_text",
+    "count_text",
+    "delta_text",
+    "epsilon_text",
+    "number_text",
+    "percent_text",
+    "size_text",
+    "span_text",
+]
 
 _DASH = "–"  # noqa: RUF001
 
@@ -65,6 +75,15 @@ def span_text(least: float, most: float) -> str:
         return _DASH
     low, high = f"{least:.3g}", f"{most:.3g}"
     return low if low == high else f"{low} to {high}"
+
+
+def between_text(interval: Sequence[float] | None) -> str:
+    """Return a 95 % interval in brackets, after a blank; nothing where there is none.
+
+    >>> between_text((0.8, 0.91))
+    ' (0.800 to 0.910 at 95 %)'
+    """
+    return "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f} at 95 %)"
 
 
 def count_text(count: int, thing: str) -> str:

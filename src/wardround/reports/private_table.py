@@ -33,8 +33,9 @@ def print_private_description(told: PrivateDescription, console: Console) -> Non
     console.print(table)
     error = told.columns[0].error if told.columns else 0.0
     is_private = told.epsilon != float("inf")
+    protected = "patient" if (told.unit, told.record_is) == ("record", "patient") else told.unit
     cost = (
-        f"epsilon <= {epsilon_text(told.epsilon)} and delta {delta_text(told.target_delta)}, protecting one {told.unit}"
+        f"epsilon <= {epsilon_text(told.epsilon)} and delta {delta_text(told.target_delta)}, protecting one {protected}"
     )
     console.print(
         f"\n{told.num_records:,} training records, of which the number is public. "

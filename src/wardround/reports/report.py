@@ -178,7 +178,9 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
     stated = run.summary.leaves_hospital
     is_adaptive = run.setting("privacy", "adaptive-clipping", False)
     share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
-    said = {**SENTENCES, "arrays": run.words.sent + share}
+    is_standardised = run.setting("features", "standardise", None) == "private"
+    first = " and, once before round 1, the means of its features and of their squares" if is_standardised else ""
+    said = {**SENTENCES, "arrays": run.words.sent + share + first}
     rows = []
     for ground in dict.fromkeys((*GROUNDS, *stated.values())):
         sentences = [said.get(name, _UNNAMED) for name, its_ground in stated.items() if its_ground == ground]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.endings import stopped_early
 from wardround.reports.meaning import coin_toss, right_of_1000
-from wardround.reports.numbers import count_text, delta_text, epsilon_text
+from wardround.reports.numbers import between_text, count_text, delta_text, epsilon_text
 from wardround.reports.results import RunResult
 from wardround.server.record.summaries import Summary
 
@@ -202,7 +202,8 @@ def quality_sentence(run: RunResult) -> str:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
         where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
         return f"r2 {where} test records is {score:.3f}: {verdict} than always answering the mean."
-    text = f"Accuracy on the hospitals' test records is {score:.3f}"
+    between = between_text((run.summary.intervals or {}).get("accuracy"))
+    text = f"Accuracy on the hospitals' test records is {score:.3f}{between}"
     if not math.isnan(baseline):
         same = f"{score:.3f}" == f"{baseline:.3f}"
         verdict = "the same as" if same else "above" if score > baseline else "not above"

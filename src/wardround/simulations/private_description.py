@@ -32,9 +32,11 @@ class PrivateDescription:
         columns: of every feature, then of every class.
         num_records: training records of all hospitals, which are public.
         stddev: of the noise on an estimated count, in records.
-        epsilon: that the release cost the hospital that pays most; inf without privacy.
+        epsilon: that the release cost a patient in as many hospitals as [privacy] patient-overlap says, or the hospital
+            that pays most; inf without privacy.
         target_delta: at which.
         unit: what is protected, "record" or "hospital".
+        record_is: what a record is, "patient" where that is known at every hospital, else "row".
         placement: where the noise was added.
         folder: of the run, with its ledger.
     """
@@ -45,6 +47,7 @@ class PrivateDescription:
     epsilon: float
     target_delta: float
     unit: str
+    record_is: str
     placement: str
     folder: Path
 
@@ -87,9 +90,10 @@ def describe_privately(
         columns=read_mean(arrays["weight"][0], layout, federation, num_records=num_records, stddev=stddev),
         num_records=num_records,
         stddev=stddev * num_records,
-        epsilon=done.outcome.epsilon.max,
+        epsilon=max(done.outcome.epsilon.max, done.outcome.epsilon.total),
         target_delta=min(planned.target_deltas.values()),
         unit=config.privacy.unit,
+        record_is=planned.record_is,
         placement=config.privacy.placement,
         folder=done.folder,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from wardround.clients.cells.half import TorchHalf
-from wardround.clients.closed_form.by_record import ByRecord, clipped_rows
+from wardround.clients.closed_form.by_record import ByRecord
 from wardround.clients.gradients import ClippedSum
 from wardround.clients.held_model import HeldModel
 from wardround.clients.residues import noisy_residues
@@ -31,7 +31,7 @@ class _RoundedSum(ClippedSum):
         self.rounded = RoundedRecords(local, held.num_parameters)
 
     def add_up(self, block: Sequence[ByRecord], factors: Tensor) -> None:
-        self.rounded.add(clipped_rows(block, factors)[0].cpu().numpy())
+        self.rounded.add(block, factors)
 
 
 @dataclass(frozen=True, slots=True)

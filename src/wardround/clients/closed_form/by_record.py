@@ -62,6 +62,11 @@ class OuterProducts:
         some = slice(start, end)
         return OuterProducts(self.given[:, some], self.gradient[:, some], self.weight, self.bias)
 
+    def of_hospital(self, place: int) -> "OuterProducts":
+        """Return those of one hospital."""
+        one = slice(place, place + 1)
+        return OuterProducts(self.given[one], self.gradient[one], self.weight, self.bias)
+
     def emptied(self, kept: Tensor) -> "OuterProducts":
         """Return them with zeros for records that are not kept (hospitals, records): a factor of 0 hides no nan."""
         rows = kept[:, :, None]
@@ -115,6 +120,10 @@ class Formed:
     def between(self, start: int, end: int) -> "Formed":
         """Return those of some records."""
         return Formed(self.places, [rows[:, start:end] for rows in self.rows], self.ordered)
+
+    def of_hospital(self, place: int) -> "Formed":
+        """Return those of one hospital."""
+        return Formed(self.places, [rows[place : place + 1] for rows in self.rows], self.ordered)
 
     def emptied(self, kept: Tensor) -> "Formed":
         """Return them with zeros for records that are not kept."""

@@ -76,9 +76,10 @@ def _rounded_sums(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int)
     stack = _stack(held, locals_, are_clipped=True)
     (batch,) = step_batches(locals_, 0, 1, num_rows, stack.nobody, held.device)
     rounded = [RoundedRecords(local, held.num_parameters) for local in locals_]
-    for places, clipped in clipped_records(stack, batch):
-        for place, rows in zip(places, clipped, strict=True):
-            rounded[place].add(rows.cpu().numpy())
+    for places, clipped, factors, drawn in clipped_records(stack, batch):
+        for index, place in enumerate(places):
+            of_one = [part.of_hospital(index) for part in clipped]
+            rounded[place].add(of_one, factors[index : index + 1], drawn[index])
     integers = _parts(torch.from_numpy(np.stack([each.total() for each in rounded])), stack)
     return integers, [_counts(stack, place) for place in range(len(locals_))]
 

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
-from wardround.clients.closed_form.by_record import ByRecord, clipped_rows
+from wardround.clients.closed_form.by_record import ByRecord
 from wardround.clients.closed_form.layers import Layer, Tap, run
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
@@ -140,14 +140,13 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     return _values(totals, stack, batch)
 
 
-def clipped_records(stack: Stack, batch: StepBatch) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Yield by block which hospitals have records in it, and their clipped gradients, (n, coordinates) float64."""
+def clipped_records(stack: Stack, batch: StepBatch) -> Iterator[tuple[Sequence[int], list[ByRecord], Tensor, Tensor]]:
+    """Yield by block which hospitals have records in it, gradients, their factors, and which are of a record."""
     for block in batch.blocks:
         losses, parts = stack.by_record(block, batch.num_hospitals)
         parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
         places = range(batch.num_hospitals) if block.hospitals is None else block.hospitals.tolist()
-        rows = clipped_rows(parts, factors)
-        yield list(places), [of_one[drawn] for of_one, drawn in zip(rows, block.is_drawn, strict=True)]
+        yield places, parts, factors, block.is_drawn
         stack.tally.add(block, losses, is_lost)
 
 

@@ -40,7 +40,9 @@ def settings_of_statistics(plan: FederationPlan, most_norm: float) -> Config:
 
 
 def gaussian_mu(epsilon: float, target_delta: float) -> float:
-    """Return the mu of the Gaussian release that has this epsilon at target_delta, to 1e-9; inf for infinite epsilon.
+    """Return the mu of the Gaussian release that has this epsilon at target_delta, to 1e-9.
+
+    For infinite epsilon it is inf; beyond a million standard deviations it is a million or so, as nothing is hidden.
 
     >>> round(gaussian_mu(4.3772, 1e-5), 4)
     1.0
@@ -52,6 +54,8 @@ def gaussian_mu(epsilon: float, target_delta: float) -> float:
     from scipy.optimize import brentq
 
     low, high = 0.0, 1.0
-    while gaussian_epsilon(high, target_delta) < epsilon and high < _MOST_MU:
+    while gaussian_epsilon(high, target_delta) < epsilon:
         low, high = high, 2 * high
+        if low > _MOST_MU:
+            return low
     return float(brentq(lambda mu: gaussian_epsilon(mu, target_delta) - epsilon, low or 1e-9, high, xtol=1e-9))

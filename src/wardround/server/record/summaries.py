@@ -175,6 +175,7 @@ class Summary:
         public_loss: of the same, on public records; None where there are none.
         metrics: a user's, of the same over all test records; None of none.
         class_report: of the same; None of a regression, and where the run did not say.
+        intervals: 95 % intervals of scores by their names; likewise.
         seconds: that all rounds took.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.
@@ -203,6 +204,7 @@ class Summary:
     public_loss: float | None = json_field(default=None, is_left_out=True)
     metrics: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
     class_report: ClassReport | None = json_field(default=None, is_inline=True)
+    intervals: Mapping[str, tuple[float, ...]] | None = json_field(default=None, is_left_out=True)
     seconds: float
     settings: SettingsSummary = json_field(is_inline=True)
     left_out: tuple[str, ...]

@@ -14,6 +14,7 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, hospital_columns
+from wardround.server.record.intervals import intervals_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
 from wardround.server.record.summaries import (
@@ -89,6 +90,7 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
         "public_loss": further.get(PUBLIC_LOSS),
         "metrics": _metrics(further) or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
+        "intervals": intervals_of(counts, further.get(AUC_POOLED)) if counts else None,
     }
 
 

@@ -6,7 +6,7 @@ What is left out on purpose: federations, models and plans of runs, which are ea
 from dataclasses import replace
 
 from wardround.config import FeaturesConfig, FederationConfig
-from wardround.datasets import Dataset, FederatedData, build_federation, load_dataset
+from wardround.datasets import Dataset, FederatedData, build_federation, extracted, load_dataset
 
 __all__ = ["DataOnce"]
 
@@ -16,19 +16,20 @@ class DataOnce:
 
     A `Dataset` is frozen and its arrays are read-only, and a federation's arrays are copies of its rows, so that
     nothing passes from one run to the next. Which data set it is follows from the settings without the seed, which
-    sources never see; files are taken to stay as they are while a worker does its study's runs.
+    sources never see, and from what its images become; files are taken to stay as they are while a worker does its
+    study's runs.
     """
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._kept: tuple[FederationConfig, Dataset] | None = None
+        self._kept: tuple[tuple[FederationConfig, str, int | None], Dataset] | None = None
 
     def load(self, config: FederationConfig, features: FeaturesConfig) -> FederatedData:
         """Return what `datasets.load_federation` does, and raise what it does."""
         if config.handed is not None:  # it is in memory already, and is not told by its settings
-            return build_federation(load_dataset(config), config, features)
-        wanted = replace(config, seed=0)
+            return build_federation(extracted(load_dataset(config), features), config, features)
+        wanted = replace(config, seed=0), features.extract, features.group_norm
         if self._kept is None or self._kept[0] != wanted:
             self._kept = None  # before the next one takes its memory
-            self._kept = wanted, load_dataset(config)
+            self._kept = wanted, extracted(load_dataset(config), features)
         return build_federation(self._kept[1], config, features)
