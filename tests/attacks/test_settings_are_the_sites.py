@@ -186,6 +186,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "federation.target_range": {"target-range": [0, 1]},
     "federation.patient_scope": {"patient-scope": "hospital"},
     "features.bounds": {"bounds": {"age": [18, 100]}},
+    "features.extract": {"extract": "scattering"},
+    "features.group_norm": {"group-norm": 4},
     "personal.method": {"method": "mr-mtl"},
 }
 """What no settings of real sites have."""
