@@ -47,7 +47,8 @@ def print_private_description(told: PrivateDescription, console: Console) -> Non
         + ("" if is_private else "There is no noise on these figures: they protect nobody. ")
         + (_SEEDED if is_private and told.noise != "system" else "")
         + "Levels of texts, and which columns miss values, are taken to be public. "
-        + f"What is released on the same data before or after adds up. Ledger: {told.folder / 'ledger.sqlite'}"
+        + f"What is released on the same data before or after adds up. Ledger: {told.folder / 'ledger.sqlite'}",
+        markup=False,
     )
 
 
