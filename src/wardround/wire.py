@@ -29,6 +29,7 @@ __all__ = [
     "METRICS",
     "PREDICTIONS",
     "NUM_EXAMPLES",
+    "OWN",
     "PROFILE",
     "PROXIMAL_MU",
     "SECAGG",
@@ -40,6 +41,7 @@ __all__ = [
     "LazyArray",
     "array_objects",
     "array_record",
+    "arrays_beside",
     "arrays_in",
     "arrays_of",
     "assignment_of",
@@ -49,7 +51,6 @@ __all__ = [
     "leaving",
     "masked_order",
     "one_array_record",
-    "hospital_side_arrays",
     "read_measures",
     "read_metrics",
     "read_profile",
@@ -76,10 +77,10 @@ HOSPITAL_SIDE = "hospital-side"
 """Arrays that a strategy sends its hospital side (`clients.hospital_sides`); each hospital may be sent others."""
 FEATURES = "features"
 """The constants that every hospital scales its features by (`datasets.scaling`), where they were released."""
-PROFILE = "profile"
-PREDICTIONS = "predictions"
-NUM_EXAMPLES = "num-examples"
-PROXIMAL_MU = "proximal-mu"
+OWN = "own"
+"""Parameters that a hospital is sent in place of those that all are sent: they are its own ([personal])."""
+PROFILE, PREDICTIONS = "profile", "predictions"
+NUM_EXAMPLES, PROXIMAL_MU = "num-examples", "proximal-mu"
 SETTINGS = "settings"
 """What the server of real sites says of its settings when it asks who they are; and the digest of these."""
 SETTINGS_DIGEST = "settings-digest"
@@ -123,9 +124,9 @@ def config_in(message: Message) -> ConfigRecord:
     return record.copy() if isinstance(record, ConfigRecord) else ConfigRecord()
 
 
-def hospital_side_arrays(message: Message) -> dict[str, NDArray]:
-    """Return what a strategy sent its hospital side; empty where it sent nothing."""
-    record = _content(message).get(HOSPITAL_SIDE)
+def arrays_beside(message: Message, name: str) -> dict[str, NDArray]:
+    """Return what a strategy sent beside the parameters, by `HOSPITAL_SIDE` or `OWN`; empty where it sent nothing."""
+    record = _content(message).get(name)
     return arrays_of(record) if isinstance(record, ArrayRecord) else {}
 
 
@@ -144,10 +145,7 @@ def with_assignment(message: Message, assignment: Assignment) -> Message:
 
 
 def with_record(message: Message, name: str, values: Mapping[str, Any]) -> Message:
-    """Return the message with a content of its own that also carries a record.
-
-    Flower's strategies share one RecordDict between all messages of a round; this takes them apart.
-    """
+    """Return the message with a content of its own, which Flower's strategies share, that also carries a record."""
     message.content = content_of(dict(message.content.items()) | {name: config_record(values)})
     return message
 

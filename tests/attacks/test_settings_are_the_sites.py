@@ -173,6 +173,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "aggregation.beta_2": {"aggregation": {"strategy": "fedadam", "beta-2": 0.8}},
     "aggregation.tau": {"aggregation": {"strategy": "fedadam", "tau": 0.2}},
     "aggregation.proximal_mu": {"aggregation": {"strategy": "fedprox", "proximal-mu": 0.2}},
+    "personal.strength": {"personal": {"strength": 0.2}},
 }
 SITES_OWN = {"federation.path", "federation.data_dir"}
 """Where data lies, which no site takes from settings; nor are [simulation] and [evaluation] of any meaning to it."""
@@ -185,6 +186,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "federation.target_range": {"target-range": [0, 1]},
     "federation.patient_scope": {"patient-scope": "hospital"},
     "features.bounds": {"bounds": {"age": [18, 100]}},
+    "features.extract": {"extract": "scattering"},
+    "features.group_norm": {"group-norm": 4},
+    "personal.method": {"method": "mr-mtl"},
 }
 """What no settings of real sites have."""
 

@@ -116,6 +116,7 @@ def test_the_command_prints_figures_and_their_price(
     words = ("data", "describe", "--set", "privacy.target-epsilon=1")
     status, printed, _ = on_command_line(monkeypatch, capfd, *words, "--private", "--out", str(tmp_path / "run"))
     assert status == 0 and "epsilon <= 1.00" in printed and "mean radius" in printed and "class malignant" in printed
+    assert "[simulation] noise" in printed  # no markup
     status, printed, _ = on_command_line(
         monkeypatch, capfd, *words, "--private", "--json", "--out", str(tmp_path / "json")
     )

@@ -1,4 +1,4 @@
-"""The bits are the same wherever hospitals run one by one: every kind of sum, sides by name or as an object."""
+"""The bits are the same wherever hospitals run one by one: every kind of sum, models of their own, sides."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def half() -> FedAvg:
 
 
 def federations() -> dict[str, Config]:
-    """Return the settings of every federation: sums of fractions, of integers and of masked integers, and sides."""
+    """Return the settings of every federation: all kinds of sums, models of hospitals' own, and sides."""
     plain = small_config(training={"num-rounds": 2})
     masked = {"aggregation": {"protocol": "secagg+"}}
     return {
@@ -48,13 +48,19 @@ def federations() -> dict[str, Config]:
             simulation={"dropout-rate": 0.2},
         ),
         "scaffold": small_config(training={"num-rounds": 2}, aggregation={"strategy": "scaffold:scaffold"}),
+        "own-models": small_config(
+            training={"num-rounds": 3, "fraction-train": 0.7}, personal={"method": "mr-mtl", "strength": 0.3}
+        ),
+        "own-heads": small_config(
+            training={"num-rounds": 3}, model={"name": "mlp", "hidden-sizes": [5]}, personal={"method": "local-head"}
+        ),
         "object": plain.with_object("aggregation", hand_over(half(), "strategy")),
     }
 
 
 NAMES = (
     *("record-central", "record-local-masked", "record-distributed-masked", "hospital-distributed-adaptive"),
-    *("dropouts", *SIDES),
+    *("dropouts", "own-models", "own-heads", *SIDES),
 )
 
 

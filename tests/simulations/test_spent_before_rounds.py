@@ -8,6 +8,9 @@ from small_runs import charges_of, interrupted_in_training, small_config
 
 from wardround.config import Config
 from wardround.errors import BudgetError, ConfigError
+from wardround.server.plan.planning import assign_round
+from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.verify import verify_run
 from wardround.simulations.prepared import plan
 from wardround.simulations.runs import resume, run
 
@@ -34,14 +37,32 @@ def test_beginnings_that_were_interrupted_never_pass_what_may_be_spent(
     assert len(charges_of(tmp_path / "run", "planned")) == 3 * num_fits
 
 
-def test_a_target_holds_where_settings_were_changed_after_the_release_was_charged(
+def test_settings_that_were_changed_after_the_release_was_charged_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with interrupted_in_training(monkeypatch, 0):
         run(own_settings(), out=tmp_path / "run")
     path = tmp_path / "run" / "config.toml"
-    path.write_text(path.read_text().replace("[features]", "[features]\nstatistics-share = 0.3"))
+    begun = path.read_text()
+    for changed in (
+        begun.replace("[features]", "[features]\nstatistics-share = 0.3"),
+        begun.replace('standardise = "private"', 'standardise = "public"'),
+    ):
+        path.write_text(changed)
+        with pytest.raises(ConfigError, match=r"config.toml was changed since the run was interrupted as it began"):
+            resume(tmp_path / "run")
+    path.write_text(begun)
     assert 3.5 < resume(tmp_path / "run").summary["epsilon"]["max"] <= 4.0
+
+
+def test_a_release_with_other_noise_than_was_planned_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def louder(plan: FederationPlan, cohort: Any, number: int, noise: dict[str, float], **others: Any) -> Any:
+        return assign_round(plan, cohort, number, {name: 1.01 * value for name, value in noise.items()}, **others)
+
+    monkeypatch.setattr("wardround.server.round.statistics.assign_round", louder)
+    run(own_settings(), out=tmp_path / "run")
+    (finding, *_), _ = verify_run(tmp_path / "run")
+    assert "/0/1/hospital-01 has noise_multiplier = " in finding and "the plan" in finding
 
 
 @pytest.mark.parametrize("patient_overlap", [2, 3])

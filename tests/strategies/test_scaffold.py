@@ -131,7 +131,7 @@ def test_what_hospitals_are_sent_sums_to_nothing_and_is_made_of_what_they_releas
     by_round = [[pair for pair in heard if wire.assignment_of(pair[0]).round_number == number] for number in (1, 2, 3)]
     for number, exchanged in enumerate(by_round):
         sizes = np.array([reply.content["metrics"]["num-examples"] for _, reply in exchanged])
-        sent = np.array([flat(wire.hospital_side_arrays(message)) for message, _ in exchanged])
+        sent = np.array([flat(wire.arrays_beside(message, wire.HOSPITAL_SIDE)) for message, _ in exchanged])
         assert np.abs(sizes @ sent).max() <= 1e-5 * max(1.0, np.abs(sent).max()) * sizes.sum()
         assert (np.abs(sent).max() > 0) == (number > 0)
     # After a first round that corrected nobody, each control is the mean noisy gradient of two steps.
@@ -142,7 +142,9 @@ def test_what_hospitals_are_sent_sums_to_nothing_and_is_made_of_what_they_releas
     sizes = [reply.content["metrics"]["num-examples"] for _, reply in by_round[0]]
     for (message, _), own in zip(by_round[1], means, strict=True):
         wanted = np.average(means, axis=0, weights=sizes) - own
-        np.testing.assert_allclose(flat(wire.hospital_side_arrays(message)), wanted, atol=1e-4 * np.abs(own).max())
+        np.testing.assert_allclose(
+            flat(wire.arrays_beside(message, wire.HOSPITAL_SIDE)), wanted, atol=1e-4 * np.abs(own).max()
+        )
 
 
 def test_nothing_is_charged_for_it(tmp_path: Path) -> None:

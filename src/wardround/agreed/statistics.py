@@ -16,6 +16,7 @@ from wardround.config import (
     EvaluationConfig,
     FeaturesConfig,
     ModelConfig,
+    PersonalConfig,
     PrivacyConfig,
     TrainingConfig,
 )
@@ -75,4 +76,5 @@ def averaging_config(config: Config, most_norm: float, privacy: PrivacyConfig) -
         ),
         evaluation=EvaluationConfig(),
         features=FeaturesConfig(),
+        personal=PersonalConfig(),
     )

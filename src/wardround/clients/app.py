@@ -119,7 +119,7 @@ class SimulatedHospitals(Hospitals):
         """Return what the strategy does at hospitals, with what it sent this one for it."""
         from wardround.clients.hospital_sides import side_in_round
 
-        received = wire.hospital_side_arrays(message)
+        received = wire.arrays_beside(message, wire.HOSPITAL_SIDE)
         if self._side is not None:
             return side_in_round(self._side, self.trainer.model, received)
         if wire.HOSPITAL_SIDE in message.content:
@@ -140,7 +140,7 @@ class SimulatedHospitals(Hospitals):
         self.take_scaling(message)
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
-        model = self.trainer.scoring_model(wire.arrays_in(message), tensors)
+        model = self.trainer.scoring_model(wire.arrays_in(message) | self.own(message), tensors)
         scores = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
         return wire.evaluation_reply(*scores, message)
 

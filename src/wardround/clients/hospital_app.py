@@ -21,6 +21,7 @@ from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
 from wardround.datasets.scaling import Scaling
 from wardround.errors import ProtocolError
+from wardround.exact_sums import Arrays
 from wardround.identity import agreed_digest
 from wardround.privacy.cells import cell_of
 from wardround.rounds import Assignment
@@ -144,8 +145,23 @@ class Hospitals(ABC):
             assignment,
             proximal_mu=self.proximal_mu(message),
             side=self.side(message),
+            own=self.own(message),
         )
         return self.report(trained, message)
+
+    def own(self, message: Message) -> Arrays:
+        """Return the parameters that are the hospital's own, in place of what all are sent; nothing where none are.
+
+        Raises:
+            ProtocolError: some are sent, and the settings have none.
+        """
+        own = wire.arrays_beside(message, wire.OWN)
+        if own and not self.config.personal.is_used:
+            raise ProtocolError(
+                'the server sends parameters that are this hospital\'s own, and method = "none" here: both sides need '
+                "the same settings ([personal] method)"
+            )
+        return own
 
     def for_round(self, round_number: int) -> "Hospitals":
         """Return who answers in a round: these hospitals, except for what they release before round 1."""

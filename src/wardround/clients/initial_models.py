@@ -12,22 +12,23 @@ from wardround.clients.forwards import unknown_because
 from wardround.clients.modes import Mode, choose_mode
 from wardround.config import Config
 from wardround.exact_sums import Arrays
-from wardround.models import build_model, parameters_of
+from wardround.models import build_model, own_names, parameters_of
 from wardround.privacy.cells import cell_of
 from wardround.rounds import HospitalProfile
 from wardround.run_facts import RunFacts
 
-__all__ = ["InitialModel", "build_initial_model", "built_model"]
+__all__ = ["InitialModel", "build_initial_model", "built_model", "initial_model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InitialModel:
     """The model before round 1: what changed to make it fit, as sentences, and how gradients by record are computed.
 
-    There is no mode where no record's gradient is clipped.
+    There is no mode where no record's gradient is clipped. `own` are names of parameters that are each hospital's own.
     """
 
     arrays: Arrays
+    own: tuple[str, ...] = ()
     task: str
     changes: tuple[str, ...]
     mode: Mode | None
@@ -62,7 +63,19 @@ def build_initial_model(config: Config, profile: HospitalProfile) -> InitialMode
     asked, mode = config.training.grad_sample_mode, None
     if cell_of(config.privacy).clips_records:
         mode = choose_mode(asked, module, unknown_because(module, tuple(profile.input_shape), ghost=asked == "ghost"))
-    return InitialModel(arrays=parameters_of(module), task=profile.task, changes=changes, mode=mode)
+    return initial_model(config, module, task=profile.task, changes=changes, mode=mode)
+
+
+def initial_model(
+    config: Config, module: nn.Module, *, task: str, changes: tuple[str, ...], mode: Mode | None
+) -> InitialModel:
+    """Return a model that was built, as it is before round 1.
+
+    Raises:
+        ConfigError: a part of it is to be each hospital's own that it does not have.
+    """
+    arrays, own = parameters_of(module), own_names(config.personal, module)
+    return InitialModel(arrays=arrays, own=own, task=task, changes=changes, mode=mode)
 
 
 def built_model(config: Config, input_shape: Sequence[int], num_outputs: int) -> tuple[nn.Module, tuple[str, ...]]:

@@ -175,11 +175,12 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summ
                 continue
             hospitals.admit(assignment, hospitals.part(asked.hospital), asked.context)
             hospitals.side(asked.message)  # which refuses what nobody would take
+            own = hospitals.own(asked.message)
         except WardroundError:
             continue
-        pull = hospitals.proximal_mu(asked.message)
-        weight = wire.sum_weight(asked.message)
-        joined.append((asked, Asked(tensors=tensors, assignment=assignment, proximal_mu=pull, weight=weight)))
+        pull, weight = hospitals.proximal_mu(asked.message), wire.sum_weight(asked.message)
+        one = Asked(tensors=tensors, assignment=assignment, proximal_mu=pull, weight=weight, own=own)
+        joined.append((asked, one))
     if joined:
         total = None if summed is None else summed.total
         trained = train_together(hospitals.trainer, arrays, [one for _, one in joined], total)
@@ -192,9 +193,15 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summ
 
 
 def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], _: Summed | None) -> _Replies:
-    """Yield the replies of those who test one model; none where its own code decides what a batch is."""
+    """Yield the replies of those who test one model; none where its own code decides what a batch is.
+
+    Those who have a model of their own test it by themselves.
+    """
     from wardround.clients.evaluation import evaluate_together
 
+    group = [asked for asked in group if not wire.arrays_beside(asked.message, wire.OWN)]
+    if not group:
+        return
     one = hospitals.tensors(group[0].hospital)
     if hospitals.trainer.scores_records_apart(one.record_shape):
         model = hospitals.trainer.scoring_model(arrays, one)

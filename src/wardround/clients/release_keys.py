@@ -52,8 +52,9 @@ class ReleaseKeys:
         """Return the key of what is about to be released, over all that the hospital received and has.
 
         `code` are digests of what was recorded of a user's code, of the model and of the strategy's hospital side, with
-        what it was sent; b"" where there is none. `stack` is that of all hospitals which it trains with in one program
-        (`stacked.together`), whose sums differ in their last bits from those of one alone and from other stacks'.
+        what it was sent; b"" where there is none; and of the parameters that are a hospital's own, where it has any.
+        `stack` is that of all hospitals which it trains with in one program (`stacked.together`), whose sums differ in
+        their last bits from those of one alone and from other stacks'.
         """
         told = [by_field(assignment), proximal_mu, *_processor(self._device), *(digest.hex() for digest in code)]
         told += [{"stack": stack.hex()}] if stack else []

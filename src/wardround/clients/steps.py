@@ -5,7 +5,7 @@ optimizer starts afresh, so that a resumed run goes on as an uninterrupted one).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import torch
@@ -18,6 +18,7 @@ from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.optimizers import LocalOptimizer
 from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import Arrays
+from wardround.models import load_parameters
 from wardround.privacy.noise import GaussianNoise
 from wardround.privacy.sampling import PoissonSampler
 from wardround.rounds import Assignment
@@ -57,11 +58,12 @@ class LocalRound:
     """What a hospital does its part in a round with.
 
     Attributes:
-        received: parameters that it was sent; the model has them.
+        received: parameters that all were sent; the model has them.
         key: of the release; each purpose has a stream of its own.
         sampler: draws the batches.
         proximal_mu: strength of FedProx' pull (>= 0).
         side: what the strategy makes of the gradient of a step; None where it has no hospital side.
+        own: parameters that it begins from in place of those; the pull goes to what all were sent.
     """
 
     received: Arrays
@@ -71,6 +73,7 @@ class LocalRound:
     sampler: PoissonSampler
     proximal_mu: float
     side: SideInRound | None = None
+    own: Arrays = field(default_factory=dict)
 
     @property
     def clip(self) -> float:
@@ -86,7 +89,7 @@ class LocalRound:
 def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
     """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size."""
     optimizer, model, tensors = _optimizer(held, local), held.model, local.tensors
-    anchor = _anchor(held, local)
+    anchor = _begun(held, local)
     losses = []
     num_scrubbed = 0
     model.train()
@@ -118,7 +121,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     induction over steps so are the parameters, and with them weight decay and FedProx' pull, which look at nothing
     else: what is billed is the sums, and the rest is post-processing.
     """
-    optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _anchor(held, local)
+    optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _begun(held, local)
     stddev = local.assignment.event.noise_multiplier * local.clip
     module = held.by_record(local.tensors, local.clip)
     losses = []
@@ -172,15 +175,18 @@ def _apply(side: SideInRound | None, held: HeldModel) -> None:
 
 
 def _pull_back(held: HeldModel, anchor: Sequence[Tensor], proximal_mu: float) -> None:
-    """Add the gradient of the proximal term mu/2 |w - w_global|^2 (Li et al. 2020, FedProx, eq. 2)."""
+    """Add the gradient of mu/2 |w - w_global|^2 (Li et al. 2020, FedProx, eq. 2; Liu et al. 2022, MR-MTL)."""
     for parameter, start in zip(held.parameters, anchor, strict=True):
         if parameter.grad is not None:
             parameter.grad.add_(parameter.detach() - start, alpha=proximal_mu)
 
 
-def _anchor(held: HeldModel, local: LocalRound) -> list[Tensor]:
-    """Return what FedProx pulls back to; nothing where it does not pull."""
-    return [parameter.detach().clone() for parameter in held.parameters] if local.proximal_mu else []
+def _begun(held: HeldModel, local: LocalRound) -> list[Tensor]:
+    """Return what a pull goes to, what all were sent, nothing where there is none; and begin from what is its own."""
+    anchor = [parameter.detach().clone() for parameter in held.parameters] if local.proximal_mu else []
+    if local.own:
+        load_parameters(held.model, local.received | local.own)
+    return anchor
 
 
 def _mean_loss(losses: list[Tensor]) -> float:

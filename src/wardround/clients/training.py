@@ -17,6 +17,7 @@ from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.layer_streams import layers_draw_from
 from wardround.clients.steps import Counts, LocalRound
 from wardround.clients.tensors import HospitalTensors
+from wardround.digests import array_digest
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
@@ -47,15 +48,18 @@ class LocalTrainer(HeldModel):
         *,
         proximal_mu: float = 0.0,
         side: SideInRound | None = None,
+        own: Arrays | None = None,
     ) -> Trained:
         """Return what the hospital sends, as its cell says, the count of what was executed, and what was measured.
+
+        Its own parameters, where it has any, are what training begins from in place of those that all were sent.
 
         Raises:
             UpdateError: the arrays don't fit the model.
             ProtocolError: what was executed is not what was assigned.
         """
         started = time.perf_counter()
-        local = self.local_round(arrays, tensors, assignment, proximal_mu=proximal_mu, side=side)
+        local = self.local_round(arrays, tensors, assignment, proximal_mu=proximal_mu, side=side, own=own)
         self.begin(local.received, tensors, whole_batches=not cell_named(assignment.event.cell).clips_records)
         with quiet_hooks(), layers_draw_from(local.layers_seed, self.device), products_in_float32():
             sent, counts = torch_half(assignment.event.cell).train(self, local)
@@ -69,6 +73,7 @@ class LocalTrainer(HeldModel):
         *,
         proximal_mu: float = 0.0,
         side: SideInRound | None = None,
+        own: Arrays | None = None,
         stack: bytes = b"",
     ) -> LocalRound:
         """Return what a hospital trains with, whose streams are keyed by all that it was sent.
@@ -79,8 +84,8 @@ class LocalTrainer(HeldModel):
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         clips_records = cell_named(assignment.event.cell).clips_records
         recorded = self.recorded_digest(tensors) if clips_records else b""
-        side_digest = b"" if side is None else side.digest
-        key = self.keys.key(arrays, tensors, assignment, proximal_mu, recorded, side_digest, stack=stack)
+        code = [recorded, b"" if side is None else side.digest, *([array_digest(own)] if own else [])]
+        key = self.keys.key(arrays, tensors, assignment, proximal_mu, *code, stack=stack)
         rate, batches_from = assignment.schedule.sample_rate, partial(key.generator, Draw.SAMPLING)
         return LocalRound(
             received=arrays,
@@ -90,6 +95,7 @@ class LocalTrainer(HeldModel):
             sampler=PoissonSampler(tensors.num_train, rate, batches_from),
             proximal_mu=proximal_mu,
             side=side,
+            own=own or {},
         )
 
 

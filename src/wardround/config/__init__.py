@@ -6,6 +6,7 @@ from wardround.config.criteria import check_criterion
 from wardround.config.features import HOSPITAL, NONE, PRIVATE, PUBLIC, SCATTERING, FeaturesConfig, check_features_use
 from wardround.config.federation import TABLE_KEYS
 from wardround.config.loss_weights import check_loss_weights
+from wardround.config.personal import PersonalConfig
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "FeaturesConfig",
     "FederationConfig",
     "ModelConfig",
+    "PersonalConfig",
     "PrivacyConfig",
     "Schema",
     "SimulationConfig",

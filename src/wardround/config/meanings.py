@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from wardround.config.features import NONE, PRIVATE, PUBLIC, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.limits import kebab
+from wardround.config.personal import PersonalConfig
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
@@ -40,6 +41,7 @@ _SECTIONS: Mapping[str, Any] = MappingProxyType(
         "training": TrainingConfig,
         "privacy": PrivacyConfig,
         "aggregation": AggregationConfig,
+        "personal": PersonalConfig,
         "evaluation": EvaluationConfig,
         "simulation": SimulationConfig,
     }
@@ -250,6 +252,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "a protocol that hides something from the server",
     ),
     Meaning("aggregation.max-update", _is("aggregation.protocol", "secagg+"), 'protocol = "secagg+"'),
+    Meaning("personal.strength", _is("personal.method", "mr-mtl"), 'method = "mr-mtl"'),
     Meaning("simulation.num-workers", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
     Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
 )

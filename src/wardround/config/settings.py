@@ -12,6 +12,7 @@ import tomli_w
 from wardround.config.changes import change_tables
 from wardround.config.features import FeaturesConfig, check_features_use
 from wardround.config.limits import Default, kebab, keys_of
+from wardround.config.personal import PersonalConfig, check_personal_use
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
@@ -50,6 +51,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
+    personal: PersonalConfig = field(default_factory=PersonalConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
@@ -59,6 +61,7 @@ class Config:
         for message in cell_of(self.privacy).refusals(self.privacy, self.training, self.aggregation):
             raise ConfigError(message)
         check_features_use(self.features, self.federation)
+        check_personal_use(self)
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Iterable[str] = ()) -> "Config":

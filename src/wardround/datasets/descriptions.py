@@ -52,7 +52,7 @@ class ColumnDescription:
         count: records that have the number, the indicator or the class, as estimated; may be below 0.
         error: half of the 95 % interval of the count, from the noise alone.
         mean: of the number in its own unit, where it is there; None of others, and where too few have it.
-        deviation: likewise.
+        deviation: likewise; None also where noise has made a variance negative.
         histogram: estimated records in each of NUM_BINS bins between the bounds; () of others.
         low: where the first bin begins; None of others.
         high: where the last one ends.
@@ -131,7 +131,7 @@ def read_mean(
             count=float(there * num_records),
             error=error,
             mean=middle + reach * centre if is_known else None,
-            deviation=reach * math.sqrt(max(variance, 0.0)) if is_known else None,
+            deviation=reach * math.sqrt(variance) if is_known and variance >= 0 else None,
             histogram=tuple(bins[index].tolist()),
             low=low,
             high=high,

@@ -1,6 +1,6 @@
 """Run or resume a federation, and leave its page beside the other files of the run's folder."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +13,16 @@ from wardround.datasets import Federation
 from wardround.door.given import Settings, check_callable, folder_of, new_folder_of, put_back, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
+from wardround.exact_sums import Arrays
 from wardround.models import load_parameters
 from wardround.models.standardised import Standardised
+from wardround.names import shown_name
 from wardround.privacy.ledger import open_ledger
 from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
 from wardround.server.record.beginnings import opening_in
-from wardround.server.record.run_folder import default_run_path, open_run_folder
+from wardround.server.record.run_folder import PERSONAL, RunFolder, default_run_path, open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.server.round.evaluating import Metric
 from wardround.server.round.progress import RoundRow
@@ -64,15 +66,19 @@ class Run(runs.Run):
         """What was spent: `.max` by the worst hospital, `.total`, `.hospitals` by name, `.readers` by who looks."""
         return self.outcome.epsilon
 
-    def model(self) -> "nn.Module":
+    def model(self, hospital: str | None = None) -> "nn.Module":
         """Return the trained model as a torch module, in evaluation mode, on the CPU.
+
+        Of a run whose hospitals have models of their own ([personal]) it is the mean, or the model of the hospital that
+        is named; of one that no round trained, the mean too.
 
         It takes features as the data set's notes say that they are normalised; where their statistics were released
         before round 1, in their own unit, with nan for what is missing.
 
         Raises:
-            ConfigError: the model came from Python, and was not given again.
-            ProtocolError: model.safetensors is missing or can't be read.
+            ConfigError: the model came from Python, and was not given again; or there is no such hospital, or none
+                with a model of its own.
+            ProtocolError: model.safetensors, or personal.safetensors, is missing or can't be read.
         """
         folder = open_run_folder(self.folder)
         with open_ledger(folder.ledger, read_only=True) as ledger:
@@ -82,7 +88,7 @@ class Run(runs.Run):
             raise ConfigError(f"{self.folder} has no model yet: wardround.resume goes on with the run")
         profile = opening.profiles[0]
         module, _ = built_model(self.config, profile.input_shape, profile.num_outputs)
-        load_parameters(module, arrays)
+        load_parameters(module, arrays | self._own(folder, hospital, [each.hospital_id for each in opening.profiles]))
         if opening.moments is not None and opening.scaling is not None:
             numbers, constants = opening.moments, opening.scaling
             module = Standardised(
@@ -94,6 +100,20 @@ class Run(runs.Run):
                 high=numbers.high,
             )
         return module.eval()
+
+    def _own(self, folder: RunFolder, hospital: str | None, names: Sequence[str]) -> Arrays:
+        """Return the parameters that are a hospital's own; nothing where none is named."""
+        if hospital is None:
+            return {}
+        if hospital not in names:
+            raise ConfigError(f"hospital = {shown_name(hospital)} must be one of {', '.join(names)} (model)")
+        if (own := folder.read_model(PERSONAL)) is None:
+            raise ConfigError(
+                f"hospital = {shown_name(hospital)} has no model of its own in {self.folder}, whose hospitals "
+                "share one ([personal] method): leave hospital out"
+            )
+        start = f"{hospital}/"
+        return {name.removeprefix(start): array for name, array in own.items() if name.startswith(start)}
 
     def report(self) -> Path:
         """Build report.html again, and return its path."""

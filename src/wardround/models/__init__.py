@@ -2,5 +2,6 @@
 
 from wardround.models.building import build_model, load_parameters, parameters_of
 from wardround.models.named import ResidualBlock
+from wardround.models.own_parts import own_names
 
-__all__ = ["ResidualBlock", "build_model", "load_parameters", "parameters_of"]
+__all__ = ["ResidualBlock", "build_model", "load_parameters", "own_names", "parameters_of"]

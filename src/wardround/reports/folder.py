@@ -84,7 +84,10 @@ def _run(
         ),
         is_regression=is_regression,
         words=cell.words(
-            record_is=protection.record_is, protocol=settings.protocol, patient_overlap=summary.patient_overlap
+            record_is=protection.record_is,
+            protocol=settings.protocol,
+            patient_overlap=summary.patient_overlap,
+            has_own_models=settings.personal is not None,
         ),
         epsilon=replace(largest, target_delta=None if isinstance(delta, Mapping) else delta, readers=readers),
         scores=_scores(summary, rounds, is_regression),

@@ -12,6 +12,10 @@ from wardround.simulations.private_description import PrivateDescription
 
 __all__ = ["print_private_description"]
 
+_SEEDED = (
+    "The noise comes from a simulation's seed: whoever knows the seed can take it out, and the figure holds with noise "
+    'from the operating system ([simulation] noise = "system"). '
+)
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -41,7 +45,10 @@ def print_private_description(told: PrivateDescription, console: Console) -> Non
         f"\n{told.num_records:,} training records, of which the number is public. "
         + (f"Counts are off by {error:,.0f} at most, 95 % of the time, and carry noise: {cost}. " if is_private else "")
         + ("" if is_private else "There is no noise on these figures: they protect nobody. ")
-        + f"What is released on the same data before or after adds up. Ledger: {told.folder / 'ledger.sqlite'}"
+        + (_SEEDED if is_private and told.noise != "system" else "")
+        + "Levels of texts, and which columns miss values, are taken to be public. "
+        + f"What is released on the same data before or after adds up. Ledger: {told.folder / 'ledger.sqlite'}",
+        markup=False,
     )
 
 

@@ -67,7 +67,9 @@ def print_plan(plan: "FederationPlan", console: Console) -> None:
     """
     from wardround.server.plan.alternatives import compare_placements, plan_notes
 
-    words = plan.cell.words(record_is=plan.record_is, protocol=plan.config.aggregation.protocol)
+    words = plan.cell.words(
+        record_is=plan.record_is, protocol=plan.config.aggregation.protocol, has_own_models=plan.config.personal.is_used
+    )
     table = _table([words.counted, "sample\nrate", "steps\na round", "rounds", "noise", "epsilon"])
     ranked = sorted(plan.hospitals, key=lambda hospital: (-hospital.epsilon, hospital.name))
     shown = ranked if len(ranked) <= MOST_DRAWN else ranked[:_MOST_LINES]

@@ -27,7 +27,7 @@ from wardround.server.record.run_folder import create_run_folder, default_run_pa
 from wardround.server.round.introductions import agreed_profile, connect, connect_sites
 from wardround.server.round.loop import federate
 from wardround.server.round.measuring import measuring_of
-from wardround.strategies import strategy_of
+from wardround.strategies import know_own_names, strategy_of
 
 __all__ = ["make_server_app", "serve"]
 
@@ -78,6 +78,7 @@ def serve(grid: Grid, context: Context) -> Path:
     # Of real sites all agreed on the schema, and no site's word makes the model.
     profile = link.profiles[0] if roster is None else agreed_profile(config)
     model = build_initial_model(config, profile)
+    know_own_names(strategy, model.own)
     measuring = measuring_of(config, profile, public=public)
     path = Path(settings["out"]) if settings["out"] else default_run_path(config)
     folder = open_run_folder(path) if (path / "ledger.sqlite").is_file() else create_run_folder(path, config)

@@ -111,7 +111,7 @@ def prepare(
         federation=federation,
         initial=model.arrays,
         plan=planned,
-        strategy=strategy,
+        strategy=_told(strategy, model),
         facts=_facts(federation, model, planned, joint, on_engine),
         measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
         trainer=trainer,
@@ -146,6 +146,12 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     return planned
 
 
+def _told(strategy: "Strategy", model: "InitialModel") -> "Strategy":
+    from wardround.strategies import know_own_names
+
+    return know_own_names(strategy, model.own)
+
+
 def _check_public(federation: FederatedData, has_public: bool) -> None:
     """Refuse public records where how the model's features are standardised is not known before the run."""
     if has_public and federation.standardise == "private":
@@ -158,11 +164,12 @@ def _check_public(federation: FederatedData, has_public: bool) -> None:
 def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrainer | None]":
     """Return how many parameters the model has, and what trains it where only building that tells.
 
-    That is of a model that is not counted in closed form, of modes that don't take every model and every patient
-    column, and of who trains together, which is told where the engine for that is named.
+    That is of a model not counted in closed form, of modes that don't take every model and every patient column, of a
+    part that is each hospital's own, and of who trains together, which is told where the engine for that is named.
     """
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
-    if counted is not None and config.training.grad_sample_mode == "auto" and config.simulation.engine != "stacked":
+    is_plain = config.training.grad_sample_mode == "auto" and not config.personal.is_part
+    if counted is not None and is_plain and config.simulation.engine != "stacked":
         return counted, None
     model, trainer = _checked_model(config, federation)
     return model.num_parameters, trainer
@@ -172,8 +179,7 @@ def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> F
     """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
-    moments = layout_of(federation)
-    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=moments)
+    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=layout_of(federation))
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))
 
 
@@ -225,15 +231,14 @@ def _check_device(config: Config) -> None:
 
 def _checked_model(config: Config, federation: FederatedData) -> "tuple[InitialModel, LocalTrainer]":
     """Return the model before round 1, and what trains it, which has taken it."""
-    from wardround.clients.initial_models import InitialModel, built_model
+    from wardround.clients.initial_models import built_model, initial_model
     from wardround.clients.trainers import build_trainer
-    from wardround.models import parameters_of
 
     _check_device(config)
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
     trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
-    return InitialModel(arrays=parameters_of(module), task=federation.task, changes=changes, mode=mode), trainer
+    return initial_model(config, module, task=federation.task, changes=changes, mode=mode), trainer
 
 
 def _joint_training(

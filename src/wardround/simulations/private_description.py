@@ -38,6 +38,7 @@ class PrivateDescription:
         unit: what is protected, "record" or "hospital".
         record_is: what a record is, "patient" where that is known at every hospital, else "row".
         placement: where the noise was added.
+        noise: "seeded" or "system": where it came from.
         folder: of the run, with its ledger.
     """
 
@@ -49,6 +50,7 @@ class PrivateDescription:
     unit: str
     record_is: str
     placement: str
+    noise: str
     folder: Path
 
 
@@ -95,5 +97,6 @@ def describe_privately(
         unit=config.privacy.unit,
         record_is=planned.record_is,
         placement=config.privacy.placement,
+        noise=config.simulation.noise,
         folder=done.folder,
     )

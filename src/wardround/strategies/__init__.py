@@ -2,6 +2,7 @@
 
 from wardround.strategies.by_name import needs_only_sum, only_averages_scores, strategy_of
 from wardround.strategies.hospital_sides import HospitalSide, check_hospital_side, hospital_side_of
+from wardround.strategies.personal_models import kept_models, know_own_names
 from wardround.strategies.secagg_plus import SecAggPlus
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "SecAggPlus",
     "check_hospital_side",
     "hospital_side_of",
+    "kept_models",
+    "know_own_names",
     "needs_only_sum",
     "only_averages_scores",
     "strategy_of",

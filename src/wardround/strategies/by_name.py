@@ -19,6 +19,7 @@ from wardround.errors import ConfigError, WardroundError
 from wardround.objects import from_name
 from wardround.privacy.cells import cell_of
 from wardround.strategies.hospital_sides import check_hospital_side
+from wardround.strategies.personal_models import PersonalModels
 
 __all__ = ["STRATEGIES", "needs_only_sum", "only_averages_scores", "options_of", "strategy_of"]
 
@@ -62,6 +63,8 @@ def strategy_of(config: Config) -> Strategy:
     values = ((option, getattr(config.aggregation, option)) for option in sorted(known))
     given = {option: value for option, value in values if value is not None}
     strategy = _users_strategy(config) if ":" in name else _named_strategy(name, given)
+    if config.personal.is_used:
+        strategy = PersonalModels(config.personal)
     check_hospital_side(strategy, config)
     if needs_only_sum(strategy):
         return strategy

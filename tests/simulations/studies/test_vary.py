@@ -78,7 +78,8 @@ def test_without_privacy_it_is_the_federation_without_privacy_that_is_varied(wri
 def test_baselines_vary_with_what_makes_a_difference_to_them():
     vary = {
         "federation.num-hospitals": [3, 4],
-        "features.standardise": ["public", "hospital"],
+        "features.standardise": ["private", "hospital"],
+        "features.statistics-share": [0.1, 0.3],
         "training.learning-rate": [0.1, 0.5],
         "training.fraction-train": [0.5, 1.0],
         "privacy.max-grad-norm": [0.5, 1.0],
@@ -89,7 +90,7 @@ def test_baselines_vary_with_what_makes_a_difference_to_them():
     study = Study(base=Config(), vary=vary, baselines=("majority", "alone", "pooled", "federated"))
     by_baseline = {name: [item for item in study.runs() if item.baseline == name] for name in ("", *study.baselines)}
     assert {name: len(items) for name, items in by_baseline.items()} == {
-        "": 2**7,
+        "": 2**8,
         "majority": 2,
         "alone": 8,  # sizes of hidden layers that a logistic model does not have make no difference
         "pooled": 8,

@@ -18,6 +18,7 @@ from wardround.clients.rounded_records import RoundedRecords
 from wardround.clients.stacked.batches import StepBatch, step_batches, windows
 from wardround.clients.stacked.sums import Stack, Tally, clipped_records, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
+from wardround.exact_sums import check_alike
 from wardround.privacy.noise import GaussianNoise, fill_together
 from wardround.streams import Draw
 
@@ -105,7 +106,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     are_random = any(type(part) is nn.Dropout for part in held.model.modules())
     return Stack(
         layers=layers,
-        parameters=[p.detach().expand(num_hospitals, *p.shape).clone() for p in held.parameters],
+        parameters=_begun(held, locals_),
         features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
         loss=held.loss_of_many,
@@ -113,6 +114,24 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         generators=[_generator(local, held.device) for local in locals_ if are_random],
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
     )
+
+
+def _begun(held: HeldModel, locals_: Sequence[LocalRound]) -> list[Tensor]:
+    """Return what hospitals begin from, (hospitals, ...) of each parameter: what all were sent, or what is their own.
+
+    Raises:
+        UpdateError: what is a hospital's own does not fit the model.
+    """
+    begun = []
+    for name, parameter in held.model.named_parameters():
+        if parameter.requires_grad:
+            rows = parameter.detach().expand(len(locals_), *parameter.shape).clone()
+            for row, local in zip(rows, locals_, strict=True):
+                if (own := local.own.get(name)) is not None:
+                    check_alike({name: own}, {name: row})
+                    row.copy_(torch.tensor(own))
+            begun.append(rows)
+    return begun
 
 
 def _generator(local: LocalRound, device: torch.device) -> torch.Generator:

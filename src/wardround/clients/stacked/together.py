@@ -8,7 +8,7 @@ purpose: everything that `apart_because` gives a reason for, which is trained on
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from wardround.clients.stacked.steps import STEPS_TOGETHER, Made
 from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.clients.tensors import HospitalTensors
 from wardround.clients.training import LocalTrainer, Trained, trained_as_assigned
-from wardround.digests import digest_of
+from wardround.digests import array_digest, digest_of
 from wardround.errors import ConfigError, UpdateError
 from wardround.exact_sums import Arrays, FixedSum, accumulate
 from wardround.privacy.cells import cell_named
@@ -58,12 +58,14 @@ class Asked:
         assignment: what it is assigned.
         proximal_mu: strength of FedProx' pull (>= 0).
         weight: with which what it sends enters a sum; None where it does not, or not with a weight.
+        own: parameters that it begins from in place of those that all were sent.
     """
 
     tensors: HospitalTensors
     assignment: Assignment
     proximal_mu: float = 0.0
     weight: float | None = None
+    own: Arrays = field(default_factory=dict)
 
 
 def apart_because(
@@ -112,7 +114,9 @@ def train_together(
     check_unwatched()
     stack = _digest(asked)
     locals_ = [
-        trainer.local_round(arrays, each.tensors, each.assignment, proximal_mu=each.proximal_mu, stack=stack)
+        trainer.local_round(
+            arrays, each.tensors, each.assignment, proximal_mu=each.proximal_mu, own=each.own, stack=stack
+        )
         for each in asked
     ]
     trained: dict[int, Trained] = {}
@@ -230,7 +234,8 @@ def _most(trainer: LocalTrainer, num_rows: int, floats: int) -> int:
 def _digest(asked: Sequence[Asked]) -> bytes:
     """Return the digest of all that a stack's sums depend on beside what every key has."""
     told = ((repr((each.assignment, each.proximal_mu)).encode(), each.tensors.train_digest) for each in asked)
-    return digest_of(*(part for pair in told for part in pair))
+    own = [array_digest(each.own) for each in asked] if any(each.own for each in asked) else []
+    return digest_of(*(part for pair in told for part in pair), *own)
 
 
 def _stacks(trainer: LocalTrainer, locals_: Sequence[LocalRound]) -> Iterator[tuple[list[int], int]]:

@@ -24,6 +24,7 @@ class NoPrivacy(Cell):
     relation = "none"
     is_private = False
     clips_records = False
+    releases_models = True
     plain_words = PlainWords(
         noise="none",
         kind="no",

@@ -43,6 +43,8 @@ class Promises:
         clips_records: whether every record's gradient is clipped by itself, which not every model can do.
         adapts_clip: whether the clip may follow a quantile of the updates' norms.
         shares_noise: whether one noise covers the sum of all hospitals, so that all have the same noise multiplier.
+        releases_models: whether what each hospital sends is a model of its own that may be kept and sent again: its
+            release is billed as it leaves, or nothing is.
         sends_sum: whether hospitals send one clipped gradient sum a round instead of training.
         needs_secure_sum: whether the bill holds only while the sum is all that the server sees.
         payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
@@ -63,6 +65,7 @@ class Promises:
     clips_records: ClassVar[bool] = True
     adapts_clip: ClassVar[bool] = False
     shares_noise: ClassVar[bool] = False
+    releases_models: ClassVar[bool] = False
     sends_sum: ClassVar[bool] = False
     needs_secure_sum: ClassVar[bool] = False
     payload: ClassVar[str] = "parameters"
@@ -202,14 +205,18 @@ class Promises:
         """
         yield from ()
 
-    def words(self, *, record_is: str = "row", protocol: str = "plain", patient_overlap: int = 1) -> CellWords:
+    def words(
+        self, *, record_is: str = "row", protocol: str = "plain", patient_overlap: int = 1, has_own_models: bool = False
+    ) -> CellWords:
         """Return what is said of the cell.
 
         Args:
             record_is: what a record is, "row" or "patient".
             protocol: how contributions travel: under "secagg+" the server sees their sum alone.
             patient_overlap: hospitals that may hold the same patient, >= 1.
+            has_own_models: whether hospitals have models of their own, or parts ([personal]).
         """
+        shared, last = ("mean", ", or a hospital's own") if has_own_models else ("shared", "")
         noun = "patient" if (self.unit, record_is) == ("record", "patient") else self.unit
         said = NOUNS[noun]
         hidden, promise = (text.format(mine=said.mine, unit=noun, units=f"{noun}s") for text in HIDDEN[self.relation])
@@ -227,7 +234,7 @@ class Promises:
             whom=whom,
             sees={
                 "server": plain.server_sees_sum if protocol == "secagg+" else plain.server_sees,
-                "hospital": "the shared model after each round",
-                "recipient": "the model after the last round",
+                "hospital": f"the {shared} model after each round",
+                "recipient": f"the {'mean ' if has_own_models else ''}model after the last round{last}",
             },
         )

@@ -20,6 +20,7 @@ class RecordLocal(Cell):
     name = "record-local"
     placement = "local"
     mechanism = "poisson-subsampled-gaussian"
+    releases_models = True
     plain_words = PlainWords(
         noise="Gaussian noise in every local step, by the hospital (DP-SGD)",
         formula="zC / sqrt(n)",

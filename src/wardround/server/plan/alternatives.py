@@ -5,10 +5,11 @@ listed apart and never compared. What is left out on purpose: utility, which onl
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
+from wardround.config import PersonalConfig
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.cells import CELLS, READERS, Cell, cell_in_words
 from wardround.secagg import shape_of
@@ -77,16 +78,7 @@ _AT_BUDGET = {
 def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     """Return sentences for whoever decides on the plan: where it protects less, or learns less, than one may think."""
     cell, aggregation = plan.cell, plan.config.aggregation
-    notes = list(plan.notes)
-    if aggregation.protocol == "secagg+":
-        _, size = cohort_sizes(plan.config, len(plan.drawn_from))
-        shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)
-        notes.append(
-            f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
-            "round is charged and changes nothing"
-        )
-    if plan.statistics is not None:
-        notes.append(_statistics_note(plan.statistics))
+    notes = [*plan.notes, *_notes_of_protocol(plan)]
     if not cell.is_private:
         return tuple(notes)
     privacy, spent = plan.config.privacy, max(plan.epsilon_max, plan.epsilon_total)
@@ -113,6 +105,31 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
     noise_ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
     notes += cell.plan_notes(len(plan.hospitals), aggregation.honest_survivors, noise_ratio)
     return tuple(notes)
+
+
+def _notes_of_protocol(plan: FederationPlan) -> Iterator[str]:
+    """Yield what holds whether anything is private or not."""
+    aggregation = plan.config.aggregation
+    if aggregation.protocol == "secagg+":
+        _, size = cohort_sizes(plan.config, len(plan.drawn_from))
+        shape = shape_of(size, aggregation.min_survivors, aggregation.max_colluding)
+        yield (
+            f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
+            "round is charged and changes nothing"
+        )
+    if plan.config.personal.is_used:
+        yield _personal_note(plan.config.personal)
+    if plan.statistics is not None:
+        yield _statistics_note(plan.statistics)
+
+
+def _personal_note(personal: PersonalConfig) -> str:
+    part = "parameters" if personal.is_part else "a model"
+    return (
+        f'every hospital has {part} of its own (method = "{personal.method}"), which the server has as each released '
+        "them, and sends back to it alone: they cost no more than one model for all. Scores are of each hospital's own "
+        "model, and model.safetensors is the mean of all"
+    )
 
 
 def _statistics_note(released: FederationPlan) -> str:

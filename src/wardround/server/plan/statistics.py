@@ -12,8 +12,10 @@ from wardround.privacy.accounting import overlap_epsilon
 from wardround.privacy.profiles import gaussian_epsilon
 from wardround.server.plan.plans import FederationPlan
 
-__all__ = ["gaussian_mu", "settings_of_statistics"]
+__all__ = ["gaussian_mu", "is_as_planned", "settings_of_statistics"]
 
+_SEARCH = 1e-3
+"""Ten times what a search for noise leaves open (see `privacy.calibration`)."""
 _MOST_MU = 1e6
 
 
@@ -37,6 +39,11 @@ def settings_of_statistics(plan: FederationPlan, most_norm: float) -> Config:
         rounds = overlap_epsilon(events, delta, privacy.patient_overlap)
         mu = math.sqrt(share / (1 - share)) * gaussian_mu(rounds, delta)
     return statistics_config(config, most_norm, gaussian_epsilon(mu, delta) or math.ulp(1.0))
+
+
+def is_as_planned(noise_multiplier: float, planned: float) -> bool:
+    """Return whether noise is what was planned, which another version may have found with other last digits."""
+    return math.isclose(noise_multiplier, planned, rel_tol=_SEARCH)
 
 
 def gaussian_mu(epsilon: float, target_delta: float) -> float:

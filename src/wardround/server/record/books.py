@@ -17,6 +17,7 @@ from wardround.privacy.entries import Entry, charge_id, entry_row, event_row
 from wardround.privacy.ledger import Row
 from wardround.privacy.spending import Account, open_account
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.plan.statistics import is_as_planned
 from wardround.server.record.beginnings import begun_with, plan_in
 from wardround.server.record.records import (
     Closing,
@@ -163,8 +164,8 @@ def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> 
     """Return what a hospital's charge is for by the plan; its noise only where nothing may size it anew."""
     privacy, noise = plan.config.privacy, entry.event.noise_multiplier
     if entry.round_number == STATISTICS_ROUND and plan.statistics is not None:
-        # Its noise is found by a search, whose last digits another version may have otherwise.
         part = plan.statistics.by_name[hospital.name]
+        noise = noise if is_as_planned(noise, part.noise_multiplier) else part.noise_multiplier
         return plan.statistics.cell.step_event(part.shape, noise, part.num_steps)
     if plan.cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
         noise = float(privacy.noise_multiplier)

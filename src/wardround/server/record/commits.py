@@ -36,12 +36,13 @@ from wardround.server.record.records import (
     noise_after,
     record_text,
 )
-from wardround.server.record.run_folder import RunFolder
+from wardround.server.record.run_folder import PERSONAL, RunFolder
 from wardround.server.record.sameness import check_same_run
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
 from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
 from wardround.server.record.tables import table_rows
+from wardround.strategies import kept_models
 
 __all__ = ["KeptRun", "close", "commit", "restore"]
 
@@ -165,7 +166,16 @@ def _save(run: KeptRun, state: RoundState) -> Saved:
         checkpoint=checkpoint,
         sha256=sha256,
         noise_memory=write_noise(run.folder, state.round_number, state.memory),
+        personal=None if (own := _personal(run)) is None else array_digest(own).hex(),
     )
+
+
+def _personal(run: KeptRun) -> Arrays | None:
+    """Return what is each hospital's own, by "hospital/parameter"; None where nothing is."""
+    models = kept_models(run.strategy)
+    if models is None:
+        return None
+    return {f"{hospital}/{name}": array for hospital, own in models.items() for name, array in own.items()}
 
 
 def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> Summary:
@@ -175,6 +185,8 @@ def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> S
     """
     records = committed_rounds(run.ledger)
     run.folder.write_model(_kept_model(run, state, records))
+    if (own := _personal(run)) is not None:
+        run.folder.write_model(own, PERSONAL)
     if status != "interrupted":
         drop_noise(run.folder)
     closing = Closing(status=status, facts=facts)

@@ -159,6 +159,7 @@ class Saved:
         checkpoint: name of the file.
         sha256: of that file.
         noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
+        personal: digest of what is each hospital's own; None where nothing is.
     """
 
     strategy_forgets: tuple[str, ...]
@@ -166,6 +167,7 @@ class Saved:
     checkpoint: str
     sha256: str
     noise_memory: str | None = json_field(default=None, is_left_out=True)
+    personal: str | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

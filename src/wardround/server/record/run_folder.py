@@ -31,6 +31,8 @@ from wardround.server.record.tables import TABLES, HospitalLines, lines_after, n
 from wardround.server.record.tensors import read_tensors, tensor_bytes
 
 __all__ = [
+    "MODEL",
+    "PERSONAL",
     "RunFolder",
     "check_new_folder",
     "checkpoint_name",
@@ -42,6 +44,7 @@ __all__ = [
     "writing",
 ]
 
+MODEL, PERSONAL = "model.safetensors", "personal.safetensors"
 _LOCK_TRIES = 5
 _PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-accounting", "pandas", "scikit-learn")
 
@@ -157,17 +160,17 @@ class RunFolder:
             if number < round_number and number not in but:
                 (self.path / checkpoint_name(number)).unlink()
 
-    def write_model(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write model.safetensors: the parameters by name."""
-        self.write_bytes("model.safetensors", tensor_bytes(arrays))
+    def write_model(self, arrays: Mapping[str, NDArray[Any]], name: str = MODEL) -> None:
+        """Write model.safetensors, the parameters by name; or `PERSONAL`, by hospital and name."""
+        self.write_bytes(name, tensor_bytes(arrays))
 
-    def read_model(self) -> Arrays | None:
-        """Return the parameters in model.safetensors; None where there is no such file.
+    def read_model(self, name: str = MODEL) -> Arrays | None:
+        """Return the parameters in model.safetensors, or in `PERSONAL`; None where there is no such file.
 
         Raises:
             ProtocolError: it is something else.
         """
-        path, step = self.path / "model.safetensors", "wardround resume writes it anew"
+        path, step = self.path / name, "wardround resume writes it anew"
         with sound(ProtocolError, f"{path.name} can't be read", step):
             return read_tensors(path, path.name, step)[0] if path.exists() else None
 

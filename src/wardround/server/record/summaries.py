@@ -121,7 +121,10 @@ class RegressionScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsSummary:
-    """The settings that a summary repeats; the protocol that sums were made by is "" where the run did not say."""
+    """The settings that a summary repeats; the protocol that sums were made by is "" where the run did not say.
+
+    `personal` is the method by which hospitals have parameters of their own; None where they have none.
+    """
 
     seed: int
     strategy: str = json_field(lacking="")
@@ -129,6 +132,7 @@ class SettingsSummary:
     min_survivors: int = json_field(lacking=1)
     max_colluding: int = json_field(lacking=0)
     model: str
+    personal: str | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,6 +120,7 @@ def _settings(config: Config) -> SettingsSummary:
         min_survivors=config.aggregation.min_survivors,
         max_colluding=config.aggregation.max_colluding,
         model=config.model.name,
+        personal=config.personal.method if config.personal.is_used else None,
     )
 
 
@@ -245,7 +246,8 @@ def _left_out(records: Sequence[RoundRecord]) -> Iterator[str]:
         if record.opening:
             yield from (f"{name} {reason}".strip() for name, reason in record.opening.absent.items())
         if why := record.outcome.abandoned:
-            yield f"round {record.round_row.round} was charged but left the model as it was: {why}"
+            left = "the model as it was" if record.round_row.round else "features scaled by their bounds alone"
+            yield f"round {record.round_row.round} was charged but left {left}: {why}"
     yield from _scrubbed(records)
     yield from _missing(records)
 

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from wardround.privacy.ledger import Entry, open_ledger
 from wardround.server.record.books import Books, agree, books_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.noise_files import noise_name
-from wardround.server.record.records import RoundRecord
-from wardround.server.record.run_folder import RunFolder, checkpoint_name, open_run_folder
+from wardround.server.record.records import RoundRecord, Saved
+from wardround.server.record.run_folder import MODEL, PERSONAL, RunFolder, checkpoint_name, open_run_folder
 from wardround.server.record.tables import TABLES, table_texts
 
 __all__ = ["verify_run"]
@@ -94,7 +94,8 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
         found += _settings_findings(folder, books.plan.config, books.opening.settings)
         found += _versions_findings(folder, books.opening.packages)
     found += _summary_findings(folder, books)
-    found += _model_findings(folder, books)
+    found += _model_findings(folder, books, MODEL, lambda saved: saved.model)
+    found += _model_findings(folder, books, PERSONAL, lambda saved: saved.personal)
     checkpoints = folder.checkpoint_rounds()
     if records and not is_under_way and len(records) - 1 not in checkpoints:
         found.append(f"the checkpoint of round {len(records) - 1} is missing, and that round was committed with it")
@@ -229,22 +230,26 @@ def _differences(where: str, written: Any, wanted: Any) -> list[str]:
     return [] if agree(written, wanted) else [f"{where} says {written}, the ledger gives {wanted}"]
 
 
-def _model_findings(folder: RunFolder, books: Books | None) -> list[str]:
+def _model_findings(
+    folder: RunFolder, books: Books | None, name: str, digest: Callable[[Saved], str | None]
+) -> list[str]:
+    """Hold a file of parameters to the digest that was committed of them; None stands for no such file."""
     try:
-        arrays = folder.read_model()
+        arrays = folder.read_model(name)
     except ProtocolError as error:
         return [str(error)]
     closing = books.closing if books else None
     if books is None or (arrays is None and closing is None):
-        return ["model.safetensors is there, and no round is committed"] * (arrays is not None)
-    if arrays is None:
-        return ["model.safetensors is missing, and the run came to an end: wardround resume writes it anew"]
+        return [f"{name} is there, and no round is committed"] * (arrays is not None)
     # It is written where a run ends, just before that is booked.
     ends = [books.records, *([books.until(closing).records] if closing is not None and not books.is_closed else [])]
     rounds = {kept_record(books.plan.config, records).round_row.round for records in ends}
-    if array_digest(arrays).hex() in {books.records[number].saved.model for number in rounds}:
+    committed = {digest(books.records[number].saved) for number in rounds}
+    if (None if arrays is None else array_digest(arrays).hex()) in committed:
         return []
-    return [f"model.safetensors is not the model of round {max(rounds)} that was committed"]
+    if arrays is None:
+        return [f"{name} is missing, and the run came to an end: wardround resume writes it anew"]
+    return [f"{name} is not the model of round {max(rounds)} that was committed"]
 
 
 def _checkpoint_findings(

@@ -2,15 +2,17 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.exact_sums import Arrays
-from wardround.privacy.ledger import Ledger
+from wardround.privacy.ledger import Entry, Ledger
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
+from wardround.server.plan.statistics import is_as_planned
 from wardround.server.record.beginnings import opening_in, opening_of, plan_in
 from wardround.server.record.commits import commit
 from wardround.server.record.records import Outcome
@@ -23,8 +25,13 @@ __all__ = ["begin", "give_up_interrupted", "plan_of_run"]
 
 
 def begin(run: RunUnderWay, initial: Arrays) -> RoundState:
-    """Commit round 0: statistics of features, where they are released, and the initial model, evaluated everywhere."""
+    """Commit round 0: statistics of features, where they are released, and the initial model, evaluated everywhere.
+
+    Raises:
+        ConfigError: the settings are others than those that a beginning which was interrupted was charged by.
+    """
     started, charged = time.perf_counter(), run.ledger.entries()
+    _check_charged(run, charged)
     # With what is installed now the run begins, whenever its folder was made.
     run.folder.write_versions()
     # What was charged by a beginning that was interrupted is of this run, and may have been seen.
@@ -48,6 +55,18 @@ def begin(run: RunUnderWay, initial: Arrays) -> RoundState:
     came = (statistics.assignments, statistics.answered, statistics.outcome, evaluated, time.perf_counter() - started)
     _, best = commit(run, state, *came, noise_before={}, opening=opening)
     return replace(state, attempt=1, best=best)
+
+
+def _check_charged(run: RunUnderWay, charged: Sequence[Entry]) -> None:
+    """Refuse to go on with a beginning by settings that size its release otherwise: one folder is of one job."""
+    planned = {} if run.plan.statistics is None else run.plan.statistics.by_name
+    for entry in charged:
+        part = planned.get(entry.hospital_id)
+        if part is None or not is_as_planned(entry.event.noise_multiplier, part.noise_multiplier):
+            raise ConfigError(
+                f"{run.folder.path / 'config.toml'} was changed since the run was interrupted as it began, with its "
+                "statistics of features charged: put it back, or begin a new run"
+            )
 
 
 def plan_of_run(

@@ -35,6 +35,8 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
 """By baseline, the sections that it hangs on; all where it has no line."""
 _OF_ROUNDS = ("training.fraction-train", "training.cohorts", "training.evaluate-every")
 """Settings of [training] that make no difference where nobody takes turns, and only the end is scored."""
+_OF_PRIVACY = "features.statistics-share"
+"""The setting outside [privacy] that makes no difference where there is none."""
 _MOST_LETTERS = 40
 
 
@@ -133,7 +135,7 @@ def changes_of(level: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _is_part_of(baseline: str, name: str) -> bool:
     section = name.partition(".")[0]
-    if section == "privacy" or section not in _SECTIONS.get(baseline, (section,)):
+    if section == "privacy" or name == _OF_PRIVACY or section not in _SECTIONS.get(baseline, (section,)):
         return False
     return baseline not in _SECTIONS or name not in _OF_ROUNDS
 
