@@ -46,10 +46,10 @@ def round_factors_within(
     """Return vectors that consist of outer products, rounded by rounding the factors of these products.
 
     A vector has as many parts as there are pairs, the products u v^T of its rows in these. Every row is rounded at
-    random to neighbouring integers, so that the products are integers too, and their mean is what they stand for.
-    Otherwise it is as in `round_within`: the sum of |u|^2 |v|^2 over the parts, which is the squared norm of the whole
-    vector of integers, is within the bound, else all of its rows are drawn again, 32 times at most. A vector whose
-    norm is not finite becomes zeros.
+    random to neighbouring integers, so that the products are integers too, and what they stand for is their mean until
+    some are drawn again. Otherwise it is as in `round_within`: the sum of |u|^2 |v|^2 over the parts, which is the
+    squared norm of the whole vector of integers, is within the bound, else all of its rows are drawn again, 32 times at
+    most. A vector whose norm is not finite becomes zeros.
 
     Args:
         factors: of each part u (num_vectors, m) and v (num_vectors, n).

@@ -20,6 +20,7 @@ from wardround.clients.tensors import HospitalTensors
 from wardround.exact_sums import FRACTION_BITS, FixedSum, accumulate
 from wardround.models import parameters_of
 from wardround.privacy.cells import CELLS
+from wardround.privacy.integers import from_residues
 from wardround.streams import Draw, SeededSource
 
 STACKED = tuple(cell.name for cell in CELLS if torch_half(cell.name).steps in STEPS_TOGETHER)
@@ -52,6 +53,24 @@ def test_it_is_what_each_makes_by_itself(cell, model):
     torch.manual_seed(3)
     trainer = trainer_of(MODELS[model](), cell)
     check_alike(*both_ways(trainer, cohort(cell, trainer)))
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_large_layers_are_rounded_by_their_factors_alike_whatever_a_record_is(value, has_bias):
+    trainer = trainer_of(nn.Sequential(nn.Linear(600, 12, bias=has_bias)), "record-distributed", shape=(600,))
+    data = [records(num, seed, shape=(600,)) for seed, num in enumerate((40, 1, 130))]
+    data[2].train_features[::3] = value
+    steps = 20_000.0
+    asked = [
+        replace(each, assignment=changed_assignment(each.assignment, scaled_norm=steps))
+        for each in cohort("record-distributed", trainer, data=data, rate=1.0, noise=0.0)
+    ]
+    alone, together = both_ways(trainer, asked)
+    assert all(same_bits(one, other) for one, other in zip(alone, together, strict=True))
+    for one, tensors in zip(alone, data, strict=True):
+        summed = np.concatenate([from_residues(array.astype(np.int64)).ravel() for array in one.arrays.values()])
+        assert 0 < np.linalg.norm(summed) <= steps * tensors.num_train
 
 
 @pytest.mark.gpu
