@@ -1,11 +1,13 @@
 """Records that are rounded one by one: by coordinates, or by the factors of their gradients where these are large."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from wardround.clients.clipped_sums import clipped
 from wardround.clients.closed_form.by_record import OuterProducts, clipped_rows, mean_by_owner
 from wardround.clients.rounded_records import RoundedRecords
 from wardround.privacy.skellam import norm_bound_squared
@@ -40,6 +42,7 @@ BLOCKS = {
     "logistic": [layer(1, 100, LARGE)],
     "mlp": [layer(2, 100, (30, 300)), layer(3, 100, (10, 30), 2, 3)],
     "without bias": [layer(4, 100, LARGE, 0, None)],
+    "mlp without bias": [layer(8, 100, (30, 300), 0, None), layer(9, 100, (10, 30), 1, None)],
     "bias first": [layer(5, 100, LARGE, 1, 0)],
     "small": [layer(6, 100, SMALL)],
     "patients": [mean_by_owner(layer(7, 100, LARGE), torch.arange(100) // 2, 50)],
@@ -92,6 +95,36 @@ def test_blocks_and_places_that_nobody_has_change_nothing(name):
     for index in kept.tolist():
         alone.add([part.between(index, index + 1) for part in block], factors[:, index : index + 1])
     np.testing.assert_array_equal(sparse.total(), alone.total())
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "patients"])
+@pytest.mark.parametrize("value", [0.0, float("nan"), 3e38])
+def test_a_record_of_nothing_or_of_no_number_leaves_the_others_as_they_are(name, value):
+    block = [part.between(0, 3) for part in BLOCKS[name]]
+    parts = [replace(part, given=part.given.clone(), gradient=part.gradient.clone()) for part in block]
+    for part in parts:
+        part.given[0, 2] = part.gradient[0, 2] = value
+    found, factors, is_lost = clipped(parts, CLIP)
+    assert is_lost.tolist() == [[False, False, value != 0]]
+    whole, without = rounder(dimension_of(block)), rounder(dimension_of(block))
+    whole.add(found, factors)
+    without.add([part.between(0, 2) for part in block], clipped(block, CLIP)[1][:, :2])
+    # Draws of three records are not those of two: what is left out adds nothing, and the others stay within their norm.
+    bound = norm_bound_squared(STEPS, dimension_of(block))
+    for summed in (whole.total(), without.total()):
+        assert 0 < np.linalg.norm(summed.astype(float)) <= 2 * bound**0.5
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "patients"])
+def test_inputs_of_nothing_leave_what_else_a_record_has_within_the_norm(name):
+    block = [part.between(0, 1) for part in BLOCKS[name]]
+    block[-1] = replace(block[-1], given=torch.zeros_like(block[-1].given))
+    found, factors, _ = clipped(block, CLIP)
+    alone = rounder(dimension_of(block))
+    alone.add(found, factors)
+    squared, wanted = (alone.total().astype(float) ** 2).sum(), (clipped_rows(found, factors) ** 2).sum()
+    assert squared <= norm_bound_squared(STEPS, dimension_of(block))
+    assert squared == pytest.approx(float(wanted) * (STEPS / CLIP) ** 2, rel=0.1)
 
 
 def test_few_steps_leave_factors_no_room():

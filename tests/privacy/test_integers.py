@@ -109,6 +109,18 @@ def test_factors_that_never_fit_are_rounded_towards_zero_and_zeros_stay():
     assert not products(round_factors_within(zero, 40, np.random.default_rng(1))).any()
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1e200])
+@pytest.mark.parametrize("place", [0, 1])
+def test_no_number_passes_the_norm_bound(wrong, place):
+    pair = [np.ones((3, 4)), np.full((3, 5), 2.0)]
+    pair[place][1, 2] = wrong
+    rounded = products(round_factors_within([(pair[0], pair[1])], 80, np.random.default_rng(1)))
+    assert ((rounded**2).sum(axis=1) <= 80).all()
+    assert (rounded[[0, 2]] == 2).all()
+    zero = [(np.full((1, 2), wrong), np.zeros((1, 3)))]
+    assert not products(round_factors_within(zero, 80, np.random.default_rng(1))).any()
+
+
 def test_norms_beyond_what_float64_counts_are_refused():
     with pytest.raises(ConfigError, match=r"must be <= 4503599627370496: use fewer steps"):
         round_within(np.zeros((1, 2)), 2**52 + 1, np.random.default_rng(1))

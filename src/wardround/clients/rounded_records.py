@@ -153,7 +153,7 @@ class _ByFactors(_Rounding):
             inputs = _inputs(layer)
             norms = torch.linalg.vector_norm(inputs, dim=1, keepdim=True)
             columns += [layer.gradient[0] * (factors[0, :, None] * norms * (self._shorter / length))]
-            columns += [inputs * (length / norms.clamp_min(torch.finfo(torch.float64).tiny))]
+            columns += [inputs * (length / norms).where(norms > 0, 0.0)]  # 0 * inf is nan
         rows: _Rows = torch.cat(columns, dim=1).cpu().numpy()
         return rows
 

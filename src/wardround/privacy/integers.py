@@ -48,10 +48,11 @@ def round_factors_within(
     A vector has as many parts as there are pairs, the products u v^T of its rows in these. Every row is rounded at
     random to neighbouring integers, so that the products are integers too, and their mean is what they stand for.
     Otherwise it is as in `round_within`: the sum of |u|^2 |v|^2 over the parts, which is the squared norm of the whole
-    vector of integers, is within the bound, else all of its rows are drawn again, 32 times at most.
+    vector of integers, is within the bound, else all of its rows are drawn again, 32 times at most. A vector whose
+    norm is not finite becomes zeros.
 
     Args:
-        factors: of each part u (num_vectors, m) and v (num_vectors, n), finite.
+        factors: of each part u (num_vectors, m) and v (num_vectors, n).
         norm_bound_squared: of each vector, in steps; at most 2^52, below which float64 has all whole numbers.
         generator: of draws that are nobody else's.
 
@@ -63,7 +64,7 @@ def round_factors_within(
             f"a squared norm of {norm_bound_squared} steps must be <= {_MOST_NORM_SQUARED}: use fewer steps"
         )
     rounded = [(np.zeros_like(left), np.zeros_like(right)) for left, right in factors]
-    waiting = np.arange(len(factors[0][0]))
+    waiting = np.flatnonzero(np.isfinite(_squared_norms(factors)))  # of no number the norm is never within a bound
     for _ in range(_TRIES):
         if not len(waiting):
             return rounded
@@ -87,7 +88,8 @@ def _drawn(values: Reals, generator: np.random.Generator) -> Reals:
 
 def _squared_norms(factors: Sequence[tuple[Reals, Reals]]) -> Reals:
     """Return those of every vector: of whole numbers exactly, as long as they are at most 2^52."""
-    squared = [np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right) for left, right in factors]
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = [np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right) for left, right in factors]
     total: Reals = np.sum(squared, axis=0)
     return total
 
