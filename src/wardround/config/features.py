@@ -56,7 +56,7 @@ class FeaturesConfig:
         given = self.bounds
         object.__setattr__(self, "bounds", composed(given) if isinstance(given, dict) else given)
         check_section("features", self)
-        if self.group_norm is not None and self.extract == NONE:
+        if self.group_norm is not None and self.extract != SCATTERING:
             raise ConfigError(
                 f"group-norm = {self.group_norm} is of features that are extracted, and none are ([features] "
                 f'group-norm): remove it, or set extract = "{SCATTERING}"'
@@ -96,7 +96,7 @@ def check_features_use(features: FeaturesConfig, federation: FederationConfig) -
             f'standardise = "{features.standardise}" can\'t be with a schema, whose numbers are scaled by its ranges, '
             "which are public constants ([features] standardise): remove it"
         )
-    if features.extract != NONE:
+    if features.extract == SCATTERING:
         raise ConfigError(
             f'extract = "{features.extract}" is for images, and a schema is of a table ([features] extract): remove it'
         )

@@ -10,7 +10,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from wardround.config.features import NONE, PRIVATE, PUBLIC, FeaturesConfig
+from wardround.config.features import PRIVATE, PUBLIC, SCATTERING, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.limits import kebab
 from wardround.config.personal import PersonalConfig
@@ -195,7 +195,7 @@ MEANINGS: tuple[Meaning, ...] = (
     Meaning("features.extract", _without_schema, "data without a schema"),
     Meaning(
         "features.group-norm",
-        lambda look: _without_schema(look) and look("features.extract") != NONE,
+        lambda look: _without_schema(look) and look("features.extract") == SCATTERING,
         'extract = "scattering"',
     ),
     Meaning("model.hidden-sizes", _is("model.name", "mlp"), 'name = "mlp"'),

@@ -5,7 +5,7 @@ What is left out on purpose: features that are learned or fitted, which would te
 
 from dataclasses import replace
 
-from wardround.config import NONE, FeaturesConfig
+from wardround.config import SCATTERING, FeaturesConfig
 from wardround.datasets.records import Dataset
 from wardround.datasets.scattering import ANGLES, LEAST_PIXELS, SCALES, scattered, scattered_shape
 from wardround.errors import ConfigError
@@ -23,7 +23,7 @@ def extracted(dataset: Dataset, features: FeaturesConfig) -> Dataset:
     Raises:
         ConfigError: its records are no images, or too small ones, or group-norm does not divide the channels.
     """
-    if features.extract == NONE:
+    if features.extract != SCATTERING:
         return dataset
     shape = dataset.features.shape[1:]
     if len(shape) != 3 or min(shape[1:]) < LEAST_PIXELS or dataset.numbers:

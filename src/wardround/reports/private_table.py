@@ -6,6 +6,7 @@ What is left out on purpose: the numbers themselves, which are made elsewhere (s
 from rich.console import Console
 from rich.text import Text
 
+from wardround.privacy.cells import cell_in_words
 from wardround.reports.data_tables import plain_table
 from wardround.reports.numbers import delta_text, epsilon_text, number_text
 from wardround.simulations.private_description import PrivateDescription
@@ -37,7 +38,7 @@ def print_private_description(told: PrivateDescription, console: Console) -> Non
     console.print(table)
     error = told.columns[0].error if told.columns else 0.0
     is_private = told.epsilon != float("inf")
-    protected = "patient" if (told.unit, told.record_is) == ("record", "patient") else told.unit
+    protected = cell_in_words(told.unit, told.placement).words(record_is=told.record_is).unit
     cost = (
         f"epsilon <= {epsilon_text(told.epsilon)} and delta {delta_text(told.target_delta)}, protecting one {protected}"
     )
