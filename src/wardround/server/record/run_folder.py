@@ -44,7 +44,8 @@ __all__ = [
     "writing",
 ]
 
-MODEL, PERSONAL = "model.safetensors", "personal.safetensors"
+MODEL = "model.safetensors"
+PERSONAL = "personal.safetensors"
 _LOCK_TRIES = 5
 _PACKAGES = ("wardround", "flwr", "torch", "opacus", "ray", "numpy", "dp-accounting", "pandas", "scikit-learn")
 
