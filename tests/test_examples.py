@@ -17,6 +17,7 @@ _READ_FROM_FILES = (
     "fashion-mnist",
     "fashion-mnist-trustless",
     "heart-disease",
+    "personal-models",
     "placements-at-equal-epsilon",
     "stroke-trial",
 )

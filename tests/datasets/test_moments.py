@@ -1,6 +1,7 @@
 """Moments of records and the constants they give: against closed forms, and longest lengths by property."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from wardround.errors import ProtocolError
 LAYOUT = MomentLayout(num_features=4, numbers=(0, 2), low=(0.0, 0.0), high=(1.0, 1.0), most_norm=math.sqrt(6))
 
 
-def privately(dataset: str) -> FederatedData:
-    return load_federation(FederationConfig(dataset=dataset), FeaturesConfig(standardise="private"))
+def privately(dataset: str, data_dir: Path) -> FederatedData:
+    federation = FederationConfig(dataset=dataset, data_dir=str(data_dir))
+    return load_federation(federation, FeaturesConfig(standardise="private"))
 
 
 def features_like(layout: MomentLayout, seed: int, missing: float = 0.0) -> np.ndarray:
@@ -48,8 +50,8 @@ def test_no_record_s_moments_are_longer_than_the_layout_says(numbers: list[float
 
 
 @pytest.mark.parametrize("dataset", ["breast-cancer", "heart-disease", "ist"])
-def test_every_record_of_the_sources_is_within_the_layout(dataset: str) -> None:
-    federation = privately(dataset)
+def test_every_record_of_the_sources_is_within_the_layout(dataset: str, real_data: Path) -> None:
+    federation = privately(dataset, real_data)
     layout = layout_of(federation)
     assert layout is not None
     released = moment_federation(federation, layout)
@@ -58,9 +60,9 @@ def test_every_record_of_the_sources_is_within_the_layout(dataset: str) -> None:
     assert released.input_shape == (layout.num_values,)
 
 
-def test_a_table_s_columns_are_groups_and_a_missing_number_takes_its_indicator_s_place(tmp_path: object) -> None:
+def test_a_table_s_columns_are_groups_and_a_missing_number_takes_its_indicator_s_place(tmp_path: Path) -> None:
     text = patients(age=[str(30 + row % 50) if row % 5 else "" for row in range(60)])
-    path = tmp_path / "own.csv"  # type: ignore[operator]
+    path = tmp_path / "own.csv"
     path.write_text(text)
     bounds = {"age": (18.0, 100.0), "crp": (0.0, 200.0)}
     federation = load_federation(settings(path), FeaturesConfig(bounds=bounds))
