@@ -9,8 +9,8 @@ from small_runs import rows_of
 
 import wardround
 from wardround.config import load_config
-from wardround.simulations.studies.study import load_study
 from wardround.simulations.studies.study_run import finish_run
+from wardround.simulations.studies.study_toml import load_study
 
 ROOT = Path(__file__).parents[1]
 _READ_FROM_FILES = (

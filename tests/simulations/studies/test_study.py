@@ -6,7 +6,8 @@ import pytest
 
 from wardround.config import config_from_dict
 from wardround.errors import ConfigError
-from wardround.simulations.studies.study import Study, load_study
+from wardround.simulations.studies.study import Study
+from wardround.simulations.studies.study_toml import load_study
 
 BASE = """
 [federation]
