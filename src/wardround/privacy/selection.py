@@ -1,10 +1,10 @@
 """What the best of a random number of private runs costs whoever sees that one alone.
 
-A run is repeated K times, K drawn from a law that hangs on no data, each time with a candidate drawn at random, and only
-the repetition with the best score is released, with its score. Papernot and Steinke bound its Renyi divergence by that
-of one run and the law. Their theorems 2 and 6 are of laws without an end; here every law ends, so that the noise can be
-sized for the most repetitions that there can be, and their lemma 7, which is of any law, is maximised by itself. What is
-left out on purpose: whoever sees more than the best, who is billed for all that was run.
+A run is repeated K times, K drawn from a law that hangs on no data, each time with a candidate drawn at random, and
+only the repetition with the best score is released, with its score. Papernot and Steinke bound its Renyi divergence by
+that of one run and the law. Their theorems 2 and 6 are of laws without an end; here every law ends, so that the noise
+can be sized for the most repetitions that there can be, and their lemma 7, which is of any law, is maximised by itself.
+What is left out on purpose: whoever sees more than the best, who is billed for all that was run.
 """
 
 import math

@@ -14,7 +14,7 @@ from wardround.errors import ConfigError
 from wardround.names import did_you_mean
 from wardround.simulations.studies.study import Study
 
-__all__ = ["load_study", "read_tables", "study_of"]
+__all__ = ["checked_tables", "load_study", "read_tables", "study_of"]
 
 
 def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Study:
@@ -40,14 +40,22 @@ def read_tables(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: the file is missing or broken, or has something else than the known tables.
     """
-    tables = read_toml(path, examples="examples/studies/")
+    return checked_tables(read_toml(path, examples="examples/studies/"), known, f" in {path}")
+
+
+def checked_tables(tables: Mapping[str, Any], known: Sequence[str], where: str = "") -> dict[str, dict[str, Any]]:
+    """Return the tables of a study.
+
+    Raises:
+        ConfigError: there is something else than the known tables.
+    """
     for section, table in tables.items():
         if section not in known:
             tunes = ": a file with [tune] is for wardround tune" if section == "tune" else ""
-            raise ConfigError(f"unknown section [{section}] in {path}{tunes or did_you_mean(section, known)}")
-        if not isinstance(table, dict):
-            raise ConfigError(f"[{section}] must be a table, not {table!r} ({path})")
-    return tables
+            raise ConfigError(f"unknown section [{section}]{where}{tunes or did_you_mean(section, known)}")
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"[{section}] must be a table, not {table!r}{where}")
+    return {section: dict(table) for section, table in tables.items()}
 
 
 def study_of(tables: Mapping[str, Any], folder: Path, name: str, *, note: Callable[[str], None] | None = None) -> Study:

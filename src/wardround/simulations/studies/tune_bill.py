@@ -1,0 +1,172 @@
+"""What a tune on private data costs, all of its repetitions together, and how much each of them may spend.
+
+Who sees every repetition, as the server and the other hospitals do, is billed for all that was charged. Whoever
+receives the chosen model and nothing else is billed for the best of a random number of repetitions (see
+`privacy.selection`). Each repetition has the noise that keeps the most of them there can be within the target,
+whichever candidates are drawn, so that no noise hangs on what was drawn. What is left out on purpose: running anything.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.config import Config, FeaturesConfig, FederationConfig
+from wardround.datasets import FederatedData
+from wardround.errors import BudgetError
+from wardround.privacy.accounting import largest_rdp
+from wardround.privacy.ledger import open_ledger
+from wardround.privacy.profiles import gaussian_epsilon
+from wardround.privacy.renyi import epsilon_from_rdp
+from wardround.privacy.selection import selected_rdp
+from wardround.privacy.spending import Account, account_from_ledger, open_account
+from wardround.server.plan.statistics import gaussian_mu
+from wardround.server.record.summaries import EpsilonSummary
+from wardround.simulations.prepared import plan
+from wardround.simulations.studies.tune import EACH_ONCE, Candidate, Tune
+
+__all__ = ["Sizing", "bill", "charged", "size_repetitions", "together"]
+
+_TRIALS = 12
+_WITHIN = 0.97, 0.985
+"""Shares of the target: what is enough of it, and what is aimed at."""
+_RECIPIENT = "recipient"
+
+
+class Sizing:
+    """What each repetition may spend, and what each candidate would be charged for then."""
+
+    def __init__(self, epsilon: float, planned: Sequence[Account]) -> None:
+        """Take the target of each repetition, and the accounts of the candidates, one run of each."""
+        self.epsilon, self.planned = epsilon, tuple(planned)
+
+
+def size_repetitions(
+    tune: Tune,
+    load: Callable[[FederationConfig, FeaturesConfig], FederatedData],
+    *,
+    accounts_at: Callable[[float], Sequence[Account]] | None = None,
+) -> Sizing:
+    """Return the target-epsilon of a repetition, by which the whole tune keeps its own, whatever is drawn.
+
+    Args:
+        tune: on private data.
+        load: reads the hospitals.
+        accounts_at: accounts of the candidates, one run of each, at a target-epsilon of a run; None plans them.
+
+    Raises:
+        BudgetError: no target of a run does.
+        ConfigError: a candidate does not fit the data.
+    """
+    privacy = tune.job.privacy
+    target = float(privacy.target_epsilon or 0.0)
+    planned_at = accounts_at or (lambda epsilon: [_planned(one, epsilon, load) for one in tune.candidates()])
+    most = len(tune.law)
+    found: Sizing | None = None
+    trial = _share_of(target, most, _smallest_delta(privacy.target_delta))
+    for _ in range(_TRIALS):
+        trial = float(f"{trial:.6g}")
+        sizing = Sizing(trial, planned_at(trial))
+        spent = _most_spent(tune, sizing.planned)
+        if spent <= target and (found is None or trial > found.epsilon):
+            found = sizing
+        if _WITHIN[0] * target <= spent <= target:
+            break
+        trial *= _WITHIN[1] * target / spent
+    if found is None:
+        raise BudgetError(
+            f"target-epsilon = {target:g} can't be kept over {most} repetitions ([privacy] target-epsilon): raise it, "
+            "or lower [tune] mean-repetitions and most-repetitions"
+        )
+    return found
+
+
+def together(accounts: Iterable[Account]) -> Account:
+    """Return the account of everything in several of the same hospitals (>= 1)."""
+    first, *others = accounts
+    for other in others:
+        first = first.projected((name, event) for name, events in other.events.items() for event in events)
+    return first
+
+
+def charged(folder: Path, like: Account) -> Account:
+    """Return the account of what a run's ledger holds; nothing where it has none, as nothing was charged.
+
+    Raises:
+        ProtocolError: it charges a hospital that is not in the account that it is to be like.
+    """
+    path = folder / "ledger.sqlite"
+    if not path.is_file():
+        return open_account(like.target_deltas)
+    with open_ledger(path, read_only=True) as ledger:
+        return account_from_ledger(ledger, like.target_deltas)
+
+
+def bill(tune: Tune, planned: Sequence[Account], repetitions: Sequence[Account]) -> EpsilonSummary:
+    """Return the epsilon of a whole tune against each reader, the total being the largest that the cell bounds.
+
+    Args:
+        tune: on private data.
+        planned: what a run of each candidate costs.
+        repetitions: what each repetition was charged for, those without a result included.
+    """
+    overlap, whole = tune.job.privacy.patient_overlap, together(repetitions)
+    readers = whole.epsilons_by_reader(overlap)
+    if tune.repetitions != EACH_ONCE:
+        readers[_RECIPIENT] = _of_the_best(tune, [*planned, *repetitions])
+    return EpsilonSummary(
+        max=max(whole.headline_total(1), readers[_RECIPIENT]),
+        total=max(whole.headline_total(overlap), readers[_RECIPIENT]),
+        hospitals=whole.headline_epsilons(),
+        target_delta=whole.common_delta,
+        readers=readers,
+    )
+
+
+def _planned(
+    candidate: Candidate, epsilon: float, load: Callable[[FederationConfig, FeaturesConfig], FederatedData]
+) -> Account:
+    config: Config = candidate.config
+    privacy = replace(config.privacy, target_epsilon=epsilon)
+    # Whichever engine trains, the bill is the same, and to plan for this one no model has to be built.
+    settings = replace(config, privacy=privacy, simulation=replace(config.simulation, engine="inline"))
+    return plan(settings, load=load).account
+
+
+def _most_spent(tune: Tune, planned: Sequence[Account]) -> float:
+    """Return the most that a tune can spend: at every hospital's own delta, and in total at the common one."""
+    overlap = tune.job.privacy.patient_overlap
+    if tune.repetitions == EACH_ONCE:
+        whole = together(planned)
+        return max(*whole.headline_epsilons().values(), whole.headline_total(overlap))
+    # Of any mixture of candidates, at every order, no more than the costliest as often as there can be repetitions.
+    worst = len(tune.law) * _worst(planned)
+    deltas = list(planned[0].target_deltas.values())
+    own = float(epsilon_from_rdp(worst, deltas).max())
+    return max(own, float(epsilon_from_rdp(largest_rdp(worst, overlap), min(deltas))))
+
+
+def _of_the_best(tune: Tune, accounts: Sequence[Account]) -> float:
+    """Return the epsilon against whoever sees the chosen repetition alone.
+
+    One repetition costs no more than the costliest of what was planned and charged, at every order and hospital.
+    """
+    worst = _worst([account.against(_RECIPIENT) for account in accounts])
+    base = largest_rdp(worst, tune.job.privacy.patient_overlap)
+    return float(epsilon_from_rdp(selected_rdp(base, tune.law), accounts[0].common_delta))
+
+
+def _worst(accounts: Sequence[Account]) -> NDArray[np.float64]:
+    """Return the largest divergences of several accounts of the same hospitals: (num_hospitals, len(ORDERS))."""
+    return np.asarray(np.max([np.array(account.divergences) for account in accounts], axis=0))
+
+
+def _share_of(target: float, most: int, target_delta: float) -> float:
+    """Return about what each of so many Gaussian runs may spend, to begin a search with."""
+    return max(gaussian_epsilon(gaussian_mu(target, target_delta) / most**0.5, target_delta), 1e-6)
+
+
+def _smallest_delta(target_delta: float | dict[str, float]) -> float:
+    return min(target_delta.values()) if isinstance(target_delta, dict) else target_delta
