@@ -1,8 +1,8 @@
 """Federated learning across hospitals under differential privacy, with an account of every hospital's epsilon.
 
-`run` trains and returns a `Run`, `plan` says what it would spend, `compare` runs a study, `tune` chooses settings, `resume` goes on with a run,
-`verify` holds its files to its ledger; `Config` has the settings and `Federation` the data. Importing this package
-imports its errors alone: what another name stands for is imported when it is first used.
+`run` trains and returns a `Run`, `plan` says what it would spend, `compare` runs a study, `tune` chooses settings,
+`resume` goes on with a run, `verify` holds its files to its ledger; `Config` has the settings and `Federation` the
+data. Importing this package imports its errors alone: what another name stands for is imported when it is first used.
 """
 
 import os

@@ -17,6 +17,9 @@ from wardround.simulations.studies.tune_words import what_it_cost
 __all__ = ["print_tune"]
 
 
+_NORMAL_95 = 1.96
+
+
 def print_tune(folder: Path, console: Console) -> None:
     """Print a tune: a line for each candidate, best first, then what was chosen, what it cost, and where it is.
 
@@ -39,7 +42,12 @@ def print_tune(folder: Path, console: Console) -> None:
         table.add_column(column, justify="right")
     for row in rows:
         chosen = row["is_chosen"] == "True"
-        cells = [*(row[name] for name in summary.chosen), row["num_runs"], _score(row), "chosen" if chosen else ""]
+        cells = [
+            *(row[name] for name in summary.chosen),
+            row["num_runs"],
+            _score(row, summary),
+            "chosen" if chosen else "",
+        ]
         table.add_row(*cells, style="bold" if chosen else "")
     console.print(table)
     for sentence in _sentences(summary, rows):
@@ -52,7 +60,8 @@ def print_tune(folder: Path, console: Console) -> None:
 def _sentences(summary: TuneSummary, rows: list[dict[str, str]]) -> list[str]:
     said = list(what_it_cost(summary))
     if summary.on == "private":
-        return said
+        noise = ["With what the noise on a score reaches in 95 of 100 releases."] if summary.score_share else []
+        return [*noise, *said]
     if max(int(row["num_runs"]) for row in rows) < 2:
         return ["One seed: small differences are chance.", *said]
     return ["Mean over seeds, with the half width of its 95 % t-interval.", *said]
@@ -65,12 +74,14 @@ def _rank(row: dict[str, str], summary: TuneSummary) -> tuple[bool, float]:
     )
 
 
-def _score(row: dict[str, str]) -> str:
+def _score(row: dict[str, str], summary: TuneSummary) -> str:
     score, stddev, number = read_number(row["score"]), read_number(row["score_stddev"]), int(row["num_runs"])
     if math.isnan(score):
         return "not tried" if number == 0 else "undefined"
-    if math.isnan(stddev) or number < 2:
+    if math.isnan(stddev):
         return f"{score:.4f}"
+    if summary.on == "private":
+        return f"{score:.4f} ± {_NORMAL_95 * stddev:.4f}"
     from scipy.special import stdtrit
 
     return f"{score:.4f} ± {float(stdtrit(number - 1, 0.975)) * stddev / math.sqrt(number):.4f}"

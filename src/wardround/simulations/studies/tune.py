@@ -19,13 +19,16 @@ from wardround.privacy.selection import LAWS, repetition_law
 from wardround.simulations.studies.study import Study
 from wardround.simulations.studies.vary import changes_of
 
-__all__ = ["EACH_ONCE", "PRIVATE_SCORES", "STAND_IN_SCORES", "Candidate", "Tune"]
+__all__ = ["EACH_ONCE", "NOISY_LOSS", "PRIVATE_SCORES", "STAND_IN_SCORES", "Candidate", "Tune"]
 
 EACH_ONCE = "each-once"
 """Every candidate is trained once, in place of a random number of repetitions."""
+PUBLIC_LOSS, NOISY_LOSS = "public-loss", "noisy-loss"
+"""Of public records, for free; of the training records, with noise and billed."""
 STAND_IN_SCORES = ("auto", "auc", "auc-pooled", "accuracy")
-PRIVATE_SCORES = ("public-loss",)
-_OF_PRIVATE = ("repetitions", "mean_repetitions", "shape", "most_repetitions")
+PRIVATE_SCORES = (PUBLIC_LOSS, NOISY_LOSS)
+_OF_PRIVATE = ("score_share", "repetitions", "mean_repetitions", "shape", "most_repetitions")
+_SCORE_SHARE = 0.1
 _CLIPS = ("max-grad-norm", "adaptive-clipping", "target-quantile", "clip-learning-rate")
 """Keys of [privacy] that say how, and not what is promised."""
 _PROMISES = {
@@ -65,6 +68,7 @@ class Tune:
         study: the candidates and, on a stand-in, its runs, whose base is the job on the stand-in's data.
         on: "stand-in" or "private".
         score: by which candidates are compared.
+        score_share: part of each repetition's bill that goes into the release of its score, where that has noise.
         repetitions: the law that their number is drawn from on private data, or "each-once".
         mean_repetitions: of the law, before it ends at `most_repetitions`.
         shape: of the negative binomial: 1 is geometric, 0 logarithmic.
@@ -75,6 +79,7 @@ class Tune:
     study: Study
     on: str = setting("", choices=("stand-in", "private"))
     score: str | None = setting(None, choices=(*STAND_IN_SCORES, *PRIVATE_SCORES))
+    score_share: float | None = setting(None, above=0, below=1)
     repetitions: str | None = setting(None, choices=(*LAWS, EACH_ONCE))
     mean_repetitions: float | None = setting(None, least=1, most=1000)
     shape: float | None = setting(None, least=0, most=100)
@@ -84,14 +89,17 @@ class Tune:
         check_section("tune", self)
         self._check_study()
         self._check_job()
-        scores = PRIVATE_SCORES if self.is_private else STAND_IN_SCORES
-        if self.score is None:
-            object.__setattr__(self, "score", scores[0])
-        if self.score not in scores:
-            raise ConfigError(_no_score(str(self.score), self.on, scores))
         if self.is_private:
+            self._take_score()
             self._take_law()
             return
+        if self.score is None:
+            object.__setattr__(self, "score", STAND_IN_SCORES[0])
+        if self.score not in STAND_IN_SCORES:
+            raise ConfigError(
+                f'score = "{self.score}" must be one of {", ".join(STAND_IN_SCORES)} with on = "stand-in" ([tune] '
+                "score): its test records are public; choose one of them"
+            )
         for name in _OF_PRIVATE:
             if getattr(self, name) is not None:
                 raise ConfigError(
@@ -155,11 +163,37 @@ class Tune:
                 f"budget-epsilon = {privacy.budget_epsilon:g} is of one run, and target-epsilon is of the whole tune "
                 "([privacy] budget-epsilon): remove it"
             )
-        if self.is_private and self.job.evaluation.public is None:
+
+    def _take_score(self) -> None:
+        """Take the score that is billed or free, and refuse what would be neither."""
+        has_public = self.job.evaluation.public is not None
+        if self.score in STAND_IN_SCORES:
             raise ConfigError(
-                'on = "private" needs public records to score models by ([evaluation] public): the hospitals\' own '
-                "test records are in no epsilon, and choosing by them would be a release that nobody accounts for; "
-                'name some with public = "package.module:loader", or choose on a stand-in'
+                f"score = \"{self.score}\" is of the hospitals' own test records, which are in no epsilon, and can't "
+                f'choose on private data ([tune] score): set "{PUBLIC_LOSS}" or "{NOISY_LOSS}", or choose on a stand-in'
+            )
+        if self.score is None and has_public:
+            object.__setattr__(self, "score", PUBLIC_LOSS)
+        if not has_public and self.score != NOISY_LOSS:
+            raise ConfigError(
+                'on = "private" needs public records to score models by ([evaluation] public), or a score that is '
+                "billed: the hospitals' own test records are in no epsilon; name some with public = "
+                f'"package.module:loader", or set [tune] score = "{NOISY_LOSS}", or choose on a stand-in'
+            )
+        if self.score == PUBLIC_LOSS:
+            if self.score_share is not None:
+                raise ConfigError(
+                    f'score-share = {self.score_share:g} goes with score = "{NOISY_LOSS}" ([tune] score-share): '
+                    "remove it"
+                )
+            return
+        if self.score_share is None:
+            object.__setattr__(self, "score_share", _SCORE_SHARE)
+        configs = [candidate.config for candidate in self.candidates()]
+        if any(one.model.handed or ":" in one.model.name or one.personal.is_used for one in configs):
+            raise ConfigError(
+                f'score = "{NOISY_LOSS}" is of one built-in model for all, whose loss of a record hangs on that record '
+                f'alone ([tune] score): set score = "{PUBLIC_LOSS}" with public records, or choose on a stand-in'
             )
 
     def _take_law(self) -> None:
@@ -187,12 +221,3 @@ class Tune:
                 f'mean-repetitions = 1 must be > 1 with repetitions = "{law}" ([tune] mean-repetitions): one '
                 "repetition chooses nothing"
             )
-
-
-def _no_score(score: str, on: str, scores: tuple[str, ...]) -> str:
-    if score in STAND_IN_SCORES:
-        return (
-            f"score = \"{score}\" is of the hospitals' own test records, which are in no epsilon, and can't choose on "
-            f'private data ([tune] score): set score = "{scores[0]}", or choose on a stand-in'
-        )
-    return f'score = "{score}" must be one of {", ".join(scores)} with on = "{on}" ([tune] score): choose one of them'

@@ -6,15 +6,15 @@ receives the chosen model and nothing else is billed for the best of a random nu
 whichever candidates are drawn, so that no noise hangs on what was drawn. What is left out on purpose: running anything.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.config import Config, FeaturesConfig, FederationConfig
-from wardround.datasets import FederatedData
+from wardround.config import Config
 from wardround.errors import BudgetError
 from wardround.privacy.accounting import largest_rdp
 from wardround.privacy.ledger import open_ledger
@@ -25,9 +25,10 @@ from wardround.privacy.spending import Account, account_from_ledger, open_accoun
 from wardround.server.plan.statistics import gaussian_mu
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.simulations.prepared import plan
+from wardround.simulations.studies.noisy_scores import Load, planned_score
 from wardround.simulations.studies.tune import EACH_ONCE, Candidate, Tune
 
-__all__ = ["Sizing", "bill", "charged", "size_repetitions", "together"]
+__all__ = ["Shares", "Sizing", "bill", "charged", "planning_with", "shares_of", "size_repetitions", "together"]
 
 _TRIALS = 12
 _WITHIN = 0.97, 0.985
@@ -35,42 +36,71 @@ _WITHIN = 0.97, 0.985
 _RECIPIENT = "recipient"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """What a repetition may spend.
+
+    Attributes:
+        whole: on everything, about: by zero-concentrated terms, in which costs add up.
+        training: the target-epsilon of its run.
+        score: that of the release of its score; None where scores cost nothing.
+    """
+
+    whole: float
+    training: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
-    """What each repetition may spend, and what each candidate would be charged for then."""
+    """What each repetition may spend, and what that comes to.
 
-    def __init__(self, epsilon: float, planned: Sequence[Account]) -> None:
-        """Take the target of each repetition, and the accounts of the candidates, one run of each."""
-        self.epsilon, self.planned = epsilon, tuple(planned)
+    Attributes:
+        shares: of each repetition, whichever the candidate.
+        planned: by candidate, the account of one repetition.
+        score_stddev: of the noise on a score, the largest of the candidates'; nan where there is none.
+    """
+
+    shares: Shares
+    planned: tuple[Account, ...]
+    score_stddev: float = math.nan
 
 
-def size_repetitions(
-    tune: Tune,
-    load: Callable[[FederationConfig, FeaturesConfig], FederatedData],
-    *,
-    accounts_at: Callable[[float], Sequence[Account]] | None = None,
-) -> Sizing:
-    """Return the target-epsilon of a repetition, by which the whole tune keeps its own, whatever is drawn.
+def shares_of(tune: Tune, whole: float) -> Shares:
+    """Return the parts of what a repetition may spend: mu^2, by which a Gaussian release costs, is shared out.
 
     Args:
         tune: on private data.
-        load: reads the hospitals.
-        accounts_at: accounts of the candidates, one run of each, at a target-epsilon of a run; None plans them.
+        whole: epsilon of a repetition (> 0).
+    """
+    share, delta = tune.score_share, _smallest_delta(tune.job.privacy.target_delta)
+    if share is None:
+        return Shares(whole=whole, training=whole, score=None)
+    mu = gaussian_mu(whole, delta)
+    training, score = (_rounded(gaussian_epsilon(math.sqrt(part) * mu, delta)) for part in (1 - share, share))
+    return Shares(whole=whole, training=training, score=score)
+
+
+def size_repetitions(tune: Tune, planned_at: Callable[[Shares], Sizing]) -> Sizing:
+    """Return what a repetition may spend, so that the whole tune keeps its target whatever is drawn.
+
+    Args:
+        tune: on private data.
+        planned_at: plans a repetition of each candidate (see `planning_with`).
 
     Raises:
-        BudgetError: no target of a run does.
+        BudgetError: nothing that a repetition may spend does.
         ConfigError: a candidate does not fit the data.
     """
     privacy = tune.job.privacy
-    target = float(privacy.target_epsilon or 0.0)
-    planned_at = accounts_at or (lambda epsilon: [_planned(one, epsilon, load) for one in tune.candidates()])
-    most = len(tune.law)
+    target, most = float(privacy.target_epsilon or 0.0), len(tune.law)
+    delta = _smallest_delta(privacy.target_delta)
     found: Sizing | None = None
-    trial = _share_of(target, most, _smallest_delta(privacy.target_delta))
+    trial = gaussian_epsilon(gaussian_mu(target, delta) / math.sqrt(most), delta)
     for _ in range(_TRIALS):
-        trial = float(f"{trial:.6g}")
-        sizing = Sizing(trial, planned_at(trial))
+        sizing = planned_at(shares_of(tune, _rounded(trial)))
         spent = _most_spent(tune, sizing.planned)
-        if spent <= target and (found is None or trial > found.epsilon):
+        if spent <= target and (found is None or sizing.shares.whole > found.shares.whole):
             found = sizing
         if _WITHIN[0] * target <= spent <= target:
             break
@@ -81,6 +111,24 @@ def size_repetitions(
             "or lower [tune] mean-repetitions and most-repetitions"
         )
     return found
+
+
+def planning_with(tune: Tune, load: Load) -> Callable[[Shares], Sizing]:
+    """Return what plans a repetition of each candidate of a tune, given what may be spent."""
+    candidates = tune.candidates()
+
+    def planned_at(shares: Shares) -> Sizing:
+        accounts, stddevs = [], []
+        for candidate in candidates:
+            account = _planned_run(candidate, shares.training, load)
+            if shares.score is not None:
+                score = planned_score(candidate.config, shares.score, load)
+                account = together([account, score.account])
+                stddevs.append(score.stddev)
+            accounts.append(account)
+        return Sizing(shares=shares, planned=tuple(accounts), score_stddev=max(stddevs, default=math.nan))
+
+    return planned_at
 
 
 def together(accounts: Iterable[Account]) -> Account:
@@ -125,9 +173,7 @@ def bill(tune: Tune, planned: Sequence[Account], repetitions: Sequence[Account])
     )
 
 
-def _planned(
-    candidate: Candidate, epsilon: float, load: Callable[[FederationConfig, FeaturesConfig], FederatedData]
-) -> Account:
+def _planned_run(candidate: Candidate, epsilon: float, load: Load) -> Account:
     config: Config = candidate.config
     privacy = replace(config.privacy, target_epsilon=epsilon)
     # Whichever engine trains, the bill is the same, and to plan for this one no model has to be built.
@@ -163,9 +209,9 @@ def _worst(accounts: Sequence[Account]) -> NDArray[np.float64]:
     return np.asarray(np.max([np.array(account.divergences) for account in accounts], axis=0))
 
 
-def _share_of(target: float, most: int, target_delta: float) -> float:
-    """Return about what each of so many Gaussian runs may spend, to begin a search with."""
-    return max(gaussian_epsilon(gaussian_mu(target, target_delta) / most**0.5, target_delta), 1e-6)
+def _rounded(epsilon: float) -> float:
+    """Return epsilon to six digits, as settings are to be read by people."""
+    return float(f"{max(epsilon, 1e-6):.6g}")
 
 
 def _smallest_delta(target_delta: float | dict[str, float]) -> float:

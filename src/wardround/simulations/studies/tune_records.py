@@ -21,14 +21,18 @@ class TuneFacts:
         runs: settings of the candidates, as TOML, by name.
         versions: by package, of what decides the bits of a model.
         law: probabilities of 1, 2, ... repetitions.
+        score: by which is chosen.
+        score_share: of each repetition, for the release of its score; None where scores cost nothing.
         drawn: the candidate of each repetition, by its place; whoever knows it is no mere recipient.
-        epsilon_each: target of each repetition.
+        epsilon_each: of each repetition, about, its score included.
     """
 
     name: str
     runs: Mapping[str, str]
     versions: Mapping[str, str]
     law: tuple[float, ...]
+    score: str
+    score_share: float | None
     drawn: tuple[int, ...]
     epsilon_each: float
 
@@ -41,7 +45,7 @@ class CandidateRow:
         candidate: its name.
         num_runs: with a score: seeds on a stand-in, repetitions on private data.
         score: mean over seeds, or that of the best repetition; nan where there is none.
-        score_stddev: over the seeds; nan below two, and on private data.
+        score_stddev: over the seeds, or of the noise on a score that was released; nan where there is none.
         score_name: what the score is.
         trained_on: "stand-in DATASET" or "private DATASET".
         scored_on: whose records the score is of.
@@ -83,7 +87,8 @@ class TuneSummary:
         relation: between neighbours.
         placement: where noise is added.
         epsilon: that the tune spent of the job's data; zero where nothing was read of them.
-        epsilon_each: target of each repetition; None on a stand-in.
+        epsilon_each: of each repetition, about; None on a stand-in.
+        score_share: of it, for the release of its score; None where scores cost nothing.
         repetitions: the law; None on a stand-in.
         mean_repetitions: of it, as its parameter has it; None of each once.
         most_repetitions: that there can be.
@@ -109,6 +114,7 @@ class TuneSummary:
     placement: str
     epsilon: EpsilonSummary
     epsilon_each: float | None
+    score_share: float | None
     repetitions: str | None
     mean_repetitions: float | None
     most_repetitions: int | None

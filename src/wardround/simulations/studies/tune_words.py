@@ -41,8 +41,8 @@ def what_it_cost(summary: TuneSummary) -> Iterator[str]:
     spent, readers = summary.epsilon, summary.epsilon.readers
     yield (
         f"Spent of {summary.dataset}: epsilon {_shown(spent.total)} at delta {spent.target_delta:g} for one "
-        f"{summary.unit}, of {summary.target_epsilon:g} that may be spent. Every repetition is in it, as the server and "
-        f"the other hospitals saw them all: against the server {_shown(readers['server'])}, against another hospital "
+        f"{summary.unit}, of {summary.target_epsilon:g} that may be spent. All repetitions are in it, since the server "
+        f"and the other hospitals saw them: against the server {_shown(readers['server'])}, against another hospital "
         f"{_shown(readers['hospital'])}."
     )
     if summary.repetitions == EACH_ONCE:
@@ -53,13 +53,16 @@ def what_it_cost(summary: TuneSummary) -> Iterator[str]:
             f"{_shown(readers['recipient'])} (best of a random number of repetitions; Papernot and Steinke 2022). It "
             "does not hold for whoever learns how many there were, or sees a table, a run or the seed."
         )
+    share = "" if summary.score_share is None else f", {summary.score_share:g} of it for the release of its score"
     yield (
-        f"Each repetition was sized for epsilon {summary.epsilon_each:.4g}, so that {summary.most_repetitions} of them "
-        f"keep {summary.target_epsilon:g}. Each has its own ledger in runs/."
+        f"Each repetition was sized for epsilon {summary.epsilon_each:.4g}{share}, so that "
+        f"{summary.most_repetitions} of them keep {summary.target_epsilon:g}. Each has its own ledger in runs/"
+        f"{'' if summary.score_share is None else ', and its score one in scores/'}."
     )
+    by = "public records" if summary.score_share is None else "scores that were released with noise and are billed"
     yield (
-        "Chosen by records that are public. Scores on the hospitals' own test records stand in the runs' folders; they "
-        "are in no epsilon, and chose nothing."
+        f"Chosen by {by}. Scores on the hospitals' own test records stand in the runs' folders; they are in no "
+        "epsilon, and chose nothing."
     )
     if summary.status != "done":
         yield (
