@@ -4,7 +4,6 @@ What is left out on purpose: where scores come from (see `tuning`).
 """
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +11,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from wardround.config import config_to_toml
+from wardround.disk import write_whole
 from wardround.errors import WardroundError
 from wardround.json_records import json_keys, json_values
 from wardround.json_text import json_text, plain_values
 from wardround.privacy.cells import cell_of
-from wardround.server.record.run_folder import writing
+from wardround.server.record.run_folder import MODEL, writing
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.simulations.studies.study_files import csv_text, write_text
 from wardround.simulations.studies.tune import Candidate, Tune
@@ -70,8 +70,8 @@ def write_choice(tune: Tune, folder: Path, scored: Scored) -> TuneSummary:
     summary = _summary(tune, scored, rows[place], run)
     chosen = candidates[place].config
     if tune.is_private:
-        with writing(folder / "model.safetensors", "repeat the command with the same --out"):
-            shutil.copyfile(folder / "runs" / run / "model.safetensors", folder / "model.safetensors")
+        with writing(folder / MODEL, "repeat the command with the same --out"):
+            write_whole(folder / MODEL, (folder / "runs" / run / MODEL).read_bytes())
         chosen = replace(chosen, privacy=replace(chosen.privacy, target_epsilon=scored.training_epsilon))
     head = "".join(f"# {line}\n" for line in head_of_chosen(summary))
     write_text(folder / "chosen.toml", f"{head}\n{config_to_toml(chosen)}")

@@ -19,6 +19,7 @@ from wardround.agreed.statistics import averaging_config
 from wardround.config import Config, FeaturesConfig, FederationConfig
 from wardround.datasets import FederatedData, HospitalData, resolved
 from wardround.datasets.moments import averaged_federation
+from wardround.disk import make_private_folder
 from wardround.errors import ConfigError, ProtocolError
 from wardround.objects import hand_over
 from wardround.privacy.spending import Account
@@ -91,6 +92,7 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
     if (folder / "ledger.sqlite").is_file():
         done = resume(folder, config=settings, load=load_losses)
     else:
+        make_private_folder(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
         done = run(settings, out=folder, load=load_losses)
     arrays = open_run_folder(done.folder).read_model()

@@ -17,14 +17,17 @@ from wardround.streams import SetUp, stream
 __all__ = ["draw_repetitions", "repetition_runs"]
 
 
-def draw_repetitions(tune: Tune) -> tuple[int, ...]:
-    """Return the candidate of each repetition, by its place: a random number of uniform draws, or each once."""
+def draw_repetitions(tune: Tune, *, seed: int | None = None) -> tuple[int, ...]:
+    """Return the candidate of each repetition, by its place: a random number of uniform draws, or each once.
+
+    Where noise comes from a seed, so do they: by default from the job's.
+    """
     num_candidates = len(tune.candidates())
     if tune.repetitions == EACH_ONCE:
         return tuple(range(num_candidates))
     system = tune.job.simulation.noise == "system"
-    seed = tune.job.federation.seed
-    generator = np.random.default_rng(secrets.randbits(128)) if system else stream(seed, SetUp.REPETITIONS)
+    own = tune.job.federation.seed if seed is None else seed
+    generator = np.random.default_rng(secrets.randbits(128)) if system else stream(own, SetUp.REPETITIONS)
     law = np.array(tune.law)
     number = int(generator.choice(len(law), p=law / law.sum())) + 1
     return tuple(generator.integers(num_candidates, size=number).tolist())

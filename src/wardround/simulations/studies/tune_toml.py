@@ -20,6 +20,7 @@ __all__ = ["load_tune", "tune_of"]
 
 _TABLES = ("tune", "study", "set", "stand-in")
 _OF_STUDIES = ("units", "placements", "noise-multipliers", "target-epsilons", "baselines")
+_KEYS = {kebab(item.name): item.name for item in fields(Tune) if item.name not in ("job", "study")}
 _STAND_IN = ("federation", "features", "model", "aggregation", "evaluation", "simulation")
 """Sections that may be others on the stand-in: what its data need, and not what is chosen or promised."""
 
@@ -64,17 +65,32 @@ def tune_of(
         ConfigError: the base is missing or broken, or a value is wrong.
     """
     tables = checked_tables({kebab(str(key)): value for key, value in tables.items()}, _TABLES)
-    of_study = {kebab(str(key)): value for key, value in dict(tables.get("study", {})).items()}
+    own, of_study = (
+        {kebab(str(key)): value for key, value in tables.get(section, {}).items()} for section in _TABLES[:2]
+    )
+    _check_keys(own, of_study)
+    study = study_of({"study": of_study, "set": tables.get("set", {})}, folder, name, note=note)
+    job = study.base
+    if own["on"] == "stand-in":
+        study = replace(study, base=given(_on_stand_in(job, tables.get("stand-in"))))
+    elif "stand-in" in tables:
+        raise ConfigError('[stand-in] has no meaning with on = "private" ([tune] on): remove one of them')
+    else:
+        job = given(job)
+        study = replace(study, base=job, seeds=(job.federation.seed,))
+    return Tune(job=job, study=study, **{_KEYS[key]: value for key, value in own.items()})
+
+
+def _check_keys(own: Mapping[str, Any], of_study: Mapping[str, Any]) -> None:
+    """Refuse keys that a tune has not, or that go with the other kind of data."""
     for key in _OF_STUDIES:
         if key in of_study:
             raise ConfigError(
                 f"{key} is of a study ([study] {key}): a tune chooses at the privacy of its base; remove it"
             )
-    own = {kebab(str(key)): value for key, value in dict(tables.get("tune", {})).items()}
-    known = {kebab(item.name): item.name for item in fields(Tune) if item.name not in ("job", "study")}
     for key in own:
-        if key not in known:
-            raise ConfigError(f"unknown key {key} in [tune]{did_you_mean(key, known)}")
+        if key not in _KEYS:
+            raise ConfigError(f"unknown key {key} in [tune]{did_you_mean(key, _KEYS)}")
     if own.get("on") not in ("stand-in", "private"):
         raise ConfigError(
             f'on = {own.get("on")!r} must be "stand-in" or "private" ([tune] on): choose on public data for free, or '
@@ -85,16 +101,6 @@ def tune_of(
             "seeds is of a study ([study] seeds): on private data each repetition is billed, and there are as many as "
             "[tune] repetitions says; remove it"
         )
-    study = study_of({"study": of_study, "set": tables.get("set", {})}, folder, name, note=note)
-    job = study.base
-    if own["on"] == "stand-in":
-        study = replace(study, base=given(_on_stand_in(job, tables.get("stand-in"))))
-    elif "stand-in" in tables:
-        raise ConfigError('[stand-in] has no meaning with on = "private" ([tune] on): remove one of them')
-    else:
-        job = given(job)
-        study = replace(study, base=job, seeds=(job.federation.seed,))
-    return Tune(job=job, study=study, **{known[key]: value for key, value in own.items()})
 
 
 def _on_stand_in(job: Config, stand_in: Any) -> Config:

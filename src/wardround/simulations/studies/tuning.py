@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.config import config_to_toml
+from wardround.config import Config, config_to_toml
 from wardround.disk import file_text
 from wardround.errors import WardroundError
 from wardround.json_records import json_values, read_json_record
@@ -20,7 +20,7 @@ from wardround.simulations.prepared import silent
 from wardround.simulations.studies.choosing import Scored, write_choice
 from wardround.simulations.studies.comparison import compare
 from wardround.simulations.studies.data_once import DataOnce
-from wardround.simulations.studies.noisy_scores import release_score
+from wardround.simulations.studies.noisy_scores import Load, release_score
 from wardround.simulations.studies.repetitions import draw_repetitions, repetition_runs
 from wardround.simulations.studies.study import StudyRun
 from wardround.simulations.studies.study_files import begin_or_check, versions_of
@@ -109,14 +109,41 @@ def _stand_in_score(tune: Tune, rows: Sequence[ResultRow]) -> tuple[Callable[[Re
 def _on_private(
     tune: Tune, folder: Path, num_workers: int | None, progress: _Progress | None, say: Callable[[str], None]
 ) -> Scored:
-    """Return the scores of the repetitions on public records, and the whole bill."""
-    candidates = tune.candidates()
-    data = DataOnce()
+    """Return the scores of the repetitions, which are public or billed, and the whole bill."""
+    candidates, load = tune.candidates(), DataOnce().load
     say("sizing the noise of all repetitions")
-    sizing = size_repetitions(tune, planning_with(tune, data.load))
+    sizing = size_repetitions(tune, planning_with(tune, load))
     facts = _facts(tune, folder, candidates, sizing.shares.whole)
     shares = shares_of(tune, facts.epsilon_each)
     items = repetition_runs(candidates, facts.drawn, epsilon_each=shares.training)
+    failures = _train(items, folder, tune.job, num_workers, progress)
+    scores: list[dict[str, float]] = [{} for _ in candidates]
+    accounts = []
+    for item, place in zip(items, facts.drawn, strict=True):
+        folders = place_of(folder, item), folder / "scores" / item.name
+        if item.name not in failures:
+            try:
+                score = _score_of(item, *folders, shares.score, load)
+            except WardroundError as error:
+                score, failures[item.name] = math.nan, str(error)
+            scores[place] |= {item.name: score} if math.isfinite(score) else {}
+        accounts.append(together([charged(each, sizing.planned[0]) for each in folders]))
+    return Scored(
+        scores=scores,
+        name="loss on public records" if shares.score is None else "loss on training records, with noise",
+        failures=failures,
+        epsilon=bill(tune, sizing.planned, accounts),
+        epsilon_each=facts.epsilon_each,
+        training_epsilon=shares.training,
+        score_stddev=sizing.score_stddev,
+        larger_is_better=False,
+    )
+
+
+def _train(
+    items: Sequence[StudyRun], folder: Path, job: Config, num_workers: int | None, progress: _Progress | None
+) -> dict[str, str]:
+    """Train the repetitions that are not done, and return why some failed, by name."""
     failures: dict[str, str] = {}
     todo = [item for item in items if read_result(place_of(folder, item)) is None]
     num_done = len(items) - len(todo)
@@ -132,35 +159,14 @@ def _on_private(
     if progress is not None and num_done:
         progress(num_done, len(items), "found done")
     if todo:
-        run_all(todo, folder, tune.job, done, num_workers=num_workers)
-    scores: list[dict[str, float]] = [{} for _ in candidates]
-    accounts = []
-    for item, place in zip(items, facts.drawn, strict=True):
-        run_folder, score_folder = place_of(folder, item), folder / "scores" / item.name
-        if item.name not in failures:
-            try:
-                score = _score_of(item, run_folder, score_folder, shares.score, data)
-            except WardroundError as error:
-                score, failures[item.name] = math.nan, str(error)
-            scores[place] |= {item.name: score} if math.isfinite(score) else {}
-        charges = [charged(each, sizing.planned[0]) for each in (run_folder, score_folder)]
-        accounts.append(together(charges))
-    return Scored(
-        scores=scores,
-        name="loss on public records" if shares.score is None else "loss on training records, with noise",
-        failures=failures,
-        epsilon=bill(tune, sizing.planned, accounts),
-        epsilon_each=facts.epsilon_each,
-        training_epsilon=shares.training,
-        score_stddev=sizing.score_stddev,
-        larger_is_better=False,
-    )
+        run_all(todo, folder, job, done, num_workers=num_workers)
+    return failures
 
 
-def _score_of(item: StudyRun, trained: Path, folder: Path, epsilon: float | None, data: DataOnce) -> float:
+def _score_of(item: StudyRun, trained: Path, folder: Path, epsilon: float | None, load: Load) -> float:
     """Return the loss of a repetition's model: on public records, or released with noise for so much epsilon."""
     if epsilon is not None:
-        return release_score(item.config, trained, folder, epsilon, data.load)
+        return release_score(item.config, trained, folder, epsilon, load)
     summary = read_json_record(Summary, from_json(file_text(trained / "summary.json")))
     return math.nan if summary.public_loss is None else summary.public_loss
 
