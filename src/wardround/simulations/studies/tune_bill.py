@@ -153,7 +153,7 @@ def charged(folder: Path, like: Account) -> Account:
 
 
 def bill(tune: Tune, planned: Sequence[Account], repetitions: Sequence[Account]) -> EpsilonSummary:
-    """Return the epsilon of a whole tune against each reader, the total being the largest that the cell bounds.
+    """Return the epsilon of a whole tune against each reader; max and total hold for whoever the cell protects from.
 
     Args:
         tune: on private data.
@@ -162,11 +162,14 @@ def bill(tune: Tune, planned: Sequence[Account], repetitions: Sequence[Account])
     """
     overlap, whole = tune.job.privacy.patient_overlap, together(repetitions)
     readers = whole.epsilons_by_reader(overlap)
+    most, total = whole.headline_total(1), whole.headline_total(overlap)
     if tune.repetitions != EACH_ONCE:
-        readers[_RECIPIENT] = _of_the_best(tune, [*planned, *repetitions])
+        accounts = [*planned, *repetitions]
+        readers[_RECIPIENT] = _of_the_best(tune, accounts, overlap)
+        most, total = max(most, _of_the_best(tune, accounts, 1)), max(total, readers[_RECIPIENT])
     return EpsilonSummary(
-        max=max(whole.headline_total(1), readers[_RECIPIENT]),
-        total=max(whole.headline_total(overlap), readers[_RECIPIENT]),
+        max=most,
+        total=total,
         hospitals=whole.headline_epsilons(),
         target_delta=whole.common_delta,
         readers=readers,
@@ -194,13 +197,13 @@ def _most_spent(tune: Tune, planned: Sequence[Account]) -> float:
     return max(own, float(epsilon_from_rdp(largest_rdp(worst, overlap), min(deltas))))
 
 
-def _of_the_best(tune: Tune, accounts: Sequence[Account]) -> float:
+def _of_the_best(tune: Tune, accounts: Sequence[Account], overlap: int) -> float:
     """Return the epsilon against whoever sees the chosen repetition alone.
 
     One repetition costs no more than the costliest of what was planned and charged, at every order and hospital.
     """
     worst = _worst([account.against(_RECIPIENT) for account in accounts])
-    base = largest_rdp(worst, tune.job.privacy.patient_overlap)
+    base = largest_rdp(worst, overlap)
     return float(epsilon_from_rdp(selected_rdp(base, tune.law), accounts[0].common_delta))
 
 
