@@ -27,7 +27,7 @@ num-workers = 1
 NOISY = """
 [tune]
 on = "private"
-score = "noisy-loss"
+score = "noisy-brier"
 mean-repetitions = 1.5
 most-repetitions = 2
 
@@ -91,7 +91,7 @@ def test_private_data_are_told_to_be_billed_and_to_whom(here, ray_session, monke
     code, told, error = said(monkeypatch, capsys, "tune", "t.toml", "--out", "out")
     words = " ".join(told.split())
     assert code == 0, error
-    assert "t: 2 candidates on breast-cancer, by loss on training records, with noise" in words
+    assert "t: 2 candidates on breast-cancer, by Brier score of training records, with noise" in words
     assert "Spent of breast-cancer: epsilon " in words and "of 2 that may be spent." in words
     assert "It does not hold for whoever learns how many there were" in words
     assert "they are in no epsilon, and chose nothing" in words
@@ -118,7 +118,7 @@ def test_what_failed_makes_the_exit_code_1_and_the_others_are_chosen_among(here,
     ("text", "message"),
     [
         ("", 'must be "stand-in" or "private"'),
-        (NOISY.replace("noisy-loss", "auc"), "in no epsilon"),
+        (NOISY.replace("noisy-brier", "auc"), "in no epsilon"),
         (NOISY.replace("learning-rate", "learning-rat"), "did you mean learning-rate"),
         (STAND_IN.replace("nowhere.toml", "base.toml"), "is the job's own data"),
     ],

@@ -8,7 +8,7 @@ from tunes import BASE, VARY
 
 import wardround as wr
 
-NOISY = {"on": "private", "score": "noisy-loss", "mean-repetitions": 1.5, "most-repetitions": 2}
+NOISY = {"on": "private", "score": "noisy-brier", "mean-repetitions": 1.5, "most-repetitions": 2}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_what_was_chosen_comes_back_as_settings_a_table_and_a_line(ray_session: 
     seen: list[int] = []
     tuned = wr.tune(
         {
-            "tune": {"on": "private", "score": "noisy-loss", "repetitions": "each-once"},
+            "tune": {"on": "private", "score": "noisy-brier", "repetitions": "each-once"},
             "study": {"base": base, "vary": VARY},
         },
         out=tmp_path / "out",

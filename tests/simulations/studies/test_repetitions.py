@@ -53,7 +53,7 @@ def test_a_seed_draws_the_same_again_and_the_operating_system_does_not(tmp_path)
 
 def test_each_once_is_each_once(tmp_path):
     tune = small_tune(
-        tmp_path, {"on": "private", "score": "noisy-loss", "repetitions": "each-once"}, study={"vary": LEARNING_RATES}
+        tmp_path, {"on": "private", "score": "noisy-brier", "repetitions": "each-once"}, study={"vary": LEARNING_RATES}
     )
     assert draw_repetitions(tune) == (0, 1, 2, 3)
     assert tune.law == (0.0, 0.0, 0.0, 1.0)

@@ -50,11 +50,11 @@ def test_public_records_of_the_job_are_not_tried_on_the_stand_ins_models(tmp_pat
 
 
 def test_on_private_data_there_are_about_as_many_repetitions_as_candidates(tmp_path):
-    tune = small_tune(tmp_path, {"on": "private", "score": "noisy-loss"})
+    tune = small_tune(tmp_path, {"on": "private", "score": "noisy-brier"})
     told = tune.repetitions, tune.mean_repetitions, tune.shape, tune.most_repetitions, tune.score_share
     assert told == ("truncated-negative-binomial", 2.0, 1.0, 4, 0.1)
     assert len(tune.law) == 4
-    poisson = small_tune(tmp_path, {"on": "private", "score": "noisy-loss", "repetitions": "poisson"})
+    poisson = small_tune(tmp_path, {"on": "private", "score": "noisy-brier", "repetitions": "poisson"})
     assert (poisson.mean_repetitions, poisson.shape, poisson.most_repetitions) == (2.0, None, 4)
     public = small_tune(tmp_path, {"on": "private"}, set={"evaluation": {"public": "tunes:public_records"}})
     assert (public.score, public.score_share) == ("public-loss", None)
@@ -78,7 +78,7 @@ def test_on_private_data_there_are_about_as_many_repetitions_as_candidates(tmp_p
         (STAND_IN | {"score-share": 0.5}, {"stand_in": DIGITS}, "score-share = 0.5 is of runs that are billed"),
         (STAND_IN | {"score": "public-loss"}, {"stand_in": DIGITS}, "must be one of auto, auc, auc-pooled, accuracy"),
         (NOISY, {"stand_in": DIGITS}, 'has no meaning with on = "private"'),
-        ({"on": "private"}, {}, "needs public records to score models by .*in no epsilon.*noisy-loss"),
+        ({"on": "private"}, {}, "needs public records to score models by .*in no epsilon.*noisy-brier"),
         ({"on": "private", "score": "public-loss"}, {}, "needs public records"),
         ({"on": "private", "score": "auc"}, {}, "own test records, which are in no epsilon, and can't choose"),
         (NOISY | {"score": "loss"}, {}, 'score = "loss" must be one of'),
@@ -121,7 +121,7 @@ def test_what_is_billed_is_never_chosen_by_the_hospitals_test_records(tmp_path):
 
 def test_a_file_of_a_tune_is_none_of_a_study(tmp_path):
     (tmp_path / "base.toml").write_text(BASE)
-    text = '[tune]\non = "private"\nscore = "noisy-loss"\n[study]\nbase = "base.toml"\n[study.vary]\n'
+    text = '[tune]\non = "private"\nscore = "noisy-brier"\n[study]\nbase = "base.toml"\n[study.vary]\n'
     path = tmp_path / "tune.toml"
     path.write_text(text + '"training.learning-rate" = [0.1, 1.0]\n')
     assert load_tune(path).study.name == "tune"

@@ -110,7 +110,7 @@ def test_a_patient_in_two_hospitals_is_billed_for_both_and_within_the_target(tmp
 
 
 def test_each_once_is_exact_and_hides_nothing(tmp_path):
-    tune = small_tune(tmp_path, {"on": "private", "score": "noisy-loss", "repetitions": "each-once"})
+    tune = small_tune(tmp_path, {"on": "private", "score": "noisy-brier", "repetitions": "each-once"})
     sizing = sized(tune)
     found = bill(tune, sizing.planned, sizing.planned)
     assert 0.96 * 4.0 < found.total <= 4.0

@@ -161,7 +161,7 @@ def test_public_records_score_for_free(ray_session, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_released_score_is_the_loss_with_the_noise_that_is_billed_and_no_other(tmp_path):
+def test_a_released_score_is_the_brier_score_with_the_noise_that_is_billed_and_no_other(tmp_path):
     tune = small_tune(tmp_path, NOISY, set={"simulation": {"noise": "system", "engine": "inline"}})
     config, load = tune.candidates()[0].config, DataOnce().load
     run(config, out=tmp_path / "run")
@@ -169,15 +169,15 @@ def test_a_released_score_is_the_loss_with_the_noise_that_is_billed_and_no_other
     import torch
 
     module = trained_module(open_run_folder(tmp_path / "run"), config)
-    losses = []
+    scores = []
     for hospital in federation.hospitals:
         with torch.no_grad():
             outputs = module(torch.tensor(hospital.train_features))
-        found = torch.nn.functional.cross_entropy(outputs, torch.tensor(hospital.train_labels), reduction="none")
-        losses += found.clamp(max=2 * np.log(2)).tolist()
+        chances, labels = outputs.softmax(1).double().numpy(), hospital.train_labels
+        scores += [1 - chance for chance in chances[np.arange(len(labels)), labels]]
     stddev = planned_score(config, 1.0, load).stddev
     released = [release_score(config, tmp_path / "run", tmp_path / f"{n}", 1.0, load) for n in range(40)]
-    noise = (np.array(released) - np.mean(losses)) / stddev
+    noise = (np.array(released) - np.mean(np.square(scores))) / stddev
     assert stats.kstest(noise, "norm").pvalue > 1e-3
     spread = (noise**2).sum()
     assert all(

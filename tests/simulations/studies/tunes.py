@@ -24,7 +24,7 @@ target-epsilon = 4.0
 target-delta = 1e-4
 """
 VARY = {"training.learning-rate": [0.1, 2.0]}
-NOISY = {"on": "private", "score": "noisy-loss", "mean-repetitions": 2.0, "most-repetitions": 3}
+NOISY = {"on": "private", "score": "noisy-brier", "mean-repetitions": 2.0, "most-repetitions": 3}
 
 
 def public_records() -> tuple[Any, Any]:

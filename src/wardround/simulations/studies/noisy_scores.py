@@ -1,11 +1,13 @@
 """The score of a trained model on the hospitals' training records, released with noise and billed.
 
-It is the mean of each record's loss, held to [0, 1] of a largest one, as a run of one round with a folder, a ledger and
-a bill of its own, in the cell and protocol of the job (see `agreed.statistics` for why a mean is a round). What is left
-out on purpose: how much it may spend (see `tune_bill`).
+It is the Brier score: the mean over records of half the squared distance between the classes' probabilities and the
+class that it is, which is in [0, 1] for every record and lowest for true probabilities. It is released as a run of one
+round with a folder, a ledger and a bill of its own, in the cell and protocol of the job (see `agreed.statistics` for
+why a mean is a round). What is left out on purpose: how much it may spend (see `tune_bill`).
+
+Source: Brier 1950; Gneiting, Raftery 2007 (strictly proper scores).
 """
 
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,9 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Load", "PlannedScore", "planned_score", "release_score"]
 
 Load = Callable[[FederationConfig, FeaturesConfig], FederatedData]
-_LARGEST = 2.0
-"""Of a record's loss, in losses of a guess among all classes: what lies beyond counts as that."""
 _MOST_NORM = 1.0
+"""Of a record's score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class PlannedScore:
 
     Attributes:
         account: of one release.
-        stddev: of the noise on the mean loss, where all answer.
+        stddev: of the noise on the mean, where all answer.
     """
 
     account: Account
@@ -56,18 +57,19 @@ def planned_score(config: Config, epsilon: float, load: Load) -> PlannedScore:
     """Return the plan of a release that spends so much.
 
     Raises:
-        ConfigError: the labels are numbers, whose losses have no largest one.
+        ConfigError: the labels are numbers.
     """
     federation = load(config.federation, config.features)
+    _check_classes(federation)
     settings = _settings(resolved(config, federation), epsilon)
     averaged = averaged_federation(federation, lambda one: np.zeros((len(one.train_labels), 1), np.float32), 1)
     planned = plan_of(settings, averaged, 1)
     stddev = stddev_on_average(planned, planned.cell, planned.noise_multipliers, settings.aggregation.honest_survivors)
-    return PlannedScore(account=planned.account, stddev=stddev * _largest_loss(federation))
+    return PlannedScore(account=planned.account, stddev=stddev)
 
 
 def release_score(config: Config, trained: Path, folder: Path, epsilon: float, load: Load) -> float:
-    """Return a run's mean loss on the training records, with noise; one that was released before is read again.
+    """Return a model's Brier score on the training records, with noise; one that was released before is read again.
 
     Args:
         config: settings of the run, as it was begun.
@@ -82,23 +84,23 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
     federation = load(config.federation, config.features)
     config = resolved(config, federation)
     module = trained_module(open_run_folder(trained), config)
-    largest = _largest_loss(federation)
-    averaged = averaged_federation(federation, lambda one: _losses(module, one, largest), 1)
+    _check_classes(federation)
+    averaged = averaged_federation(federation, lambda one: _scores(module, one), 1)
     settings = _settings(config, epsilon)
 
-    def load_losses(_: FederationConfig, __: FeaturesConfig) -> FederatedData:
+    def load_scores(_: FederationConfig, __: FeaturesConfig) -> FederatedData:
         return averaged
 
     if (folder / "ledger.sqlite").is_file():
-        done = resume(folder, config=settings, load=load_losses)
+        done = resume(folder, config=settings, load=load_scores)
     else:
         make_private_folder(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
-        done = run(settings, out=folder, load=load_losses)
+        done = run(settings, out=folder, load=load_scores)
     arrays = open_run_folder(done.folder).read_model()
     if arrays is None:
         raise ProtocolError(f"{folder} has no score, which a release that came to its end leaves: repeat the command")
-    return float(arrays["weight"][0, 0]) * largest
+    return float(arrays["weight"][0, 0])
 
 
 def _settings(config: Config, epsilon: float) -> Config:
@@ -110,22 +112,21 @@ def _settings(config: Config, epsilon: float) -> Config:
     return settings.with_object("model", hand_over(moment_model(1), "model"))
 
 
-def _losses(module: "nn.Module", hospital: HospitalData, largest: float) -> NDArray[np.float32]:
-    """Return the share of the largest loss that each training row has, (n, 1), in [0, 1]; what is no number is 1."""
+def _scores(module: "nn.Module", hospital: HospitalData) -> NDArray[np.float32]:
+    """Return the score of each training row, (n, 1), in [0, 1]; the worst where an output is no number."""
     import torch
 
     from wardround.clients.evaluation import outputs_of
-    from wardround.clients.losses import loss_per_record
 
-    features, labels = torch.tensor(hospital.train_features), torch.tensor(hospital.train_labels)
-    found = loss_per_record("classification")(outputs_of(module, features), labels).double() / largest
+    chances = outputs_of(module, torch.tensor(hospital.train_features)).double().softmax(dim=1)
+    labels = torch.nn.functional.one_hot(torch.tensor(hospital.train_labels), chances.shape[1])
+    found = (chances - labels).square().sum(dim=1) / 2
     return torch.nan_to_num(found, nan=1.0).clamp(0.0, 1.0).float().numpy()[:, None]
 
 
-def _largest_loss(federation: FederatedData) -> float:
+def _check_classes(federation: FederatedData) -> None:
     if federation.task != "classification":
         raise ConfigError(
-            'score = "noisy-loss" is of classes, and the labels are numbers, whose losses have no largest one ([tune] '
+            'score = "noisy-brier" is of classes, and the labels are numbers, whose errors have no largest one ([tune] '
             'score): name public records and set score = "public-loss"'
         )
-    return _LARGEST * math.log(federation.num_classes)

@@ -19,14 +19,14 @@ from wardround.privacy.selection import LAWS, repetition_law
 from wardround.simulations.studies.study import Study
 from wardround.simulations.studies.vary import changes_of
 
-__all__ = ["EACH_ONCE", "NOISY_LOSS", "PRIVATE_SCORES", "STAND_IN_SCORES", "Candidate", "Tune"]
+__all__ = ["EACH_ONCE", "NOISY_BRIER", "PRIVATE_SCORES", "STAND_IN_SCORES", "Candidate", "Tune"]
 
 EACH_ONCE = "each-once"
 """Every candidate is trained once, in place of a random number of repetitions."""
-PUBLIC_LOSS, NOISY_LOSS = "public-loss", "noisy-loss"
+PUBLIC_LOSS, NOISY_BRIER = "public-loss", "noisy-brier"
 """Of public records, for free; of the training records, with noise and billed."""
 STAND_IN_SCORES = ("auto", "auc", "auc-pooled", "accuracy")
-PRIVATE_SCORES = (PUBLIC_LOSS, NOISY_LOSS)
+PRIVATE_SCORES = (PUBLIC_LOSS, NOISY_BRIER)
 _OF_PRIVATE = ("score_share", "repetitions", "mean_repetitions", "shape", "most_repetitions")
 _SCORE_SHARE = 0.1
 _CLIPS = ("max-grad-norm", "adaptive-clipping", "target-quantile", "clip-learning-rate")
@@ -170,20 +170,21 @@ class Tune:
         if self.score in STAND_IN_SCORES:
             raise ConfigError(
                 f"score = \"{self.score}\" is of the hospitals' own test records, which are in no epsilon, and can't "
-                f'choose on private data ([tune] score): set "{PUBLIC_LOSS}" or "{NOISY_LOSS}", or choose on a stand-in'
+                f'choose on private data ([tune] score): set "{PUBLIC_LOSS}" or "{NOISY_BRIER}", or choose on a '
+                "stand-in"
             )
         if self.score is None and has_public:
             object.__setattr__(self, "score", PUBLIC_LOSS)
-        if not has_public and self.score != NOISY_LOSS:
+        if not has_public and self.score != NOISY_BRIER:
             raise ConfigError(
                 'on = "private" needs public records to score models by ([evaluation] public), or a score that is '
                 "billed: the hospitals' own test records are in no epsilon; name some with public = "
-                f'"package.module:loader", or set [tune] score = "{NOISY_LOSS}", or choose on a stand-in'
+                f'"package.module:loader", or set [tune] score = "{NOISY_BRIER}", or choose on a stand-in'
             )
         if self.score == PUBLIC_LOSS:
             if self.score_share is not None:
                 raise ConfigError(
-                    f'score-share = {self.score_share:g} goes with score = "{NOISY_LOSS}" ([tune] score-share): '
+                    f'score-share = {self.score_share:g} goes with score = "{NOISY_BRIER}" ([tune] score-share): '
                     "remove it"
                 )
             return
@@ -192,7 +193,7 @@ class Tune:
         configs = [candidate.config for candidate in self.candidates()]
         if any(one.model.handed or ":" in one.model.name or one.personal.is_used for one in configs):
             raise ConfigError(
-                f'score = "{NOISY_LOSS}" is of one built-in model for all, whose loss of a record hangs on that record '
+                f'score = "{NOISY_BRIER}" is of one built-in model for all, whose score of a record hangs on it '
                 f'alone ([tune] score): set score = "{PUBLIC_LOSS}" with public records, or choose on a stand-in'
             )
 

@@ -130,7 +130,7 @@ def _on_private(
         accounts.append(together([charged(each, sizing.planned[0]) for each in folders]))
     return Scored(
         scores=scores,
-        name="loss on public records" if shares.score is None else "loss on training records, with noise",
+        name="loss on public records" if shares.score is None else "Brier score of training records, with noise",
         failures=failures,
         epsilon=bill(tune, sizing.planned, accounts),
         epsilon_each=facts.epsilon_each,
