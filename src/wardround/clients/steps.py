@@ -122,7 +122,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     else: what is billed is the sums, and the rest is post-processing.
     """
     optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _begun(held, local)
-    stddev = local.assignment.event.noise_multiplier * local.clip
+    stddev = local.assignment.event.noise_multiplier * local.assignment.distance
     module = held.by_record(local.tensors, local.clip)
     losses = []
     num_scrubbed = 0
@@ -143,7 +143,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
         num_scrubbed=num_scrubbed,
         loss=_mean_loss(losses),
         num_noise_draws=noise.num_draws,
-        noise_multiplier=noise.stddev / local.clip,
+        noise_multiplier=noise.stddev / local.assignment.distance,
     )
 
 

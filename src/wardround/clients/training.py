@@ -92,7 +92,7 @@ class LocalTrainer(HeldModel):
             tensors=tensors,
             assignment=assignment,
             key=key,
-            sampler=PoissonSampler(tensors.num_train, rate, batches_from),
+            sampler=PoissonSampler(tensors.num_drawn, rate, batches_from),
             proximal_mu=proximal_mu,
             side=side,
             own=own or {},

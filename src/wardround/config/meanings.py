@@ -109,7 +109,7 @@ def _is(name: str, *values: Any) -> Callable[[Look], bool]:
 
 
 def _cell(look: Look) -> Cell | None:
-    names = ("unit", "placement", "noise-correlation")
+    names = ("unit", "placement", "noise-correlation", "microbatch-size")
     try:
         return cell_of(SimpleNamespace(**{name.replace("-", "_"): look(f"privacy.{name}") for name in names}))
     except (ProtocolError, TypeError):
@@ -231,6 +231,11 @@ MEANINGS: tuple[Meaning, ...] = (
     *(
         Meaning(f"privacy.{key}", _is("privacy.adaptive-clipping", True), "adaptive-clipping = true")
         for key in ("target-quantile", "clip-learning-rate")
+    ),
+    Meaning(
+        "privacy.microbatch-size",
+        lambda look: look("privacy.microbatch-size") == 1 or _in_cell(lambda cell: cell.clips_groups)(look),
+        "records whose noise is added at the hospital or by the server",
     ),
     Meaning(
         "privacy.noise-correlation",

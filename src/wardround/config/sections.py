@@ -104,7 +104,8 @@ class PrivacyConfig:
     of one number per hospital. `patient_overlap` is the largest number of hospitals that may hold the same patient.
     With `adaptive_clipping` the clip of hospitals' updates starts at max_grad_norm and follows the norm that a share
     of `target_quantile` (default 0.5) of them stays below, by factors of up to exp(`clip_learning_rate`) (default 0.2)
-    a round. With `noise_correlation` "banded" the noise of a round takes a part of earlier rounds' noise back.
+    a round. With `microbatch_size` m above 1 a hospital's records are clipped by groups of m, the mean gradient of each
+    group as one. With `noise_correlation` "banded" the noise of a round takes a part of earlier rounds' noise back.
     """
 
     unit: str = setting("record", choices=tuple(dict.fromkeys(cell.unit for cell in CELLS)))
@@ -119,6 +120,7 @@ class PrivacyConfig:
     adaptive_clipping: bool = False
     target_quantile: float | None = setting(None, least=0, most=1)
     clip_learning_rate: float | None = setting(None, above=0, most=10)
+    microbatch_size: int = setting(1, least=1, most=1_000_000, unwritten=True)
     noise_correlation: str = setting(
         "none", choices=tuple(dict.fromkeys(cell.noise_correlation for cell in CELLS)), unwritten=True
     )

@@ -50,6 +50,7 @@ class Promises:
         payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
         accountant: by which the headline is proved, "pld" of Poisson-subsampled Gaussian steps, or "rdp" of others, of
             which privacy loss distributions prove nothing.
+        clips_groups: whether the mean gradient of a group of records is clipped as one.
         noise_correlation: of the noise of different rounds, as the settings name it.
         plain_words: sentences for people (see `words`).
         sent: what leaves a hospital in a round, in words; "{unit}" stands for the noun of what is protected.
@@ -70,6 +71,7 @@ class Promises:
     needs_secure_sum: ClassVar[bool] = False
     payload: ClassVar[str] = "parameters"
     accountant: ClassVar[str] = "pld"
+    clips_groups: ClassVar[bool] = False
     noise_correlation: ClassVar[str] = "none"
     plain_words: ClassVar[PlainWords]
     sent: ClassVar[str]
@@ -89,6 +91,13 @@ class Promises:
             yield (
                 f'noise-correlation = "{privacy.noise_correlation}" is for noise that the server adds to whole updates '
                 '([privacy] noise-correlation): set unit = "hospital" and placement = "central", or remove it'
+            )
+        if privacy.microbatch_size > 1 and not self.clips_groups:
+            yield (
+                f"microbatch-size = {privacy.microbatch_size} is for records with Gaussian noise of one kind: no bound "
+                f'is proved for it with unit = "{self.unit}" and placement = "{self.placement}" ([privacy] '
+                'microbatch-size): set unit = "record" and placement = "local" or "central" with independent noise, or '
+                "remove it"
             )
         if privacy.patient_overlap > 1:
             yield from self._overlap(f"patient-overlap = {privacy.patient_overlap} ([privacy] patient-overlap)")
