@@ -127,7 +127,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     losses = []
     num_scrubbed = 0
     for _ in range(local.assignment.schedule.num_steps):
-        summed = ClippedSum(parameters, local.clip)
+        summed = ClippedSum(parameters, local.clip, is_automatic=held.clips_automatically)
         losses.append(_add_batch(held, local, module, summed))
         num_scrubbed += summed.num_scrubbed
         drawn = noise.noise_for(parameters, stddev)

@@ -19,7 +19,7 @@ from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.models.fitting import copied
 from wardround.object_digests import digest_of_object
-from wardround.privacy.cells import cell_of
+from wardround.privacy.cells import AUTOMATIC, cell_of
 from wardround.streams import Source
 
 __all__ = ["build_trainer", "hospital_tensors"]
@@ -53,7 +53,12 @@ def build_trainer(
             "clipped as one already ([privacy] microbatch-size): remove it"
         )
     trainer = LocalTrainer(
-        model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
+        model,
+        config.training,
+        task=federation.task,
+        source=source,
+        protects_records=cell.clips_records,
+        clips_automatically=config.privacy.clipping == AUTOMATIC,
     )
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)

@@ -11,7 +11,7 @@ from wardround.config.limits import Default, check_section, from_python, kebab, 
 from wardround.config.strategy_options import check_strategy
 from wardround.errors import ConfigError
 from wardround.objects import Handed
-from wardround.privacy.cells import CELLS, cell_of
+from wardround.privacy.cells import AUTOMATIC, CELLS, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
@@ -104,8 +104,10 @@ class PrivacyConfig:
     of one number per hospital. `patient_overlap` is the largest number of hospitals that may hold the same patient.
     With `adaptive_clipping` the clip of hospitals' updates starts at max_grad_norm and follows the norm that a share
     of `target_quantile` (default 0.5) of them stays below, by factors of up to exp(`clip_learning_rate`) (default 0.2)
-    a round. With `microbatch_size` m above 1 a hospital's records are clipped by groups of m, the mean gradient of each
-    group as one. With `noise_correlation` "banded" the noise of a round takes a part of earlier rounds' noise back.
+    a round; `clipping` "adaptive" sets it. With "automatic", the one value that is kept of that key, a record's
+    gradient g becomes max_grad_norm / (|g| + 0.01) g. With `microbatch_size` m above 1 a hospital's records are
+    clipped by groups of m, the mean gradient of each group as one. With `noise_correlation` "banded" the noise of a
+    round takes a part of earlier rounds' noise back.
     """
 
     unit: str = setting("record", choices=tuple(dict.fromkeys(cell.unit for cell in CELLS)))
@@ -117,6 +119,7 @@ class PrivacyConfig:
     budget_epsilon: float | None = setting(None, above=0)
     on_budget: str = setting("stop", choices=("stop", "drop", "replan"))
     patient_overlap: int = setting(1, least=1)
+    clipping: str | None = setting(None, choices=("flat", AUTOMATIC, "adaptive"), unwritten=True)
     adaptive_clipping: bool = False
     target_quantile: float | None = setting(None, least=0, most=1)
     clip_learning_rate: float | None = setting(None, above=0, most=10)
@@ -127,6 +130,15 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         check_section("privacy", self)
+        if self.clipping == "adaptive":
+            object.__setattr__(self, "adaptive_clipping", True)
+        elif self.clipping is not None and self.adaptive_clipping:
+            raise ConfigError(
+                f'clipping = "{self.clipping}" and adaptive-clipping = true exclude each other ([privacy] clipping): '
+                "remove one of them"
+            )
+        if self.clipping != AUTOMATIC:
+            object.__setattr__(self, "clipping", None)
         for key, default in (("target_quantile", 0.5), ("clip_learning_rate", 0.2)):
             if self.adaptive_clipping and getattr(self, key) is None:
                 object.__setattr__(self, key, Default(default))

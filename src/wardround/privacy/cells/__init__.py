@@ -19,7 +19,7 @@ from wardround.privacy.cells.hospital_distributed import HospitalDistributed
 from wardround.privacy.cells.hospital_local import HospitalLocal
 from wardround.privacy.cells.microbatches import RecordCentralMicrobatches, RecordLocalMicrobatches
 from wardround.privacy.cells.none import NoPrivacy
-from wardround.privacy.cells.promises import READERS, Booked
+from wardround.privacy.cells.promises import AUTOMATIC, READERS, Booked
 from wardround.privacy.cells.record_central import RecordCentral
 from wardround.privacy.cells.record_distributed import RecordDistributed
 from wardround.privacy.cells.record_local import RecordLocal
@@ -27,6 +27,7 @@ from wardround.privacy.cells.released_sums import PlannedSum, ReleasedSum, Round
 from wardround.privacy.cells.words import READER_NAMES, CellWords
 
 __all__ = [
+    "AUTOMATIC",
     "CELLS",
     "READERS",
     "READER_NAMES",

@@ -47,6 +47,11 @@ class NoPrivacy(Cell):
                     f'"none"): remove it, or set placement = "local"'
                 )
 
+        if privacy.clipping is not None:
+            yield (
+                f'clipping = "{privacy.clipping}" has no meaning without privacy, which clips nothing ([privacy] '
+                'placement = "none"): remove it, or set placement = "local"'
+            )
         if privacy.microbatch_size > 1:
             yield (
                 f"microbatch-size = {privacy.microbatch_size} has no meaning without privacy, which clips nothing "

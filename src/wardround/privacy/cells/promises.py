@@ -12,10 +12,14 @@ from wardround.privacy.cells.words import HIDDEN, NOUNS, CellWords, PlainWords, 
 from wardround.privacy.clipping import JOINT_NORM
 from wardround.small_counts import FEWEST_SHOWN
 
-__all__ = ["READERS", "Booked", "Promises"]
+__all__ = ["AUTOMATIC", "READERS", "Booked", "Promises"]
 
 READERS = ("server", "hospital", "recipient")
 """Who may look: the server, another hospital of the federation, whoever receives the model."""
+
+
+AUTOMATIC = "automatic"
+"""Clipping that scales every record's gradient, the short ones too, to nearly the clip."""
 
 
 class Booked(NamedTuple):
@@ -98,6 +102,16 @@ class Promises:
                 f'is proved for it with unit = "{self.unit}" and placement = "{self.placement}" ([privacy] '
                 'microbatch-size): set unit = "record" and placement = "local" or "central" with independent noise, or '
                 "remove it"
+            )
+        if privacy.clipping == AUTOMATIC and not self.clips_records:
+            yield (
+                f'clipping = "{AUTOMATIC}" scales the gradient of every record, and with unit = "{self.unit}" whole '
+                'updates are clipped ([privacy] clipping): set unit = "record", or clipping = "flat"'
+            )
+        if privacy.clipping == AUTOMATIC and training.grad_sample_mode == "ghost":
+            yield (
+                f'grad-sample-mode = "ghost" has factors of its own, and clipping = "{AUTOMATIC}" others ([training] '
+                'grad-sample-mode): set "auto", or clipping = "flat"'
             )
         if privacy.patient_overlap > 1:
             yield from self._overlap(f"patient-overlap = {privacy.patient_overlap} ([privacy] patient-overlap)")
