@@ -167,6 +167,14 @@ def _auc(dataset: Dataset) -> float:
     return float(roc_auc_score(dataset.labels, scores[:, 1]))
 
 
+def test_flambys_test_patients_are_as_many_as_its_benchmark_has(real_data: Path) -> None:
+    dataset = _load("heart-disease:flamby", real_data)
+    names = ("cleveland", "hungary", "switzerland", "va-long-beach")
+    # The denominators of flamby/results/results_benchmark_fed_heart_disease.csv.
+    assert [int(dataset.is_test[dataset.hospitals == name].sum()) for name in names] == [104, 89, 16, 45]
+    assert np.array_equal(dataset.features, _load("heart-disease", real_data).features, equal_nan=True)
+
+
 def test_heart_disease_is_prepared_as_flamby_does(real_data: Path) -> None:
     dataset = _load("heart-disease", real_data)
     names, counts = np.unique(dataset.hospitals, return_counts=True)

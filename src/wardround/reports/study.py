@@ -63,7 +63,7 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "guarantees": words.guarantees(study),
         "meanings": _meanings(study),
         "setting_charts": charts_of_settings(study),
-        "varied": [name.partition(".")[2] for name in study.facts.vary or ()],
+        "varied": [name.rpartition(".")[2] for name in study.facts.vary or ()],
         "utility": charts_of_utility(study),
         "noise": charts_of_noise(study),
         "hospital_panels": charts_of_hospitals(study),
