@@ -83,7 +83,7 @@ def test_the_catalogue_has_every_file_of_sources_in_its_order() -> None:
     entries = list(SOURCES.values())
     assert [entry.name for entry in entries] == [source.name for source in sorted(found, key=lambda s: s.place)]
     assert len({source.name for source in found}) == len(found) >= 19
-    assert [entry.name for entry in entries[:4]] == ["breast-cancer", "digits", "heart-disease", "ist"]
+    assert [entry.name for entry in entries[:3]] == ["breast-cancer", "digits", "heart-disease"]
     assert {entry.needs_download for entry in entries if entry.name in (*BUNDLED, "csv")} == {False}
 
 
