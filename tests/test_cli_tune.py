@@ -117,7 +117,8 @@ def test_what_failed_makes_the_exit_code_1_and_the_others_are_chosen_among(here,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", 'must be "stand-in" or "private"'),
+        (NOISY.replace('on = "private"', ""), 'must be "stand-in" or "private"'),
+        ("", "two candidates or more"),
         (NOISY.replace("noisy-brier", "auc"), "in no epsilon"),
         (NOISY.replace("learning-rate", "learning-rat"), "did you mean learning-rate"),
         (STAND_IN.replace("nowhere.toml", "base.toml"), "is the job's own data"),

@@ -97,6 +97,7 @@ def test_on_private_data_there_are_about_as_many_repetitions_as_candidates(tmp_p
         (NOISY, {"study": {"placements": ["local"]}}, "placements is of a study"),
         (NOISY, {"baselines": {"training": {"num-rounds": 3}}}, r"unknown section \[baselines\]"),
         (NOISY, {"study": {"vary": {"training.learning-rate": [0.1]}}}, "two candidates or more"),
+        (NOISY, {"study": {"vary": {}}}, "two candidates or more"),
         (NOISY, {"study": {"vary": {"privacy.target-delta": [1e-5, 1e-4]}}}, "part of what is promised"),
         (NOISY, {"study": {"vary": {"federation.num-hospitals": [3, 4]}}}, "says whose records they are"),
         (NOISY, {"study": {"vary": {"features.standardise": ["public", "private"]}}}, "whether they are billed"),

@@ -4,57 +4,25 @@ A study compares at equal epsilon (target-epsilons) and at equal noise multiplie
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from typing import Any, get_type_hints
+from typing import Any
 
 from wardround.config import Config, PrivacyConfig, change_tables, check_criterion
-from wardround.config.limits import check_section, kebab, keys_of, setting
+from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
-from wardround.names import check_name, did_you_mean
+from wardround.names import check_name
 from wardround.privacy.cells import cell_of
-from wardround.simulations.studies.vary import Variation, applying, changes_of, read_variation
+from wardround.simulations.studies.own_settings import PLACEMENTS, NamedSettings, OwnSettings
+from wardround.simulations.studies.vary import Variation, applying, read_variation
 
 __all__ = ["BASELINES", "Study", "StudyRun"]
 
 BASELINES = ("majority", "alone", "federated", "pooled")
 """majority: each hospital's most frequent training class. alone: each hospital trains by itself, without privacy.
 federated: the same job without privacy. pooled: all training records in one place, without privacy."""
-
-_OF_BASELINES = ("model", "training", "aggregation")
-"""Sections that baselines may have settings of their own in."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnSettings:
-    """Settings of the baselines alone.
-
-    Attributes:
-        tables: by section, then by key as TOML has it.
-    """
-
-    tables: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The values as texts, by "section.key"."""
-        pairs = ((section, key, value) for section, table in self.tables.items() for key, value in table.items())
-        return {f"{section}.{key}": str(value) for section, key, value in pairs}
-
-    def __post_init__(self) -> None:
-        tables = self.tables if isinstance(self.tables, Mapping) else {"": self.tables}
-        for section, values in tables.items():
-            if section not in _OF_BASELINES or not isinstance(values, Mapping):
-                raise ConfigError(
-                    f"[baselines.{section}] must be a table of {' or '.join(_OF_BASELINES)} ([baselines]): data, "
-                    "privacy and engine are those of the runs that baselines are compared with"
-                )
-            known = keys_of(get_type_hints(Config)[section])
-            for key in values:
-                if key not in known:
-                    raise ConfigError(f"unknown key {key} in [baselines.{section}]{did_you_mean(str(key), known)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +39,10 @@ class Study:
         baselines: some of `BASELINES`.
         of_baselines: settings of the baselines alone, by section, in the place of the base's: without a clip and noise
             another learning rate may be the best, and what they are to show is what is possible.
+        of_placements: likewise settings of a placement's runs alone, by placement and section: what is best with a
+            little noise is not with much.
+        variants: settings that are compared as a whole, by name and section, such as algorithms that each have options
+            of their own; every one is run with all the rest.
         vary: values of other settings by "section.key"; every combination is run. Without placements it is run with
             the base's privacy, or as the baseline "federated" where the base has none.
     """
@@ -78,30 +50,26 @@ class Study:
     base: Config
     name: str = "study"
     units: tuple[str, ...] = setting((), choices=("record", "hospital"))
-    placements: tuple[str, ...] = setting((), choices=("local", "distributed", "central"))
+    placements: tuple[str, ...] = setting((), choices=PLACEMENTS)
     noise_multipliers: tuple[float, ...] = setting((), above=0)
     target_epsilons: tuple[float, ...] = setting((), above=0)
     seeds: tuple[int, ...] = setting((1,), least=0, most=2**63 - 1)
     baselines: tuple[str, ...] = setting((), choices=BASELINES)
     of_baselines: OwnSettings = field(default_factory=lambda: OwnSettings({}))
+    of_placements: NamedSettings = field(default_factory=lambda: NamedSettings(of="placements"))
+    variants: NamedSettings = field(default_factory=NamedSettings)
     vary: Variation = field(default_factory=lambda: Variation({}))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.of_baselines, OwnSettings):
-            object.__setattr__(self, "of_baselines", OwnSettings(self.of_baselines))
-        if not isinstance(self.vary, Variation):
-            object.__setattr__(self, "vary", read_variation(self.vary))
+        self._read_tables()
         check_section("study", self)
-        if self.of_baselines.tables and not self.baselines:
-            raise ConfigError(
-                "[baselines] is of baselines, and the study has none ([study] baselines): add some, or remove it"
-            )
+        self._check_owners()
         check_name(self.name, "study", error=ConfigError)
         if not self.units:
             object.__setattr__(self, "units", (self.base.privacy.unit,))
         if not self.seeds:
             raise ConfigError("seeds = [] must hold one seed or more ([study] seeds): write seeds = [1]")
-        if self.vary.values and not (self.placements or self.noise_multipliers or self.target_epsilons):
+        if self.vary.names and not (self.placements or self.noise_multipliers or self.target_epsilons):
             self._take_privacy_of_base()
         if bool(self.placements) != bool(self.noise_multipliers or self.target_epsilons):
             raise ConfigError(
@@ -119,6 +87,30 @@ class Study:
                     f"{kebab(name)} = {list(values)} holds a value twice ([study] {kebab(name)}): once is enough"
                 )
 
+    def _read_tables(self) -> None:
+        """Make records of what was given as tables."""
+        if not isinstance(self.of_baselines, OwnSettings):
+            object.__setattr__(self, "of_baselines", OwnSettings(self.of_baselines))
+        for name, of in (("of_placements", "placements"), ("variants", "variants")):
+            if not isinstance(given := getattr(self, name), NamedSettings):
+                object.__setattr__(self, name, NamedSettings(given, of))
+        if not isinstance(self.vary, Variation):
+            object.__setattr__(self, "vary", read_variation(self.vary))
+        object.__setattr__(self, "vary", replace(self.vary, variants=self.variants))
+
+    def _check_owners(self) -> None:
+        """Refuse settings of runs that there are not."""
+        if self.of_baselines.tables and not self.baselines:
+            raise ConfigError(
+                "[baselines] is of baselines, and the study has none ([study] baselines): add some, or remove it"
+            )
+        for placement in self.of_placements.named:
+            if placement not in self.placements:
+                raise ConfigError(
+                    f'[placements.{placement}] is of runs with placement = "{placement}", and the study has none '
+                    "([study] placements): add it, or remove the table"
+                )
+
     def _take_privacy_of_base(self) -> None:
         privacy = self.base.privacy
         if not cell_of(privacy).is_private:
@@ -133,7 +125,7 @@ class Study:
     @property
     def varied(self) -> dict[str, Any]:
         """What tells the runs apart, by field, except for `vary`."""
-        others = ("base", "name", "of_baselines", "vary")
+        others = ("base", "name", "of_baselines", "of_placements", "variants", "vary")
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
 
     def runs(self) -> tuple["StudyRun", ...]:
@@ -169,11 +161,10 @@ class Study:
         # Whole runs are spread over processes; in each the hospitals of a round are one program, where they can be.
         tables["simulation"] |= {"engine": "stacked"}
         tables["simulation"].pop("num-workers", None)
-        own_gave_way: tuple[str, ...] = ()
-        if baseline:
-            tables, own_gave_way = change_tables(tables, self.of_baselines.tables)
+        own = self.of_baselines.tables if baseline else self.of_placements.tables(str(privacy["placement"]))
+        tables, own_gave_way = change_tables(tables, own)
         for level in self.vary.levels(applying(self.vary, baseline, tables)):
-            changed, gave_way = change_tables(tables, changes_of(level))
+            changed, gave_way = change_tables(tables, self.vary.changes(level))
             for seed in self.seeds:
                 changed["federation"] = changed["federation"] | {"seed": seed}
                 yield StudyRun(

@@ -22,7 +22,8 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
 
     The file has a table [study] with `base` (a config file, relative to the study's), `name`, `units`,
     `placements`, `noise-multipliers`, `target-epsilons`, `seeds` and `baselines`, below [study.vary] values of other
-    settings, and, below [set], settings that replace the base's, below [baselines] those of the baselines alone.
+    settings, and, below [set], settings that replace the base's, below [baselines] and [placements] those of the
+    baselines or of a placement alone, below [variants] those that are compared as a whole.
 
     Args:
         path: the TOML file.
@@ -59,7 +60,7 @@ def checked_tables(tables: Mapping[str, Any], known: Sequence[str], where: str =
 
 
 def study_of(tables: Mapping[str, Any], folder: Path, name: str, *, note: Callable[[str], None] | None = None) -> Study:
-    """Return the study of the tables [study], [set] and [baselines].
+    """Return the study of the tables of a file (see `load_study`).
 
     Args:
         tables: by name, each of them optional.
@@ -71,7 +72,7 @@ def study_of(tables: Mapping[str, Any], folder: Path, name: str, *, note: Callab
         ConfigError: the base is missing or broken, or a value is wrong.
     """
     settings = dict(tables.get("study", {}))
-    known = {kebab(item.name): item.name for item in fields(Study) if item.name != "of_baselines"}
+    known = {kebab(item.name): item.name for item in fields(Study) if item.name not in _OF_TABLES}
     for key in settings:
         if key not in known:
             raise ConfigError(f"unknown key {key} in [study]{did_you_mean(key, known)}")
@@ -81,21 +82,23 @@ def study_of(tables: Mapping[str, Any], folder: Path, name: str, *, note: Callab
     values: dict[str, Any] = {
         known[key]: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
-    is_of_base = bool(values.get("vary")) and not any(values.get(key) for key in _OF_PRIVACY)
+    is_of_base = bool(values.get("vary") or tables.get("variants")) and not any(values.get(key) for key in _OF_PRIVACY)
     merged, gave_way = _merged({} if base is None else read_toml(folder / base), tables.get("set", {}), is_of_base)
     if "noise-correlation" in merged.get("privacy", {}) and not is_of_base:
         # It goes with one unit and placement alone, so that the base is what a study of just these varies.
         alone = {key: values.get(f"{key}s", ()) for key in ("unit", "placement")}
         merged["privacy"] |= {key: listed[0] for key, listed in alone.items() if len(listed) == 1}
-    of_baselines = tables.get("baselines", {})
-    study = Study(base=config_from_dict(merged), of_baselines=of_baselines, **({"name": name} | values))
+    own = {name: tables.get(table, {}) for name, table in _OF_TABLES.items()}
+    study = Study(base=config_from_dict(merged), **own, **({"name": name} | values))
     if note is not None:
         for sentence in dict.fromkeys((*gave_way, *(said for run in study.runs() for said in run.gave_way))):
             note(sentence)
     return study
 
 
-_TABLES = ("study", "set", "baselines")
+_OF_TABLES = {"of_baselines": "baselines", "of_placements": "placements", "variants": "variants"}
+"""By field of a study, the table of its file, where it has one of its own."""
+_TABLES = ("study", "set", *_OF_TABLES.values())
 _OF_PRIVACY = ("placements", "noise_multipliers", "target_epsilons")
 _VARIED = ("placement", "noise-multiplier", "target-epsilon")
 

@@ -17,10 +17,14 @@ from wardround.errors import ConfigError
 from wardround.privacy.cells import cell_of
 from wardround.privacy.selection import LAWS, repetition_law
 from wardround.simulations.studies.study import Study
-from wardround.simulations.studies.vary import changes_of
 
-__all__ = ["EACH_ONCE", "NOISY_BRIER", "PRIVATE_SCORES", "STAND_IN_SCORES", "Candidate", "Tune"]
+__all__ = ["EACH_ONCE", "FEW", "NOISY_BRIER", "PRIVATE_SCORES", "STAND_IN_SCORES", "Candidate", "Tune"]
 
+FEW = (
+    "a tune needs two candidates or more to choose among ([study.vary]): give a setting several values, such as "
+    '"training.learning-rate" = [0.1, 0.5]'
+)
+"""Why a tune of less is refused."""
 EACH_ONCE = "each-once"
 """Every candidate is trained once, in place of a random number of repetitions."""
 PUBLIC_LOSS, NOISY_BRIER = "public-loss", "noisy-brier"
@@ -29,7 +33,7 @@ STAND_IN_SCORES = ("auto", "auc", "auc-pooled", "accuracy")
 PRIVATE_SCORES = (PUBLIC_LOSS, NOISY_BRIER)
 _OF_PRIVATE = ("score_share", "repetitions", "mean_repetitions", "shape", "most_repetitions")
 _SCORE_SHARE = 0.1
-_CLIPS = ("max-grad-norm", "adaptive-clipping", "target-quantile", "clip-learning-rate")
+_CLIPS = ("max-grad-norm", "clipping", "adaptive-clipping", "target-quantile", "clip-learning-rate", "microbatch-size")
 """Keys of [privacy] that say how, and not what is promised."""
 _PROMISES = {
     "federation": "says whose records they are",
@@ -129,17 +133,14 @@ class Tune:
         vary, found = self.study.vary, []
         tables = {item.name: given_values(getattr(self.job, item.name)) for item in fields(self.job)}
         for level in vary.levels(list(vary.values)):
-            changed = change_tables(tables, changes_of(level)).tables
+            changed = change_tables(tables, vary.changes(level)).tables
             name = vary.words(level).removeprefix("-")
             found.append(Candidate(name=name, varied=vary.row(level) or (), config=self.job.remade(changed)))
         return tuple(found)
 
     def _check_study(self) -> None:
         if math.prod(map(len, self.study.vary.values.values())) < 2:
-            raise ConfigError(
-                "a tune needs two candidates or more to choose among ([study.vary]): give a setting several values, "
-                'such as "training.learning-rate" = [0.1, 0.5]'
-            )
+            raise ConfigError(FEW)
         for name in self.study.vary.values:
             section, _, key = name.partition(".")
             why = _PROMISES.get(name) or _PROMISES.get(section)

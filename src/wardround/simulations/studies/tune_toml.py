@@ -14,7 +14,7 @@ from wardround.config.settings import given_values
 from wardround.errors import ConfigError
 from wardround.names import did_you_mean
 from wardround.simulations.studies.study_toml import checked_tables, read_tables, study_of
-from wardround.simulations.studies.tune import Tune
+from wardround.simulations.studies.tune import FEW, Tune
 
 __all__ = ["load_tune", "tune_of"]
 
@@ -88,6 +88,8 @@ def _check_keys(own: Mapping[str, Any], of_study: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{key} is of a study ([study] {key}): a tune chooses at the privacy of its base; remove it"
             )
+    if not of_study.get("vary"):
+        raise ConfigError(FEW)
     for key in own:
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key} in [tune]{did_you_mean(key, _KEYS)}")
