@@ -78,7 +78,7 @@ def test_the_bound_is_above_the_exact_divergence_and_one_repetition_is_not(mu, k
     law, single = repetition_law(*kind), ORDERS * mu**2 / 2
     bound, orders = selected_rdp(single, law), (1.5, 2.0, 8.0)
     exact = [max(of_two_gaussians(mu, law, order, sign) for sign in (1, -1)) for order in orders]
-    places = [int(np.flatnonzero(ORDERS == order)[0]) for order in orders]
+    places = [int(np.flatnonzero(order == ORDERS)[0]) for order in orders]
     assert (bound[places] >= exact).all()
     assert (bound[places] <= 12 * np.array(exact)).all()
     # What selecting costs is no matter of taste: the cost of one run alone would be an under-count.

@@ -1,6 +1,7 @@
 """A tune in the terminal: its candidates, the chosen one, and what the choice cost."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,8 +10,10 @@ from rich.text import Text
 
 from wardround.errors import ProtocolError
 from wardround.json_records import read_json_record
-from wardround.reports.files import as_written, read_json, read_number, read_rows
+from wardround.privacy.cells import cell_in_words
+from wardround.reports.files import as_written, read_json, read_number, read_rows, read_summary
 from wardround.reports.numbers import count_text
+from wardround.reports.words import caveats
 from wardround.simulations.studies.tune_records import TuneSummary
 from wardround.simulations.studies.tune_words import what_it_cost
 
@@ -50,7 +53,7 @@ def print_tune(folder: Path, console: Console) -> None:
         ]
         table.add_row(*cells, style="bold" if chosen else "")
     console.print(table)
-    for sentence in _sentences(summary, rows):
+    for sentence in (*_sentences(summary, rows), *_of_the_run(folder, summary)):
         console.print(Text(sentence))
     for run, reason in summary.failures.items():
         console.print(Text(f"Failed: {run}: {reason}", style="red"))
@@ -65,6 +68,16 @@ def _sentences(summary: TuneSummary, rows: list[dict[str, str]]) -> list[str]:
     if max(int(row["num_runs"]) for row in rows) < 2:
         return ["One seed: small differences are chance.", *said]
     return ["Mean over seeds, with the half width of its 95 % t-interval.", *said]
+
+
+def _of_the_run(folder: Path, summary: TuneSummary) -> Sequence[str]:
+    """Return what changes the claim of the released model's run, and so of the whole; nothing on a stand-in."""
+    run = read_summary(folder / "runs" / summary.run) if summary.run else None
+    if run is None:
+        return ()
+    said = cell_in_words(summary.unit, summary.placement, run.protection.mechanism)
+    words = said.words(record_is=run.protection.record_is, protocol=run.settings.protocol)
+    return caveats(run, words)
 
 
 def _rank(row: dict[str, str], summary: TuneSummary) -> tuple[bool, float]:

@@ -40,7 +40,7 @@ def noisy(tmp_path_factory):
 
 
 def test_whatever_is_drawn_the_whole_keeps_the_target_and_takes_most_of_it(noisy):
-    tune, sizing = noisy
+    _, sizing = noisy
     spent = [
         max(*whole.headline_epsilons().values(), whole.headline_total(1))
         for whole in map(together, combinations_with_replacement(sizing.planned, 3))

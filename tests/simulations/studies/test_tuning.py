@@ -70,7 +70,7 @@ def test_a_stand_in_chooses_without_a_look_at_the_private_data(ray_session, tmp_
 
 
 def test_all_that_was_spent_on_private_data_is_in_ledgers_and_in_the_bill(noisy):
-    tune, done = noisy
+    _, done = noisy
     folders = sorted([*(done.folder / "runs").iterdir(), *(done.folder / "scores").iterdir()])
     assert len(folders) == 6
     for folder in folders:
@@ -100,7 +100,7 @@ def test_repetitions_of_one_candidate_are_independent(noisy):
 
 
 def test_the_best_model_is_released_with_nothing_that_tells_how_many_there_were(noisy):
-    tune, done = noisy
+    _, done = noisy
     rows = table(done.folder / "tuning.csv")
     assert sum(int(row["num_runs"]) for row in rows) == 3
     best = min((row for row in rows if row["score"]), key=lambda row: float(row["score"]))

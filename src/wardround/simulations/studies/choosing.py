@@ -16,7 +16,7 @@ from wardround.errors import WardroundError
 from wardround.json_records import json_keys, json_values
 from wardround.json_text import json_text, plain_values
 from wardround.privacy.cells import cell_of
-from wardround.server.record.run_folder import MODEL, writing
+from wardround.server.record.run_folder import MODEL, PERSONAL, writing
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.simulations.studies.study_files import csv_text, write_text
 from wardround.simulations.studies.tune import Candidate, Tune
@@ -70,8 +70,11 @@ def write_choice(tune: Tune, folder: Path, scored: Scored) -> TuneSummary:
     summary = _summary(tune, scored, rows[place], run)
     chosen = candidates[place].config
     if tune.is_private:
-        with writing(folder / MODEL, "repeat the command with the same --out"):
-            write_whole(folder / MODEL, (folder / "runs" / run / MODEL).read_bytes())
+        trained = folder / "runs" / run
+        for name in (MODEL, PERSONAL):
+            if name == MODEL or (trained / name).is_file():
+                with writing(folder / name, "repeat the command with the same --out"):
+                    write_whole(folder / name, (trained / name).read_bytes())
         chosen = replace(chosen, privacy=replace(chosen.privacy, target_epsilon=scored.training_epsilon))
     head = "".join(f"# {line}\n" for line in head_of_chosen(summary))
     write_text(folder / "chosen.toml", f"{head}\n{config_to_toml(chosen)}")

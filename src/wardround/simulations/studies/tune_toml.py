@@ -58,7 +58,7 @@ def tune_of(
         tables: by name; others are refused.
         folder: that the path of the base is relative to.
         name: of the tune where it has none.
-        given: puts objects from Python in the place of what the runs' settings name.
+        given: puts objects from Python in the place of what the job's settings name.
         note: as in `load_tune`.
 
     Raises:
@@ -70,13 +70,12 @@ def tune_of(
     )
     _check_keys(own, of_study)
     study = study_of({"study": of_study, "set": tables.get("set", {})}, folder, name, note=note)
-    job = study.base
+    job = given(study.base)
     if own["on"] == "stand-in":
-        study = replace(study, base=given(_on_stand_in(job, tables.get("stand-in"))))
+        study = replace(study, base=_on_stand_in(job, tables.get("stand-in")))
     elif "stand-in" in tables:
         raise ConfigError('[stand-in] has no meaning with on = "private" ([tune] on): remove one of them')
     else:
-        job = given(job)
         study = replace(study, base=job, seeds=(job.federation.seed,))
     return Tune(job=job, study=study, **{_KEYS[key]: value for key, value in own.items()})
 
@@ -124,7 +123,7 @@ def _on_stand_in(job: Config, stand_in: Any) -> Config:
     if not job.evaluation.chooses:  # public records of the job's own form are of no use to another data set's models
         tables["evaluation"].pop("public", None)
     theirs = {section: {kebab(str(key)): value for key, value in table.items()} for section, table in stand_in.items()}
-    made = job.remade(change_tables({**tables, **dict.fromkeys(theirs, {})}, theirs).tables)
+    made = job.remade(change_tables({**tables, **{key: {} for key in theirs}}, theirs).tables)
     data, own = made.federation, job.federation
     if (data.dataset, data.path) == (own.dataset, own.path):
         raise ConfigError(
