@@ -4,11 +4,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from tunes import BASE, NOISY, small_tune
+import torch
+from tunes import BASE, NOISY, VARY, small_tune
 
 from wardround.errors import ConfigError
+from wardround.objects import hand_over
 from wardround.simulations.studies.study_toml import load_study
-from wardround.simulations.studies.tune_toml import load_tune
+from wardround.simulations.studies.tune_toml import load_tune, tune_of
 
 STAND_IN = {"on": "stand-in"}
 DIGITS = {"federation": {"dataset": "digits", "num-hospitals": 2}}
@@ -58,6 +60,14 @@ def test_on_private_data_there_are_about_as_many_repetitions_as_candidates(tmp_p
     assert (poisson.mean_repetitions, poisson.shape, poisson.most_repetitions) == (2.0, None, 4)
     public = small_tune(tmp_path, {"on": "private"}, set={"evaluation": {"public": "tunes:public_records"}})
     assert (public.score, public.score_share) == ("public-loss", None)
+
+
+def test_a_model_from_python_is_the_jobs_and_the_stand_ins(tmp_path):
+    (tmp_path / "base.toml").write_text(PRIVATE_TABLE)
+    tables = {"tune": STAND_IN, "study": {"base": "base.toml", "vary": VARY}, "stand-in": DIGITS}
+    model = hand_over(torch.nn.Linear(64, 10), "model")
+    tune = tune_of(tables, tmp_path, "given", given=lambda config: config.with_object("model", model))
+    assert all(one.config.model.handed is model for one in (*tune.candidates(), *tune.study.runs()))
 
 
 @pytest.mark.parametrize(
