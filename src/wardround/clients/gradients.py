@@ -46,15 +46,19 @@ class ClippedSum:
     """The sum over one batch, of gradients whose L2 norm over all parameters together is at most the clip.
 
     A record's clipped gradient depends on that record alone, and zero is within the clip, so that scrubbing leaves the
-    sensitivity at max_grad_norm (Abadi et al. 2016, algorithm 1, with one more per-record map).
+    sensitivity at max_grad_norm (Abadi et al. 2016, algorithm 1, with one more per-record map). With copies it counts
+    as often as its class says, and the sensitivity is max_grad_norm times the most of them (see `clipped_sums`).
 
     Attributes:
         num_scrubbed: records whose gradient was not finite.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], max_grad_norm: float) -> None:
-        """Begin a sum of nothing; the parameters are read at every call."""
-        self.parameters, self.max_grad_norm = parameters, max_grad_norm
+    def __init__(self, parameters: Sequence[nn.Parameter], max_grad_norm: float, copies: Tensor | None = None) -> None:
+        """Begin a sum of nothing; the parameters are read at every call.
+
+        `copies` (classes,) float64 are how often a record of each class counts; None where each does once.
+        """
+        self.parameters, self.max_grad_norm, self._copies = parameters, max_grad_norm, copies
         self.num_scrubbed = 0
         self._sums = [SumInParts() for _ in parameters]
 
@@ -81,7 +85,8 @@ class ClippedSum:
             loss: a program has its own.
             owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's
                 gradient is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with
-                augmentations), so that the patient is the record that is protected.
+                augmentations), so that the patient is the record that is protected. It counts as often as the row of
+                it that counts most often.
             most_floats: of gradients at a time (>= 1).
 
         Raises:
@@ -101,7 +106,7 @@ class ClippedSum:
                 of_rows = _backward(module, *given)
                 parts = [self._found(len(of_rows))]
             losses.append(of_rows)
-            self._add_parts(parts, None if owners is None else owners[rows])
+            self._add_parts(parts, None if owners is None else owners[rows], self._counts(labels[rows]))
         self._forget()
         return torch.cat(losses)
 
@@ -130,18 +135,24 @@ class ClippedSum:
             )
         return Formed(range(len(found)), [rows.reshape(1, num_rows, -1) for rows in found])
 
-    def _add_parts(self, parts: Sequence[ByRecord], owners: Tensor | None) -> None:
+    def _counts(self, labels: Tensor) -> Tensor | None:
+        """Return how often rows count, (n,) float64; None where each does once."""
+        return None if self._copies is None else self._copies[labels]
+
+    def _add_parts(self, parts: Sequence[ByRecord], owners: Tensor | None, counts: Tensor | None) -> None:
         if owners is not None:
             owners = torch.unique_consecutive(owners, return_inverse=True)[1]
             parts = [mean_by_owner(part, owners, int(owners[-1]) + 1) for part in parts]
+            if counts is not None:
+                counts = counts.new_zeros(parts[0].num_records).scatter_reduce_(0, owners, counts, "amax")
         for start in range(0, parts[0].num_records, _BLOCK_ROWS):
             some = [part.between(start, start + _BLOCK_ROWS) for part in parts]
             block, factors, is_lost = clipped(some, with_margin(self.max_grad_norm))
             self.num_scrubbed += int(is_lost.sum())
-            self.add_up(block, factors)
+            self.add_up(block, factors if counts is None else factors * counts[start : start + _BLOCK_ROWS])
 
     def _add_by_twin(self, twin: "GhostTwin", features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
-        losses, num_lost = _clipped_backward(twin, features, labels, loss)
+        losses, num_lost = _clipped_backward(twin, features, labels, loss, self._counts(labels))
         self.num_scrubbed += num_lost
         for part, parameter in zip(self._sums, twin.parameters_in_double, strict=True):
             if parameter.grad is not None:
@@ -244,7 +255,9 @@ def _backward(module: nn.Module | RecordProgram, features: Tensor, labels: Tenso
     return losses.detach()
 
 
-def _clipped_backward(twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord) -> tuple[Tensor, int]:
+def _clipped_backward(
+    twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord, counts: Tensor | None = None
+) -> tuple[Tensor, int]:
     """Leave the clipped sum in the twin, and return the losses, and how many records were not finite.
 
     Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping).
@@ -265,10 +278,12 @@ def _clipped_backward(twin: GhostTwin, features: Tensor, labels: Tensor, loss: L
             # Not even an empty record has a gradient: these leave the batch.
             twin.zero_grad(set_to_none=True)
             if bool(finite.any()):
-                _, more_lost = _clipped_backward(twin, features[finite], labels[finite], loss)
+                counted = None if counts is None else counts[finite]
+                _, more_lost = _clipped_backward(twin, features[finite], labels[finite], loss, counted)
                 num_lost += more_lost
             return shown, num_lost
     coefficients = twin.wrapped.get_clipping_coef() * finite
+    coefficients = coefficients if counts is None else coefficients * counts
     twin.wrapped.disable_hooks()
     torch.autograd.backward((coefficients * losses).sum())
     twin.wrapped.enable_hooks()

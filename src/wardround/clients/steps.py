@@ -81,6 +81,11 @@ class LocalRound:
         return float(self.assignment.max_grad_norm or 0.0)
 
     @property
+    def sensitivity(self) -> float:
+        """How far a record moves the clipped sum, L2: its clip, as often as one may count. Noise is relative to it."""
+        return self.assignment.distance
+
+    @property
     def layers_seed(self) -> int:
         """What random layers, such as dropout, draw from, in 0..2**63 - 1; never the noise."""
         return int(self.key.generator(Draw.LAYERS).integers(2**63))
@@ -122,12 +127,12 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     else: what is billed is the sums, and the rest is post-processing.
     """
     optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _begun(held, local)
-    stddev = local.assignment.event.noise_multiplier * local.clip
+    stddev = local.assignment.event.noise_multiplier * local.sensitivity
     module = held.by_record(local.tensors, local.clip)
     losses = []
     num_scrubbed = 0
     for _ in range(local.assignment.schedule.num_steps):
-        summed = ClippedSum(parameters, local.clip)
+        summed = ClippedSum(parameters, local.clip, held.copies)
         losses.append(_add_batch(held, local, module, summed))
         num_scrubbed += summed.num_scrubbed
         drawn = noise.noise_for(parameters, stddev)
@@ -143,7 +148,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
         num_scrubbed=num_scrubbed,
         loss=_mean_loss(losses),
         num_noise_draws=noise.num_draws,
-        noise_multiplier=noise.stddev / local.clip,
+        noise_multiplier=noise.stddev / local.sensitivity,
     )
 
 

@@ -13,8 +13,9 @@ from wardround.clients.cells import torch_half
 from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import Config, check_loss_weights
+from wardround.config import Config, check_remedy
 from wardround.datasets import FederatedData, HospitalData
+from wardround.datasets.constants import Balance
 from wardround.identity import source_of
 from wardround.models.fitting import copied
 from wardround.object_digests import digest_of_object
@@ -39,7 +40,7 @@ def build_trainer(
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
     keep_freed_memory()
-    check_loss_weights(config.training, federation.class_names)
+    check_remedy(config, federation.class_names)
     if model is None:
         model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
@@ -49,6 +50,8 @@ def build_trainer(
     trainer = LocalTrainer(
         model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
     )
+    if config.imbalance.remedy == "duplicate" and (copies := config.imbalance.copies) is not None:
+        trainer.weigh(Balance(loss_weights=(1.0,) * len(copies), copies=copies))
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)
     return trainer
