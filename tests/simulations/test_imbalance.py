@@ -7,19 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Message
 from grid_runs import LineGrid, line, run_over
 from made_up import PRIVATE
+from safetensors.numpy import load_file
 from sklearn.utils.class_weight import compute_class_weight
-from small_runs import interrupted_before_charging, results_of, small_config
+from small_runs import interrupted_before_charging, results_of, rows_of, small_config
+from torch import nn
 
 from wardround import wire
+from wardround.clients.trainers import build_trainer, training_tensors
 from wardround.config import Config
-from wardround.datasets import load_federation
-from wardround.datasets.constants import Balance
+from wardround.datasets import HospitalData, load_federation
+from wardround.datasets.constants import NO_CONSTANTS, Balance
 from wardround.datasets.moments import layout_of, vectors_of
+from wardround.datasets.oversampling import oversampled
 from wardround.errors import ConfigError, WardroundError
+from wardround.models import parameters_of
 from wardround.privacy.ledger import open_ledger
+from wardround.server.plan.planning import assign_round
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.verify import verify_run
 from wardround.simulations.prepared import plan
@@ -188,6 +195,92 @@ def test_a_schema_is_refused_without_public_numbers(remedy: str) -> None:
         small_config(federation=table, imbalance={"remedy": remedy})
     small_config(federation=table, imbalance={"remedy": "duplicate", "copies": [1, 4]})
     small_config(federation=table, imbalance={"remedy": "loss-weights"}, training={"loss-weights": [1.0, 4.0]})
+
+
+@pytest.mark.parametrize(
+    ("unit", "placement"), [("record", "none"), *(cell for cell in PRIVATE if cell[0] == "hospital")]
+)
+def test_synthetic_records_are_trained_on_and_counted_nowhere(unit: str, placement: str, tmp_path: Path) -> None:
+    # Of all records, as who trains together draws other batches than who trains alone.
+    config = settings(unit, placement, imbalance={"remedy": "smote"}, training={"sample-rate": 1.0})
+    models = []
+    for engine in ("inline", "stacked"):
+        done = run(config.change(simulation={"engine": engine}), out=tmp_path / engine)
+        assert verify_run(done.folder)[0] == []
+        told = {row["num_examples"] for row in rows_of(done.folder / "hospitals.csv")}
+        assert told == {str(hospital.num_train) for hospital in plan(config).hospitals}
+        models.append(load_file(done.folder / "model.safetensors"))
+    plain = plan(config.change(imbalance={"remedy": "none"}))
+    assert plan(config).noise_multipliers == plain.noise_multipliers
+    if placement == "none":
+        for name, array in models[0].items():
+            np.testing.assert_allclose(models[1][name], array, atol=1e-4)
+
+
+def test_a_step_on_all_is_that_on_the_oversampled_rows() -> None:
+    """One step of rate 1 without privacy: the mean gradient over a hospital's own and its synthetic records."""
+    config = settings("record", "none", imbalance={"remedy": "smote"}, training={"sample-rate": 1.0, "local-steps": 1})
+    federation = load_federation(config.federation, config.features)
+    hospital = federation.hospitals[0]
+    rows, number = oversampled(hospital, config.federation.seed, 5)
+    assert number > 0 and len(set(np.bincount(rows.train_labels))) == 1
+    own = len(hospital.train_labels)
+    np.testing.assert_array_equal(rows.train_features[:own], hospital.train_features)
+    trainer = build_trainer(config, federation)
+    tensors = training_tensors(config, hospital, NO_CONSTANTS, trainer.device)
+    assignment = assign_round(plan(config), [hospital.hospital_id], 1, {hospital.hospital_id: 0.0})[0]
+    before = parameters_of(trainer.model)
+    after, _, measures = trainer.train(before, tensors, assignment)
+    model = nn.Linear(30, 2)
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    labels = torch.tensor(rows.train_labels)
+    loss = nn.functional.cross_entropy(model(torch.tensor(rows.train_features)), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    (weight,) = [array for array in after.values() if array.shape == (2, 30)]
+    assert model.weight.grad is not None
+    np.testing.assert_allclose(weight, -config.training.learning_rate * model.weight.grad.numpy(), atol=1e-5)
+    assert measures.num_examples == own
+
+
+def test_synthetic_rows_are_patients_of_their_own_and_lone_classes_stay() -> None:
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(12, 3)).astype(np.float32)
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 0, 0])
+    hospital = HospitalData(
+        hospital_id="north",
+        train_features=features,
+        train_labels=labels,
+        test_features=features[:0],
+        test_labels=labels[:0],
+        fingerprint="0" * 64,
+        train_owners=np.array([0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 7]),
+    )
+    rows, number = oversampled(hospital, 1, 5)
+    assert number == 5 and np.bincount(rows.train_labels).tolist() == [8, 8, 1]
+    assert rows.train_owners is not None
+    assert rows.train_owners[12:].tolist() == [8, 9, 10, 11, 12] and rows.num_train == 8 + 5
+    low, high = features[labels == 1].min(axis=0), features[labels == 1].max(axis=0)
+    assert ((rows.train_features[12:] >= low - 1e-6) & (rows.train_features[12:] <= high + 1e-6)).all()
+
+
+@pytest.mark.parametrize("placement", ["local", "central", "distributed"])
+def test_synthetic_records_are_refused_where_a_record_is_protected(placement: str) -> None:
+    config = settings("record", placement, imbalance={"remedy": "smote"})
+    federation = load_federation(config.federation, config.features)
+    largest = max(hospital.num_train for hospital in federation.hospitals)
+    message = f"one of {largest} can shape up to {largest - 2} of them, .* a group of {largest - 1}"
+    with pytest.raises(ConfigError, match=message):
+        plan(config)
+
+
+def test_synthetic_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match='remedy = "smote" is for tables'):
+        plan(
+            settings(
+                "record", "none", federation={"dataset": "digits"} | dict.fromkeys(RARE), imbalance={"remedy": "smote"}
+            )
+        )
 
 
 class Generous(LineGrid):

@@ -226,13 +226,11 @@ class Hospitals(ABC):
 
         Those asked for last are kept, as far as they take little: a cohort of many hospitals is another in every round.
         """
-        from wardround.clients.trainers import hospital_tensors
+        from wardround.clients.trainers import training_tensors
 
         made = self._kept.pop(hospital.hospital_id, None)
         if made is None:
-            scaling = self._constants.scaling
-            scaled = hospital if scaling is None else scaling.of_hospital(hospital)
-            made = hospital_tensors(scaled, self.trainer.device)
+            made = training_tensors(self.config, hospital, self._constants, self.trainer.device)
             self._kept_bytes += made.num_bytes
         most = _MOST_KEPT_BYTES[self.trainer.device.type]
         if self.config.simulation.engine == "stacked":

@@ -81,6 +81,14 @@ class LocalRound:
         return float(self.assignment.max_grad_norm or 0.0)
 
     @property
+    def expected_batch_size(self) -> float:
+        """Records of a batch on average, synthetic ones among them, which no number that is assigned tells of."""
+        expected, tensors = self.assignment.schedule.expected_batch_size, self.tensors
+        if not tensors.num_synthetic:
+            return expected
+        return expected * tensors.num_train / (tensors.num_train - tensors.num_synthetic)
+
+    @property
     def sensitivity(self) -> float:
         """How far a record moves the clipped sum, L2: its clip, as often as one may count. Noise is relative to it."""
         return self.assignment.distance
@@ -109,7 +117,7 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
             rows, owners = rows[finite], None if owners is None else owners[finite]
             batch_losses = held.loss(model(held.laid_out(tensors.train_features[rows])), tensors.train_labels[rows])
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-        torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
+        torch.autograd.backward(weighted.sum() / local.expected_batch_size)
         _apply(local.side, held)
         if local.proximal_mu:
             _pull_back(held, anchor, local.proximal_mu)

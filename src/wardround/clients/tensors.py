@@ -14,7 +14,8 @@ __all__ = ["HospitalTensors"]
 class HospitalTensors:
     """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
 
-    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
+    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one. The
+    last `num_synthetic` of the training records are nobody's (see `datasets.oversampling`).
     """
 
     train_features: Tensor
@@ -22,6 +23,7 @@ class HospitalTensors:
     test_features: Tensor
     test_labels: Tensor
     train_owners: Tensor | None = None
+    num_synthetic: int = 0
     _digests: list[bytes] = field(init=False, repr=False, default_factory=list)
 
     @property

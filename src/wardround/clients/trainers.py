@@ -13,16 +13,17 @@ from wardround.clients.cells import torch_half
 from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import Config, check_remedy
+from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
-from wardround.datasets.constants import Balance
+from wardround.datasets.constants import Balance, Constants
+from wardround.datasets.oversampling import check_classes, oversampled
 from wardround.identity import source_of
 from wardround.models.fitting import copied
 from wardround.object_digests import digest_of_object
 from wardround.privacy.cells import cell_of
 from wardround.streams import Source
 
-__all__ = ["build_trainer", "hospital_tensors"]
+__all__ = ["build_trainer", "hospital_tensors", "training_tensors"]
 
 
 def build_trainer(
@@ -40,7 +41,7 @@ def build_trainer(
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
     keep_freed_memory()
-    check_remedy(config, federation.class_names)
+    check_classes(config, federation)
     if model is None:
         model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
@@ -71,8 +72,20 @@ def _as_built(config: Config, model: nn.Module) -> str:
     return digest_of_object(empty, "model", is_named=True)[0]
 
 
-def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
+def training_tensors(
+    config: Config, hospital: HospitalData, constants: Constants, device: torch.device
+) -> HospitalTensors:
+    """Return a hospital's records as its model takes them: scaled, and with synthetic ones where the settings ask."""
+    taken = hospital if constants.scaling is None else constants.scaling.of_hospital(hospital)
+    if config.imbalance.remedy != "smote":
+        return hospital_tensors(taken, device)
+    taken, num_synthetic = oversampled(taken, config.federation.seed, config.imbalance.neighbours)
+    return hospital_tensors(taken, device, num_synthetic)
+
+
+def hospital_tensors(hospital: HospitalData, device: torch.device, num_synthetic: int = 0) -> HospitalTensors:
     """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared."""
-    arrays = {item.name: getattr(hospital, item.name) for item in fields(HospitalTensors) if item.init}
+    names = (item.name for item in fields(HospitalTensors) if item.init and item.name != "num_synthetic")
+    arrays = {name: getattr(hospital, name) for name in names}
     rows = {name: torch.tensor(array, device=device) for name, array in arrays.items() if array is not None}
-    return HospitalTensors(**rows)
+    return HospitalTensors(**rows, num_synthetic=num_synthetic)

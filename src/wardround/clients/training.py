@@ -129,7 +129,7 @@ def trained_as_assigned(local: LocalRound, sent: Arrays, counts: Counts, seconds
     )
     check_execution(local.assignment, execution)
     measures = TrainingMeasures(
-        num_examples=local.tensors.num_train,
+        num_examples=local.tensors.num_train - local.tensors.num_synthetic,
         num_scrubbed=counts.num_scrubbed,
         loss=counts.loss,
         seconds=seconds,

@@ -24,7 +24,7 @@ def check_agreement(config: Config) -> None:
         raise ConfigError(message)
     schema, target = config.federation.schema, config.federation.target
     if schema is not None and target is not None:
-        check_remedy(config, schema.class_names(target))
+        check_remedy(config, schema.class_names(target), most_records=config.federation.max_records)
 
 
 def _seen(config: Config) -> Iterator[str]:

@@ -266,6 +266,7 @@ MEANINGS: tuple[Meaning, ...] = (
         Meaning(f"imbalance.{key}", _is("imbalance.remedy", "duplicate"), 'remedy = "duplicate"')
         for key in ("copies", "max-copies")
     ),
+    Meaning("imbalance.neighbours", _is("imbalance.remedy", "smote"), 'remedy = "smote"'),
     Meaning("personal.strength", _is("personal.method", "mr-mtl"), 'method = "mr-mtl"'),
     Meaning("simulation.num-workers", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
     Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),

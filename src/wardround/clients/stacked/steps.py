@@ -183,7 +183,7 @@ def _parts(flat: Tensor, stack: Stack) -> list[Tensor]:
 
 
 def _expected(locals_: Sequence[LocalRound], batch: StepBatch, like: Tensor) -> Tensor:
-    sizes = [local.assignment.schedule.expected_batch_size for local in locals_[: batch.num_hospitals]]
+    sizes = [local.expected_batch_size for local in locals_[: batch.num_hospitals]]
     return torch.tensor(sizes, dtype=torch.float32, device=like.device).view(-1, *(1 for _ in like.shape[1:]))
 
 

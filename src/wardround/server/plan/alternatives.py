@@ -123,6 +123,11 @@ def _notes_of_protocol(plan: FederationPlan) -> Iterator[str]:
         yield _personal_note(plan.config.personal)
     if plan.statistics is not None and plan.moments is not None:
         yield _statistics_note(plan.statistics, plan.moments)
+    if plan.config.imbalance.remedy == "smote":
+        yield (
+            'with remedy = "smote" a hospital trains on synthetic records beside its own ([imbalance]); weights, rates '
+            "and every number of records that is told are of its own"
+        )
     most_copies = plan.config.imbalance.most_copies
     if most_copies > 1 and plan.cell.clips_records and plan.cell.is_private:
         yield (

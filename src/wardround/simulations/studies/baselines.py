@@ -12,7 +12,7 @@ import torch
 
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.clients.trainers import build_trainer, hospital_tensors
+from wardround.clients.trainers import build_trainer, training_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig, releases_shares
 from wardround.datasets import FederatedData, HospitalData
@@ -55,8 +55,7 @@ def _trained(config: Config, federation: FederatedData, baseline: str) -> _Score
     trainer = build_trainer(config, federation, source=source_of(config))
     constants, tensors = _constants(config, federation, baseline), dict[str, HospitalTensors]()
     for told, hospital in zip(constants, federation.hospitals, strict=True):
-        scaled = hospital if told.scaling is None else told.scaling.of_hospital(hospital)
-        tensors[hospital.hospital_id] = hospital_tensors(scaled, trainer.device)
+        tensors[hospital.hospital_id] = training_tensors(config, hospital, told, trainer.device)
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
     initial, models = parameters_of(trainer.model), dict[str, Arrays]()
     if baseline == "pooled":
@@ -111,7 +110,7 @@ def _train(
 
 
 def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> tuple[HospitalTensors, HospitalProfile]:
-    """Return all hospitals' training records as one hospital's."""
+    """Return all hospitals' training records as one hospital's, synthetic ones as each has made them."""
     owners = None
     if any(part.train_owners is not None for part in tensors):
         starts = np.cumsum([0, *(part.num_train for part in tensors[:-1])])
@@ -122,8 +121,9 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
         test_features=tensors[0].test_features[:0],
         test_labels=tensors[0].test_labels[:0],
         train_owners=owners,
+        num_synthetic=sum(part.num_synthetic for part in tensors),
     )
-    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train)
+    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train - pooled.num_synthetic)
 
 
 def _owners(tensors: HospitalTensors) -> torch.Tensor:
