@@ -20,7 +20,7 @@ def rounder(dimension, seed=0, steps=STEPS):
     event = SimpleNamespace(scaled_norm=steps, dimension=dimension)
     key = SimpleNamespace(generator=lambda draw: np.random.default_rng(seed))
     return RoundedRecords(
-        SimpleNamespace(assignment=SimpleNamespace(event=event), clip=CLIP, sensitivity=CLIP, key=key), dimension
+        SimpleNamespace(assignment=SimpleNamespace(event=event, distance=CLIP), clip=CLIP, key=key), dimension
     )
 
 

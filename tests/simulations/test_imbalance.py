@@ -264,6 +264,19 @@ def test_synthetic_rows_are_patients_of_their_own_and_lone_classes_stay() -> Non
     assert ((rows.train_features[12:] >= low - 1e-6) & (rows.train_features[12:] <= high + 1e-6)).all()
 
 
+def test_groups_of_records_have_no_class_to_count_by() -> None:
+    with pytest.raises(ConfigError, match="microbatch-size = 2 clips records of several classes as one"):
+        settings(privacy={"microbatch-size": 2}, imbalance={"remedy": "duplicate"})
+
+
+@pytest.mark.parametrize("remedy", ["loss-weights", "duplicate"])
+def test_automatic_clipping_goes_with_it(remedy: str, tmp_path: Path) -> None:
+    config = settings(privacy={"clipping": "automatic"}, imbalance={"remedy": remedy})
+    done = run(config, out=tmp_path / "run")
+    assert verify_run(done.folder)[0] == []
+    assert sensitivities(done.folder)[1] == {4.0 if remedy == "duplicate" else 1.0}
+
+
 @pytest.mark.parametrize("placement", ["local", "central", "distributed"])
 def test_synthetic_records_are_refused_where_a_record_is_protected(placement: str) -> None:
     config = settings("record", placement, imbalance={"remedy": "smote"})

@@ -9,6 +9,7 @@ from dataclasses import fields
 import torch
 from torch import nn
 
+from wardround.clients.augmentations import check_images
 from wardround.clients.cells import torch_half
 from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
@@ -17,10 +18,11 @@ from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
 from wardround.datasets.constants import Balance, Constants
 from wardround.datasets.oversampling import check_classes, oversampled
+from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.models.fitting import copied
 from wardround.object_digests import digest_of_object
-from wardround.privacy.cells import cell_of
+from wardround.privacy.cells import AUTOMATIC, cell_of
 from wardround.streams import Source
 
 __all__ = ["build_trainer", "hospital_tensors", "training_tensors"]
@@ -47,12 +49,24 @@ def build_trainer(
     if source is None:
         fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
         source = source_of(config, fingerprints=fingerprints, model=_as_built(config, model))
-    cell = cell_of(config.privacy)
+    if (copies := config.training.augmentation_multiplicity) is not None:
+        check_images(copies, federation.input_shape)
+    cell, group_size = cell_of(config.privacy), config.privacy.microbatch_size
+    if group_size > 1 and any(hospital.train_owners is not None for hospital in federation.hospitals):
+        raise ConfigError(
+            f"microbatch-size = {group_size} groups records of one row, and patients have several rows here, which are "
+            "clipped as one already ([privacy] microbatch-size): remove it"
+        )
     trainer = LocalTrainer(
-        model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
+        model,
+        config.training,
+        task=federation.task,
+        source=source,
+        protects_records=cell.clips_records,
+        clips_automatically=config.privacy.clipping == AUTOMATIC,
     )
-    if config.imbalance.remedy == "duplicate" and (copies := config.imbalance.copies) is not None:
-        trainer.weigh(Balance(loss_weights=(1.0,) * len(copies), copies=copies))
+    if config.imbalance.remedy == "duplicate" and (by_class := config.imbalance.copies) is not None:
+        trainer.weigh(Balance(loss_weights=(1.0,) * len(by_class), copies=by_class))
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)
     return trainer
@@ -78,14 +92,20 @@ def training_tensors(
     """Return a hospital's records as its model takes them: scaled, and with synthetic ones where the settings ask."""
     taken = hospital if constants.scaling is None else constants.scaling.of_hospital(hospital)
     if config.imbalance.remedy != "smote":
-        return hospital_tensors(taken, device)
+        return hospital_tensors(taken, device, config.privacy.microbatch_size)
     taken, num_synthetic = oversampled(taken, config.federation.seed, config.imbalance.neighbours)
-    return hospital_tensors(taken, device, num_synthetic)
+    return hospital_tensors(taken, device, num_synthetic=num_synthetic)
 
 
-def hospital_tensors(hospital: HospitalData, device: torch.device, num_synthetic: int = 0) -> HospitalTensors:
-    """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared."""
-    names = (item.name for item in fields(HospitalTensors) if item.init and item.name != "num_synthetic")
+def hospital_tensors(
+    hospital: HospitalData, device: torch.device, group_size: int = 1, num_synthetic: int = 0
+) -> HospitalTensors:
+    """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared.
+
+    So many records at a time are drawn and clipped as one ([privacy] microbatch-size); the last ones are synthetic.
+    """
+    numbers = ("group_size", "num_synthetic")
+    names = [item.name for item in fields(HospitalTensors) if item.init and item.name not in numbers]
     arrays = {name: getattr(hospital, name) for name in names}
     rows = {name: torch.tensor(array, device=device) for name, array in arrays.items() if array is not None}
-    return HospitalTensors(**rows, num_synthetic=num_synthetic)
+    return HospitalTensors(**rows, group_size=group_size, num_synthetic=num_synthetic)

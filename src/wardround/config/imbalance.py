@@ -75,6 +75,11 @@ def check_imbalance_use(config: Any) -> None:
     Raises:
         ConfigError: naming the value and the next step.
     """
+    if config.imbalance.remedy == "duplicate" and config.privacy.microbatch_size > 1:
+        raise ConfigError(
+            f"microbatch-size = {config.privacy.microbatch_size} clips records of several classes as one, which can't "
+            'count by their class ([privacy] microbatch-size): remove it, or set remedy = "loss-weights" ([imbalance])'
+        )
     if config.federation.schema is None or not releases_shares(config):
         return
     remedy = config.imbalance.remedy

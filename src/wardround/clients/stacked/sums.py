@@ -74,6 +74,7 @@ class Stack:
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
         copies: (classes,) float64, how often a record of each class counts; None where each does once.
         generators: of each hospital, on the device, for its dropout layers; none where there are no such layers.
+        is_automatic: whether every gradient is scaled to nearly the clip.
         tally: what is measured.
     """
 
@@ -85,6 +86,7 @@ class Stack:
     clips: Tensor | None
     copies: Tensor | None
     generators: Sequence[torch.Generator]
+    is_automatic: bool
     tally: Tally = field(repr=False)
 
     @property
@@ -185,7 +187,7 @@ def dropped_apart(probability: float, given: Tensor, generators: Sequence[torch.
 def _clipped(stack: Stack, batch: StepBatch, block: Block) -> tuple[Tensor, list[ByRecord], Tensor, Tensor]:
     """Return losses, gradients, the factors by which they are clipped and counted, and which are lost."""
     losses, parts = stack.by_record(block, batch.num_hospitals)
-    parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
+    parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block), is_automatic=stack.is_automatic)
     if stack.copies is not None:
         factors = factors * stack.copies[stack.labels[block.rows]]
     return losses, parts, factors, is_lost
