@@ -66,3 +66,5 @@ def test_every_section_is_agreed_on_or_the_servers_own() -> None:
 def test_how_the_server_chooses_among_released_models_is_its_own_affair() -> None:
     chosen = site_config(evaluation={"keep": "best", "public": "hospital.public:records"})
     assert agreed_text(chosen) == agreed_text(site_config())
+    begun = site_config().change(model={"initial": "public.safetensors", "initial_digest": "0" * 64})
+    assert agreed_text(begun) == agreed_text(site_config())
