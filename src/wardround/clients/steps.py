@@ -92,6 +92,14 @@ class LocalRound:
         return self.augmentations.of_batch(features, labels, owners)
 
     @property
+    def expected_batch_size(self) -> float:
+        """Records of a batch on average, synthetic ones among them, which no number that is assigned tells of."""
+        expected, tensors = self.assignment.schedule.expected_batch_size, self.tensors
+        if not tensors.num_synthetic:
+            return expected
+        return expected * tensors.num_train / (tensors.num_train - tensors.num_synthetic)
+
+    @property
     def layers_seed(self) -> int:
         """What random layers, such as dropout, draw from, in 0..2**63 - 1; never the noise."""
         return int(self.key.generator(Draw.LAYERS).integers(2**63))
@@ -114,7 +122,7 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
         most = held.rows_at_a_time(local.tensors.record_shape) or len(labels)
         for rows in chunks(len(labels), max(1, most), owners) or [slice(0, 0)]:
             given = features[rows], labels[rows], None if owners is None else owners[rows]
-            of_rows, num_lost = _add_gradient(held, *given, local.assignment.schedule.expected_batch_size)
+            of_rows, num_lost = _add_gradient(held, *given, local.expected_batch_size)
             losses.append(of_rows)
             num_scrubbed += num_lost
         _apply(local.side, held)
@@ -153,7 +161,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     losses = []
     num_scrubbed = 0
     for _ in range(local.assignment.schedule.num_steps):
-        summed = ClippedSum(parameters, local.clip, is_automatic=held.clips_automatically)
+        summed = ClippedSum(parameters, local.clip, held.copies, is_automatic=held.clips_automatically)
         losses.append(_add_batch(held, local, module, summed))
         num_scrubbed += summed.num_scrubbed
         drawn = noise.noise_for(parameters, stddev)
