@@ -59,7 +59,7 @@ def test_a_built_in_data_set_is_no_sites() -> None:
 
 def test_every_section_is_agreed_on_or_the_servers_own() -> None:
     """A section that is added later has to be decided on, here and in `identity.agreed_text`."""
-    agreed = {"federation", "features", "model", "training", "privacy", "aggregation", "personal"}
+    agreed = {"federation", "features", "model", "training", "privacy", "aggregation", "personal", "imbalance"}
     assert {item.name for item in fields(Config)} == agreed | {"evaluation", "simulation"}
 
 
