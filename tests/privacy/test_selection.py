@@ -148,6 +148,19 @@ def test_more_repetitions_cost_more_and_one_costs_what_it_costs():
     assert np.isinf(selected_rdp(np.full(len(ORDERS), np.inf), (0.5, 0.5))).all()
 
 
+@pytest.mark.parametrize("most", [900, 1000])
+def test_a_law_under_which_one_repetition_is_all_but_impossible_has_a_finite_bound(most):
+    """Of a mean of 900 one repetition has probability 1e-388, which no float holds."""
+    single = ORDERS * 0.1**2 / 2
+    bound = selected_rdp(single, repetition_law(POISSON, 900.0, 0.0, most))
+    fewer = selected_rdp(single, repetition_law(POISSON, 600.0, 0.0, 900))
+    assert (bound >= single).all() and (bound > fewer).all()
+    assert 1.0 < float(epsilon_from_rdp(bound, 1e-5)) < 20.0
+    # What no float can hold in a law that is given bounds nothing: all repetitions together do.
+    certain = selected_rdp(single, (0.0,) * 899 + (1.0,))
+    np.testing.assert_allclose(certain, 900 * single, rtol=1e-6)
+
+
 def test_the_best_never_costs_more_than_all_that_there_can_be():
     single = 50 * rdp(1.0, 0.3)
     for law in (repetition_law(NEGATIVE_BINOMIAL, 2.0, 1.0, 4), repetition_law(POISSON, 2.0, 0.0, 4)):

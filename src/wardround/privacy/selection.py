@@ -26,6 +26,7 @@ LAWS = ("truncated-negative-binomial", "poisson")
 _CELLS = 20_000
 """Parts that the probabilities in [0, 1] are looked at in: what the bound is too large by falls with their number."""
 _ROUNDING = 1e-9
+_LEAST_LOG = -650.0
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +61,8 @@ def repetition_law(law: str, mean: float, shape: float, most: int) -> tuple[floa
         stay = math.log1p(-_halting(mean, shape))
         growth = np.log((np.arange(1, most) + shape) / np.arange(2, most + 1)) + stay
         logs = np.concatenate([[0.0], np.cumsum(growth)])
-    weights = np.exp(logs - logs.max())
+    # A probability that no float can hold would leave f'(0) = 0, which bounds nothing.
+    weights = np.exp(np.maximum(logs - logs.max(), _LEAST_LOG))
     return tuple((weights / weights.sum()).tolist())
 
 
@@ -88,9 +90,11 @@ def selected_rdp(divergences: _Floats, law: tuple[float, ...]) -> _Floats:
         return np.full(len(ORDERS), np.inf)
     edges = np.linspace(0.0, 1.0, _CELLS + 1)
     top = _log_slope(edges[1:], law)
+    bottom = _log_slope(_least_neighbour(edges[:-1], divergences), law)
     with np.errstate(invalid="ignore"):
-        bottom = _log_slope(_least_neighbour(edges[:-1], divergences), law)
-        gains = (ORDERS[:, None] * top - (ORDERS[:, None] - 1) * bottom).max(axis=1)
+        parts = ORDERS[:, None] * top - (ORDERS[:, None] - 1) * bottom
+    # A slope that no float can hold bounds nothing.
+    gains = np.where(np.isnan(parts), np.inf, parts).max(axis=1)
     found = np.minimum(divergences + gains / (ORDERS - 1), _all_seen(divergences, law))
     found = np.maximum(found * (1 + _ROUNDING), 0.0)
     return np.asarray(np.minimum.accumulate(found[::-1])[::-1])
