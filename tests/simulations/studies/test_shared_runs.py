@@ -154,8 +154,12 @@ def test_what_a_restart_cut_off_is_set_aside_and_done_anew_to_the_same_bits(tmp_
         assert results_of(place) == bits
 
 
-def test_a_run_that_draws_from_the_system_syncs_as_it_goes_and_is_never_begun_anew(tmp_path: Path) -> None:
-    config = small_config(simulation={"noise": "system"})
+@pytest.mark.parametrize("simulation", [{"noise": "system"}, {"repetition": 3}])
+def test_a_run_that_is_billed_or_draws_from_the_system_syncs_as_it_goes_and_is_never_begun_anew(
+    tmp_path: Path, simulation: dict[str, Any]
+) -> None:
+    """Begun anew a billed repetition of a tune would leave what was charged twice out of the bill."""
+    config = small_config(simulation=simulation)
     item = StudyRun(name="system", config=config)
     assert not released_alike(item)
     assert released_alike(replace(item, config=small_config()))

@@ -4,7 +4,7 @@ A single run syncs its ledger twice a round, so that a power cut loses nothing. 
 seed: begun anew, it releases the same bits. So its files are synced once, when it is done and before its rows count;
 until then they outlive a killed process, and not a power cut. Runs that were under way when the machine stopped are
 set aside with their ledgers, and begun anew. What is left out on purpose: runs that draw from the operating system,
-which sync as they go (see docs/decisions/0033).
+and repetitions of a tune, whose bill is of every attempt: these sync as they go (see docs/decisions/0033).
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _STARTED = "machine-started.txt"
 
 def released_alike(item: StudyRun) -> bool:
     """Return whether a run that is begun anew releases the bits of before, here and now."""
-    return item.config.simulation.noise == "seeded" and start_of_machine() != ""
+    return _may_begin_anew(item) and start_of_machine() != ""
 
 
 def set_aside_what_a_restart_cut_off(folder: Path, unfinished: Iterable[tuple[StudyRun, Path]]) -> None:
@@ -40,10 +40,15 @@ def set_aside_what_a_restart_cut_off(folder: Path, unfinished: Iterable[tuple[St
     with writing(note, "repeat the command with the same --out"):
         before = file_text(note).strip() if note.exists() else now
     for item, place in unfinished if before != now else ():
-        if item.config.simulation.noise == "seeded" and place.exists():
+        if _may_begin_anew(item) and place.exists():
             with writing(place, "repeat the command with the same --out"):
                 place.rename(_free_beside(place))
     write_text(note, f"{now}\n")
+
+
+def _may_begin_anew(item: StudyRun) -> bool:
+    simulation = item.config.simulation
+    return simulation.noise == "seeded" and not simulation.repetition
 
 
 def _free_beside(place: Path) -> Path:
