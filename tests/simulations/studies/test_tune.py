@@ -42,6 +42,15 @@ def test_on_a_stand_in_every_run_is_on_its_data_at_the_jobs_privacy(tmp_path):
     assert tune.score == "auto" and tune.repetitions is None
 
 
+@pytest.mark.parametrize("path", ["/nowhere/patients.csv", "/nowhere/./patients.csv", "/else/../nowhere/patients.csv"])
+def test_the_jobs_own_file_stands_in_for_nothing_however_its_path_is_written(tmp_path, path):
+    own = {"federation": {"dataset": "csv", "path": path, "target": "died"}}
+    with pytest.raises(ConfigError, match="is the job's own data"):
+        small_tune(tmp_path, STAND_IN, base=PRIVATE_TABLE, stand_in=own)
+    own["federation"]["path"] = "/nowhere/others.csv"
+    small_tune(tmp_path, STAND_IN, base=PRIVATE_TABLE, stand_in=own)
+
+
 def test_public_records_of_the_job_are_not_tried_on_the_stand_ins_models(tmp_path):
     base = PRIVATE_TABLE + '\n[evaluation]\npublic = "tunes:public_records"\n'
     tune = small_tune(tmp_path, STAND_IN, base=base, stand_in=DIGITS)

@@ -125,9 +125,14 @@ def _on_stand_in(job: Config, stand_in: Any) -> Config:
     theirs = {section: {kebab(str(key)): value for key, value in table.items()} for section, table in stand_in.items()}
     made = job.remade(change_tables({**tables, **{key: {} for key in theirs}}, theirs).tables)
     data, own = made.federation, job.federation
-    if (data.dataset, data.path) == (own.dataset, own.path):
+    if (data.dataset, _place(data.path)) == (own.dataset, _place(own.path)):
         raise ConfigError(
             f'dataset = "{data.dataset}" is the job\'s own data ([stand-in.federation] dataset): name other, public '
             'data, or set on = "private" and pay for what is read'
         )
     return made
+
+
+def _place(path: str | None) -> Path | None:
+    """Return where a path leads, however it is written; no file is opened for it."""
+    return None if path is None else Path(path).expanduser().resolve()
