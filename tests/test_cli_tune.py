@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 
 import pytest
 
@@ -92,8 +93,11 @@ def test_private_data_are_told_to_be_billed_and_to_whom(here, ray_session, monke
     words = " ".join(told.split())
     assert code == 0, error
     assert "t: 2 candidates on breast-cancer, by Brier score of training records, with noise" in words
-    assert "Spent of breast-cancer: epsilon " in words and "of 2 that may be spent." in words
+    assert "Spent of breast-cancer: epsilon " in words and "of 2 that may be spent: the most against anyone" in words
     assert "It does not hold for whoever learns how many there were" in words
+    # The seed of seeded noise is in the file that is given on, and that is said where its reader is billed.
+    assert tomllib.loads((here / "out" / "chosen.toml").read_text())["federation"]["seed"] == 42
+    assert "with seeded noise, for whoever knows the seed, which chosen.toml holds" in words
     assert "they are in no epsilon, and chose nothing" in words
     assert (
         said(monkeypatch, capsys, "ledger", "verify", *sorted(map(str, (here / "out" / "scores").iterdir()))[:1])[0]

@@ -41,17 +41,18 @@ def what_it_cost(summary: TuneSummary) -> Iterator[str]:
     spent, readers = summary.epsilon, summary.epsilon.readers
     yield (
         f"Spent of {summary.dataset}: epsilon {_shown(spent.total)} at delta {spent.target_delta:g} for one "
-        f"{summary.unit}, of {summary.target_epsilon:g} that may be spent. All repetitions are in it, since the server "
-        f"and the other hospitals saw them: against the server {_shown(readers['server'])}, against another hospital "
-        f"{_shown(readers['hospital'])}."
+        f"{summary.unit}, of {summary.target_epsilon:g} that may be spent: the most against anyone whom the noise is "
+        f"to protect from. The server and the other hospitals saw all repetitions, which are added up: against the "
+        f"server {_shown(readers['server'])}, against another hospital {_shown(readers['hospital'])}."
     )
     if summary.repetitions == EACH_ONCE:
         yield "Every candidate was trained once, and whoever receives the model is counted as if all had been seen."
     else:
         yield (
-            f"Against whoever gets model.safetensors and chosen.toml and nothing else of this folder it is "
+            "Against whoever gets model.safetensors and chosen.toml and nothing else of this folder it is "
             f"{_shown(readers['recipient'])} (best of a random number of repetitions; Papernot and Steinke 2022). It "
-            "does not hold for whoever learns how many there were, or sees a table, a run or the seed."
+            "does not hold for whoever learns how many there were, or sees a table or a run; nor, with seeded noise, "
+            'for whoever knows the seed, which chosen.toml holds: set [simulation] noise = "system" to give both on.'
         )
     share = "" if summary.score_share is None else f", {summary.score_share:g} of it for the release of its score"
     yield (
