@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from made_up_study import write_study
@@ -16,7 +17,7 @@ from wardround.reports.study_panels import MOST_PANELS
 from wardround.reports.study_setting_figures import charts_of_settings
 from wardround.reports.study_statistics import groups_of, hospital_groups
 from wardround.reports.study_terminal import print_study
-from wardround.reports.study_words import findings, guarantees, headline, reader_rows
+from wardround.reports.study_words import assumptions, findings, guarantees, headline, reader_rows
 
 RATES = {"training.learning-rate": ("0.1", "0.5")}
 BOTH = RATES | {"privacy.max-grad-norm": ("0.5", "1.25")}
@@ -166,3 +167,23 @@ def test_a_study_of_settings_without_privacy_has_its_chart_and_headline(tmp_path
     assert [chart.x_label for chart in charts_of_settings(study)] == ["learning-rate"]
     assert "without privacy only: AUC" in headline(study)[0] and "(learning-rate 0.1)" in headline(study)[0]
     assert "learning-rate" in write_study_page(folder).read_text()
+
+
+def test_promises_of_variants_and_placements_are_not_stated_as_one(tmp_path):
+    study = read_study(write_study(tmp_path / "apart"))
+    assert not any("differ in what their epsilons are of" in line for line in assumptions(study))
+    variants = {"loose": {"privacy.target-delta": "0.01"}, "shared": {"privacy.patient-overlap": "2"}}
+    placements = {"central": {"training.num-rounds": "9"}, "distributed": {"aggregation.protocol": "secagg+"}}
+    study = replace(study, facts=replace(study.facts, variants=variants, of_placements=placements))
+    (terms,) = (dict(rows) for _, rows in guarantees(study))
+    assert terms["Delta"] == "varied: 0.01 (loose), others as in the base"
+    assert terms["Rounds"] == "varied: 9 (central), others as in the base"
+    (line,) = (line for line in assumptions(study) if "differ in what their epsilons are of" in line)
+    assert "privacy.target-delta 0.01 (loose) and others as in the base; privacy.patient-overlap 2 (shared)" in line
+    assert "protocol" not in line  # of a placement it is in what is said of the placement
+
+
+def test_a_varied_promise_is_told_beside_what_must_hold(tmp_path):
+    vary = {"privacy.patient-overlap": ("1", "2")}
+    study = read_study(write_study(tmp_path / "overlap", placements=("local",), vary=vary))
+    assert any("(privacy.patient-overlap 1 and 2)" in line for line in assumptions(study))

@@ -21,12 +21,19 @@ from wardround.reports.files import (
     read_rows,
     read_summary,
 )
+from wardround.reports.words import listed
 from wardround.server.record.summaries import Summary
 from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow, StudyFacts
 
 __all__ = ["ACCURACY", "Metric", "Setting", "StudyResult", "read_study", "setting_text"]
 
 _Row = TypeVar("_Row", ResultRow, HospitalRow, NoiseRow)
+_OF_PROMISES = (
+    *("federation.dataset", "federation.path", "privacy.target-delta", "privacy.patient-overlap"),
+    *("aggregation.protocol", "aggregation.min-survivors", "aggregation.max-colluding"),
+    *("features.standardise", "simulation.noise"),
+)
+"""Settings that say what an epsilon is of, beside unit, placement and level."""
 _READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: read_number}
 
 
@@ -111,6 +118,19 @@ class StudyResult:
         """Return what is said of the cells that the study compares for a unit, by placement, in the order of charts."""
         words = {placement: self.words_of(unit, placement) for placement in self.facts.placements}
         return dict(sorted(words.items(), key=lambda item: item[1].chart_order))
+
+    def values_of(self, name: str) -> tuple[str, ...]:
+        """Return what a setting is varied over, with whose value it is where not all runs vary in it; () if nothing."""
+        parts: Mapping[str, Mapping[str, str]] = {**(self.facts.of_placements or {}), **(self.facts.variants or {})}
+        if name.startswith("aggregation."):  # what is said of a placement's runs is of its own protocol
+            parts = self.facts.variants or {}
+        own = tuple(f"{texts[name]} ({part})" for part, texts in parts.items() if name in texts)
+        return (self.facts.vary or {}).get(name) or (*own, "others as in the base")[: len(own) + bool(own)]
+
+    @property
+    def promised_apart(self) -> tuple[str, ...]:
+        """The settings of a promise that the runs differ in, with their values."""
+        return tuple(f"{name} {listed(texts)}" for name in _OF_PROMISES if (texts := self.values_of(name)))
 
     def stated(self, unit: str) -> list[tuple[CellWords, Summary]]:
         """Return those of a unit's cells that a run states, with what is said of them, in the order of charts."""

@@ -145,8 +145,8 @@ def guarantees(study: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
             ("Rounds", str(one.num_rounds_planned)),
             ("Date", f"{one.facts.dates[0]} UTC" if one.facts.dates else "not recorded"),
         ]
-        varied = {term: (study.facts.vary or {}).get(name) for term, name in _TERMS.items()}
-        rows = [(term, f"varied: {', '.join(texts)}" if (texts := varied.get(term)) else value) for term, value in rows]
+        varied = {term: texts for term, name in _TERMS.items() if (texts := study.values_of(name))}
+        rows = [(term, f"varied: {', '.join(varied[term])}" if term in varied else value) for term, value in rows]
         result.append((words.unit, rows))
     return result
 
@@ -182,6 +182,11 @@ def assumptions(study: StudyResult) -> tuple[str, ...]:
             "Every epsilon is that of one run. The study trained many models on the same data: whoever sees several of "
             f"them, or settings that were chosen by looking at them, learns more than one epsilon says. {OTHER_RUNS}"
         )
+    if cells and (apart := study.promised_apart):
+        lines.append(
+            f"Runs differ in what their epsilons are of ({'; '.join(apart)}): a smaller figure may be the lesser "
+            "promise, and what is said here of trust is of one of them."
+        )
     lines += dict.fromkeys(sentence for words in cells for sentence in words.relies)
     lines += [sentence for words_of_unit in by_unit for sentence in _promises(words_of_unit)]
     if cells and len(by_unit) > 1:
@@ -215,22 +220,19 @@ def method(study: StudyResult) -> tuple[str, ...]:
     seeds = study.facts.seeds
     lines = [
         f"Every setting was run with {count_text(len(seeds), 'seed')} ({', '.join(map(str, seeds))}). A seed draws "
-        "the split "
-        "into training and test records, the initial parameters, the batches and the noise."
+        "the split into training and test records, the initial parameters, the batches and the noise."
     ]
     if len(seeds) > 1:
         lines.append(
             "Intervals are mean plus or minus t(0.975, n - 1) s / sqrt(n) over the n seeds: 95 % intervals of the "
-            "mean if "
-            "the scores are about normal. They say how sure the mean is, not how far single runs spread."
+            "mean if the scores are about normal. They say how sure the mean is, not how far single runs spread."
         )
     if study.facts.placements:
         lines.append(
             "Epsilon is recomputed from every run's ledger: by privacy loss distributions and Renyi divergences for "
-            "Gaussian "
-            "noise, whichever is smaller, and by Renyi divergences for Skellam noise, for which nothing tighter is "
-            "proved. A "
-            "run may therefore have spent a little less than its target; figures stand at what was spent, rounded up."
+            "Gaussian noise, whichever is smaller, and by Renyi divergences for Skellam noise, for which nothing "
+            "tighter is proved. A run may therefore have spent a little less than its target; figures stand at what "
+            "was spent, rounded up."
         )
     lines.append("Every run is what `wardround run` gives for the same settings; runs/ has all their files.")
     return tuple(lines)
