@@ -5,7 +5,7 @@ where no record is protected, a fresh copy of what it was before any data. What 
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class HeldModel:
         *,
         task: str,
         source: Source,
+        edges: Sequence[float] = (),
         protects_records: bool = True,
         most_floats: int = MOST_GRADIENT_FLOATS,
     ) -> None:
@@ -52,8 +53,9 @@ class HeldModel:
         Args:
             model: before any data.
             training: all of [training].
-            task: classification or regression.
+            task: classification, regression or survival.
             source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
+            edges: of the intervals of a survival; none of another task.
             protects_records: whether test records too are scored one by one where the forward is the model's own.
             most_floats: see above.
 
@@ -64,8 +66,8 @@ class HeldModel:
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
         self.training, self.device = training, resolve_device(training.device)
-        self.loss, self.most_floats = loss_per_record(task, training.loss_weights), most_floats
-        self.loss_of_many = loss_of_many(task, training.loss_weights)
+        self.loss, self.most_floats = loss_per_record(task, training.loss_weights, edges), most_floats
+        self.loss_of_many = loss_of_many(task, training.loss_weights, edges)
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)

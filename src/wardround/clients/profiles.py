@@ -8,8 +8,9 @@ import numpy as np
 from wardround.datasets import FederatedData, HospitalData
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.scores import r2
+from wardround.survival import SURVIVAL, SurvivalReference
 
-__all__ = ["hospital_profile", "profile_measures"]
+__all__ = ["hospital_profile", "profile_measures", "survival_reference"]
 
 
 def hospital_profile(hospital: HospitalData, federation: FederatedData) -> HospitalProfile:
@@ -32,6 +33,8 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
     baseline, sums = float("nan"), {}
     if len(test) and task == "classification":
         baseline = float(np.mean(test == np.bincount(train).argmax()))
+    elif len(test) and task == SURVIVAL:
+        baseline = 0.5  # the same answer for all: every pair is a tie
     elif len(test):
         answer, middle = train.mean(dtype=np.float64), test.mean(dtype=np.float64)
         baseline = r2(answer, test)
@@ -41,3 +44,11 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
             "majority_error": float(((test - answer) ** 2).sum()),
         }
     return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline, **sums)
+
+
+def survival_reference(federation: FederatedData) -> SurvivalReference | None:
+    """Return what the Brier score of a simulated survival is relative to; None of another task."""
+    if federation.task != SURVIVAL:
+        return None
+    labels = np.concatenate([hospital.train_labels for hospital in federation.hospitals])
+    return SurvivalReference(edges=federation.time_edges, train=labels)

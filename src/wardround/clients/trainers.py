@@ -47,7 +47,12 @@ def build_trainer(
         source = source_of(config, fingerprints=fingerprints, model=_as_built(config, model))
     cell = cell_of(config.privacy)
     trainer = LocalTrainer(
-        model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
+        model,
+        config.training,
+        task=federation.task,
+        edges=federation.time_edges,
+        source=source,
+        protects_records=cell.clips_records,
     )
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)

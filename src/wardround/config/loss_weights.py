@@ -16,7 +16,7 @@ def check_loss_weights(training: TrainingConfig, class_names: Sequence[str]) -> 
 
     Args:
         training: all of [training].
-        class_names: in class order; none of a regression.
+        class_names: in class order; none of another task.
 
     Raises:
         ConfigError: naming the classes.
@@ -26,7 +26,7 @@ def check_loss_weights(training: TrainingConfig, class_names: Sequence[str]) -> 
         return
     given = f"loss-weights = {list(weights)}"
     if not class_names:
-        raise ConfigError(f"{given} is for classes, and this is a regression ([training] loss-weights): remove it")
+        raise ConfigError(f"{given} is for classes, and none are told apart here ([training] loss-weights): remove it")
     raise ConfigError(
         f"{given} must have {len(class_names)} numbers, one for each class in this order: "
         f"{', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''} ([training] loss-weights)"

@@ -27,6 +27,7 @@ from wardround.config.sections import (
 from wardround.config.strategy_options import STRATEGY_OPTIONS
 from wardround.errors import ProtocolError
 from wardround.privacy.cells import Cell, cell_of
+from wardround.survival import SURVIVAL
 
 __all__ = ["MEANINGS", "Look", "Meaning", "default_of", "look_in", "shown_setting"]
 
@@ -163,6 +164,11 @@ MEANINGS: tuple[Meaning, ...] = (
         "data sets of the catalogue, whose files are looked for there",
     ),
     *map(_of_table, TABLE_KEYS),
+    Meaning(
+        "federation.time-edges",
+        lambda look: not _has_table(look) or look("federation.task") == SURVIVAL,
+        'times, which are predicted by task = "survival"',
+    ),
     Meaning(
         "federation.patient-scope",
         lambda look: _has_table(look) and look("federation.patient-column") is not None,

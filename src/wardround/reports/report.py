@@ -140,12 +140,12 @@ def _delta_range(run: RunResult) -> str:
 
 def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     """Return (figure, value, what to compare it with) for the table of figures."""
-    score = "r2" if run.is_regression else "Accuracy"
-    baseline = "always the mean" if run.is_regression else "most frequent class"
-    majority = run.scores["majority_score"]
-    rows = [(score, number_text(run.scores["score"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
-    if not run.is_regression:
+    words, majority = run.score_words, run.scores["majority_score"]
+    compared = "" if math.isnan(majority) else f"{words.baseline}: {majority:.3f}"
+    rows = [(words.name, number_text(run.scores["score"]), compared)]
+    if words.has_auc:
         rows = [*_areas(run), *rows]
+    rows += _of_survival(run, compared)
     rows += class_figures(run)
     rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
     rows.append(("Loss", number_text(run.scores["loss"]), ""))
@@ -171,6 +171,12 @@ def _areas(run: RunResult) -> list[tuple[str, str, str]]:
     guessing, pooled = "guessing: 0.500", run.scores["auc_pooled"]
     both = [("AUC over all test records", number_text(pooled), guessing)] * (pooled == pooled)
     return [("AUC, mean over hospitals" if both else "AUC", number_text(run.scores["auc"]), guessing), *both]
+
+
+def _of_survival(run: RunResult, compared: str) -> list[tuple[str, str, str]]:
+    mean, brier, curve = (run.scores[key] for key in ("concordance", "brier_integrated", "brier_kaplan_meier"))
+    rows = [("Concordance, mean over hospitals", number_text(mean), compared)] * (mean == mean)
+    return [*rows, *([("Integrated Brier score", number_text(brier), f"Kaplan-Meier: {curve:.3f}")] * (brier == brier))]
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:

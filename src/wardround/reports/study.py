@@ -70,7 +70,7 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "groups": groups_of(study.rows),
         "hospitals": hospital_groups(study),
         "baselines": BASELINES,
-        "score": "r2" if study.is_regression else "Accuracy",
+        "score": study.score_words.name,
         "metric": study.metric,
         "assumptions": words.assumptions(study),
         "method": words.method(study),

@@ -57,7 +57,7 @@ def _utility_chart(study: StudyResult, unit: str, held: str, metric: Metric, pan
         y_label=metric.name,
         curves=curves,
         levels=_levels(groups, metric.field, curves),
-        is_share=not study.is_regression,
+        is_share=study.score_words.is_share,
     )
 
 

@@ -111,7 +111,7 @@ def _chart(
         x_names=axis.names,
         curves=tuple(_apart(curves, axis)),
         levels=tuple(_levels(study, beside, axis)),
-        is_share=not study.is_regression,
+        is_share=study.score_words.is_share,
     )
 
 

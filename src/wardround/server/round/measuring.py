@@ -8,6 +8,7 @@ from wardround.config import Config
 from wardround.datasets.public_records import public_records
 from wardround.rounds import HospitalProfile
 from wardround.server.round.evaluating import Measuring, Metric
+from wardround.survival import SURVIVAL, SurvivalReference, scoring_library
 
 __all__ = ["measuring_of"]
 
@@ -18,6 +19,7 @@ def measuring_of(
     *,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
+    reference: SurvivalReference | None = None,
 ) -> Measuring:
     """Return what models are measured by.
 
@@ -26,13 +28,16 @@ def measuring_of(
         profile: of any hospital, whose task and shapes are those of all.
         metrics: a user's, by name (see `evaluating.check_metrics`).
         public: public records (see `datasets.public_records.public_of`).
+        reference: of a survival, where the hospitals are simulated in this process.
 
     Raises:
-        ConfigError: public records don't fit.
+        ConfigError: public records don't fit, or what scores a survival is not installed.
     """
     own = dict(metrics or {})
+    if profile.task == SURVIVAL:
+        scoring_library()
     if public is None:
-        return Measuring(metrics=own)
+        return Measuring(metrics=own, reference=reference)
     records = public_records(
         public, input_shape=tuple(profile.input_shape), num_outputs=profile.num_outputs, task=profile.task
     )
