@@ -101,13 +101,11 @@ def concordance(survival: NDArray[np.float64], labels: NDArray[Any]) -> float:
     Source: Harrell, Califf, Pryor, Lee and Rosati 1982, JAMA 247; scikit-survival's concordance_index_censored.
     """
     times, events = times_and_events(labels)
-    if not events.any() or not np.isfinite(survival).all():
+    first = times[events].min(initial=math.inf)
+    if not ((times > first) | (~events & (times == first))).any() or not np.isfinite(survival).all():
         return math.nan
     metrics: Any = scoring_library("sksurv.metrics")
-    try:
-        return float(metrics.concordance_index_censored(events, times, -survival.sum(axis=1))[0])
-    except scoring_library("sksurv.exceptions").NoComparablePairException:
-        return math.nan
+    return float(metrics.concordance_index_censored(events, times, -survival.sum(axis=1))[0])
 
 
 def integrated_brier(survival: NDArray[np.float64], labels: NDArray[Any], reference: SurvivalReference) -> float:

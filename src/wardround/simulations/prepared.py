@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from wardround.clients.profiles import hospital_profile, profile_measures, survival_reference
+from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
 from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
@@ -113,13 +113,7 @@ def prepare(
         plan=planned,
         strategy=_told(strategy, model),
         facts=_facts(federation, model, planned, joint, on_engine),
-        measuring=measuring_of(
-            config,
-            planned.hospitals[0].profile,
-            metrics=metrics,
-            public=records,
-            reference=survival_reference(federation),
-        ),
+        measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records, data=federation),
         trainer=trainer,
     )
 

@@ -96,7 +96,7 @@ def load_tcga_brca(config: FederationConfig, paths: list[Path]) -> Dataset:
         name="tcga-brca",
         task=SURVIVAL,
         features=np.stack([numbers[name] for name in names], axis=1),
-        labels=labels_of_times(numbers["T"], numbers["E"]),
+        labels=labels_of_times(numbers["T"], numbers["E"]).astype(np.float32),
         class_names=(),
         feature_names=tuple(names),
         hospitals=hospitals,

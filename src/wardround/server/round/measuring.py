@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wardround.clients.profiles import survival_reference
 from wardround.clients.public_loss import public_loss
 from wardround.config import Config
+from wardround.datasets import FederatedData
 from wardround.datasets.public_records import public_records
 from wardround.rounds import HospitalProfile
 from wardround.server.round.evaluating import Measuring, Metric
-from wardround.survival import SURVIVAL, SurvivalReference, scoring_library
+from wardround.survival import SURVIVAL, scoring_library
 
 __all__ = ["measuring_of"]
 
@@ -19,7 +21,7 @@ def measuring_of(
     *,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
-    reference: SurvivalReference | None = None,
+    data: FederatedData | None = None,
 ) -> Measuring:
     """Return what models are measured by.
 
@@ -28,12 +30,12 @@ def measuring_of(
         profile: of any hospital, whose task and shapes are those of all.
         metrics: a user's, by name (see `evaluating.check_metrics`).
         public: public records (see `datasets.public_records.public_of`).
-        reference: of a survival, where the hospitals are simulated in this process.
+        data: of all hospitals, where they are simulated in this process.
 
     Raises:
         ConfigError: public records don't fit, or what scores a survival is not installed.
     """
-    own = dict(metrics or {})
+    own, reference = dict(metrics or {}), None if data is None else survival_reference(data)
     if profile.task == SURVIVAL:
         scoring_library()
     if public is None:
