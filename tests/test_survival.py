@@ -11,12 +11,12 @@ from sksurv.util import Surv
 from wardround.errors import ConfigError
 from wardround.survival import (
     SurvivalReference,
+    check_scoring_library,
     check_time_edges,
     concordance,
     integrated_brier,
     kaplan_meier,
     labels_of_times,
-    scoring_library,
     times_and_events,
 )
 
@@ -161,4 +161,4 @@ def test_kaplan_meier_is_read_at_the_edges():
 
 def test_a_library_that_is_missing_is_named_with_the_next_step():
     with pytest.raises(ConfigError, match=r'scored by scikit-survival, .*: pip install "wardround\[survival\]"'):
-        scoring_library("no_such_library.metrics")
+        check_scoring_library("no_such_library")

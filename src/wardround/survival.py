@@ -9,10 +9,10 @@ What is left out on purpose: the loss (see `clients.losses`), truncation from th
 """
 
 import importlib
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,12 @@ from wardround.errors import ConfigError
 __all__ = [
     "SURVIVAL",
     "SurvivalReference",
+    "check_scoring_library",
     "check_time_edges",
     "concordance",
     "integrated_brier",
     "kaplan_meier",
     "labels_of_times",
-    "scoring_library",
     "times_and_events",
 ]
 
@@ -104,8 +104,7 @@ def concordance(survival: NDArray[np.float64], labels: NDArray[Any]) -> float:
     first = times[events].min(initial=math.inf)
     if not ((times > first) | (~events & (times == first))).any() or not np.isfinite(survival).all():
         return math.nan
-    metrics: Any = scoring_library("sksurv.metrics")
-    return float(metrics.concordance_index_censored(events, times, -survival.sum(axis=1))[0])
+    return float(_library("metrics").concordance_index_censored(events, times, -survival.sum(axis=1))[0])
 
 
 def integrated_brier(survival: NDArray[np.float64], labels: NDArray[Any], reference: SurvivalReference) -> float:
@@ -135,8 +134,7 @@ def integrated_brier(survival: NDArray[np.float64], labels: NDArray[Any], refere
     # Whatever comes after the last edge makes no difference: it is only known to come after it.
     beyond = float(np.nextafter(edges[is_seen][-1], np.inf))
     pairs = [_pairs(*train), _pairs(np.minimum(times, beyond), events & (times < beyond))]
-    metrics: Any = scoring_library("sksurv.metrics")
-    return float(metrics.integrated_brier_score(*pairs, survival[:, is_seen], edges[is_seen]))
+    return float(_library("metrics").integrated_brier_score(*pairs, survival[:, is_seen], edges[is_seen]))
 
 
 def kaplan_meier(reference: SurvivalReference) -> NDArray[np.float64]:
@@ -145,24 +143,25 @@ def kaplan_meier(reference: SurvivalReference) -> NDArray[np.float64]:
     Source: Kaplan and Meier 1958; scikit-survival's kaplan_meier_estimator.
     """
     times, events = times_and_events(reference.train)
-    library: Any = scoring_library("sksurv.nonparametric")
-    at, share = library.kaplan_meier_estimator(events, times)
+    at, share = _library("nonparametric").kaplan_meier_estimator(events, times)
     return np.asarray(np.r_[1.0, share][np.searchsorted(at, reference.edges[1:], side="right")], np.float64)
 
 
-def scoring_library(name: str = "sksurv") -> ModuleType:
-    """Return a module of what survival is scored by.
+def check_scoring_library(name: str = "sksurv") -> None:
+    """Refuse to go on where what survival is scored by is not installed; it is not imported to know.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: naming the next step.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
+    if importlib.util.find_spec(name) is None:
         raise ConfigError(
-            f'task = "survival" is scored by scikit-survival, which can\'t be imported ({error}): pip install '
-            '"wardround[survival]"'
-        ) from error
+            'task = "survival" is scored by scikit-survival, which is not installed: pip install "wardround[survival]"'
+        )
+
+
+def _library(module: str) -> Any:
+    check_scoring_library()
+    return importlib.import_module(f"sksurv.{module}")
 
 
 def _pairs(times: NDArray[Any], events: NDArray[np.bool_]) -> NDArray[Any]:

@@ -211,9 +211,12 @@ def test_tcga_brca_has_the_regions_and_the_split_of_flamby(real_data: Path) -> N
     seen = {each.hospital_id: int((~np.signbit(each.train_labels)).sum()) for each in federation.hospitals}
     assert seen["canada"] == 2
     # Regions are those of the tissue source sites in the barcodes, by the table that comes with the data.
-    tables = [list(csv.DictReader((real_data / "tcga_brca" / name).open())) for name in ("centers.csv", "brca.csv")]
-    region_of = {row["TSS Code"]: row["Region"].lower() for row in tables[0]}
-    regions = [region_of[row["pid"].split("-")[1]] for row in tables[1]]
+    centers, patients = (
+        list(csv.DictReader((real_data / "tcga_brca" / name).read_text().splitlines()))
+        for name in ("centers.csv", "brca.csv")
+    )
+    region_of = {row["TSS Code"]: row["Region"].lower() for row in centers}
+    regions = [region_of[row["pid"].split("-")[1]] for row in patients]
     assert dataset.hospitals is not None
     assert dataset.hospitals.tolist() == [region for region in regions if region != "other"]
     assert dataset.feature_names[0] == "age_at_index" and [number.column for number in dataset.numbers] == [0]

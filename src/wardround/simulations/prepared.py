@@ -23,6 +23,7 @@ from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
 from wardround.simulations.engines.choosing import choose_engine, named_engine
+from wardround.survival import SURVIVAL, check_scoring_library
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
@@ -177,6 +178,8 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
 
 def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
+    if federation.task == SURVIVAL:
+        check_scoring_library()
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     made = plan_federation(config, profiles, num_parameters, measures=measures, moments=layout_of(federation))

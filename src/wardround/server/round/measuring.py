@@ -10,7 +10,7 @@ from wardround.datasets import FederatedData
 from wardround.datasets.public_records import public_records
 from wardround.rounds import HospitalProfile
 from wardround.server.round.evaluating import Measuring, Metric
-from wardround.survival import SURVIVAL, scoring_library
+from wardround.survival import SURVIVAL, check_scoring_library
 
 __all__ = ["measuring_of"]
 
@@ -37,7 +37,7 @@ def measuring_of(
     """
     own, reference = dict(metrics or {}), None if data is None else survival_reference(data)
     if profile.task == SURVIVAL:
-        scoring_library()
+        check_scoring_library()
     if public is None:
         return Measuring(metrics=own, reference=reference)
     records = public_records(
