@@ -122,7 +122,8 @@ def test_progress_hears_that_nothing_is_measured(tmp_path: Path) -> None:
 
 
 def _interrupted(path: Path, num_rounds: int, **sections: dict[str, Any]) -> Any:
-    config = config_between_sites(training={"num-rounds": 3}, **sections)
+    training = {"num-rounds": 3} | sections.pop("training", {})
+    config = config_between_sites(training=training, **sections)
     with pytest.raises(KeyboardInterrupt):
         run_between_sites(path, config, num_rounds=num_rounds)
     return config
@@ -163,6 +164,18 @@ def test_a_resumed_run_of_all_sites_goes_on(tmp_path: Path) -> None:
     after = load_file(folder / "model.safetensors")
     assert summary["left_out"] == [] and summary["num_rounds"] == 3
     assert any((before[name] != after[name]).any() for name in before)
+    assert verify_run(folder)[0] == []
+
+
+def test_an_average_of_models_goes_on_after_a_round_that_was_cut_short(tmp_path: Path) -> None:
+    """Sites are not asked for anything else: the average is the server's."""
+    folder = tmp_path / "run"
+    config = _interrupted(folder, 1, training={"ema-decay": 0.5})
+    before = load_file(folder / "model.safetensors")
+    assert verify_run(folder)[0] == []
+    summary = run_between_sites(folder, config)
+    after = load_file(folder / "model.safetensors")
+    assert summary["status"] == "done" and any((before[name] != after[name]).any() for name in before)
     assert verify_run(folder)[0] == []
 
 

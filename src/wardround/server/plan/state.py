@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from wardround.datasets.scaling import Scaling
 from wardround.exact_sums import Arrays
 from wardround.privacy.spending import Account
+from wardround.server.plan.average import like
 from wardround.server.plan.best import Best
 
 __all__ = ["RoundState"]
@@ -21,6 +22,7 @@ class RoundState:
     `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
     `memory` is what the noise of the next round goes on from, where that hangs on earlier rounds' noise.
     `scaling` is how all hospitals scale their features, where constants were released before round 1.
+    `average` is that of the models so far, where one is made.
     `best` is the best of the models so far, where the settings have anything hang on it.
     `other_versions` are of packages that are not what they were when the run began.
     """
@@ -36,5 +38,11 @@ class RoundState:
     stopped: str
     memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     scaling: Scaling | None = None
+    average: Arrays | None = None
     best: Best | None = None
     other_versions: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Arrays:
+        """What is tested and kept: the average, where one is made, else the parameters that training goes on from."""
+        return like(self.arrays, self.average)

@@ -6,10 +6,8 @@ from the seed. What is left out on purpose: what happens in a round (see `loop`)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from wardround.digests import array_digest
 from wardround.errors import ProtocolError
@@ -20,6 +18,7 @@ from wardround.privacy.ledger import Ledger
 from wardround.privacy.spending import Account, account_from_ledger
 from wardround.rounds import Assignment
 from wardround.run_facts import RunFacts
+from wardround.server.plan.average import like
 from wardround.server.plan.best import Best
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
@@ -42,6 +41,7 @@ from wardround.server.record.strategy_state import read_strategy_state, restore_
 from wardround.server.record.summaries import LedgerHead, Summary
 from wardround.server.record.summary import build_summary
 from wardround.server.record.tables import table_rows
+from wardround.server.record.tensors import part_of
 from wardround.strategies import kept_models
 
 __all__ = ["KeptRun", "close", "commit", "restore"]
@@ -81,14 +81,14 @@ def restore(run: KeptRun) -> RoundState | None:
     records = committed_rounds(run.ledger)
     record, round_number = records[-1], records[-1].round_row.round
     tensors, values = run.folder.read_checkpoint(record.saved.checkpoint, record.saved.sha256)
-    memory = {key.removeprefix("strategy/"): array for key, array in tensors.items() if key.startswith("strategy/")}
-    restore_strategy_state(run.strategy, memory, values)
+    restore_strategy_state(run.strategy, part_of(tensors, "strategy"), values)
     return RoundState(
         run_id=record.run_id,
         round_number=round_number,
         # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
         attempt=run.ledger.num_attempts(record.run_id, round_number + 1) + 1,
-        arrays=_model_in(tensors),
+        arrays=part_of(tensors, "model"),
+        average=part_of(tensors, "average") or None,
         account=run.account,
         noise_multipliers=noise_after(records),
         max_grad_norm=record.max_grad_norm,
@@ -157,6 +157,7 @@ def _changes(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str,
 def _save(run: KeptRun, state: RoundState) -> Saved:
     memory, values, forgotten = read_strategy_state(run.strategy)
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
+    tensors |= {f"average/{name}": array for name, array in (state.average or {}).items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
     checkpoint, sha256 = run.folder.write_checkpoint(state.round_number, tensors, values)
     return Saved(
@@ -167,6 +168,7 @@ def _save(run: KeptRun, state: RoundState) -> Saved:
         sha256=sha256,
         noise_memory=write_noise(run.folder, state.round_number, state.memory),
         personal=None if (own := _personal(run)) is None else array_digest(own).hex(),
+        average=None if state.average is None else array_digest(state.model).hex(),
     )
 
 
@@ -201,9 +203,6 @@ def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> S
 def _kept_model(run: KeptRun, state: RoundState, records: Sequence[RoundRecord]) -> Arrays:
     kept = kept_record(run.plan.config, records)
     if kept.round_row.round == state.round_number:
-        return state.arrays
-    return _model_in(run.folder.read_checkpoint(kept.saved.checkpoint, kept.saved.sha256)[0])
-
-
-def _model_in(tensors: Mapping[str, NDArray[Any]]) -> Arrays:
-    return {key.removeprefix("model/"): array for key, array in tensors.items() if key.startswith("model/")}
+        return state.model
+    tensors = run.folder.read_checkpoint(kept.saved.checkpoint, kept.saved.sha256)[0]
+    return like(part_of(tensors, "model"), part_of(tensors, "average") or None)

@@ -18,7 +18,7 @@ from wardround.errors import ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.parsing import from_json, sound
 
-__all__ = ["read_tensors", "tensor_bytes"]
+__all__ = ["part_of", "read_tensors", "tensor_bytes"]
 
 _MOST_BYTES = 2**34
 """Of a file: 16 GiB, four billion parameters with their momenta."""
@@ -51,3 +51,8 @@ def read_tensors(path: Path, what: str, step: str, sha256: str | None = None) ->
             raise ValueError("it has complex numbers")
         header: dict[str, dict[str, str]] = from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return arrays, header.get("__metadata__", {})
+
+
+def part_of(tensors: Mapping[str, NDArray[Any]], name: str) -> Arrays:
+    """Return the arrays of a checkpoint below a name: "model", "average" or "strategy"."""
+    return {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}

@@ -22,6 +22,7 @@ from wardround.identity import source_of
 from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.scores import Predictions, together
+from wardround.server.plan.average import averaged, like
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.tables import mean_over_tests
@@ -98,16 +99,20 @@ def _standardised(federation: FederatedData, baseline: str) -> Sequence[Hospital
 def _train(
     config: Config, trainer: LocalTrainer, arrays: Arrays, tensors: HospitalTensors, profile: HospitalProfile
 ) -> Arrays:
-    """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round."""
+    """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round.
+
+    Where a federation's models are averaged over rounds, so are these.
+    """
     # One trainer: no strategy of a server has a part in it, and nobody has to answer.
     # Nor does a delta, which is checked against the number of records, have a meaning without privacy.
     privacy = PrivacyConfig(placement="none", target_delta=0.5 / profile.num_train)
     plan = plan_federation(replace(config, aggregation=AggregationConfig(), privacy=privacy), [profile])
-    noise = {profile.hospital_id: 0.0}
+    noise, average = {profile.hospital_id: 0.0}, None
     for round_number in range(1, config.training.num_rounds + 1):
         (assignment,) = assign_round(plan, [profile.hospital_id], round_number, noise)
         arrays, *_ = trainer.train(arrays, tensors, assignment)
-    return arrays
+        average = averaged(average, arrays, round_number, config.training.ema_decay)
+    return like(arrays, average)
 
 
 def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> tuple[HospitalTensors, HospitalProfile]:
