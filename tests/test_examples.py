@@ -20,6 +20,8 @@ _READ_FROM_FILES = (
     "personal-models",
     "placements-at-equal-epsilon",
     "stroke-trial",
+    "survival",
+    "tcga-brca",
 )
 """Examples whose data no package ships."""
 _SHORTER = {

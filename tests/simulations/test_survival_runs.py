@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import PRIVATE
 from small_runs import rows_of
@@ -17,6 +18,7 @@ from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
 from wardround.reports.words import quality_sentence
 from wardround.server.record.verify import verify_run
+from wardround.simulations.private_description import describe_privately
 
 EDGES = (0.0, 100.0, 200.0, 400.0, 800.0)
 DELTA = 1e-3
@@ -129,6 +131,23 @@ def test_personal_models_are_scored_as_any(method: str, tmp_path: Path) -> None:
     personal = {"method": method} | ({"strength": 0.1} if method == "mr-mtl" else {})
     config = settings("record", "local", personal=personal, model={"name": "mlp"})
     assert 0 <= wr.run(config, federation=FEDERATION, out=tmp_path / "run").summary["concordance"] <= 1
+
+
+@pytest.mark.parametrize("placement", ["local", "distributed"])
+def test_released_statistics_and_a_private_description_are_of_features_alone(placement: str, tmp_path: Path) -> None:
+    parts = [
+        pd.DataFrame(x, columns=["a", "b", "c"]).assign(days=y[:, 0], died=y[:, 1] == 1, site=name)
+        for name, (x, y) in HOSPITALS.items()
+    ]
+    framed = wr.Federation.from_frame(
+        pd.concat(parts), target="days", event="died", hospital="site", time_edges=list(EDGES)
+    )
+    features = {"standardise": "private", "bounds": dict.fromkeys("abc", (-5.0, 5.0))}
+    config = settings("record", placement, features=features)
+    summary = wr.run(config, federation=framed, out=tmp_path / "run").summary
+    assert summary["epsilon"]["max"] <= 8.0 and 0 <= summary["concordance_pooled"] <= 1
+    told = describe_privately(framed.of(config), out=tmp_path / "told")
+    assert [column.name for column in told.columns] == ["a", "b", "c"]
 
 
 @pytest.mark.usefixtures("ray_session")

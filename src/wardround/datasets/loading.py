@@ -39,7 +39,11 @@ def resolved(config: Config, federation: FederatedData) -> Config:
     mode = federation.standardise if federation.numbers else config.features.standardise
     return replace(
         config,
-        federation=replace(config.federation, partition=federation.partition, time_edges=federation.time_edges or None),
+        federation=replace(
+            config.federation,
+            partition=federation.partition,
+            time_edges=federation.time_edges or config.federation.time_edges,
+        ),
         features=replace(config.features, standardise=mode),
     )
 

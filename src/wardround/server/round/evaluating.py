@@ -173,7 +173,7 @@ def pooled_score(pooled: Predictions) -> float | None:
 def pooled_columns(
     pooled: Predictions, mean_score: float, reference: SurvivalReference | None = None
 ) -> dict[str, float]:
-    """Return the further columns that every run of a task has, but for a loss on public records.
+    """Return the further columns that every run of a task has, except for a loss on public records.
 
     Args:
         pooled: predictions of all test records.
