@@ -91,7 +91,7 @@ def test_the_catalogue_has_every_file_of_sources_in_its_order() -> None:
     entries = list(SOURCES.values())
     assert [entry.name for entry in entries] == [source.name for source in sorted(found, key=lambda s: s.place)]
     assert len({source.name for source in found}) == len(found) >= 19
-    assert [entry.name for entry in entries[:4]] == ["breast-cancer", "digits", "heart-disease", "ist"]
+    assert [entry.name for entry in entries[:3]] == ["breast-cancer", "digits", "heart-disease"]
     assert {entry.needs_download for entry in entries if entry.name in (*BUNDLED, "csv")} == {False}
 
 
@@ -173,6 +173,14 @@ def _auc(dataset: Dataset) -> float:
         method="predict_proba",
     )
     return float(roc_auc_score(dataset.labels, scores[:, 1]))
+
+
+def test_flambys_test_patients_are_as_many_as_its_benchmark_has(real_data: Path) -> None:
+    dataset = _load("heart-disease:flamby", real_data)
+    names = ("cleveland", "hungary", "switzerland", "va-long-beach")
+    # The denominators of flamby/results/results_benchmark_fed_heart_disease.csv.
+    assert [int(dataset.is_test[dataset.hospitals == name].sum()) for name in names] == [104, 89, 16, 45]
+    assert np.array_equal(dataset.features, _load("heart-disease", real_data).features, equal_nan=True)
 
 
 def test_heart_disease_is_prepared_as_flamby_does(real_data: Path) -> None:

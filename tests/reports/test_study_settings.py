@@ -55,6 +55,18 @@ def test_panels_have_one_combination_each_and_one_vertical_axis(study):
             assert all(low < y < high for y in curve.y)
 
 
+def test_with_noise_in_one_place_the_combinations_are_curves_of_one_chart(tmp_path):
+    alone = read_study(write_study(tmp_path / "study", placements=("local",), vary=RATES))
+    (chart,) = [chart for chart in charts_of_utility(alone) if chart.name.startswith("auc-epsilon-record")]
+    assert [curve.label for curve in chart.curves] == ["learning-rate 0.1", "learning-rate 0.5"]
+    assert len({curve.series for curve in chart.curves}) == 2
+    assert chart.levels[0].label.startswith("most frequent class")
+    for curve, rate in zip(chart.curves, RATES["training.learning-rate"], strict=True):
+        rows = [r for r in alone.rows if not r.baseline and r.target_epsilon == r.target_epsilon]
+        mine = [r.auc for r in rows if dict(r.varied)["training.learning-rate"] == rate]
+        assert sum(curve.y) == pytest.approx(sum(mine) / 3)
+
+
 def test_what_privacy_costs_is_set_against_the_same_setting_without_privacy(study):
     for group in hospital_groups(study):
         if not group.group.baseline and group.hospital != "Switzerland":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.reports import study_words as words
+from wardround.reports.drawing import Chart
 from wardround.reports.files import as_written
 from wardround.reports.meaning import meaning
 from wardround.reports.pages import write_page
@@ -18,7 +19,7 @@ from wardround.reports.study_setting_figures import charts_of_settings
 from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, over_settings, spread_text
 from wardround.reports.study_styles import BASELINES
 
-__all__ = ["write_study_page", "write_study_report"]
+__all__ = ["charts_of", "write_study_page", "write_study_report"]
 
 
 def write_study_report(folder: Path) -> Path:
@@ -33,15 +34,15 @@ def write_study_report(folder: Path) -> Path:
     """
     study = read_study(Path(folder))
     with as_written(study.folder):
-        charts = [
-            *charts_of_settings(study),
-            *charts_of_utility(study),
-            *charts_of_noise(study),
-            *charts_of_hospitals(study),
-        ]
+        charts = charts_of(study)
     if charts:
         write_comparison(charts, study.folder)
     return write_study_page(folder)
+
+
+def charts_of(study: StudyResult) -> list[Chart]:
+    """Return all charts of a study, in the order of its page."""
+    return [*charts_of_settings(study), *charts_of_utility(study), *charts_of_noise(study), *charts_of_hospitals(study)]
 
 
 def write_study_page(folder: Path) -> Path:
@@ -63,7 +64,7 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "guarantees": words.guarantees(study),
         "meanings": _meanings(study),
         "setting_charts": charts_of_settings(study),
-        "varied": [name.partition(".")[2] for name in study.facts.vary or ()],
+        "varied": [name.rpartition(".")[2] for name in study.facts.vary or ()],
         "utility": charts_of_utility(study),
         "noise": charts_of_noise(study),
         "hospital_panels": charts_of_hospitals(study),

@@ -135,7 +135,7 @@ def setting_text(setting: Setting) -> str:
     >>> setting_text((("training.learning-rate", "0.1"), ("model.width", "")))
     'learning-rate 0.1'
     """
-    return ", ".join(f"{name.partition('.')[2]} {value}" for name, value in setting if value)
+    return ", ".join(f"{name.partition('.')[2]} {value}".strip() for name, value in setting if value)
 
 
 def read_study(folder: Path) -> StudyResult:

@@ -1,6 +1,7 @@
 """Charts of one kind side by side, one for each combination of varied settings, with one vertical axis.
 
-What is left out on purpose: what is in a chart.
+Where noise is in one place, the combinations are curves of one chart instead. What is left out on purpose: what is in
+a chart.
 """
 
 import math
@@ -18,6 +19,10 @@ __all__ = ["MOST_PANELS", "Panel", "groups_in", "panels"]
 
 MOST_PANELS = 6
 """Charts of one kind, of so many combinations of varied settings; tables have all."""
+_MOST_CURVES = 8
+"""In one chart, of as many colours."""
+_DASHES = ("solid", "dashed", "dotted")
+_APART = 1.02
 
 
 class Panel(NamedTuple):
@@ -37,7 +42,14 @@ class Panel(NamedTuple):
 
 
 def panels(study: StudyResult, draw: Callable[[Panel], Chart]) -> list[Chart]:
-    """Return a chart for each combination of varied settings, all with the vertical range that holds them all."""
+    """Return a chart for each combination of varied settings, all with the vertical range that holds them all.
+
+    Where each would have one curve, all of them are in one chart.
+    """
+    if 1 < len(study.settings) <= _MOST_CURVES:
+        alone = [draw(Panel(setting)) for setting in study.settings]
+        if all(len(chart.curves) == 1 for chart in alone):
+            return [_in_one(alone, study.settings)]
     charts = [chart for chart in map(draw, _panels_of(study)) if chart.curves]
     low, high = _range_of(charts)
     if len(charts) < 2 or not low < high:
@@ -47,6 +59,20 @@ def panels(study: StudyResult, draw: Callable[[Panel], Chart]) -> list[Chart]:
     return [
         replace(chart, y_range=span, levels=tuple(_shown_in(span, level) for level in chart.levels)) for chart in charts
     ]
+
+
+def _in_one(charts: Sequence[Chart], settings: Sequence[Setting]) -> Chart:
+    """Return the one curve of each chart in one chart, with the lines that all of them have."""
+    first = charts[0]
+    curves = []
+    for index, (chart, setting) in enumerate(zip(charts, settings, strict=True)):
+        (curve,), place = chart.curves, index - (len(charts) - 1) / 2
+        x = [value * _APART**place for value in curve.x] if first.x_scale == "log" else curve.x
+        dash = _DASHES[index % len(_DASHES)]
+        curves.append(replace(curve, label=setting_text(setting), x=x, series=index + 1, dash=dash))
+    shared = tuple(level for level in first.levels if all(level in chart.levels for chart in charts))
+    caption = f"{first.caption} Lines that differ between these settings are in the tables."
+    return replace(first, caption=caption, curves=tuple(curves), levels=shared)
 
 
 def _shown_in(span: tuple[float, float], level: Level) -> Level:

@@ -38,7 +38,7 @@ class _Axis:
 
     @property
     def key(self) -> str:
-        return self.name.partition(".")[2]
+        return self.name.rpartition(".")[2]
 
     @property
     def scale(self) -> str:

@@ -30,7 +30,7 @@ def print_study(folder: Path, console: Console) -> None:
     table.add_column("", overflow="fold")
     scores = (study.score_words.short, *(["AUC"] if study.score_words.has_auc else []))
     for name in study.facts.vary or ():
-        table.add_column(name.partition(".")[2], justify="right", overflow="fold")
+        table.add_column(name.rpartition(".")[2], justify="right", overflow="fold")
     for column in ("held equal", "noise", "epsilon", *scores):
         table.add_column(column, justify="right", no_wrap=True)
     unit = None

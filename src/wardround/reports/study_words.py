@@ -251,8 +251,9 @@ def _compared(study: StudyResult) -> str:
         text += (
             f"; baselines without privacy: {listed([BASELINES[name].label.split(',')[0] for name in facts.baselines])}"
         )
-    if facts.of_baselines:
-        text += f" (settings of their own: {listed([f'{name} {value}' for name, value in facts.of_baselines.items()])})"
+    own = {"baselines": facts.of_baselines} if facts.of_baselines else {}
+    for name, texts in {**own, **(facts.of_placements or {}), **(facts.variants or {})}.items():
+        text += f"; {name} with {listed([f'{key} {value}' for key, value in texts.items()] or ['no change'])}"
     return f"{text}."
 
 

@@ -100,6 +100,51 @@ def test_baselines_may_have_settings_of_their_own(write):
     assert study.of_baselines.texts["training.learning-rate"] == "0.125"
 
 
+def test_a_placement_may_have_settings_of_its_own(write):
+    text = (
+        '[study]\nbase = "base.toml"\nplacements = ["local", "central"]\nnoise-multipliers = [2.0]\n'
+        'baselines = ["federated"]\n[placements.central.training]\nlearning-rate = 0.125\n'
+        "[placements.central.privacy]\nmax-grad-norm = 0.25\n"
+    )
+    runs = load_study(write(text)).runs()
+    assert {run.config.privacy.placement for run in runs} == {"none", "local", "central"}
+    for run in runs:
+        is_central = run.config.privacy.placement == "central"
+        assert (run.config.training.learning_rate == 0.125) == is_central
+        assert (run.config.privacy.max_grad_norm == 0.25) == is_central
+        assert run.config.privacy.noise_multiplier == (None if run.baseline else 2.0)
+
+
+def test_variants_are_settings_that_go_together(write):
+    text = (
+        '[study]\nbase = "base.toml"\nplacements = ["local"]\ntarget-epsilons = [3.0]\n'
+        'baselines = ["majority", "pooled", "federated"]\n[study.vary]\n"training.learning-rate" = [0.1, 0.2]\n'
+        "[variants.fedavg]\n"
+        '[variants.fedadam.aggregation]\nstrategy = "fedadam"\neta = 0.03\n'
+        '[variants.personal.personal]\nmethod = "mr-mtl"\nstrength = 0.5\n'
+    )
+    study = load_study(write(text))
+    by_name = {run.name: run for run in study.runs()}
+    kinds = ("majority", "pooled", "federated", "record")
+    assert [sum(name.startswith(kind) for name in by_name) for kind in kinds] == [1, 2, 6, 6]
+    found = by_name["record-local-epsilon-3-variant-fedadam-learning-rate-0.2-seed-1"]
+    assert (found.config.aggregation.strategy, found.config.aggregation.eta) == ("fedadam", 0.03)
+    assert found.config.training.learning_rate == 0.2
+    assert found.varied == (("variant", "fedadam"), ("training.learning-rate", "0.2"))
+    assert by_name["pooled-learning-rate-0.1-seed-1"].varied == (("variant", ""), ("training.learning-rate", "0.1"))
+    personal = by_name["record-local-epsilon-3-variant-personal-learning-rate-0.1-seed-1"]
+    assert personal.config.personal.strength == 0.5
+    assert study.variants.texts["fedadam"]["aggregation.eta"] == "0.03"
+
+
+def test_variants_alone_have_the_privacy_of_the_base(write):
+    text = '[study]\nbase = "base.toml"\n[variants.a]\n[variants.b.training]\nlearning-rate = 0.3\n'
+    assert [run.name for run in load_study(write(text)).runs()] == [
+        "record-local-epsilon-3-variant-a-seed-1",
+        "record-local-epsilon-3-variant-b-seed-1",
+    ]
+
+
 def test_units_multiply_the_runs_with_privacy(write):
     text = (
         '[study]\nbase = "base.toml"\nunits = ["record", "hospital"]\nplacements = ["central"]\n'
@@ -136,6 +181,18 @@ def test_units_multiply_the_runs_with_privacy(write):
         ('[study]\nbaselines = ["pooled"]\n[baselines.federation]\nseed = 1\n', "must be a table of model or training"),
         ('[study]\nbaselines = ["pooled"]\n[baselines]\ntraining = 1\n', "must be a table of model or training"),
         ('[study]\nbaselines = ["pooled"]\n[baselines.training]\nlearning = 1\n', "unknown key learning"),
+        ('[study]\nbaselines = ["pooled"]\n[placements.locl.training]\nmomentum = 1\n', "did you mean local"),
+        ('[study]\nbaselines = ["pooled"]\n[placements.local]\ntraining = 1\n', "must be a table of settings"),
+        ('[study]\nbaselines = ["pooled"]\n[placements.local.training]\nmomentum = 0\n', "the study has none"),
+        ('[study]\nbaselines = ["pooled"]\n[variants]\na = 1\n', r"\[variants.a.\] must be a table of settings"),
+        ('[study]\nbaselines = ["pooled"]\n[variants.a.federation]\nseed = 1\n', "by a key of its own.*seeds"),
+        ('[study]\nbaselines = ["pooled"]\n[variants.a.simulation]\nengine = "ray"\n', "which the study decides"),
+        ('[study]\nbaselines = ["pooled"]\n[variants."a/b".training]\nmomentum = 0\n', "variant 'a/b' has '/'"),
+        (
+            '[study]\nbaselines = ["pooled"]\n[study.vary]\n"training.momentum" = [0.0]\n'
+            "[variants.a.training]\nmomentum = 0.5\n",
+            r'"training.momentum" stands in \[study.vary\] and in \[variants.a\]',
+        ),
         (
             '[study]\nplacements = ["local"]\nnoise-multipliers = [1]\n[baselines.training]\nlearning-rate = 1\n',
             "the study has none",
@@ -185,6 +242,7 @@ def test_every_example_is_valid_and_says_how_to_run_it(path):
 
 def test_every_key_of_a_study_is_documented():
     text = (Path(__file__).parents[3] / "docs" / "studies.md").read_text()
-    assert "`[baselines.SECTION]`" in text
-    for name in set(Study.__dataclass_fields__) - {"of_baselines"}:
+    for table in ("[baselines.SECTION]", "[placements.PLACEMENT.SECTION]", "[variants.NAME.SECTION]"):
+        assert f"`{table}`" in text
+    for name in set(Study.__dataclass_fields__) - {"of_baselines", "of_placements", "variants"}:
         assert f"| `{name.replace('_', '-')}` |" in text

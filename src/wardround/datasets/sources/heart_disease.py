@@ -1,5 +1,9 @@
-"""UCI Heart Disease: four real hospitals, rows and columns as FLamby prepares them (303, 261, 46, 130 patients)."""
+"""UCI Heart Disease: four real hospitals, rows and columns as FLamby prepares them (303, 261, 46, 130 patients).
 
+"heart-disease:flamby" are the same patients with FLamby's own test patients, for whoever compares with its figures.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +68,7 @@ _LEVELS = {
     "chest pain": {2: "atypical angina", 3: "non-anginal pain", 4: "asymptomatic"},
     "resting ECG": {1: "ST-T abnormality", 2: "ventricular hypertrophy"},
 }
+_FLAMBY_SHARE, _FLAMBY_STATE, _FEWEST_OF_A_CLASS = 0.66, 43, 2
 _ZERO_MEANS_MISSING = ("resting blood pressure", "cholesterol")
 
 
@@ -109,6 +114,36 @@ def load_heart_disease(config: FederationConfig, paths: list[Path]) -> Dataset:
     )
 
 
+def load_flamby_split(config: FederationConfig, paths: list[Path]) -> Dataset:
+    """Return the same patients, the test patients being those of FLamby: 104, 89, 16 and 45 of the four hospitals.
+
+    FLamby splits each hospital's rows, in the order of its file, by scikit-learn's `train_test_split` at random state
+    43, by class where each class has more than two patients.
+
+    Raises:
+        DataError: see `load_heart_disease`.
+
+    Source: Ogier du Terrail et al. 2022, Fed-Heart-Disease; owkin/FLamby, flamby/datasets/fed_heart_disease/dataset.py.
+    """
+    from sklearn.model_selection import train_test_split
+
+    dataset = load_heart_disease(config, paths)
+    is_test = np.zeros(len(dataset.labels), dtype=np.bool_)
+    for name in _HOSPITALS:
+        rows = np.flatnonzero(dataset.hospitals == name)
+        labels = dataset.labels[rows]
+        by_class = labels if np.bincount(labels, minlength=2).min() > _FEWEST_OF_A_CLASS else None
+        _, test = train_test_split(
+            np.arange(len(rows)),
+            train_size=_FLAMBY_SHARE,
+            test_size=1 - _FLAMBY_SHARE,
+            random_state=_FLAMBY_STATE,
+            stratify=by_class,
+        )
+        is_test[rows[test]] = True
+    return replace(dataset, name="heart-disease:flamby", is_test=is_test)
+
+
 def _read_rows(path: Path) -> NDArray[np.float64]:
     with sound(DataError, f"cannot read {path} as a table of numbers", "fetch the file again"):
         cells = np.concatenate([piece.cells for piece in csv_pieces(path, separator=",", encoding="ascii")])
@@ -148,6 +183,15 @@ SOURCES = (
         task=CLASSIFICATION,
         num_rows=740,
         load=load_heart_disease,
+        files=_FILES,
+    ),
+    Source(
+        name="heart-disease:flamby",
+        place=30,
+        sentence="the same, with the test patients of FLamby's benchmark",
+        task=CLASSIFICATION,
+        num_rows=740,
+        load=load_flamby_split,
         files=_FILES,
     ),
 )

@@ -203,6 +203,8 @@ def _description(study: Study, runs: Sequence[StudyRun]) -> StudyFacts:
         runs={item.name: config_to_toml(item.config) for item in runs},
         vary=study.vary.texts or None,
         of_baselines=study.of_baselines.texts or None,
+        of_placements=study.of_placements.texts or None,
+        variants=study.variants.texts or None,
     )
 
 

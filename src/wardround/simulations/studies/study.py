@@ -4,58 +4,26 @@ A study compares at equal epsilon (target-epsilons) and at equal noise multiplie
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from wardround.config import Changed, Config, PrivacyConfig, change_tables, check_criterion, config_from_dict, read_toml
-from wardround.config.limits import check_section, kebab, keys_of, setting
+from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
 from wardround.names import check_name, did_you_mean
 from wardround.privacy.cells import cell_of
-from wardround.simulations.studies.vary import Variation, applying, changes_of, read_variation
+from wardround.simulations.studies.own_settings import PLACEMENTS, NamedSettings, OwnSettings
+from wardround.simulations.studies.vary import Variation, applying, read_variation
 
 __all__ = ["BASELINES", "Study", "StudyRun", "load_study"]
 
 BASELINES = ("majority", "alone", "federated", "pooled")
 """majority: each hospital's most frequent training class. alone: each hospital trains by itself, without privacy.
 federated: the same job without privacy. pooled: all training records in one place, without privacy."""
-
-_OF_BASELINES = ("model", "training", "aggregation")
-"""Sections that baselines may have settings of their own in."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnSettings:
-    """Settings of the baselines alone.
-
-    Attributes:
-        tables: by section, then by key as TOML has it.
-    """
-
-    tables: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The values as texts, by "section.key"."""
-        pairs = ((section, key, value) for section, table in self.tables.items() for key, value in table.items())
-        return {f"{section}.{key}": str(value) for section, key, value in pairs}
-
-    def __post_init__(self) -> None:
-        tables = self.tables if isinstance(self.tables, Mapping) else {"": self.tables}
-        for section, values in tables.items():
-            if section not in _OF_BASELINES or not isinstance(values, Mapping):
-                raise ConfigError(
-                    f"[baselines.{section}] must be a table of {' or '.join(_OF_BASELINES)} ([baselines]): data, "
-                    "privacy and engine are those of the runs that baselines are compared with"
-                )
-            known = keys_of(get_type_hints(Config)[section])
-            for key in values:
-                if key not in known:
-                    raise ConfigError(f"unknown key {key} in [baselines.{section}]{did_you_mean(str(key), known)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +40,10 @@ class Study:
         baselines: some of `BASELINES`.
         of_baselines: settings of the baselines alone, by section, in the place of the base's: without a clip and noise
             another learning rate may be the best, and what they are to show is what is possible.
+        of_placements: likewise settings of a placement's runs alone, by placement and section: what is best with a
+            little noise is not with much.
+        variants: settings that are compared as a whole, by name and section, such as algorithms that each have options
+            of their own; every one is run with all the rest.
         vary: values of other settings by "section.key"; every combination is run. Without placements it is run with
             the base's privacy, or as the baseline "federated" where the base has none.
     """
@@ -79,30 +51,26 @@ class Study:
     base: Config
     name: str = "study"
     units: tuple[str, ...] = setting((), choices=("record", "hospital"))
-    placements: tuple[str, ...] = setting((), choices=("local", "distributed", "central"))
+    placements: tuple[str, ...] = setting((), choices=PLACEMENTS)
     noise_multipliers: tuple[float, ...] = setting((), above=0)
     target_epsilons: tuple[float, ...] = setting((), above=0)
     seeds: tuple[int, ...] = setting((1,), least=0, most=2**63 - 1)
     baselines: tuple[str, ...] = setting((), choices=BASELINES)
     of_baselines: OwnSettings = field(default_factory=lambda: OwnSettings({}))
+    of_placements: NamedSettings = field(default_factory=lambda: NamedSettings(of="placements"))
+    variants: NamedSettings = field(default_factory=NamedSettings)
     vary: Variation = field(default_factory=lambda: Variation({}))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.of_baselines, OwnSettings):
-            object.__setattr__(self, "of_baselines", OwnSettings(self.of_baselines))
-        if not isinstance(self.vary, Variation):
-            object.__setattr__(self, "vary", read_variation(self.vary))
+        self._read_tables()
         check_section("study", self)
-        if self.of_baselines.tables and not self.baselines:
-            raise ConfigError(
-                "[baselines] is of baselines, and the study has none ([study] baselines): add some, or remove it"
-            )
+        self._check_owners()
         check_name(self.name, "study", error=ConfigError)
         if not self.units:
             object.__setattr__(self, "units", (self.base.privacy.unit,))
         if not self.seeds:
             raise ConfigError("seeds = [] must hold one seed or more ([study] seeds): write seeds = [1]")
-        if self.vary.values and not (self.placements or self.noise_multipliers or self.target_epsilons):
+        if self.vary.names and not (self.placements or self.noise_multipliers or self.target_epsilons):
             self._take_privacy_of_base()
         if bool(self.placements) != bool(self.noise_multipliers or self.target_epsilons):
             raise ConfigError(
@@ -120,6 +88,30 @@ class Study:
                     f"{kebab(name)} = {list(values)} holds a value twice ([study] {kebab(name)}): once is enough"
                 )
 
+    def _read_tables(self) -> None:
+        """Make records of what was given as tables."""
+        if not isinstance(self.of_baselines, OwnSettings):
+            object.__setattr__(self, "of_baselines", OwnSettings(self.of_baselines))
+        for name, of in (("of_placements", "placements"), ("variants", "variants")):
+            if not isinstance(given := getattr(self, name), NamedSettings):
+                object.__setattr__(self, name, NamedSettings(given, of))
+        if not isinstance(self.vary, Variation):
+            object.__setattr__(self, "vary", read_variation(self.vary))
+        object.__setattr__(self, "vary", replace(self.vary, variants=self.variants))
+
+    def _check_owners(self) -> None:
+        """Refuse settings of runs that there are not."""
+        if self.of_baselines.tables and not self.baselines:
+            raise ConfigError(
+                "[baselines] is of baselines, and the study has none ([study] baselines): add some, or remove it"
+            )
+        for placement in self.of_placements.named:
+            if placement not in self.placements:
+                raise ConfigError(
+                    f'[placements.{placement}] is of runs with placement = "{placement}", and the study has none '
+                    "([study] placements): add it, or remove the table"
+                )
+
     def _take_privacy_of_base(self) -> None:
         privacy = self.base.privacy
         if not cell_of(privacy).is_private:
@@ -134,7 +126,7 @@ class Study:
     @property
     def varied(self) -> dict[str, Any]:
         """What tells the runs apart, by field, except for `vary`."""
-        others = ("base", "name", "of_baselines", "vary")
+        others = ("base", "name", "of_baselines", "of_placements", "variants", "vary")
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
 
     def runs(self) -> tuple["StudyRun", ...]:
@@ -170,11 +162,10 @@ class Study:
         # Whole runs are spread over processes; in each the hospitals of a round are one program, where they can be.
         tables["simulation"] |= {"engine": "stacked"}
         tables["simulation"].pop("num-workers", None)
-        own_gave_way: tuple[str, ...] = ()
-        if baseline:
-            tables, own_gave_way = change_tables(tables, self.of_baselines.tables)
+        own = self.of_baselines.tables if baseline else self.of_placements.tables(str(privacy["placement"]))
+        tables, own_gave_way = change_tables(tables, own)
         for level in self.vary.levels(applying(self.vary, baseline, tables)):
-            changed, gave_way = change_tables(tables, changes_of(level))
+            changed, gave_way = change_tables(tables, self.vary.changes(level))
             for seed in self.seeds:
                 changed["federation"] = changed["federation"] | {"seed": seed}
                 yield StudyRun(
@@ -218,7 +209,8 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
 
     The file has a table [study] with `base` (a config file, relative to the study's), `name`, `units`,
     `placements`, `noise-multipliers`, `target-epsilons`, `seeds` and `baselines`, below [study.vary] values of other
-    settings, and, below [set], settings that replace the base's, below [baselines] those of the baselines alone.
+    settings, and, below [set], settings that replace the base's, below [baselines] and [placements] those of the
+    baselines or of a placement alone, below [variants] those that are compared as a whole.
 
     Args:
         path: the TOML file.
@@ -234,7 +226,7 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
         if not isinstance(table, dict):
             raise ConfigError(f"[{section}] must be a table, not {table!r} ({path})")
     settings = dict(tables.get("study", {}))
-    known = {kebab(item.name): item.name for item in fields(Study) if item.name != "of_baselines"}
+    known = {kebab(item.name): item.name for item in fields(Study) if item.name not in _OF_TABLES}
     for key in settings:
         if key not in known:
             raise ConfigError(f"unknown key {key} in [study]{did_you_mean(key, known)}")
@@ -244,21 +236,23 @@ def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Stud
     values: dict[str, Any] = {
         known[key]: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
-    is_of_base = bool(values.get("vary")) and not any(values.get(key) for key in _OF_PRIVACY)
+    is_of_base = bool(values.get("vary") or tables.get("variants")) and not any(values.get(key) for key in _OF_PRIVACY)
     merged, gave_way = _merged({} if base is None else read_toml(path.parent / base), tables.get("set", {}), is_of_base)
     if "noise-correlation" in merged.get("privacy", {}) and not is_of_base:
         # It goes with one unit and placement alone, so that the base is what a study of just these varies.
         alone = {key: values.get(f"{key}s", ()) for key in ("unit", "placement")}
         merged["privacy"] |= {key: listed[0] for key, listed in alone.items() if len(listed) == 1}
-    of_baselines = tables.get("baselines", {})
-    study = Study(base=config_from_dict(merged), of_baselines=of_baselines, **({"name": path.stem} | values))
+    own = {name: tables.get(table, {}) for name, table in _OF_TABLES.items()}
+    study = Study(base=config_from_dict(merged), **own, **({"name": path.stem} | values))
     if note is not None:
         for sentence in dict.fromkeys((*gave_way, *(said for run in study.runs() for said in run.gave_way))):
             note(sentence)
     return study
 
 
-_TABLES = ("study", "set", "baselines")
+_OF_TABLES = {"of_baselines": "baselines", "of_placements": "placements", "variants": "variants"}
+"""By field of a study, the table of its file, where it has one of its own."""
+_TABLES = ("study", "set", *_OF_TABLES.values())
 _OF_PRIVACY = ("placements", "noise_multipliers", "target_epsilons")
 _VARIED = ("placement", "noise-multiplier", "target-epsilon")
 

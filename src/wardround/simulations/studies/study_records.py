@@ -25,6 +25,8 @@ class StudyFacts:
         runs: settings by run.
         vary: values of other settings that are varied, as the tables have them, by "section.key"; None of none.
         of_baselines: settings of the baselines alone, likewise.
+        of_placements: likewise of the runs of a placement, by placement.
+        variants: likewise of the variants, by name.
     """
 
     name: str
@@ -39,6 +41,8 @@ class StudyFacts:
     runs: Mapping[str, str]
     vary: Mapping[str, tuple[str, ...]] | None = json_field(default=None, is_left_out=True)
     of_baselines: Mapping[str, str] | None = json_field(default=None, is_left_out=True)
+    of_placements: Mapping[str, Mapping[str, str]] | None = json_field(default=None, is_left_out=True)
+    variants: Mapping[str, Mapping[str, str]] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

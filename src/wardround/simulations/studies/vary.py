@@ -1,4 +1,4 @@
-"""[study.vary]: any settings with several values each, beside placements, noise and seeds.
+"""[study.vary]: any settings with several values each, and variants, beside placements, noise and seeds.
 
 Every combination of values is run. What is left out on purpose: what a study varies by keys of its own, and running.
 """
@@ -6,27 +6,20 @@ Every combination of values is run. What is left out on purpose: what a study va
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, get_type_hints
+from typing import Any
 
-from wardround.config import Config, change_tables
-from wardround.config.limits import EXCLUSIVE, keys_of
+from wardround.config import change_tables
+from wardround.config.limits import EXCLUSIVE
 from wardround.config.meanings import MEANINGS, look_in
 from wardround.errors import ConfigError
-from wardround.names import did_you_mean
+from wardround.simulations.studies.own_settings import NamedSettings, check_setting
 
-__all__ = ["Variation", "applying", "changes_of", "read_variation"]
+__all__ = ["VARIANT", "Variation", "applying", "read_variation"]
 
-_OWN = {
-    "privacy.unit": "units",
-    "privacy.placement": "placements",
-    "privacy.noise-multiplier": "noise-multipliers",
-    "privacy.target-epsilon": "target-epsilons",
-    "federation.seed": "seeds",
-}
-"""By setting, the key of [study] that varies it."""
-_OF_THE_STUDY = ("simulation.engine", "simulation.num-workers", "simulation.gpus-per-worker")
+VARIANT = "variant"
+"""What stands for the variants among the settings that are varied."""
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "majority": ("federation",),
     "alone": ("federation", "features", "model", "training"),
@@ -46,13 +39,15 @@ class Variation:
 
     Attributes:
         values: by "section.key", as TOML has them, in the order of the file.
+        variants: settings that are compared as a whole, by name.
     """
 
     values: Mapping[str, tuple[Any, ...]]
+    variants: NamedSettings = field(default_factory=NamedSettings)
 
     def __post_init__(self) -> None:
         for name, values in self.values.items():
-            _check_name(name)
+            check_setting(name, "[study.vary]")
             if not isinstance(values, tuple) or not values:
                 raise ConfigError(f'"{name}" = {values!r} must be a list of values ([study.vary]): write [1, 2]')
             for index, value in enumerate(values):
@@ -61,24 +56,50 @@ class Variation:
         for section, *pair in EXCLUSIVE:
             if all(f"{section}.{key}" in self.values for key in pair):
                 raise ConfigError(f"{pair[0]} and {pair[1]} exclude each other ([study.vary]): vary one of them")
+        for variant, own in self.variants.named.items():
+            if twice := sorted(set(own.texts) & set(self.values)):
+                raise ConfigError(
+                    f'"{twice[0]}" stands in [study.vary] and in [variants.{variant}]: remove it from one of them'
+                )
+
+    @property
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """What is varied, by setting; `VARIANT` first, where there are variants."""
+        return ({VARIANT: tuple(self.variants.named)} if self.variants.named else {}) | dict(self.values)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings that are varied."""
+        return tuple(self.choices)
 
     @property
     def texts(self) -> dict[str, tuple[str, ...]]:
         """The values as tables of results have them, by setting."""
-        return {name: tuple(map(_text, values)) for name, values in self.values.items()}
+        return {name: tuple(map(_text, values)) for name, values in self.choices.items()}
 
     def levels(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Return every combination of the values of some settings."""
-        return [dict(zip(names, values, strict=True)) for values in product(*(self.values[name] for name in names))]
+        choices = self.choices
+        return [dict(zip(names, values, strict=True)) for values in product(*(choices[name] for name in names))]
+
+    def changes(self, level: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return a combination of values by section and key."""
+        variant = self.variants.tables(level.get(VARIANT, ""))
+        changes = {section: dict(values) for section, values in variant.items()}
+        for name, value in level.items():
+            section, dot, key = name.partition(".")
+            if dot:
+                changes.setdefault(section, {})[key] = value
+        return changes
 
     def words(self, level: Mapping[str, Any]) -> str:
         """Return a combination as part of a run's name: nothing where nothing is varied, else it begins with "-"."""
-        last = [name.partition(".")[2] for name in self.values]
+        last = [name.rpartition(".")[2] for name in self.names]
         parts = []
         for name, value in level.items():
-            section, _, key = name.partition(".")
-            slugs = [_slug(other) for other in self.values[name]]
-            index = self.values[name].index(value)
+            section, _, key = name.rpartition(".")
+            slugs = [_slug(other) for other in self.choices[name]]
+            index = self.choices[name].index(value)
             is_clear = slugs.count(slugs[index]) == 1 and 0 < len(slugs[index]) <= _MOST_LETTERS
             shown = slugs[index] if is_clear else f"{slugs[index][:_MOST_LETTERS]}-{index + 1}".lstrip("-")
             parts.append(f"-{key if last.count(key) == 1 else f'{section}-{key}'}-{shown}")
@@ -86,7 +107,7 @@ class Variation:
 
     def row(self, level: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
         """Return a combination as cells by column; empty where a setting does not apply, None where none is varied."""
-        return tuple((name, _text(level[name]) if name in level else "") for name in self.values) or None
+        return tuple((name, _text(level[name]) if name in level else "") for name in self.names) or None
 
 
 def read_variation(table: Any) -> Variation:
@@ -116,21 +137,19 @@ def applying(variation: Variation, baseline: str, tables: Mapping[str, Any]) -> 
         tables: settings of its runs, without privacy, before anything is varied.
     """
     if not baseline:
-        return list(variation.values)
-    names = [name for name in variation.values if _is_part_of(baseline, name)]
-    looks = [look_in(change_tables(tables, changes_of(level)).tables) for level in variation.levels(names)]
+        return list(variation.names)
+    names = [name for name in variation.names if _has_part_of(baseline, name, variation)]
+    looks = [look_in(change_tables(tables, variation.changes(level)).tables) for level in variation.levels(names)]
     # What has no meaning in any of the combinations, such as a number of hospitals that are natural.
     unused = {name for name, has, _ in MEANINGS if name in names and not any(map(has, looks))}
     return [name for name in names if name not in unused]
 
 
-def changes_of(level: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a combination of values by section and key."""
-    changes: dict[str, dict[str, Any]] = {}
-    for name, value in level.items():
-        section, _, key = name.partition(".")
-        changes.setdefault(section, {})[key] = value
-    return changes
+def _has_part_of(baseline: str, name: str, variation: Variation) -> bool:
+    """Return whether a varied setting, or any of a variant's, is one that a baseline hangs on."""
+    if name != VARIANT:
+        return _is_part_of(baseline, name)
+    return any(_is_part_of(baseline, each) for own in variation.variants.named.values() for each in own.texts)
 
 
 def _is_part_of(baseline: str, name: str) -> bool:
@@ -138,22 +157,6 @@ def _is_part_of(baseline: str, name: str) -> bool:
     if section == "privacy" or name == _OF_PRIVACY or section not in _SECTIONS.get(baseline, (section,)):
         return False
     return baseline not in _SECTIONS or name not in _OF_ROUNDS
-
-
-def _check_name(name: str) -> None:
-    section, dot, key = name.partition(".")
-    kinds = get_type_hints(Config)
-    place = f'"{name}" in [study.vary]'
-    if not (dot and key):
-        raise ConfigError(f'{place} must be "section.key" = [...], for example "training.learning-rate" = [0.1, 0.5]')
-    if section not in kinds:
-        raise ConfigError(f"{place}: unknown section [{section}]{did_you_mean(section, kinds)}")
-    if key not in (keys := keys_of(kinds[section])):
-        raise ConfigError(f"{place}: unknown key {key} in [{section}]{did_you_mean(key, keys)}")
-    if name in _OWN:
-        raise ConfigError(f"{place} is what the study varies by a key of its own: write [study] {_OWN[name]} = [...]")
-    if name in _OF_THE_STUDY:
-        raise ConfigError(f"{place} says where runs are done, which the study decides: set it in [set.simulation]")
 
 
 def _text(value: Any) -> str:
