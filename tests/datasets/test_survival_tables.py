@@ -123,6 +123,10 @@ def test_settings_that_do_not_go_with_times_are_refused(keys: dict[str, Any], me
     [
         ({"federation": {"class-weights": [1.0, 0.5]}}, "class-weights has 2 numbers but must be left out: no classes"),
         ({"training": {"loss-weights": [1.0, 2.0]}}, "is for classes, and none are told apart here"),
+        (
+            {"imbalance": {"remedy": "duplicate", "copies": [1, 2]}},
+            'remedy = "duplicate" is for classes, and none are told apart here',
+        ),
     ],
 )
 def test_what_is_for_classes_is_refused(tables: dict[str, Any], message: str) -> None:

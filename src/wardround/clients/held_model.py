@@ -20,6 +20,8 @@ from wardround.clients.programs import RecordProgram, record_program
 from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
+from wardround.datasets.constants import Balance
+from wardround.digests import digest_of
 from wardround.errors import ConfigError, ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.models import load_parameters
@@ -34,6 +36,8 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
+        copies: (classes,) float64, how often a record of each class counts in a clipped sum; None where each does once.
+        balance_digest: of what a record of each class counts, 32 bytes; b"" where nothing but the settings says so.
         record_floats: by the way it is run and the shape of records, what `stacked.together` found of the model.
     """
 
@@ -68,8 +72,9 @@ class HeldModel:
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
         self.training, self.device = training, resolve_device(training.device)
-        self.loss, self.most_floats = loss_per_record(task, training.loss_weights, edges), most_floats
-        self.loss_of_many = loss_of_many(task, training.loss_weights, edges)
+        self._task, self._edges, self.most_floats = task, tuple(edges), most_floats
+        self.copies: Tensor | None = None
+        self.balance_digest = b""
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
@@ -85,11 +90,33 @@ class HeldModel:
         self._modes: dict[tuple[int, ...], Mode] = {}
         self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
+        self._weigh(training.loss_weights)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
         return trained_parameters(self.model)
+
+    def weigh(self, balance: Balance) -> None:
+        """Let records count by their classes from now on, beside the weights of the settings.
+
+        Where no record is clipped by itself, as often as one counts is a weight of its loss.
+        """
+        copies = balance.copies
+        own = self.training.loss_weights or (1.0,) * len(copies)
+        weights = [weight * other for weight, other in zip(balance.loss_weights, own, strict=True)]
+        self.copies = None
+        if not self._protects_records:
+            weights = [weight * number for weight, number in zip(weights, copies, strict=True)]
+        elif max(copies) > 1:
+            self.copies = torch.tensor(copies, dtype=torch.float64, device=self.device)
+        self.balance_digest = digest_of(b"balance", repr(balance).encode())
+        self._weigh(weights)
+
+    def _weigh(self, weights: Sequence[float] | None) -> None:
+        told = self._task, weights, self._edges
+        self.loss, self.loss_of_many = loss_per_record(*told), loss_of_many(*told)
+        self._programs.clear()
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.

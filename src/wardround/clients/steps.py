@@ -92,6 +92,14 @@ class LocalRound:
         return self.augmentations.of_batch(features, labels, owners)
 
     @property
+    def expected_batch_size(self) -> float:
+        """Records of a batch on average, synthetic ones among them, which no number that is assigned tells of."""
+        expected, tensors = self.assignment.schedule.expected_batch_size, self.tensors
+        if not tensors.num_synthetic:
+            return expected
+        return expected * tensors.num_train / (tensors.num_train - tensors.num_synthetic)
+
+    @property
     def layers_seed(self) -> int:
         """What random layers, such as dropout, draw from, in 0..2**63 - 1; never the noise."""
         return int(self.key.generator(Draw.LAYERS).integers(2**63))
@@ -115,7 +123,7 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
             features, labels, owners = features[finite], labels[finite], None if owners is None else owners[finite]
             batch_losses = held.loss(model(held.laid_out(features)), labels)
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-        torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
+        torch.autograd.backward(weighted.sum() / local.expected_batch_size)
         _apply(local.side, held)
         if local.proximal_mu:
             _pull_back(held, anchor, local.proximal_mu)
@@ -138,7 +146,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     losses = []
     num_scrubbed = 0
     for _ in range(local.assignment.schedule.num_steps):
-        summed = ClippedSum(parameters, local.clip, is_automatic=held.clips_automatically)
+        summed = ClippedSum(parameters, local.clip, held.copies, is_automatic=held.clips_automatically)
         losses.append(_add_batch(held, local, module, summed))
         num_scrubbed += summed.num_scrubbed
         drawn = noise.noise_for(parameters, stddev)

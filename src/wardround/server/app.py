@@ -16,7 +16,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.clients.initial_models import build_initial_model
-from wardround.config import check_agreement, load_config, split_overrides
+from wardround.config import Config, check_agreement, load_config, releases_shares, split_overrides
 from wardround.datasets.public_records import public_of
 from wardround.errors import CohortError, ConfigError
 from wardround.identity import as_this_process_has_it
@@ -55,17 +55,7 @@ def serve(grid: Grid, context: Context) -> Path:
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = as_this_process_has_it(load_config(settings["config"] or None, split_overrides(settings["set"])))
-    if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
-        raise ConfigError(
-            f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
-            'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
-        )
-    if config.features.standardise == "private" or config.features.bounds is not None:
-        raise ConfigError(
-            'standardise = "private" needs a server that knows the columns, which on Flower\'s grid it does not '
-            "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
-            "their features"
-        )
+    _check_on_grid(config)
     num_nodes, timeout_seconds = _waits(context)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:
@@ -88,6 +78,27 @@ def serve(grid: Grid, context: Context) -> Path:
     but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
     print(f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}")
     return path
+
+
+def _check_on_grid(config: Config) -> None:
+    """Refuse what a server can't do that sees replies one by one, and knows no columns."""
+    if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
+        raise ConfigError(
+            f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
+            'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
+        )
+    if config.features.standardise == "private" or config.features.bounds is not None:
+        raise ConfigError(
+            'standardise = "private" needs a server that knows the columns, which on Flower\'s grid it does not '
+            "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
+            "their features"
+        )
+    if releases_shares(config):
+        raise ConfigError(
+            f'remedy = "{config.imbalance.remedy}" is made of class shares that are released before round 1, which is '
+            "not done on Flower's grid ([imbalance] remedy): give public numbers ([training] loss-weights, [imbalance] "
+            "copies), or run it with wardround run"
+        )
 
 
 def _waits(context: Context) -> tuple[int, float]:

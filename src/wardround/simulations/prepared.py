@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
+from wardround.config import Config, FeaturesConfig, FederationConfig, releases_shares, unused_settings
 from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
+from wardround.datasets.oversampling import check_classes
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
@@ -134,7 +135,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     federation = load_federation(config.federation, config.features)
     config = resolved(config, federation)
     _check_public(federation, records is not None)
-    check_loss_weights(config.training, federation.class_names)
+    check_classes(config, federation)
     num_parameters, trainer = _counted(config, federation)
     planned, chosen = _on_its_engine(plan_of(config, federation, num_parameters), federation)
     if trainer is not None and config.simulation.engine == "stacked":
@@ -182,7 +183,8 @@ def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> F
         check_scoring_library()
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
-    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=layout_of(federation))
+    moments = layout_of(federation, has_shares=releases_shares(config))
+    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=moments)
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))
 
 

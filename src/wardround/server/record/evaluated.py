@@ -16,6 +16,7 @@ __all__ = [
     "BRIER_KAPLAN_MEIER",
     "CONCORDANCE",
     "PUBLIC_LOSS",
+    "SURVIVAL_COLUMNS",
     "Evaluated",
     "columns_of",
     "hospital_columns",
@@ -32,7 +33,7 @@ CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER = "concordance", "brier_integr
 """Columns of rounds.csv, of a survival, that no hospital has: the mean of the hospitals' C by test records; and over
 all test records the integrated Brier score, of the model and of answering with the training records' curve."""
 
-_OF_SURVIVAL = (CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER)
+SURVIVAL_COLUMNS = (CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER)
 
 Columns = tuple[float | None, ...]
 
@@ -75,12 +76,12 @@ def columns_of(*, is_measured: bool, task: str, has_public: bool, metrics: Seque
         has_public: whether models are tried on public records.
         metrics: names of a user's.
     """
-    pooled = {"classification": (AUC_POOLED,), SURVIVAL: _OF_SURVIVAL}.get(task, ()) if is_measured else ()
+    pooled = {"classification": (AUC_POOLED,), SURVIVAL: SURVIVAL_COLUMNS}.get(task, ()) if is_measured else ()
     return (*pooled, *[PUBLIC_LOSS] * has_public, *(metrics if is_measured else ()))
 
 
 def hospital_columns(columns: Sequence[str]) -> tuple[str, ...]:
     """Return those of a run's columns that hospitals.csv has, too: a user's metrics."""
     # Metrics of earlier versions' users may have their names, in other places.
-    own = columns[len(_OF_SURVIVAL) :] if tuple(columns[: len(_OF_SURVIVAL)]) == _OF_SURVIVAL else columns
+    own = columns[len(SURVIVAL_COLUMNS) :] if tuple(columns[: len(SURVIVAL_COLUMNS)]) == SURVIVAL_COLUMNS else columns
     return tuple(name for name in own if name not in (AUC_POOLED, PUBLIC_LOSS))

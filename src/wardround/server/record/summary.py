@@ -13,14 +13,7 @@ from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
-from wardround.server.record.evaluated import (
-    AUC_POOLED,
-    BRIER_INTEGRATED,
-    BRIER_KAPLAN_MEIER,
-    CONCORDANCE,
-    PUBLIC_LOSS,
-    hospital_columns,
-)
+from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
 from wardround.server.record.intervals import intervals_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
@@ -190,13 +183,9 @@ def _scores(
     if task == "regression":
         return RegressionScores(score=row.score, majority=majority)
     if task == SURVIVAL:
-        return SurvivalScores(
-            score=row.score,
-            concordance=further.get(CONCORDANCE),
-            brier_integrated=further.get(BRIER_INTEGRATED),
-            brier_kaplan_meier=further.get(BRIER_KAPLAN_MEIER),
-            majority=majority,
-        )
+        mean, *brier = (further.get(name) for name in SURVIVAL_COLUMNS)
+        own = dict(zip(("brier_integrated", "brier_kaplan_meier"), brier, strict=True))
+        return SurvivalScores(score=row.score, concordance=mean, majority=majority, **own)
     return ClassScores(score=row.score, auc=row.auc, auc_pooled=further.get(AUC_POOLED), majority=majority)
 
 
@@ -244,6 +233,11 @@ def _mean_over_tests(plan: FederationPlan) -> float:
 
 def _notes(config: Config, records: Sequence[RoundRecord]) -> Iterator[str]:
     """Yield what an interrupted run is not: tested, paid for once, of one set of versions, or as if it had gone on."""
+    if (balance := begun_with(records[0]).balance) is not None:
+        weighs = config.imbalance.remedy == "loss-weights"
+        numbers = ", ".join(f"{each:.3g}" for each in (balance.loss_weights if weighs else balance.copies))
+        counted = "losses are weighted with" if weighs else "records count"
+        yield f"by the class shares that were released before round 1 {counted} {numbers}, in the order of the classes"
     for name in records[-1].saved.strategy_forgets:
         yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
     last, tested = records[-1].round_row.round, _last_tested(records).round_row.round
@@ -263,7 +257,7 @@ def _left_out(records: Sequence[RoundRecord]) -> Iterator[str]:
         if record.opening:
             yield from (f"{name} {reason}".strip() for name, reason in record.opening.absent.items())
         if why := record.outcome.abandoned:
-            left = "the model as it was" if record.round_row.round else "features scaled by their bounds alone"
+            left = "the model as it was" if record.round_row.round else "features and classes as they were"
             yield f"round {record.round_row.round} was charged but left {left}: {why}"
     yield from _scrubbed(records)
     yield from _missing(records)

@@ -12,11 +12,12 @@ import torch
 
 from wardround.clients.evaluation import evaluate
 from wardround.clients.profiles import hospital_profile, profile_measures, survival_reference
-from wardround.clients.trainers import build_trainer, hospital_tensors
+from wardround.clients.trainers import build_trainer, training_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import AggregationConfig, Config, PrivacyConfig
+from wardround.config import AggregationConfig, Config, PrivacyConfig, releases_shares
 from wardround.datasets import FederatedData, HospitalData
-from wardround.datasets.moments import layout_of, moments_of, scaling_from
+from wardround.datasets.constants import NO_CONSTANTS, Constants, constants_from
+from wardround.datasets.moments import layout_of, vectors_of
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.models import parameters_of
@@ -60,15 +61,17 @@ def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) 
 
 def _trained(config: Config, federation: FederatedData, baseline: str) -> _Scored:
     trainer = build_trainer(config, federation, source=source_of(config))
-    hospitals = _standardised(federation, baseline)
-    tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in hospitals}
+    constants, tensors = _constants(config, federation, baseline), dict[str, HospitalTensors]()
+    for told, hospital in zip(constants, federation.hospitals, strict=True):
+        tensors[hospital.hospital_id] = training_tensors(config, hospital, told, trainer.device)
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
-    initial = parameters_of(trainer.model)
+    initial, models = parameters_of(trainer.model), dict[str, Arrays]()
     if baseline == "pooled":
         everything, profile = _pooled(list(tensors.values()), list(profiles.values()))
-        models = dict.fromkeys(tensors, _train(config, trainer, initial, everything, profile))
+        models = dict.fromkeys(tensors, _train(config, trainer, constants[0], initial, everything, profile))
     else:
-        models = {name: _train(config, trainer, initial, tensors[name], profiles[name]) for name in tensors}
+        for (name, own), told in zip(tensors.items(), constants, strict=True):
+            models[name] = _train(config, trainer, told, initial, own, profiles[name])
     return {
         name: evaluate(
             trainer.scoring_model(arrays, own), own, hospital_id=name, task=federation.task, edges=federation.time_edges
@@ -77,32 +80,37 @@ def _trained(config: Config, federation: FederatedData, baseline: str) -> _Score
     }
 
 
-def _standardised(federation: FederatedData, baseline: str) -> Sequence[HospitalData]:
-    """Return the hospitals as their models take them.
+def _constants(config: Config, federation: FederatedData, baseline: str) -> Sequence[Constants]:
+    """Return by which constants each hospital's model takes its features and classes.
 
     Where a federation would release statistics with noise, they are exact here: of a hospital by itself its own, and
     else those of all training rows.
     """
-    layout = layout_of(federation)
+    layout = layout_of(federation, has_shares=releases_shares(config))
     if layout is None:
-        return federation.hospitals
-    sums = [
-        moments_of(hospital.train_features, layout).sum(axis=0, dtype=np.float64) for hospital in federation.hospitals
-    ]
+        return [NO_CONSTANTS] * len(federation.hospitals)
+    sums = [vectors_of(hospital, layout).sum(axis=0, dtype=np.float64) for hospital in federation.hospitals]
     rows = [len(hospital.train_labels) for hospital in federation.hospitals]
     if baseline == "pooled":
         sums, rows = [np.sum(sums, axis=0)] * len(sums), [sum(rows)] * len(rows)
-    scalings = [scaling_from(total / number, layout, stddev=0.0) for total, number in zip(sums, rows, strict=True)]
-    return [one.of_hospital(hospital) for one, hospital in zip(scalings, federation.hospitals, strict=True)]
+    means = [total / number for total, number in zip(sums, rows, strict=True)]
+    return [constants_from(config.imbalance, layout, mean, stddev=0.0) for mean in means]
 
 
 def _train(
-    config: Config, trainer: LocalTrainer, arrays: Arrays, tensors: HospitalTensors, profile: HospitalProfile
+    config: Config,
+    trainer: LocalTrainer,
+    constants: Constants,
+    arrays: Arrays,
+    tensors: HospitalTensors,
+    profile: HospitalProfile,
 ) -> Arrays:
     """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round.
 
     Where a federation's models are averaged over rounds, so are these.
     """
+    if constants.balance is not None:
+        trainer.weigh(constants.balance)
     # One trainer: no strategy of a server has a part in it, and nobody has to answer.
     # Nor does a delta, which is checked against the number of records, have a meaning without privacy.
     privacy = PrivacyConfig(placement="none", target_delta=0.5 / profile.num_train)
@@ -116,7 +124,7 @@ def _train(
 
 
 def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> tuple[HospitalTensors, HospitalProfile]:
-    """Return all hospitals' training records as one hospital's."""
+    """Return all hospitals' training records as one hospital's, synthetic ones as each has made them."""
     owners = None
     if any(part.train_owners is not None for part in tensors):
         starts = np.cumsum([0, *(part.num_train for part in tensors[:-1])])
@@ -127,8 +135,9 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
         test_features=tensors[0].test_features[:0],
         test_labels=tensors[0].test_labels[:0],
         train_owners=owners,
+        num_synthetic=sum(part.num_synthetic for part in tensors),
     )
-    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train)
+    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train - pooled.num_synthetic)
 
 
 def _owners(tensors: HospitalTensors) -> torch.Tensor:
