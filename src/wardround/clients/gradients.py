@@ -26,6 +26,7 @@ __all__ = [
     "MOST_GRADIENT_FLOATS",
     "ClippedSum",
     "PerRecord",
+    "chunks",
     "per_record_module",
     "quiet_hooks",
     "trained_parameters",
@@ -102,7 +103,7 @@ class ClippedSum:
         """
         losses = [labels.new_zeros(0, dtype=torch.float32)]
         chunk = _rows_at_a_time(module, self._num_floats, features, most_floats, are_owned=owners is not None)
-        for rows in _chunks(len(labels), chunk, owners):
+        for rows in chunks(len(labels), chunk, owners):
             self._forget()
             given = features[rows], labels[rows], loss
             if isinstance(module, GhostTwin):
@@ -210,8 +211,8 @@ def quiet_hooks() -> Iterator[None]:
         yield
 
 
-def _chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
-    """Return slices of about `chunk` rows that leave each owner's rows together."""
+def chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
+    """Return slices of about `chunk` rows (>= 1) that leave each owner's rows together; of no rows there are none."""
     starts = torch.arange(0, num_rows, chunk)
     if owners is not None and num_rows:
         # The first row of the owner that the plain start falls on.

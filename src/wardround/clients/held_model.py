@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wardround.clients.closed_form.alone import ClosedForm
 from wardround.clients.closed_form.convolutions import convolution, is_faster_channels_last, with_channels_last
+from wardround.clients.closed_form.layers import activations_by_record, uncovered_because
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_of_many, loss_per_record
@@ -28,6 +29,9 @@ from wardround.models import load_parameters
 from wardround.streams import Source
 
 __all__ = ["HeldModel", "fresh_copy", "resolve_device"]
+
+_LAYERS_OF_GRADIENTS = 4
+"""Numbers on the way through a model that are held at a time, in those of gradients by record: 2 GiB."""
 
 
 class HeldModel:
@@ -87,6 +91,7 @@ class HeldModel:
         self._protects_records, self.clips_automatically = protects_records, clips_automatically
         self.record_floats: dict[tuple[bool, bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
+        self._rows_at_a_time: dict[tuple[int, ...], int | None] = {}
         self._modes: dict[tuple[int, ...], Mode] = {}
         self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
@@ -147,6 +152,19 @@ class HeldModel:
         if not self._has_images or features.dim() != 4 or self.unknown_because(tuple(features.shape[1:])):
             return features
         return with_channels_last(features)
+
+    def rows_at_a_time(self, record_shape: tuple[int, ...]) -> int | None:
+        """Return how many rows of a large batch without a clip go through the model at a time; None where all do.
+
+        Of a known forward alone, no layer of which sees several records at once.
+        """
+        if record_shape not in self._rows_at_a_time:
+            is_apart = not (self.unknown_because(record_shape) or uncovered_because(self.model))
+            floats = activations_by_record(self.model, record_shape) if is_apart else 0
+            self._rows_at_a_time[record_shape] = max(1, _LAYERS_OF_GRADIENTS * self.most_floats // max(1, floats))
+            if not is_apart:
+                self._rows_at_a_time[record_shape] = None
+        return self._rows_at_a_time[record_shape]
 
     def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.

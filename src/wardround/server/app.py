@@ -24,6 +24,7 @@ from wardround.parsing import sound
 from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.warm_starts import warm_started, with_initial_digest
 from wardround.server.round.introductions import agreed_profile, connect, connect_sites
 from wardround.server.round.loop import federate
 from wardround.server.round.measuring import measuring_of
@@ -55,6 +56,7 @@ def serve(grid: Grid, context: Context) -> Path:
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = as_this_process_has_it(load_config(settings["config"] or None, split_overrides(settings["set"])))
+    config = with_initial_digest(config)
     _check_on_grid(config)
     num_nodes, timeout_seconds = _waits(context)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
@@ -67,7 +69,8 @@ def serve(grid: Grid, context: Context) -> Path:
     link = connect(grid) if roster is None else connect_sites(grid, config, roster, timeout_seconds)
     # Of real sites all agreed on the schema, and no site's word makes the model.
     profile = link.profiles[0] if roster is None else agreed_profile(config)
-    model = build_initial_model(config, profile)
+    fingerprints = {measured.fingerprint for measured in link.measures.values()}
+    model = warm_started(config, build_initial_model(config, profile), fingerprints)
     know_own_names(strategy, model.own)
     measuring = measuring_of(config, profile, public=public)
     path = Path(settings["out"]) if settings["out"] else default_run_path(config)

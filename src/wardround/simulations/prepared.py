@@ -23,6 +23,7 @@ from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
+from wardround.server.record.warm_starts import warm_started, with_initial_digest
 from wardround.simulations.engines.choosing import choose_engine, named_engine
 from wardround.survival import SURVIVAL, check_scoring_library
 
@@ -96,7 +97,7 @@ def prepare(
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load(config.federation, config.features)
-    config = config if is_begun else resolved(config, federation)
+    config = with_initial_digest(config if is_begun else resolved(config, federation))
     _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
@@ -133,7 +134,7 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     _check_users_strategy(config)
     records = public_of(config, public)
     federation = load_federation(config.federation, config.features)
-    config = resolved(config, federation)
+    config = with_initial_digest(resolved(config, federation))
     _check_public(federation, records is not None)
     check_classes(config, federation)
     num_parameters, trainer = _counted(config, federation)
@@ -167,10 +168,12 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
     """Return how many parameters the model has, and what trains it where only building that tells.
 
     That is of a model not counted in closed form, of modes that don't take every model and every patient column, of a
-    part that is each hospital's own, and of who trains together, which is told where the engine for that is named.
+    part that is each hospital's own, of parameters that training begins from, and of who trains together, which is told
+    where the engine for that is named.
     """
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     is_plain = config.training.grad_sample_mode == "auto" and not config.personal.is_part
+    is_plain = is_plain and config.model.initial is None
     if counted is not None and is_plain and config.simulation.engine != "stacked":
         return counted, None
     model, trainer = _checked_model(config, federation)
@@ -243,7 +246,8 @@ def _checked_model(config: Config, federation: FederatedData) -> "tuple[InitialM
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
     trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
-    return initial_model(config, module, task=federation.task, changes=changes, mode=mode), trainer
+    built = initial_model(config, module, task=federation.task, changes=changes, mode=mode)
+    return warm_started(config, built, {hospital.fingerprint for hospital in federation.hospitals}), trainer
 
 
 def _joint_training(

@@ -180,10 +180,17 @@ def stddev_on_average(
     return cell.stddev_on_average(
         [noise_multipliers[hospital.name] * sensitivity for hospital in hospitals],
         [hospital.num_train for hospital in hospitals],
-        [hospital.schedule.expected_batch_size for hospital in hospitals],
+        [_expected_batch(hospital, cell) for hospital in hospitals],
         most_records=plan.most_records(cohort),
         num_shares=num_shares,
     )
+
+
+def _expected_batch(hospital: HospitalPlan, cell: Cell) -> float:
+    """Return what a hospital's gradient sum is divided by in a cell: groups are expected where it clips these."""
+    if cell.clips_groups:
+        return hospital.schedule.expected_batch_size
+    return hospital.schedule.sample_rate * hospital.num_train
 
 
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRow:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from wardround.clients.evaluation import evaluate
+from wardround.clients.initial_models import initial_model
 from wardround.clients.profiles import hospital_profile, profile_measures, survival_reference
 from wardround.clients.trainers import build_trainer, training_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
@@ -20,13 +21,13 @@ from wardround.datasets.constants import NO_CONSTANTS, Constants, constants_from
 from wardround.datasets.moments import layout_of, vectors_of
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
-from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.scores import Predictions, together
 from wardround.server.plan.average import averaged, like
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.tables import mean_over_tests
+from wardround.server.record.warm_starts import warm_started
 from wardround.server.round.evaluating import pooled_columns, pooled_score
 from wardround.simulations.engines.nodes import one_torch_thread
 from wardround.survival import kaplan_meier
@@ -65,7 +66,7 @@ def _trained(config: Config, federation: FederatedData, baseline: str) -> _Score
     for told, hospital in zip(constants, federation.hospitals, strict=True):
         tensors[hospital.hospital_id] = training_tensors(config, hospital, told, trainer.device)
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
-    initial, models = parameters_of(trainer.model), dict[str, Arrays]()
+    initial, models = _initial(config, federation, trainer), dict[str, Arrays]()
     if baseline == "pooled":
         everything, profile = _pooled(list(tensors.values()), list(profiles.values()))
         models = dict.fromkeys(tensors, _train(config, trainer, constants[0], initial, everything, profile))
@@ -78,6 +79,11 @@ def _trained(config: Config, federation: FederatedData, baseline: str) -> _Score
         )
         for (name, own), arrays in zip(tensors.items(), models.values(), strict=True)
     }
+
+
+def _initial(config: Config, federation: FederatedData, trainer: LocalTrainer) -> Arrays:
+    built = initial_model(config, trainer.model, task=federation.task, changes=(), mode=None)
+    return warm_started(config, built, {hospital.fingerprint for hospital in federation.hospitals}).arrays
 
 
 def _constants(config: Config, federation: FederatedData, baseline: str) -> Sequence[Constants]:
