@@ -201,16 +201,17 @@ def quality_sentence(run: RunResult) -> str:
     if not run.score_words.has_auc:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
         where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
+        between = between_text(run.intervals.get(run.score_words.short))
         answer = "always answering the mean" if run.score_words.short == "r2" else "chance, which is 0.5"
-        return f"{run.score_words.name} {where} test records is {score:.3f}: {verdict} than {answer}."
-    between = between_text((run.summary.intervals or {}).get("accuracy"))
+        return f"{run.score_words.name} {where} test records is {score:.3f}{between}: {verdict} than {answer}."
+    between = between_text(run.intervals.get("accuracy"))
     text = f"Accuracy on the hospitals' test records is {score:.3f}{between}"
     if not math.isnan(baseline):
         same = f"{score:.3f}" == f"{baseline:.3f}"
         verdict = "the same as" if same else "above" if score > baseline else "not above"
         text += f", {verdict} the {baseline:.3f} of always answering the most frequent class"
     if not math.isnan(auc):
-        text += f"; AUC is {auc:.3f}, where 0.5 is guessing"
+        text += f"; AUC is {auc:.3f}{between_text(run.intervals.get('auc'))}, where 0.5 is guessing"
     return text + "."
 
 

@@ -14,9 +14,9 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
-from wardround.server.record.intervals import intervals_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
+from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
     AttackerSummary,
     ClassScores,
@@ -68,7 +68,6 @@ def build_summary(
         settings=_settings(config),
         left_out=left_out,
         num_rounds_lost=num_lost,
-        hospitals=_hospitals(plan, is_share=closing.facts.task not in ("regression", SURVIVAL)),
         leaves_hospital=_leaves_hospital(
             plan, closing, is_whole=not left_out and not num_lost, is_pooled=opening.columns is not None
         ),
@@ -85,6 +84,7 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
     tested = kept if is_best else _last_tested(records)
     row, counts = tested.round_row, tested.class_counts
     further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
+    hospitals = _hospitals(plan, tested, is_share=closing.facts.task not in ("regression", SURVIVAL))
     return {
         "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
@@ -92,7 +92,8 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
         "public_loss": further.get(PUBLIC_LOSS),
         "metrics": _metrics(further) or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
-        "intervals": intervals_of(counts, further.get(AUC_POOLED)) if counts else None,
+        "intervals": run_intervals(tested, further.get(AUC_POOLED), hospitals),
+        "hospitals": hospitals,
     }
 
 
@@ -194,7 +195,7 @@ def _metrics(further: Mapping[str, float | None]) -> dict[str, float]:
     return {name: score for name, score in known.items() if score is not None}
 
 
-def _hospitals(plan: FederationPlan, *, is_share: bool) -> tuple[HospitalSummary, ...]:
+def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> tuple[HospitalSummary, ...]:
     """Return the hospitals; the baseline's score of none where one would tell a class of fewer than ten people.
 
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
@@ -204,7 +205,7 @@ def _hospitals(plan: FederationPlan, *, is_share: bool) -> tuple[HospitalSummary
     if is_share:
         shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
     is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
-    return tuple(
+    hospitals = (
         HospitalSummary(
             hospital=hospital.name,
             num_train=shown_count(hospital.num_train),
@@ -212,6 +213,11 @@ def _hospitals(plan: FederationPlan, *, is_share: bool) -> tuple[HospitalSummary
             majority_score=None if is_hidden or hospital.measures is None else hospital.measures.majority_score,
         )
         for hospital in plan.hospitals
+    )
+    lines = {line.hospital: line for line in tested.hospital_rows}
+    return tuple(
+        replace(each, intervals=hospital_intervals(each, lines.get(each.hospital), tested.class_counts))
+        for each in hospitals
     )
 
 

@@ -32,6 +32,7 @@ from wardround.server.record.evaluated import (
     columns_of,
     hospital_columns,
 )
+from wardround.server.record.intervals import standard_errors
 from wardround.server.record.records import HospitalFigures, RoundFigures
 from wardround.server.record.tables import mean_over_tests
 from wardround.server.round.hospitals import HospitalLink
@@ -160,6 +161,7 @@ def evaluate_model(
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
         class_counts=None if pooled is None or pooled.labels.dtype.kind == "f" else class_counts(pooled),
+        standard_errors=standard_errors(pooled) if pooled is not None else {},
     )
 
 
