@@ -161,4 +161,5 @@ def test_kaplan_meier_is_read_at_the_edges():
 
 def test_a_library_that_is_missing_is_named_with_the_next_step():
     with pytest.raises(ConfigError, match=r'scored by scikit-survival, .*: pip install "wardround\[survival\]"'):
-        check_scoring_library("no_such_library")
+        check_scoring_library("survival", "no_such_library")
+    check_scoring_library("classification", "no_such_library")

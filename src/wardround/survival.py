@@ -147,20 +147,20 @@ def kaplan_meier(reference: SurvivalReference) -> NDArray[np.float64]:
     return np.asarray(np.r_[1.0, share][np.searchsorted(at, reference.edges[1:], side="right")], np.float64)
 
 
-def check_scoring_library(name: str = "sksurv") -> None:
-    """Refuse to go on where what survival is scored by is not installed; it is not imported to know.
+def check_scoring_library(task: str, name: str = "sksurv") -> None:
+    """Refuse to go on with a survival where what scores it is not installed; it is not imported to know.
 
     Raises:
         ConfigError: naming the next step.
     """
-    if importlib.util.find_spec(name) is None:
+    if task == SURVIVAL and importlib.util.find_spec(name) is None:
         raise ConfigError(
             'task = "survival" is scored by scikit-survival, which is not installed: pip install "wardround[survival]"'
         )
 
 
 def _library(module: str) -> Any:
-    check_scoring_library()
+    check_scoring_library(SURVIVAL)
     return importlib.import_module(f"sksurv.{module}")
 
 

@@ -10,7 +10,7 @@ from wardround.datasets import FederatedData
 from wardround.datasets.public_records import public_records
 from wardround.rounds import HospitalProfile
 from wardround.server.round.evaluating import Measuring, Metric
-from wardround.survival import SURVIVAL, check_scoring_library
+from wardround.survival import check_scoring_library
 
 __all__ = ["measuring_of"]
 
@@ -36,8 +36,7 @@ def measuring_of(
         ConfigError: public records don't fit, or what scores a survival is not installed.
     """
     own, reference = dict(metrics or {}), None if data is None else survival_reference(data)
-    if profile.task == SURVIVAL:
-        check_scoring_library()
+    check_scoring_library(profile.task)
     if public is None:
         return Measuring(metrics=own, reference=reference)
     records = public_records(
