@@ -8,7 +8,7 @@ import numpy as np
 from wardround.datasets import FederatedData, HospitalData
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.scores import r2
-from wardround.survival import SURVIVAL, SurvivalReference
+from wardround.survival import SURVIVAL, SurvivalReference, check_scoring_library
 
 __all__ = ["hospital_profile", "profile_measures", "survival_reference"]
 
@@ -28,7 +28,12 @@ def hospital_profile(hospital: HospitalData, federation: FederatedData) -> Hospi
 
 
 def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
-    """Return what is measured of a simulated hospital before the first round."""
+    """Return what is measured of a simulated hospital before the first round.
+
+    Raises:
+        ConfigError: what scores a survival is not installed.
+    """
+    check_scoring_library(task)
     train, test = hospital.train_labels, hospital.test_labels
     baseline, sums = float("nan"), {}
     if len(test) and task == "classification":

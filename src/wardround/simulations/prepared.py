@@ -25,7 +25,6 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
 from wardround.server.record.warm_starts import warm_started, with_initial_digest
 from wardround.simulations.engines.choosing import choose_engine, named_engine
-from wardround.survival import check_scoring_library
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
@@ -184,7 +183,6 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
 
 def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
-    check_scoring_library(federation.task)
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
     moments = layout_of(federation, has_shares=releases_shares(config))
