@@ -69,6 +69,16 @@ def test_a_stand_in_chooses_without_a_look_at_the_private_data(ray_session, tmp_
     assert chosen == replace(job, training=replace(job.training, learning_rate=chosen.training.learning_rate))
 
 
+def test_the_score_of_survival_is_named_concordance(ray_session, tmp_path):
+    lines = [f"{n % 3},{n % 7},{1 + n % 11},{n % 2}" for n in range(120)]
+    (tmp_path / "times.csv").write_text("\n".join(["hospital,age,time,event", *lines]))
+    others = {"dataset": "csv", "path": str(tmp_path / "times.csv"), "target": "time", "event-column": "event"}
+    times = {"task": "survival", "time-edges": [0, 4, 12], "hospital-column": "hospital"}
+    stand_in = {"federation": others | times}
+    tune = small_tune(tmp_path, {"on": "stand-in"}, base=PRIVATE_TABLE, stand_in=stand_in, study={"seeds": [1]})
+    assert run_tune(tune, tmp_path / "out", num_workers=1).summary.score_name == "concordance"
+
+
 def test_all_that_was_spent_on_private_data_is_in_ledgers_and_in_the_bill(noisy):
     _, done = noisy
     folders = sorted([*(done.folder / "runs").iterdir(), *(done.folder / "scores").iterdir()])

@@ -37,10 +37,13 @@ from wardround.simulations.studies.tune_bill import (
 )
 from wardround.simulations.studies.tune_records import TuneFacts, TuneSummary
 from wardround.simulations.studies.workers import place_of, run_all
+from wardround.survival import SURVIVAL
 
 __all__ = ["Tuning", "run_tune"]
 
 _Progress = Callable[[int, int, str], None]
+_SCORE_NAMES = {"regression": "r2", SURVIVAL: "concordance"}
+"""By task, what the score is that has the place of accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +104,9 @@ def _stand_in_score(tune: Tune, rows: Sequence[ResultRow]) -> tuple[Callable[[Re
     if wanted == "auto":
         wanted = "auc" if any(not math.isnan(row.auc) for row in rows) else "accuracy"
     field = {"auc": "auc", "auc-pooled": "auc_pooled", "accuracy": "score"}[str(wanted)]
-    is_regression = any(row.task == "regression" for row in rows)
-    name = "r2" if field == "score" and is_regression else {"auc": "AUC", "auc_pooled": "AUC, pooled"}.get(field)
-    return lambda row: float(getattr(row, field)), name or "accuracy"
+    of_task = next((_SCORE_NAMES[row.task] for row in rows if row.task in _SCORE_NAMES), "accuracy")
+    name = {"auc": "AUC", "auc_pooled": "AUC, pooled"}.get(field, of_task)
+    return lambda row: float(getattr(row, field)), name
 
 
 def _on_private(
