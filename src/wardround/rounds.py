@@ -103,7 +103,8 @@ class Schedule:
 
     Attributes:
         sample_rate: probability that a record is in a step's Poisson batch, in (0, 1].
-        expected_batch_size: sample_rate times the number of training records; divides the summed gradient.
+        expected_batch_size: sample_rate times the number of training records, or of groups that are clipped as one;
+            divides the summed gradient.
         num_steps: optimizer steps, empty batches included (>= 1).
     """
 

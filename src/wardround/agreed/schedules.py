@@ -28,6 +28,7 @@ def schedule_of(config: Config, num_train: int) -> Schedule:
     epoch_steps = math.ceil((training.local_epochs or 1) / sample_rate - 1e-9)
     return Schedule(
         sample_rate=sample_rate,
-        expected_batch_size=sample_rate * num_train,
+        # Of what is clipped as one: of records, or of groups of them.
+        expected_batch_size=sample_rate * math.ceil(num_train / config.privacy.microbatch_size),
         num_steps=1 if cell_of(config.privacy).sends_sum else training.local_steps or epoch_steps,
     )

@@ -59,6 +59,8 @@ def averaging_config(config: Config, most_norm: float, privacy: PrivacyConfig) -
         adaptive_clipping=False,
         target_quantile=None,
         clip_learning_rate=None,
+        clipping=None,
+        microbatch_size=1,
         noise_correlation="none",
     )
     aggregation = config.aggregation

@@ -10,6 +10,7 @@ Let u = 2^-53, n <= 2^23 records in a batch, p <= 2^30 parameters, gradients g_i
    in whatever order (Higham 2002, lemma 3.1). The factor f = min(1, c / (N + 1e-6)) then leaves a record's clipped
    gradient at most c (1 + (p/2 + 8) u) <= c (1 + 6.1e-8) long. It is a function of that record alone, and
    of how many rows there are, which decides the order of additions; a record that is zeroed out is still a row.
+   Automatic clipping has f = c / (N + 0.01), and so the same bound.
 2. In blocks of B <= 64 records any order of additions errs by at most 64 u sum_i |f_i g_i| in each coordinate
    (Higham 2002, section 3.1). Blocks are added with the errors kept (Ogita, Rump, Oishi 2005, algorithm 4.1, Sum2),
    which adds u |sum| and (n/B)^2 u^2 sum_i |f_i g_i|. By the triangle inequality over coordinates the whole sum is
@@ -41,10 +42,14 @@ __all__ = ["CLIP_MARGIN", "SumInParts", "clipped", "with_margin"]
 CLIP_MARGIN = 1e-6
 """By how much the clip is made smaller, so that rounding has room: what is needed is proved above."""
 
+_STABILITY = 0.01
+"""That automatic clipping adds to a norm, so that next to nothing is not made a whole clip long."""
 _LARGEST = float(torch.finfo(torch.float32).max)
 
 
-def clipped(parts: Sequence[ByRecord], clips: Tensor | float) -> tuple[list[ByRecord], Tensor, Tensor]:
+def clipped(
+    parts: Sequence[ByRecord], clips: Tensor | float, *, is_automatic: bool = False
+) -> tuple[list[ByRecord], Tensor, Tensor]:
     """Return gradients in float64, what to multiply each with so that it is clipped, and which are not finite.
 
     Those are zeros in what is returned; so is one that is longer than float32's largest number, which has no gradient
@@ -53,13 +58,17 @@ def clipped(parts: Sequence[ByRecord], clips: Tensor | float) -> tuple[list[ByRe
     Args:
         parts: gradients by every layer of a model, which are clipped over all together.
         clips: with its margin (`with_margin`); of each hospital, (hospitals, 1), or of all.
+        is_automatic: whether short gradients are made longer, too: c / (N + 0.01) of each, which is below c long
+            like min(1, c / N) of it, so that nothing else changes.
 
     Returns:
         The gradients, and of (hospitals, records) factors in float64 and what is lost.
+
+    Source: Bu, Wang, Zha, Karypis 2023 (arXiv 2206.07136), AUTO-S, equation 4.
     """
     parts = [part.double() for part in parts]
     norms = torch.stack([part.squared_norms() for part in parts]).sum(dim=0).sqrt_()
-    factors = (clips / (norms + 1e-6)).clamp(max=1.0)
+    factors = clips / (norms + _STABILITY) if is_automatic else (clips / (norms + 1e-6)).clamp(max=1.0)
     is_lost = ~(norms <= _LARGEST)  # a nan is no less than anything
     if bool(is_lost.any()):
         parts = [part.emptied(~is_lost) for part in parts]

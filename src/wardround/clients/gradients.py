@@ -49,12 +49,13 @@ class ClippedSum:
     sensitivity at max_grad_norm (Abadi et al. 2016, algorithm 1, with one more per-record map).
 
     Attributes:
+        is_automatic: whether every gradient is scaled to nearly the clip (see `clipped_sums.clipped`).
         num_scrubbed: records whose gradient was not finite.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], max_grad_norm: float) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], max_grad_norm: float, *, is_automatic: bool = False) -> None:
         """Begin a sum of nothing; the parameters are read at every call."""
-        self.parameters, self.max_grad_norm = parameters, max_grad_norm
+        self.parameters, self.max_grad_norm, self.is_automatic = parameters, max_grad_norm, is_automatic
         self.num_scrubbed = 0
         self._sums = [SumInParts() for _ in parameters]
 
@@ -136,7 +137,7 @@ class ClippedSum:
             parts = [mean_by_owner(part, owners, int(owners[-1]) + 1) for part in parts]
         for start in range(0, parts[0].num_records, _BLOCK_ROWS):
             some = [part.between(start, start + _BLOCK_ROWS) for part in parts]
-            block, factors, is_lost = clipped(some, with_margin(self.max_grad_norm))
+            block, factors, is_lost = clipped(some, with_margin(self.max_grad_norm), is_automatic=self.is_automatic)
             self.num_scrubbed += int(is_lost.sum())
             self.add_up(block, factors)
 

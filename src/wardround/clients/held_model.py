@@ -45,6 +45,7 @@ class HeldModel:
         task: str,
         source: Source,
         protects_records: bool = True,
+        clips_automatically: bool = False,
         most_floats: int = MOST_GRADIENT_FLOATS,
     ) -> None:
         """Hold copies of the model, which stays as it is.
@@ -55,6 +56,7 @@ class HeldModel:
             task: classification or regression.
             source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
             protects_records: whether test records too are scored one by one where the forward is the model's own.
+            clips_automatically: whether every record's gradient is scaled to nearly the clip ([privacy] clipping).
             most_floats: see above.
 
         Raises:
@@ -75,7 +77,7 @@ class HeldModel:
         self._has_images = bool(convolutions) and self.device.type == "cpu" and is_faster_channels_last(self.model)
         self._has_images &= all(convolution(each, 0, 0, is_flat=False).runs_channels_last for each in convolutions)
         self.keys = ReleaseKeys(source, self.device)
-        self._protects_records = protects_records
+        self._protects_records, self.clips_automatically = protects_records, clips_automatically
         self.record_floats: dict[tuple[bool, bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
         self._modes: dict[tuple[int, ...], Mode] = {}

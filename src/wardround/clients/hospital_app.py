@@ -220,7 +220,7 @@ class Hospitals(ABC):
         made = self._kept.pop(hospital.hospital_id, None)
         if made is None:
             scaled = hospital if self._scaling is None else self._scaling.of_hospital(hospital)
-            made = hospital_tensors(scaled, self.trainer.device)
+            made = hospital_tensors(scaled, self.trainer.device, self.config.privacy.microbatch_size)
             self._kept_bytes += made.num_bytes
         most = _MOST_KEPT_BYTES[self.trainer.device.type]
         if self.config.simulation.engine == "stacked":

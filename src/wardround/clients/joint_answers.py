@@ -101,7 +101,7 @@ def joint_training(
         assignment = assignments[hospital.hospital_id]
         alike = hospital.train_owners is not None, assignment.schedule
         if alike not in reasons:
-            tensors = hospital_tensors(hospital, trainer.device)
+            tensors = hospital_tensors(hospital, trainer.device, config.privacy.microbatch_size)
             reasons[alike] = _alone_because(config, trainer, tensors, assignment, has_side=has_side)
         reason_of[hospital.hospital_id] = reasons[alike]
     why = " and ".join(dict.fromkeys(reason for reason in reasons.values() if reason))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wardround.agreed.learning_rates import learning_rate_in
+from wardround.clients.augmentations import Augmentations
 from wardround.clients.gradients import ClippedSum, PerRecord
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
@@ -63,6 +64,7 @@ class LocalRound:
         sampler: draws the batches.
         proximal_mu: strength of FedProx' pull (>= 0).
         side: what the strategy makes of the gradient of a step; None where it has no hospital side.
+        augmentations: what every row is changed by; None where rows are as they are.
         own: parameters that it begins from in place of those; the pull goes to what all were sent.
     """
 
@@ -74,11 +76,20 @@ class LocalRound:
     proximal_mu: float
     side: SideInRound | None = None
     own: Arrays = field(default_factory=dict)
+    augmentations: Augmentations | None = None
 
     @property
     def clip(self) -> float:
         """L2 clip of a record's gradient or of the whole update."""
         return float(self.assignment.max_grad_norm or 0.0)
+
+    def batch(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the features and labels of the next batch, and whose each row is where that is not the row's own."""
+        rows, owners = self.tensors.rows_of(self.sampler.draw().to(device))
+        features, labels = self.tensors.train_features[rows], self.tensors.train_labels[rows]
+        if self.augmentations is None:
+            return features, labels, owners
+        return self.augmentations.of_batch(features, labels, owners)
 
     @property
     def layers_seed(self) -> int:
@@ -88,21 +99,21 @@ class LocalRound:
 
 def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
     """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size."""
-    optimizer, model, tensors = _optimizer(held, local), held.model, local.tensors
+    optimizer, model = _optimizer(held, local), held.model
     anchor = _begun(held, local)
     losses = []
     num_scrubbed = 0
     model.train()
     for _ in range(local.assignment.schedule.num_steps):
-        rows, owners = tensors.rows_of(local.sampler.draw().to(held.device))
+        features, labels, owners = local.batch(held.device)
         # None, so that the next pass leaves its gradient where it made it, and adds it to nothing.
         optimizer.forget_gradients()
-        batch_losses = held.loss(model(held.laid_out(tensors.train_features[rows])), tensors.train_labels[rows])
+        batch_losses = held.loss(model(held.laid_out(features)), labels)
         finite = batch_losses.isfinite()
         if not bool(finite.all()):
             num_scrubbed += int((~finite).sum())
-            rows, owners = rows[finite], None if owners is None else owners[finite]
-            batch_losses = held.loss(model(held.laid_out(tensors.train_features[rows])), tensors.train_labels[rows])
+            features, labels, owners = features[finite], labels[finite], None if owners is None else owners[finite]
+            batch_losses = held.loss(model(held.laid_out(features)), labels)
         weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
         torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
         _apply(local.side, held)
@@ -122,12 +133,12 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     else: what is billed is the sums, and the rest is post-processing.
     """
     optimizer, parameters, anchor = _optimizer(held, local), held.parameters, _begun(held, local)
-    stddev = local.assignment.event.noise_multiplier * local.clip
+    stddev = local.assignment.event.noise_multiplier * local.assignment.distance
     module = held.by_record(local.tensors, local.clip)
     losses = []
     num_scrubbed = 0
     for _ in range(local.assignment.schedule.num_steps):
-        summed = ClippedSum(parameters, local.clip)
+        summed = ClippedSum(parameters, local.clip, is_automatic=held.clips_automatically)
         losses.append(_add_batch(held, local, module, summed))
         num_scrubbed += summed.num_scrubbed
         drawn = noise.noise_for(parameters, stddev)
@@ -143,7 +154,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
         num_scrubbed=num_scrubbed,
         loss=_mean_loss(losses),
         num_noise_draws=noise.num_draws,
-        noise_multiplier=noise.stddev / local.clip,
+        noise_multiplier=noise.stddev / local.assignment.distance,
     )
 
 
@@ -154,9 +165,7 @@ def add_batch(held: HeldModel, local: LocalRound, summed: ClippedSum) -> Counts:
 
 
 def _add_batch(held: HeldModel, local: LocalRound, module: PerRecord, summed: ClippedSum) -> Tensor:
-    tensors = local.tensors
-    rows, owners = tensors.rows_of(local.sampler.draw().to(held.device))
-    features, labels = tensors.train_features[rows], tensors.train_labels[rows]
+    features, labels, owners = local.batch(held.device)
     return summed.add_batch(module, features, labels, held.loss, owners, most_floats=held.most_floats)
 
 

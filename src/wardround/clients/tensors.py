@@ -1,5 +1,6 @@
 """One hospital's rows as torch tensors on the device that trains."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,7 @@ class HospitalTensors:
     """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
 
     `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
+    `group_size` records, as they stand, are drawn and clipped as one (>= 1); where it is not 1 every row is a record.
     """
 
     train_features: Tensor
@@ -22,6 +24,7 @@ class HospitalTensors:
     test_features: Tensor
     test_labels: Tensor
     train_owners: Tensor | None = None
+    group_size: int = 1
     _digests: list[bytes] = field(init=False, repr=False, default_factory=list)
 
     @property
@@ -45,6 +48,11 @@ class HospitalTensors:
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
 
     @property
+    def num_drawn(self) -> int:
+        """Number of what batches are drawn of: records, or groups of them."""
+        return math.ceil(self.num_train / self.group_size)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the rows on the device."""
         rows = (self.train_features, self.train_labels, self.test_features, self.test_labels, self.train_owners)
@@ -56,7 +64,12 @@ class HospitalTensors:
         return tuple(self.train_features.shape[1:])
 
     def rows_of(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the rows of a batch of records, and the record of each row where they differ."""
+        """Return the rows of a batch of records, or of groups, and of which it is each row where they differ."""
+        if self.group_size > 1:
+            places = torch.arange(self.group_size, device=batch.device)
+            rows = (batch[:, None] * self.group_size + places).flatten()
+            rows = rows[rows < self.num_train]
+            return rows, rows // self.group_size
         if self.train_owners is None:
             return batch, None
         chosen = torch.zeros(self.num_train, dtype=torch.bool, device=self.train_owners.device)

@@ -9,16 +9,18 @@ from dataclasses import fields
 import torch
 from torch import nn
 
+from wardround.clients.augmentations import check_images
 from wardround.clients.cells import torch_half
 from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import Config, check_loss_weights
 from wardround.datasets import FederatedData, HospitalData
+from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.models.fitting import copied
 from wardround.object_digests import digest_of_object
-from wardround.privacy.cells import cell_of
+from wardround.privacy.cells import AUTOMATIC, cell_of
 from wardround.streams import Source
 
 __all__ = ["build_trainer", "hospital_tensors"]
@@ -45,9 +47,21 @@ def build_trainer(
     if source is None:
         fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
         source = source_of(config, fingerprints=fingerprints, model=_as_built(config, model))
-    cell = cell_of(config.privacy)
+    if (copies := config.training.augmentation_multiplicity) is not None:
+        check_images(copies, federation.input_shape)
+    cell, group_size = cell_of(config.privacy), config.privacy.microbatch_size
+    if group_size > 1 and any(hospital.train_owners is not None for hospital in federation.hospitals):
+        raise ConfigError(
+            f"microbatch-size = {group_size} groups records of one row, and patients have several rows here, which are "
+            "clipped as one already ([privacy] microbatch-size): remove it"
+        )
     trainer = LocalTrainer(
-        model, config.training, task=federation.task, source=source, protects_records=cell.clips_records
+        model,
+        config.training,
+        task=federation.task,
+        source=source,
+        protects_records=cell.clips_records,
+        clips_automatically=config.privacy.clipping == AUTOMATIC,
     )
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)
@@ -68,8 +82,12 @@ def _as_built(config: Config, model: nn.Module) -> str:
     return digest_of_object(empty, "model", is_named=True)[0]
 
 
-def hospital_tensors(hospital: HospitalData, device: torch.device) -> HospitalTensors:
-    """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared."""
-    arrays = {item.name: getattr(hospital, item.name) for item in fields(HospitalTensors) if item.init}
+def hospital_tensors(hospital: HospitalData, device: torch.device, group_size: int = 1) -> HospitalTensors:
+    """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared.
+
+    So many records at a time are drawn and clipped as one ([privacy] microbatch-size).
+    """
+    names = [item.name for item in fields(HospitalTensors) if item.init and item.name != "group_size"]
+    arrays = {name: getattr(hospital, name) for name in names}
     rows = {name: torch.tensor(array, device=device) for name, array in arrays.items() if array is not None}
-    return HospitalTensors(**rows)
+    return HospitalTensors(**rows, group_size=group_size)

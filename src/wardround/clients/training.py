@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import NamedTuple
 
+from wardround.clients.augmentations import Augmentations
 from wardround.clients.cells import torch_half
 from wardround.clients.float_products import products_in_float32
 from wardround.clients.gradients import quiet_hooks
@@ -86,16 +87,20 @@ class LocalTrainer(HeldModel):
         recorded = self.recorded_digest(tensors) if clips_records else b""
         code = [recorded, b"" if side is None else side.digest, *([array_digest(own)] if own else [])]
         key = self.keys.key(arrays, tensors, assignment, proximal_mu, *code, stack=stack)
+        copies = self.training.augmentation_multiplicity
         rate, batches_from = assignment.schedule.sample_rate, partial(key.generator, Draw.SAMPLING)
         return LocalRound(
             received=arrays,
             tensors=tensors,
             assignment=assignment,
             key=key,
-            sampler=PoissonSampler(tensors.num_train, rate, batches_from),
+            sampler=PoissonSampler(tensors.num_drawn, rate, batches_from),
             proximal_mu=proximal_mu,
             side=side,
             own=own or {},
+            augmentations=None
+            if copies is None
+            else Augmentations(multiplicity=copies, generator=key.generator(Draw.AUGMENTATIONS)),
         )
 
 

@@ -39,6 +39,11 @@ def _seen(config: Config) -> Iterator[str]:
             'grad-sample-mode = "ghost" can\'t average the rows of one patient, and a site that fails would tell that '
             'a patient has several ([training] grad-sample-mode): set "auto", or remove patient-column'
         )
+    if config.federation.patient_column is not None and config.privacy.microbatch_size > 1:
+        yield (
+            f"microbatch-size = {config.privacy.microbatch_size} groups records of one row, and a site that fails "
+            "would tell that a patient has several ([privacy] microbatch-size): remove it, or patient-column"
+        )
     if not isinstance(config.privacy.target_delta, float):
         yield (
             "target-delta must be one number for real sites, at which each of them bounds what it spends ([privacy] "

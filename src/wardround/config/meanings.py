@@ -26,7 +26,7 @@ from wardround.config.sections import (
 )
 from wardround.config.strategy_options import STRATEGY_OPTIONS
 from wardround.errors import ProtocolError
-from wardround.privacy.cells import Cell, cell_of
+from wardround.privacy.cells import AUTOMATIC, Cell, cell_of
 
 __all__ = ["MEANINGS", "Look", "Meaning", "default_of", "look_in", "shown_setting"]
 
@@ -109,7 +109,7 @@ def _is(name: str, *values: Any) -> Callable[[Look], bool]:
 
 
 def _cell(look: Look) -> Cell | None:
-    names = ("unit", "placement", "noise-correlation")
+    names = ("unit", "placement", "noise-correlation", "microbatch-size")
     try:
         return cell_of(SimpleNamespace(**{name.replace("-", "_"): look(f"privacy.{name}") for name in names}))
     except (ProtocolError, TypeError):
@@ -127,6 +127,17 @@ def _option(key: str) -> Callable[[Look], bool]:
 def _trains(name: str, *values: Any) -> Callable[[Look], bool]:
     """Return whether hospitals take steps of their own, or the value is what one step is anyway."""
     return lambda look: look(name) in values or _in_cell(lambda cell: not cell.sends_sum)(look)
+
+
+def _adapts(look: Look) -> bool:
+    return look("privacy.clipping") in (None, "adaptive")
+
+
+def _clips(clipping: str) -> Callable[[Cell], bool]:
+    """Return whether a cell has any use for a kind of clipping."""
+    if clipping == AUTOMATIC:
+        return lambda cell: cell.clips_records
+    return lambda cell: cell.adapts_clip if clipping == "adaptive" else cell.is_private
 
 
 def _of_table(key: str) -> Meaning:
@@ -225,12 +236,26 @@ MEANINGS: tuple[Meaning, ...] = (
     ),
     Meaning(
         "privacy.adaptive-clipping",
-        _in_cell(lambda cell: cell.adapts_clip),
-        "updates of whole hospitals that are summed before anyone sees them",
+        lambda look: _adapts(look) and _in_cell(lambda cell: cell.adapts_clip)(look),
+        "updates of whole hospitals that are summed before anyone sees them, and no other clipping",
+    ),
+    Meaning(
+        "privacy.clipping",
+        lambda look: look("privacy.clipping") is None or _in_cell(_clips(str(look("privacy.clipping"))))(look),
+        "what it clips",
     ),
     *(
-        Meaning(f"privacy.{key}", _is("privacy.adaptive-clipping", True), "adaptive-clipping = true")
+        Meaning(
+            f"privacy.{key}",
+            lambda look: _adapts(look) and (look("privacy.adaptive-clipping") or look("privacy.clipping") is not None),
+            "adaptive-clipping = true",
+        )
         for key in ("target-quantile", "clip-learning-rate")
+    ),
+    Meaning(
+        "privacy.microbatch-size",
+        lambda look: look("privacy.microbatch-size") == 1 or _in_cell(lambda cell: cell.clips_groups)(look),
+        "records whose noise is added at the hospital or by the server",
     ),
     Meaning(
         "privacy.noise-correlation",

@@ -11,7 +11,7 @@ from wardround.config.limits import Default, check_section, from_python, kebab, 
 from wardround.config.strategy_options import check_strategy
 from wardround.errors import ConfigError
 from wardround.objects import Handed
-from wardround.privacy.cells import CELLS, cell_of
+from wardround.privacy.cells import AUTOMATIC, CELLS, cell_of
 from wardround.privacy.ranges import LARGEST_CLIP, SMALLEST_CLIP
 
 __all__ = [
@@ -60,7 +60,8 @@ class TrainingConfig:
     into groups that take turns. The learning rate follows its schedule by round (see `agreed.learning_rates`).
     `loss_weights` are public, one for each class in class order. Simulated hospitals test the model in round 0, every
     `evaluate_every`-th and the last. With `ema_decay` the model that is tested and kept is the average of the models
-    over rounds, of which one that is n rounds old has the weight ema_decay^n.
+    over rounds, of which one that is n rounds old has the weight ema_decay^n. With `augmentation_multiplicity` the
+    gradient of an image is the mean over so many random flips and shifts of it.
     """
 
     num_rounds: int = setting(10, least=1, most=1_000_000)
@@ -80,6 +81,7 @@ class TrainingConfig:
         "auto", choices=("auto", "closed-form", "per-record", "hooks", "ew", "functorch", "ghost")
     )
     evaluate_every: int = setting(1, least=1, unwritten=True)
+    augmentation_multiplicity: int | None = setting(None, least=1, most=10_000, unwritten=True)
     ema_decay: float | None = setting(None, above=0, below=1, unwritten=True)
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 
@@ -89,6 +91,12 @@ class TrainingConfig:
             raise ConfigError(
                 f"weight-decay = {self.weight_decay:g} must be below 1 / learning-rate = {1 / self.learning_rate:.4g}, "
                 "or a step would take every parameter past zero ([training] weight-decay): lower one of them"
+            )
+        if self.augmentation_multiplicity is not None and self.grad_sample_mode == "ghost":
+            raise ConfigError(
+                'grad-sample-mode = "ghost" can\'t average over augmentations of a record ([training] '
+                f"grad-sample-mode) with augmentation-multiplicity = {self.augmentation_multiplicity}: set "
+                '"auto", or remove one of them'
             )
         if self.optimizer != "sgd" and self.momentum:
             raise ConfigError(
@@ -104,7 +112,10 @@ class PrivacyConfig:
     of one number per hospital. `patient_overlap` is the largest number of hospitals that may hold the same patient.
     With `adaptive_clipping` the clip of hospitals' updates starts at max_grad_norm and follows the norm that a share
     of `target_quantile` (default 0.5) of them stays below, by factors of up to exp(`clip_learning_rate`) (default 0.2)
-    a round. With `noise_correlation` "banded" the noise of a round takes a part of earlier rounds' noise back.
+    a round; `clipping` "adaptive" sets it. With "automatic", the one value that is kept of that key, a record's
+    gradient g becomes max_grad_norm / (|g| + 0.01) g. With `microbatch_size` m above 1 a hospital's records are
+    clipped by groups of m, the mean gradient of each group as one. With `noise_correlation` "banded" the noise of a
+    round takes a part of earlier rounds' noise back.
     """
 
     unit: str = setting("record", choices=tuple(dict.fromkeys(cell.unit for cell in CELLS)))
@@ -116,15 +127,26 @@ class PrivacyConfig:
     budget_epsilon: float | None = setting(None, above=0)
     on_budget: str = setting("stop", choices=("stop", "drop", "replan"))
     patient_overlap: int = setting(1, least=1)
+    clipping: str | None = setting(None, choices=("flat", AUTOMATIC, "adaptive"), unwritten=True)
     adaptive_clipping: bool = False
     target_quantile: float | None = setting(None, least=0, most=1)
     clip_learning_rate: float | None = setting(None, above=0, most=10)
+    microbatch_size: int = setting(1, least=1, most=1_000_000, unwritten=True)
     noise_correlation: str = setting(
         "none", choices=tuple(dict.fromkeys(cell.noise_correlation for cell in CELLS)), unwritten=True
     )
 
     def __post_init__(self) -> None:
         check_section("privacy", self)
+        if self.clipping == "adaptive":
+            object.__setattr__(self, "adaptive_clipping", True)
+        elif self.clipping is not None and self.adaptive_clipping:
+            raise ConfigError(
+                f'clipping = "{self.clipping}" and adaptive-clipping = true exclude each other ([privacy] clipping): '
+                "remove one of them"
+            )
+        if self.clipping != AUTOMATIC:
+            object.__setattr__(self, "clipping", None)
         for key, default in (("target_quantile", 0.5), ("clip_learning_rate", 0.2)):
             if self.adaptive_clipping and getattr(self, key) is None:
                 object.__setattr__(self, key, Default(default))

@@ -114,7 +114,7 @@ class Reference:
         drawn = [
             self.noise.standard_normal(size, dtype=np.float32).reshape(-1) for size in [(2, len(self.features[0])), 2]
         ]
-        return self.clipped_sum(parameters) + NOISE * CLIP * np.concatenate(drawn)
+        return self.clipped_sum(parameters) + NOISE * self.task.distance * np.concatenate(drawn)
 
     def clipped_update(self):
         update = self.plain() - self.start
@@ -160,6 +160,14 @@ def hospital_correlated(reference, sent):
     return hospital_central(reference, sent)  # what is correlated is the server's noise
 
 
+def record_local_microbatches(reference, sent):
+    return record_local(reference, sent)  # of groups of one, with noise for two clips
+
+
+def record_central_microbatches(reference, sent):
+    return record_central(reference, sent)
+
+
 REFERENCES = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -171,6 +179,8 @@ REFERENCES = {
         hospital_distributed,
         hospital_central,
         hospital_correlated,
+        record_local_microbatches,
+        record_central_microbatches,
     )
 }
 

@@ -51,6 +51,15 @@ def test_every_cell_can_be_asked_for(unit, placement):
         ("record", "central", {"privacy": {"adaptive-clipping": True}}, "needs updates that are summed"),
         ("hospital", "local", {"privacy": {"adaptive-clipping": True}}, "needs updates that are summed"),
         ("hospital", "none", {"privacy": {"adaptive-clipping": True}}, "adaptive-clipping = True has no meaning"),
+        ("record", "distributed", {"privacy": {"microbatch-size": 2}}, "microbatch-size = 2 .*no bound is proved"),
+        ("hospital", "local", {"privacy": {"microbatch-size": 2}}, "microbatch-size = 2 .*no bound is proved"),
+        ("record", "none", {"privacy": {"microbatch-size": 2}}, "microbatch-size = 2 has no meaning"),
+        (
+            "record",
+            "local",
+            {"privacy": {"microbatch-size": 2}, "training": {"grad-sample-mode": "ghost"}},
+            "can't average the records of a group",
+        ),
         ("hospital", "central", {"privacy": {"target-quantile": 0.5}}, "goes with adaptive-clipping = true only"),
         ("hospital", "central", {"privacy": {"clip-learning-rate": 0.5}}, "goes with adaptive-clipping = true only"),
         ("hospital", "central", {"privacy": {"adaptive-clipping": 1}}, "adaptive-clipping = 1 must be true or false"),
@@ -96,6 +105,8 @@ def settings_of(cell: Cell, **sections: dict[str, object]) -> Config:
     if cell.noise_correlation != "none":
         beside = {"privacy": {"noise-correlation": cell.noise_correlation}}
         beside["training"] = {"cohorts": "round-robin", "fraction-train": 0.5}
+    if cell.clips_groups:
+        beside = {"privacy": {"microbatch-size": 3}}
     return settings(
         cell.unit,
         cell.placement,

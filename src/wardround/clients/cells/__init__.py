@@ -26,6 +26,8 @@ TORCH_HALVES: Mapping[str, TorchHalf] = MappingProxyType(
         "hospital-distributed": HospitalDistributed(),
         "hospital-central": HospitalCentral(),
         "hospital-correlated": HospitalCorrelated(),
+        "record-local-microbatches": RecordLocal(),
+        "record-central-microbatches": RecordCentral(),
     }
 )
 """By the cell's name; `privacy.cells.CELLS` has the same names."""

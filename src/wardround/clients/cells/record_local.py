@@ -29,7 +29,7 @@ class RecordLocal(TorchHalf):
 
     def noise_alone(self, zeros: Arrays, assignment: Assignment, key: Key) -> Arrays:
         """Return the noise of one step, before the step divides it by the batch."""
-        stddev = assignment.event.noise_multiplier * float(assignment.max_grad_norm or 0.0)
+        stddev = assignment.event.noise_multiplier * assignment.distance
         noise = GaussianNoise(key.generator(Draw.NOISE), torch.device("cpu"))
         drawn = noise.noise_for([torch.from_numpy(array) for array in zeros.values()], stddev)
         return {name: part.numpy() for name, part in zip(zeros, drawn, strict=True)}

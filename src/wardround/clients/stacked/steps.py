@@ -57,7 +57,7 @@ def _private_steps(held: HeldModel, locals_: Sequence[LocalRound], num_rows: int
         gradients = [part / _expected(locals_, batch, part) for part in gradients]
         _step(stack, optimizer, batch, gradients, anchors, locals_[0])
     counts = [
-        _counts(stack, place, num_noise_draws=each.num_draws, noise_multiplier=each.stddev / local.clip)
+        _counts(stack, place, num_noise_draws=each.num_draws, noise_multiplier=each.stddev / local.assignment.distance)
         for place, (each, local) in enumerate(zip(noise, locals_, strict=True))
     ]
     return stack.parameters, counts
@@ -112,6 +112,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         loss=held.loss_of_many,
         clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),
         generators=[_generator(local, held.device) for local in locals_ if are_random],
+        is_automatic=held.clips_automatically,
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
     )
 
@@ -166,7 +167,7 @@ def _noise(
 ) -> Tensor:
     """Return (hospitals, steps, coordinates) float32; what is beyond a hospital's steps is not used."""
     drawn = torch.zeros(len(noise), end - start, size, device=device)
-    stddevs = [local.assignment.event.noise_multiplier * local.clip for local in locals_[: len(noise)]]
+    stddevs = [local.assignment.event.noise_multiplier * local.assignment.distance for local in locals_[: len(noise)]]
     num_steps = [min(local.assignment.schedule.num_steps, end) - start for local in locals_[: len(noise)]]
     # Who has made all steps stands last.
     active = sum(steps > 0 for steps in num_steps)

@@ -73,6 +73,7 @@ class Stack:
         loss: of each record.
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
         generators: of each hospital, on the device, for its dropout layers; none where there are no such layers.
+        is_automatic: whether every gradient is scaled to nearly the clip.
         tally: what is measured.
     """
 
@@ -83,6 +84,7 @@ class Stack:
     loss: LossPerRecord
     clips: Tensor | None
     generators: Sequence[torch.Generator]
+    is_automatic: bool
     tally: Tally = field(repr=False)
 
     @property
@@ -133,7 +135,7 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
         losses, parts = stack.by_record(block, batch.num_hospitals)
-        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
+        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block), is_automatic=stack.is_automatic)
         factors = factors.where(block.is_drawn, 0.0)
         _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
         stack.tally.add(block, losses, is_lost)
@@ -144,7 +146,7 @@ def clipped_records(stack: Stack, batch: StepBatch) -> Iterator[tuple[Sequence[i
     """Yield by block which hospitals have records in it, gradients, their factors, and which are of a record."""
     for block in batch.blocks:
         losses, parts = stack.by_record(block, batch.num_hospitals)
-        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block))
+        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block), is_automatic=stack.is_automatic)
         places = range(batch.num_hospitals) if block.hospitals is None else block.hospitals.tolist()
         yield places, parts, factors, block.is_drawn
         stack.tally.add(block, losses, is_lost)

@@ -77,6 +77,10 @@ def apart_because(
         return "the strategy has a part at the hospitals"
     if tensors.train_owners is not None:
         return "patients have several rows"
+    if trainer.training.augmentation_multiplicity is not None:
+        return "images are augmented"
+    if tensors.group_size > 1:
+        return "records are clipped in groups"
     if trainer.device.type not in ("cpu", "cuda"):
         return f"training is on {trainer.device.type}"
     if half.steps is not Steps.PLAIN and trainer.training.grad_sample_mode != "auto":

@@ -17,8 +17,9 @@ from wardround.privacy.cells.hospital_central import HospitalCentral
 from wardround.privacy.cells.hospital_correlated import HospitalCorrelated
 from wardround.privacy.cells.hospital_distributed import HospitalDistributed
 from wardround.privacy.cells.hospital_local import HospitalLocal
+from wardround.privacy.cells.microbatches import RecordCentralMicrobatches, RecordLocalMicrobatches
 from wardround.privacy.cells.none import NoPrivacy
-from wardround.privacy.cells.promises import READERS, Booked
+from wardround.privacy.cells.promises import AUTOMATIC, READERS, Booked
 from wardround.privacy.cells.record_central import RecordCentral
 from wardround.privacy.cells.record_distributed import RecordDistributed
 from wardround.privacy.cells.record_local import RecordLocal
@@ -26,6 +27,7 @@ from wardround.privacy.cells.released_sums import PlannedSum, ReleasedSum, Round
 from wardround.privacy.cells.words import READER_NAMES, CellWords
 
 __all__ = [
+    "AUTOMATIC",
     "CELLS",
     "READERS",
     "READER_NAMES",
@@ -49,6 +51,8 @@ CELLS: tuple[Cell, ...] = (
     HospitalDistributed(),
     HospitalCentral(),
     HospitalCorrelated(),
+    RecordLocalMicrobatches(),
+    RecordCentralMicrobatches(),
 )
 """Every cell there is; of those of one unit and placement, the one that these alone name stands first."""
 
@@ -72,7 +76,7 @@ def cell_of(privacy: Any) -> Cell:
     Raises:
         ProtocolError: there is none.
     """
-    return _cell_of(privacy.unit, privacy.placement, privacy.noise_correlation)
+    return _cell_of(privacy.unit, privacy.placement, privacy.noise_correlation, privacy.microbatch_size > 1)
 
 
 def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
@@ -90,9 +94,10 @@ def cell_in_words(unit: str, placement: str, mechanism: str = "") -> Cell:
 
 
 @lru_cache(maxsize=64)
-def _cell_of(unit: str, placement: str, noise_correlation: str) -> Cell:
+def _cell_of(unit: str, placement: str, noise_correlation: str, clips_groups: bool) -> Cell:
     found = _cells_of(unit, placement)
-    return next((cell for cell in found if cell.noise_correlation == noise_correlation), found[0])
+    wanted = noise_correlation, clips_groups
+    return next((cell for cell in found if (cell.noise_correlation, cell.clips_groups) == wanted), found[0])
 
 
 def _cells_of(unit: str, placement: str) -> list[Cell]:

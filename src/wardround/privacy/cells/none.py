@@ -47,6 +47,17 @@ class NoPrivacy(Cell):
                     f'"none"): remove it, or set placement = "local"'
                 )
 
+        if privacy.clipping is not None:
+            yield (
+                f'clipping = "{privacy.clipping}" has no meaning without privacy, which clips nothing ([privacy] '
+                'placement = "none"): remove it, or set placement = "local"'
+            )
+        if privacy.microbatch_size > 1:
+            yield (
+                f"microbatch-size = {privacy.microbatch_size} has no meaning without privacy, which clips nothing "
+                '([privacy] placement = "none"): remove it, or set placement = "local"'
+            )
+
     def refusals(self, privacy: Any, training: Any, aggregation: Any) -> Iterator[str]:
         """Yield nothing: nothing is promised."""
         yield from ()

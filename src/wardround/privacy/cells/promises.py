@@ -12,10 +12,14 @@ from wardround.privacy.cells.words import HIDDEN, NOUNS, CellWords, PlainWords, 
 from wardround.privacy.clipping import JOINT_NORM
 from wardround.small_counts import FEWEST_SHOWN
 
-__all__ = ["READERS", "Booked", "Promises"]
+__all__ = ["AUTOMATIC", "READERS", "Booked", "Promises"]
 
 READERS = ("server", "hospital", "recipient")
 """Who may look: the server, another hospital of the federation, whoever receives the model."""
+
+
+AUTOMATIC = "automatic"
+"""Clipping that scales every record's gradient, the short ones too, to nearly the clip."""
 
 
 class Booked(NamedTuple):
@@ -50,6 +54,7 @@ class Promises:
         payload: what hospitals sum, as the terms of a secure sum have it: "parameters", "values" or "residues".
         accountant: by which the headline is proved, "pld" of Poisson-subsampled Gaussian steps, or "rdp" of others, of
             which privacy loss distributions prove nothing.
+        clips_groups: whether the mean gradient of a group of records is clipped as one.
         noise_correlation: of the noise of different rounds, as the settings name it.
         plain_words: sentences for people (see `words`).
         sent: what leaves a hospital in a round, in words; "{unit}" stands for the noun of what is protected.
@@ -70,6 +75,7 @@ class Promises:
     needs_secure_sum: ClassVar[bool] = False
     payload: ClassVar[str] = "parameters"
     accountant: ClassVar[str] = "pld"
+    clips_groups: ClassVar[bool] = False
     noise_correlation: ClassVar[str] = "none"
     plain_words: ClassVar[PlainWords]
     sent: ClassVar[str]
@@ -89,6 +95,23 @@ class Promises:
             yield (
                 f'noise-correlation = "{privacy.noise_correlation}" is for noise that the server adds to whole updates '
                 '([privacy] noise-correlation): set unit = "hospital" and placement = "central", or remove it'
+            )
+        if privacy.microbatch_size > 1 and not self.clips_groups:
+            yield (
+                f"microbatch-size = {privacy.microbatch_size} is for records with Gaussian noise of one kind: no bound "
+                f'is proved for it with unit = "{self.unit}" and placement = "{self.placement}" ([privacy] '
+                'microbatch-size): set unit = "record" and placement = "local" or "central" with independent noise, or '
+                "remove it"
+            )
+        if privacy.clipping == AUTOMATIC and not self.clips_records:
+            yield (
+                f'clipping = "{AUTOMATIC}" scales the gradient of every record, and with unit = "{self.unit}" whole '
+                'updates are clipped ([privacy] clipping): set unit = "record", or clipping = "flat"'
+            )
+        if privacy.clipping == AUTOMATIC and training.grad_sample_mode == "ghost":
+            yield (
+                f'grad-sample-mode = "ghost" has factors of its own, and clipping = "{AUTOMATIC}" others ([training] '
+                'grad-sample-mode): set "auto", or clipping = "flat"'
             )
         if privacy.patient_overlap > 1:
             yield from self._overlap(f"patient-overlap = {privacy.patient_overlap} ([privacy] patient-overlap)")

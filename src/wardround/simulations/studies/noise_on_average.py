@@ -75,6 +75,7 @@ def draw_average(
     noise_multiplier: float = 1.0,
     max_grad_norm: float = 1.0,
     num_coordinates: int = NUM_COORDINATES,
+    microbatch_size: int = 1,
     seed: int = 42,
 ) -> NDArray[np.float64]:
     """Return the average over hospitals that contribute nothing but noise: gradient sums, or updates where they are it.
@@ -86,12 +87,14 @@ def draw_average(
         noise_multiplier: z (> 0).
         max_grad_norm: C (> 0).
         num_coordinates: of the model.
+        microbatch_size: records that are clipped as one; the average is then over groups.
         seed: of the streams.
 
     Returns:
         Shape (num_coordinates,).
     """
     config = _config(unit, placement, num_hospitals, noise_multiplier, max_grad_norm)
+    config = config.change(privacy={"microbatch_size": microbatch_size})
     profiles = [replace(_HOSPITAL, hospital_id=f"hospital-{index:03d}") for index in range(num_hospitals)]
     plan = plan_federation(config, profiles, num_parameters=num_coordinates)
     # The round's number picks the streams: another one for every n, so that the measurements are independent.
@@ -109,7 +112,7 @@ def draw_average(
     released = plan.cell.release(summed)
     average = np.asarray(released.arrays["parameters"], np.float64)
     # A server's step divides a gradient sum by the batch it expects; the average over hospitals is wanted.
-    return average * -_RECORDS if plan.cell.sends_sum else average
+    return average * -math.ceil(_RECORDS / microbatch_size) if plan.cell.sends_sum else average
 
 
 def _config(unit: str, placement: str, num_hospitals: int, noise_multiplier: float, max_grad_norm: float) -> Config:
