@@ -59,10 +59,12 @@ def test_a_built_in_data_set_is_no_sites() -> None:
 
 def test_every_section_is_agreed_on_or_the_servers_own() -> None:
     """A section that is added later has to be decided on, here and in `identity.agreed_text`."""
-    agreed = {"federation", "features", "model", "training", "privacy", "aggregation", "personal"}
+    agreed = {"federation", "features", "model", "training", "privacy", "aggregation", "personal", "imbalance"}
     assert {item.name for item in fields(Config)} == agreed | {"evaluation", "simulation"}
 
 
 def test_how_the_server_chooses_among_released_models_is_its_own_affair() -> None:
     chosen = site_config(evaluation={"keep": "best", "public": "hospital.public:records"})
     assert agreed_text(chosen) == agreed_text(site_config())
+    begun = site_config().change(model={"initial": "public.safetensors", "initial_digest": "0" * 64})
+    assert agreed_text(begun) == agreed_text(site_config())

@@ -67,7 +67,8 @@ def test_settings_that_lose_their_meaning_give_way_and_are_named(tmp_path):
     assert len(told) == 2 and all('it goes with standardise = "private"' in sentence for sentence in told)
     idle = unused_settings(Config(features={"standardise": "public", "statistics-share": 0.3}))
     assert idle == (
-        'statistics-share = 0.3 ([features] statistics-share) is not used: it goes with standardise = "private"',
+        'statistics-share = 0.3 ([features] statistics-share) is not used: it goes with standardise = "private", '
+        "or a remedy for imbalance that is made of released shares",
     )
     assert unused_settings(Config(features={"standardise": "private", "statistics-share": 0.3})) == ()
 

@@ -56,7 +56,7 @@ ALLOWED = {
         "server",
         "simulations",
     ),
-    "opacus": ("clients.gradients",),
+    "opacus": ("clients.gradients", "clients.ghost_clipping"),
     "ray": ("simulations",),
 }
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

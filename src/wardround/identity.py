@@ -32,6 +32,7 @@ __all__ = [
     "source_of",
 ]
 
+_BEGINNING = (("model", "initial"), ("model", "initial-digest"))
 _MOST_LINES, _LONGEST_LINE = 40, 200
 
 
@@ -73,9 +74,10 @@ def settings_digest(config: Config) -> str:
 def agreed_text(config: Config, *, code: Path | None = None) -> str:
     """Return what a server and its sites must have in common, a line for each setting, always written the same way.
 
-    These are all settings except for [simulation], [evaluation], which is the server's own affair, and where the data
-    lie, and the digest of every file that the model's factory is made of. Two texts are equal only where all of it is:
-    names of columns and hospitals are quoted, so that no name can pass for a line.
+    These are all settings except for [simulation], [evaluation] and the model that training begins from, which are the
+    server's own affair, and where the data lie; and the digest of every file that the model's factory is made of. Two
+    texts are equal only where all of it is: names of columns and hospitals are quoted, so that no name can pass for a
+    line.
 
     Args:
         config: all settings.
@@ -84,8 +86,8 @@ def agreed_text(config: Config, *, code: Path | None = None) -> str:
     tables = tomllib.loads(config_to_toml(config))
     for section in ("simulation", "evaluation"):
         tables.pop(section, None)
-    for key in ("path", "data-dir"):
-        tables["federation"].pop(key, None)
+    for section, key in (("federation", "path"), ("federation", "data-dir"), *_BEGINNING):
+        tables[section].pop(key, None)
     lines = [line for section, table in tables.items() for line in _lines(section, table, quoted=False)]
     module, colon, _ = config.model.name.partition(":")
     found = code_digests([module], folder=code) if colon else {}
@@ -137,7 +139,8 @@ def decisive(config: Config) -> Config:
     simulation = config.simulation
     # One engine stands for all of them, and the same one in every version: its name is in the digests of older runs.
     alike = SimulationConfig(engine="ray", dropout_rate=simulation.dropout_rate, noise=simulation.noise)
-    return replace(config, federation=replace(config.federation, data_dir=None), simulation=alike)
+    model = replace(config.model, initial=config.model.initial and "here")  # its digest is beside it
+    return replace(config, federation=replace(config.federation, data_dir=None), simulation=alike, model=model)
 
 
 def job_digest(config: Config) -> bytes:

@@ -39,7 +39,7 @@ class SetUp(IntEnum):
     """What is drawn before and around releases, from the seed alone."""
 
     COHORT, DROPOUT = 3, 4
-    CLASS_WEIGHTS, PARTITION, SPLIT = 101, 102, 103
+    CLASS_WEIGHTS, PARTITION, SPLIT, OVERSAMPLING = 101, 102, 103, 104
 
 
 class Draw(IntEnum):

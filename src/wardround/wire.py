@@ -23,6 +23,7 @@ from wardround.wire_values import config_record, content_of, metric_record
 __all__ = [
     "ARRAYS",
     "ASSIGNMENT",
+    "CLASSES",
     "CONFIG",
     "FEATURES",
     "HOSPITAL_SIDE",
@@ -77,6 +78,7 @@ HOSPITAL_SIDE = "hospital-side"
 """Arrays that a strategy sends its hospital side (`clients.hospital_sides`); each hospital may be sent others."""
 FEATURES = "features"
 """The constants that every hospital scales its features by (`datasets.scaling`), where they were released."""
+CLASSES = "classes"  # what a record of each class counts (`datasets.constants`), likewise
 OWN = "own"
 """Parameters that a hospital is sent in place of those that all are sent: they are its own ([personal])."""
 PROFILE = "profile"

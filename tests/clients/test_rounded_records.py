@@ -19,7 +19,9 @@ LARGE, SMALL = (12, 600), (2, 6)
 def rounder(dimension, seed=0, steps=STEPS):
     event = SimpleNamespace(scaled_norm=steps, dimension=dimension)
     key = SimpleNamespace(generator=lambda draw: np.random.default_rng(seed))
-    return RoundedRecords(SimpleNamespace(assignment=SimpleNamespace(event=event), clip=CLIP, key=key), dimension)
+    return RoundedRecords(
+        SimpleNamespace(assignment=SimpleNamespace(event=event, distance=CLIP), clip=CLIP, key=key), dimension
+    )
 
 
 def layer(seed, number, sizes, weight=0, bias=1):

@@ -156,6 +156,22 @@ def test_chunks_of_a_batch_add_up_to_the_same_step(mode):
     assert execution.num_noise_draws == task.schedule.num_steps
 
 
+@pytest.mark.parametrize("owned", [False, True])
+def test_a_large_batch_without_a_clip_is_worked_off_in_parts(owned):
+    data, task = tensors(), assignment(max_grad_norm=None, noise_multiplier=0.0, sample_rate=1.0)
+    data.train_features[5] = torch.nan
+    if owned:
+        data = dataclasses.replace(data, train_owners=torch.arange(NUM_RECORDS) // 3)
+    whole, parts = trainer(), trainer(most_floats=2)  # eight numbers at a time: a row, or a patient's
+    assert parts.rows_at_a_time((NUM_FEATURES,)) == 1 < NUM_RECORDS < whole.rows_at_a_time((NUM_FEATURES,))
+    (want, _, measured), (got, _, again) = (
+        each.train(parameters_of(each.model), data, task) for each in (whole, parts)
+    )
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, atol=1e-6)
+    assert again.loss == pytest.approx(measured.loss) and again.num_scrubbed == measured.num_scrubbed > 0
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_empty_batches_are_steps_with_noise(mode):
     local, data = trainer(mode), tensors()

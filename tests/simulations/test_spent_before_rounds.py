@@ -32,7 +32,7 @@ def test_beginnings_that_were_interrupted_never_pass_what_may_be_spent(
     for number in range(num_fits):
         with interrupted_in_training(monkeypatch, 0):
             resume(tmp_path / "run") if number else run(config, out=tmp_path / "run")
-    with pytest.raises(BudgetError, match="the statistics of features would spend more than"):
+    with pytest.raises(BudgetError, match="the statistics before round 1 would spend more than"):
         resume(tmp_path / "run")
     assert len(charges_of(tmp_path / "run", "planned")) == 3 * num_fits
 
@@ -79,7 +79,7 @@ def test_a_budget_that_the_statistics_alone_would_pass_for_a_patient_of_several_
     released = plan(own_settings(privacy=overlap)).statistics
     assert released is not None
     between = (released.epsilon_max + released.epsilon_total) / 2
-    with pytest.raises(ConfigError, match="that the statistics of features spend"):
+    with pytest.raises(ConfigError, match="that the statistics before round 1 spend"):
         plan(own_settings(privacy=overlap | {"budget-epsilon": between}))
 
 

@@ -11,7 +11,7 @@ from wardround.privacy.cells import Cell, cell_of
 from wardround.rounds import Assignment
 from wardround.step_events import EventShape
 
-__all__ = ["assignment_for", "shape_in"]
+__all__ = ["assignment_for", "sensitivity_in", "shape_in"]
 
 
 def shape_in(
@@ -34,6 +34,15 @@ def shape_in(
             num_hospitals=num_hospitals, num_records=num_records, max_records=config.federation.max_records
         ),
         most_replies=cohort_sizes(config, num_hospitals)[1],
+    )
+
+
+def sensitivity_in(cell: Cell, config: Config, max_grad_norm: float) -> float:
+    """Return how far apart neighbours are in what a hospital releases in a cell, L2, at a clip (see `Cell`)."""
+    return cell.sensitivity(
+        max_grad_norm,
+        adaptive_clipping=config.privacy.adaptive_clipping,
+        most_copies=config.imbalance.most_copies,
     )
 
 
@@ -77,7 +86,7 @@ def assignment_for(
         event=cell.step_event(shape, noise_multiplier, num_steps),
         weight=weight,
         max_grad_norm=clip,
-        sensitivity=clip and cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping),
+        sensitivity=clip and sensitivity_in(cell, config, clip),
         contribution=contribution,
         adaptive_clipping=privacy.adaptive_clipping,
         attempt=attempt,

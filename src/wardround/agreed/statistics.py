@@ -1,4 +1,4 @@
-"""The release of feature statistics before round 1, as a job of one round that server and hospital both derive.
+"""The release of statistics before round 1, as a job of one round that server and hospital both derive.
 
 Hospitals fit a linear model without intercept, from zero, to the constant 1/2 on the moments of their records (see
 `datasets.moments`): one step of rate 1 on all records, by squared loss. With y = 1/2 and w = 0 the gradient of
@@ -15,6 +15,7 @@ from wardround.config import (
     Config,
     EvaluationConfig,
     FeaturesConfig,
+    ImbalanceConfig,
     ModelConfig,
     PersonalConfig,
     PrivacyConfig,
@@ -78,5 +79,6 @@ def averaging_config(config: Config, most_norm: float, privacy: PrivacyConfig) -
         ),
         evaluation=EvaluationConfig(),
         features=FeaturesConfig(),
+        imbalance=ImbalanceConfig(),
         personal=PersonalConfig(),
     )

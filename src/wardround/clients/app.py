@@ -18,7 +18,7 @@ from wardround.clients.hospital_app import Hospitals
 from wardround.clients.joint_answers import TogetherApp
 from wardround.clients.profiles import hospital_profile, profile_measures
 from wardround.clients.site_app import answer_as_site
-from wardround.config import Config, load_config, split_overrides
+from wardround.config import Config, load_config, releases_shares, split_overrides
 from wardround.datasets import FederatedData, HospitalData, load_federation
 from wardround.datasets.moments import layout_of, moment_federation
 from wardround.errors import CohortError, ProtocolError, Refusal
@@ -83,9 +83,9 @@ class SimulatedHospitals(Hospitals):
         from wardround.clients.moment_model import moment_model
         from wardround.clients.trainers import build_trainer
 
-        layout = layout_of(self.federation)
+        layout = layout_of(self.federation, has_shares=releases_shares(self.config))
         if layout is None:
-            raise Refusal(f'standardise = "{self.federation.standardise}" releases nothing before round 1: none was')
+            raise Refusal("the settings of [features] and [imbalance] release nothing before round 1")
         # Which noise it is, is told with what is asked.
         config = statistics_config(self.config, layout.most_norm, 1.0)
         federation = moment_federation(self.federation, layout)
@@ -137,7 +137,7 @@ class SimulatedHospitals(Hospitals):
         """Return the model's scores on the hospital's test records, and what it predicts of each."""
         from wardround.clients.evaluation import evaluate
 
-        self.take_scaling(message)
+        self.take_constants(message)
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message) | self.own(message), tensors)

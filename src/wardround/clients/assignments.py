@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from wardround.agreed.cohorts import draw_cohort
-from wardround.agreed.contributions import assignment_for, shape_in
+from wardround.agreed.contributions import assignment_for, sensitivity_in, shape_in
 from wardround.agreed.schedules import schedule_of
 from wardround.config import Config
 from wardround.errors import ConfigError, Refusal
@@ -145,7 +145,7 @@ def _own_bound(config: Config, most_records: int, assignment: Assignment | None)
         clip = float(assignment.max_grad_norm or 0.0) if privacy.adaptive_clipping else clip
     by_clip = cell.update_bound(
         most_records=most_records,
-        sensitivity=cell.sensitivity(clip, adaptive_clipping=privacy.adaptive_clipping),
+        sensitivity=sensitivity_in(cell, config, clip),
         noise_multiplier=noise_multiplier,
     )
     return config.aggregation.max_update if by_clip is None else by_clip

@@ -22,6 +22,13 @@ itself: its squared length is a product of sums of squares, which is within (p/2
 (f g_j) a_i, is rounded twice, so that 66 becomes 68 in 2. Gradients that are formed there, of convolutions, norms and
 layers that see several positions, are rounded to float32 before they are clipped, as functions of their record.
 
+Where classes count several times ("duplicate"), a record of class y enters with factor m f, for a whole number
+m = m_y between 1 and g: as if its clipped gradient stood m times in the sum. Its class is its own, and the m are the
+same for all neighbours, since they are settings or follow from what was released. One more rounding, of m f, leaves a
+term at most g c (1 + (p/2 + 9) u) long, so that in 1 to 3 each c is g c, and one record zeroed out moves the computed
+sum by at most g C. That is the sensitivity which noise, steps of integers and bounds are relative to. A batch holds a
+record with all of its copies or not at all, so that the sum is that of one Poisson batch and no accountant changes.
+
 Ghost clipping sums a chunk in one backward pass in float64. There 2 holds with the chunk's rows times the positions of
 a layer's input for B, and with the lengths of a record's terms for its clipped gradient's: it keeps to C unless the
 terms of one gradient cancel to a 10^5th of their lengths or less, for which nothing is proved.

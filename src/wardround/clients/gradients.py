@@ -6,7 +6,6 @@ Opacus' PrivacyEngine and its accountant, as the ledger is charged from the plan
 `steps`).
 """
 
-import copy
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
 from wardround.clients.closed_form.alone import ClosedForm
 from wardround.clients.closed_form.by_record import ByRecord, Formed, mean_by_owner
+from wardround.clients.ghost_clipping import GhostTwin, clipped_backward
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
 from wardround.errors import ConfigError, UpdateError
@@ -25,8 +25,8 @@ from wardround.errors import ConfigError, UpdateError
 __all__ = [
     "MOST_GRADIENT_FLOATS",
     "ClippedSum",
-    "GhostTwin",
     "PerRecord",
+    "chunks",
     "per_record_module",
     "quiet_hooks",
     "trained_parameters",
@@ -46,16 +46,28 @@ class ClippedSum:
     """The sum over one batch, of gradients whose L2 norm over all parameters together is at most the clip.
 
     A record's clipped gradient depends on that record alone, and zero is within the clip, so that scrubbing leaves the
-    sensitivity at max_grad_norm (Abadi et al. 2016, algorithm 1, with one more per-record map).
+    sensitivity at max_grad_norm (Abadi et al. 2016, algorithm 1, with one more per-record map). With copies it counts
+    as often as its class says, and the sensitivity is max_grad_norm times the most of them (see `clipped_sums`).
 
     Attributes:
         is_automatic: whether every gradient is scaled to nearly the clip (see `clipped_sums.clipped`).
         num_scrubbed: records whose gradient was not finite.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], max_grad_norm: float, *, is_automatic: bool = False) -> None:
-        """Begin a sum of nothing; the parameters are read at every call."""
-        self.parameters, self.max_grad_norm, self.is_automatic = parameters, max_grad_norm, is_automatic
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        max_grad_norm: float,
+        copies: Tensor | None = None,
+        *,
+        is_automatic: bool = False,
+    ) -> None:
+        """Begin a sum of nothing; the parameters are read at every call.
+
+        `copies` (classes,) float64 are how often a record of each class counts; None where each does once.
+        """
+        self.parameters, self.max_grad_norm, self._copies = parameters, max_grad_norm, copies
+        self.is_automatic = is_automatic
         self.num_scrubbed = 0
         self._sums = [SumInParts() for _ in parameters]
 
@@ -82,7 +94,8 @@ class ClippedSum:
             loss: a program has its own.
             owners: (n,) int64, ascending: the patient of each row, where patients have several rows. A patient's
                 gradient is then the mean of the rows' gradients, clipped as one (as De et al. 2022 do with
-                augmentations), so that the patient is the record that is protected.
+                augmentations), so that the patient is the record that is protected. It counts as often as the row of
+                it that counts most often.
             most_floats: of gradients at a time (>= 1).
 
         Raises:
@@ -90,7 +103,7 @@ class ClippedSum:
         """
         losses = [labels.new_zeros(0, dtype=torch.float32)]
         chunk = _rows_at_a_time(module, self._num_floats, features, most_floats, are_owned=owners is not None)
-        for rows in _chunks(len(labels), chunk, owners):
+        for rows in chunks(len(labels), chunk, owners):
             self._forget()
             given = features[rows], labels[rows], loss
             if isinstance(module, GhostTwin):
@@ -102,7 +115,7 @@ class ClippedSum:
                 of_rows = _backward(module, *given)
                 parts = [self._found(len(of_rows))]
             losses.append(of_rows)
-            self._add_parts(parts, None if owners is None else owners[rows])
+            self._add_parts(parts, None if owners is None else owners[rows], self._counts(labels[rows]))
         self._forget()
         return torch.cat(losses)
 
@@ -131,50 +144,29 @@ class ClippedSum:
             )
         return Formed(range(len(found)), [rows.reshape(1, num_rows, -1) for rows in found])
 
-    def _add_parts(self, parts: Sequence[ByRecord], owners: Tensor | None) -> None:
+    def _counts(self, labels: Tensor) -> Tensor | None:
+        """Return how often rows count, (n,) float64; None where each does once."""
+        return None if self._copies is None else self._copies[labels]
+
+    def _add_parts(self, parts: Sequence[ByRecord], owners: Tensor | None, counts: Tensor | None) -> None:
         if owners is not None:
             owners = torch.unique_consecutive(owners, return_inverse=True)[1]
             parts = [mean_by_owner(part, owners, int(owners[-1]) + 1) for part in parts]
+            if counts is not None:
+                counts = counts.new_zeros(parts[0].num_records).scatter_reduce_(0, owners, counts, "amax")
         for start in range(0, parts[0].num_records, _BLOCK_ROWS):
             some = [part.between(start, start + _BLOCK_ROWS) for part in parts]
             block, factors, is_lost = clipped(some, with_margin(self.max_grad_norm), is_automatic=self.is_automatic)
             self.num_scrubbed += int(is_lost.sum())
-            self.add_up(block, factors)
+            self.add_up(block, factors if counts is None else factors * counts[start : start + _BLOCK_ROWS])
 
-    def _add_by_twin(self, twin: "GhostTwin", features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
-        losses, num_lost = _clipped_backward(twin, features, labels, loss)
+    def _add_by_twin(self, twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord) -> Tensor:
+        losses, num_lost = clipped_backward(twin, features, labels, loss, self._counts(labels))
         self.num_scrubbed += num_lost
         for part, parameter in zip(self._sums, twin.parameters_in_double, strict=True):
             if parameter.grad is not None:
                 part.add(parameter.grad)
         return losses
-
-
-class GhostTwin(nn.Module):
-    """A float64 copy of a model, wrapped for ghost clipping, that follows the model's parameters.
-
-    Ghost clipping scales losses and lets one backward pass do the sum, which is rounded however long the batch is; in
-    float64 that is far below the margin of the clip (see `clipped_sums`).
-    """
-
-    def __init__(self, model: nn.Module, max_grad_norm: float) -> None:
-        """Copy the model; it is followed from now on."""
-        from opacus.grad_sample import grad_sample_module_fast_gradient_clipping as ghost
-
-        super().__init__()
-        self._followed = trained_parameters(model)
-        copied = copy.deepcopy(model).double()
-        self.parameters_in_double = trained_parameters(copied)
-        self.wrapped = ghost.GradSampleModuleFastGradientClipping(
-            copied, loss_reduction="mean", max_grad_norm=with_margin(max_grad_norm), use_ghost_clipping=True
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the outputs (n, k), float64, of the model as it is now."""
-        with torch.no_grad():
-            for parameter, followed in zip(self.parameters_in_double, self._followed, strict=True):
-                parameter.copy_(followed)
-        return self.wrapped(features.double())  # type: ignore[no-any-return]
 
 
 def per_record_module(model: nn.Module, mode: str, max_grad_norm: float) -> nn.Module | ClosedForm:
@@ -219,8 +211,8 @@ def quiet_hooks() -> Iterator[None]:
         yield
 
 
-def _chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
-    """Return slices of about `chunk` rows that leave each owner's rows together."""
+def chunks(num_rows: int, chunk: int, owners: Tensor | None) -> list[slice]:
+    """Return slices of about `chunk` rows (>= 1) that leave each owner's rows together; of no rows there are none."""
     starts = torch.arange(0, num_rows, chunk)
     if owners is not None and num_rows:
         # The first row of the owner that the plain start falls on.
@@ -243,44 +235,3 @@ def _backward(module: nn.Module | RecordProgram, features: Tensor, labels: Tenso
     losses = loss(module(features), labels)
     torch.autograd.backward(losses.mean())
     return losses.detach()
-
-
-def _clipped_backward(twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord) -> tuple[Tensor, int]:
-    """Leave the clipped sum in the twin, and return the losses, and how many records were not finite.
-
-    Norms in a first backward pass, the clipped sum in a second (Li et al. 2022, ghost clipping).
-    """
-    on_cuda = features.device.type == "cuda"
-    generator = torch.cuda.default_generators[features.device.index or 0] if on_cuda else torch.default_generator
-    draws = generator.get_state()
-    losses, finite = _ghost_norms(twin, features, labels, loss)
-    shown, num_lost = losses.detach().float(), int((~finite).sum())
-    if num_lost:
-        # A zero coefficient can't hide a nan (0 * nan = nan): such records are emptied, and keep their place, so that
-        # random layers draw for the others what they drew before.
-        generator.set_state(draws)
-        broken = ~finite.view(-1, *(1 for _ in features.shape[1:]))
-        emptied = features.masked_fill(broken, 0), labels.masked_fill(~finite, 0)
-        losses, again = _ghost_norms(twin, *emptied, loss)
-        if not bool(again.all()):
-            # Not even an empty record has a gradient: these leave the batch.
-            twin.zero_grad(set_to_none=True)
-            if bool(finite.any()):
-                _, more_lost = _clipped_backward(twin, features[finite], labels[finite], loss)
-                num_lost += more_lost
-            return shown, num_lost
-    coefficients = twin.wrapped.get_clipping_coef() * finite
-    twin.wrapped.disable_hooks()
-    torch.autograd.backward((coefficients * losses).sum())
-    twin.wrapped.enable_hooks()
-    return shown, num_lost
-
-
-def _ghost_norms(twin: GhostTwin, features: Tensor, labels: Tensor, loss: LossPerRecord) -> tuple[Tensor, Tensor]:
-    """Return the losses, whose graph is kept, and which records have a finite norm; norms stay with the twin."""
-    twin.zero_grad(set_to_none=True)
-    losses = loss(twin(features), labels)
-    torch.autograd.backward(losses.mean(), retain_graph=True)
-    finite = twin.wrapped.get_norm_sample().isfinite()
-    twin.zero_grad(set_to_none=True)
-    return losses, finite

@@ -5,13 +5,14 @@ where no record is protected, a fresh copy of what it was before any data. What 
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from wardround.clients.closed_form.alone import ClosedForm
 from wardround.clients.closed_form.convolutions import convolution, is_faster_channels_last, with_channels_last
+from wardround.clients.closed_form.layers import activations_by_record, uncovered_because
 from wardround.clients.forwards import check_unwatched, unknown_because
 from wardround.clients.gradients import MOST_GRADIENT_FLOATS, PerRecord, per_record_module, trained_parameters
 from wardround.clients.losses import loss_of_many, loss_per_record
@@ -20,12 +21,17 @@ from wardround.clients.programs import RecordProgram, record_program
 from wardround.clients.release_keys import ReleaseKeys
 from wardround.clients.tensors import HospitalTensors
 from wardround.config import TrainingConfig
+from wardround.datasets.constants import Balance
+from wardround.digests import digest_of
 from wardround.errors import ConfigError, ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.models import load_parameters
 from wardround.streams import Source
 
 __all__ = ["HeldModel", "fresh_copy", "resolve_device"]
+
+_LAYERS_OF_GRADIENTS = 4
+"""Numbers on the way through a model that are held at a time, in those of gradients by record: 2 GiB."""
 
 
 class HeldModel:
@@ -34,6 +40,8 @@ class HeldModel:
     Attributes:
         model: the module whose parameters are trained.
         most_floats: of per-record gradients at a time (>= 1), which bounds memory and changes last bits alone.
+        copies: (classes,) float64, how often a record of each class counts in a clipped sum; None where each does once.
+        balance_digest: of what a record of each class counts, 32 bytes; b"" where nothing but the settings says so.
         record_floats: by the way it is run and the shape of records, what `stacked.together` found of the model.
     """
 
@@ -66,8 +74,9 @@ class HeldModel:
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
         self.training, self.device = training, resolve_device(training.device)
-        self.loss, self.most_floats = loss_per_record(task, training.loss_weights), most_floats
-        self.loss_of_many = loss_of_many(task, training.loss_weights)
+        self._task, self.most_floats = task, most_floats
+        self.copies: Tensor | None = None
+        self.balance_digest = b""
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
         self._pristine = fresh_copy(model)
         self.model = fresh_copy(model).to(self.device)
@@ -80,14 +89,36 @@ class HeldModel:
         self._protects_records, self.clips_automatically = protects_records, clips_automatically
         self.record_floats: dict[tuple[bool, bool, tuple[int, ...]], int] = {}
         self._unknown: dict[tuple[int, ...], str | None] = {}
+        self._rows_at_a_time: dict[tuple[int, ...], int | None] = {}
         self._modes: dict[tuple[int, ...], Mode] = {}
         self._wrapped: tuple[float, nn.Module | ClosedForm] | None = None
         self._programs: dict[tuple[tuple[int, ...], torch.dtype], RecordProgram] = {}
+        self._weigh(training.loss_weights)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
         return trained_parameters(self.model)
+
+    def weigh(self, balance: Balance) -> None:
+        """Let records count by their classes from now on, beside the weights of the settings.
+
+        Where no record is clipped by itself, as often as one counts is a weight of its loss.
+        """
+        copies = balance.copies
+        own = self.training.loss_weights or (1.0,) * len(copies)
+        weights = [weight * other for weight, other in zip(balance.loss_weights, own, strict=True)]
+        self.copies = None
+        if not self._protects_records:
+            weights = [weight * number for weight, number in zip(weights, copies, strict=True)]
+        elif max(copies) > 1:
+            self.copies = torch.tensor(copies, dtype=torch.float64, device=self.device)
+        self.balance_digest = digest_of(b"balance", repr(balance).encode())
+        self._weigh(weights)
+
+    def _weigh(self, weights: Sequence[float] | None) -> None:
+        self.loss, self.loss_of_many = loss_per_record(self._task, weights), loss_of_many(self._task, weights)
+        self._programs.clear()
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:
         """Return how gradients by record are computed for records of a shape.
@@ -118,6 +149,19 @@ class HeldModel:
         if not self._has_images or features.dim() != 4 or self.unknown_because(tuple(features.shape[1:])):
             return features
         return with_channels_last(features)
+
+    def rows_at_a_time(self, record_shape: tuple[int, ...]) -> int | None:
+        """Return how many rows of a large batch without a clip go through the model at a time; None where all do.
+
+        Of a known forward alone, no layer of which sees several records at once.
+        """
+        if record_shape not in self._rows_at_a_time:
+            is_apart = not (self.unknown_because(record_shape) or uncovered_because(self.model))
+            floats = activations_by_record(self.model, record_shape) if is_apart else 0
+            self._rows_at_a_time[record_shape] = max(1, _LAYERS_OF_GRADIENTS * self.most_floats // max(1, floats))
+            if not is_apart:
+                self._rows_at_a_time[record_shape] = None
+        return self._rows_at_a_time[record_shape]
 
     def begin(self, arrays: Arrays, tensors: HospitalTensors, *, whole_batches: bool) -> None:
         """Load the parameters of a round, into a fresh copy where the model's own code is about to run on batches.

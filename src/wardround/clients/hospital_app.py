@@ -9,7 +9,7 @@ charges; a hospital does as assigned, and refuses what its own settings don't sa
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
@@ -17,8 +17,9 @@ from flwr.clientapp import ClientApp
 from wardround import wire
 from wardround.clients.assignments import Part, check_sum
 from wardround.clients.secagg import SecAggMod
-from wardround.config import Config
+from wardround.config import Config, releases_shares
 from wardround.datasets import FederatedData, HospitalData
+from wardround.datasets.constants import NO_CONSTANTS, Balance, Constants
 from wardround.datasets.scaling import Scaling
 from wardround.errors import ProtocolError
 from wardround.exact_sums import Arrays
@@ -39,6 +40,8 @@ _MOST_IN_ONE_PROCESS_BYTES = 2**31
 """The same of an engine that has no workers, each of which would keep as many."""
 _MOST_VIEWS = 1024
 """Of hospitals' rows, a kilobyte each."""
+
+_Told = TypeVar("_Told", Scaling, Balance)
 
 
 class Hospitals(ABC):
@@ -62,7 +65,7 @@ class Hospitals(ABC):
         self._kept: dict[str, HospitalTensors] = {}  # the one that was asked for last is the last
         self._kept_bytes = 0
         self._parts: dict[int, Part] = {}  # of one hospital of each size
-        self._scaling: Scaling | None = None
+        self._constants: Constants = NO_CONSTANTS
 
     @cached_property
     def federation(self) -> FederatedData:
@@ -137,7 +140,7 @@ class Hospitals(ABC):
         hospital, assignment = self.asked(context), wire.assignment_of(message)
         if (other := self.for_round(assignment.round_number)) is not self:
             return other.train(message, context)
-        self.take_scaling(message)
+        self.take_constants(message)
         self.admit(assignment, self.part(hospital), context)
         trained = self.trainer.train(
             wire.arrays_in(message),
@@ -167,23 +170,31 @@ class Hospitals(ABC):
         """Return who answers in a round: these hospitals, except for what they release before round 1."""
         return self
 
-    def take_scaling(self, message: Message) -> None:
-        """Scale features as the message says, from now on.
+    def take_constants(self, message: Message) -> None:
+        """Scale features and weigh classes as the message says, from now on.
 
         Raises:
-            ProtocolError: it says nothing and the settings want constants, or the other way round.
+            ProtocolError: it says nothing and the settings want constants, or the other way round; or a record would
+                count more often than its sensitivity is for.
         """
-        told = message.content.get(wire.FEATURES)
-        scaling = wire.read_record(Scaling, dict(told.items())) if isinstance(told, ConfigRecord) else None
-        if (scaling is None) != (self.federation.standardise != "private"):
-            raise ProtocolError(
-                f'standardise = "{self.federation.standardise}" here, and the server sends '
-                f"{'no constants' if scaling is None else 'constants'} of features: both sides need the same settings "
-                "([features] standardise)"
-            )
-        if scaling != self._scaling:
+        told = Constants(scaling=_told(message, wire.FEATURES, Scaling), balance=_told(message, wire.CLASSES, Balance))
+        wanted = {
+            "features": (told.scaling, self.federation.standardise == "private", "[features] standardise"),
+            "classes": (told.balance, releases_shares(self.config), "[imbalance] remedy"),
+        }
+        for what, (sent, is_wanted, where) in wanted.items():
+            if (sent is not None) != is_wanted:
+                raise ProtocolError(
+                    f"the server sends {'no constants' if sent is None else 'constants'} of {what}, and the settings "
+                    f"here want {'some' if is_wanted else 'none'}: both sides need the same settings ({where})"
+                )
+        if told.balance is not None and told.balance != self._constants.balance:
+            told.balance.check(self.federation.num_classes, self.config.imbalance.most_copies)
+            self.trainer.weigh(told.balance)
+        if told.scaling != self._constants.scaling:
             self._kept.clear()
-            self._scaling, self._kept_bytes = scaling, 0
+            self._kept_bytes = 0
+        self._constants = told
 
     def masking(self, site_of: Callable[[Context], Site], keep_metrics: Collection[str]) -> SecAggMod:
         """Return the mod by which only masked sums leave, and the metrics that are named in clear."""
@@ -215,12 +226,11 @@ class Hospitals(ABC):
 
         Those asked for last are kept, as far as they take little: a cohort of many hospitals is another in every round.
         """
-        from wardround.clients.trainers import hospital_tensors
+        from wardround.clients.trainers import training_tensors
 
         made = self._kept.pop(hospital.hospital_id, None)
         if made is None:
-            scaled = hospital if self._scaling is None else self._scaling.of_hospital(hospital)
-            made = hospital_tensors(scaled, self.trainer.device, self.config.privacy.microbatch_size)
+            made = training_tensors(self.config, hospital, self._constants, self.trainer.device)
             self._kept_bytes += made.num_bytes
         most = _MOST_KEPT_BYTES[self.trainer.device.type]
         if self.config.simulation.engine == "stacked":
@@ -235,3 +245,9 @@ class Hospitals(ABC):
         name = wire.assignment_of(message).hospital_id
         (hospital,) = (hospital for hospital in self.federation.hospitals if hospital.hospital_id == name)
         return cell_of(self.config.privacy).vector_weight(hospital.num_train)
+
+
+def _told(message: Message, name: str, kind: type[_Told]) -> _Told | None:
+    """Return what a message tells beside the model; None where it does not."""
+    told = message.content.get(name)
+    return wire.read_record(kind, dict(told.items())) if isinstance(told, ConfigRecord) else None

@@ -143,7 +143,7 @@ def _by_arrays(
     for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
         try:
             if message.metadata.message_type == "evaluate":
-                hospitals.take_scaling(message)
+                hospitals.take_constants(message)
             objects = wire.array_objects(message)
             asked = _Asked(place=place, message=message, context=context, hospital=hospitals.asked(context))
             if objects not in by_objects:
@@ -169,7 +169,7 @@ def _trained(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], summ
     joined: list[tuple[_Asked, Asked]] = []
     for asked in group:
         try:
-            hospitals.take_scaling(asked.message)
+            hospitals.take_constants(asked.message)
             assignment, tensors = wire.assignment_of(asked.message), hospitals.tensors(asked.hospital)
             if _alone_because(hospitals.config, hospitals.trainer, tensors, assignment, has_side=hospitals.has_side):
                 continue

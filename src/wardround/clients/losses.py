@@ -21,8 +21,8 @@ def loss_per_record(task: str, weights: Sequence[float] | None = None) -> LossPe
     With weights a record's loss is multiplied with that of its class. A gradient by record is then that of one record
     as before, of w_y times its loss, and is clipped after the weight is in it: so one record moves a clipped sum by at
     most the clip, whatever the weights, and sensitivity and bill stay as they are (Abadi et al. 2016, algorithm 1, asks
-    nothing of the loss). The weights are settings, the same for all neighbours; ones that were made of the classes'
-    counts would be a release of these counts.
+    nothing of the loss). The weights are settings, or follow from shares that were released with noise before, the
+    same for all neighbours; ones that were made of the classes' counts would be a release of these counts.
 
     Args:
         task: classification or regression.

@@ -44,7 +44,7 @@ class RoundedRecords:
     def __init__(self, local: LocalRound, num_parameters: int) -> None:
         """Begin a sum of nothing."""
         event = local.assignment.event
-        self._steps, self._scale = event.scaled_norm, event.scaled_norm / local.clip
+        self._steps, self._scale = event.scaled_norm, event.scaled_norm / local.assignment.distance
         self._norm_bound_squared = norm_bound_squared(event.scaled_norm, event.dimension)
         self._generator = local.key.generator(Draw.ROUNDING)
         self._integers = np.zeros(num_parameters, np.int64)
@@ -56,7 +56,7 @@ class RoundedRecords:
 
         Args:
             block: gradients by every layer, (1, n, ...) float64.
-            factors: (1, n) float64, with which they are clipped.
+            factors: (1, n) float64, with which they are clipped, times how often they count.
             drawn: (n,) which of them there are; None where all are.
         """
         if self._rounding is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wardround.agreed.learning_rates import learning_rate_in
 from wardround.clients.augmentations import Augmentations
-from wardround.clients.gradients import ClippedSum, PerRecord
+from wardround.clients.gradients import ClippedSum, PerRecord, chunks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
 from wardround.clients.optimizers import LocalOptimizer
@@ -92,13 +92,24 @@ class LocalRound:
         return self.augmentations.of_batch(features, labels, owners)
 
     @property
+    def expected_batch_size(self) -> float:
+        """Records of a batch on average, synthetic ones among them, which no number that is assigned tells of."""
+        expected, tensors = self.assignment.schedule.expected_batch_size, self.tensors
+        if not tensors.num_synthetic:
+            return expected
+        return expected * tensors.num_train / (tensors.num_train - tensors.num_synthetic)
+
+    @property
     def layers_seed(self) -> int:
         """What random layers, such as dropout, draw from, in 0..2**63 - 1; never the noise."""
         return int(self.key.generator(Draw.LAYERS).integers(2**63))
 
 
 def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
-    """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size."""
+    """Train on Poisson batches with neither clip nor noise; the sum of a batch is divided by the expected size.
+
+    A large batch goes through the model in parts, whose gradients add up.
+    """
     optimizer, model = _optimizer(held, local), held.model
     anchor = _begun(held, local)
     losses = []
@@ -108,21 +119,33 @@ def plain_steps(held: HeldModel, local: LocalRound) -> Counts:
         features, labels, owners = local.batch(held.device)
         # None, so that the next pass leaves its gradient where it made it, and adds it to nothing.
         optimizer.forget_gradients()
-        batch_losses = held.loss(model(held.laid_out(features)), labels)
-        finite = batch_losses.isfinite()
-        if not bool(finite.all()):
-            num_scrubbed += int((~finite).sum())
-            features, labels, owners = features[finite], labels[finite], None if owners is None else owners[finite]
-            batch_losses = held.loss(model(held.laid_out(features)), labels)
-        weighted = batch_losses if owners is None else batch_losses / torch.bincount(owners)[owners]
-        torch.autograd.backward(weighted.sum() / local.assignment.schedule.expected_batch_size)
+        most = held.rows_at_a_time(local.tensors.record_shape) or len(labels)
+        for rows in chunks(len(labels), max(1, most), owners) or [slice(0, 0)]:
+            given = features[rows], labels[rows], None if owners is None else owners[rows]
+            of_rows, num_lost = _add_gradient(held, *given, local.expected_batch_size)
+            losses.append(of_rows)
+            num_scrubbed += num_lost
         _apply(local.side, held)
         if local.proximal_mu:
             _pull_back(held, anchor, local.proximal_mu)
         optimizer.step()
-        losses.append(batch_losses.detach())
     optimizer.forget_gradients()
     return Counts(num_scrubbed=num_scrubbed, loss=_mean_loss(losses))
+
+
+def _add_gradient(
+    held: HeldModel, features: Tensor, labels: Tensor, owners: Tensor | None, expected: float
+) -> tuple[Tensor, int]:
+    """Add the gradient of rows' losses over an expected batch; return those that are finite, and how many are not."""
+    losses, num_lost = held.loss(held.model(held.laid_out(features)), labels), 0
+    finite = losses.isfinite()
+    if not bool(finite.all()):
+        num_lost = int((~finite).sum())
+        features, labels, owners = features[finite], labels[finite], None if owners is None else owners[finite]
+        losses = held.loss(held.model(held.laid_out(features)), labels)
+    weighted = losses if owners is None else losses / torch.bincount(owners)[owners]
+    torch.autograd.backward(weighted.sum() / expected)
+    return losses.detach(), num_lost
 
 
 def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> Counts:
@@ -138,7 +161,7 @@ def private_steps(held: HeldModel, local: LocalRound, noise: GaussianNoise) -> C
     losses = []
     num_scrubbed = 0
     for _ in range(local.assignment.schedule.num_steps):
-        summed = ClippedSum(parameters, local.clip, is_automatic=held.clips_automatically)
+        summed = ClippedSum(parameters, local.clip, held.copies, is_automatic=held.clips_automatically)
         losses.append(_add_batch(held, local, module, summed))
         num_scrubbed += summed.num_scrubbed
         drawn = noise.noise_for(parameters, stddev)

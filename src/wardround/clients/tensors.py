@@ -15,8 +15,9 @@ __all__ = ["HospitalTensors"]
 class HospitalTensors:
     """One hospital's rows on the device: features (n, ...) float32, labels (n,) int64 or float32.
 
-    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one.
-    `group_size` records, as they stand, are drawn and clipped as one (>= 1); where it is not 1 every row is a record.
+    `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one. The
+    last `num_synthetic` of the training records are nobody's (see `datasets.oversampling`). `group_size` records, as
+    they stand, are drawn and clipped as one (>= 1); where it is not 1 every row is a record.
     """
 
     train_features: Tensor
@@ -24,6 +25,7 @@ class HospitalTensors:
     test_features: Tensor
     test_labels: Tensor
     train_owners: Tensor | None = None
+    num_synthetic: int = 0
     group_size: int = 1
     _digests: list[bytes] = field(init=False, repr=False, default_factory=list)
 

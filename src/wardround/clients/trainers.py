@@ -14,8 +14,10 @@ from wardround.clients.cells import torch_half
 from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import Config, check_loss_weights
+from wardround.config import Config
 from wardround.datasets import FederatedData, HospitalData
+from wardround.datasets.constants import Balance, Constants
+from wardround.datasets.oversampling import check_classes, oversampled
 from wardround.errors import ConfigError
 from wardround.identity import source_of
 from wardround.models.fitting import copied
@@ -23,7 +25,7 @@ from wardround.object_digests import digest_of_object
 from wardround.privacy.cells import AUTOMATIC, cell_of
 from wardround.streams import Source
 
-__all__ = ["build_trainer", "hospital_tensors"]
+__all__ = ["build_trainer", "hospital_tensors", "training_tensors"]
 
 
 def build_trainer(
@@ -41,7 +43,7 @@ def build_trainer(
         ConfigError: the model or the mode can't be trusted with privacy, or does not fit the data.
     """
     keep_freed_memory()
-    check_loss_weights(config.training, federation.class_names)
+    check_classes(config, federation)
     if model is None:
         model, _ = built_model(config, federation.input_shape, federation.num_classes)
     if source is None:
@@ -63,6 +65,8 @@ def build_trainer(
         protects_records=cell.clips_records,
         clips_automatically=config.privacy.clipping == AUTOMATIC,
     )
+    if config.imbalance.remedy == "duplicate" and (by_class := config.imbalance.copies) is not None:
+        trainer.weigh(Balance(loss_weights=(1.0,) * len(by_class), copies=by_class))
     # Refused now and of the copy that is trained, not once it is charged.
     torch_half(cell.name).check(trainer, federation)
     return trainer
@@ -82,12 +86,26 @@ def _as_built(config: Config, model: nn.Module) -> str:
     return digest_of_object(empty, "model", is_named=True)[0]
 
 
-def hospital_tensors(hospital: HospitalData, device: torch.device, group_size: int = 1) -> HospitalTensors:
+def training_tensors(
+    config: Config, hospital: HospitalData, constants: Constants, device: torch.device
+) -> HospitalTensors:
+    """Return a hospital's records as its model takes them: scaled, and with synthetic ones where the settings ask."""
+    taken = hospital if constants.scaling is None else constants.scaling.of_hospital(hospital)
+    if config.imbalance.remedy != "smote":
+        return hospital_tensors(taken, device, config.privacy.microbatch_size)
+    taken, num_synthetic = oversampled(taken, config.federation.seed, config.imbalance.neighbours)
+    return hospital_tensors(taken, device, num_synthetic=num_synthetic)
+
+
+def hospital_tensors(
+    hospital: HospitalData, device: torch.device, group_size: int = 1, num_synthetic: int = 0
+) -> HospitalTensors:
     """Return a hospital's records as tensors on the device, copied: the arrays are read-only and may be shared.
 
-    So many records at a time are drawn and clipped as one ([privacy] microbatch-size).
+    So many records at a time are drawn and clipped as one ([privacy] microbatch-size); the last ones are synthetic.
     """
-    names = [item.name for item in fields(HospitalTensors) if item.init and item.name != "group_size"]
+    numbers = ("group_size", "num_synthetic")
+    names = [item.name for item in fields(HospitalTensors) if item.init and item.name not in numbers]
     arrays = {name: getattr(hospital, name) for name in names}
     rows = {name: torch.tensor(array, device=device) for name, array in arrays.items() if array is not None}
-    return HospitalTensors(**rows, group_size=group_size)
+    return HospitalTensors(**rows, group_size=group_size, num_synthetic=num_synthetic)

@@ -19,6 +19,7 @@ from wardround.clients.layer_streams import layers_draw_from
 from wardround.clients.steps import Counts, LocalRound
 from wardround.clients.tensors import HospitalTensors
 from wardround.digests import array_digest
+from wardround.errors import ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.privacy.cells import cell_named
 from wardround.privacy.clipping import COUNT_NAME
@@ -84,8 +85,11 @@ class LocalTrainer(HeldModel):
         if assignment.adaptive_clipping:
             arrays = {name: array for name, array in arrays.items() if name != COUNT_NAME}
         clips_records = cell_named(assignment.event.cell).clips_records
+        if clips_records:
+            self._check_copies(assignment)
         recorded = self.recorded_digest(tensors) if clips_records else b""
         code = [recorded, b"" if side is None else side.digest, *([array_digest(own)] if own else [])]
+        code += [self.balance_digest] if self.balance_digest else []
         key = self.keys.key(arrays, tensors, assignment, proximal_mu, *code, stack=stack)
         copies = self.training.augmentation_multiplicity
         rate, batches_from = assignment.schedule.sample_rate, partial(key.generator, Draw.SAMPLING)
@@ -102,6 +106,16 @@ class LocalTrainer(HeldModel):
             if copies is None
             else Augmentations(multiplicity=copies, generator=key.generator(Draw.AUGMENTATIONS)),
         )
+
+    def _check_copies(self, assignment: Assignment) -> None:
+        """Refuse a sensitivity that is not for as often as a record may count."""
+        most = 1.0 if self.copies is None else float(self.copies.max())
+        moved, billed = most * float(assignment.max_grad_norm or 0.0), assignment.distance
+        if not moved <= billed * (1 + 1e-9):
+            raise ProtocolError(
+                f"the assignment's sensitivity = {billed}, and a record that counts {most:g} times moves a sum by "
+                f"{moved}: nothing was trained"
+            )
 
 
 def trained_as_assigned(local: LocalRound, sent: Arrays, counts: Counts, seconds: float) -> Trained:
@@ -120,7 +134,7 @@ def trained_as_assigned(local: LocalRound, sent: Arrays, counts: Counts, seconds
     )
     check_execution(local.assignment, execution)
     measures = TrainingMeasures(
-        num_examples=local.tensors.num_train,
+        num_examples=local.tensors.num_train - local.tensors.num_synthetic,
         num_scrubbed=counts.num_scrubbed,
         loss=counts.loss,
         seconds=seconds,

@@ -5,6 +5,7 @@ from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
 from wardround.config.features import HOSPITAL, NONE, PRIVATE, PUBLIC, SCATTERING, FeaturesConfig, check_features_use
 from wardround.config.federation import TABLE_KEYS
+from wardround.config.imbalance import ImbalanceConfig, check_remedy, releases_shares
 from wardround.config.loss_weights import check_loss_weights
 from wardround.config.personal import PersonalConfig
 from wardround.config.schemas import Column, Schema, schema_from_table
@@ -38,6 +39,7 @@ __all__ = [
     "EvaluationConfig",
     "FeaturesConfig",
     "FederationConfig",
+    "ImbalanceConfig",
     "ModelConfig",
     "PersonalConfig",
     "PrivacyConfig",
@@ -49,10 +51,12 @@ __all__ = [
     "check_criterion",
     "check_features_use",
     "check_loss_weights",
+    "check_remedy",
     "config_from_dict",
     "config_to_toml",
     "load_config",
     "read_toml",
+    "releases_shares",
     "split_overrides",
     "schema_from_table",
     "unused_settings",

@@ -6,7 +6,7 @@ settings (see `identity.agreed_digest`).
 
 from collections.abc import Iterator
 
-from wardround.config.loss_weights import check_loss_weights
+from wardround.config.imbalance import check_remedy
 from wardround.config.sections import FederationConfig
 from wardround.config.settings import Config
 from wardround.errors import ConfigError
@@ -24,7 +24,7 @@ def check_agreement(config: Config) -> None:
         raise ConfigError(message)
     schema, target = config.federation.schema, config.federation.target
     if schema is not None and target is not None:
-        check_loss_weights(config.training, schema.class_names(target))
+        check_remedy(config, schema.class_names(target), most_records=config.federation.max_records)
 
 
 def _seen(config: Config) -> Iterator[str]:

@@ -27,6 +27,7 @@ EXCLUSIVE = (
     ("training", "local-steps", "local-epochs"),
     ("training", "batch-size", "sample-rate"),
     ("privacy", "noise-multiplier", "target-epsilon"),
+    ("imbalance", "copies", "max-copies"),
 )
 """(section, key, key): settings that exclude each other."""
 

@@ -1,14 +1,15 @@
-"""Whether weights of classes fit the data, which settings alone can't say.
+"""Whether numbers of classes, such as weights, fit the data, which settings alone can't say.
 
 What is left out on purpose: the weighted loss itself (see `clients.losses`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from wardround.config.sections import TrainingConfig
 from wardround.errors import ConfigError
 
-__all__ = ["check_loss_weights"]
+__all__ = ["check_class_numbers", "check_loss_weights"]
 
 
 def check_loss_weights(training: TrainingConfig, class_names: Sequence[str]) -> None:
@@ -22,12 +23,26 @@ def check_loss_weights(training: TrainingConfig, class_names: Sequence[str]) -> 
         ConfigError: naming the classes.
     """
     weights = training.loss_weights
-    if weights is None or len(weights) == len(class_names):
-        return
-    given = f"loss-weights = {list(weights)}"
+    if weights is not None:
+        check_class_numbers(f"loss-weights = {list(weights)}", "[training] loss-weights", weights, class_names)
+
+
+def check_class_numbers(given: str, where: str, numbers: Sequence[Any], class_names: Sequence[str]) -> None:
+    """Refuse numbers that are not one for each class.
+
+    Args:
+        given: the key and its value, for the message.
+        where: the key with its section, likewise.
+        numbers: one for each class, in class order.
+        class_names: none of a regression.
+
+    Raises:
+        ConfigError: naming the classes.
+    """
     if not class_names:
-        raise ConfigError(f"{given} is for classes, and this is a regression ([training] loss-weights): remove it")
-    raise ConfigError(
-        f"{given} must have {len(class_names)} numbers, one for each class in this order: "
-        f"{', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''} ([training] loss-weights)"
-    )
+        raise ConfigError(f"{given} is for classes, and this is a regression ({where}): remove it")
+    if len(numbers) != len(class_names):
+        raise ConfigError(
+            f"{given} must have {len(class_names)} numbers, one for each class in this order: "
+            f"{', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''} ({where})"
+        )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from wardround.config.features import PRIVATE, PUBLIC, SCATTERING, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
+from wardround.config.imbalance import ImbalanceConfig
 from wardround.config.limits import kebab
 from wardround.config.personal import PersonalConfig
 from wardround.config.schemas import Schema
@@ -41,6 +42,7 @@ _SECTIONS: Mapping[str, Any] = MappingProxyType(
         "training": TrainingConfig,
         "privacy": PrivacyConfig,
         "aggregation": AggregationConfig,
+        "imbalance": ImbalanceConfig,
         "personal": PersonalConfig,
         "evaluation": EvaluationConfig,
         "simulation": SimulationConfig,
@@ -160,6 +162,16 @@ def _without_schema(look: Look) -> bool:
     return look("federation.schema") is None
 
 
+def _may_be_private(look: Look) -> bool:
+    return _without_schema(look) and look("features.standardise") in (None, PRIVATE)
+
+
+def _releases_shares(look: Look) -> bool:
+    remedy = look("imbalance.remedy")
+    public = {"loss-weights": "training.loss-weights", "duplicate": "imbalance.copies"}
+    return remedy in public and look(public[remedy]) is None
+
+
 _NOISE = _in_cell(lambda cell: cell.is_private)
 _STEPS = "hospitals that take steps of their own"
 _OPTIONS = {
@@ -195,13 +207,11 @@ MEANINGS: tuple[Meaning, ...] = (
         lambda look: look("federation.schema") is None or look("features.standardise") == PUBLIC,
         "data without a schema",
     ),
-    *(
-        Meaning(
-            f"features.{key}",
-            lambda look: look("federation.schema") is None and look("features.standardise") in (None, PRIVATE),
-            'standardise = "private"',
-        )
-        for key in ("bounds", "statistics-share")
+    Meaning("features.bounds", _may_be_private, 'standardise = "private"'),
+    Meaning(
+        "features.statistics-share",
+        lambda look: _may_be_private(look) or _releases_shares(look),
+        'standardise = "private", or a remedy for imbalance that is made of released shares',
     ),
     Meaning("features.extract", _without_schema, "data without a schema"),
     Meaning(
@@ -277,6 +287,11 @@ MEANINGS: tuple[Meaning, ...] = (
         "a protocol that hides something from the server",
     ),
     Meaning("aggregation.max-update", _is("aggregation.protocol", "secagg+"), 'protocol = "secagg+"'),
+    *(
+        Meaning(f"imbalance.{key}", _is("imbalance.remedy", "duplicate"), 'remedy = "duplicate"')
+        for key in ("copies", "max-copies")
+    ),
+    Meaning("imbalance.neighbours", _is("imbalance.remedy", "smote"), 'remedy = "smote"'),
     Meaning("personal.strength", _is("personal.method", "mr-mtl"), 'method = "mr-mtl"'),
     Meaning("simulation.num-workers", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
     Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),

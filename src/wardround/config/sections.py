@@ -31,7 +31,8 @@ class ModelConfig:
 
     `hidden_sizes` shapes mlp, `channels` shapes cnn, `width` is the first stage's channels of resnet18 and vgg19, and
     how many numbers lstm and transformer keep of a step, in each of `num_layers`; a transformer's layer attends with
-    `num_heads`.
+    `num_heads`. Training begins from the parameters of the file or the run's folder `initial`, where one is named;
+    `initial_digest` is filled in when a run begins, and holds it to that very model.
     """
 
     name: str = "logistic"
@@ -40,10 +41,17 @@ class ModelConfig:
     width: int = setting(64, least=8)
     num_layers: int = setting(1, least=1, most=100, unwritten=True)
     num_heads: int = setting(4, least=1, unwritten=True)
+    initial: str | None = setting(None, unwritten=True)
+    initial_digest: str | None = setting(None, unwritten=True)
     handed: Handed | None = from_python()
 
     def __post_init__(self) -> None:
         check_section("model", self)
+        if self.initial_digest is not None and self.initial is None:
+            raise ConfigError(
+                f"initial-digest = {self.initial_digest} is of a model that training begins from, and none is named "
+                "([model] initial-digest): name it in initial, or remove this"
+            )
         if self.name == "transformer" and self.width % self.num_heads:
             raise ConfigError(
                 f"width = {self.width} must be a multiple of num-heads = {self.num_heads}, which share it ([model] "

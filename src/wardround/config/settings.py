@@ -11,6 +11,7 @@ import tomli_w
 
 from wardround.config.changes import change_tables
 from wardround.config.features import FeaturesConfig, check_features_use, check_images_use
+from wardround.config.imbalance import ImbalanceConfig, check_imbalance_use
 from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.personal import PersonalConfig, check_personal_use
 from wardround.config.schemas import Schema
@@ -51,6 +52,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     personal: PersonalConfig = field(default_factory=PersonalConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
@@ -61,6 +63,7 @@ class Config:
         for message in cell_of(self.privacy).refusals(self.privacy, self.training, self.aggregation):
             raise ConfigError(message)
         check_features_use(self.features, self.federation)
+        check_imbalance_use(self)
         check_images_use(self.training.augmentation_multiplicity, self.features, self.federation)
         check_personal_use(self)
 

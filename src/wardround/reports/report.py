@@ -178,8 +178,10 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
     stated = run.summary.leaves_hospital
     is_adaptive = run.setting("privacy", "adaptive-clipping", False)
     share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
-    is_standardised = run.setting("features", "standardise", None) == "private"
-    first = " and, once before round 1, the means of its features and of their squares" if is_standardised else ""
+    moments = "the means of its features and of their squares"
+    before = [moments] if run.setting("features", "standardise", None) == "private" else []
+    before += ["the shares of its classes"] if _tells_shares(run) else []
+    first = f" and, once before round 1, {' and '.join(before)}" if before else ""
     said = {**SENTENCES, "arrays": run.words.sent + share + first}
     rows = []
     for ground in dict.fromkeys((*GROUNDS, *stated.values())):
@@ -192,6 +194,13 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
                 (ground, GROUNDS.get(ground, "this version of Wardround does not know these grounds"), sentences)
             )
     return rows
+
+
+def _tells_shares(run: RunResult) -> bool:
+    """Return whether class shares were released, as the remedy for imbalance had no public numbers."""
+    public = {"loss-weights": ("training", "loss-weights"), "duplicate": ("imbalance", "copies")}
+    remedy = run.setting("imbalance", "remedy", "none")
+    return remedy in public and run.setting(*public[remedy], None) is None
 
 
 def _versions(run: RunResult) -> str:

@@ -16,7 +16,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.clients.initial_models import build_initial_model
-from wardround.config import check_agreement, load_config, split_overrides
+from wardround.config import Config, check_agreement, load_config, releases_shares, split_overrides
 from wardround.datasets.public_records import public_of
 from wardround.errors import CohortError, ConfigError
 from wardround.identity import as_this_process_has_it
@@ -24,6 +24,7 @@ from wardround.parsing import sound
 from wardround.privacy.cells import cell_of
 from wardround.secagg import read_roster
 from wardround.server.record.run_folder import create_run_folder, default_run_path, open_run_folder
+from wardround.server.record.warm_starts import warm_started, with_initial_digest
 from wardround.server.round.introductions import agreed_profile, connect, connect_sites
 from wardround.server.round.loop import federate
 from wardround.server.round.measuring import measuring_of
@@ -55,17 +56,8 @@ def serve(grid: Grid, context: Context) -> Path:
     """
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = as_this_process_has_it(load_config(settings["config"] or None, split_overrides(settings["set"])))
-    if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
-        raise ConfigError(
-            f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
-            'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
-        )
-    if config.features.standardise == "private" or config.features.bounds is not None:
-        raise ConfigError(
-            'standardise = "private" needs a server that knows the columns, which on Flower\'s grid it does not '
-            "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
-            "their features"
-        )
+    config = with_initial_digest(config)
+    _check_on_grid(config)
     num_nodes, timeout_seconds = _waits(context)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:
@@ -77,7 +69,8 @@ def serve(grid: Grid, context: Context) -> Path:
     link = connect(grid) if roster is None else connect_sites(grid, config, roster, timeout_seconds)
     # Of real sites all agreed on the schema, and no site's word makes the model.
     profile = link.profiles[0] if roster is None else agreed_profile(config)
-    model = build_initial_model(config, profile)
+    fingerprints = {measured.fingerprint for measured in link.measures.values()}
+    model = warm_started(config, build_initial_model(config, profile), fingerprints)
     know_own_names(strategy, model.own)
     measuring = measuring_of(config, profile, public=public)
     path = Path(settings["out"]) if settings["out"] else default_run_path(config)
@@ -88,6 +81,27 @@ def serve(grid: Grid, context: Context) -> Path:
     but = f"; {lost} charged and not in the model, see left_out in summary.json" if lost else ""
     print(f"{path}: {summary.status} after round {summary.num_rounds}, epsilon {summary.epsilon.total}{but}")
     return path
+
+
+def _check_on_grid(config: Config) -> None:
+    """Refuse what a server can't do that sees replies one by one, and knows no columns."""
+    if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
+        raise ConfigError(
+            f'protocol = "{config.aggregation.protocol}" shows single contributions to the server on Flower\'s grid, '
+            'and with placement = "distributed" they carry too little noise: set [aggregation] protocol = "secagg+"'
+        )
+    if config.features.standardise == "private" or config.features.bounds is not None:
+        raise ConfigError(
+            'standardise = "private" needs a server that knows the columns, which on Flower\'s grid it does not '
+            "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
+            "their features"
+        )
+    if releases_shares(config):
+        raise ConfigError(
+            f'remedy = "{config.imbalance.remedy}" is made of class shares that are released before round 1, which is '
+            "not done on Flower's grid ([imbalance] remedy): give public numbers ([training] loss-weights, [imbalance] "
+            "copies), or run it with wardround run"
+        )
 
 
 def _waits(context: Context) -> tuple[int, float]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import Config, FeaturesConfig, FederationConfig, check_loss_weights, unused_settings
+from wardround.config import Config, FeaturesConfig, FederationConfig, releases_shares, unused_settings
 from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
+from wardround.datasets.oversampling import check_classes
 from wardround.datasets.public_records import public_of
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
@@ -22,6 +23,7 @@ from wardround.run_facts import RunFacts
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.target_reach import reach_notes
+from wardround.server.record.warm_starts import warm_started, with_initial_digest
 from wardround.simulations.engines.choosing import choose_engine, named_engine
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def prepare(
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load(config.federation, config.features)
-    config = config if is_begun else resolved(config, federation)
+    config = with_initial_digest(config if is_begun else resolved(config, federation))
     _check_public(federation, records is not None)
     say(f"building and checking the model {config.model.name}")
     model, trainer = _checked_model(config, federation)
@@ -131,9 +133,9 @@ def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> Federation
     _check_users_strategy(config)
     records = public_of(config, public)
     federation = load_federation(config.federation, config.features)
-    config = resolved(config, federation)
+    config = with_initial_digest(resolved(config, federation))
     _check_public(federation, records is not None)
-    check_loss_weights(config.training, federation.class_names)
+    check_classes(config, federation)
     num_parameters, trainer = _counted(config, federation)
     planned, chosen = _on_its_engine(plan_of(config, federation, num_parameters), federation)
     if trainer is not None and config.simulation.engine == "stacked":
@@ -165,10 +167,12 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
     """Return how many parameters the model has, and what trains it where only building that tells.
 
     That is of a model not counted in closed form, of modes that don't take every model and every patient column, of a
-    part that is each hospital's own, and of who trains together, which is told where the engine for that is named.
+    part that is each hospital's own, of parameters that training begins from, and of who trains together, which is told
+    where the engine for that is named.
     """
     counted = count_parameters(config.model, input_shape=federation.input_shape, num_outputs=federation.num_classes)
     is_plain = config.training.grad_sample_mode == "auto" and not config.personal.is_part
+    is_plain = is_plain and config.model.initial is None
     if counted is not None and is_plain and config.simulation.engine != "stacked":
         return counted, None
     model, trainer = _checked_model(config, federation)
@@ -179,7 +183,8 @@ def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> F
     """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
     measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
-    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=layout_of(federation))
+    moments = layout_of(federation, has_shares=releases_shares(config))
+    made = plan_federation(config, profiles, num_parameters, measures=measures, moments=moments)
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))
 
 
@@ -238,7 +243,8 @@ def _checked_model(config: Config, federation: FederatedData) -> "tuple[InitialM
     module, changes = built_model(config, federation.input_shape, federation.num_classes)
     trainer = build_trainer(config, federation, model=module)
     mode = trainer.mode_for(federation.input_shape) if cell_of(config.privacy).clips_records else None
-    return initial_model(config, module, task=federation.task, changes=changes, mode=mode), trainer
+    built = initial_model(config, module, task=federation.task, changes=changes, mode=mode)
+    return warm_started(config, built, {hospital.fingerprint for hospital in federation.hospitals}), trainer
 
 
 def _joint_training(

@@ -127,3 +127,15 @@ def test_a_first_cohort_of_which_nobody_is_there_has_notes_all_the_same(privacy:
     first = draw_cohort(config, names, 1)
     there = [profile for profile in profiles_of([200] * 10) if profile.hospital_id not in first]
     assert plan_notes(plan_federation(config, there, 62, drawn_from=names)) == ()
+
+
+def test_other_cells_than_microbatches_are_compared_by_records() -> None:
+    plain = compare_placements(plan_federation(small_config(privacy=COMPARED), profiles_of([400] * 4), 62))
+    groups = small_config(privacy=COMPARED | {"microbatch-size": 4})
+    grouped = compare_placements(plan_federation(groups, profiles_of([400] * 4), 62))
+    *others, own = grouped["record"]
+    assert tuple(others) == tuple(plain["record"]) and grouped["hospital"] == plain["hospital"]
+    # Relative to two clips, and divided by a quarter of the records.
+    assert own.mechanism == "poisson-subsampled-microbatch-gaussian"
+    stddev = 2 * own.noise_multiplier[0] / (0.1 * 100 * math.sqrt(4))
+    assert own.stddev_on_average == pytest.approx(stddev, rel=1e-6)

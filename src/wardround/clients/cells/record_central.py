@@ -20,7 +20,7 @@ class RecordCentral(TorchHalf):
 
     def train(self, held: HeldModel, local: LocalRound) -> tuple[Arrays, Counts]:
         """Return the sum; no step is taken, so nothing pulls back."""
-        summed = ClippedSum(held.parameters, local.clip, is_automatic=held.clips_automatically)
+        summed = ClippedSum(held.parameters, local.clip, held.copies, is_automatic=held.clips_automatically)
         counts = add_batch(held, local, summed)
         by_name = zip(parameters_of(held.model), summed.values(), strict=True)
         return {name: part.cpu().numpy() for name, part in by_name}, counts

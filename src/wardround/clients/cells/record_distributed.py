@@ -27,7 +27,7 @@ class _RoundedSum(ClippedSum):
     """Rounds every record's clipped gradient."""
 
     def __init__(self, held: HeldModel, local: LocalRound) -> None:
-        super().__init__(held.parameters, local.clip, is_automatic=held.clips_automatically)
+        super().__init__(held.parameters, local.clip, held.copies, is_automatic=held.clips_automatically)
         self.rounded = RoundedRecords(local, held.num_parameters)
 
     def add_up(self, block: Sequence[ByRecord], factors: Tensor) -> None:

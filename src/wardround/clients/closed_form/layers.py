@@ -123,6 +123,15 @@ def run(
 
 def floats_by_record(model: nn.Module, record_shape: tuple[int, ...]) -> int:
     """Return about how many numbers a record takes on its way, its formed gradients included; of shapes alone."""
+    return sum(tap.layer.floats(tap.given, tap.made) for tap in _of_one_record(model, record_shape))
+
+
+def activations_by_record(model: nn.Module, record_shape: tuple[int, ...]) -> int:
+    """Return about how many numbers a record takes on its way, no gradient by record among them; of shapes alone."""
+    return sum(tap.given.numel() + tap.made.numel() for tap in _of_one_record(model, record_shape))
+
+
+def _of_one_record(model: nn.Module, record_shape: tuple[int, ...]) -> list[Tap]:
     parameters = [parameter.detach()[None] for parameter in model.parameters() if parameter.requires_grad]
     taps: list[Tap] = []
     was_training = model.training
@@ -131,7 +140,7 @@ def floats_by_record(model: nn.Module, record_shape: tuple[int, ...]) -> int:
         given = torch.zeros((1, 1, *record_shape), device=next(model.parameters()).device)
         _through(layers_of(model), parameters, given, taps)
     model.train(was_training)
-    return sum(tap.layer.floats(tap.given, tap.made) for tap in taps)
+    return taps
 
 
 def _through(

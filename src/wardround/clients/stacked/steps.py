@@ -111,6 +111,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
         loss=held.loss_of_many,
         clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),
+        copies=held.copies if are_clipped else None,
         generators=[_generator(local, held.device) for local in locals_ if are_random],
         is_automatic=held.clips_automatically,
         tally=Tally(losses=zeros, num_losses=zeros.clone(), num_scrubbed=zeros.clone()),
@@ -183,7 +184,7 @@ def _parts(flat: Tensor, stack: Stack) -> list[Tensor]:
 
 
 def _expected(locals_: Sequence[LocalRound], batch: StepBatch, like: Tensor) -> Tensor:
-    sizes = [local.assignment.schedule.expected_batch_size for local in locals_[: batch.num_hospitals]]
+    sizes = [local.expected_batch_size for local in locals_[: batch.num_hospitals]]
     return torch.tensor(sizes, dtype=torch.float32, device=like.device).view(-1, *(1 for _ in like.shape[1:]))
 
 

@@ -72,6 +72,7 @@ class Stack:
         labels: likewise.
         loss: of each record.
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
+        copies: (classes,) float64, how often a record of each class counts; None where each does once.
         generators: of each hospital, on the device, for its dropout layers; none where there are no such layers.
         is_automatic: whether every gradient is scaled to nearly the clip.
         tally: what is measured.
@@ -83,6 +84,7 @@ class Stack:
     labels: Tensor
     loss: LossPerRecord
     clips: Tensor | None
+    copies: Tensor | None
     generators: Sequence[torch.Generator]
     is_automatic: bool
     tally: Tally = field(repr=False)
@@ -134,8 +136,7 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
     """Return the sums of clipped gradients of one batch of each hospital that takes the step, float64, by parameter."""
     totals = [SumInParts() for _ in stack.parameters]
     for block in batch.blocks:
-        losses, parts = stack.by_record(block, batch.num_hospitals)
-        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block), is_automatic=stack.is_automatic)
+        losses, parts, factors, is_lost = _clipped(stack, batch, block)
         factors = factors.where(block.is_drawn, 0.0)
         _add(totals, (found for part in parts for found in part.sums(factors)), batch, block)
         stack.tally.add(block, losses, is_lost)
@@ -145,8 +146,7 @@ def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:
 def clipped_records(stack: Stack, batch: StepBatch) -> Iterator[tuple[Sequence[int], list[ByRecord], Tensor, Tensor]]:
     """Yield by block which hospitals have records in it, gradients, their factors, and which are of a record."""
     for block in batch.blocks:
-        losses, parts = stack.by_record(block, batch.num_hospitals)
-        parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block), is_automatic=stack.is_automatic)
+        losses, parts, factors, is_lost = _clipped(stack, batch, block)
         places = range(batch.num_hospitals) if block.hospitals is None else block.hospitals.tolist()
         yield places, parts, factors, block.is_drawn
         stack.tally.add(block, losses, is_lost)
@@ -182,6 +182,15 @@ def dropped_apart(probability: float, given: Tensor, generators: Sequence[torch.
     for of_one, generator in zip(left, generators, strict=False):
         of_one.bernoulli_(1 - probability, generator=generator)
     return given * (left if probability == 1 else left.div_(1 - probability))
+
+
+def _clipped(stack: Stack, batch: StepBatch, block: Block) -> tuple[Tensor, list[ByRecord], Tensor, Tensor]:
+    """Return losses, gradients, the factors by which they are clipped and counted, and which are lost."""
+    losses, parts = stack.by_record(block, batch.num_hospitals)
+    parts, factors, is_lost = clipped(parts, _clips_of(stack, batch, block), is_automatic=stack.is_automatic)
+    if stack.copies is not None:
+        factors = factors * stack.copies[stack.labels[block.rows]]
+    return losses, parts, factors, is_lost
 
 
 def _clips_of(stack: Stack, batch: StepBatch, block: Block) -> Tensor:

@@ -78,7 +78,7 @@ class RecordLocalMicrobatches(Microbatches, RecordLocal):
     """DP-SGD at the hospital, by groups."""
 
     name = "record-local-microbatches"
-    plain_words = replace(RecordLocal.plain_words, formula="2zC / sqrt(n)")
+    plain_words = replace(RecordLocal.plain_words, kind="local, in microbatches", formula="2zC / sqrt(n)")
 
 
 @dataclass(frozen=True)
@@ -86,5 +86,5 @@ class RecordCentralMicrobatches(Microbatches, RecordCentral):
     """One sum a round of groups' clipped gradients, with noise by the server."""
 
     name = "record-central-microbatches"
-    plain_words = replace(RecordCentral.plain_words, formula="2zC / n")
+    plain_words = replace(RecordCentral.plain_words, kind="central, in microbatches", formula="2zC / n")
     sent = "the sum of the clipped mean gradients of a Poisson batch's groups, each of several {unit}s"

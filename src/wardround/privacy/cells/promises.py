@@ -164,12 +164,16 @@ class Promises:
         """
         return noise_multiplier
 
-    def sensitivity(self, max_grad_norm: float, *, adaptive_clipping: bool = False) -> float:
+    def sensitivity(self, max_grad_norm: float, *, adaptive_clipping: bool = False, most_copies: int = 1) -> float:
         """Return the L2 distance of neighbours, before rounding: the clip times how many of it they are apart.
 
-        With adaptive clipping a count travels along, which is charged with the update (see `privacy.clipping`).
+        With adaptive clipping a count travels along, which is charged with the update (see `privacy.clipping`). Where
+        records are clipped, one may count `most_copies` times (>= 1), so that neighbours are as many clips apart (see
+        `clients.clipped_sums`); a whole update is clipped after whatever its records counted.
         """
-        return max_grad_norm * self.clips_apart * (JOINT_NORM if adaptive_clipping and self.adapts_clip else 1.0)
+        of_records = most_copies if self.clips_records else 1
+        joint = JOINT_NORM if adaptive_clipping and self.adapts_clip else 1.0
+        return max_grad_norm * self.clips_apart * joint * of_records
 
     def dimension(self, num_parameters: int, *, adaptive_clipping: bool = False) -> int:
         """Return the coordinates of what is released: the parameters, and a count where one travels along."""

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
+from wardround.agreed.contributions import sensitivity_in
 from wardround.config import PersonalConfig
+from wardround.datasets.moments import MomentLayout
 from wardround.errors import BudgetError, ConfigError
 from wardround.privacy.cells import CELLS, READERS, Cell, cell_in_words
 from wardround.secagg import shape_of
@@ -124,8 +126,19 @@ def _notes_of_protocol(plan: FederationPlan) -> Iterator[str]:
         )
     if plan.config.personal.is_used:
         yield _personal_note(plan.config.personal)
-    if plan.statistics is not None:
-        yield _statistics_note(plan.statistics)
+    if plan.statistics is not None and plan.moments is not None:
+        yield _statistics_note(plan.statistics, plan.moments)
+    if plan.config.imbalance.remedy == "smote":
+        yield (
+            'with remedy = "smote" a hospital trains on synthetic records beside its own ([imbalance]); weights, rates '
+            "and every number of records that is told are of its own"
+        )
+    most_copies = plan.config.imbalance.most_copies
+    if most_copies > 1 and plan.cell.clips_records and plan.cell.is_private:
+        yield (
+            f'with remedy = "duplicate" a record counts up to {most_copies} times ([imbalance]): it moves a sum of '
+            f"gradients by as many clips, and the noise is {most_copies} times as large for the same epsilon"
+        )
 
 
 def _personal_note(personal: PersonalConfig) -> str:
@@ -137,13 +150,15 @@ def _personal_note(personal: PersonalConfig) -> str:
     )
 
 
-def _statistics_note(released: FederationPlan) -> str:
+def _statistics_note(released: FederationPlan, moments: MomentLayout) -> str:
     """Return a sentence on what is released before round 1."""
     noise = sorted({hospital.noise_multiplier for hospital in released.hospitals})
     with_noise = f" with noise multiplier {noise[0]:.3g}" if len(noise) == 1 else " with noise"
     spent = f"{with_noise}, epsilon {released.epsilon_max:.3g} by itself, which is in the bill as round 0"
+    features = ["features are standardised by means and deviations"] if moments.num_features else []
+    classes = ["classes are weighed by their shares"] if moments.num_classes else []
     return (
-        f"features are standardised by means and deviations over all hospitals: before round 1 one sum of "
+        f"{' and '.join(features + classes)} over all hospitals: before round 1 one sum of "
         f"{released.num_parameters} moments is released{spent if released.cell.is_private else ', without noise'}"
     )
 
@@ -161,15 +176,21 @@ def stddev_on_average(
     hospitals = [hospital for hospital in plan.hospitals if hospital.name in cohort]
     if not hospitals:
         return 0.0  # nobody who is there takes part: there is nothing that noise could be on
-    privacy = plan.config.privacy
-    sensitivity = cell.sensitivity(privacy.max_grad_norm, adaptive_clipping=privacy.adaptive_clipping)
+    sensitivity = sensitivity_in(cell, plan.config, plan.config.privacy.max_grad_norm)
     return cell.stddev_on_average(
         [noise_multipliers[hospital.name] * sensitivity for hospital in hospitals],
         [hospital.num_train for hospital in hospitals],
-        [hospital.schedule.expected_batch_size for hospital in hospitals],
+        [_expected_batch(hospital, cell) for hospital in hospitals],
         most_records=plan.most_records(cohort),
         num_shares=num_shares,
     )
+
+
+def _expected_batch(hospital: HospitalPlan, cell: Cell) -> float:
+    """Return what a hospital's gradient sum is divided by in a cell: groups are expected where it clips these."""
+    if cell.clips_groups:
+        return hospital.schedule.expected_batch_size
+    return hospital.schedule.sample_rate * hospital.num_train
 
 
 def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRow:

@@ -59,8 +59,8 @@ def check_beginning(plan: FederationPlan, account: Account, entries: Sequence[En
             continue
         if after.exceeding(most, plan.names) or after.total_exceeds(most, privacy.patient_overlap):
             raise BudgetError(
-                f"the statistics of features would spend more than {name} = {most:g} ([privacy] {name}): the run was "
-                "interrupted as it began, and what was charged by then may have been seen; begin a new run, whose "
+                f"the statistics before round 1 would spend more than {name} = {most:g} ([privacy] {name}): the run "
+                "was interrupted as it began, and what was charged by then may have been seen; begin a new run, whose "
                 "epsilon adds up with this one's"
             )
 

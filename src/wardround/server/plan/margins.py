@@ -24,6 +24,7 @@ def check_clip(plan: FederationPlan) -> None:
         ConfigError: naming the clip, what is allowed, and what to set.
     """
     clip, most_records = plan.config.privacy.max_grad_norm, plan.most_records(plan.names)
+    most_copies = plan.config.imbalance.most_copies if plan.cell.clips_records else 1
     _, num_members = cohort_sizes(plan.config, len(plan.drawn_from))
     least, most = plan.cell.clip_range(dimension=_dimension(plan), num_members=num_members, most_records=most_records)
     if clip < least:
@@ -32,7 +33,7 @@ def check_clip(plan: FederationPlan) -> None:
             f"{plan.num_parameters} parameters and {num_members} hospitals in a round ([privacy] max-grad-norm), as "
             f"sums are kept in steps of 2^-{FRACTION_BITS}: raise it"
         )
-    if not clip < most:
+    if not clip < (most := most / most_copies):
         raise ConfigError(
             f"max-grad-norm = {clip:g} must be < {most:.3g} for a hospital of {most_records} records "
             f"([privacy] max-grad-norm), as sums are kept below {LARGEST_VALUE:.0f}: lower it"

@@ -79,9 +79,9 @@ def _statistics(plan: FederationPlan, moments: MomentLayout, profiles: Sequence[
     budget, spent = plan.config.privacy.budget_epsilon, max(released.epsilon_max, released.epsilon_total)
     if budget is not None and spent > budget:
         raise ConfigError(
-            f"budget-epsilon = {budget:g} is less than the {spent:.3g} that the statistics of features "
-            "spend ([privacy] budget-epsilon): raise it, lower [features] statistics-share, or set standardise to "
-            "something else"
+            f"budget-epsilon = {budget:g} is less than the {spent:.3g} that the statistics before "
+            "round 1 spend ([privacy] budget-epsilon): raise it, lower [features] statistics-share, or set standardise "
+            "or the remedy for imbalance to something that releases none"
         )
     return released
 

@@ -31,7 +31,7 @@ class HospitalPlan(RemainingPlan):
         profile: what is known of it.
         target_delta: its delta, below 1 / num_train.
         schedule: of a round it joins.
-        before: what is charged to it before round 1: its part in the statistics of features, or nothing.
+        before: what is charged to it before round 1: its part in the statistics, or nothing.
         epsilon: after all rounds, as it will be reported; inf without noise.
         measures: what was measured of it; None of a real site, which measures nothing for others.
     """

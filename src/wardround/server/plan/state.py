@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wardround.datasets.scaling import Scaling
+from wardround.datasets.constants import NO_CONSTANTS, Constants
 from wardround.exact_sums import Arrays
 from wardround.privacy.spending import Account
 from wardround.server.plan.average import like
@@ -21,7 +21,7 @@ class RoundState:
 
     `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
     `memory` is what the noise of the next round goes on from, where that hangs on earlier rounds' noise.
-    `scaling` is how all hospitals scale their features, where constants were released before round 1.
+    `constants` are what all hospitals are told that was released before round 1.
     `average` is that of the models so far, where one is made.
     `best` is the best of the models so far, where the settings have anything hang on it.
     `other_versions` are of packages that are not what they were when the run began.
@@ -37,7 +37,7 @@ class RoundState:
     left: Mapping[str, str]
     stopped: str
     memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    scaling: Scaling | None = None
+    constants: Constants = NO_CONSTANTS
     average: Arrays | None = None
     best: Best | None = None
     other_versions: tuple[str, ...] = ()

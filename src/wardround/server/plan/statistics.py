@@ -1,4 +1,4 @@
-"""How much noise the statistics of features get, which are released before round 1 and paid for like a round.
+"""How much noise the statistics get that are released before round 1 and paid for like a round.
 
 Costs are compared in zero-concentrated terms, in which those of releases add up: a Gaussian release whose neighbours
 are mu standard deviations apart costs mu^2 / 2. Left out on purpose: the bill, which is that of the events themselves.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wardround.agreed.contributions import sensitivity_in
 from wardround.agreed.statistics import STATISTICS_ROUND
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
@@ -94,10 +95,22 @@ class Books:
         head = LedgerHead(count=closing.sequence, digest=closing.digest)
         return build_summary(then.plan, then.account, then.records, closing=told, head=head)
 
+    def _opening_findings(self) -> Iterator[str]:
+        """Yield where what all were told of classes is not what the settings ask for."""
+        moments, balance = self.plan.moments, self.opening.balance
+        num_classes = moments.num_classes if moments else 0
+        if (balance is not None) != bool(num_classes):
+            yield f"round 0 was committed {'with' if balance else 'without'} a balance of {num_classes} classes"
+        if balance is not None and num_classes:
+            try:
+                balance.check(num_classes, self.plan.config.imbalance.most_copies)
+            except ProtocolError as error:
+                yield f"round 0 was committed with another balance: {error}"
+
     @_as_committed
     def findings(self) -> list[str]:
         """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
-        if found := list(self._charge_findings()):
+        if found := [*self._opening_findings(), *self._charge_findings()]:
             return found
         account, before = open_account(self.plan.target_deltas), 0
         force = _InForce(clip=self.plan.config.privacy.max_grad_norm)
@@ -217,8 +230,7 @@ def _compared(
         if entry and number == STATISTICS_ROUND:
             yield f"clip of {name}", entry.sensitivity, _statistics_clip(plan)
         elif entry and plan.cell.is_private:
-            sensitivity = plan.cell.sensitivity(force.clip, adaptive_clipping=plan.config.privacy.adaptive_clipping)
-            yield f"clip of {name}", entry.sensitivity, sensitivity
+            yield f"clip of {name}", entry.sensitivity, sensitivity_in(plan.cell, plan.config, force.clip)
             yield f"noise of {name}", force.noise_multipliers.get(name), entry.event.noise_multiplier
 
 
@@ -226,4 +238,5 @@ def _statistics_clip(plan: FederationPlan) -> float:
     """Return by how much neighbours differ in the release before round 1; inf where there is none, or no privacy."""
     if plan.statistics is None or not plan.cell.is_private:
         return math.inf
-    return plan.statistics.cell.sensitivity(plan.statistics.config.privacy.max_grad_norm)
+    config = plan.statistics.config
+    return sensitivity_in(plan.statistics.cell, config, config.privacy.max_grad_norm)

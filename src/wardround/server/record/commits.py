@@ -96,7 +96,7 @@ def restore(run: KeptRun) -> RoundState | None:
         stopped="",
         memory=read_noise(run.folder, round_number, record.saved.noise_memory),
         other_versions=run.folder.other_versions(),
-        scaling=opening.scaling,
+        constants=opening.constants,
         best=best_of(run.plan.config, records),
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from wardround.datasets.constants import Balance, Constants
 from wardround.datasets.moments import MomentLayout
 from wardround.datasets.scaling import Scaling
 from wardround.json_records import json_field, json_values, read_json_record
@@ -117,6 +118,7 @@ class Opening:
         public: digest of the public records that models are tried on; None of none.
         moments: that were released before round 1; None of none.
         scaling: of features, which that gave; likewise.
+        balance: of classes, likewise.
     """
 
     config: str
@@ -132,6 +134,12 @@ class Opening:
     public: str | None = json_field(default=None, is_left_out=True)
     moments: MomentLayout | None = json_field(default=None, is_left_out=True)
     scaling: Scaling | None = json_field(default=None, is_left_out=True)
+    balance: Balance | None = json_field(default=None, is_left_out=True)
+
+    @property
+    def constants(self) -> Constants:
+        """What hospitals are told of it."""
+        return Constants(scaling=self.scaling, balance=self.balance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,6 +227,11 @@ def _mean_over_tests(plan: FederationPlan) -> float:
 
 def _notes(config: Config, records: Sequence[RoundRecord]) -> Iterator[str]:
     """Yield what an interrupted run is not: tested, paid for once, of one set of versions, or as if it had gone on."""
+    if (balance := begun_with(records[0]).balance) is not None:
+        weighs = config.imbalance.remedy == "loss-weights"
+        numbers = ", ".join(f"{each:.3g}" for each in (balance.loss_weights if weighs else balance.copies))
+        counted = "losses are weighted with" if weighs else "records count"
+        yield f"by the class shares that were released before round 1 {counted} {numbers}, in the order of the classes"
     for name in records[-1].saved.strategy_forgets:
         yield f"what the strategy keeps in {name} is not saved with a round: after a resume it starts anew"
     last, tested = records[-1].round_row.round, _last_tested(records).round_row.round
@@ -246,7 +251,7 @@ def _left_out(records: Sequence[RoundRecord]) -> Iterator[str]:
         if record.opening:
             yield from (f"{name} {reason}".strip() for name, reason in record.opening.absent.items())
         if why := record.outcome.abandoned:
-            left = "the model as it was" if record.round_row.round else "features scaled by their bounds alone"
+            left = "the model as it was" if record.round_row.round else "features and classes as they were"
             yield f"round {record.round_row.round} was charged but left {left}: {why}"
     yield from _scrubbed(records)
     yield from _missing(records)

@@ -26,7 +26,7 @@ __all__ = ["begin", "give_up_interrupted", "plan_of_run"]
 
 
 def begin(run: RunUnderWay, initial: Arrays) -> RoundState:
-    """Commit round 0: statistics of features, where they are released, and the initial model, evaluated everywhere.
+    """Commit round 0: statistics, where they are released, and the initial model, evaluated everywhere.
 
     Raises:
         ConfigError: the settings are others than those that a beginning which was interrupted was charged by.
@@ -49,10 +49,10 @@ def begin(run: RunUnderWay, initial: Arrays) -> RoundState:
         stopped="",
     )
     statistics = release_statistics(run, state.run_id, state.attempt)
-    state = replace(state, scaling=statistics.scaling, account=run.account)
-    evaluated = evaluate_model(run.link, run, run.measuring, 0, initial, state.scaling)
+    state = replace(state, constants=statistics.constants, account=run.account)
+    evaluated = evaluate_model(run.link, run, run.measuring, 0, initial, state.constants)
     opening = opening_of(run.plan, run.folder, run.link.left_out, run.columns, run.measuring.public)
-    opening = replace(opening, scaling=state.scaling)
+    opening = replace(opening, scaling=state.constants.scaling, balance=state.constants.balance)
     came = (statistics.assignments, statistics.answered, statistics.outcome, evaluated, time.perf_counter() - started)
     _, best = commit(run, state, *came, noise_before={}, opening=opening)
     return replace(state, attempt=1, best=best)
@@ -66,7 +66,7 @@ def _check_charged(run: RunUnderWay, charged: Sequence[Entry]) -> None:
         if part is None or not is_as_planned(entry.event.noise_multiplier, part.noise_multiplier):
             raise ConfigError(
                 f"{run.folder.path / 'config.toml'} was changed since the run was interrupted as it began, with its "
-                "statistics of features charged: put it back, or begin a new run"
+                "statistics charged: put it back, or begin a new run"
             )
 
 

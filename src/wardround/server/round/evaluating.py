@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wardround.datasets.scaling import Scaling
+from wardround.datasets.constants import NO_CONSTANTS, Constants
 from wardround.errors import ConfigError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.json_records import json_keys
@@ -110,17 +110,17 @@ def evaluate_model(
     measuring: Measuring,
     round_number: int,
     arrays: Arrays,
-    scaling: Scaling | None = None,
+    constants: Constants = NO_CONSTANTS,
 ) -> Evaluated:
     """Return what is known of a round's model, by the run's columns.
 
-    Hospitals are told how features are scaled, where that was released.
+    Hospitals are told what was released before round 1.
 
     Raises:
         ProtocolError: see `strategy_steps.evaluate`.
         WardroundError: a hospital's app, the strategy's own code or a user's metric fails.
     """
-    evaluations, predictions = evaluate(link, run.strategy, round_number, arrays, scaling)
+    evaluations, predictions = evaluate(link, run.strategy, round_number, arrays, constants)
     if run.columns is None:
         return Evaluated(evaluations=evaluations)
     pooled = together(predictions.values())

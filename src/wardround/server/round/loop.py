@@ -151,7 +151,7 @@ def _next_round(run: RunUnderWay, before: RoundState) -> tuple[RoundState, Round
     secure = secure_sum_for(plan, assignments, run_id=state.run_id, roster=run.roster, silent=silent)
     absent = {} if secure else silent
     least = config.aggregation.min_survivors
-    asked = ask(run.link, run.strategy, state.arrays, assignments, absent, least, state.scaling)
+    asked = ask(run.link, run.strategy, state.arrays, assignments, absent, least, state.constants)
     # 4. Add up what they send, exactly.
     summed = add_up(run.link, asked, secure)
     # 5. Release the sum, with the noise that the cell adds to it.
@@ -177,7 +177,7 @@ def _next_round(run: RunUnderWay, before: RoundState) -> tuple[RoundState, Round
 
 
 def _evaluated(run: RunUnderWay, state: RoundState) -> Evaluated:
-    return evaluate_model(run.link, run, run.measuring, state.round_number, state.model, state.scaling)
+    return evaluate_model(run.link, run, run.measuring, state.round_number, state.model, state.constants)
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:

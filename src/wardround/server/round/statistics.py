@@ -1,4 +1,4 @@
-"""The release before round 1: one noisy mean of the hospitals' moments, by which all of them standardise.
+"""The release before round 1: one noisy mean of the hospitals' moments, by which all standardise and weigh classes.
 
 It is a round like any other, of the job that `agreed.statistics` derives: charged first, asked for, summed and noised
 by the cell, in plain or by secure aggregation. What is left out on purpose: how much noise it gets (see
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wardround.agreed.statistics import STATISTICS_ROUND
-from wardround.datasets.moments import scaling_from
-from wardround.datasets.scaling import Scaling
+from wardround.datasets.constants import NO_CONSTANTS, Constants, constants_from
 from wardround.privacy.entries import entry_for
 from wardround.rounds import Assignment
 from wardround.server.plan.alternatives import stddev_on_average
@@ -41,19 +40,19 @@ class Statistics:
         assignments: of all hospitals, as they were charged.
         answered: of those whose moments are in the mean.
         outcome: what is kept of it.
-        scaling: the constants; None where the run has none.
+        constants: that all are told; none where the run has no release.
     """
 
     assignments: Sequence[Assignment] = ()
     answered: Sequence[Assignment] = ()
     outcome: Outcome = _UNTRAINED
-    scaling: Scaling | None = None
+    constants: Constants = NO_CONSTANTS
 
 
 def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistics:
     """Charge and release the statistics of a run that has them.
 
-    Where too few hospitals answer, the charge stands, and features stay as they are held.
+    Where too few hospitals answer, the charge stands, and features and classes stay as they are.
 
     Raises:
         BudgetError: earlier beginnings left too little to spend; see `budget.check_beginning`.
@@ -76,11 +75,9 @@ def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistic
     asked = ask(run.link, strategy, zeros, assignments, absent, plan.config.aggregation.min_survivors)
     summed = add_up(run.link, asked, secure)
     replies, _ = release(plan, zeros, assignments, summed, run.source, {})
-    scaling = Scaling(centre=(0.0,) * layout.num_features, scale=(1.0,) * layout.num_features)
-    if replies:
-        (mean,) = step(strategy, STATISTICS_ROUND, zeros, replies)["weight"]
-        scaling = scaling_from(mean, layout, stddev=_stddev(plan))
-    return Statistics(assignments=assignments, answered=summed.answered, outcome=summed.outcome, scaling=scaling)
+    mean = step(strategy, STATISTICS_ROUND, zeros, replies)["weight"][0] if replies else None
+    constants = constants_from(run.plan.config.imbalance, layout, mean, stddev=_stddev(plan))
+    return Statistics(assignments=assignments, answered=summed.answered, outcome=summed.outcome, constants=constants)
 
 
 def _stddev(plan: FederationPlan) -> float:

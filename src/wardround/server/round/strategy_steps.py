@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from wardround import exact_sums, wire
-from wardround.datasets.scaling import Scaling
+from wardround.datasets.constants import NO_CONSTANTS, Constants
 from wardround.errors import ProtocolError, UpdateError, WardroundError
 from wardround.exact_sums import Arrays
 from wardround.rounds import Assignment, Evaluation
@@ -63,12 +63,12 @@ def ask(
     assignments: Sequence[Assignment],
     absent: Collection[str],
     min_survivors: int,
-    scaling: Scaling | None = None,
+    constants: Constants = NO_CONSTANTS,
 ) -> Asked:
     """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
 
     The assignments are of the whole cohort, already charged; `absent` are members of it that are not there. They are
-    told how features are scaled, where that was released.
+    told what was released before round 1.
 
     Raises:
         ProtocolError: the strategy asks a hospital twice, or one that was not charged.
@@ -82,7 +82,7 @@ def ask(
         with _blaming(strategy):
             messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
     return Asked(
-        messages=_told(_once_each(messages, by_node), scaling),
+        messages=_told(_once_each(messages, by_node), constants),
         by_node=by_node,
         num_assigned=len(assignments),
         min_survivors=min_survivors,
@@ -105,11 +105,11 @@ def step(strategy: Strategy, round_number: int, arrays: Arrays, replies: Sequenc
 
 
 def evaluate(
-    link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays, scaling: Scaling | None = None
+    link: HospitalLink, strategy: Strategy, round_number: int, arrays: Arrays, constants: Constants = NO_CONSTANTS
 ) -> tuple[dict[str, Evaluation], dict[str, Predictions]]:
     """Return every simulated hospital's evaluation of the model, and its predictions; real sites are not asked.
 
-    They are told how features are scaled, where that was released.
+    They are told what was released before round 1.
 
     Raises:
         ProtocolError: the strategy asks hospitals to train, which nobody charged.
@@ -120,7 +120,7 @@ def evaluate(
     grid = CohortGrid(link.grid, link.name_of)
     with _blaming(strategy):
         messages = strategy.configure_evaluate(round_number, wire.array_record(arrays), ConfigRecord(), grid)
-        replies = link.answered(grid.send_and_receive(_told(list(messages), scaling)))
+        replies = link.answered(grid.send_and_receive(_told(list(messages), constants)))
         if not only_averages_scores(strategy):
             strategy.aggregate_evaluate(round_number, [_without_predictions(reply) for reply in replies])
     senders = [link.sender_of(reply) for reply in replies]  # in the order of names
@@ -128,15 +128,17 @@ def evaluate(
     return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(_predictions_in, replies), strict=True))
 
 
-def _told(messages: list[Message], scaling: Scaling | None) -> list[Message]:
-    """Return the messages with how features are scaled; those that shared a content share one again."""
-    if scaling is None:
+def _told(messages: list[Message], constants: Constants) -> list[Message]:
+    """Return the messages with what was released before round 1; those that shared a content share one again."""
+    told = {wire.FEATURES: constants.scaling, wire.CLASSES: constants.balance}
+    records = {name: config_record(wire.record_values(part)) for name, part in told.items() if part is not None}
+    if not records:
         return messages
-    values, made = config_record(wire.record_values(scaling)), dict[int, RecordDict]()
+    made = dict[int, RecordDict]()
     shared = [message.content for message in messages]
     for message, content in zip(messages, shared, strict=True):
         if id(content) not in made:
-            made[id(content)] = content_of(dict(content.items()) | {wire.FEATURES: values})
+            made[id(content)] = content_of(dict(content.items()) | records)
         message.content = made[id(content)]
     return messages
 

@@ -11,20 +11,22 @@ import numpy as np
 import torch
 
 from wardround.clients.evaluation import evaluate
+from wardround.clients.initial_models import initial_model
 from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.clients.trainers import build_trainer, hospital_tensors
+from wardround.clients.trainers import build_trainer, training_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
-from wardround.config import AggregationConfig, Config, PrivacyConfig
+from wardround.config import AggregationConfig, Config, PrivacyConfig, releases_shares
 from wardround.datasets import FederatedData, HospitalData
-from wardround.datasets.moments import layout_of, moments_of, scaling_from
+from wardround.datasets.constants import NO_CONSTANTS, Constants, constants_from
+from wardround.datasets.moments import layout_of, vectors_of
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
-from wardround.models import parameters_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.scores import Predictions, auc_of, r2, together
 from wardround.server.plan.average import averaged, like
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.record.evaluated import Evaluated
+from wardround.server.record.warm_starts import warm_started
 from wardround.simulations.engines.nodes import one_torch_thread
 
 __all__ = ["evaluate_baseline"]
@@ -53,47 +55,59 @@ def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) 
 
 def _trained(config: Config, federation: FederatedData, baseline: str) -> _Scored:
     trainer = build_trainer(config, federation, source=source_of(config))
-    hospitals = _standardised(federation, baseline)
-    tensors = {hospital.hospital_id: hospital_tensors(hospital, trainer.device) for hospital in hospitals}
+    constants, tensors = _constants(config, federation, baseline), dict[str, HospitalTensors]()
+    for told, hospital in zip(constants, federation.hospitals, strict=True):
+        tensors[hospital.hospital_id] = training_tensors(config, hospital, told, trainer.device)
     profiles = {hospital.hospital_id: hospital_profile(hospital, federation) for hospital in federation.hospitals}
-    initial = parameters_of(trainer.model)
+    initial, models = _initial(config, federation, trainer), dict[str, Arrays]()
     if baseline == "pooled":
         everything, profile = _pooled(list(tensors.values()), list(profiles.values()))
-        models = dict.fromkeys(tensors, _train(config, trainer, initial, everything, profile))
+        models = dict.fromkeys(tensors, _train(config, trainer, constants[0], initial, everything, profile))
     else:
-        models = {name: _train(config, trainer, initial, tensors[name], profiles[name]) for name in tensors}
+        for (name, own), told in zip(tensors.items(), constants, strict=True):
+            models[name] = _train(config, trainer, told, initial, own, profiles[name])
     return {
         name: evaluate(trainer.scoring_model(arrays, own), own, hospital_id=name, task=federation.task)
         for (name, own), arrays in zip(tensors.items(), models.values(), strict=True)
     }
 
 
-def _standardised(federation: FederatedData, baseline: str) -> Sequence[HospitalData]:
-    """Return the hospitals as their models take them.
+def _initial(config: Config, federation: FederatedData, trainer: LocalTrainer) -> Arrays:
+    built = initial_model(config, trainer.model, task=federation.task, changes=(), mode=None)
+    return warm_started(config, built, {hospital.fingerprint for hospital in federation.hospitals}).arrays
+
+
+def _constants(config: Config, federation: FederatedData, baseline: str) -> Sequence[Constants]:
+    """Return by which constants each hospital's model takes its features and classes.
 
     Where a federation would release statistics with noise, they are exact here: of a hospital by itself its own, and
     else those of all training rows.
     """
-    layout = layout_of(federation)
+    layout = layout_of(federation, has_shares=releases_shares(config))
     if layout is None:
-        return federation.hospitals
-    sums = [
-        moments_of(hospital.train_features, layout).sum(axis=0, dtype=np.float64) for hospital in federation.hospitals
-    ]
+        return [NO_CONSTANTS] * len(federation.hospitals)
+    sums = [vectors_of(hospital, layout).sum(axis=0, dtype=np.float64) for hospital in federation.hospitals]
     rows = [len(hospital.train_labels) for hospital in federation.hospitals]
     if baseline == "pooled":
         sums, rows = [np.sum(sums, axis=0)] * len(sums), [sum(rows)] * len(rows)
-    scalings = [scaling_from(total / number, layout, stddev=0.0) for total, number in zip(sums, rows, strict=True)]
-    return [one.of_hospital(hospital) for one, hospital in zip(scalings, federation.hospitals, strict=True)]
+    means = [total / number for total, number in zip(sums, rows, strict=True)]
+    return [constants_from(config.imbalance, layout, mean, stddev=0.0) for mean in means]
 
 
 def _train(
-    config: Config, trainer: LocalTrainer, arrays: Arrays, tensors: HospitalTensors, profile: HospitalProfile
+    config: Config,
+    trainer: LocalTrainer,
+    constants: Constants,
+    arrays: Arrays,
+    tensors: HospitalTensors,
+    profile: HospitalProfile,
 ) -> Arrays:
     """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round.
 
     Where a federation's models are averaged over rounds, so are these.
     """
+    if constants.balance is not None:
+        trainer.weigh(constants.balance)
     # One trainer: no strategy of a server has a part in it, and nobody has to answer.
     # Nor does a delta, which is checked against the number of records, have a meaning without privacy.
     privacy = PrivacyConfig(placement="none", target_delta=0.5 / profile.num_train)
@@ -107,7 +121,7 @@ def _train(
 
 
 def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> tuple[HospitalTensors, HospitalProfile]:
-    """Return all hospitals' training records as one hospital's."""
+    """Return all hospitals' training records as one hospital's, synthetic ones as each has made them."""
     owners = None
     if any(part.train_owners is not None for part in tensors):
         starts = np.cumsum([0, *(part.num_train for part in tensors[:-1])])
@@ -118,8 +132,9 @@ def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> 
         test_features=tensors[0].test_features[:0],
         test_labels=tensors[0].test_labels[:0],
         train_owners=owners,
+        num_synthetic=sum(part.num_synthetic for part in tensors),
     )
-    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train)
+    return pooled, replace(profiles[0], hospital_id="pooled", num_train=pooled.num_train - pooled.num_synthetic)
 
 
 def _owners(tensors: HospitalTensors) -> torch.Tensor:

@@ -22,8 +22,8 @@ VARIANT = "variant"
 """What stands for the variants among the settings that are varied."""
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "majority": ("federation",),
-    "alone": ("federation", "features", "model", "training"),
-    "pooled": ("federation", "features", "model", "training"),
+    "alone": ("federation", "features", "model", "training", "imbalance"),
+    "pooled": ("federation", "features", "model", "training", "imbalance"),
 }
 """By baseline, the sections that it hangs on; all where it has no line."""
 _OF_ROUNDS = ("training.fraction-train", "training.cohorts", "training.evaluate-every")

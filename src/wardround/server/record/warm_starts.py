@@ -1,0 +1,155 @@
+"""A model that training begins from: of a file, or of an earlier run, whose own epsilon is in no bill of this one.
+
+Whatever the model is a function of, it is none of this run's records, so that a run that begins from it spends what it
+would spend otherwise. That is so for other people's records alone: a run on the very data that this one has would have
+spent epsilon on them already, and is refused, and so is one on the same data set, however that was split. What is left
+out on purpose: patients that both have under other names, whom nobody here can know of.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.config import Config
+from wardround.digests import array_digest
+from wardround.errors import ConfigError, ProtocolError, WardroundError
+from wardround.exact_sums import Arrays
+from wardround.objects import PYTHON
+from wardround.privacy.ledger import open_ledger
+from wardround.privacy.spending import account_from_ledger
+from wardround.server.record.beginnings import opening_in, plan_in
+from wardround.server.record.records import Opening
+from wardround.server.record.run_folder import MODEL, open_run_folder
+from wardround.server.record.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from wardround.clients.initial_models import InitialModel
+
+__all__ = ["with_initial_digest", "warm_started"]
+
+_KEY = "([model] initial)"
+_OF_MANY = ("csv", PYTHON)
+"""What data sets are called that are not the same for being called so: tables of sites, and data from Python."""
+
+
+def with_initial_digest(config: Config) -> Config:
+    """Return settings that also hold the digest of the model that training begins from, as a run has them.
+
+    Raises:
+        ConfigError: it can't be read, or is not the one of the digest that is there already.
+    """
+    if config.model.initial is None:
+        return config
+    digest = array_digest(_read(config.model.initial)).hex()
+    if config.model.initial_digest not in (None, digest):
+        raise ConfigError(
+            f'initial = "{config.model.initial}" is not the model of initial-digest = {config.model.initial_digest} '
+            f"{_KEY}: put that back, or remove initial-digest and begin a new run"
+        )
+    return replace(config, model=replace(config.model, initial_digest=digest))
+
+
+def warm_started(config: Config, model: "InitialModel", fingerprints: Collection[str]) -> "InitialModel":
+    """Return the model before round 1 with the parameters that the settings name, and what is to be said of them.
+
+    Args:
+        config: all settings, with the digest (see `with_initial_digest`).
+        model: as it was built.
+        fingerprints: of the hospitals' training data; "" where one does not tell.
+
+    Raises:
+        ConfigError: the parameters don't fit the model, or are of a run on the same data.
+    """
+    if config.model.initial is None:
+        return model
+    arrays = _read(with_initial_digest(config).model.initial or "")
+    _check_alike(config.model.initial, arrays, model.arrays)
+    ordered = {name: arrays[name].astype(array.dtype) for name, array in model.arrays.items()}
+    note = _note(config, config.model.initial, fingerprints)
+    return replace(model, arrays=ordered, changes=(*model.changes, note))
+
+
+def _read(given: str) -> Arrays:
+    """Return the parameters of a run's folder, or of a file of them."""
+    path = Path(given)
+    found = path / MODEL if path.is_dir() else path
+    if not found.is_file():
+        raise ConfigError(
+            f'initial = "{given}" must be a file of parameters (.safetensors) or the folder of a run that has ended '
+            f"{_KEY}: there is no {found}"
+        )
+    try:
+        return read_tensors(found, f'initial = "{given}" {_KEY}', "give a file of named parameters (.safetensors)")[0]
+    except ProtocolError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_alike(given: str, arrays: Mapping[str, NDArray[Any]], model: Arrays) -> None:
+    if arrays.keys() != model.keys():
+        lacking, further = sorted(model.keys() - arrays.keys()), sorted(arrays.keys() - model.keys())
+        told = [f"lacks {', '.join(lacking[:3])}"] * bool(lacking) + [f"has {', '.join(further[:3])}"] * bool(further)
+        raise ConfigError(
+            f'initial = "{given}" {" and ".join(told)}, and the model has the parameters {", ".join(list(model)[:4])} '
+            f"{_KEY}: set the [model] that it is of"
+        )
+    for name, array in model.items():
+        if arrays[name].shape != array.shape:
+            raise ConfigError(
+                f'initial = "{given}" has {name} of shape {arrays[name].shape}, and the model wants {array.shape} '
+                f"{_KEY}: set the [model] that it is of, and data of the same features and classes"
+            )
+        if arrays[name].dtype.kind != "f" or not np.isfinite(arrays[name]).all():
+            raise ConfigError(f'initial = "{given}" has {name} that is no finite float {_KEY}: give another file')
+
+
+class _Earlier(NamedTuple):
+    """An earlier run: what it began with, its settings, and the epsilon that it has spent."""
+
+    opening: Opening
+    config: Config
+    epsilon: float
+
+
+def _note(config: Config, given: str, fingerprints: Collection[str]) -> str:
+    """Return what is to be said of whose model it is; refuse one of a run on the same data."""
+    earlier, begins = _run_at(Path(given)), f'training begins from the model "{given}" (initial)'
+    if earlier is None:
+        return (
+            f"{begins}: this run's epsilon is what it would be from any other, as long as nobody made that model of "
+            "this run's records; what was spent on others' is in no bill here"
+        )
+    shared = sorted(name for name, found in earlier.opening.fingerprints.items() if found and found in fingerprints)
+    own, other = config.federation, earlier.config.federation
+    is_named = own.path is not None or own.dataset not in _OF_MANY
+    if shared or (is_named and (own.dataset, own.path) == (other.dataset, other.path)):
+        whose = f"on the very data of {', '.join(shared[:3])}" if shared else f'on the same dataset = "{own.dataset}"'
+        raise ConfigError(
+            f'initial = "{given}" is of a run {whose} {_KEY}: it has spent epsilon {earlier.epsilon:.4g} on these '
+            "records, which this run's bill would lack; begin from public data or from other patients, or resume that "
+            "run"
+        )
+    return (
+        f"{begins}, of a run of {len(earlier.opening.profiles)} hospitals at epsilon {earlier.epsilon:.4g}, by Renyi "
+        "divergences, which is in no bill here: a patient of both pays both"
+    )
+
+
+def _run_at(path: Path) -> _Earlier | None:
+    """Return the run in a folder; None where there is only a model."""
+    if not (path / "ledger.sqlite").is_file():
+        return None
+    try:
+        folder = open_run_folder(path)
+        with open_ledger(folder.ledger, read_only=True) as ledger:
+            config, opening = folder.config(), opening_in(ledger)
+            if opening is None:
+                return None
+            plan = plan_in(config, opening)
+            account = account_from_ledger(ledger, plan.target_deltas)
+            return _Earlier(opening, config, account.epsilon_total(config.privacy.patient_overlap))
+    except WardroundError as error:
+        raise ConfigError(f'initial = "{path}" can\'t be read as a run {_KEY}: {error}') from error
