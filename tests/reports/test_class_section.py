@@ -24,9 +24,11 @@ def test_it_quotes_scores_matrix_and_calibration(write_run: Callable[..., Path])
     told = report_of([[80, 20], [15, 60]], NAMES)
     text = section_of(write_run(**told))
     for item in told["by_class"]:
-        assert (
-            f"{item['class']} {item['num_test']} {item['precision']:.3f} {item['recall']:.3f} {item['f1']:.3f}" in text
+        scores = " ".join(
+            f"{item[name]:.3f} ({item['intervals'][name][0]:.3f}–{item['intervals'][name][1]:.3f})"  # noqa: RUF001
+            for name in ("precision", "recall", "f1")
         )
+        assert f"{item['class']} {item['num_test']} {scores}" in text
     assert "no disease 80 20 disease 15 60" in text
     assert f"the expected calibration error is {told['calibration_error']:.3f}" in text
     page = write_report(write_run(**told)).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wardround.reports.drawing import MUTED, Chart, Curve
 from wardround.reports.files import NOT_KNOWN
-from wardround.reports.numbers import number_text
+from wardround.reports.numbers import ends_text, number_text
 from wardround.reports.results import RunResult
 from wardround.server.record.class_reports import ClassFigures, ClassReport
 from wardround.small_counts import FEWEST_SHOWN
@@ -60,14 +60,21 @@ def class_figures(run: RunResult) -> list[tuple[str, str, str]]:
     rows = []
     if report is not None:
         of = f"of {report.positive_class}" if report.positive_class else "mean over the classes"
-        for name, value in (("Precision", report.precision), ("Recall", report.recall), ("F1", report.f1)):
-            rows.append((name, _score(value), _few(of) if value is None else of))
+        suffix = "" if report.positive_class else "_macro"
+        for name, score in (("Precision", report.precision), ("Recall", report.recall), ("F1", report.f1)):
+            ends = run.intervals.get(f"{name.lower()}{suffix}")
+            rows.append((name, _score(score, ends), _few(of) if score is None else of))
+        if report.positive_class:
+            balanced = _score(report.recall_macro, run.intervals.get("recall_macro"))
+            rows.append(("Balanced accuracy", balanced, "mean of the classes' recalls; guessing: 0.500"))
+        else:
+            rows = [("Balanced accuracy" if name == "Recall" else name, value, of) for name, value, of in rows]
         rows.append(("Calibration error", _score(report.calibration_error), "perfect: 0.000"))
     return rows
 
 
-def _score(value: float | None) -> str:
-    return number_text(NOT_KNOWN if value is None else value)
+def _score(value: float | None, interval: Sequence[float] | None = None) -> str:
+    return number_text(NOT_KNOWN if value is None else value) + ends_text(None if value is None else interval)
 
 
 def _few(of: str) -> str:
@@ -76,7 +83,10 @@ def _few(of: str) -> str:
 
 def _line(item: ClassFigures) -> tuple[str, str, str, str, str]:
     size = item.num_test if isinstance(item.num_test, str) else f"{item.num_test:,}"
-    return item.name, size, _score(item.precision), _score(item.recall), _score(item.f1)
+    ends = item.intervals or {}
+    scores = {"precision": item.precision, "recall": item.recall, "f1": item.f1}
+    precision, recall, f1 = (_score(value, ends.get(name)) for name, value in scores.items())
+    return item.name, size, precision, recall, f1
 
 
 def _note(report: ClassReport, num_classes: int) -> str:

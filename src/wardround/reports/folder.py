@@ -212,6 +212,7 @@ def _hospital(
         target_delta=target_delta,
         epsilon=epsilon,
         majority_score=read_number(known.majority_score),
+        intervals=known.intervals or {},
         rows=tuple(rows),
         score=_last(row.get("accuracy", NOT_KNOWN) for row in rows if row["round"] <= kept_round),
         auc=_last(row.get("auc", NOT_KNOWN) for row in rows if row["round"] <= kept_round),

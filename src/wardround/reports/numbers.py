@@ -7,6 +7,7 @@ from fractions import Fraction
 __all__ = [
     "between_text",
     "count_text",
+    "ends_text",
     "delta_text",
     "epsilon_text",
     "number_text",
@@ -84,6 +85,15 @@ def between_text(interval: Sequence[float] | None) -> str:
     ' (0.800 to 0.910 at 95 %)'
     """
     return "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f} at 95 %)"
+
+
+def ends_text(interval: Sequence[float] | None) -> str:
+    """Return a 95 % interval in brackets, after a blank, where a heading says what it is; nothing where there is none.
+
+    >>> ends_text((0.8, 0.91))
+    ' (0.800\u20130.910)'
+    """
+    return "" if interval is None else f" ({interval[0]:.3f}{_DASH}{interval[1]:.3f})"
 
 
 def count_text(count: int, thing: str) -> str:

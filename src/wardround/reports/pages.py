@@ -7,7 +7,15 @@ from typing import Any
 from wardround.disk import open_private
 from wardround.errors import WardroundError
 from wardround.reports.drawing import chart_svg
-from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, percent_text, span_text
+from wardround.reports.numbers import (
+    count_text,
+    delta_text,
+    ends_text,
+    epsilon_text,
+    number_text,
+    percent_text,
+    span_text,
+)
 
 __all__ = ["write_page"]
 
@@ -44,6 +52,6 @@ def _rendered(template: str, contents: Mapping[str, Any], filters: Mapping[str, 
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=pages
     )
     environment.globals["span"] = span_text
-    environment.filters.update(number=number_text, epsilon=epsilon_text, count=count_text, **filters)
+    environment.filters.update(number=number_text, ends=ends_text, epsilon=epsilon_text, count=count_text, **filters)
     environment.filters.update(delta=delta_text, percent=percent_text, svg=chart_svg)
     return environment.get_template(template).render(contents)

@@ -15,7 +15,7 @@ from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import as_written, read_text
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
-from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text
+from wardround.reports.numbers import count_text, delta_text, ends_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
 from wardround.reports.results import RunResult
 
@@ -143,12 +143,19 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     score = "r2" if run.is_regression else "Accuracy"
     baseline = "always the mean" if run.is_regression else "most frequent class"
     majority = run.scores["majority_score"]
-    rows = [(score, number_text(run.scores["score"]), "" if math.isnan(majority) else f"{baseline}: {majority:.3f}")]
+    name = "r2" if run.is_regression else "accuracy"
+    rows = [
+        (
+            score,
+            _with_ends(run, run.scores["score"], name),
+            "" if math.isnan(majority) else f"{baseline}: {majority:.3f}",
+        )
+    ]
     if not run.is_regression:
         rows = [*_areas(run), *rows]
     rows += class_figures(run)
     rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
-    rows.append(("Loss", number_text(run.scores["loss"]), ""))
+    rows.append(("Loss", _with_ends(run, run.scores["loss"], "loss"), ""))
     if not run.summary.measured:
         rows = [(name, "not measured", "") for name, _, _ in rows]
     if run.summary.public_loss is not None:
@@ -169,8 +176,13 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
 
 def _areas(run: RunResult) -> list[tuple[str, str, str]]:
     guessing, pooled = "guessing: 0.500", run.scores["auc_pooled"]
-    both = [("AUC over all test records", number_text(pooled), guessing)] * (pooled == pooled)
-    return [("AUC, mean over hospitals" if both else "AUC", number_text(run.scores["auc"]), guessing), *both]
+    both = [("AUC over all test records", _with_ends(run, pooled, "auc_pooled"), guessing)] * (pooled == pooled)
+    return [("AUC, mean over hospitals" if both else "AUC", _with_ends(run, run.scores["auc"], "auc"), guessing), *both]
+
+
+def _with_ends(run: RunResult, value: float, name: str) -> str:
+    """Return a score with its interval, where it has one."""
+    return number_text(value) + ends_text(run.intervals.get(name))
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:

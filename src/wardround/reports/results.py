@@ -1,6 +1,6 @@
 """A run as its folder tells it, in frozen records; numbers that the folder does not hold are nan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class HospitalResult:
         score: share right in [0, 1], or r2, of the run's model; nan on test records that are not shown.
         auc: area under the ROC curve; likewise.
         majority_score: of always answering the most frequent class (for regression: the mean).
+        intervals: 95 % intervals of score ("accuracy") and auc; none where the run did not say.
         rows: its lines of hospitals.csv as numbers, by round.
     """
 
@@ -50,6 +51,7 @@ class HospitalResult:
     score: float
     auc: float
     majority_score: float
+    intervals: Mapping[str, Sequence[float]]
     rows: tuple[Mapping[str, float], ...]
 
 
@@ -126,6 +128,11 @@ class RunResult:
         """Share of coin tosses that each reader guesses right at most, in [0.5, 1]; nan where the run did not say."""
         stated = self.summary.attackers.attackers if self.summary.attackers else {}
         return {name: stated[name].coin_toss_accuracy if name in stated else NOT_KNOWN for name in READERS}
+
+    @property
+    def intervals(self) -> Mapping[str, Sequence[float]]:
+        """95 % intervals of scores by their names in the summary; none where it did not say."""
+        return self.summary.intervals or {}
 
     def setting(self, section: str, key: str, default: Any) -> Any:
         """Return a setting of config.toml, or the default where it is not set."""

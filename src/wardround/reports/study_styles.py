@@ -16,7 +16,7 @@ BELOW = " (below the figure)"
 """The end of the label of a baseline whose line is not drawn."""
 NO_PRIVACY = BASELINES["federated"]
 """What changes are set against, at 0."""
-_NOISE_STYLES = ((1, "solid"), (3, "dotted"), (2, "dashed"), (7, "solid"))
+_NOISE_STYLES = ((1, "solid"), (3, "dotted"), (2, "dashed"), (7, "solid"), (6, "dotted"))
 
 
 def noise_style(words: CellWords) -> tuple[int, str]:

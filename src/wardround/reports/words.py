@@ -201,15 +201,16 @@ def quality_sentence(run: RunResult) -> str:
     if run.is_regression:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
         where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
-        return f"r2 {where} test records is {score:.3f}: {verdict} than always answering the mean."
-    between = between_text((run.summary.intervals or {}).get("accuracy"))
+        between = between_text(run.intervals.get("r2"))
+        return f"r2 {where} test records is {score:.3f}{between}: {verdict} than always answering the mean."
+    between = between_text(run.intervals.get("accuracy"))
     text = f"Accuracy on the hospitals' test records is {score:.3f}{between}"
     if not math.isnan(baseline):
         same = f"{score:.3f}" == f"{baseline:.3f}"
         verdict = "the same as" if same else "above" if score > baseline else "not above"
         text += f", {verdict} the {baseline:.3f} of always answering the most frequent class"
     if not math.isnan(auc):
-        text += f"; AUC is {auc:.3f}, where 0.5 is guessing"
+        text += f"; AUC is {auc:.3f}{between_text(run.intervals.get('auc'))}, where 0.5 is guessing"
     return text + "."
 
 

@@ -37,6 +37,8 @@ from wardround.step_events import StepEvent
 
 __all__ = ["RecordCentralMicrobatches", "RecordLocalMicrobatches"]
 
+_GROUPS = "Which group one is in follows from where it stands in the hospital's data, which is public."
+
 
 @dataclass(frozen=True)
 class Microbatches(Cell):
@@ -70,7 +72,7 @@ class Microbatches(Cell):
 
     def words(self, **used: Any) -> CellWords:
         """Return what is said of the cell."""
-        return replace(super().words(**used), clipped="the mean gradient of each group of records")
+        return replace(super().words(**used), clipped="the mean gradient of each group")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,14 @@ class RecordLocalMicrobatches(Microbatches, RecordLocal):
     """DP-SGD at the hospital, by groups."""
 
     name = "record-local-microbatches"
-    plain_words = replace(RecordLocal.plain_words, kind="local, in microbatches", formula="2zC / sqrt(n)")
+    plain_words = replace(
+        RecordLocal.plain_words,
+        noise="Gaussian noise for two clips in every local step, by the hospital, on groups that are clipped as one",
+        kind="local, in microbatches",
+        formula="2zC / sqrt(n)",
+        chart_order=3,
+        trust=f"{RecordLocal.plain_words.trust} {_GROUPS}",
+    )
 
 
 @dataclass(frozen=True)
@@ -86,5 +95,12 @@ class RecordCentralMicrobatches(Microbatches, RecordCentral):
     """One sum a round of groups' clipped gradients, with noise by the server."""
 
     name = "record-central-microbatches"
-    plain_words = replace(RecordCentral.plain_words, kind="central, in microbatches", formula="2zC / n")
+    plain_words = replace(
+        RecordCentral.plain_words,
+        noise="Gaussian noise for two clips, once, by the server, on groups that are clipped as one",
+        kind="central, in microbatches",
+        formula="2zC / n",
+        chart_order=4,
+        trust=f"{RecordCentral.plain_words.trust} {_GROUPS}",
+    )
     sent = "the sum of the clipped mean gradients of a Poisson batch's groups, each of several {unit}s"

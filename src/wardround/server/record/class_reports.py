@@ -5,7 +5,7 @@ the confusion matrix where it counts ten or more (see `small_counts`). Made here
 takes longer than all rounds of a small run do. What is left out on purpose: counting (see `scores`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wardround.json_records import json_field
 from wardround.scores import NUM_BINS, ClassCounts
+from wardround.server.record.intervals import class_intervals
 from wardround.small_counts import FEWEST_SHOWN, shown_count, shown_share
 
 __all__ = ["NOT_SHOWN", "ClassFigures", "ClassReport", "ReliabilityBin", "class_report"]
@@ -31,6 +32,7 @@ class ClassFigures:
         precision: share of the records so answered that are of it; of ten or more.
         recall: share of its records that are so answered; of ten or more.
         f1: harmonic mean of the two; where both are shown.
+        intervals: 95 % intervals of these, by name, as far as they are shown; None where the run did not say.
     """
 
     name: str = json_field(key="class")
@@ -38,6 +40,7 @@ class ClassFigures:
     precision: float | None
     recall: float | None
     f1: float | None
+    intervals: Mapping[str, tuple[float, ...]] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,14 @@ def class_report(counts: ClassCounts, class_names: Sequence[str] | None) -> Clas
         **dict(zip(("precision", "recall", "f1"), headline, strict=True)),
         **dict(zip(("precision_macro", "recall_macro", "f1_macro"), macro, strict=True)),
         by_class=tuple(
-            ClassFigures(name=name, num_test=shown_count(int(real[index])), precision=p, recall=r, f1=f)
+            ClassFigures(
+                name=name,
+                num_test=shown_count(int(real[index])),
+                precision=p,
+                recall=r,
+                f1=f,
+                intervals=class_intervals(int(right[index]), int(said[index]), int(real[index])),
+            )
             for index, (name, (p, r, f)) in enumerate(zip(names, by_class, strict=True))
         ),
         confusion_matrix=_shown_cells(confusion),

@@ -139,6 +139,7 @@ def commit(
         outcome=outcome,
         saved=saved,
         class_counts=evaluated.class_counts,
+        standard_errors=evaluated.standard_errors or None,
         opening=opening,
     )
     released = [charge_id(state.run_id, a.round_number, a.attempt, a.hospital_id) for a in answered]

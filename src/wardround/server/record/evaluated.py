@@ -32,6 +32,7 @@ class Evaluated:
         hospital_columns: likewise by hospital, in the order of those that hospitals have.
         num_hospital_columns: how many they have.
         class_counts: over all test records; None of a regression, or where nothing is measured.
+        standard_errors: of scores over all test records, by name (see `intervals.standard_errors`).
     """
 
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Evaluated:
     hospital_columns: Mapping[str, Columns] = field(default_factory=dict)
     num_hospital_columns: int = 0
     class_counts: ClassCounts | None = None
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def unevaluated(columns: Sequence[str] | None) -> Evaluated:

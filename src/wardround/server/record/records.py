@@ -201,6 +201,7 @@ class RoundRecord:
         outcome: of its training.
         saved: what a resumed run goes on from.
         class_counts: of the model on all test records; None of a regression, and where it is not evaluated.
+        standard_errors: of scores over them, by name; None where there are none.
         opening: of round 0 only.
     """
 
@@ -216,6 +217,7 @@ class RoundRecord:
     outcome: Outcome = json_field(is_inline=True)
     saved: Saved = json_field(is_inline=True)
     class_counts: ClassCounts | None = json_field(default=None, is_left_out=True)
+    standard_errors: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
     opening: Opening | None = json_field(default=None, is_inline=True)
 
 

@@ -137,12 +137,16 @@ class SettingsSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalSummary:
-    """One hospital's records as they may be shown, and the score of always answering the most frequent class."""
+    """One hospital's records as they may be shown, and the score of always answering the most frequent class.
+
+    `intervals` are 95 % intervals of the accuracy and the AUC of the run's model there; None where there are none.
+    """
 
     hospital: str
     num_train: int | str
     num_test: int | str | None
     majority_score: float | None = json_field(key="majority_accuracy", lacking=None)
+    intervals: Mapping[str, tuple[float, ...]] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +179,7 @@ class Summary:
         public_loss: of the same, on public records; None where there are none.
         metrics: a user's, of the same over all test records; None of none.
         class_report: of the same; None of a regression, and where the run did not say.
-        intervals: 95 % intervals of scores by their names; likewise.
+        intervals: 95 % intervals of scores by their names; None where there are none.
         seconds: that all rounds took.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.

@@ -14,9 +14,9 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, hospital_columns
-from wardround.server.record.intervals import intervals_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
+from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
     AttackerSummary,
     ClassScores,
@@ -66,7 +66,6 @@ def build_summary(
         settings=_settings(config),
         left_out=left_out,
         num_rounds_lost=num_lost,
-        hospitals=_hospitals(plan, closing.facts.task == "regression"),
         leaves_hospital=_leaves_hospital(
             plan, closing, is_whole=not left_out and not num_lost, is_pooled=opening.columns is not None
         ),
@@ -83,6 +82,7 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
     tested = kept if is_best else _last_tested(records)
     row, counts = tested.round_row, tested.class_counts
     further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
+    hospitals = _hospitals(plan, tested, closing.facts.task == "regression")
     return {
         "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
@@ -90,7 +90,8 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
         "public_loss": further.get(PUBLIC_LOSS),
         "metrics": _metrics(further) or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
-        "intervals": intervals_of(counts, further.get(AUC_POOLED)) if counts else None,
+        "intervals": run_intervals(tested, further.get(AUC_POOLED), hospitals),
+        "hospitals": hospitals,
     }
 
 
@@ -188,7 +189,7 @@ def _metrics(further: Mapping[str, float | None]) -> dict[str, float]:
     return {name: score for name, score in known.items() if score is not None}
 
 
-def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary, ...]:
+def _hospitals(plan: FederationPlan, tested: RoundRecord, regression: bool) -> tuple[HospitalSummary, ...]:
     """Return the hospitals; the baseline's score of none where one would tell a class of fewer than ten people.
 
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
@@ -198,7 +199,7 @@ def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary,
     if not regression:
         shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
     is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
-    return tuple(
+    hospitals = (
         HospitalSummary(
             hospital=hospital.name,
             num_train=shown_count(hospital.num_train),
@@ -206,6 +207,11 @@ def _hospitals(plan: FederationPlan, regression: bool) -> tuple[HospitalSummary,
             majority_score=None if is_hidden or hospital.measures is None else hospital.measures.majority_score,
         )
         for hospital in plan.hospitals
+    )
+    lines = {line.hospital: line for line in tested.hospital_rows}
+    return tuple(
+        replace(each, intervals=hospital_intervals(each, lines.get(each.hospital), tested.class_counts))
+        for each in hospitals
     )
 
 

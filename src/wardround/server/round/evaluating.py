@@ -22,6 +22,7 @@ from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.commits import KeptRun
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, Evaluated, columns_of, hospital_columns
+from wardround.server.record.intervals import standard_errors
 from wardround.server.record.records import HospitalFigures, RoundFigures
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.strategy_steps import evaluate
@@ -137,6 +138,7 @@ def evaluate_model(
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
         class_counts=class_counts(pooled) if pooled is not None and not pooled.is_regression else None,
+        standard_errors=standard_errors(pooled) if pooled is not None else {},
     )
 
 
