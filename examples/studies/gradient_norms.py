@@ -2,7 +2,7 @@
 
     python examples/studies/gradient_norms.py RUN_DIR
 
-The training records of simulated hospitals are read again, as the run's settings say; no epsilon covers what is printed.
+The training records of simulated hospitals are read again, by the settings; no epsilon covers what is printed.
 A run whose features are standardised by released statistics is refused, as its records would have to be scaled first.
 """
 
