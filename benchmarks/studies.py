@@ -27,7 +27,7 @@ from statistics import fmean
 import torch
 
 import wardround
-from wardround.simulations.studies.study import load_study
+from wardround.simulations.studies.study_toml import load_study
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ("heart-disease", "stroke-trial")
@@ -36,8 +36,8 @@ NUM_WORKERS = 2
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from wardround.simulations.studies.comparison import _StudyWorker
-from wardround.simulations.studies.study import load_study
+from wardround.simulations.studies.workers import _StudyWorker
+from wardround.simulations.studies.study_toml import load_study
 
 runs = {item.name: item for item in load_study(Path(sys.argv[1])).runs()}
 folder, worker = Path(sys.argv[2]), _StudyWorker(sys.path)

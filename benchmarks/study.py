@@ -24,7 +24,8 @@ import torch
 
 import wardround
 from wardround.config import config_to_toml
-from wardround.simulations.studies.study import StudyRun, load_study
+from wardround.simulations.studies.study import StudyRun
+from wardround.simulations.studies.study_toml import load_study
 
 STUDY = Path(__file__).parent / "study.toml"
 RESULTS = Path(__file__).parent / "results" / "study.csv"

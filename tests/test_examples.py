@@ -9,8 +9,9 @@ from small_runs import rows_of
 
 import wardround
 from wardround.config import load_config
-from wardround.simulations.studies.study import load_study
 from wardround.simulations.studies.study_run import finish_run
+from wardround.simulations.studies.study_toml import load_study
+from wardround.simulations.studies.tune_toml import load_tune
 
 ROOT = Path(__file__).parents[1]
 _READ_FROM_FILES = (
@@ -20,6 +21,8 @@ _READ_FROM_FILES = (
     "personal-models",
     "placements-at-equal-epsilon",
     "stroke-trial",
+    "tune-stroke",
+    "tune-stroke-private",
 )
 """Examples whose data no package ships."""
 _SHORTER = {
@@ -63,7 +66,7 @@ def test_every_example_runs_to_its_end_within_its_target(path: Path, tmp_path: P
     assert (done.folder / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("path", files("examples/studies"))
+@pytest.mark.parametrize("path", [each for each in files("examples/studies") if "tune" not in each.id])
 def test_every_kind_of_run_of_a_study_that_is_an_example_runs(path: Path, tmp_path: Path) -> None:
     study = load_study(path)
     study = replace(
@@ -80,3 +83,13 @@ def test_every_kind_of_run_of_a_study_that_is_an_example_runs(path: Path, tmp_pa
         assert row.status == "done"
         assert (row.baseline, row.placement in study.placements) == (study_run.baseline, not study_run.baseline)
         assert 0.0 <= row.score <= 1.0
+
+
+@pytest.mark.parametrize("path", [each for each in files("examples/studies") if "tune" in each.id])
+def test_every_candidate_of_a_tune_that_is_an_example_fits_its_data(path: Path, tmp_path: Path) -> None:
+    tune = load_tune(path)
+    for run in tune.study.runs():
+        short = run.config.change(training={"num-rounds": 1}, federation={"seed": 1})
+        if run.varied == tune.candidates()[0].varied:
+            assert finish_run(replace(run, config=short), tmp_path / run.name).row.status == "done"
+        assert run.config.privacy == tune.job.privacy

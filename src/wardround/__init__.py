@@ -1,8 +1,8 @@
 """Federated learning across hospitals under differential privacy, with an account of every hospital's epsilon.
 
-`run` trains and returns a `Run`, `plan` says what it would spend, `compare` runs a study, `resume` goes on with a run,
-`verify` holds its files to its ledger; `Config` has the settings and `Federation` the data. Importing this package
-imports its errors alone: what another name stands for is imported when it is first used.
+`run` trains and returns a `Run`, `plan` says what it would spend, `compare` runs a study, `tune` chooses settings,
+`resume` goes on with a run, `verify` holds its files to its ledger; `Config` has the settings and `Federation` the
+data. Importing this package imports its errors alone: what another name stands for is imported when it is first used.
 """
 
 import os
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wardround.door.plans import Plan, plan
     from wardround.door.runs import Run, resume, run
     from wardround.door.studies import Study, compare
+    from wardround.door.tunes import Tuning, tune
 
 __all__ = [
     "BudgetError",
@@ -45,6 +46,7 @@ __all__ = [
     "ProtocolError",
     "Run",
     "Study",
+    "Tuning",
     "UpdateError",
     "WardroundError",
     "catalogue",
@@ -58,6 +60,7 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "tune",
     "verify",
 ]
 
@@ -79,6 +82,8 @@ _ON_FIRST_USE = {
     "run": "door.runs",
     "Study": "door.studies",
     "compare": "door.studies",
+    "Tuning": "door.tunes",
+    "tune": "door.tunes",
 }
 
 

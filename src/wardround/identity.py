@@ -138,7 +138,8 @@ def decisive(config: Config) -> Config:
     """
     simulation = config.simulation
     # One engine stands for all of them, and the same one in every version: its name is in the digests of older runs.
-    alike = SimulationConfig(engine="ray", dropout_rate=simulation.dropout_rate, noise=simulation.noise)
+    told = {name: getattr(simulation, name) for name in ("dropout_rate", "noise", "repetition")}
+    alike = SimulationConfig(engine="ray", **told)
     model = replace(config.model, initial=config.model.initial and "here")  # its digest is beside it
     return replace(config, federation=replace(config.federation, data_dir=None), simulation=alike, model=model)
 

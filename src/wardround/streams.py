@@ -39,7 +39,7 @@ class SetUp(IntEnum):
     """What is drawn before and around releases, from the seed alone."""
 
     COHORT, DROPOUT = 3, 4
-    CLASS_WEIGHTS, PARTITION, SPLIT, OVERSAMPLING = 101, 102, 103, 104
+    CLASS_WEIGHTS, PARTITION, SPLIT, OVERSAMPLING, REPETITIONS = 101, 102, 103, 104, 105
 
 
 class Draw(IntEnum):

@@ -23,7 +23,7 @@ from wardround.secagg import Roster, new_site_key, read_site, write_roster
 from wardround.secagg.sites import read_roster
 from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.strategy_state import read_strategy_state, restore_strategy_state
-from wardround.simulations.studies.study import load_study
+from wardround.simulations.studies.study_toml import load_study
 from wardround.step_events import StepEvent
 
 __all__ = ["FILE_READERS"]

@@ -23,6 +23,7 @@ from wardround.cli.ledger import ledger_app
 from wardround.cli.plan import plan
 from wardround.cli.report import report
 from wardround.cli.run import resume, run
+from wardround.cli.tune import tune
 from wardround.errors import WardroundError
 
 __all__ = ["app", "main"]
@@ -50,7 +51,7 @@ def _wardround(
     """Federated learning across hospitals under differential privacy, with an account of every epsilon."""
 
 
-for _command in (run, resume, plan, compare, report):
+for _command in (run, resume, plan, compare, tune, report):
     app.command()(_command)
 app.add_typer(data_app, name="data")
 app.add_typer(ledger_app, name="ledger")

@@ -27,7 +27,7 @@ def compare(
     from wardround.reports.study import write_study_report
     from wardround.reports.study_terminal import print_study
     from wardround.server.record.run_folder import path_now
-    from wardround.simulations.studies.study import load_study
+    from wardround.simulations.studies.study_toml import load_study
 
     settings = load_study(study, note=note)
     folder = out or path_now(settings.name)

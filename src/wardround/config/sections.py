@@ -245,6 +245,8 @@ class SimulationConfig:
 
     `noise` "seeded" repeats itself with the same seed, for whoever knows it; "system" comes from the operating system,
     as at real sites: the released model is then as good as its bill, and no run can be repeated.
+
+    `repetition` tells jobs apart that are alike in everything else: each has batches and noise of its own.
     """
 
     engine: str = setting("auto", choices=("auto", "ray", "inline", "stacked"))
@@ -252,6 +254,7 @@ class SimulationConfig:
     gpus_per_worker: float = setting(0.0, least=0)
     dropout_rate: float = setting(0.0, least=0, below=1)
     noise: str = setting("seeded", choices=("seeded", "system"))
+    repetition: int = setting(0, least=0, most=1_000_000, unwritten=True)
 
     def __post_init__(self) -> None:
         check_section("simulation", self)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wardround.clients.initial_models import built_model
 from wardround.collector import passing_by_what_is_there, paused
 from wardround.config import Config
 from wardround.datasets import Federation
@@ -14,14 +13,10 @@ from wardround.door.given import Settings, check_callable, folder_of, new_folder
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
-from wardround.models import load_parameters
-from wardround.models.standardised import Standardised
 from wardround.names import shown_name
-from wardround.privacy.ledger import open_ledger
 from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
-from wardround.server.record.beginnings import opening_in
 from wardround.server.record.run_folder import PERSONAL, RunFolder, default_run_path, open_run_folder
 from wardround.server.record.summaries import EpsilonSummary
 from wardround.server.round.evaluating import Metric
@@ -81,25 +76,7 @@ class Run(runs.Run):
             ProtocolError: model.safetensors, or personal.safetensors, is missing or can't be read.
         """
         folder = open_run_folder(self.folder)
-        with open_ledger(folder.ledger, read_only=True) as ledger:
-            opening = opening_in(ledger)
-        arrays = folder.read_model()
-        if opening is None or arrays is None:
-            raise ConfigError(f"{self.folder} has no model yet: wardround.resume goes on with the run")
-        profile = opening.profiles[0]
-        module, _ = built_model(self.config, profile.input_shape, profile.num_outputs)
-        load_parameters(module, arrays | self._own(folder, hospital, [each.hospital_id for each in opening.profiles]))
-        if opening.moments is not None and opening.scaling is not None:
-            numbers, constants = opening.moments, opening.scaling
-            module = Standardised(
-                module,
-                constants.centre,
-                constants.scale,
-                numbers=numbers.numbers,
-                low=numbers.low,
-                high=numbers.high,
-            )
-        return module.eval()
+        return runs.trained_module(folder, self.config, lambda names: self._own(folder, hospital, names))
 
     def _own(self, folder: RunFolder, hospital: str | None, names: Sequence[str]) -> Arrays:
         """Return the parameters that are a hospital's own; nothing where none is named."""

@@ -17,6 +17,7 @@ from wardround.server.record.run_folder import path_now
 from wardround.server.record.tables import read_table
 from wardround.simulations.studies import comparison
 from wardround.simulations.studies import study as settings
+from wardround.simulations.studies.study_toml import load_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,7 @@ def _study_of(given: settings.Study | Path | str | Mapping[str, Any]) -> setting
     if isinstance(given, settings.Study):
         return given
     if isinstance(given, str | Path):
-        return settings.load_study(Path(given))
+        return load_study(Path(given))
     if not isinstance(given, Mapping):
         raise ConfigError(f"study must be a path or a mapping of the keys of [study], not {shown_name(given)}")
     known = [item.name for item in fields(settings.Study)]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from wardround.clients.training import LocalTrainer
     from wardround.server.round.evaluating import Measuring, Metric
 
+_Load = Callable[[FederationConfig, FeaturesConfig], FederatedData]
+
 __all__ = ["Prepared", "plan", "plan_of", "prepare", "silent"]
 
 
@@ -71,7 +73,7 @@ def prepare(
     is_begun: bool = False,
     metrics: "Mapping[str, Metric] | None" = None,
     public: tuple[Any, Any] | None = None,
-    load: Callable[[FederationConfig, FeaturesConfig], FederatedData] = load_federation,
+    load: _Load = load_federation,
 ) -> Prepared:
     """Return everything that a simulated run is made of, made once.
 
@@ -120,19 +122,19 @@ def prepare(
     )
 
 
-def plan(config: Config, *, public: tuple[Any, Any] | None = None) -> FederationPlan:
+def plan(config: Config, *, public: tuple[Any, Any] | None = None, load: _Load = load_federation) -> FederationPlan:
     """Return who would pay what, before any training.
 
-    Public records are what a run is given of them from Python. What `run` refuses is refused here. A model whose size
-    is known in closed form is not built, and neither is one of Flower's strategies, nor Ray started: what they would
-    refuse is known without them.
+    Public records are what a run is given of them from Python, and `load` reads the hospitals. What `run` refuses is
+    refused here. A model whose size is known in closed form is not built, and neither is one of Flower's strategies,
+    nor Ray started: what they would refuse is known without them.
 
     Raises:
         WardroundError: the data, the settings or the model don't fit.
     """
     _check_users_strategy(config)
     records = public_of(config, public)
-    federation = load_federation(config.federation, config.features)
+    federation = load(config.federation, config.features)
     config = with_initial_digest(resolved(config, federation))
     _check_public(federation, records is not None)
     check_classes(config, federation)

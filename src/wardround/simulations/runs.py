@@ -3,7 +3,7 @@
 What is left out on purpose: the report page (see `reports`) and anything printed (see `cli`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.clients.app import make_client_app
+from wardround.clients.initial_models import built_model
 from wardround.collector import passing_by_what_is_there
 from wardround.config import NAMED_BY, Config, FeaturesConfig, FederationConfig
 from wardround.datasets import FederatedData, load_federation
 from wardround.disk import sync_whole
 from wardround.errors import ConfigError
+from wardround.exact_sums import Arrays
 from wardround.identity import as_this_process_has_it
 from wardround.json_records import json_values
+from wardround.models import load_parameters
+from wardround.models.standardised import Standardised
 from wardround.objects import PYTHON
 from wardround.privacy.ledger import open_ledger
 from wardround.server.plan.best import stops_early
-from wardround.server.record.beginnings import committed_rounds, was_between_sites
+from wardround.server.record.beginnings import committed_rounds, opening_in, was_between_sites
 from wardround.server.record.keeping import best_of
 from wardround.server.record.run_folder import (
     RunFolder,
@@ -46,10 +50,11 @@ from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 
 if TYPE_CHECKING:
     import pandas
+    from torch import nn
 
     from wardround.clients.training import LocalTrainer
 
-__all__ = ["Run", "open_grid", "resume", "run"]
+__all__ = ["Run", "open_grid", "resume", "run", "trained_module"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -168,6 +173,45 @@ def resume(
     else:
         begins, engine = "going on after the last committed round", None
     return _federate(prepared, folder, progress, say, begins=begins, engine=engine)
+
+
+def trained_module(
+    folder: RunFolder, config: Config, own: Callable[[Sequence[str]], Arrays] | None = None
+) -> "nn.Module":
+    """Return the model that a run ended with, in evaluation mode, on the CPU.
+
+    It takes features as the data set's notes say that they are normalised; where their statistics were released before
+    round 1, in their own unit, with nan for what is missing.
+
+    Args:
+        folder: of the run.
+        config: its settings, with the objects that they name.
+        own: returns parameters of one hospital in the place of the shared ones, given the names of all.
+
+    Raises:
+        ConfigError: there is no model yet.
+        ProtocolError: model.safetensors is missing or can't be read.
+    """
+    with open_ledger(folder.ledger, read_only=True) as ledger:
+        opening = opening_in(ledger)
+    arrays = folder.read_model()
+    if opening is None or arrays is None:
+        raise ConfigError(f"{folder.path} has no model yet: wardround.resume goes on with the run")
+    profile = opening.profiles[0]
+    module, _ = built_model(config, profile.input_shape, profile.num_outputs)
+    names = [each.hospital_id for each in opening.profiles]
+    load_parameters(module, arrays | (own(names) if own is not None else {}))
+    if opening.moments is not None and opening.scaling is not None:
+        numbers, constants = opening.moments, opening.scaling
+        module = Standardised(
+            module,
+            constants.centre,
+            constants.scale,
+            numbers=numbers.numbers,
+            low=numbers.low,
+            high=numbers.high,
+        )
+    return module.eval()
 
 
 def open_grid(

@@ -6,7 +6,9 @@ import pytest
 
 from wardround.config import config_from_dict
 from wardround.errors import ConfigError
-from wardround.simulations.studies.study import Study, load_study
+from wardround.simulations.studies.study import Study
+from wardround.simulations.studies.study_toml import load_study
+from wardround.simulations.studies.tune_toml import load_tune
 
 BASE = """
 [federation]
@@ -236,8 +238,13 @@ STUDIES = sorted((Path(__file__).parents[3] / "examples" / "studies").glob("*.to
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
 def test_every_example_is_valid_and_says_how_to_run_it(path):
-    assert load_study(path).runs()
-    assert f"wardround compare examples/studies/{path.name}" in path.read_text()
+    command, load = (
+        ("tune", lambda file: load_tune(file).candidates())
+        if "[tune]" in path.read_text()
+        else ("compare", lambda file: load_study(file).runs())
+    )
+    assert load(path)
+    assert f"wardround {command} examples/studies/{path.name}" in path.read_text()
 
 
 def test_every_key_of_a_study_is_documented():

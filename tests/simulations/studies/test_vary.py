@@ -10,9 +10,10 @@ from wardround.errors import ConfigError
 from wardround.json_records import json_keys
 from wardround.simulations.runs import run
 from wardround.simulations.studies.comparison import compare
-from wardround.simulations.studies.study import Study, load_study
+from wardround.simulations.studies.study import Study
 from wardround.simulations.studies.study_records import HospitalRow, ResultRow
 from wardround.simulations.studies.study_run import finish_run, read_result
+from wardround.simulations.studies.study_toml import load_study
 
 BASE = """
 [training]

@@ -4,22 +4,21 @@ A study compares at equal epsilon (target-epsilons) and at equal noise multiplie
 of its own. What is left out on purpose: running them (see `compare`) and drawing them (see `reports`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from wardround.config import Changed, Config, PrivacyConfig, change_tables, check_criterion, config_from_dict, read_toml
+from wardround.config import Config, PrivacyConfig, change_tables, check_criterion
 from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
-from wardround.names import check_name, did_you_mean
+from wardround.names import check_name
 from wardround.privacy.cells import cell_of
 from wardround.simulations.studies.own_settings import PLACEMENTS, NamedSettings, OwnSettings
 from wardround.simulations.studies.vary import Variation, applying, read_variation
 
-__all__ = ["BASELINES", "Study", "StudyRun", "load_study"]
+__all__ = ["BASELINES", "Study", "StudyRun"]
 
 BASELINES = ("majority", "alone", "federated", "pooled")
 """majority: each hospital's most frequent training class. alone: each hospital trains by itself, without privacy.
@@ -202,75 +201,3 @@ class StudyRun:
                 f"the baseline {self.baseline} trains all rounds and keeps the last model, which compares with no run "
                 "that stops early or keeps its best ([evaluation] patience, keep): remove one or the other"
             )
-
-
-def load_study(path: Path, *, note: Callable[[str], None] | None = None) -> Study:
-    """Return the study that a TOML file describes.
-
-    The file has a table [study] with `base` (a config file, relative to the study's), `name`, `units`,
-    `placements`, `noise-multipliers`, `target-epsilons`, `seeds` and `baselines`, below [study.vary] values of other
-    settings, and, below [set], settings that replace the base's, below [baselines] and [placements] those of the
-    baselines or of a placement alone, below [variants] those that are compared as a whole.
-
-    Args:
-        path: the TOML file.
-        note: called with a sentence for each setting of the base that gives way to [set] or [study.vary].
-
-    Raises:
-        ConfigError: the file or its base is missing or broken, or a value is wrong.
-    """
-    tables = read_toml(path, examples="examples/studies/")
-    for section, table in tables.items():
-        if section not in _TABLES:
-            raise ConfigError(f"unknown section [{section}] in {path}{did_you_mean(section, _TABLES)}")
-        if not isinstance(table, dict):
-            raise ConfigError(f"[{section}] must be a table, not {table!r} ({path})")
-    settings = dict(tables.get("study", {}))
-    known = {kebab(item.name): item.name for item in fields(Study) if item.name not in _OF_TABLES}
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"unknown key {key} in [study]{did_you_mean(key, known)}")
-    base = settings.pop("base", None)
-    if not isinstance(base, str | None):
-        raise ConfigError(f"base = {base!r} must be the path of a config file ([study] base)")
-    values: dict[str, Any] = {
-        known[key]: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    is_of_base = bool(values.get("vary") or tables.get("variants")) and not any(values.get(key) for key in _OF_PRIVACY)
-    merged, gave_way = _merged({} if base is None else read_toml(path.parent / base), tables.get("set", {}), is_of_base)
-    if "noise-correlation" in merged.get("privacy", {}) and not is_of_base:
-        # It goes with one unit and placement alone, so that the base is what a study of just these varies.
-        alone = {key: values.get(f"{key}s", ()) for key in ("unit", "placement")}
-        merged["privacy"] |= {key: listed[0] for key, listed in alone.items() if len(listed) == 1}
-    own = {name: tables.get(table, {}) for name, table in _OF_TABLES.items()}
-    study = Study(base=config_from_dict(merged), **own, **({"name": path.stem} | values))
-    if note is not None:
-        for sentence in dict.fromkeys((*gave_way, *(said for run in study.runs() for said in run.gave_way))):
-            note(sentence)
-    return study
-
-
-_OF_TABLES = {"of_baselines": "baselines", "of_placements": "placements", "variants": "variants"}
-"""By field of a study, the table of its file, where it has one of its own."""
-_TABLES = ("study", "set", *_OF_TABLES.values())
-_OF_PRIVACY = ("placements", "noise_multipliers", "target_epsilons")
-_VARIED = ("placement", "noise-multiplier", "target-epsilon")
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any], is_of_base: bool) -> Changed:
-    """Return the base's tables with changes, and without what the study says itself: how much noise, and where.
-
-    Where the privacy is the base's it says neither.
-    """
-    for key in () if is_of_base else _VARIED:
-        if isinstance(changes.get("privacy"), dict) and key in changes["privacy"]:
-            raise ConfigError(
-                f"{key} is what the study varies ([set.privacy] {key}): name it in [study], as {key}s = [...]"
-            )
-    for section, values in changes.items():
-        if not isinstance(values, dict):
-            raise ConfigError(f"[set.{section}] must be a table of settings, not {values!r}")
-    if isinstance(base.get("privacy"), dict) and not is_of_base:
-        kept = {key: value for key, value in base["privacy"].items() if key not in _VARIED}
-        base = base | {"privacy": kept}
-    return change_tables(base, changes)
