@@ -21,6 +21,8 @@ _READ_FROM_FILES = (
     "personal-models",
     "placements-at-equal-epsilon",
     "stroke-trial",
+    "survival",
+    "tcga-brca",
     "tune-stroke",
     "tune-stroke-private",
 )

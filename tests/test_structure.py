@@ -16,7 +16,7 @@ SOURCE = Path(wardround.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 LAYERS = [
     {"code_digests", "collector", "digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
-    {"interruptions", "names", "object_digests", "parsing", "step_events"},
+    {"interruptions", "names", "object_digests", "parsing", "step_events", "survival"},
     {"objects"},
     {"exact_sums", "npy_bytes", "rounds", "run_facts", "scores", "streams", "typed_records"},
     {"privacy"},

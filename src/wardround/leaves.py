@@ -42,9 +42,9 @@ _FIELDS = (
     ("hospital-id", PUBLIC, "the hospital's name"),
     ("round-number", PUBLIC, "the number of the round"),
     ("num-train", PUBLIC, "how many records it trains on"),
-    ("task", PUBLIC, "whether a class or a number is predicted"),
+    ("task", PUBLIC, "whether a class, a number or a time is predicted"),
     ("input-shape", PUBLIC, "how many features a record has"),
-    ("num-outputs", PUBLIC, "how many classes are told apart"),
+    ("num-outputs", PUBLIC, "how many classes or intervals of time are told apart"),
     ("hospitals-per-patient", PUBLIC, "how many hospitals may hold rows of one patient"),
     ("record-is", PUBLIC, "whether a record is a row or all rows of a patient"),
     ("own-statistics", PUBLIC, "whether it standardised its features by means and deviations of its own"),
@@ -57,7 +57,7 @@ _FIELDS = (
     ("fingerprint", SIMULATION_ONLY, "a digest that shows whether its training records are the same as before"),
     ("num-scrubbed", SIMULATION_ONLY, "how many gradients were left out because they were not finite"),
     ("loss", SIMULATION_ONLY, "the loss on its training and test records"),
-    ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, or r2"),
+    ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, r2, or C"),
     ("auc", SIMULATION_ONLY, "how well the model ranks its test records (AUC)"),
     ("majority-accuracy", SIMULATION_ONLY, "the score of always giving its most frequent answer"),
     ("test-mean", SIMULATION_ONLY, "the mean of the number that is predicted, over its test records"),
@@ -110,7 +110,7 @@ def fields_sent(
 
     Args:
         protocol: "plain", "secure-sum" or "secagg+"; keys and shares travel with the last alone.
-        task: "classification" or "regression", which has no AUC.
+        task: "classification", or "regression" or "survival", which have no AUC.
         failed: whether a hospital may have reported an error.
         are_sites: whether the hospitals are real sites, which send nothing that is for simulation only.
         is_pooled: whether scores are computed over all test records; in runs of earlier versions they were not.
@@ -121,7 +121,8 @@ def fields_sent(
     False
     """
     left_out = set() if protocol == "secagg+" else set(_SECURE_SUM)
-    left_out |= {"auc"} if task == "regression" else _OF_NUMBERS
+    left_out |= set() if task == "classification" else {"auc"}
+    left_out |= set() if task == "regression" else _OF_NUMBERS
     left_out |= set() if is_pooled else _POOLED
     left_out |= set() if failed else {"error", "refusal"}
     left_out |= _SIMULATED if are_sites else {"refusal"}

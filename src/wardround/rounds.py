@@ -28,6 +28,7 @@ __all__ = [
 
 _MOST_RECORDS = 2**40
 """As [federation] max-records has it."""
+_TASKS = ("classification", "regression", "survival")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,9 @@ class HospitalProfile:
     Attributes:
         hospital_id: name, unique in the federation.
         num_train: training records (>= 1).
-        task: classification or regression.
+        task: classification, regression or survival.
         input_shape: shape of one record's features, (d,), (steps, features) or (channels, height, width).
-        num_outputs: classes, or 1 for regression.
+        num_outputs: classes, 1 for regression, or intervals of a survival.
         hospitals_per_patient: most hospitals of the federation that hold the same patient, as far as is known (>= 1).
         record_is: "patient" where a record is all rows of one patient as far as the data tells, "row" elsewhere.
         own_statistics: whether features were standardised by the hospital's own means and deviations, which no noise
@@ -61,7 +62,7 @@ class HospitalProfile:
             self,
             {
                 f"num_train must be >= 1 and <= {_MOST_RECORDS}": 1 <= self.num_train <= _MOST_RECORDS,
-                "task must be classification or regression": self.task in ("classification", "regression"),
+                "task must be classification, regression or survival": self.task in _TASKS,
                 "input_shape must be numbers >= 1": bool(self.input_shape) and min(self.input_shape) >= 1,
                 "num_outputs must be >= 1": self.num_outputs >= 1,
                 "hospitals_per_patient must be >= 1": self.hospitals_per_patient >= 1,
@@ -78,7 +79,7 @@ class ProfileMeasures:
         num_test: test records (>= 0).
         fingerprint: sha256 hex digest of the training data, which ties ledger entries to it.
         majority_score: share right of the test records when always answering the training majority class, in [0, 1];
-            for regression the r2 of always answering the training mean; nan without test records.
+            for regression the r2 of always answering the training mean; 0.5 of a survival; nan without test records.
         test_mean: of a regression's test labels; None of another task, without test records, and of earlier versions,
             as are the next two.
         test_spread: sum of the squared distances of the test labels from their mean (>= 0).
@@ -202,9 +203,9 @@ class Evaluation:
     Attributes:
         hospital_id: who.
         num_examples: test records; Flower's name for what its strategies weight single replies by.
-        loss: mean test loss (cross-entropy, or squared error).
-        score: share answered right in [0, 1]; for regression the r2.
-        auc: area under the ROC curve, macro average one-vs-rest; nan where no class has both kinds, or for regression.
+        loss: mean test loss (cross-entropy, squared error, or that of hazards).
+        score: share answered right in [0, 1]; for regression the r2, for survival Harrell's C.
+        auc: area under the ROC curve, macro average one-vs-rest; nan where no class has both kinds, or there are none.
     """
 
     hospital_id: str

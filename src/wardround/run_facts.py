@@ -26,7 +26,7 @@ class RunFacts:
         num_workers: of the engine.
         partition: how the records were split.
         stopped_because: why the run stopped at its budget.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "survival".
     """
 
     notes: tuple[str, ...] = ()

@@ -33,8 +33,8 @@ class Predictions:
 
     Attributes:
         values: float64; (n,) the probability of the second class of two, (n, k) those of more classes, or for
-            regression (n,) the predicted numbers.
-        labels: (n,); int64 class indices, or for regression float64 numbers.
+            regression (n,) the predicted numbers, or for survival (n, K) its probabilities at the edges but the first.
+        labels: (n,); int64 class indices, or float64: numbers of a regression, or times (see `survival`).
     """
 
     values: NDArray[np.float64]
@@ -48,7 +48,12 @@ class Predictions:
     @property
     def is_regression(self) -> bool:
         """Whether numbers are predicted, not classes."""
-        return self.labels.dtype.kind == "f"
+        return self.labels.dtype.kind == "f" and self.values.ndim == 1
+
+    @property
+    def is_survival(self) -> bool:
+        """Whether it is predicted how long events are still to come."""
+        return self.labels.dtype.kind == "f" and self.values.ndim == 2
 
     @property
     def answers(self) -> NDArray[np.int64]:
@@ -96,8 +101,8 @@ def r2(predictions: Any, labels: NDArray[Any]) -> float:
 
 
 def auc_of(predictions: Predictions) -> float:
-    """Return the area under the ROC curve (see `macro_auc`); nan for regression."""
-    if predictions.is_regression:
+    """Return the area under the ROC curve (see `macro_auc`); nan where there are no classes."""
+    if predictions.labels.dtype.kind == "f":
         return float("nan")
     values = predictions.values
     # Of two classes either gives the same area.

@@ -141,7 +141,9 @@ def test_another_number_of_classes_or_a_regression_is_refused_by_name_before_any
             start(wrong)
     regression = small_config(federation={"dataset": "synthetic-regression"}, training={"loss-weights": [1.0, 2.0]})
     for start in (plan, lambda config: run(config, out=tmp_path / "run")):
-        with pytest.raises(ConfigError, match=r"loss-weights = \[1.0, 2.0\] is for classes, and this is a regression"):
+        with pytest.raises(
+            ConfigError, match=r"loss-weights = \[1.0, 2.0\] is for classes, and none are told apart here"
+        ):
             start(regression)
     assert not (tmp_path / "run").exists()
 
@@ -158,7 +160,7 @@ def test_real_sites_are_refused_another_number_by_their_schema_before_anyone_is_
     check_agreement(settings("died", [1.0, 4.0]))
     with pytest.raises(ConfigError, match="must have 2 numbers, one for each class in this order: no, yes"):
         check_agreement(settings("died", [1.0, 4.0, 2.0]))
-    with pytest.raises(ConfigError, match="is for classes, and this is a regression"):
+    with pytest.raises(ConfigError, match="is for classes, and none are told apart here"):
         check_agreement(settings("age", [1.0, 4.0]))
 
 

@@ -6,7 +6,8 @@ import torch
 from wardround.clients.losses import loss_of_many, loss_per_record
 
 WEIGHTS = (0.3, 1.0, 7.5)
-CASES = [("classification", None), ("classification", WEIGHTS), ("regression", None)]
+CASES = [("classification", None), ("classification", WEIGHTS), ("regression", None), ("survival", None)]
+EDGES = (0.0, 1.0, 2.0, 5.0)
 
 
 def outputs_and_labels(task, num, num_classes=3):
@@ -14,6 +15,8 @@ def outputs_and_labels(task, num, num_classes=3):
     if task == "regression":
         return torch.randn(num, 1, generator=generator), torch.randn(num, generator=generator)
     outputs = 5 * torch.randn(num, num_classes, generator=generator)
+    if task == "survival":
+        return outputs, 4 * torch.randn(num, generator=generator)
     return outputs, torch.randint(0, num_classes, (num,), generator=generator)
 
 
@@ -28,14 +31,14 @@ def losses_and_gradients(loss, outputs, labels):
 @pytest.mark.parametrize("num", [1, 7, 64, 200])
 def test_they_are_the_losses_of_each_record(task, weights, num):
     given = outputs_and_labels(task, num)
-    found = losses_and_gradients(loss_of_many(task, weights), *given)
-    for many, plain in zip(found, losses_and_gradients(loss_per_record(task, weights), *given), strict=True):
+    found = losses_and_gradients(loss_of_many(task, weights, EDGES), *given)
+    for many, plain in zip(found, losses_and_gradients(loss_per_record(task, weights, EDGES), *given), strict=True):
         torch.testing.assert_close(many, plain, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("task", "weights"), CASES)
 def test_no_bit_of_a_record_depends_on_others_or_on_its_place(task, weights):
-    loss = loss_of_many(task, weights)
+    loss = loss_of_many(task, weights, EDGES)
     outputs, labels = outputs_and_labels(task, 300)
     wanted = losses_and_gradients(loss, outputs, labels)
     for start, end in ((0, 1), (3, 20), (11, 42), (0, 65), (17, 300)):

@@ -1,5 +1,6 @@
 """One conformance suite over every source that is on this machine, and what is special about each."""
 
+import csv
 import importlib
 import io
 import json
@@ -15,8 +16,10 @@ from wardround.datasets import SOURCES, Dataset, build_federation, fetch, load_d
 from wardround.datasets.bundled import bundled_table
 from wardround.datasets.images import scaled_pixels
 from wardround.datasets.sources.medmnist import medmnist_source
+from wardround.datasets.sources.tcga_brca import load_tcga_brca
 from wardround.datasets.standardising import standardise
 from wardround.errors import ConfigError, DataError
+from wardround.survival import times_and_events
 
 BUNDLED = ("breast-cancer", "digits", "synthetic-regression")
 READY_MADE = [name for name, source in SOURCES.items() if source.task != "either"]
@@ -30,12 +33,17 @@ def empty_home_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
 
 
-def _load(name: str, real_data: Path) -> Dataset:
-    """Return a data set, or skip where it is not on this machine."""
+def fetch_or_skip(name: str, real_data: Path) -> list[Path]:
+    """Return the files of a data set, or skip where they are not on this machine."""
     try:
-        fetch(name, str(real_data))
+        return fetch(name, str(real_data))
     except DataError as error:
         pytest.skip(str(error))
+
+
+def _load(name: str, real_data: Path) -> Dataset:
+    """Return a data set, or skip where it is not on this machine."""
+    fetch_or_skip(name, real_data)
     return load_dataset(FederationConfig(dataset=name, data_dir=str(real_data)))
 
 
@@ -191,6 +199,49 @@ def test_heart_disease_is_prepared_as_flamby_does(real_data: Path) -> None:
     assert np.isnan(cholesterol[dataset.hospitals == "switzerland"]).all()
     assert any("cholesterol (79)" in note for note in dataset.notes)
     assert 0.86 < _auc(dataset) < 0.90
+
+
+def test_tcga_brca_has_the_regions_and_the_split_of_flamby(real_data: Path) -> None:
+    dataset = _load("tcga-brca", real_data)
+    assert dataset.features.shape == (1088, 39)
+    federation = build_federation(dataset, FederationConfig())
+    sizes = {each.hospital_id: (each.num_train, len(each.test_labels)) for each in federation.hospitals}
+    assert sizes == {
+        "northeast": (248, 63),
+        "south": (156, 40),
+        "west": (164, 42),
+        "midwest": (129, 33),
+        "europe": (129, 33),
+        "canada": (40, 11),
+    }
+    times, events = times_and_events(dataset.labels)
+    assert (int(events.sum()), float(times.min()), float(times.max())) == (151, 0.0, 8605.0)
+    seen = {each.hospital_id: int((~np.signbit(each.train_labels)).sum()) for each in federation.hospitals}
+    assert seen["canada"] == 2
+    # Regions are those of the tissue source sites in the barcodes, by the table that comes with the data.
+    centers, patients = (
+        list(csv.DictReader((real_data / "tcga_brca" / name).read_text().splitlines()))
+        for name in ("centers.csv", "brca.csv")
+    )
+    region_of = {row["TSS Code"]: row["Region"].lower() for row in centers}
+    regions = [region_of[row["pid"].split("-")[1]] for row in patients]
+    assert dataset.hospitals is not None
+    assert dataset.hospitals.tolist() == [region for region in regions if region != "other"]
+    assert dataset.feature_names[0] == "age_at_index" and [number.column for number in dataset.numbers] == [0]
+    groups = np.array(dataset.groups)
+    for group in set(dataset.groups) - {0}:
+        assert dataset.features[:, groups == group].sum(axis=1).max() == 1
+    assert dataset.time_edges[:3] == (0.0, 365.25, 730.5) and federation.num_classes == 6
+
+
+@pytest.mark.parametrize("damage", ["2000", "x"])
+def test_another_tcga_table_is_refused(damage: str, real_data: Path, tmp_path: Path) -> None:
+    paths = fetch_or_skip("tcga-brca", real_data)
+    copied = tmp_path / "brca.csv"
+    lines = paths[0].read_text().splitlines()
+    copied.write_text("\n".join([*lines[:500], lines[500].rpartition(",")[0] + f",{damage}"]))
+    with pytest.raises(DataError, match=r"as FLamby's tables|not 1088: fetch it again"):
+        load_tcga_brca(FederationConfig(), [copied, paths[1]])
 
 
 def test_ist_has_its_hospitals_and_the_known_auc_and_no_outcome(real_data: Path) -> None:

@@ -141,7 +141,13 @@ class SimulatedHospitals(Hospitals):
         hospital = self.asked(context)
         tensors = self.tensors(hospital)
         model = self.trainer.scoring_model(wire.arrays_in(message) | self.own(message), tensors)
-        scores = evaluate(model, tensors, hospital_id=hospital.hospital_id, task=self.federation.task)
+        scores = evaluate(
+            model,
+            tensors,
+            hospital_id=hospital.hospital_id,
+            task=self.federation.task,
+            edges=self.federation.time_edges,
+        )
         return wire.evaluation_reply(*scores, message)
 
     def app(self) -> ClientApp:

@@ -26,6 +26,7 @@ from wardround.clients.losses import LossPerRecord
 from wardround.clients.modes import Mode
 from wardround.datasets import FederatedData
 from wardround.errors import ConfigError, WardroundError
+from wardround.survival import SURVIVAL
 
 __all__ = ["check_hospitals_apart", "check_records_apart"]
 
@@ -97,8 +98,13 @@ def _extremes(federation: FederatedData) -> Iterator[tuple[Tensor, Tensor]]:
         features[2] *= 1e-3
         features[3] = 0.0
         features[3].view(-1)[0] = 1e3
-        is_regression = federation.task == "regression"
-        labels = torch.randn(_NUM_RECORDS) if is_regression else torch.arange(_NUM_RECORDS) % federation.num_classes
+        labels = torch.arange(_NUM_RECORDS) % federation.num_classes
+        if federation.task == "regression":
+            labels = torch.randn(_NUM_RECORDS)
+        elif federation.task == SURVIVAL:
+            # Events in some intervals, and as many that were censored; one of each is beyond the last edge.
+            times = torch.linspace(0, 1.5 * federation.time_edges[-1], _NUM_RECORDS)
+            labels = torch.where(torch.arange(_NUM_RECORDS) % 2 == 0, times, -times)
         try:
             yield features, labels
         except WardroundError:

@@ -1,4 +1,4 @@
-"""How a model does on hospitals' test records: loss, share right or r2, and AUC; and what it predicts of each.
+"""How a model does on hospitals' test records: loss, share right, r2 or C, and AUC; and what it predicts of each.
 
 Hospitals that are sent the same model are scored together: their records go through it in common batches, and each
 hospital's scores are of its own. What is left out on purpose: whether a forward keeps the records of a batch apart (see
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from wardround.clients.float_products import products_in_float32
 from wardround.clients.losses import loss_per_record
 from wardround.clients.tensors import HospitalTensors
 from wardround.rounds import Evaluation
 from wardround.scores import Predictions, macro_aucs, r2
+from wardround.survival import SURVIVAL, concordance
 
 __all__ = ["evaluate", "evaluate_together", "outputs_of"]
 
@@ -25,33 +27,47 @@ _BATCH = 1024
 
 
 def evaluate(
-    model: Callable[[Tensor], Tensor], tensors: HospitalTensors, *, hospital_id: str, task: str
+    model: Callable[[Tensor], Tensor],
+    tensors: HospitalTensors,
+    *,
+    hospital_id: str,
+    task: str,
+    edges: Sequence[float] = (),
 ) -> tuple[Evaluation, Predictions]:
     """Return the model's scores on the hospital's test records (nan where there are none), and its predictions.
 
-    The loss has no weights of classes: it is the same for all settings of the training.
+    The loss has no weights of classes: it is the same for all settings of the training. A survival has edges of its
+    intervals.
     """
-    return evaluate_together(model, [(hospital_id, tensors)], task=task)[0]
+    return evaluate_together(model, [(hospital_id, tensors)], task=task, edges=edges)[0]
 
 
 def evaluate_together(
-    model: Callable[[Tensor], Tensor], hospitals: Sequence[tuple[str, HospitalTensors]], *, task: str
+    model: Callable[[Tensor], Tensor],
+    hospitals: Sequence[tuple[str, HospitalTensors]],
+    *,
+    task: str,
+    edges: Sequence[float] = (),
 ) -> list[tuple[Evaluation, Predictions]]:
     """Return what `evaluate` does of each of hospitals, with their ids, of a model that keeps records apart."""
     sizes = np.array([len(tensors.test_labels) for _, tensors in hospitals])
-    kind = np.float64 if task == "regression" else np.int64
+    kind = np.int64 if task == "classification" else np.float64
     if not sizes.any():
         return [_scored(name, np.zeros(0), np.zeros(0, kind), np.full(3, np.nan)) for name, _ in hospitals]
     outputs = _outputs(model, [tensors.test_features for _, tensors in hospitals])
     labels = torch.cat([tensors.test_labels for _, tensors in hospitals])
-    losses = _means(loss_per_record(task)(outputs, labels), sizes)
+    losses = _means(loss_per_record(task, edges=edges)(outputs, labels), sizes)
     answers: NDArray[Any] = labels.cpu().numpy().astype(kind)
     ends = np.cumsum(sizes)
     parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    aucs = np.full(len(sizes), np.nan)
     if task == "regression":
         values = outputs.squeeze(-1).double().cpu().numpy()
         scores = np.array([r2(values[part], answers[part]) for part in parts])
-        aucs = np.full(len(sizes), np.nan)
+    elif task == SURVIVAL:
+        # Of hazards by their logits: survival at the end of an interval is the product of all that were survived.
+        values = logsigmoid(-outputs.double()).cumsum(dim=1).exp().cpu().numpy()
+        scores = np.array([concordance(values[part], answers[part]) for part in parts])
     else:
         values = outputs.softmax(dim=1).double().cpu().numpy()
         scores = _means(outputs.argmax(dim=1) == labels, sizes)

@@ -52,6 +52,7 @@ class HeldModel:
         *,
         task: str,
         source: Source,
+        edges: Sequence[float] = (),
         protects_records: bool = True,
         clips_automatically: bool = False,
         most_floats: int = MOST_GRADIENT_FLOATS,
@@ -61,8 +62,9 @@ class HeldModel:
         Args:
             model: before any data.
             training: all of [training].
-            task: classification or regression.
+            task: classification, regression or survival.
             source: of what a release draws: batches, noise, rounding and a model's own dropout (`identity.source_of`).
+            edges: of the intervals of a survival; none of another task.
             protects_records: whether test records too are scored one by one where the forward is the model's own.
             clips_automatically: whether every record's gradient is scaled to nearly the clip ([privacy] clipping).
             most_floats: see above.
@@ -74,7 +76,7 @@ class HeldModel:
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
                 raise ConfigError(f"the model's parameter {name} has hooks, which are not run here: remove them")
         self.training, self.device = training, resolve_device(training.device)
-        self._task, self.most_floats = task, most_floats
+        self._task, self._edges, self.most_floats = task, tuple(edges), most_floats
         self.copies: Tensor | None = None
         self.balance_digest = b""
         # Copies both: nobody outside, a factory that keeps what it returned included, has a hold of either.
@@ -117,7 +119,8 @@ class HeldModel:
         self._weigh(weights)
 
     def _weigh(self, weights: Sequence[float] | None) -> None:
-        self.loss, self.loss_of_many = loss_per_record(self._task, weights), loss_of_many(self._task, weights)
+        told = self._task, weights, self._edges
+        self.loss, self.loss_of_many = loss_per_record(*told), loss_of_many(*told)
         self._programs.clear()
 
     def mode_for(self, record_shape: tuple[int, ...]) -> Mode:

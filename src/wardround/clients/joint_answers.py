@@ -207,7 +207,9 @@ def _evaluated(hospitals: Hospitals, arrays: Arrays, group: Sequence[_Asked], _:
         model = hospitals.trainer.scoring_model(arrays, one)
         for some in _in_parts(group):
             tested = [(asked.hospital.hospital_id, hospitals.tensors(asked.hospital)) for asked in some]
-            scores = evaluate_together(model, tested, task=hospitals.federation.task)
+            scores = evaluate_together(
+                model, tested, task=hospitals.federation.task, edges=hospitals.federation.time_edges
+            )
             for asked, of_one in zip(some, scores, strict=True):
                 yield asked, wire.evaluation_reply(*of_one, asked.message)
 

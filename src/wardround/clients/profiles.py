@@ -8,8 +8,9 @@ import numpy as np
 from wardround.datasets import FederatedData, HospitalData
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.scores import r2
+from wardround.survival import SURVIVAL, SurvivalReference, check_scoring_library
 
-__all__ = ["hospital_profile", "profile_measures"]
+__all__ = ["hospital_profile", "profile_measures", "survival_reference"]
 
 
 def hospital_profile(hospital: HospitalData, federation: FederatedData) -> HospitalProfile:
@@ -27,11 +28,18 @@ def hospital_profile(hospital: HospitalData, federation: FederatedData) -> Hospi
 
 
 def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
-    """Return what is measured of a simulated hospital before the first round."""
+    """Return what is measured of a simulated hospital before the first round.
+
+    Raises:
+        ConfigError: what scores a survival is not installed.
+    """
+    check_scoring_library(task)
     train, test = hospital.train_labels, hospital.test_labels
     baseline, sums = float("nan"), {}
     if len(test) and task == "classification":
         baseline = float(np.mean(test == np.bincount(train).argmax()))
+    elif len(test) and task == SURVIVAL:
+        baseline = 0.5  # the same answer for all: every pair is a tie
     elif len(test):
         answer, middle = train.mean(dtype=np.float64), test.mean(dtype=np.float64)
         baseline = r2(answer, test)
@@ -41,3 +49,11 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
             "majority_error": float(((test - answer) ** 2).sum()),
         }
     return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline, **sums)
+
+
+def survival_reference(federation: FederatedData) -> SurvivalReference | None:
+    """Return what the Brier score of a simulated survival is relative to; None of another task."""
+    if federation.task != SURVIVAL:
+        return None
+    labels = np.concatenate([hospital.train_labels for hospital in federation.hospitals])
+    return SurvivalReference(edges=federation.time_edges, train=labels)

@@ -61,6 +61,7 @@ def build_trainer(
         model,
         config.training,
         task=federation.task,
+        edges=federation.time_edges,
         source=source,
         protects_records=cell.clips_records,
         clips_automatically=config.privacy.clipping == AUTOMATIC,

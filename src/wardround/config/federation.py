@@ -13,10 +13,11 @@ from wardround.config.schemas import Schema, check_schema_use, schema_from_table
 from wardround.errors import ConfigError
 from wardround.names import shown_name
 from wardround.objects import Handed
+from wardround.survival import SURVIVAL, check_time_edges
 
 __all__ = ["SCHEMA_SAYS", "TABLE_KEYS", "FederationConfig", "composed", "may_be_table"]
 
-_ROLES = ("target", "hospital_column", "patient_column")
+_ROLES = ("target", "event_column", "hospital_column", "patient_column")
 _LISTS = ("columns", "drop_columns", "date_columns", "categorical_columns")
 _COLUMN_KEYS = (*_ROLES, *_LISTS)
 _OF_TABLES = ("path", *_COLUMN_KEYS, "task", "schema", "positive_class", "target_range", "missing_values")
@@ -35,7 +36,8 @@ class FederationConfig:
 
     `partition` None means natural where the data names its hospitals, iid otherwise. `class_weights` keeps that
     share of each class's rows, in class order. `dirichlet_alpha` shapes both dirichlet and quantity partitions.
-    `max_records` is public: no hospital has more training records. A `schema` says what a table may hold (a mapping is
+    `time_edges` cut a survival's times into intervals, and are public, as `max_records` is: no hospital has more
+    training records. A `schema` says what a table may hold (a mapping is
     read as TOML's); without `path` it is of tables that the hospitals have themselves. Keys from `columns` on are of a
     user's own table without a schema, unless docs/tables.md says otherwise.
     """
@@ -54,7 +56,9 @@ class FederationConfig:
     target: str | None = None
     hospital_column: str | None = None
     patient_column: str | None = None
-    task: str | None = setting(None, choices=("classification", "regression"))
+    task: str | None = setting(None, choices=("classification", "regression", SURVIVAL))
+    event_column: str | None = None
+    time_edges: tuple[float, ...] | None = None
     max_records: int | None = setting(None, least=1, most=2**40)
     schema: Schema | None = None
     columns: tuple[str, ...] | None = None
@@ -78,6 +82,8 @@ class FederationConfig:
         if self.schema is not None and not isinstance(self.schema, Schema):
             object.__setattr__(self, "schema", schema_from_table(self.schema))
         check_section("federation", self)
+        if self.time_edges is not None:
+            check_time_edges(self.time_edges, "([federation] time-edges)")
         _check_table_keys(self)
 
 
@@ -113,6 +119,7 @@ def _check_table_keys(config: FederationConfig) -> None:
             )
         return
     _check_values(config)
+    _check_survival(config)
     _check_lists(config)
     if config.patient_scope == "hospital" and config.patient_column is None:
         raise ConfigError(
@@ -187,6 +194,33 @@ def _check_values(config: FederationConfig) -> None:
         )
 
 
+def _check_survival(config: FederationConfig) -> None:
+    """Refuse a table's times that nothing says all of, and what is of times where none are predicted."""
+    if config.task != SURVIVAL:
+        for key in ("event_column", "time_edges"):
+            if getattr(config, key) is not None:
+                raise ConfigError(
+                    f'{kebab(key)} goes with task = "survival" ([federation] {kebab(key)}): set that, or remove it'
+                )
+        return
+    if config.event_column is None or config.time_edges is None:
+        raise ConfigError(
+            'task = "survival" needs [federation] event-column, which says in which rows the event was seen, and '
+            'time-edges, the ends of the intervals that time is cut into: add event-column = "..." and time-edges = '
+            "[0, 365, 730], from public knowledge and never from these data"
+        )
+    if config.schema is not None:
+        raise ConfigError(
+            'task = "survival" has two columns to be predicted, a time and whether the event was seen, and '
+            "[federation.schema] states one ([federation] task): remove the schema, or predict one column by it"
+        )
+    if config.target_range is not None:
+        raise ConfigError(
+            "target-range is of a target that is a number to be predicted, and times have time-edges ([federation] "
+            "target-range): remove it"
+        )
+
+
 def _check_lists(config: FederationConfig) -> None:
     for key in _LISTS:
         names = getattr(config, key)
@@ -204,7 +238,7 @@ def _check_lists(config: FederationConfig) -> None:
                 )
             place_of[name] = kebab(key)
     for name in config.columns or ():
-        if place_of.get(name) in ("drop-columns", "target", "hospital-column", "patient-column"):
+        if place_of.get(name) in ("drop-columns", *map(kebab, _ROLES)):
             raise ConfigError(
                 f"{name!r} is in columns and in {place_of[name]} ([federation] columns): columns are the features, so "
                 "name it in one of them"

@@ -105,7 +105,8 @@ def check_remedy(config: Any, class_names: Sequence[str], *, most_records: int |
     check_loss_weights(config.training, class_names)
     if imbalance.is_used and not class_names:
         raise ConfigError(
-            f'remedy = "{imbalance.remedy}" is for classes, and this is a regression ([imbalance] remedy): remove it'
+            f'remedy = "{imbalance.remedy}" is for classes, and none are told apart here ([imbalance] remedy): '
+            "remove it"
         )
     if imbalance.remedy == "duplicate" and imbalance.copies is not None:
         check_class_numbers(f"copies = {list(imbalance.copies)}", "[imbalance] copies", imbalance.copies, class_names)

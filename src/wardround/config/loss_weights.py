@@ -17,7 +17,7 @@ def check_loss_weights(training: TrainingConfig, class_names: Sequence[str]) -> 
 
     Args:
         training: all of [training].
-        class_names: in class order; none of a regression.
+        class_names: in class order; none of another task.
 
     Raises:
         ConfigError: naming the classes.
@@ -34,13 +34,13 @@ def check_class_numbers(given: str, where: str, numbers: Sequence[Any], class_na
         given: the key and its value, for the message.
         where: the key with its section, likewise.
         numbers: one for each class, in class order.
-        class_names: none of a regression.
+        class_names: none of another task.
 
     Raises:
         ConfigError: naming the classes.
     """
     if not class_names:
-        raise ConfigError(f"{given} is for classes, and this is a regression ({where}): remove it")
+        raise ConfigError(f"{given} is for classes, and none are told apart here ({where}): remove it")
     if len(numbers) != len(class_names):
         raise ConfigError(
             f"{given} must have {len(class_names)} numbers, one for each class in this order: "

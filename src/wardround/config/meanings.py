@@ -186,6 +186,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "data sets of the catalogue, whose files are looked for there",
     ),
     *map(_of_table, TABLE_KEYS),
+    Meaning("federation.time-edges", _is("federation.task", "survival", None), 'task = "survival"'),
     Meaning(
         "federation.patient-scope",
         lambda look: _has_table(look) and look("federation.patient-column") is not None,

@@ -1,6 +1,7 @@
 """From rows to hospitals: thin classes, partition, leave out, split, and say what was done."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,14 @@ from wardround.datasets.partitions import (
     partition_shards,
     quantile_bins,
 )
-from wardround.datasets.records import CLASSIFICATION, REGRESSION, Dataset, FederatedData, HospitalData
+from wardround.datasets.records import CLASSIFICATION, REGRESSION, SURVIVAL, Dataset, FederatedData, HospitalData
 from wardround.datasets.shared_rows import share_rows
 from wardround.datasets.splits import first_rows, keep_shares, split_rows
 from wardround.datasets.standardising import bounded_numbers, mode_note, mode_of
 from wardround.errors import ConfigError
 from wardround.small_counts import shown_count, shown_total
 from wardround.streams import SetUp, stream
+from wardround.survival import times_and_events
 
 __all__ = ["build_federation"]
 
@@ -46,6 +48,7 @@ def build_federation(dataset: Dataset, config: FederationConfig, features: Featu
     """
     check_features_use(features, config)
     mode, numbers = mode_of(dataset, features), bounded_numbers(dataset, features)
+    time_edges = _time_edges(dataset, config)
     rows, thinning_notes = _thin_classes(dataset, config)
     partition = _resolve_partition(dataset, config)
     parts = _partition(dataset, rows, partition, config)
@@ -76,7 +79,17 @@ def build_federation(dataset: Dataset, config: FederationConfig, features: Featu
         numbers=numbers,
         groups=dataset.groups,
         columns=dataset.columns,
+        time_edges=time_edges,
     )
+
+
+def _time_edges(dataset: Dataset, config: FederationConfig) -> tuple[float, ...]:
+    """Return the edges of a survival's intervals, by the settings or else by the data set; none of another task."""
+    if config.time_edges is not None and dataset.task != SURVIVAL:
+        raise ConfigError(
+            f"time-edges go with times, and {dataset.name} is a {dataset.task} ([federation] time-edges): remove it"
+        )
+    return config.time_edges or dataset.time_edges
 
 
 def _kept(
@@ -125,7 +138,7 @@ def _thin_classes(dataset: Dataset, config: FederationConfig) -> tuple[_Rows, li
         wanted = f"{len(dataset.class_names)} numbers, one per class" if dataset.class_names else "left out: no classes"
         raise ConfigError(
             f"class-weights has {len(weights)} numbers but must be {wanted} in {dataset.name} "
-            f"([federation] class-weights; classes: {', '.join(dataset.class_names) or 'none, a regression'})"
+            f"([federation] class-weights; classes: {', '.join(dataset.class_names) or 'none, in a ' + dataset.task})"
         )
     is_test = np.zeros(len(dataset.labels), dtype=np.bool_) if dataset.is_test is None else dataset.is_test
     kept = []
@@ -155,7 +168,7 @@ def _partition(dataset: Dataset, rows: _Rows, partition: str, config: Federation
         names, parts = partition_natural(dataset.hospitals[rows])
         return [(name, rows[part]) for name, part in zip(names, parts, strict=True)]
     first, patient_of_row = first_rows(dataset.patients_of(rows))
-    labels = dataset.labels[rows][first]
+    labels = _strata(dataset, rows)[first]
     if dataset.task == REGRESSION:
         labels = quantile_bins(labels)
     generator = stream(config.seed, SetUp.PARTITION, name=partition)
@@ -184,10 +197,16 @@ def _partition(dataset: Dataset, rows: _Rows, partition: str, config: Federation
 def _split(dataset: Dataset, name: str, rows: _Rows, config: FederationConfig) -> tuple[_Rows, _Rows]:
     if dataset.is_test is not None:
         return rows[~dataset.is_test[rows]], rows[dataset.is_test[rows]]
-    strata = dataset.labels[rows] if dataset.task == CLASSIFICATION else np.zeros(len(rows), dtype=np.int64)
+    strata = np.zeros(len(rows), dtype=np.int64) if dataset.task == REGRESSION else _strata(dataset, rows)
     generator = stream(config.seed, SetUp.SPLIT, name=name)
     train, test = split_rows(strata, dataset.patients_of(rows), config.test_fraction, generator)
     return rows[train], rows[test]
+
+
+def _strata(dataset: Dataset, rows: _Rows) -> NDArray[Any]:
+    """Return what rows are told apart by where a split is by class: classes, or whether the event was seen."""
+    labels = dataset.labels[rows]
+    return times_and_events(labels)[1].astype(np.int64) if dataset.task == SURVIVAL else labels
 
 
 def _notes(dataset: Dataset, partition: str, overlap: int, hospitals: Sequence[HospitalData]) -> list[str]:
@@ -201,10 +220,14 @@ def _notes(dataset: Dataset, partition: str, overlap: int, hospitals: Sequence[H
     if dataset.is_test is not None:
         notes.append("test rows are the official ones of each hospital; test-fraction is not used")
     else:
-        by = "the seed and the classes" if dataset.task == CLASSIFICATION else "the seed"
+        by = {CLASSIFICATION: "the seed and the classes", SURVIVAL: "the seed and the events"}.get(
+            dataset.task, "the seed"
+        )
         notes.append(f"which rows are training and which test follows from {by}, and is taken to be public")
     if dataset.task == REGRESSION and partition in ("dirichlet", "shards"):
         notes.append(f"partition {partition} sees the ten quantile bins of the target as classes")
+    if dataset.task == SURVIVAL and partition in ("dirichlet", "shards"):
+        notes.append(f"partition {partition} sees the event, and that it was not seen, as two classes")
     if overlap > 1:
         notes.append(
             f"a patient has rows at up to {overlap} hospitals: set [privacy] patient-overlap = {overlap}, unless the "

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from wardround.datasets.own_tables.identifiers import patient_ids, texts_of_names
 from wardround.datasets.own_tables.targets import FEW_INTEGERS
-from wardround.datasets.records import CLASSIFICATION, REGRESSION
+from wardround.datasets.records import CLASSIFICATION, REGRESSION, SURVIVAL
 from wardround.datasets.shared_rows import joined
 from wardround.errors import ConfigError, DataError
 from wardround.names import shown_name
+from wardround.survival import check_time_edges, labels_of_times
 
 __all__ = ["by_text", "features_of", "labels_of", "names_of_features", "pair_of", "patients_of"]
 
 
-def pair_of(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the features and labels of one hospital as arrays."""
+def pair_of(name: str, given: Any, label_shape: tuple[int, ...] = ()) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the features and labels of one hospital as arrays, and refuse labels of another shape a record."""
     kind = type(given).__name__
     is_data_set = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
     if is_data_set and not isinstance(given, tuple | list | str | Mapping):
@@ -36,10 +37,10 @@ def pair_of(name: str, given: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     except ValueError as error:
         raise DataError(f"hospital {shown_name(name)} has rows of different shapes: {error}") from error
     labels = labels.reshape(len(labels)) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if features.ndim < 2 or labels.ndim != 1 or len(features) != len(labels) or not len(labels):
+    if features.ndim < 2 or labels.shape != (len(features), *label_shape) or not len(labels):
         raise DataError(
             f"hospital {shown_name(name)} has features of shape {features.shape} and labels of shape {labels.shape}, "
-            "and needs (n, ...) and (n,) for the same n >= 1"
+            f"and needs (n, ...) and (n,{''.join(f' {size}' for size in label_shape)}) for the same n >= 1"
         )
     return features, labels
 
@@ -73,11 +74,18 @@ def _checked(name: str, features: NDArray[Any], one: tuple[str, NDArray[Any]]) -
 
 
 def labels_of(
-    values: NDArray[Any], task: str | None, class_names: tuple[str, ...] | None
+    values: NDArray[Any],
+    task: str | None,
+    class_names: tuple[str, ...] | None,
+    time_edges: tuple[float, ...] = (),
 ) -> tuple[str, NDArray[Any], tuple[str, ...]]:
     """Return the task, the labels as it has them, and the names of the classes (see `Federation.from_arrays`)."""
-    if task not in (None, CLASSIFICATION, REGRESSION):
-        raise ConfigError(f'task = {shown_name(task)} must be "{CLASSIFICATION}" or "{REGRESSION}"')
+    if task not in (None, CLASSIFICATION, REGRESSION, SURVIVAL):
+        raise ConfigError(f'task = {shown_name(task)} must be "{CLASSIFICATION}", "{REGRESSION}" or "{SURVIVAL}"')
+    if task == SURVIVAL:
+        return task, _times(values, class_names, time_edges), ()
+    if time_edges:
+        raise ConfigError('time_edges go with task = "survival": set that, or leave them out')
     is_number = values.dtype.kind in "fiu"
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError("labels have numbers that are missing or infinite: correct or leave out these rows")
@@ -103,6 +111,21 @@ def labels_of(
         return task, values.astype(np.int64), tuple(class_names)
     names = tuple(str(int(value)) if is_whole else str(value) for value in distinct)
     return task, np.searchsorted(distinct, values.astype(distinct.dtype)).astype(np.int64), names
+
+
+def _times(
+    values: NDArray[Any], class_names: tuple[str, ...] | None, time_edges: tuple[float, ...]
+) -> NDArray[np.float32]:
+    """Return labels of times and events (n, 2)."""
+    check_time_edges(time_edges, "(from_arrays)")
+    if class_names or values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+        raise DataError("a survival needs labels (n, 2) of finite numbers, and no class names")
+    times, events = values.astype(np.float64).T
+    if (times < 0).any() or not np.isin(events, (0, 1)).all() or not events.any():
+        raise DataError(
+            "labels of a survival must be times >= 0, and 1 where the event was seen, which some have, and 0 elsewhere"
+        )
+    return labels_of_times(times, events).astype(np.float32)
 
 
 def names_of_features(features: NDArray[Any], names: tuple[str, ...]) -> tuple[str, ...]:

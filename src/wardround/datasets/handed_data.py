@@ -21,7 +21,7 @@ from wardround.datasets.handed_arrays import (
     patients_of,
 )
 from wardround.datasets.own_tables import dataset_of_frame
-from wardround.datasets.records import Dataset
+from wardround.datasets.records import SURVIVAL, Dataset
 from wardround.datasets.tables import describe
 from wardround.digests import digest_of
 from wardround.errors import ConfigError
@@ -46,7 +46,21 @@ _OF_SPLIT = (
 )
 """Keys of [federation] on how rows become hospitals' training and test rows: the job's, whatever the data."""
 
-_NOT_OF_FRAMES = ("dataset", "data_dir", "path", "target", "hospital_column", "patient_column", "schema", "handed")
+_NOT_OF_FRAMES = (
+    "dataset",
+    "data_dir",
+    "path",
+    "target",
+    "event_column",
+    "hospital_column",
+    "patient_column",
+    "schema",
+    "handed",
+)
+_SOURCE = (
+    "source: arrays from Python, whose features are taken as they are: where they were scaled by means or ranges of "
+    "these rows, a record moved all others' features, which no noise covers"
+)
 _COLUMNS, _MOST_CODES = ("categorical_columns", "date_columns", "drop_columns"), 100
 
 
@@ -64,19 +78,27 @@ class Federation:
 
     @classmethod
     def from_frame(
-        cls, frame: "pd.DataFrame", *, target: str, hospital: str | None = None, patient: str | None = None, **keys: Any
+        cls,
+        frame: "pd.DataFrame",
+        *,
+        target: str,
+        event: str | None = None,
+        hospital: str | None = None,
+        patient: str | None = None,
+        **keys: Any,
     ) -> "Federation":
         """Return a federation of a table, read as the CSV that it would be written to.
 
         Args:
             frame: one row a record, of any dtypes; its index is not read. Numbers of dtype category, at most 100
                 different ones, are codes, as if categorical_columns named their columns.
-            target: the column to be predicted.
+            target: the column to be predicted; of a survival, the time.
+            event: of a survival, the column that says in which rows the event was seen; it needs time_edges.
             hospital: names each row's hospital; None leaves the split to [federation] partition.
             patient: whose row it is; None where nothing says so, and a record is a row.
             keys: any other key of [federation] for tables, as docs/tables.md has them: columns, drop_columns,
                 date_columns, categorical_columns, positive_class, target_range, patient_scope, missing_values,
-                decimal, task.
+                decimal, task, time_edges.
 
         Raises:
             ConfigError: there is no such column or key, or one column is named for two purposes.
@@ -87,8 +109,9 @@ class Federation:
         allowed = [item.name for item in fields(FederationConfig) if item.name not in (*_OF_SPLIT, *_NOT_OF_FRAMES)]
         if unknown := sorted(keys.keys() - allowed):
             raise ConfigError(f"from_frame has no key {unknown[0]}{did_you_mean(unknown[0], allowed)}")
-        roles = {"target": target, "hospital_column": hospital, "patient_column": patient}
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
+        roles = {"target": target, "event_column": event, "hospital_column": hospital, "patient_column": patient}
+        given: dict[str, Any] = {} if event is None else {"task": SURVIVAL}
+        given |= {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
         codes = _codes_in(frame, {*roles.values()}.union(*(given.get(key) or () for key in _COLUMNS)))
         if codes := [name for name in codes if given.get("columns") is None or name in given["columns"]]:
             given["categorical_columns"] = (*given.get("categorical_columns", ()), *codes)
@@ -105,6 +128,7 @@ class Federation:
         task: str | None = None,
         class_names: tuple[str, ...] | None = None,
         feature_names: tuple[str, ...] = (),
+        time_edges: tuple[float, ...] = (),
     ) -> "Federation":
         """Return a federation of arrays that are scaled already, by hospital.
 
@@ -114,14 +138,16 @@ class Federation:
 
         Args:
             hospitals: by name, (features, labels) or a torch Dataset of such pairs. Features are finite numbers
-                (n, ...) of the same shape everywhere; labels (n,) texts, truth values, whole numbers, or numbers.
+                (n, ...) of the same shape everywhere; labels (n,) texts, truth values, whole numbers, or numbers; of
+                a survival (n, 2), times and whether the event was seen.
             test: the same, of test rows that were set apart; None splits off [federation] test-fraction of each.
             patients: by name, whose row each is (n,), of the rows in `hospitals`: texts or whole numbers, None where
                 nobody knows, so that the row is a patient of its own; with `test` there is none.
-            task: "classification" or "regression"; None takes texts, truth values and at most 20 different whole
-                numbers for classes.
+            task: "classification", "regression" or "survival"; None takes texts, truth values and at most 20
+                different whole numbers for classes.
             class_names: of labels that are 0, 1, ...; None names classes by their labels, in their order.
             feature_names: one for each number of a row; () numbers them.
+            time_edges: of a survival, where time is cut into intervals: from 0, ascending, public.
 
         Raises:
             DataError: shapes differ, a number is not finite, or labels are none.
@@ -131,11 +157,13 @@ class Federation:
             raise ConfigError('hospitals must be a mapping such as {"north": (features, labels)}, of one or more')
         if test is not None and patients is not None:
             raise ConfigError("test rows that were set apart leave no patient to split by: give test or patients")
-        parts = [(name, pair_of(name, given), False) for name, given in by_text(hospitals, "hospitals").items()]
-        parts += [(name, pair_of(name, given), True) for name, given in by_text(test or {}, "test").items()]
+        shape = (2,) if task == SURVIVAL else ()
+        parts = [(name, pair_of(name, given, shape), False) for name, given in by_text(hospitals, "hospitals").items()]
+        parts += [(name, pair_of(name, given, shape), True) for name, given in by_text(test or {}, "test").items()]
         if unknown := sorted({name for name, _, is_test in parts if is_test} - {str(name) for name in hospitals}):
             raise ConfigError(f"test has rows of {', '.join(unknown)}, who train on none: add them to hospitals")
-        task, labels, names = labels_of(np.concatenate([labels for _, (_, labels), _ in parts]), task, class_names)
+        told = np.concatenate([labels for _, (_, labels), _ in parts])
+        task, labels, names = labels_of(told, task, class_names, time_edges)
         owners, notes = (None, ()) if patients is None else patients_of(parts, patients)
         dataset = Dataset(
             name=PYTHON,
@@ -147,11 +175,8 @@ class Federation:
             hospitals=np.concatenate([np.full(len(pair[1]), name) for name, pair, _ in parts]),
             patients=owners,
             is_test=None if test is None else np.concatenate([np.full(len(p[1]), is_test) for _, p, is_test in parts]),
-            notes=(
-                "source: arrays from Python, whose features are taken as they are: where they were scaled by means or "
-                "ranges of these rows, a record moved all others' features, which no noise covers",
-                *notes,
-            ),
+            time_edges=tuple(map(float, time_edges)),
+            notes=(_SOURCE, *notes),
         )
         return cls._of(dataset, {"dataset": PYTHON})
 
@@ -159,7 +184,7 @@ class Federation:
     def _of(cls, dataset: Dataset, settings: dict[str, Any]) -> "Federation":
         arrays = (getattr(dataset, item.name) for item in fields(dataset))
         told = (_bytes_of(array) for array in arrays if isinstance(array, np.ndarray) and array.dtype != object)
-        code = {"data": digest_of(*told).hex()}
+        code = {"data": digest_of(*told, *(repr(edge).encode() for edge in dataset.time_edges)).hex()}
         handed = Handed(value=dataset, name=settings["dataset"], canonical=PYTHON, code=code)
         return cls(dataset=dataset, settings=FederationConfig(**settings, handed=handed))
 

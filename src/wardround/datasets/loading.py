@@ -35,11 +35,15 @@ def load_federation(federation: FederationConfig, features: FeaturesConfig = _DE
 
 
 def resolved(config: Config, federation: FederatedData) -> Config:
-    """Return settings that name the partition and, where there are numbers, the mode that the data decided on."""
+    """Return settings that name what the data decided: partition, edges of times, and how numbers are standardised."""
     mode = federation.standardise if federation.numbers else config.features.standardise
     return replace(
         config,
-        federation=replace(config.federation, partition=federation.partition),
+        federation=replace(
+            config.federation,
+            partition=federation.partition,
+            time_edges=federation.time_edges or config.federation.time_edges,
+        ),
         features=replace(config.features, standardise=mode),
     )
 

@@ -149,6 +149,7 @@ def averaged_federation(federation: FederatedData, rows_of: RowsOf, num_values: 
         numbers=(),
         groups=(),
         columns=(),
+        time_edges=(),
     )
 
 

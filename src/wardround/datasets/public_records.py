@@ -14,6 +14,7 @@ from wardround.config import Config, check_criterion
 from wardround.digests import array_digest
 from wardround.errors import ConfigError
 from wardround.objects import from_name
+from wardround.survival import SURVIVAL
 
 __all__ = ["PublicRecords", "load_public", "public_of", "public_records"]
 
@@ -63,11 +64,16 @@ def public_records(
         given: (features, labels), whatever NumPy makes arrays of.
         input_shape: of one record's features.
         num_outputs: classes, or 1 for regression.
-        task: "classification" or "regression".
+        task: "classification" or "regression"; no survival has public records.
 
     Raises:
         ConfigError: they don't fit, or are not numbers.
     """
+    if task == SURVIVAL:
+        raise ConfigError(
+            "public records are of classes or numbers, and times are predicted here ([evaluation] public): remove it, "
+            'and keep = "best" or patience, which choose by it'
+        )
     try:
         features, labels = (np.asarray(part) for part in given)
         features, labels = features.astype(np.float32), labels if labels.dtype.kind in "biuf" else labels.astype(float)

@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 from wardround.config import PUBLIC
 from wardround.errors import DataError
 from wardround.names import check_label, check_name
+from wardround.survival import SURVIVAL
 
-__all__ = ["CLASSIFICATION", "REGRESSION", "ColumnUse", "Dataset", "FederatedData", "HospitalData", "NumberColumn"]
+__all__ = [
+    "CLASSIFICATION",
+    "REGRESSION",
+    "SURVIVAL",
+    "ColumnUse",
+    "Dataset",
+    "FederatedData",
+    "HospitalData",
+    "NumberColumn",
+]
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 
@@ -82,11 +92,11 @@ class Dataset:
 
     Attributes:
         name: as in [federation] dataset.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "survival".
         features: float32, tabular (n, d) or images (n, channels, height, width); float64 where columns are still in
             their own unit, with nan where missing, as precision must be lost after centring alone.
-        labels: int64 (n,) class index, or float32 or float64 (n,) target.
-        class_names: one name per class index; () for regression.
+        labels: int64 (n,) class index, or float32 or float64 (n,) target: of a survival as `survival` has it.
+        class_names: one name per class index; () of another task.
         feature_names: one name per column; () for images.
         hospitals: (n,) natural hospital of each row, or None.
         patients: (n,) patient of each row, or None where each row is a patient of its own.
@@ -99,6 +109,7 @@ class Dataset:
             group at most one is 1 in a row. () where nothing is known.
         row_is_patient: whether the source says that every row is another patient.
         columns: what became of each column of the table; () where no table of a user's was read.
+        time_edges: of a survival's intervals, publicly known; () of another task.
     """
 
     name: str
@@ -115,6 +126,7 @@ class Dataset:
     groups: tuple[int, ...] = ()
     row_is_patient: bool = False
     columns: tuple[ColumnUse, ...] = ()
+    time_edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for what, labels in (("class", self.class_names), ("column", self.feature_names)):
@@ -170,8 +182,8 @@ class FederatedData:
 
     Attributes:
         dataset_name: as in [federation] dataset.
-        task: "classification" or "regression".
-        class_names: one name per class index; () for regression.
+        task: "classification", "regression" or "survival".
+        class_names: one name per class index; () of another task.
         feature_names: one name per column; () for images.
         input_shape: shape of one row's features.
         hospitals: who takes part; of many, each is made as it is asked for (see `shared_rows`).
@@ -186,6 +198,7 @@ class FederatedData:
         numbers: the columns that are numbers, with the public constants and bounds that count.
         groups: for each feature the number of the source column that it is made of; () where nothing is known.
         columns: what became of each column of the table; () where no table of a user's was read.
+        time_edges: of a survival's intervals; () of another task.
     """
 
     dataset_name: str
@@ -204,11 +217,12 @@ class FederatedData:
     numbers: tuple[NumberColumn, ...] = ()
     groups: tuple[int, ...] = ()
     columns: tuple[ColumnUse, ...] = ()
+    time_edges: tuple[float, ...] = ()
 
     @property
     def num_classes(self) -> int:
-        """Number of outputs a model needs: the classes, or 1 for regression."""
-        return len(self.class_names) or 1
+        """Number of outputs a model needs: the classes, 1 for regression, or a survival's intervals."""
+        return max(len(self.class_names), len(self.time_edges) - 1, 1)
 
 
 def _freeze_arrays(record: Dataset | HospitalData) -> None:

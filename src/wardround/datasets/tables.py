@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wardround.datasets.records import CLASSIFICATION, FederatedData
+from wardround.datasets.records import CLASSIFICATION, SURVIVAL, FederatedData
+from wardround.survival import times_and_events
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +15,8 @@ __all__ = ["describe", "describe_columns", "describe_features"]
 
 def describe(federation: FederatedData) -> "pd.DataFrame":
     """Return one row per hospital: records, train, test, and the share of each class or the target's mean and std.
+
+    Of a survival they are the share of records whose event was seen, and the median time until it or the censoring.
 
     Args:
         federation: the hospitals.
@@ -34,6 +37,9 @@ def describe(federation: FederatedData) -> "pd.DataFrame":
         if federation.task == CLASSIFICATION:
             shares = np.bincount(labels, minlength=len(federation.class_names)) / len(labels)
             row |= {f"share {name}": share for name, share in zip(federation.class_names, shares, strict=True)}
+        elif federation.task == SURVIVAL:
+            times, events = times_and_events(labels)
+            row["share event"], row["median time"] = events.mean(), float(np.median(times))
         else:
             row["target mean"], row["target std"] = labels.mean(dtype=np.float64), labels.std(dtype=np.float64)
         rows.append(row)

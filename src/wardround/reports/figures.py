@@ -17,19 +17,20 @@ _Look = tuple[str, int, str]
 def panels_by_round(run: RunResult) -> tuple[Chart, ...]:
     """Return the figures over rounds: quality of the model, and epsilon."""
     baseline = run.scores["majority_score"]
-    if run.is_regression:
-        quality = (("accuracy", "r2", "always the mean", baseline), ("loss", "Loss", "", math.nan))
-    else:
-        quality = (("auc", "AUC", "guessing", 0.5), ("accuracy", "Accuracy", "most frequent class", baseline))
+    words = run.score_words
+    score = ("accuracy", words.name, words.baseline, baseline)
+    brier = ("brier_integrated", "Integrated Brier score", "Kaplan-Meier", run.scores["brier_kaplan_meier"])
+    others = (score, brier, ("loss", "Loss", "", math.nan))
+    quality = (("auc", "AUC", "guessing", 0.5), score) if words.has_auc else others
     drawn = [_quality_chart(run, *columns) for columns in quality]
     return (*(chart for chart in drawn if chart is not None), _epsilon_chart(run))
 
 
 def panels_by_hospital(run: RunResult) -> tuple[Chart, ...]:
     """Return the figures by hospital: who pays for privacy, and what each gets."""
-    column, title = ("accuracy", "r2") if run.is_regression else ("auc", "AUC")
+    column, title = "auc", "AUC"
     if not any(math.isfinite(hospital.auc) for hospital in run.hospitals):
-        column, title = "accuracy", "r2" if run.is_regression else "Accuracy"
+        column, title = "accuracy", run.score_words.name
     looks = _looks(run.hospitals)
     charts = (
         _hospital_lines(run, looks, "epsilon", "Epsilon by hospital"),
@@ -53,7 +54,7 @@ def _quality_chart(run: RunResult, column: str, title: str, guess: str, baseline
         caption=f"{number_text(values[0])} {_after(rounds[0])}, {number_text(values[-1])} {_after(rounds[-1])}, "
         "on the hospitals' test records.",
         curves=curves,
-        is_share=title in ("AUC", "Accuracy"),
+        is_share=column in ("auc", "accuracy") and run.score_words.is_share,
     )
 
 
@@ -101,7 +102,7 @@ def _hospital_lines(run: RunResult, looks: Mapping[str, _Look], column: str, tit
         caption=caption,
         curves=_hospital_curves(looks, known),
         from_zero=column == "epsilon",
-        is_share=column in ("auc", "accuracy") and not run.is_regression,
+        is_share=column in ("auc", "accuracy") and run.score_words.is_share,
     )
 
 

@@ -26,7 +26,9 @@ from wardround.reports.files import (
 )
 from wardround.reports.numbers import number_text
 from wardround.reports.results import MOST_DRAWN, HospitalResult, RunResult
-from wardround.server.record.summaries import ClassScores, HospitalSummary, RegressionScores, Summary
+from wardround.reports.score_words import SCORE_WORDS, ScoreWords
+from wardround.server.record.summaries import HospitalSummary, RegressionScores, Summary
+from wardround.survival import SURVIVAL
 
 __all__ = ["read_run"]
 
@@ -74,7 +76,7 @@ def _run(
     settings, facts = summary.settings, summary.facts
     protocol = settings.protocol or config.get("aggregation", {}).get("protocol", "plain")
     noise = facts.noise or config.get("simulation", {}).get("noise", "seeded")
-    is_regression = _is_regression(config, summary)
+    score_words = SCORE_WORDS.get(_task(config, summary), SCORE_WORDS["classification"])
     return RunResult(
         folder=folder,
         config_text=config_text,
@@ -82,7 +84,7 @@ def _run(
         summary=replace(
             summary, settings=replace(settings, protocol=str(protocol)), facts=replace(facts, noise=str(noise))
         ),
-        is_regression=is_regression,
+        score_words=score_words,
         words=cell.words(
             record_is=protection.record_is,
             protocol=settings.protocol,
@@ -90,7 +92,7 @@ def _run(
             has_own_models=settings.personal is not None,
         ),
         epsilon=replace(largest, target_delta=None if isinstance(delta, Mapping) else delta, readers=readers),
-        scores=_scores(summary, rounds, is_regression),
+        scores=_scores(summary, rounds, score_words),
         rounds=rounds,
         hospitals=_hospitals(lines, sizes, summary, is_private=cell.is_private),
     )
@@ -130,23 +132,25 @@ def _unfinished(config: _Settings, rounds: Sequence[_Row], lines: Mapping[str, S
     return read_json_record(Summary, table)
 
 
-def _is_regression(config: _Settings, summary: Summary) -> bool:
+def _task(config: _Settings, summary: Summary) -> str:
     data = config.get("federation", {})
-    tasks = (summary.facts.task, data.get("task"), str(data.get("dataset")).partition("-")[2])
-    return isinstance(summary.scores, RegressionScores) or "regression" in tasks
+    stated = summary.facts.task or data.get("task")
+    if isinstance(summary.scores, RegressionScores) or str(data.get("dataset")).endswith("-regression"):
+        stated = "regression"
+    return SURVIVAL if "time-edges" in data else str(stated)
 
 
-def _scores(summary: Summary, rounds: Sequence[_Row], is_regression: bool) -> dict[str, float]:
+def _scores(summary: Summary, rounds: Sequence[_Row], words: ScoreWords) -> dict[str, float]:
     columns = {"score": "accuracy", "auc": "auc", "loss": "loss"}
     numbers = {key: _last(row.get(column, NOT_KNOWN) for row in rounds) for key, column in columns.items()}
     if summary.scores:
         stated = {"score": summary.scores.score, "auc": summary.scores.auc, "loss": summary.loss}
         numbers |= {key: value for key, value in stated.items() if value is not None}
-    if is_regression:
+    if not words.has_auc:
         numbers["auc"] = NOT_KNOWN
-    pooled = summary.scores.auc_pooled if isinstance(summary.scores, ClassScores) else None
+    further = ("auc_pooled", "concordance", "brier_integrated", "brier_kaplan_meier")
     return numbers | {
-        "auc_pooled": read_number(pooled),
+        **{name: read_number(getattr(summary.scores, name, None)) for name in further},
         "majority_score": read_number(summary.scores and summary.scores.majority),
     }
 

@@ -107,7 +107,7 @@ def round_text(
 
     Args:
         loss: mean test loss; nan where not known, None where it is not measured.
-        metric_name: accuracy, auc or r2.
+        metric_name: accuracy, auc, r2 or C.
         metric: its value; nan where not known, None where it is not measured.
         epsilon_max: largest epsilon of a hospital so far; inf without privacy.
         tested_after: an earlier round that loss and metric are of; None where they are of this one.

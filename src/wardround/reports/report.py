@@ -140,19 +140,12 @@ def _delta_range(run: RunResult) -> str:
 
 def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     """Return (figure, value, what to compare it with) for the table of figures."""
-    score = "r2" if run.is_regression else "Accuracy"
-    baseline = "always the mean" if run.is_regression else "most frequent class"
-    majority = run.scores["majority_score"]
-    name = "r2" if run.is_regression else "accuracy"
-    rows = [
-        (
-            score,
-            _with_ends(run, run.scores["score"], name),
-            "" if math.isnan(majority) else f"{baseline}: {majority:.3f}",
-        )
-    ]
-    if not run.is_regression:
+    words, majority = run.score_words, run.scores["majority_score"]
+    compared = "" if math.isnan(majority) else f"{words.baseline}: {majority:.3f}"
+    rows = [(words.name, _with_ends(run, run.scores["score"], words.short), compared)]
+    if words.has_auc:
         rows = [*_areas(run), *rows]
+    rows += _of_survival(run, compared)
     rows += class_figures(run)
     rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
     rows.append(("Loss", _with_ends(run, run.scores["loss"], "loss"), ""))
@@ -183,6 +176,12 @@ def _areas(run: RunResult) -> list[tuple[str, str, str]]:
 def _with_ends(run: RunResult, value: float, name: str) -> str:
     """Return a score with its interval, where it has one."""
     return number_text(value) + ends_text(run.intervals.get(name))
+
+
+def _of_survival(run: RunResult, compared: str) -> list[tuple[str, str, str]]:
+    mean, brier, curve = (run.scores[key] for key in ("concordance", "brier_integrated", "brier_kaplan_meier"))
+    rows = [("Concordance, mean over hospitals", number_text(mean), compared)] * (mean == mean)
+    return [*rows, *([("Integrated Brier score", number_text(brier), f"Kaplan-Meier: {curve:.3f}")] * (brier == brier))]
 
 
 def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:

@@ -8,6 +8,7 @@ from typing import Any
 from wardround.privacy.attackers import AttackerFigures
 from wardround.privacy.cells import READERS, CellWords, cell_in_words
 from wardround.reports.files import NOT_KNOWN, is_small
+from wardround.reports.score_words import ScoreWords
 from wardround.server.record.summaries import EpsilonSummary, Summary
 from wardround.small_counts import shown_total
 
@@ -32,9 +33,9 @@ class HospitalResult:
             is not shown.
         target_delta: the delta its epsilon is stated at.
         epsilon: spent by the end, headline accountant where there is one; inf without noise.
-        score: share right in [0, 1], or r2, of the run's model; nan on test records that are not shown.
+        score: share right in [0, 1], r2 or C, of the run's model; nan on test records that are not shown.
         auc: area under the ROC curve; likewise.
-        majority_score: of always answering the most frequent class (for regression: the mean).
+        majority_score: of the same answer to all: the most frequent class, or the mean.
         intervals: 95 % intervals of score ("accuracy") and auc; none where the run did not say.
         rows: its lines of hospitals.csv as numbers, by round.
     """
@@ -65,10 +66,11 @@ class RunResult:
         config: the same, parsed: section -> key -> value.
         summary: what summary.json says; where the run did not get so far, or does not say where noise and sums come
             from, what its tables and settings say.
-        is_regression: the quality figure is r2, not accuracy.
+        score_words: what the score is called: accuracy, r2 or C.
         words: what is said of the cell of unit and placement.
         epsilon: largest and total, infinite without privacy, at their delta; and against each of the three readers.
-        scores: score (accuracy, or r2), auc, auc_pooled, loss and majority_score of the run's model.
+        scores: score (accuracy, r2 or C), auc, auc_pooled, loss and majority_score of the run's model; of a survival
+            concordance, brier_integrated and brier_kaplan_meier too.
         rounds: lines of rounds.csv as numbers, by round.
         hospitals: by name.
     """
@@ -77,7 +79,7 @@ class RunResult:
     config_text: str
     config: Mapping[str, Mapping[str, Any]]
     summary: Summary
-    is_regression: bool
+    score_words: ScoreWords
     words: CellWords
     epsilon: EpsilonSummary
     scores: Mapping[str, float]

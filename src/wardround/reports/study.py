@@ -17,7 +17,7 @@ from wardround.reports.study_folder import StudyResult, read_study
 from wardround.reports.study_hospital_figures import charts_of_hospitals
 from wardround.reports.study_setting_figures import charts_of_settings
 from wardround.reports.study_statistics import groups_of, hospital_groups, middle_groups, over_settings, spread_text
-from wardround.reports.study_styles import BASELINES
+from wardround.reports.study_styles import baselines_of
 
 __all__ = ["charts_of", "write_study_page", "write_study_report"]
 
@@ -70,8 +70,8 @@ def _contents(study: StudyResult) -> dict[str, Any]:
         "hospital_panels": charts_of_hospitals(study),
         "groups": groups_of(study.rows),
         "hospitals": hospital_groups(study),
-        "baselines": BASELINES,
-        "score": "r2" if study.is_regression else "Accuracy",
+        "baselines": baselines_of(study.score_words),
+        "score": study.score_words.name,
         "metric": study.metric,
         "assumptions": words.assumptions(study),
         "method": words.method(study),

@@ -14,7 +14,7 @@ from wardround.reports.numbers import number_text
 from wardround.reports.study_folder import ACCURACY, Metric, StudyResult
 from wardround.reports.study_panels import Panel, groups_in, panels
 from wardround.reports.study_statistics import RunGroup, Spread, groups_of, spread_of, without_privacy
-from wardround.reports.study_styles import BASELINES, BELOW, NO_PRIVACY, noise_style
+from wardround.reports.study_styles import BELOW, NO_PRIVACY, baselines_of, noise_style
 from wardround.simulations.studies.study_records import NoiseRow
 
 __all__ = ["baseline_level", "charts_of_noise", "charts_of_utility"]
@@ -56,8 +56,8 @@ def _utility_chart(study: StudyResult, unit: str, held: str, metric: Metric, pan
         caption=f"{metric.name} on the hospitals' test records (column {metric.column} of results.csv)",
         y_label=metric.name,
         curves=curves,
-        levels=_levels(groups, metric.field, curves),
-        is_share=not study.is_regression,
+        levels=_levels(study, groups, metric.field, curves),
+        is_share=study.score_words.is_share,
     )
 
 
@@ -141,7 +141,7 @@ def _position(group: RunGroup) -> float:
     return group.spread("epsilon_max").mean if group.held == "epsilon" else group.level
 
 
-def _levels(groups: Sequence[RunGroup], field: str, curves: Sequence[Curve]) -> tuple[Level, ...]:
+def _levels(study: StudyResult, groups: Sequence[RunGroup], field: str, curves: Sequence[Curve]) -> tuple[Level, ...]:
     """Return the baselines as lines; one far below everything would flatten the curves and is named only."""
     marks = [mark for curve in curves for mark in zip(curve.y, curve.half_width, strict=True)]
     lowest = min((y - (0.0 if math.isnan(width) else width) for y, width in marks), default=0.0)
@@ -151,13 +151,13 @@ def _levels(groups: Sequence[RunGroup], field: str, curves: Sequence[Curve]) -> 
         spread = group.spread(field)
         if group.baseline and math.isfinite(spread.mean):
             is_drawn = spread.mean > lowest - max(highest - lowest, 0.02)
-            levels.append(baseline_level(group.baseline, spread.mean, is_drawn=is_drawn))
+            levels.append(baseline_level(study, group.baseline, spread.mean, is_drawn=is_drawn))
     return tuple(levels)
 
 
-def baseline_level(baseline: str, mean: float, *, is_drawn: bool = True) -> Level:
+def baseline_level(study: StudyResult, baseline: str, mean: float, *, is_drawn: bool = True) -> Level:
     """Return the line of a baseline at its mean, which its entry in the legend has too."""
-    level, where = BASELINES[baseline], "" if is_drawn else BELOW
+    level, where = baselines_of(study.score_words)[baseline], "" if is_drawn else BELOW
     return replace(level, label=f"{level.label}: {number_text(mean)}{where}", y=mean, is_drawn=is_drawn)
 
 

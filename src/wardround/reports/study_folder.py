@@ -21,6 +21,7 @@ from wardround.reports.files import (
     read_rows,
     read_summary,
 )
+from wardround.reports.score_words import SCORE_WORDS, ScoreWords
 from wardround.server.record.summaries import Summary
 from wardround.simulations.studies.study_records import HospitalRow, NoiseRow, ResultRow, StudyFacts
 
@@ -68,15 +69,16 @@ class StudyResult:
     summaries: Mapping[tuple[str, str], Summary]
 
     @property
-    def is_regression(self) -> bool:
-        """Whether a number is predicted, so that `score` is r2."""
-        return any(row.task == "regression" for row in self.rows)
+    def score_words(self) -> ScoreWords:
+        """What is said of `score`."""
+        tasks = [row.task for row in self.rows if row.task in SCORE_WORDS]
+        return SCORE_WORDS[tasks[0] if tasks else "classification"]
 
     @property
     def metric(self) -> Metric:
-        """What stands for utility: AUC, else accuracy, or r2."""
-        if self.is_regression:
-            return Metric("score", "accuracy", "r2")
+        """What stands for utility: AUC, else accuracy, r2 or C."""
+        if not self.score_words.has_auc:
+            return Metric("score", "accuracy", self.score_words.name)
         return Metric("auc", "auc", "AUC") if any(row.auc == row.auc for row in self.rows) else ACCURACY
 
     @property

@@ -61,7 +61,7 @@ def _utility_chart(study: StudyResult, group: RunGroup, mine: Sequence[HospitalG
         column=column,
         more=_unscored(study, chosen),
         y_label=name,
-        is_share=not study.is_regression,
+        is_share=study.score_words.is_share,
     )
 
 

@@ -15,7 +15,7 @@ from wardround.reports.study_figures import baseline_level
 from wardround.reports.study_folder import Setting, StudyResult, setting_text
 from wardround.reports.study_panels import MOST_PANELS
 from wardround.reports.study_statistics import RunGroup, Spread, fits, groups_of, middle_group
-from wardround.reports.study_styles import BASELINES, noise_style
+from wardround.reports.study_styles import baselines_of, noise_style
 
 __all__ = ["charts_of_settings"]
 
@@ -111,7 +111,7 @@ def _chart(
         x_names=axis.names,
         curves=tuple(_apart(curves, axis)),
         levels=tuple(_levels(study, beside, axis)),
-        is_share=not study.is_regression,
+        is_share=study.score_words.is_share,
     )
 
 
@@ -142,7 +142,7 @@ def _with_privacy(study: StudyResult, unit: str, groups: Sequence[RunGroup], axi
 def _baselines(study: StudyResult, groups: Sequence[RunGroup], axis: _Axis) -> Iterator[Curve]:
     """Yield those that the setting makes a difference to."""
     for baseline in study.facts.baselines:
-        style = BASELINES[baseline]
+        style = baselines_of(study.score_words)[baseline]
         mine = [group for group in groups if group.baseline == baseline and _value(group, axis)]
         yield from _curve(study, mine, axis, label=style.label, series=style.series, dash=style.dash)
 
@@ -152,7 +152,7 @@ def _levels(study: StudyResult, groups: Sequence[RunGroup], axis: _Axis) -> Iter
     for group in groups:
         mean = group.spread(study.metric.field).mean
         if group.baseline and not _value(group, axis) and math.isfinite(mean):
-            yield baseline_level(group.baseline, mean)
+            yield baseline_level(study, group.baseline, mean)
 
 
 def _curve(

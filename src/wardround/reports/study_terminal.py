@@ -28,7 +28,7 @@ def print_study(folder: Path, console: Console) -> None:
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
-    scores = ("r2",) if study.is_regression else ("accuracy", "AUC")
+    scores = (study.score_words.short, *(["AUC"] if study.score_words.has_auc else []))
     for name in study.facts.vary or ():
         table.add_column(name.rpartition(".")[2], justify="right", overflow="fold")
     for column in ("held equal", "noise", "epsilon", *scores):
@@ -61,7 +61,7 @@ def _cells(group: RunGroup, study: StudyResult) -> tuple[str, ...]:
     level = f"{group.held} {group.level:g}" if group.held else ""
     noise = group.spread("noise_multiplier").mean
     scores = [spread_text(group.spread("score"))]
-    if not study.is_regression:
+    if study.score_words.has_auc:
         scores.append(spread_text(group.spread("auc")))
     largest = max(row.epsilon_max for row in group.rows)
     return (

@@ -20,7 +20,7 @@ from wardround.reports.study_statistics import (
     spread_of,
     spread_text,
 )
-from wardround.reports.study_styles import BASELINES
+from wardround.reports.study_styles import baselines_of
 from wardround.reports.words import OTHER_RUNS, caveats, hidden_text, listed, sources
 from wardround.server.record.summaries import Summary
 
@@ -81,11 +81,12 @@ def findings(study: StudyResult) -> tuple[str, ...]:
         for wanted in (strictest, middle) if strictest.level != middle.level else (middle,):
             for setting in study.settings[:MOST_PANELS]:
                 sentences += _gaps(study, groups_in(_same_level(groups, wanted), setting))
+    labels = baselines_of(study.score_words)
     for group in groups:
         if group.baseline:
             text = setting_text(group.setting)
             sentences.append(
-                f"{BASELINES[group.baseline].label.capitalize()}{f' ({text})' if text else ''}: {metric.name} "
+                f"{labels[group.baseline].label.capitalize()}{f' ({text})' if text else ''}: {metric.name} "
                 f"{spread_text(group.spread(metric.field))}."
             )
     return tuple(sentences)
@@ -248,9 +249,8 @@ def _compared(study: StudyResult) -> str:
     parts += [f"{name} {listed(texts)}" for name, texts in (facts.vary or {}).items()]
     text = f"{', '.join(parts)}, with {count_text(len(facts.seeds), 'seed')} each"
     if facts.baselines:
-        text += (
-            f"; baselines without privacy: {listed([BASELINES[name].label.split(',')[0] for name in facts.baselines])}"
-        )
+        labels = baselines_of(study.score_words)
+        text += f"; baselines without privacy: {listed([labels[name].label.split(',')[0] for name in facts.baselines])}"
     own = {"baselines": facts.of_baselines} if facts.of_baselines else {}
     for name, texts in {**own, **(facts.of_placements or {}), **(facts.variants or {})}.items():
         text += f"; {name} with {listed([f'{key} {value}' for key, value in texts.items()] or ['no change'])}"

@@ -149,11 +149,9 @@ def _total_cells(run: RunResult) -> dict[str, str]:
 def _score_cells(run: RunResult, score: float, auc: float, majority: float) -> dict[str, str]:
     if not run.summary.measured:
         return {"test\nscores": "not measured"}
-    if run.is_regression:
-        cells, baseline = {"r2": number_text(score)}, "mean\nalone"
-    else:
-        cells, baseline = {"accuracy": number_text(score), "AUC": number_text(auc)}, "majority\nclass"
-    return cells | ({baseline: number_text(majority)} if run.has_baselines else {})
+    words = run.score_words
+    cells = {words.short: number_text(score)} | ({"AUC": number_text(auc)} if words.has_auc else {})
+    return cells | ({words.short_baseline: number_text(majority)} if run.has_baselines else {})
 
 
 def _sentences(run: RunResult, folder: Path, console: Console) -> None:

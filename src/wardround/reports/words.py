@@ -198,11 +198,12 @@ def quality_sentence(run: RunResult) -> str:
     score, baseline, auc = run.scores["score"], run.scores["majority_score"], run.scores["auc"]
     if math.isnan(score):
         return ""
-    if run.is_regression:
+    if not run.score_words.has_auc:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
         where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
-        between = between_text(run.intervals.get("r2"))
-        return f"r2 {where} test records is {score:.3f}{between}: {verdict} than always answering the mean."
+        between = between_text(run.intervals.get(run.score_words.short))
+        answer = "always answering the mean" if run.score_words.short == "r2" else "chance, which is 0.5"
+        return f"{run.score_words.name} {where} test records is {score:.3f}{between}: {verdict} than {answer}."
     between = between_text(run.intervals.get("accuracy"))
     text = f"Accuracy on the hospitals' test records is {score:.3f}{between}"
     if not math.isnan(baseline):

@@ -117,7 +117,7 @@ def prepare(
         plan=planned,
         strategy=_told(strategy, model),
         facts=_facts(federation, model, planned, joint, on_engine),
-        measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records),
+        measuring=measuring_of(config, planned.hospitals[0].profile, metrics=metrics, public=records, data=federation),
         trainer=trainer,
     )
 

@@ -105,7 +105,7 @@ def test_regression_has_r2_and_the_mean_alone_has_about_none():
     found = evaluated.evaluations
     everything = np.concatenate([np.asarray(h.test_labels, np.float64) for h in federation.hospitals])
     answers = [np.full(len(h.test_labels), h.train_labels.mean(dtype=np.float64)) for h in federation.hospitals]
-    assert evaluated.r2 == pytest.approx(r2_score(everything, np.concatenate(answers)))
+    assert evaluated.pooled_score == pytest.approx(r2_score(everything, np.concatenate(answers)))
     for hospital in federation.hospitals:
         test = np.asarray(hospital.test_labels, np.float64)
         error = ((test - np.mean(hospital.train_labels, dtype=np.float64)) ** 2).sum()

@@ -10,13 +10,16 @@ from wardround.config import FederationConfig
 from wardround.datasets.own_tables.mixed import check_numbers
 from wardround.datasets.own_tables.text_tables import Texts, TextTable
 from wardround.datasets.own_tables.values import are_codes, numbers_of, scaled
-from wardround.datasets.records import CLASSIFICATION, REGRESSION
+from wardround.datasets.records import CLASSIFICATION, REGRESSION, SURVIVAL
 from wardround.errors import ConfigError, DataError
 from wardround.names import did_you_mean
+from wardround.survival import labels_of_times
 
 __all__ = ["FEW_INTEGERS", "Target", "read_target"]
 
 _MAX_CLASSES = 100
+_SEEN, _NOT_SEEN = ("1", "1.0", "true"), ("0", "0.0", "false")
+"""How a table says whether an event was seen, where no class is named."""
 FEW_INTEGERS = 20
 """Of a target that nothing is said of: so many different whole numbers at most are classes."""
 
@@ -26,9 +29,9 @@ class Target:
     """What is to be predicted.
 
     Attributes:
-        task: "classification" or "regression".
-        labels: int64 (n,) class index, or float64 (n,) number.
-        class_names: one name per class index; () for regression.
+        task: "classification", "regression" or "survival".
+        labels: int64 (n,) class index, or float64 (n,) number or time (see `wardround.survival`).
+        class_names: one name per class index; () of another task.
         notes: sentences.
     """
 
@@ -43,8 +46,8 @@ def read_target(table: TextTable, config: FederationConfig) -> Target:
 
     Args:
         table: whose rows have a target.
-        config: target, task, positive_class, target_range and decimal are used. Without a task: classes for texts and
-            at most 20 different whole numbers, else a regression.
+        config: target, task, event_column, positive_class, target_range and decimal are used. Without a task: classes
+            for texts and at most 20 different whole numbers, else a regression.
 
     Raises:
         ConfigError: there is no class of the name, or classes where a range is given.
@@ -53,6 +56,8 @@ def read_target(table: TextTable, config: FederationConfig) -> Target:
     """
     name = str(config.target)
     texts = table.columns[name]
+    if config.task == SURVIVAL:
+        return _times(texts, name, table, config)
     values = numbers_of(texts, config.decimal)
     is_number = bool(np.isfinite(values).all()) and not are_codes(set(texts.tolist()))
     wants_number = config.task == REGRESSION or config.target_range is not None
@@ -90,6 +95,44 @@ def _numbers(
         )
     said = f"the target {name} is scaled from target-range, {low:g} to {high:g}, to [-1, 1], and so are its losses"
     return Target(task=REGRESSION, labels=scaled(values, low, high), class_names=(), notes=(said,))
+
+
+def _times(texts: Texts, name: str, table: TextTable, config: FederationConfig) -> Target:
+    """Return the time of each row and whether the event was seen, of tables whose settings say where that stands."""
+    times = numbers_of(texts, config.decimal)
+    if (is_none := ~(times >= 0) | ~np.isfinite(times)).any():
+        row = int(np.flatnonzero(is_none)[0])
+        raise DataError(
+            f"{table.place(row)}: time {name} = {texts[row]!r} must be a number >= 0, in the unit of time-edges: "
+            "correct or remove the row"
+        )
+    events, how = _events(str(config.event_column), table, config)
+    notes = (
+        f"the target is the time {name} until the event, which {how}; of every other row it is that of the censoring",
+        f"time is cut at {', '.join(f'{edge:g}' for edge in config.time_edges or ())}",
+    )
+    return Target(task=SURVIVAL, labels=labels_of_times(times, events), class_names=(), notes=notes)
+
+
+def _events(name: str, table: TextTable, config: FederationConfig) -> tuple[NDArray[np.bool_], str]:
+    """Return in which rows the event was seen, and how that is told, as a clause."""
+    texts, wanted = table.columns[name], config.positive_class
+    found = list(dict.fromkeys(texts.tolist()))
+    yes = [text for text in found if text.casefold() in _SEEN] if wanted is None else [wanted]
+    known = {*_SEEN, *_NOT_SEEN}
+    if wanted is None and (others := [text for text in found if text.casefold() not in known]):
+        raise DataError(
+            f"{table.source}: event-column {name!r} holds {others[0]!r}, and must hold 1 where the event was seen and "
+            f'0 elsewhere: name the event by [federation] positive-class = "..." (one of {", ".join(found[:5])})'
+        )
+    events = np.isin(texts, yes)
+    if not events.any() or len(found) > 2:
+        raise DataError(
+            f"{table.source}: event-column {name!r} holds {', '.join(map(repr, found[:5]))}, and must hold two values, "
+            f"of which {wanted or '1'!r} says that the event was seen: correct it, or name another ([federation] "
+            "positive-class)"
+        )
+    return events, f"was seen where {name} is {' or '.join(yes)}"
 
 
 def _classes(

@@ -52,7 +52,7 @@ def dataset_of_frame(frame: "pd.DataFrame", config: FederationConfig, *, source:
     for key in ("separator", "encoding", "schema"):
         if getattr(config, key) is not None:
             raise ConfigError(f"{key} goes with files, and {source} is a DataFrame ([federation] {key}): remove it")
-    for key in ("target", "hospital_column", "patient_column"):
+    for key in ("target", "event_column", "hospital_column", "patient_column"):
         if (name := getattr(config, key)) in frame.index.names and name is not None and name not in frame.columns:
             raise ConfigError(
                 f"{name!r} is the index of {source}, which is not read ([federation] {key.replace('_', '-')}): "
@@ -89,8 +89,7 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
     table, words = _without_words(table, config)
     table, dropped = _complete(table, config)
     target = read_target(table, config)
-    roles = [name for name in (config.target, config.hospital_column, config.patient_column) if name is not None]
-    columns = feature_columns(table, config, frozenset(roles))
+    columns = feature_columns(table, config, frozenset(_roles(config).values()))
     hospitals, hospital_notes = _hospitals(table, config)
     patients, patient_notes = _patients(table, config, hospitals)
     class_notes = named_after_words(table.columns[str(config.target)].tolist(), "class", str(config.target))
@@ -119,7 +118,15 @@ def _dataset(table: TextTable, config: FederationConfig, said: str) -> Dataset:
         numbers=_numbers(columns),
         groups=_groups(columns),
         columns=_uses(table, config, target, columns),
+        time_edges=config.time_edges or (),
     )
+
+
+def _roles(config: FederationConfig) -> dict[str, str]:
+    """Return the columns that are no features, by what names them."""
+    keys = ("target", "event_column", "hospital_column", "patient_column")
+    named = {key.replace("_", "-"): getattr(config, key) for key in keys}
+    return {key: name for key, name in named.items() if name is not None}
 
 
 def _numbers(columns: tuple[FeatureColumn, ...]) -> tuple[NumberColumn, ...]:
@@ -138,24 +145,21 @@ def _uses(
 ) -> tuple[ColumnUse, ...]:
     """Return what every column is used for, in the order of the table."""
     uses = {column.use.name: column.use for column in columns}
-    kind = f"{target.task} target"
-    for name, role in ((config.target, kind), (config.hospital_column, "hospital"), (config.patient_column, "patient")):
-        if name is not None:
-            uses[name] = ColumnUse(name=name, kind=role)
+    kinds = {"target": f"{target.task} target"}
+    for key, name in _roles(config).items():
+        uses[name] = ColumnUse(name=name, kind=kinds.get(key, key.removesuffix("-column")))
     return tuple(uses[name] for name in table.columns)
 
 
 def _check_named_columns(table: TextTable, config: FederationConfig) -> None:
     wanted: dict[str, str] = {}
-    roles = (("target", config.target), ("hospital-column", config.hospital_column))
-    for key, name in (*roles, ("patient-column", config.patient_column)):
-        if name is not None:
-            _check_known(name, key, table)
-            if name in wanted:
-                raise ConfigError(
-                    f"{key} = {name!r} is already the {wanted[name]} ([federation] {key}): name another column"
-                )
-            wanted[name] = key
+    for key, name in _roles(config).items():
+        _check_known(name, key, table)
+        if name in wanted:
+            raise ConfigError(
+                f"{key} = {name!r} is already the {wanted[name]} ([federation] {key}): name another column"
+            )
+        wanted[name] = key
     lists = (("columns", config.columns), ("drop-columns", config.drop_columns), ("date-columns", config.date_columns))
     for key, names in (*lists, ("categorical-columns", config.categorical_columns)):
         for name in names or ():
@@ -186,9 +190,9 @@ def _check_repeated(table: TextTable, config: FederationConfig) -> None:
 
 
 def _complete(table: TextTable, config: FederationConfig) -> tuple[TextTable, list[str]]:
-    """Return the rows that have a target and, where asked for, a hospital, and what was left out."""
+    """Return the rows that have a target and, where asked for, an event and a hospital, and what was left out."""
     notes = []
-    for name in (config.target, config.hospital_column):
+    for name in (config.target, config.event_column, config.hospital_column):
         if name is None:
             continue
         texts = table.columns[name]

@@ -8,14 +8,32 @@ from dataclasses import dataclass, field
 
 from wardround.rounds import Evaluation
 from wardround.scores import ClassCounts
+from wardround.survival import SURVIVAL
 
-__all__ = ["AUC_POOLED", "PUBLIC_LOSS", "Evaluated", "columns_of", "hospital_columns", "unevaluated"]
+__all__ = [
+    "AUC_POOLED",
+    "BRIER_INTEGRATED",
+    "BRIER_KAPLAN_MEIER",
+    "CONCORDANCE",
+    "PUBLIC_LOSS",
+    "SURVIVAL_COLUMNS",
+    "Evaluated",
+    "columns_of",
+    "hospital_columns",
+    "unevaluated",
+]
 
 AUC_POOLED = "auc_pooled"
 """Column of rounds.csv that no hospital has: the AUC over all test records."""
 
 PUBLIC_LOSS = "public_loss"
 """Column of rounds.csv that no hospital has: the mean loss on public records."""
+
+CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER = "concordance", "brier_integrated", "brier_kaplan_meier"
+"""Columns of rounds.csv, of a survival, that no hospital has: the mean of the hospitals' C by test records; and over
+all test records the integrated Brier score, of the model and of answering with the training records' curve."""
+
+SURVIVAL_COLUMNS = (CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER)
 
 Columns = tuple[float | None, ...]
 
@@ -26,17 +44,17 @@ class Evaluated:
 
     Attributes:
         evaluations: of simulated hospitals, by name; of none in a round that is not evaluated, or between real sites.
-        r2: over all test records; None where classes are told apart, or nothing is measured.
+        pooled_score: the r2 or C over all test records; None where classes are told apart, or nothing is measured.
         columns: further scores, in the order of the run's columns, None where one is not measured; None in a run that
             earlier versions began.
         hospital_columns: likewise by hospital, in the order of those that hospitals have.
         num_hospital_columns: how many they have.
-        class_counts: over all test records; None of a regression, or where nothing is measured.
+        class_counts: over all test records; None where there are no classes, or nothing is measured.
         standard_errors: of scores over all test records, by name (see `intervals.standard_errors`).
     """
 
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
-    r2: float | None = None
+    pooled_score: float | None = None
     columns: Columns | None = None
     hospital_columns: Mapping[str, Columns] = field(default_factory=dict)
     num_hospital_columns: int = 0
@@ -56,14 +74,16 @@ def columns_of(*, is_measured: bool, task: str, has_public: bool, metrics: Seque
 
     Args:
         is_measured: whether loss and scores are.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "survival".
         has_public: whether models are tried on public records.
         metrics: names of a user's.
     """
-    pooled = [AUC_POOLED] * (is_measured and task == "classification")
+    pooled = {"classification": (AUC_POOLED,), SURVIVAL: SURVIVAL_COLUMNS}.get(task, ()) if is_measured else ()
     return (*pooled, *[PUBLIC_LOSS] * has_public, *(metrics if is_measured else ()))
 
 
 def hospital_columns(columns: Sequence[str]) -> tuple[str, ...]:
     """Return those of a run's columns that hospitals.csv has, too: a user's metrics."""
-    return tuple(name for name in columns if name not in (AUC_POOLED, PUBLIC_LOSS))
+    # Metrics of earlier versions' users may have their names, in other places.
+    own = columns[len(SURVIVAL_COLUMNS) :] if tuple(columns[: len(SURVIVAL_COLUMNS)]) == SURVIVAL_COLUMNS else columns
+    return tuple(name for name in own if name not in (AUC_POOLED, PUBLIC_LOSS))

@@ -148,10 +148,11 @@ def standard_errors(predictions: Predictions) -> dict[str, float]:
 
     The loss is that of each record: the cross-entropy of the probability of its class, or the squared error. An r2 is
     1 - E / V for the mean squared error E and the variance V; to first order its error is that of the mean of
-    (e_i - E / V v_i) / V over records (delta method; the mean of the labels moves V to second order alone).
+    (e_i - E / V v_i) / V over records (delta method; the mean of the labels moves V to second order alone). Of a
+    survival there are none: its predictions don't hold the edges that its loss asks for.
     """
     number = predictions.num_test
-    if number < FEWEST_SHOWN:
+    if number < FEWEST_SHOWN or predictions.is_survival:
         return {}
     losses = _losses(predictions)
     found = {"loss": _error_of_mean(losses)}

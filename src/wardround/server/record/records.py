@@ -45,8 +45,8 @@ class RoundFigures:
         num_completed: hospitals that answered.
         loss: mean test loss over all test records; None where nothing is measured, or the model was not evaluated after
             the round.
-        score: likewise, the share right in [0, 1], or the r2 (of earlier versions: the mean of the hospitals' r2); the
-            column is called accuracy.
+        score: likewise, the share right in [0, 1], the r2 (of earlier versions: the mean of the hospitals' r2), or
+            Harrell's C; the column is called accuracy.
         auc: mean over hospitals, weighted by their test records; nan where it is not defined.
         epsilon_max: largest epsilon of a hospital so far, by Renyi divergences.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
@@ -200,7 +200,7 @@ class RoundRecord:
         target_deltas: by hospital, of round 0; empty of others. Earlier versions gave all of each in every round.
         outcome: of its training.
         saved: what a resumed run goes on from.
-        class_counts: of the model on all test records; None of a regression, and where it is not evaluated.
+        class_counts: of the model on all test records; None without classes, and where it is not evaluated.
         standard_errors: of scores over them, by name; None where there are none.
         opening: of round 0 only.
     """

@@ -22,6 +22,7 @@ __all__ = [
     "RegressionScores",
     "SettingsSummary",
     "Summary",
+    "SurvivalScores",
 ]
 
 
@@ -120,6 +121,31 @@ class RegressionScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SurvivalScores:
+    """How well the run's model tells who has the event earlier, and when; None where nothing is measured.
+
+    Attributes:
+        score: Harrell's C over all test records, in [0, 1].
+        concordance: the same, the mean over hospitals by test records.
+        brier_integrated: integrated Brier score over all test records; None where the run had no training records to
+            tell the censoring from.
+        brier_kaplan_meier: the same of answering with the training records' survival curve, whatever the features.
+        majority: C of giving the same answer to all.
+    """
+
+    score: float | None = json_field(key="concordance_pooled")
+    concordance: float | None
+    brier_integrated: float | None
+    brier_kaplan_meier: float | None
+    majority: float | None = json_field(key="majority_concordance", lacking=None)
+
+    @property
+    def auc(self) -> None:
+        """There is none."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsSummary:
     """The settings that a summary repeats; the protocol that sums were made by is "" where the run did not say.
 
@@ -204,7 +230,7 @@ class Summary:
     max_grad_norm: float | None = json_field(lacking=None)
     measured: bool = json_field(lacking=True)
     loss: float | None
-    scores: ClassScores | RegressionScores | None = json_field(lacking=None, is_inline=True)
+    scores: ClassScores | RegressionScores | SurvivalScores | None = json_field(lacking=None, is_inline=True)
     public_loss: float | None = json_field(default=None, is_left_out=True)
     metrics: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
     class_report: ClassReport | None = json_field(default=None, is_inline=True)

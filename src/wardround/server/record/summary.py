@@ -13,7 +13,7 @@ from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
-from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, hospital_columns
+from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
@@ -27,8 +27,10 @@ from wardround.server.record.summaries import (
     RegressionScores,
     SettingsSummary,
     Summary,
+    SurvivalScores,
 )
 from wardround.small_counts import shown_count, shown_share
+from wardround.survival import SURVIVAL
 
 __all__ = ["build_summary"]
 
@@ -82,11 +84,11 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
     tested = kept if is_best else _last_tested(records)
     row, counts = tested.round_row, tested.class_counts
     further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
-    hospitals = _hospitals(plan, tested, closing.facts.task == "regression")
+    hospitals = _hospitals(plan, tested, is_share=closing.facts.task not in ("regression", SURVIVAL))
     return {
         "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
-        "scores": _scores(plan, row, closing.facts.task == "regression", further),
+        "scores": _scores(plan, row, closing.facts.task, further),
         "public_loss": further.get(PUBLIC_LOSS),
         "metrics": _metrics(further) or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
@@ -176,11 +178,15 @@ def _last_tested(records: Sequence[RoundRecord]) -> RoundRecord:
 
 
 def _scores(
-    plan: FederationPlan, row: RoundFigures, regression: bool, further: Mapping[str, float | None]
-) -> ClassScores | RegressionScores:
+    plan: FederationPlan, row: RoundFigures, task: str | None, further: Mapping[str, float | None]
+) -> ClassScores | RegressionScores | SurvivalScores:
     majority = _mean_over_tests(plan) if plan.is_measured else None
-    if regression:
+    if task == "regression":
         return RegressionScores(score=row.score, majority=majority)
+    if task == SURVIVAL:
+        mean, *brier = (further.get(name) for name in SURVIVAL_COLUMNS)
+        own = dict(zip(("brier_integrated", "brier_kaplan_meier"), brier, strict=True))
+        return SurvivalScores(score=row.score, concordance=mean, majority=majority, **own)
     return ClassScores(score=row.score, auc=row.auc, auc_pooled=further.get(AUC_POOLED), majority=majority)
 
 
@@ -189,14 +195,14 @@ def _metrics(further: Mapping[str, float | None]) -> dict[str, float]:
     return {name: score for name, score in known.items() if score is not None}
 
 
-def _hospitals(plan: FederationPlan, tested: RoundRecord, regression: bool) -> tuple[HospitalSummary, ...]:
+def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> tuple[HospitalSummary, ...]:
     """Return the hospitals; the baseline's score of none where one would tell a class of fewer than ten people.
 
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
     """
     measures = [hospital.measures for hospital in plan.hospitals if hospital.measures is not None]
     shares: list[float | None] = [measured.majority_score for measured in measures]
-    if not regression:
+    if is_share:
         shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
     is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
     hospitals = (

@@ -80,13 +80,13 @@ def table_rows(
     That is all hospitals before training and in a round that is done again (attempt > 1), which may have charged others
     before, whoever is asked now; else those that were asked, and those that have a score.
 
-    Loss and accuracy of the round are over all test records, as is r2; AUC is the mean over hospitals, weighted by
-    their test records; None where nothing is measured, or the model was not evaluated after the round. A score of fewer
-    than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
+    Loss and accuracy of the round are over all test records, as are r2 and C; AUC is the mean over hospitals, weighted
+    by their test records; None where nothing is measured, or the model was not evaluated after the round. A score of
+    fewer than ten test records, or a rate that tells fewer than ten training records, is in no hospital's row.
     """
     evaluations = evaluated.evaluations
     scores = {name: mean_over_tests(evaluations, name) for name in _SCORES}
-    scores |= {} if evaluated.r2 is None else {"score": evaluated.r2}
+    scores |= {} if evaluated.pooled_score is None else {"score": evaluated.pooled_score}
     row = RoundFigures(
         round=round_number,
         num_selected=len(assignments),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from wardround.datasets.constants import NO_CONSTANTS, Constants
@@ -21,14 +22,33 @@ from wardround.scores import Predictions, auc_of, class_counts, r2, together
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.commits import KeptRun
-from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, Evaluated, columns_of, hospital_columns
+from wardround.server.record.evaluated import (
+    AUC_POOLED,
+    BRIER_INTEGRATED,
+    BRIER_KAPLAN_MEIER,
+    CONCORDANCE,
+    PUBLIC_LOSS,
+    Evaluated,
+    columns_of,
+    hospital_columns,
+)
 from wardround.server.record.intervals import standard_errors
 from wardround.server.record.records import HospitalFigures, RoundFigures
+from wardround.server.record.tables import mean_over_tests
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.strategy_steps import evaluate
 from wardround.small_counts import FEWEST_SHOWN
+from wardround.survival import SurvivalReference, concordance, integrated_brier, kaplan_meier
 
-__all__ = ["Measuring", "Metric", "check_metrics", "columns_in", "evaluate_model"]
+__all__ = [
+    "Measuring",
+    "Metric",
+    "check_metrics",
+    "columns_in",
+    "evaluate_model",
+    "pooled_columns",
+    "pooled_score",
+]
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 """A user's: (predictions, labels) -> score, of arrays as `scores.Predictions` has them."""
@@ -42,11 +62,13 @@ class Measuring:
         metrics: a user's, by the name of its column.
         public_loss: of a model's parameters, on public records; None where there are none.
         public: digest of these records.
+        reference: of a survival, where the hospitals are simulated here; None leaves its Brier score out.
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     public_loss: Callable[[Arrays], float] | None = None
     public: str | None = None
+    reference: SurvivalReference | None = None
 
 
 def check_metrics(metrics: Mapping[str, Metric]) -> None:
@@ -58,6 +80,7 @@ def check_metrics(metrics: Mapping[str, Metric]) -> None:
     if not isinstance(metrics, Mapping):
         raise ConfigError(f'metrics = {shown_name(metrics)} must be a mapping such as {{"brier": brier}}')
     taken = {*json_keys(RoundFigures), *json_keys(HospitalFigures), AUC_POOLED, PUBLIC_LOSS}
+    taken |= {CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER}
     for name, metric in metrics.items():
         check_name(name, "metric", error=ConfigError)
         if name.lower() in taken:
@@ -126,20 +149,49 @@ def evaluate_model(
         return Evaluated(evaluations=evaluations)
     pooled = together(predictions.values())
     scores = _scores_of(measuring, pooled, f"round {round_number}")
-    if pooled is not None and not pooled.is_regression:
-        scores[AUC_POOLED] = auc_of(pooled)
+    if pooled is not None:
+        scores |= pooled_columns(pooled, mean_over_tests(evaluations, "score"), measuring.reference)
     if measuring.public_loss is not None:
         scores[PUBLIC_LOSS] = measuring.public_loss(arrays)
     own = hospital_columns(run.columns)
     return Evaluated(
         evaluations=evaluations,
-        r2=r2(pooled.values, pooled.labels) if pooled is not None and pooled.is_regression else None,
+        pooled_score=None if pooled is None else pooled_score(pooled),
         columns=tuple(scores.get(name, math.nan) for name in run.columns),
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
-        class_counts=class_counts(pooled) if pooled is not None and not pooled.is_regression else None,
+        class_counts=None if pooled is None or pooled.labels.dtype.kind == "f" else class_counts(pooled),
         standard_errors=standard_errors(pooled) if pooled is not None else {},
     )
+
+
+def pooled_score(pooled: Predictions) -> float | None:
+    """Return what stands for the score over all test records, r2 or C; None of classes, whose shares right add up."""
+    if pooled.is_survival:
+        return concordance(pooled.values, pooled.labels)
+    return r2(pooled.values, pooled.labels) if pooled.is_regression else None
+
+
+def pooled_columns(
+    pooled: Predictions, mean_score: float, reference: SurvivalReference | None = None
+) -> dict[str, float]:
+    """Return the further columns that every run of a task has, except for a loss on public records.
+
+    Args:
+        pooled: predictions of all test records.
+        mean_score: mean of the hospitals' scores by test records.
+        reference: of a survival; None leaves its Brier scores out, which are then nan.
+    """
+    if pooled.is_regression:
+        return {}
+    if not pooled.is_survival:
+        return {AUC_POOLED: auc_of(pooled)}
+    scores = {CONCORDANCE: mean_score}
+    if reference is not None:
+        answer = np.tile(kaplan_meier(reference), (pooled.num_test, 1))
+        for name, survival in ((BRIER_INTEGRATED, pooled.values), (BRIER_KAPLAN_MEIER, answer)):
+            scores[name] = integrated_brier(survival, pooled.labels, reference)
+    return scores
 
 
 def _by_hospital(

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wardround.clients.profiles import survival_reference
 from wardround.clients.public_loss import public_loss
 from wardround.config import Config
+from wardround.datasets import FederatedData
 from wardround.datasets.public_records import public_records
 from wardround.rounds import HospitalProfile
 from wardround.server.round.evaluating import Measuring, Metric
+from wardround.survival import check_scoring_library
 
 __all__ = ["measuring_of"]
 
@@ -18,6 +21,7 @@ def measuring_of(
     *,
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
+    data: FederatedData | None = None,
 ) -> Measuring:
     """Return what models are measured by.
 
@@ -26,13 +30,15 @@ def measuring_of(
         profile: of any hospital, whose task and shapes are those of all.
         metrics: a user's, by name (see `evaluating.check_metrics`).
         public: public records (see `datasets.public_records.public_of`).
+        data: of all hospitals, where they are simulated in this process.
 
     Raises:
-        ConfigError: public records don't fit.
+        ConfigError: public records don't fit, or what scores a survival is not installed.
     """
-    own = dict(metrics or {})
+    own, reference = dict(metrics or {}), None if data is None else survival_reference(data)
+    check_scoring_library(profile.task)
     if public is None:
-        return Measuring(metrics=own)
+        return Measuring(metrics=own, reference=reference)
     records = public_records(
         public, input_shape=tuple(profile.input_shape), num_outputs=profile.num_outputs, task=profile.task
     )

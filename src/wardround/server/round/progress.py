@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wardround.server.record.records import RoundRecord
+from wardround.survival import SURVIVAL
 
 __all__ = ["RoundRow", "row_of"]
 
@@ -17,7 +18,7 @@ class RoundRow:
         num_rounds: planned.
         loss: mean test loss; None, as the metric is, where nothing is measured: between real sites, and after rounds
             that are not evaluated ([training] evaluate-every).
-        metric_name: auc where it is defined, accuracy elsewhere; r2 for regression.
+        metric_name: auc where it is defined, accuracy elsewhere; r2 for regression, C for survival.
         metric: its value, averaged over hospitals by test records.
         epsilon_max: largest epsilon any hospital has spent so far.
         metrics: all scores that are known, by their columns of rounds.csv, nan where one is not defined; empty where
@@ -38,7 +39,8 @@ def row_of(record: RoundRecord, num_rounds: int, task: str | None, columns: Sequ
     row = record.round_row
     further = zip(columns or (), row.further or (), strict=True)
     scores = {"loss": row.loss, "accuracy": row.score, "auc": row.auc, **dict(further)}
-    name = "r2" if task == "regression" else "auc" if row.auc == row.auc is not None else "accuracy"
+    name = "auc" if row.auc == row.auc is not None else "accuracy"
+    name = {"regression": "r2", SURVIVAL: "C"}.get(task or "", name)
     return RoundRow(
         round_number=row.round,
         num_rounds=num_rounds,

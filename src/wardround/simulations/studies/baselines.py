@@ -12,7 +12,7 @@ import torch
 
 from wardround.clients.evaluation import evaluate
 from wardround.clients.initial_models import initial_model
-from wardround.clients.profiles import hospital_profile, profile_measures
+from wardround.clients.profiles import hospital_profile, profile_measures, survival_reference
 from wardround.clients.trainers import build_trainer, training_tensors
 from wardround.clients.training import HospitalTensors, LocalTrainer
 from wardround.config import AggregationConfig, Config, PrivacyConfig, releases_shares
@@ -22,12 +22,15 @@ from wardround.datasets.moments import layout_of, vectors_of
 from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.rounds import Evaluation, HospitalProfile
-from wardround.scores import Predictions, auc_of, r2, together
+from wardround.scores import Predictions, together
 from wardround.server.plan.average import averaged, like
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.record.evaluated import Evaluated
+from wardround.server.record.tables import mean_over_tests
 from wardround.server.record.warm_starts import warm_started
+from wardround.server.round.evaluating import pooled_columns, pooled_score
 from wardround.simulations.engines.nodes import one_torch_thread
+from wardround.survival import kaplan_meier
 
 __all__ = ["evaluate_baseline"]
 
@@ -36,8 +39,9 @@ _Scored = dict[str, tuple[Evaluation, Predictions]]
 
 
 def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) -> Evaluated:
-    """Return what "majority", "alone" or "pooled" comes to, under settings without privacy: its one column is the AUC
-    over all test records, and it has none of a regression.
+    """Return what "majority", "alone" or "pooled" comes to, under settings without privacy.
+
+    Its columns are those that every run of the task has.
     """
     if baseline == "majority":
         scored = {hospital.hospital_id: _majority(hospital, federation) for hospital in federation.hospitals}
@@ -48,9 +52,12 @@ def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) 
     everybody = together(predictions for _, predictions in scored.values())
     if everybody is None:
         return Evaluated(evaluations=evaluations, columns=())
-    if everybody.is_regression:
-        return Evaluated(evaluations=evaluations, r2=r2(everybody.values, everybody.labels), columns=())
-    return Evaluated(evaluations=evaluations, columns=(auc_of(everybody),))
+    mean_score, reference = mean_over_tests(evaluations, "score"), survival_reference(federation)
+    return Evaluated(
+        evaluations=evaluations,
+        pooled_score=pooled_score(everybody),
+        columns=tuple(pooled_columns(everybody, mean_score, reference).values()),
+    )
 
 
 def _trained(config: Config, federation: FederatedData, baseline: str) -> _Scored:
@@ -67,7 +74,9 @@ def _trained(config: Config, federation: FederatedData, baseline: str) -> _Score
         for (name, own), told in zip(tensors.items(), constants, strict=True):
             models[name] = _train(config, trainer, told, initial, own, profiles[name])
     return {
-        name: evaluate(trainer.scoring_model(arrays, own), own, hospital_id=name, task=federation.task)
+        name: evaluate(
+            trainer.scoring_model(arrays, own), own, hospital_id=name, task=federation.task, edges=federation.time_edges
+        )
         for (name, own), arrays in zip(tensors.items(), models.values(), strict=True)
     }
 
@@ -144,10 +153,11 @@ def _owners(tensors: HospitalTensors) -> torch.Tensor:
 
 
 def _majority(hospital: HospitalData, federation: FederatedData) -> tuple[Evaluation, Predictions]:
-    """Return the score of always giving the most frequent training class (or the training mean)."""
+    """Return the score of always giving the most frequent training class, the training mean, or one survival curve."""
     test = hospital.test_labels
+    reference = survival_reference(federation)
     is_regression = federation.task == "regression"
-    both = not is_regression and len(np.unique(test)) > 1
+    both = federation.task == "classification" and len(np.unique(test)) > 1
     evaluation = Evaluation(
         hospital_id=hospital.hospital_id,
         num_examples=len(test),
@@ -155,6 +165,10 @@ def _majority(hospital: HospitalData, federation: FederatedData) -> tuple[Evalua
         score=profile_measures(hospital, federation.task).majority_score,
         auc=0.5 if both else float("nan"),  # one answer for all: every pair is a tie
     )
+    if reference is not None:
+        # That of all hospitals' training records: the same for everyone, so that every pair is a tie.
+        curves = np.tile(kaplan_meier(reference), (len(test), 1))
+        return evaluation, Predictions(values=curves, labels=test.astype(np.float64))
     answer = float(hospital.train_labels.mean(dtype=np.float64)) if is_regression else 0.5
     labels = test.astype(np.float64 if is_regression else np.int64)
     shape = (len(test), federation.num_classes) if federation.num_classes > 2 else (len(test),)

@@ -57,12 +57,13 @@ class ResultRow:
         baseline: its name; "" for a run with privacy.
         epsilon_max: the largest of the hospitals'.
         epsilon_total: of a patient in as many hospitals as the patient overlap says.
-        score: share right of all test records; r2 over them where the task is regression, as in a run's own tables.
+        score: share right of all test records; over them the r2 of a regression, or the C of a survival, as in a run's
+            own tables.
         auc: mean over hospitals by test records.
         seconds: that the rounds took.
         status: "done" or "stopped-at-budget".
         num_rounds: committed.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "survival".
         epsilon_server: against the server.
         epsilon_hospital: against another hospital.
         epsilon_recipient: against whoever receives the model.
@@ -73,6 +74,7 @@ class ResultRow:
         tpr_at_fpr_1_percent: likewise.
         tpr_at_fpr_01_percent: likewise.
         auc_pooled: over all test records.
+        brier_integrated: likewise, of a survival.
         varied: value by setting of [study.vary], each with a column of its own behind the others; None of none.
     """
 
@@ -101,6 +103,7 @@ class ResultRow:
     tpr_at_fpr_1_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.01")
     tpr_at_fpr_01_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.001")
     auc_pooled: float = math.nan
+    brier_integrated: float = math.nan
     varied: Varied = json_field(default=None, is_left_out=True)
 
 

@@ -18,7 +18,7 @@ from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.cells import READERS, cell_of
-from wardround.server.record.evaluated import Evaluated
+from wardround.server.record.evaluated import AUC_POOLED, BRIER_INTEGRATED, Evaluated, columns_of
 from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
 from wardround.simulations.runs import resume, run
@@ -101,7 +101,8 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_lines: list[dict[
         num_rounds=outcome.num_rounds,
         task=outcome.facts.task or "",
         **({} if study_run.baseline else _attacker(outcome)),
-        auc_pooled=_number(getattr(scores, "auc_pooled", None)),
+        auc_pooled=_number(getattr(scores, AUC_POOLED, None)),
+        brier_integrated=_number(getattr(scores, BRIER_INTEGRATED, None)),
     )
     hospitals = tuple(
         HospitalRow(
@@ -134,18 +135,23 @@ def _result_of_baseline(
     # that is the most frequent by one record is no exception.
     labels = _labels(study_run) | {"noise_multiplier": math.nan}
     readers: dict[str, Any] = {f"epsilon_{reader}": math.inf for reader in READERS}
+    columns = columns_of(is_measured=True, task=federation.task, has_public=False, metrics=())
+    further = dict(zip(columns, evaluated.columns or (None,) * len(columns), strict=True))
     row = ResultRow(
         **labels,
         **readers,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        score=mean_over_tests(evaluated.evaluations, "score") if evaluated.r2 is None else evaluated.r2,
+        score=mean_over_tests(evaluated.evaluations, "score")
+        if evaluated.pooled_score is None
+        else evaluated.pooled_score,
         auc=mean_over_tests(evaluated.evaluations, "auc"),
         seconds=round(seconds, 4),
         status="done",
         num_rounds=0 if study_run.baseline == "majority" else study_run.config.training.num_rounds,
         task=federation.task,
-        auc_pooled=_number(next(iter(evaluated.columns or ()), None)),
+        auc_pooled=_number(further.get(AUC_POOLED)),
+        brier_integrated=_number(further.get(BRIER_INTEGRATED)),
     )
     hospitals = tuple(
         HospitalRow(
