@@ -166,6 +166,28 @@ def test_a_run_on_the_same_records_is_refused(tmp_path: Path) -> None:
         plan(again)
 
 
+def test_a_run_on_the_same_records_is_refused_by_its_models_file_too(tmp_path: Path) -> None:
+    wr.run(private(), federation=patients(1), out=tmp_path / "first")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "first" / "model.safetensors")
+    for name in ("first/model.safetensors", "link.safetensors"):
+        with pytest.raises(ConfigError, match=r"on the very data of north, south"):
+            wr.run(private(tmp_path / name), federation=patients(1), out=tmp_path / "second")
+
+
+def test_a_model_goes_back_to_the_runs_before_it(tmp_path: Path) -> None:
+    wr.run(private(), federation=patients(1), out=tmp_path / "first")
+    wr.run(private(tmp_path / "first"), federation=patients(2), out=tmp_path / "second")
+    with pytest.raises(ConfigError, match=r"second. goes back to a run on the very data of north, south"):
+        wr.run(private(tmp_path / "second"), federation=patients(1), out=tmp_path / "third")
+    third = wr.run(private(tmp_path / "second"), federation=patients(3), out=tmp_path / "third")
+    (note,) = [note for note in third.summary["notes"] if "training begins from" in note]
+    assert note.count("of a run of 2 hospitals at epsilon ") == 2
+    (tmp_path / "first").rename(tmp_path / "moved")
+    fourth = wr.run(private(tmp_path / "second"), federation=patients(3), out=tmp_path / "fourth")
+    (note,) = [note for note in fourth.summary["notes"] if "training begins from" in note]
+    assert note.endswith('first", of whose records nothing is known here')
+
+
 def test_baselines_begin_from_it_too(tmp_path: Path) -> None:
     config = config_of(None, placement="none", training={"learning-rate": 1e-9, "sample-rate": 1.0})
     federation = load_federation(config.federation)

@@ -2,11 +2,12 @@
 
 Whatever the model is a function of, it is none of this run's records, so that a run that begins from it spends what it
 would spend otherwise. That is so for other people's records alone: a run on the very data that this one has would have
-spent epsilon on them already, and is refused, and so is one on the same data set, however that was split. What is left
-out on purpose: patients that both have under other names, whom nobody here can know of.
+spent epsilon on them already, and is refused, and so is one on the same data set, however that was split, and one whose
+model goes back to either. What is left out on purpose: patients that both have under other names, and files out of the
+folders that they were made in, of which nobody here can know.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -115,33 +116,54 @@ class _Earlier(NamedTuple):
 
 
 def _note(config: Config, given: str, fingerprints: Collection[str]) -> str:
-    """Return what is to be said of whose model it is; refuse one of a run on the same data."""
-    earlier, begins = _run_at(Path(given)), f'training begins from the model "{given}" (initial)'
-    if earlier is None:
+    """Return what is to be said of whose model it is; refuse one that goes back to a run on the same data."""
+    line, begins = list(_line_at(given)), f'training begins from the model "{given}" (initial)'
+    if not line:
         return (
             f"{begins}: this run's epsilon is what it would be from any other, as long as nobody made that model of "
             "this run's records; what was spent on others' is in no bill here"
         )
+    for earlier in line:
+        _check_others(config, given, fingerprints, earlier)
+    runs = ", which began from one ".join(
+        f"of a run of {len(earlier.opening.profiles)} hospitals at epsilon {earlier.epsilon:.4g}" for earlier in line
+    )
+    before = line[-1].config.model.initial
+    first = "" if before is None else f', which began from the model "{before}", of whose records nothing is known here'
+    return f"{begins}, {runs}, by Renyi divergences, which is in no bill here: a patient of both pays both{first}"
+
+
+def _check_others(config: Config, given: str, fingerprints: Collection[str], earlier: _Earlier) -> None:
     shared = sorted(name for name, found in earlier.opening.fingerprints.items() if found and found in fingerprints)
     own, other = config.federation, earlier.config.federation
     is_named = own.path is not None or own.dataset not in _OF_MANY
     if shared or (is_named and (own.dataset, own.path) == (other.dataset, other.path)):
         whose = f"on the very data of {', '.join(shared[:3])}" if shared else f'on the same dataset = "{own.dataset}"'
         raise ConfigError(
-            f'initial = "{given}" is of a run {whose} {_KEY}: it has spent epsilon {earlier.epsilon:.4g} on these '
-            "records, which this run's bill would lack; begin from public data or from other patients, or resume that "
-            "run"
+            f'initial = "{given}" goes back to a run {whose} {_KEY}: it has spent epsilon {earlier.epsilon:.4g} on '
+            "these records, which this run's bill would lack; begin from public data or from other patients, or resume "
+            "that run"
         )
-    return (
-        f"{begins}, of a run of {len(earlier.opening.profiles)} hospitals at epsilon {earlier.epsilon:.4g}, by Renyi "
-        "divergences, which is in no bill here: a patient of both pays both"
-    )
 
 
-def _run_at(path: Path) -> _Earlier | None:
-    """Return the run in a folder; None where there is only a model."""
-    if not (path / "ledger.sqlite").is_file():
-        return None
+def _line_at(given: str | None) -> Iterator[_Earlier]:
+    """Yield the run that a model is of, the run whose model that one began from, and so on while folders are there."""
+    seen = set()
+    while given is not None and (folder := _run_folder_of(Path(given))) is not None and folder not in seen:
+        seen.add(folder)
+        if (earlier := _run_in(given, folder)) is None:
+            return
+        yield earlier
+        given = earlier.config.model.initial
+
+
+def _run_folder_of(path: Path) -> Path | None:
+    """Return the folder of the run that a path is, or lies in; None of a model by itself."""
+    whole = path.resolve()
+    return next((folder for folder in (whole, *whole.parents[:2]) if (folder / "ledger.sqlite").is_file()), None)
+
+
+def _run_in(given: str, path: Path) -> _Earlier | None:
     try:
         folder = open_run_folder(path)
         with open_ledger(folder.ledger, read_only=True) as ledger:
@@ -152,4 +174,4 @@ def _run_at(path: Path) -> _Earlier | None:
             account = account_from_ledger(ledger, plan.target_deltas)
             return _Earlier(opening, config, account.epsilon_total(config.privacy.patient_overlap))
     except WardroundError as error:
-        raise ConfigError(f'initial = "{path}" can\'t be read as a run {_KEY}: {error}') from error
+        raise ConfigError(f'initial = "{given}" can\'t be read as a run {_KEY}: {error}') from error
