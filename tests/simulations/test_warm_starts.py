@@ -174,6 +174,14 @@ def test_a_run_on_the_same_records_is_refused_by_its_models_file_too(tmp_path: P
             wr.run(private(tmp_path / name), federation=patients(1), out=tmp_path / "second")
 
 
+def test_a_run_on_the_same_records_is_refused_however_they_are_split(tmp_path: Path) -> None:
+    wr.run(private(), federation=patients(1), out=tmp_path / "first")
+    again = private(tmp_path / "first").change(federation={"seed": 8, "test-fraction": 0.3})
+    with pytest.raises(ConfigError, match=r"on the very data of north, south"):
+        wr.run(again, federation=patients(1), out=tmp_path / "second")
+    assert wr.run(again, federation=patients(2), out=tmp_path / "others").epsilon.max > 0
+
+
 def test_a_model_goes_back_to_the_runs_before_it(tmp_path: Path) -> None:
     wr.run(private(), federation=patients(1), out=tmp_path / "first")
     wr.run(private(tmp_path / "first"), federation=patients(2), out=tmp_path / "second")

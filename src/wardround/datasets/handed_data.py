@@ -31,9 +31,9 @@ from wardround.objects import PYTHON, Handed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Federation"]
+__all__ = ["KEYS_OF_SPLIT", "Federation"]
 
-_OF_SPLIT = (
+KEYS_OF_SPLIT = (
     "partition",
     "num_hospitals",
     "dirichlet_alpha",
@@ -106,7 +106,7 @@ class Federation:
         """
         if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
             raise ConfigError(f"frame must be a pandas DataFrame, not {shown_name(type(frame).__name__)}")
-        allowed = [item.name for item in fields(FederationConfig) if item.name not in (*_OF_SPLIT, *_NOT_OF_FRAMES)]
+        allowed = [item.name for item in fields(FederationConfig) if item.name not in (*KEYS_OF_SPLIT, *_NOT_OF_FRAMES)]
         if unknown := sorted(keys.keys() - allowed):
             raise ConfigError(f"from_frame has no key {unknown[0]}{did_you_mean(unknown[0], allowed)}")
         roles = {"target": target, "event_column": event, "hospital_column": hospital, "patient_column": patient}
@@ -193,7 +193,7 @@ class Federation:
 
         How rows are split over hospitals, into training and test rows, and by which seed, stays as it is.
         """
-        kept = {name: getattr(config.federation, name) for name in _OF_SPLIT}
+        kept = {name: getattr(config.federation, name) for name in KEYS_OF_SPLIT}
         return replace(config, federation=replace(self.settings, **kept))
 
     def describe(self, config: Config | None = None) -> "pd.DataFrame":

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.config import Config
+from wardround.datasets import load_federation
+from wardround.datasets.handed_data import KEYS_OF_SPLIT
 from wardround.digests import array_digest
 from wardround.errors import ConfigError, ProtocolError, WardroundError
 from wardround.exact_sums import Arrays
@@ -134,16 +136,33 @@ def _note(config: Config, given: str, fingerprints: Collection[str]) -> str:
 
 
 def _check_others(config: Config, given: str, fingerprints: Collection[str], earlier: _Earlier) -> None:
-    shared = sorted(name for name, found in earlier.opening.fingerprints.items() if found and found in fingerprints)
     own, other = config.federation, earlier.config.federation
     is_named = own.path is not None or own.dataset not in _OF_MANY
-    if shared or (is_named and (own.dataset, own.path) == (other.dataset, other.path)):
-        whose = f"on the very data of {', '.join(shared[:3])}" if shared else f'on the same dataset = "{own.dataset}"'
+    shared = _hospitals_of(earlier, fingerprints)
+    if not shared and is_named and (own.dataset, own.path) == (other.dataset, other.path):
+        shared = f'the same dataset = "{own.dataset}"'
+    if shared := shared or _hospitals_of(earlier, _as_split_by(earlier.config, config)):
         raise ConfigError(
-            f'initial = "{given}" goes back to a run {whose} {_KEY}: it has spent epsilon {earlier.epsilon:.4g} on '
+            f'initial = "{given}" goes back to a run on {shared} {_KEY}: it has spent epsilon {earlier.epsilon:.4g} on '
             "these records, which this run's bill would lack; begin from public data or from other patients, or resume "
             "that run"
         )
+
+
+def _hospitals_of(earlier: _Earlier, fingerprints: Collection[str]) -> str:
+    """Return which of the earlier run's hospitals have these very training data, in words; "" where none has."""
+    names = sorted(name for name, found in earlier.opening.fingerprints.items() if found and found in fingerprints)
+    return f"the very data of {', '.join(names[:3])}" if names else ""
+
+
+def _as_split_by(earlier: Config, config: Config) -> Collection[str]:
+    """Return the fingerprints of this run's records, split as the earlier run's are; none where they are not here."""
+    split = {key: getattr(earlier.federation, key) for key in KEYS_OF_SPLIT}
+    try:
+        federation = load_federation(replace(config.federation, **split), earlier.features)
+    except WardroundError:
+        return ()
+    return {hospital.fingerprint for hospital in federation.hospitals}
 
 
 def _line_at(given: str | None) -> Iterator[_Earlier]:
