@@ -6,7 +6,8 @@
 The clipped sum of one batch for a perceptron on six features, as `synthetic-regression` has them; one thread. Each case
 is a process of its own: what it peaks above what it held before the step (Linux' /proc), the largest of several, after
 a step of 8 records that brings in what is loaded once; and the least processor milliseconds. Small steps fit in what
-the allocator holds already. Ghost clipping (Li et al. 2022) makes norms without gradients by record; so does `closed-form`.
+the allocator holds already. Ghost clipping (Li et al. 2022) makes norms without gradients by record; so does
+`closed-form`.
 """
 
 import argparse
