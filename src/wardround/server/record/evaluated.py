@@ -29,9 +29,14 @@ AUC_POOLED = "auc_pooled"
 PUBLIC_LOSS = "public_loss"
 """Column of rounds.csv that no hospital has: the mean loss on public records."""
 
-CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER = "concordance", "brier_integrated", "brier_kaplan_meier"
-"""Columns of rounds.csv, of a survival, that no hospital has: the mean of the hospitals' C by test records; and over
-all test records the integrated Brier score, of the model and of answering with the training records' curve."""
+CONCORDANCE = "concordance"
+"""Column of rounds.csv, of a survival, that no hospital has: the mean of the hospitals' C by test records."""
+
+BRIER_INTEGRATED = "brier_integrated"
+"""Likewise: the model's integrated Brier score over all test records."""
+
+BRIER_KAPLAN_MEIER = "brier_kaplan_meier"
+"""Likewise: that of answering with the training records' curve."""
 
 SURVIVAL_COLUMNS = (CONCORDANCE, BRIER_INTEGRATED, BRIER_KAPLAN_MEIER)
 

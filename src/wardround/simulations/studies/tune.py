@@ -27,10 +27,13 @@ FEW = (
 """Why a tune of less is refused."""
 EACH_ONCE = "each-once"
 """Every candidate is trained once, in place of a random number of repetitions."""
-PUBLIC_LOSS, NOISY_BRIER = "public-loss", "noisy-brier"
-"""Of public records, for free; of the training records, with noise and billed."""
+PUBLIC_LOSS = "public-loss"
+NOISY_BRIER = "noisy-brier"
+"""The Brier score of the training records, released with noise and billed."""
 STAND_IN_SCORES = ("auto", "auc", "auc-pooled", "accuracy")
+"""By which candidates are chosen on a stand-in."""
 PRIVATE_SCORES = (PUBLIC_LOSS, NOISY_BRIER)
+"""By which they are on private data: the loss of public records, for free, or a noisy score, billed."""
 _OF_PRIVATE = ("score_share", "repetitions", "mean_repetitions", "shape", "most_repetitions")
 _SCORE_SHARE = 0.1
 _CLIPS = ("max-grad-norm", "clipping", "adaptive-clipping", "target-quantile", "clip-learning-rate", "microbatch-size")
