@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "NORMAL_95",
     "NUM_BINS",
     "ClassCounts",
     "Predictions",
@@ -23,6 +24,8 @@ __all__ = [
     "together",
 ]
 
+NORMAL_95 = 1.959963984540054
+"""Standard deviations on either side of a normal distribution's mean that hold 95 % of it."""
 NUM_BINS = 10
 """Of equal width, over the probabilities from 0 to 1, by which calibration is measured."""
 

@@ -4,7 +4,7 @@ What is left out on purpose: which classes there are, which the data say (see `c
 to a record (see `clients.losses`, `clients.clipped_sums`, `datasets.oversampling`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ from wardround.config.loss_weights import check_class_numbers, check_loss_weight
 from wardround.errors import ConfigError
 from wardround.privacy.cells import cell_of
 
-__all__ = ["ImbalanceConfig", "check_imbalance_use", "check_remedy", "releases_shares"]
+__all__ = ["ImbalanceConfig", "check_imbalance_use", "check_remedy", "releases_shares", "shares_are_released"]
 
 _REMEDIES = ("loss-weights", "duplicate", "smote")
 _MOST_COPIES = 4
 _LARGEST = 1000
+_PUBLIC = {"loss-weights": ("training", "loss-weights"), "duplicate": ("imbalance", "copies")}
+"""By remedy, section and key of the public numbers that it is made of where they are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +62,17 @@ def releases_shares(config: Any) -> bool:
     Args:
         config: all settings.
     """
-    remedy = config.imbalance.remedy
-    if remedy == "loss-weights":
-        return config.training.loss_weights is None
-    return remedy == "duplicate" and config.imbalance.copies is None
+    return shares_are_released(lambda section, key: getattr(getattr(config, section), key.replace("-", "_")))
+
+
+def shares_are_released(look: Callable[[str, str], Any]) -> bool:
+    """Return what `releases_shares` does of settings in another form.
+
+    Args:
+        look: returns the value of a section and a key, None of a key that is not set.
+    """
+    remedy = look("imbalance", "remedy")
+    return remedy in _PUBLIC and look(*_PUBLIC[remedy]) is None
 
 
 def check_imbalance_use(config: Any) -> None:
@@ -82,11 +91,11 @@ def check_imbalance_use(config: Any) -> None:
         )
     if config.federation.schema is None or not releases_shares(config):
         return
-    remedy = config.imbalance.remedy
-    step = "[training] loss-weights" if remedy == "loss-weights" else "[imbalance] copies"
+    section, key = _PUBLIC[config.imbalance.remedy]
     raise ConfigError(
-        f'remedy = "{remedy}" would be made of class shares that are released before round 1, which real sites do not '
-        f"do, and a schema is for them ([imbalance] remedy): give public numbers with {step}"
+        f'remedy = "{config.imbalance.remedy}" would be made of class shares that are released before round 1, which '
+        "real sites do not do, and a schema is for them ([imbalance] remedy): give public numbers with "
+        f"[{section}] {key}"
     )
 
 

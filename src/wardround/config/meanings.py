@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from wardround.config.features import PRIVATE, PUBLIC, SCATTERING, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
-from wardround.config.imbalance import ImbalanceConfig
+from wardround.config.imbalance import ImbalanceConfig, shares_are_released
 from wardround.config.limits import kebab
 from wardround.config.personal import PersonalConfig
 from wardround.config.schemas import Schema
@@ -167,9 +167,7 @@ def _may_be_private(look: Look) -> bool:
 
 
 def _releases_shares(look: Look) -> bool:
-    remedy = look("imbalance.remedy")
-    public = {"loss-weights": "training.loss-weights", "duplicate": "imbalance.copies"}
-    return remedy in public and look(public[remedy]) is None
+    return shares_are_released(lambda section, key: look(f"{section}.{key}"))
 
 
 _NOISE = _in_cell(lambda cell: cell.is_private)

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from wardround.datasets.moments import MomentLayout, groups_of, layout_of, moments_of
 from wardround.datasets.records import CLASSIFICATION, FederatedData, HospitalData
 from wardround.errors import ConfigError
+from wardround.scores import NORMAL_95
 
 __all__ = ["NUM_BINS", "ColumnDescription", "DescriptionLayout", "description_layout", "description_rows", "read_mean"]
 
 NUM_BINS = 8
 """Of a number, equally wide between its bounds."""
-_NORMAL_95 = 1.959964
 """Standard deviations of a normal distribution within which 95 % of it are, either side."""
 
 
@@ -114,7 +114,7 @@ def read_mean(
         stddev: of the noise in each of its coordinates (>= 0).
     """
     values, moments = np.asarray(mean, np.float64), layout.moments
-    k, error = len(moments.numbers), _NORMAL_95 * stddev * num_records
+    k, error = len(moments.numbers), NORMAL_95 * stddev * num_records
     missing, first, second = values[:k], values[k : 2 * k], values[2 * k : 3 * k]
     indicators, rest = values[3 * k : moments.num_values], values[moments.num_values :]
     bins = rest[: k * NUM_BINS].reshape(k, NUM_BINS) * num_records
@@ -122,7 +122,7 @@ def read_mean(
     for index, place in enumerate(moments.numbers):
         low, high, there = moments.low[index], moments.high[index], 1 - missing[index]
         middle, reach = (low + high) / 2, (high - low) / 2
-        is_known = there > _NORMAL_95 * stddev
+        is_known = there > NORMAL_95 * stddev
         centre = float(np.clip(first[index] / there, -1, 1)) if is_known else math.nan
         variance = float(np.clip(second[index] / there, 0, 1)) - centre**2 if is_known else math.nan
         told[place] = ColumnDescription(

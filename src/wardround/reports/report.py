@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wardround.config.imbalance import shares_are_released
 from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
 from wardround.reports.class_table import class_figures, class_section
@@ -191,7 +192,11 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
     share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
     moments = "the means of its features and of their squares"
     before = [moments] if run.setting("features", "standardise", None) == "private" else []
-    before += ["the shares of its classes"] if _tells_shares(run) else []
+    before += (
+        ["the shares of its classes"]
+        if shares_are_released(lambda section, key: run.setting(section, key, None))
+        else []
+    )
     first = f" and, once before round 1, {' and '.join(before)}" if before else ""
     said = {**SENTENCES, "arrays": run.words.sent + share + first}
     rows = []
@@ -205,13 +210,6 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
                 (ground, GROUNDS.get(ground, "this version of Wardround does not know these grounds"), sentences)
             )
     return rows
-
-
-def _tells_shares(run: RunResult) -> bool:
-    """Return whether class shares were released, as the remedy for imbalance had no public numbers."""
-    public = {"loss-weights": ("training", "loss-weights"), "duplicate": ("imbalance", "copies")}
-    remedy = run.setting("imbalance", "remedy", "none")
-    return remedy in public and run.setting(*public[remedy], None) is None
 
 
 def _versions(run: RunResult) -> str:

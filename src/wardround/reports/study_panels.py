@@ -5,7 +5,7 @@ a chart.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_lowercase
 from typing import NamedTuple
@@ -44,12 +44,12 @@ class Panel(NamedTuple):
 def panels(study: StudyResult, draw: Callable[[Panel], Chart]) -> list[Chart]:
     """Return a chart for each combination of varied settings, all with the vertical range that holds them all.
 
-    Where each would have one curve, all of them are in one chart.
+    Where noise is in one place, so that each would have one curve, all of them are in one chart.
     """
-    if 1 < len(study.settings) <= _MOST_CURVES:
-        alone = [draw(Panel(setting)) for setting in study.settings]
-        if all(len(chart.curves) == 1 for chart in alone):
-            return [_in_one(alone, study.settings)]
+    if len(study.facts.placements) == 1 and 1 < len(study.settings) <= _MOST_CURVES:
+        alone = {setting: draw(Panel(setting)) for setting in study.settings}
+        drawn = {setting: chart for setting, chart in alone.items() if chart.curves}
+        return [_in_one(drawn)] if drawn else []
     charts = [chart for chart in map(draw, _panels_of(study)) if chart.curves]
     low, high = _range_of(charts)
     if len(charts) < 2 or not low < high:
@@ -61,16 +61,16 @@ def panels(study: StudyResult, draw: Callable[[Panel], Chart]) -> list[Chart]:
     ]
 
 
-def _in_one(charts: Sequence[Chart], settings: Sequence[Setting]) -> Chart:
+def _in_one(charts: Mapping[Setting, Chart]) -> Chart:
     """Return the one curve of each chart in one chart, with the lines that all of them have."""
-    first = charts[0]
+    first = next(iter(charts.values()))
     curves = []
-    for index, (chart, setting) in enumerate(zip(charts, settings, strict=True)):
+    for index, (setting, chart) in enumerate(charts.items()):
         (curve,), place = chart.curves, index - (len(charts) - 1) / 2
         x = [value * _APART**place for value in curve.x] if first.x_scale == "log" else curve.x
         dash = _DASHES[index % len(_DASHES)]
         curves.append(replace(curve, label=setting_text(setting), x=x, series=index + 1, dash=dash))
-    shared = tuple(level for level in first.levels if all(level in chart.levels for chart in charts))
+    shared = tuple(level for level in first.levels if all(level in chart.levels for chart in charts.values()))
     caption = f"{first.caption} Lines that differ between these settings are in the tables."
     return replace(first, caption=caption, curves=tuple(curves), levels=shared)
 

@@ -14,13 +14,11 @@ from wardround.privacy.cells import cell_in_words
 from wardround.reports.files import as_written, read_json, read_number, read_rows, read_summary
 from wardround.reports.numbers import count_text
 from wardround.reports.words import caveats
+from wardround.scores import NORMAL_95
 from wardround.simulations.studies.tune_records import TuneSummary
 from wardround.simulations.studies.tune_words import what_it_cost
 
 __all__ = ["print_tune"]
-
-
-_NORMAL_95 = 1.96
 
 
 def print_tune(folder: Path, console: Console) -> None:
@@ -94,7 +92,7 @@ def _score(row: dict[str, str], summary: TuneSummary) -> str:
     if math.isnan(stddev):
         return f"{score:.4f}"
     if summary.on == "private":
-        return f"{score:.4f} ± {_NORMAL_95 * stddev:.4f}"
+        return f"{score:.4f} ± {NORMAL_95 * stddev:.4f}"
     from scipy.special import stdtrit
 
     return f"{score:.4f} ± {float(stdtrit(number - 1, 0.975)) * stddev / math.sqrt(number):.4f}"

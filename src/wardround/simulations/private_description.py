@@ -16,7 +16,7 @@ from wardround.datasets.descriptions import ColumnDescription, description_layou
 from wardround.datasets.moments import averaged_federation
 from wardround.errors import ProtocolError
 from wardround.objects import hand_over
-from wardround.server.plan.alternatives import stddev_on_average
+from wardround.server.plan.alternatives import own_stddev_on_average
 from wardround.server.record.run_folder import open_run_folder
 from wardround.simulations.prepared import plan_of, silent
 from wardround.simulations.runs import run
@@ -86,7 +86,7 @@ def describe_privately(
     if arrays is None:
         raise ProtocolError(f"{done.folder} has no model, which a run that came to its end leaves: run it again")
     planned = plan_of(settings, averaged, layout.num_values)
-    stddev = stddev_on_average(planned, planned.cell, planned.noise_multipliers, settings.aggregation.honest_survivors)
+    stddev = own_stddev_on_average(planned)
     num_records = sum(hospital.num_train for hospital in federation.hospitals)
     return PrivateDescription(
         columns=read_mean(arrays["weight"][0], layout, federation, num_records=num_records, stddev=stddev),

@@ -47,15 +47,12 @@ class NoPrivacy(Cell):
                     f'"none"): remove it, or set placement = "local"'
                 )
 
-        if privacy.clipping is not None:
+        clips = [f'clipping = "{privacy.clipping}"'] if privacy.clipping is not None else []
+        clips += [f"microbatch-size = {privacy.microbatch_size}"] if privacy.microbatch_size > 1 else []
+        for said in clips:
             yield (
-                f'clipping = "{privacy.clipping}" has no meaning without privacy, which clips nothing ([privacy] '
-                'placement = "none"): remove it, or set placement = "local"'
-            )
-        if privacy.microbatch_size > 1:
-            yield (
-                f"microbatch-size = {privacy.microbatch_size} has no meaning without privacy, which clips nothing "
-                '([privacy] placement = "none"): remove it, or set placement = "local"'
+                f'{said} has no meaning without privacy, which clips nothing ([privacy] placement = "none"): remove '
+                'it, or set placement = "local"'
             )
 
     def refusals(self, privacy: Any, training: Any, aggregation: Any) -> Iterator[str]:

@@ -20,7 +20,7 @@ from wardround.server.plan.planning import hospitals_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
 from wardround.server.plan.target_noise import calibrated
 
-__all__ = ["PlacementRow", "compare_placements", "plan_notes", "stddev_on_average"]
+__all__ = ["PlacementRow", "compare_placements", "plan_notes", "own_stddev_on_average", "stddev_on_average"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +103,7 @@ def plan_notes(plan: FederationPlan) -> tuple[str, ...]:
             "independent noise of the same epsilon would be, over all rounds, though larger in single rounds; "
             "where cells are compared its stddev is that of independent noise which would leave as much in the model"
         )
-    stddev = stddev_on_average(plan, cell, plan.noise_multipliers, aggregation.honest_survivors)
-    noise_ratio = stddev * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
+    noise_ratio = own_stddev_on_average(plan) * math.sqrt(plan.num_parameters) / plan.config.privacy.max_grad_norm
     notes += cell.plan_notes(len(plan.hospitals), aggregation.honest_survivors, noise_ratio)
     return tuple(notes)
 
@@ -184,6 +183,11 @@ def stddev_on_average(
         most_records=plan.most_records(cohort),
         num_shares=num_shares,
     )
+
+
+def own_stddev_on_average(plan: FederationPlan) -> float:
+    """Return the stddev of the plan's own noise in its own cell (see `stddev_on_average`)."""
+    return stddev_on_average(plan, plan.cell, plan.noise_multipliers, plan.config.aggregation.honest_survivors)
 
 
 def _expected_batch(hospital: HospitalPlan, cell: Cell) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.scores import ClassCounts, Predictions
+from wardround.scores import NORMAL_95, ClassCounts, Predictions
 from wardround.small_counts import FEWEST_SHOWN
 
 __all__ = [
@@ -26,8 +26,6 @@ __all__ = [
     "standard_errors",
     "widest_auc_interval",
 ]
-
-_NORMAL_95 = 1.959963984540054
 
 Interval = tuple[float, float]
 
@@ -82,9 +80,9 @@ def share_interval(right: int, number: int) -> Interval:
 
     Source: Wilson 1927.
     """
-    share, z2 = right / number, _NORMAL_95**2
+    share, z2 = right / number, NORMAL_95**2
     centre = (share + z2 / (2 * number)) / (1 + z2 / number)
-    half = _NORMAL_95 / (1 + z2 / number) * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2))
+    half = NORMAL_95 / (1 + z2 / number) * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
@@ -96,7 +94,7 @@ def auc_interval(auc: float, *, num_positive: int, num_negative: int) -> Interva
     both_positive, both_negative = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     spread = auc * (1 - auc)
     spread += (num_positive - 1) * (both_positive - auc**2) + (num_negative - 1) * (both_negative - auc**2)
-    half = _NORMAL_95 * math.sqrt(max(spread, 0.0) / (num_positive * num_negative))
+    half = NORMAL_95 * math.sqrt(max(spread, 0.0) / (num_positive * num_negative))
     return max(0.0, auc - half), min(1.0, auc + half)
 
 

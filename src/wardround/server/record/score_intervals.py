@@ -6,7 +6,7 @@ What is left out on purpose: how an interval is made (see `intervals`), and inte
 import math
 from collections.abc import Mapping, Sequence
 
-from wardround.scores import ClassCounts
+from wardround.scores import NORMAL_95, ClassCounts
 from wardround.server.record.intervals import (
     Interval,
     intervals_of,
@@ -19,8 +19,6 @@ from wardround.server.record.summaries import HospitalSummary
 from wardround.small_counts import FEWEST_SHOWN
 
 __all__ = ["hospital_intervals", "run_intervals"]
-
-_NORMAL_95 = 1.959963984540054
 
 
 def hospital_intervals(
@@ -69,7 +67,7 @@ def run_intervals(
             found[name] = spread_interval(value, error, number)
     of_mean = _error_of_mean_auc(hospitals)
     if row.auc is not None and of_mean is not None and not math.isnan(row.auc):
-        half = _NORMAL_95 * of_mean
+        half = NORMAL_95 * of_mean
         found["auc"] = max(0.0, row.auc - half), min(1.0, row.auc + half)
     return found or None
 
@@ -90,6 +88,6 @@ def _error_of_mean_auc(hospitals: Sequence[HospitalSummary]) -> float | None:
             return None
         if hospital.num_test:
             low, high = ends["auc"]
-            parts.append((hospital.num_test, (high - low) / 2 / _NORMAL_95))
+            parts.append((hospital.num_test, (high - low) / 2 / NORMAL_95))
     total = sum(number for number, _ in parts)
     return math.hypot(*(number * error for number, error in parts)) / total if total else None

@@ -14,11 +14,10 @@ from wardround.agreed.statistics import STATISTICS_ROUND
 from wardround.datasets.constants import NO_CONSTANTS, Constants, constants_from
 from wardround.privacy.entries import entry_for
 from wardround.rounds import Assignment
-from wardround.server.plan.alternatives import stddev_on_average
+from wardround.server.plan.alternatives import own_stddev_on_average
 from wardround.server.plan.budget import check_beginning
 from wardround.server.plan.dropouts import draw_dropouts
 from wardround.server.plan.planning import assign_round
-from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.records import Outcome
 from wardround.server.round.released import release
 from wardround.server.round.run_under_way import RunUnderWay
@@ -76,10 +75,5 @@ def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistic
     summed = add_up(run.link, asked, secure)
     replies, _ = release(plan, zeros, assignments, summed, run.source, {})
     mean = step(strategy, STATISTICS_ROUND, zeros, replies)["weight"][0] if replies else None
-    constants = constants_from(run.plan.config.imbalance, layout, mean, stddev=_stddev(plan))
+    constants = constants_from(run.plan.config.imbalance, layout, mean, stddev=own_stddev_on_average(plan))
     return Statistics(assignments=assignments, answered=summed.answered, outcome=summed.outcome, constants=constants)
-
-
-def _stddev(plan: FederationPlan) -> float:
-    """Return the stddev of the noise in every coordinate of the mean, where all answer."""
-    return stddev_on_average(plan, plan.cell, plan.noise_multipliers, plan.config.aggregation.honest_survivors)

@@ -25,7 +25,7 @@ from wardround.disk import make_private_folder
 from wardround.errors import ConfigError, ProtocolError
 from wardround.objects import hand_over
 from wardround.privacy.spending import Account
-from wardround.server.plan.alternatives import stddev_on_average
+from wardround.server.plan.alternatives import own_stddev_on_average
 from wardround.server.record.run_folder import open_run_folder
 from wardround.simulations.prepared import plan_of
 from wardround.simulations.runs import resume, run, trained_module
@@ -64,8 +64,7 @@ def planned_score(config: Config, epsilon: float, load: Load) -> PlannedScore:
     settings = _settings(resolved(config, federation), epsilon)
     averaged = averaged_federation(federation, lambda one: np.zeros((len(one.train_labels), 1), np.float32), 1)
     planned = plan_of(settings, averaged, 1)
-    stddev = stddev_on_average(planned, planned.cell, planned.noise_multipliers, settings.aggregation.honest_survivors)
-    return PlannedScore(account=planned.account, stddev=stddev)
+    return PlannedScore(account=planned.account, stddev=own_stddev_on_average(planned))
 
 
 def release_score(config: Config, trained: Path, folder: Path, epsilon: float, load: Load) -> float:
