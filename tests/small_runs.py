@@ -125,14 +125,18 @@ def profiles_of(sizes: Sequence[int], digits: int = 3) -> list[HospitalProfile]:
 
 
 @contextmanager
-def interrupted_before_charging(monkeypatch: pytest.MonkeyPatch, round_number: int) -> Iterator[None]:
-    """Press Ctrl-C before a round is charged, and expect it to come through."""
+def interrupted_before_charging(
+    monkeypatch: pytest.MonkeyPatch, round_number: int, *, is_charged: bool = False
+) -> Iterator[None]:
+    """Press Ctrl-C before a round is charged, or as soon as it is, and expect it to come through."""
     real = Ledger.charge
 
     def failing(self: Ledger, entries: Sequence[Entry]) -> None:
-        if entries[0].round_number == round_number:
+        is_now = entries[0].round_number == round_number
+        if is_charged or not is_now:
+            real(self, entries)
+        if is_now:
             raise KeyboardInterrupt
-        real(self, entries)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Ledger, "charge", failing)

@@ -1,12 +1,18 @@
 """`wardround tune`: what it prints, its exit codes, and how it goes on."""
 
 import json
+import shutil
 import sys
 import tomllib
 
 import pytest
+from small_runs import charges_of, interrupted_before_charging
 
 from wardround.cli import main
+from wardround.config import load_config
+from wardround.simulations.runs import resume, run
+from wardround.simulations.studies.data_once import DataOnce
+from wardround.simulations.studies.noisy_scores import release_score
 
 BASE = """
 [federation]
@@ -106,6 +112,46 @@ def test_private_data_are_told_to_be_billed_and_to_whom(here, ray_session, monke
     # Whoever goes on with what is finished spends nothing more, and is told the same.
     again = said(monkeypatch, capsys, "tune", "t.toml", "--out", "out")
     assert again[:2] == (0, told)
+
+
+def test_repetitions_that_were_charged_again_take_a_tune_beyond_its_target_and_the_exit_code_is_3(
+    here, ray_session, monkeypatch, capsys
+):
+    """Each keeps its own target, with other noise in the rounds left: what all come to was not planned for that."""
+    base = BASE.replace("num-rounds = 2", "num-rounds = 3").replace("local-steps = 1", "local-steps = 10")
+    (here / "base.toml").write_text(base.replace("sample-rate = 0.2", "sample-rate = 0.05"))
+    law = "mean-repetitions = 1.5\nmost-repetitions = 2"
+    (here / "t.toml").write_text(NOISY.replace(law, 'repetitions = "each-once"'))
+    command = ("tune", "t.toml", "--out", "out")
+    assert said(monkeypatch, capsys, *command)[0] == 0
+    planned = json.loads((here / "out" / "summary.json").read_text())
+    assert planned["status"] == "done" and planned["epsilon"]["total"] <= 2.0
+    for place in (here / "out" / "runs").iterdir():
+        config = load_config(place / "config.toml")
+        shutil.rmtree(place)
+        shutil.rmtree(here / "out" / "scores" / place.name)
+        with interrupted_before_charging(monkeypatch, 1, is_charged=True):
+            run(config, out=place)
+        with interrupted_before_charging(monkeypatch, 1, is_charged=True):
+            resume(place)
+        assert charges_of(place, "planned") == [(1, f"hospital-0{number}") for number in (1, 2, 3)] * 2
+    code, told, error = said(monkeypatch, capsys, *command)
+    spent = json.loads((here / "out" / "summary.json").read_text())
+    assert (code, spent["status"], spent["failures"]) == (3, "above-target", {})
+    assert spent["epsilon"]["total"] > 2.0
+    words = " ".join(told.split())
+    assert "took the whole beyond the target: what is stated is what was spent." in words
+    assert f"epsilon {spent['epsilon']['total']:.3g}" in words and ", of 2 that may be spent" in words
+    assert "the tune spent more than its target-epsilon after interruptions: see out/summary.json" in error
+    # Nothing is charged by repeating it, and the target comes before what failed.
+    folder = here / "out" / "scores" / place.name
+    epsilon = load_config(folder / "config.toml").privacy.target_epsilon
+    shutil.rmtree(folder)
+    with interrupted_before_charging(monkeypatch, 1, is_charged=True):
+        release_score(config, place, folder, epsilon, DataOnce().load)
+    code, told, _ = said(monkeypatch, capsys, *command)
+    again = json.loads((here / "out" / "summary.json").read_text())
+    assert (code, again["epsilon"], list(again["failures"])) == (3, spent["epsilon"], [place.name])
 
 
 def test_what_failed_makes_the_exit_code_1_and_the_others_are_chosen_among(here, ray_session, monkeypatch, capsys):

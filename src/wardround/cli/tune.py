@@ -45,9 +45,9 @@ def tune(
         typer.echo((folder / "summary.json").read_text(encoding="utf-8"), nl=False)
     else:
         print_tune(folder, console())
+    if done.summary.status != "done":
+        raise BudgetError(f"the tune spent more than its target-epsilon after interruptions: see {folder}/summary.json")
     if done.summary.failures:
         raise WardroundError(
             f"{len(done.summary.failures)} runs failed; the choice is among the others. To try these again: {again}"
         )
-    if done.summary.status != "done":
-        raise BudgetError(f"the tune spent more than its target-epsilon after interruptions: see {folder}/summary.json")

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_runs import interrupted_before_charging
 from test_tune import DIGITS, PRIVATE_TABLE
 from tunes import NOISY, small_tune
 
@@ -144,6 +145,24 @@ def test_an_interruption_changes_nothing_and_what_is_done_is_not_done_again(nois
     assert seen == [(2, 3, "found done"), (3, 3, last)]
     for name in ("tuning.csv", "summary.json", "chosen.toml", "model.safetensors", "tune.json"):
         assert (again / name).read_bytes() == (done.folder / name).read_bytes()
+
+
+def test_a_score_that_was_lost_as_it_was_released_is_no_score_and_not_paid_for_twice(noisy, tmp_path, monkeypatch):
+    tune, done = noisy
+    again = tmp_path / "again"
+    shutil.copytree(done.folder, again)
+    lost = sorted(path.name for path in (again / "runs").iterdir())[-1]
+    trained, folder = again / "runs" / lost, again / "scores" / lost
+    epsilon = load_config(folder / "config.toml").privacy.target_epsilon
+    shutil.rmtree(folder)
+    with interrupted_before_charging(monkeypatch, 1, is_charged=True):
+        release_score(load_config(trained / "config.toml"), trained, folder, epsilon, DataOnce().load)
+    for _ in range(2):
+        summary = run_tune(tune, again, num_workers=1).summary
+        assert list(summary.failures) == [lost] and "allows no second release" in summary.failures[lost]
+        assert summary.epsilon == done.summary.epsilon
+        assert (summary.num_runs, summary.status) == (2, "done")
+        assert summary.run != lost and summary.score > 0
 
 
 def test_another_tune_is_refused_in_its_folder(noisy, tmp_path):

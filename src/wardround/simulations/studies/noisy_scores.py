@@ -22,7 +22,7 @@ from wardround.config import Config, FeaturesConfig, FederationConfig
 from wardround.datasets import FederatedData, HospitalData, resolved
 from wardround.datasets.moments import averaged_federation
 from wardround.disk import make_private_folder
-from wardround.errors import ConfigError, ProtocolError
+from wardround.errors import BudgetError, ConfigError, ProtocolError
 from wardround.objects import hand_over
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import own_stddev_on_average
@@ -78,6 +78,7 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
         load: reads the hospitals.
 
     Raises:
+        BudgetError: it was charged and interrupted: the model it left is that of no round, and no score.
         WardroundError: see `errors`.
     """
     federation = load(config.federation, config.features)
@@ -96,6 +97,11 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
         make_private_folder(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
         done = run(settings, out=folder, load=load_scores)
+    if done.outcome.status != "done":
+        raise BudgetError(
+            f"its score was charged and interrupted, and epsilon {epsilon:g}, which is its share ([tune] score-share), "
+            "allows no second release: it has no score, and will have none"
+        )
     arrays = open_run_folder(done.folder).read_model()
     if arrays is None:
         raise ProtocolError(f"{folder} has no score, which a release that came to its end leaves: repeat the command")
