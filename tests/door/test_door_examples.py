@@ -97,3 +97,16 @@ def test_the_script_trains_the_model_of_the_command_line(
         assert (out / "run" / "model.safetensors").read_bytes() == by_name
         assert (out / "rounds.png").is_file() and (out / "study" / "report.html").is_file()
         assert all(0 <= float(row["brier"]) <= 1 for row in rows_of(out / "run" / "rounds.csv"))
+
+
+@pytest.mark.slow
+def test_the_study_of_a_given_model_begins_from_that_of_other_patients(
+    ray_session: Any, tmp_path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_DATA", str(real_data))
+    study = runpy.run_path(str(ROOT / "examples" / "studies" / "warm_start.py"))
+    study["main"](tmp_path, num_seeds=1)
+    rows = {(row["variant"], row["target_epsilon"]): row for row in rows_of(tmp_path / "begins" / "results.csv")}
+    assert len(rows) == 9
+    kept, nothing = (float(rows[name, "0.5"]["auc_pooled"]) for name in ("the-model-as-it-is", "from-nothing"))
+    assert kept > nothing + 0.05
