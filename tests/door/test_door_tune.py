@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tunes import BASE, VARY
 
 import wardround as wr
@@ -23,6 +24,7 @@ def test_what_was_chosen_comes_back_as_settings_a_table_and_a_line(ray_session: 
         {
             "tune": {"on": "private", "score": "noisy-brier", "repetitions": "each-once"},
             "study": {"base": base, "vary": VARY},
+            "set": {"features": {"standardise": "private"}},
         },
         out=tmp_path / "out",
         on_run=lambda number, total, name: seen.append(number),
@@ -33,6 +35,12 @@ def test_what_was_chosen_comes_back_as_settings_a_table_and_a_line(ray_session: 
     assert tuned.chosen.training.learning_rate == chosen
     assert tuned.summary["epsilon"]["total"] == tuned.outcome.epsilon.total <= 4.0
     assert repr(tuned).startswith("Tuning('") and "spent" in repr(tuned)
+    best = wr.Run.open(tmp_path / "out" / "runs" / tuned.outcome.run)
+    assert best.config.training.learning_rate == chosen
+    features = torch.rand(4, 30)
+    assert torch.equal(tuned.model()(features), best.model()(features))
+    model = (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert model == (best.folder / "model.safetensors").read_bytes() and b'"centre' in model.replace(b"\\", b"")
     assert "Every candidate was trained once" in tuned._repr_html_().replace("\n", " ")
 
 
@@ -49,8 +57,6 @@ def test_data_from_python_are_billed_and_never_those_of_a_stand_in(base: str, tm
 
 
 def test_a_model_from_python_has_no_noisy_score(base: str, tmp_path: Path) -> None:
-    import torch
-
     def linear(input_shape: tuple[int, ...], num_outputs: int) -> torch.nn.Module:
         return torch.nn.Linear(input_shape[0], num_outputs)
 

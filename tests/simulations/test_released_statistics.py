@@ -12,6 +12,8 @@ import torch
 from flwr.app import Message
 from grid_runs import LineGrid, line, run_over
 from made_up import PRIVATE
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from small_runs import (
     charges_of,
     interrupted_before_charging,
@@ -261,6 +263,37 @@ def test_the_model_takes_features_in_their_own_unit(tmp_path: Path) -> None:
         right.append((outputs.argmax(dim=1).numpy() == hospital.test_labels).mean())
     told = [float(row["accuracy"]) for row in rows_of(done.folder / "hospitals.csv") if row["round"] == "2"]
     assert right == pytest.approx(told)
+
+
+def test_the_file_of_the_model_alone_is_enough_to_score_new_records(tmp_path: Path) -> None:
+    """By the formula in docs/config.md: nothing but the file, and that the model is logistic."""
+    done = wr.run(settings(), out=tmp_path / "run")
+    with safe_open(done.folder / "model.safetensors", "numpy") as file:
+        told = json.loads(file.metadata()["features"])
+    own = load_federation(done.config.federation, FeaturesConfig(standardise="none")).hospitals[0].test_features
+    own = np.concatenate([own, 10 * own, -own, np.full_like(own[:1], np.nan)])  # beyond all bounds, and missing
+    features, places = own.astype(np.float64), told["numbers"]
+    low, high = np.array(told["low"]), np.array(told["high"])
+    features[:, places] = 2 * (np.clip(features[:, places], low, high) - low) / (high - low) - 1
+    scaled = np.clip((features - np.array(told["centre"])) / np.array(told["scale"]), -5, 5)
+    arrays = load_file(done.folder / "model.safetensors")
+    outputs = np.nan_to_num(scaled) @ arrays["1.weight"].T + arrays["1.bias"]
+    with torch.no_grad():
+        assert outputs == pytest.approx(done.model()(torch.tensor(own)).numpy(), rel=1e-4, abs=1e-4)
+
+
+def test_constants_in_the_file_of_the_model_are_held_to_those_that_were_released(tmp_path: Path) -> None:
+    folder = run(settings(), out=tmp_path / "run").folder
+    arrays = load_file(folder / "model.safetensors")
+    with safe_open(folder / "model.safetensors", "numpy") as file:
+        told = file.metadata()["features"]
+    for metadata in (None, {"features": told.replace("0.", "1.", 1)}, {"features": told, "more": ""}):
+        save_file(arrays, folder / "model.safetensors", metadata)
+        assert verify_run(folder)[0] == [
+            "model.safetensors has not the constants of features that were released: wardround resume writes it anew"
+        ]
+    resume(folder)
+    assert verify_run(folder)[0] == []
 
 
 def test_what_stands_in_the_plan_stands_in_the_summary(tmp_path: Path) -> None:

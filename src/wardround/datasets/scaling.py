@@ -11,9 +11,28 @@ from numpy.typing import ArrayLike, NDArray
 from wardround.datasets.records import HospitalData
 from wardround.errors import ProtocolError
 
-__all__ = ["Scaling"]
+__all__ = ["OwnUnits", "Scaling"]
 
 _CLIP = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnUnits:
+    """How features in their own unit become those of a model, by constants that were released before it was trained.
+
+    Attributes:
+        numbers: places of the features that are numbers, which are first brought from [low, high] to [-1, 1].
+        low: of each of these.
+        high: of each of these.
+        centre: see `Scaling`.
+        scale: likewise.
+    """
+
+    numbers: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from wardround.config import Config, load_config
 from wardround.datasets import Federation
 from wardround.door.given import check_callable, new_folder_of, with_objects
 from wardround.door.html import shown_in_notebook
+from wardround.door.runs import Run
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.names import shown_name
@@ -24,6 +25,7 @@ from wardround.simulations.studies.tune_toml import load_tune, tune_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 __all__ = ["Tuning", "tune"]
 
@@ -54,6 +56,20 @@ class Tuning:
     def candidates(self) -> "pd.DataFrame":
         """tuning.csv: one row a candidate."""
         return read_table(self.folder / "tuning.csv")
+
+    def model(self, model: object = None) -> "nn.Module":
+        """Return the released model as a torch module, in evaluation mode, on the CPU (see `Run.model`).
+
+        Args:
+            model: where it came from Python, the same again.
+
+        Raises:
+            ConfigError: the tune was on a stand-in and released none; or as `Run.open` and `Run.model` do.
+            ProtocolError: as they do.
+        """
+        if not self.outcome.run:
+            raise ConfigError("a tune on a stand-in trains no model of the job: run chosen.toml (wardround.run)")
+        return Run.open(self.folder / "runs" / self.outcome.run, model=model).model()
 
     def __repr__(self) -> str:
         """Return one line: where it is, what was chosen, and what it spent of the job's own data."""

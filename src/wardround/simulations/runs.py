@@ -201,16 +201,8 @@ def trained_module(
     module, _ = built_model(config, profile.input_shape, profile.num_outputs)
     names = [each.hospital_id for each in opening.profiles]
     load_parameters(module, arrays | (own(names) if own is not None else {}))
-    if opening.moments is not None and opening.scaling is not None:
-        numbers, constants = opening.moments, opening.scaling
-        module = Standardised(
-            module,
-            constants.centre,
-            constants.scale,
-            numbers=numbers.numbers,
-            low=numbers.low,
-            high=numbers.high,
-        )
+    if (units := opening.own_units) is not None:
+        module = Standardised(module, units.centre, units.scale, numbers=units.numbers, low=units.low, high=units.high)
     return module.eval()
 
 

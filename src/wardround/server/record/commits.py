@@ -22,7 +22,7 @@ from wardround.server.plan.average import like
 from wardround.server.plan.best import Best
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
-from wardround.server.record.beginnings import committed_rounds, opening_in
+from wardround.server.record.beginnings import begun_with, committed_rounds, opening_in
 from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.keeping import best_of, best_with, kept_record
 from wardround.server.record.noise_files import drop_noise, read_noise, write_noise
@@ -187,9 +187,10 @@ def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> S
     The state is that after the last committed round; status and facts are those of `Closing`.
     """
     records = committed_rounds(run.ledger)
-    run.folder.write_model(_kept_model(run, state, records))
+    metadata = begun_with(records[0]).model_metadata
+    run.folder.write_model(_kept_model(run, state, records), metadata)
     if (own := _personal(run)) is not None:
-        run.folder.write_model(own, PERSONAL)
+        run.folder.write_model(own, metadata, PERSONAL)
     if status != "interrupted":
         drop_noise(run.folder)
     closing = Closing(status=status, facts=facts)

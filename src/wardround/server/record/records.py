@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from wardround.datasets.constants import Balance, Constants
 from wardround.datasets.moments import MomentLayout
-from wardround.datasets.scaling import Scaling
+from wardround.datasets.scaling import OwnUnits, Scaling
 from wardround.json_records import json_field, json_values, read_json_record
 from wardround.parsing import from_json
 from wardround.rounds import HospitalProfile, ProfileMeasures
@@ -135,6 +135,27 @@ class Opening:
     moments: MomentLayout | None = json_field(default=None, is_left_out=True)
     scaling: Scaling | None = json_field(default=None, is_left_out=True)
     balance: Balance | None = json_field(default=None, is_left_out=True)
+
+    @property
+    def own_units(self) -> OwnUnits | None:
+        """What turns features in their own unit into the model's; None where nothing of them was released."""
+        numbers, scaling = self.moments, self.scaling
+        if numbers is None or scaling is None:
+            return None
+        return OwnUnits(
+            numbers=numbers.numbers,
+            low=numbers.low,
+            high=numbers.high,
+            centre=scaling.centre,
+            scale=scaling.scale,
+        )
+
+    @property
+    def model_metadata(self) -> dict[str, str] | None:
+        """What goes along in the model's file: as "features" JSON of the same, so that who has the file has all."""
+        # One text alone: the format does not keep the order of several, and equal models have equal files.
+        units = self.own_units
+        return None if units is None else {"features": json.dumps(json_values(units))}
 
     @property
     def constants(self) -> Constants:

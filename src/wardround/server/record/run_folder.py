@@ -161,9 +161,11 @@ class RunFolder:
             if number < round_number and number not in but:
                 (self.path / checkpoint_name(number)).unlink()
 
-    def write_model(self, arrays: Mapping[str, NDArray[Any]], name: str = MODEL) -> None:
-        """Write model.safetensors, the parameters by name; or `PERSONAL`, by hospital and name."""
-        self.write_bytes(name, tensor_bytes(arrays))
+    def write_model(
+        self, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None, name: str = MODEL
+    ) -> None:
+        """Write model.safetensors, the parameters by name; or `PERSONAL`, by hospital and name; and what goes along."""
+        self.write_bytes(name, tensor_bytes(arrays, metadata))
 
     def read_model(self, name: str = MODEL) -> Arrays | None:
         """Return the parameters in model.safetensors, or in `PERSONAL`; None where there is no such file.
