@@ -290,7 +290,7 @@ def test_constants_in_the_file_of_the_model_are_held_to_those_that_were_released
     for metadata in (None, {"features": told.replace("0.", "1.", 1)}, {"features": told, "more": ""}):
         save_file(arrays, folder / "model.safetensors", metadata)
         assert verify_run(folder)[0] == [
-            "model.safetensors has not the constants of features that were released: wardround resume writes it anew"
+            "model.safetensors has other constants of features than were released: wardround resume writes it anew"
         ]
     resume(folder)
     assert verify_run(folder)[0] == []

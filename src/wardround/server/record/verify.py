@@ -250,7 +250,7 @@ def _model_findings(
     committed = {digest(books.records[number].saved) for number in rounds}
     if (None if arrays is None else array_digest(arrays).hex()) in committed:
         is_told = arrays is None or metadata_of(folder.path / name) == (books.opening.model_metadata or {})
-        wrong = f"{name} has not the constants of features that were released: wardround resume writes it anew"
+        wrong = f"{name} has other constants of features than were released: wardround resume writes it anew"
         return [] if is_told else [wrong]
     if arrays is None:
         return [f"{name} is missing, and the run came to an end: wardround resume writes it anew"]
