@@ -16,6 +16,7 @@ from wardround.simulations.studies.vary import VARIANT
 
 ROOT = Path(__file__).parents[1]
 _READ_FROM_FILES = (
+    "averaged-models",
     "chest-x-rays",
     "cifar10-imbalanced",
     "fashion-mnist",
@@ -25,6 +26,8 @@ _READ_FROM_FILES = (
     "heart-disease",
     "heart-with-a-trusted-server",
     "hospitals-at-equal-epsilon",
+    "imbalance",
+    "imbalance-of-hospitals",
     "personal-models",
     "placements-at-equal-epsilon",
     "stroke-trial",
@@ -43,6 +46,9 @@ _SHORTER = {
 _LARGEST_21 = {"federation": {"min-patients": 150}, "aggregation": {"min-survivors": 21}}
 _SHORTER_STUDIES = {
     "fashion-mnist": {"federation": {"test-fraction": 0.01}, "training": {"local-steps": 1, "sample-rate": 0.005}},
+    "averaged-models": _LARGEST_21,
+    "imbalance": _LARGEST_21,
+    "imbalance-of-hospitals": _LARGEST_21,
     "stroke-trial": _LARGEST_21,
     "placements-at-equal-epsilon": _LARGEST_21,
     "hospitals-at-equal-epsilon": _LARGEST_21,

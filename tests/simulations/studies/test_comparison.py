@@ -80,6 +80,9 @@ def test_the_tables_have_the_agreed_columns_and_a_row_per_run(compared):
         tests = [int(line["num_test"]) for line in mine]
         accuracy = sum(n * float(line["accuracy"]) for n, line in zip(tests, mine, strict=True)) / sum(tests)
         assert accuracy == pytest.approx(float(row["accuracy"]), rel=1e-12)
+        if row["baseline"]:
+            balanced = float(row["balanced_accuracy"])
+            assert balanced == 0.5 if row["baseline"] == "majority" else 0.5 < balanced <= 1
 
 
 def test_a_study_without_varied_settings_writes_no_word_of_them(compared):
@@ -98,6 +101,7 @@ def test_a_run_of_a_study_is_the_single_run_to_the_bit(compared, tmp_path, place
     row = next(row for row in table(compared, "results.csv") if row["run"] == item.name)
     assert float(row["epsilon_max"]) == single.summary["epsilon"]["max"]
     assert float(row["auc"]) == single.summary["auc"]
+    assert float(row["balanced_accuracy"]) == single.summary["recall_macro"]
     server = single.summary["epsilon"]["readers"]["server"]
     assert float(row["epsilon_server"]) == server
     assert (server == float("inf")) == (placement == "central")

@@ -92,7 +92,9 @@ class OuterProducts:
 
         A mean of outer products is one product of matrices, (g / size)^T a, without any single one in between.
         """
-        given, gradient = self.given.unflatten(1, (-1, size)), self.gradient.unflatten(1, (-1, size)) / size
+        given, gradient = (
+            rows.reshape(len(rows), -1, size, rows.shape[2]) for rows in (self.given, self.gradient / size)
+        )
         means = (gradient.transpose(2, 3) @ given).flatten(2)
         found = [(self.weight, means), (self.bias, gradient.sum(dim=2))]
         kept = [(place, rows) for place, rows in found if place is not None]

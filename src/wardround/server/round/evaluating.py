@@ -18,7 +18,7 @@ from wardround.exact_sums import Arrays
 from wardround.json_records import json_keys
 from wardround.names import check_name, shown_name
 from wardround.privacy.ledger import Ledger
-from wardround.scores import Predictions, auc_of, class_counts, r2, together
+from wardround.scores import ClassCounts, Predictions, auc_of, class_counts, r2, together
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.record.beginnings import opening_in
 from wardround.server.record.commits import KeptRun
@@ -47,6 +47,7 @@ __all__ = [
     "columns_in",
     "evaluate_model",
     "pooled_columns",
+    "pooled_counts",
     "pooled_score",
 ]
 
@@ -160,9 +161,14 @@ def evaluate_model(
         columns=tuple(scores.get(name, math.nan) for name in run.columns),
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
-        class_counts=None if pooled is None or pooled.labels.dtype.kind == "f" else class_counts(pooled),
+        class_counts=None if pooled is None else pooled_counts(pooled),
         standard_errors=standard_errors(pooled) if pooled is not None else {},
     )
+
+
+def pooled_counts(pooled: Predictions) -> ClassCounts | None:
+    """Return what became of every class over all test records; None where there are no classes."""
+    return None if pooled.labels.dtype.kind == "f" else class_counts(pooled)
 
 
 def pooled_score(pooled: Predictions) -> float | None:

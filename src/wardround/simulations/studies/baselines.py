@@ -28,7 +28,7 @@ from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.tables import mean_over_tests
 from wardround.server.record.warm_starts import warm_started
-from wardround.server.round.evaluating import pooled_columns, pooled_score
+from wardround.server.round.evaluating import pooled_columns, pooled_counts, pooled_score
 from wardround.simulations.engines.nodes import one_torch_thread
 from wardround.survival import kaplan_meier
 
@@ -57,6 +57,7 @@ def evaluate_baseline(config: Config, federation: FederatedData, baseline: str) 
         evaluations=evaluations,
         pooled_score=pooled_score(everybody),
         columns=tuple(pooled_columns(everybody, mean_score, reference).values()),
+        class_counts=pooled_counts(everybody),
     )
 
 

@@ -75,6 +75,7 @@ class ResultRow:
         tpr_at_fpr_01_percent: likewise.
         auc_pooled: over all test records.
         brier_integrated: likewise, of a survival.
+        balanced_accuracy: mean of the classes' recalls over all test records, where each has ten or more.
         varied: value by setting of [study.vary], each with a column of its own behind the others; None of none.
     """
 
@@ -104,6 +105,7 @@ class ResultRow:
     tpr_at_fpr_01_percent: float = json_field(default=math.nan, key="tpr_at_fpr_0.001")
     auc_pooled: float = math.nan
     brier_integrated: float = math.nan
+    balanced_accuracy: float = math.nan
     varied: Varied = json_field(default=None, is_left_out=True)
 
 

@@ -18,6 +18,7 @@ from wardround.json_records import json_values, read_json_record
 from wardround.json_text import json_text
 from wardround.parsing import from_json
 from wardround.privacy.cells import READERS, cell_of
+from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, BRIER_INTEGRATED, Evaluated, columns_of
 from wardround.server.record.summaries import Summary
 from wardround.server.record.tables import mean_over_tests
@@ -103,6 +104,7 @@ def _result_of_run(study_run: StudyRun, outcome: Summary, last_lines: list[dict[
         **({} if study_run.baseline else _attacker(outcome)),
         auc_pooled=_number(getattr(scores, AUC_POOLED, None)),
         brier_integrated=_number(getattr(scores, BRIER_INTEGRATED, None)),
+        balanced_accuracy=_number(outcome.class_report.recall_macro if outcome.class_report else None),
     )
     hospitals = tuple(
         HospitalRow(
@@ -137,14 +139,13 @@ def _result_of_baseline(
     readers: dict[str, Any] = {f"epsilon_{reader}": math.inf for reader in READERS}
     columns = columns_of(is_measured=True, task=federation.task, has_public=False, metrics=())
     further = dict(zip(columns, evaluated.columns or (None,) * len(columns), strict=True))
+    pooled, counts = evaluated.pooled_score, evaluated.class_counts
     row = ResultRow(
         **labels,
         **readers,
         epsilon_max=math.inf,
         epsilon_total=math.inf,
-        score=mean_over_tests(evaluated.evaluations, "score")
-        if evaluated.pooled_score is None
-        else evaluated.pooled_score,
+        score=mean_over_tests(evaluated.evaluations, "score") if pooled is None else pooled,
         auc=mean_over_tests(evaluated.evaluations, "auc"),
         seconds=round(seconds, 4),
         status="done",
@@ -152,6 +153,7 @@ def _result_of_baseline(
         task=federation.task,
         auc_pooled=_number(further.get(AUC_POOLED)),
         brier_integrated=_number(further.get(BRIER_INTEGRATED)),
+        balanced_accuracy=_number(class_report(counts, None).recall_macro if counts else None),
     )
     hospitals = tuple(
         HospitalRow(
