@@ -38,7 +38,7 @@ LAYERS = [
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ROOMS = {
     "server": [{"plan"}, {"record"}, {"round"}, {"app"}],
-    "simulations": [{"engines"}, {"prepared"}, {"runs"}, {"private_description", "studies"}],
+    "simulations": [{"engines"}, {"prepared"}, {"runs"}, {"released_means"}, {"private_description", "studies"}],
 }
 """The layers within a package."""
 ROOM_OF = {package: {name: n for n, layer in enumerate(layers) for name in layer} for package, layers in ROOMS.items()}

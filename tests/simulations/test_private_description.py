@@ -14,7 +14,7 @@ from table_files import on_command_line, patients, settings
 from wardround.config import Config, FeaturesConfig
 from wardround.datasets import load_federation
 from wardround.datasets.descriptions import NUM_BINS, description_layout, description_rows
-from wardround.errors import ConfigError
+from wardround.errors import CohortError, ConfigError
 from wardround.server.record.verify import verify_run
 from wardround.simulations.private_description import PrivateDescription, describe_privately
 
@@ -101,6 +101,15 @@ def test_no_record_is_longer_than_the_layout_says(tmp_path: Path) -> None:
     # Two numbers with a bin each, a column of levels, a class.
     assert layout.most_norm == pytest.approx(math.sqrt(3 + 3 + 1 + 1))
     assert np.linalg.norm(rows, axis=1).max() <= layout.most_norm * (1 + 1e-6)
+
+
+def test_what_too_few_hospitals_answered_is_no_description(tmp_path: Path) -> None:
+    aggregation = {"protocol": "secure-sum", "min-survivors": 3}
+    config = small_config(aggregation=aggregation, simulation={"dropout-rate": 0.7})
+    with pytest.raises(
+        CohortError, match=r"was charged and not released: 1 of 3 hospitals answered.*min-survivors = 3"
+    ):
+        describe_privately(config, out=tmp_path / "run")
 
 
 def test_numbers_without_bounds_are_refused(tmp_path: Path) -> None:

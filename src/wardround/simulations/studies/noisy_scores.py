@@ -2,8 +2,7 @@
 
 It is the Brier score: the mean over records of half the squared distance between the classes' probabilities and the
 class that it is, which is in [0, 1] for every record and lowest for true probabilities. It is released as a run of one
-round with a folder, a ledger and a bill of its own, in the cell and protocol of the job (see `agreed.statistics` for
-why a mean is a round). What is left out on purpose: how much it may spend (see `tune_bill`).
+round (see `released_means`). What is left out on purpose: how much it may spend (see `tune_bill`).
 
 Source: Brier 1950; Gneiting, Raftery 2007 (strictly proper scores).
 """
@@ -17,18 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.agreed.statistics import averaging_config
 from wardround.config import Config, FeaturesConfig, FederationConfig
 from wardround.datasets import FederatedData, HospitalData, resolved
 from wardround.datasets.moments import averaged_federation
 from wardround.disk import make_private_folder
-from wardround.errors import BudgetError, ConfigError, ProtocolError
-from wardround.objects import hand_over
+from wardround.errors import ConfigError
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import own_stddev_on_average
 from wardround.server.record.run_folder import open_run_folder
 from wardround.simulations.prepared import plan_of
-from wardround.simulations.runs import resume, run, trained_module
+from wardround.simulations.released_means import mean_config, release_mean
+from wardround.simulations.runs import trained_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +76,7 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
         load: reads the hospitals.
 
     Raises:
-        BudgetError: it was charged and interrupted: the model it left is that of no round, and no score.
+        CohortError: it was charged and not released, and there is no score.
         WardroundError: see `errors`.
     """
     federation = load(config.federation, config.features)
@@ -87,34 +85,18 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
     _check_classes(federation)
     averaged = averaged_federation(federation, lambda one: _scores(module, one), 1)
     settings = _settings(config, epsilon)
-
-    def load_scores(_: FederationConfig, __: FeaturesConfig) -> FederatedData:
-        return averaged
-
-    if (folder / "ledger.sqlite").is_file():
-        done = resume(folder, config=settings, load=load_scores)
-    else:
+    is_begun = (folder / "ledger.sqlite").is_file()
+    if not is_begun:
         make_private_folder(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
-        done = run(settings, out=folder, load=load_scores)
-    if done.outcome.status != "done":
-        raise BudgetError(
-            f"its score was charged and interrupted, and epsilon {epsilon:g}, which is its share ([tune] score-share), "
-            "allows no second release: it has no score, and will have none"
-        )
-    arrays = open_run_folder(done.folder).read_model()
-    if arrays is None:
-        raise ProtocolError(f"{folder} has no score, which a release that came to its end leaves: repeat the command")
-    return float(arrays["weight"][0, 0])
+    _, mean = release_mean(settings, averaged, folder, is_begun=is_begun)
+    return float(mean[0])
 
 
 def _settings(config: Config, epsilon: float) -> Config:
-    from wardround.clients.moment_model import moment_model
-
     privacy = replace(config.privacy, noise_multiplier=None, target_epsilon=epsilon)
-    settings = averaging_config(config, _MOST_NORM, privacy)
-    settings = replace(settings, simulation=replace(settings.simulation, engine="inline"))
-    return settings.with_object("model", hand_over(moment_model(1), "model"))
+    config = replace(config, simulation=replace(config.simulation, engine="inline"))
+    return mean_config(config, privacy, most_norm=_MOST_NORM, num_values=1)
 
 
 def _scores(module: "nn.Module", hospital: HospitalData) -> NDArray[np.float32]:
