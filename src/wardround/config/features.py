@@ -16,6 +16,7 @@ from wardround.names import shown_name
 
 __all__ = [
     "HOSPITAL",
+    "MOST_DEVIATIONS",
     "NONE",
     "PRIVATE",
     "PUBLIC",
@@ -35,6 +36,8 @@ NONE = "none"
 """Numbers in their own unit; images as they are."""
 SCATTERING = "scattering"
 """Of images: their scattering transform."""
+MOST_DEVIATIONS = 5.0
+"""From its mean that a feature is held to where it is standardised by means and deviations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
