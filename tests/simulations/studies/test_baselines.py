@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
 from small_runs import small_config
 
 from wardround.config import FeaturesConfig, config_from_dict
 from wardround.datasets import load_federation
 from wardround.models import build_model
+from wardround.server.record.class_reports import class_report
 from wardround.simulations.studies.baselines import evaluate_baseline
 
 CONFIG = small_config(
@@ -81,6 +82,21 @@ def test_majority_counts_training_classes_and_scores_test_records():
         evaluation = found[hospital.hospital_id]
         assert evaluation.score == wanted
         assert evaluation.auc == 0.5
+
+
+@pytest.mark.parametrize("dataset", ["breast-cancer", "digits"])
+def test_the_balanced_accuracy_of_majorities_is_that_of_what_each_hospital_answers(dataset):
+    """Hospitals of one class each answer differently, and are as often right in each class as the accuracy says."""
+    federation = load_federation(
+        small_config(federation={"dataset": dataset, "partition": "shards", "shards-per-hospital": 1}).federation
+    )
+    answers = [np.full(len(one.test_labels), np.bincount(one.train_labels).argmax()) for one in federation.hospitals]
+    truth = np.concatenate([one.test_labels for one in federation.hospitals])
+    counts = evaluate_baseline(CONFIG, federation, "majority").class_counts
+    assert counts is not None
+    wanted = balanced_accuracy_score(truth, np.concatenate(answers))
+    assert class_report(counts, None).recall_macro == pytest.approx(wanted)
+    assert wanted > 1 / federation.num_classes + 0.1
 
 
 def test_baselines_need_nobody_else():

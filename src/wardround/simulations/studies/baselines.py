@@ -170,7 +170,10 @@ def _majority(hospital: HospitalData, federation: FederatedData) -> tuple[Evalua
         # That of all hospitals' training records: the same for everyone, so that every pair is a tie.
         curves = np.tile(kaplan_meier(reference), (len(test), 1))
         return evaluation, Predictions(values=curves, labels=test.astype(np.float64))
-    answer = float(hospital.train_labels.mean(dtype=np.float64)) if is_regression else 0.5
-    labels = test.astype(np.float64 if is_regression else np.int64)
-    shape = (len(test), federation.num_classes) if federation.num_classes > 2 else (len(test),)
-    return evaluation, Predictions(values=np.full(shape, answer), labels=labels)
+    if is_regression:
+        values = np.full(len(test), hospital.train_labels.mean(dtype=np.float64))
+        return evaluation, Predictions(values=values, labels=test.astype(np.float64))
+    # Sure of its class: hospitals may answer differently, so that over all of them not every pair is a tie.
+    sure = np.zeros((len(test), federation.num_classes))
+    sure[:, np.bincount(hospital.train_labels).argmax()] = 1.0
+    return evaluation, Predictions(values=sure[:, 1] if sure.shape[1] == 2 else sure, labels=test.astype(np.int64))
