@@ -8,7 +8,7 @@ import dp_accounting
 import numpy as np
 import pytest
 from made_up import PRIVATE
-from small_runs import small_config
+from small_runs import rows_of, small_config
 from table_files import on_command_line, patients, settings
 
 from wardround.config import Config, FeaturesConfig
@@ -101,6 +101,19 @@ def test_no_record_is_longer_than_the_layout_says(tmp_path: Path) -> None:
     # Two numbers with a bin each, a column of levels, a class.
     assert layout.most_norm == pytest.approx(math.sqrt(3 + 3 + 1 + 1))
     assert np.linalg.norm(rows, axis=1).max() <= layout.most_norm * (1 + 1e-6)
+
+
+def test_the_error_is_that_of_the_hospitals_who_answered(tmp_path: Path) -> None:
+    """With local noise: that of as many sums as there are, divided by their records."""
+    config = config_of("record", "local", 1.0).change(federation={"num_hospitals": 8}, simulation={"dropout_rate": 0.7})
+    told = describe_privately(config, out=tmp_path / "run")
+    rows = [row for row in rows_of(tmp_path / "run" / "hospitals.csv") if row["round"] == "1"]
+    answered = [row for row in rows if row["completed"] == "1"]
+    assert 2 <= len(answered) < 8
+    clip = description_layout(load_federation(config.federation, FeaturesConfig(standardise="private"))).most_norm
+    stddevs = [float(row["noise_multiplier"]) * clip for row in answered]
+    share = sum(int(row["num_examples"]) for row in answered) / told.num_records
+    assert told.stddev == pytest.approx(math.hypot(*stddevs) / share)
 
 
 def test_what_too_few_hospitals_answered_is_no_description(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,12 @@ def constants_of(folder: Path) -> Any:
     return opening.scaling
 
 
-def exact_constants(config: Config) -> Any:
+def exact_constants(config: Config, answered: Sequence[str] | None = None) -> Any:
     federation = load_federation(config.federation, FeaturesConfig(standardise="private"))
     layout = layout_of(federation)
     assert layout is not None
-    rows = np.concatenate([hospital.train_features for hospital in federation.hospitals])
+    there = [each for each in federation.hospitals if answered is None or each.hospital_id in answered]
+    rows = np.concatenate([hospital.train_features for hospital in there])
     return scaling_from(moments_of(rows, layout).mean(axis=0, dtype=np.float64), layout, stddev=0.0)
 
 
@@ -227,6 +229,20 @@ def test_too_few_answers_are_charged_and_leave_features_as_they_are(tmp_path: Pa
     assert [row["completed"] for row in rows].count("0") > 0
     assert set(constants_of(done.folder).scale) == {1.0}
     assert done.summary["epsilon"]["max"] > 0 and verify_run(done.folder)[0] == []
+
+
+def test_statistics_are_those_of_the_hospitals_that_answered(tmp_path: Path) -> None:
+    """Not a part of a mean of which the others' share is taken to be zero."""
+    privacy = {"noise-multiplier": 0.0, "target-epsilon": None}
+    config = settings("record", "central", simulation={"dropout-rate": 0.6}, privacy=privacy, federation={"seed": 5})
+    config = config.change(aggregation={"protocol": "plain", "min_survivors": 1})
+    done = run(config, out=tmp_path / "run")
+    rows = [row for row in rows_of(done.folder / "hospitals.csv") if row["round"] == "0"]
+    answered = [row["hospital"] for row in rows if row["completed"] == "1"]
+    assert 1 <= len(answered) < 3
+    exact = exact_constants(config, answered)
+    assert constants_of(done.folder).centre == pytest.approx(exact.centre, abs=2e-6)
+    assert constants_of(done.folder).scale == pytest.approx(exact.scale, abs=2e-5)
 
 
 def test_a_budget_that_the_statistics_alone_would_pass_is_refused() -> None:

@@ -19,7 +19,6 @@ __all__ = ["NUM_BINS", "ColumnDescription", "DescriptionLayout", "description_la
 
 NUM_BINS = 8
 """Of a number, equally wide between its bounds."""
-"""Standard deviations of a normal distribution within which 95 % of it are, either side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class PrivateDescription:
     Attributes:
         columns: of every feature, then of every class.
         num_records: training records of all hospitals, which are public.
-        stddev: of the noise on an estimated count, in records.
+        stddev: of the noise on an estimated count, in records, with the hospitals that answered.
         epsilon: that the release cost a patient in as many hospitals as [privacy] patient-overlap says, or the hospital
             that pays most; inf without privacy.
         target_delta: at which.
@@ -69,19 +69,20 @@ def describe_privately(
     layout = description_layout(federation)
     averaged = averaged_federation(federation, lambda one: description_rows(one, layout), layout.num_values)
     settings = mean_config(config, config.privacy, most_norm=layout.most_norm, num_values=layout.num_values)
-    done, mean = release_mean(settings, averaged, out, say=say)
+    released = release_mean(settings, averaged, out, say=say)
     planned = plan_of(settings, averaged, layout.num_values)
-    stddev = own_stddev_on_average(planned)
+    stddev = own_stddev_on_average(planned, released.answered)
+    outcome = released.run.outcome
     num_records = sum(hospital.num_train for hospital in federation.hospitals)
     return PrivateDescription(
-        columns=read_mean(mean, layout, federation, num_records=num_records, stddev=stddev),
+        columns=read_mean(released.values, layout, federation, num_records=num_records, stddev=stddev),
         num_records=num_records,
         stddev=stddev * num_records,
-        epsilon=max(done.outcome.epsilon.max, done.outcome.epsilon.total),
+        epsilon=max(outcome.epsilon.max, outcome.epsilon.total),
         target_delta=min(planned.target_deltas.values()),
         unit=config.privacy.unit,
         record_is=planned.record_is,
         placement=config.privacy.placement,
         noise=config.simulation.noise,
-        folder=done.folder,
+        folder=released.run.folder,
     )

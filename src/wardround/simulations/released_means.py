@@ -5,6 +5,7 @@ why a mean is a round. What is left out on purpose: what the vectors are, and wh
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,28 @@ from wardround.datasets import FederatedData
 from wardround.errors import CohortError
 from wardround.objects import hand_over
 from wardround.privacy.ledger import open_ledger
+from wardround.server.plan.statistics import over_those_who_answered
 from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.run_folder import open_run_folder
-from wardround.simulations.prepared import silent
+from wardround.simulations.prepared import plan_of, silent
 from wardround.simulations.runs import Run, resume, run
 
-__all__ = ["mean_config", "release_mean"]
+__all__ = ["ReleasedMean", "mean_config", "release_mean"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleasedMean:
+    """A mean that was released.
+
+    Attributes:
+        run: that released it.
+        values: with their noise, float32 (num_values,).
+        answered: hospitals whose records it is of.
+    """
+
+    run: Run
+    values: NDArray[np.float32]
+    answered: frozenset[str]
 
 
 def mean_config(config: Config, privacy: PrivacyConfig, *, most_norm: float, num_values: int) -> Config:
@@ -39,8 +56,8 @@ def release_mean(
     *,
     is_begun: bool = False,
     say: Callable[[str], None] = silent,
-) -> tuple[Run, NDArray[np.float32]]:
-    """Return the run that released the mean, and the mean with its noise, float32 (num_values,).
+) -> ReleasedMean:
+    """Release the mean, or read it again, and return it.
 
     Args:
         settings: of the release (see `mean_config`).
@@ -65,4 +82,8 @@ def release_mean(
     if arrays is None or not last.round_row.round or last.outcome.abandoned:
         why = last.outcome.abandoned or done.outcome.facts.stopped_because or "there is no model"
         raise CohortError(f"the mean in {done.folder} was charged and not released: {why}")
-    return done, arrays["weight"][0]
+    answered = frozenset(row.hospital for row in last.hospital_rows if row.completed)
+    values = arrays["weight"][0]
+    return ReleasedMean(
+        done, over_those_who_answered(plan_of(settings, averaged, len(values)), values, answered), answered
+    )

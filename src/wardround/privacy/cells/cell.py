@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,13 @@ class Cell(Promises):
         """Return how hospitals are averaged (see `stddev_on_average`)."""
         return Averaging(weights=num_train, divisors=batches, largest=1.0)
 
+    def share_of_average(self, num_expected: float, num_answered: float) -> float:
+        """Return what a released average is of the average over those who answered, in (0, 1].
+
+        Records are those that are expected of the whole cohort, and of those who answered.
+        """
+        return 1.0
+
     def surplus(self, num_replies: int, num_shares: int) -> float:
         """Return replies divided by those that are guaranteed to carry the whole noise: 1 where nobody has a share."""
         return 1.0
@@ -181,13 +189,16 @@ class Cell(Promises):
         *,
         most_records: int,
         num_shares: int,
+        answered: Sequence[bool] | None = None,
     ) -> float:
         """Return the stddev, in every coordinate, of the noise on the average update, or gradient of one step.
 
         `stddevs` are those of the noise in what each hospital releases, or in the sum of all; `batches` are the records
-        that each expects in a batch.
+        that each expects in a batch. The average is over those who `answered`; None are all.
         """
         weights, divisors, largest = self.averaging(num_train, batches, most_records)
+        if answered is not None:
+            weights, divisors, stddevs = (list(compress(each, answered)) for each in (weights, divisors, stddevs))
         if self.shares_noise:
             surplus = self.surplus(len(weights), num_shares)
             return max(stddevs) * largest * math.sqrt(surplus) / math.fsum(weights)

@@ -63,6 +63,10 @@ class GradientSums(SummedCell):
         """Return the average gradient over all expected batches, whose sum has one noise."""
         return Averaging(weights=batches, divisors=batches, largest=1.0)
 
+    def share_of_average(self, num_expected: float, num_answered: float) -> float:
+        """Return the share of the expected batch, which is divided by, that those who answered have."""
+        return num_answered / num_expected
+
     def grid(self, num_train: Sequence[int], most_records: int) -> SumGrid:
         """Return that a sum of n is added with weight 1 / n and multiplied by n, and may be many clips long."""
         return SumGrid(stretch=len(num_train), largest_weight=1.0, sides=1.0, clips=sum(num_train))

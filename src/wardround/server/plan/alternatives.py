@@ -5,7 +5,7 @@ listed apart and never compared. What is left out on purpose: utility, which onl
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wardround.agreed.cohorts import cohort_sizes, draw_cohort
@@ -163,12 +163,17 @@ def _statistics_note(released: FederationPlan, moments: MomentLayout) -> str:
 
 
 def stddev_on_average(
-    plan: FederationPlan, cell: Cell, noise_multipliers: Mapping[str, float], num_shares: int
+    plan: FederationPlan,
+    cell: Cell,
+    noise_multipliers: Mapping[str, float],
+    num_shares: int,
+    answered: Collection[str] | None = None,
 ) -> float:
     """Return the stddev, in every coordinate, of the noise on what the federation averages once.
 
     That is the average update of round 1 where updates are released, else the average gradient of one step of its
-    cohort. Everyone who is there answers; `num_shares` replies are guaranteed, where hospitals add shares of one noise.
+    cohort. Everyone who is there answers, or those who are named; `num_shares` replies are guaranteed, where hospitals
+    add shares of one noise.
     The cell need not be the plan's own, nor the noise multipliers, by hospital.
     """
     cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
@@ -182,12 +187,14 @@ def stddev_on_average(
         [_expected_batch(hospital, cell) for hospital in hospitals],
         most_records=plan.most_records(cohort),
         num_shares=num_shares,
+        answered=None if answered is None else [hospital.name in answered for hospital in hospitals],
     )
 
 
-def own_stddev_on_average(plan: FederationPlan) -> float:
+def own_stddev_on_average(plan: FederationPlan, answered: Collection[str] | None = None) -> float:
     """Return the stddev of the plan's own noise in its own cell (see `stddev_on_average`)."""
-    return stddev_on_average(plan, plan.cell, plan.noise_multipliers, plan.config.aggregation.honest_survivors)
+    survivors = plan.config.aggregation.honest_survivors
+    return stddev_on_average(plan, plan.cell, plan.noise_multipliers, survivors, answered)
 
 
 def _expected_batch(hospital: HospitalPlan, cell: Cell) -> float:

@@ -5,6 +5,10 @@ are mu standard deviations apart costs mu^2 / 2. Left out on purpose: the bill, 
 """
 
 import math
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wardround.agreed.statistics import statistics_config
 from wardround.config import Config
@@ -12,7 +16,7 @@ from wardround.privacy.accounting import overlap_epsilon
 from wardround.privacy.profiles import gaussian_epsilon
 from wardround.server.plan.plans import FederationPlan
 
-__all__ = ["gaussian_mu", "is_as_planned", "settings_of_statistics"]
+__all__ = ["gaussian_mu", "is_as_planned", "over_those_who_answered", "settings_of_statistics"]
 
 _SEARCH = 1e-3
 """Ten times what a search for noise leaves open (see `privacy.calibration`)."""
@@ -39,6 +43,21 @@ def settings_of_statistics(plan: FederationPlan, most_norm: float) -> Config:
         rounds = overlap_epsilon(events, delta, privacy.patient_overlap)
         mu = math.sqrt(share / (1 - share)) * gaussian_mu(rounds, delta)
     return statistics_config(config, most_norm, gaussian_epsilon(mu, delta) or math.ulp(1.0))
+
+
+def over_those_who_answered(
+    plan: FederationPlan, mean: NDArray[np.float32], answered: Collection[str]
+) -> NDArray[np.float32]:
+    """Return the mean over the records of the hospitals that answered, of what a round of all hospitals released.
+
+    Args:
+        plan: of the release.
+        mean: (num_values,).
+        answered: names of hospitals (>= 1).
+    """
+    asked = sum(hospital.num_train for hospital in plan.hospitals)
+    there = sum(hospital.num_train for hospital in plan.hospitals if hospital.name in answered)
+    return mean / np.float32(plan.cell.share_of_average(asked, there))
 
 
 def is_as_planned(noise_multiplier: float, planned: float) -> bool:

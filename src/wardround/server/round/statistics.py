@@ -18,6 +18,7 @@ from wardround.server.plan.alternatives import own_stddev_on_average
 from wardround.server.plan.budget import check_beginning
 from wardround.server.plan.dropouts import draw_dropouts
 from wardround.server.plan.planning import assign_round
+from wardround.server.plan.statistics import over_those_who_answered
 from wardround.server.record.records import Outcome
 from wardround.server.round.released import release
 from wardround.server.round.run_under_way import RunUnderWay
@@ -74,6 +75,10 @@ def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistic
     asked = ask(run.link, strategy, zeros, assignments, absent, plan.config.aggregation.min_survivors)
     summed = add_up(run.link, asked, secure)
     replies, _ = release(plan, zeros, assignments, summed, run.source, {})
-    mean = step(strategy, STATISTICS_ROUND, zeros, replies)["weight"][0] if replies else None
-    constants = constants_from(run.plan.config.imbalance, layout, mean, stddev=own_stddev_on_average(plan))
+    mean, stddev = None, 0.0
+    if replies:
+        answered = {each.hospital_id for each in summed.answered}
+        mean = over_those_who_answered(plan, step(strategy, STATISTICS_ROUND, zeros, replies)["weight"][0], answered)
+        stddev = own_stddev_on_average(plan, answered)
+    constants = constants_from(run.plan.config.imbalance, layout, mean, stddev=stddev)
     return Statistics(assignments=assignments, answered=summed.answered, outcome=summed.outcome, constants=constants)

@@ -89,8 +89,7 @@ def release_score(config: Config, trained: Path, folder: Path, epsilon: float, l
     if not is_begun:
         make_private_folder(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
-    _, mean = release_mean(settings, averaged, folder, is_begun=is_begun)
-    return float(mean[0])
+    return float(release_mean(settings, averaged, folder, is_begun=is_begun).values[0])
 
 
 def _settings(config: Config, epsilon: float) -> Config:
