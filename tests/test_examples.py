@@ -20,6 +20,8 @@ _READ_FROM_FILES = (
     "chest-x-rays",
     "cifar10-imbalanced",
     "fashion-mnist",
+    "fashion-mnist-options",
+    "fashion-mnist-placements",
     "fashion-mnist-published-noise",
     "fashion-mnist-trustless",
     "flamby-heart-disease",
@@ -29,6 +31,7 @@ _READ_FROM_FILES = (
     "imbalance",
     "imbalance-of-hospitals",
     "personal-models",
+    "personal-models-of-small-hospitals",
     "placements-at-equal-epsilon",
     "stroke-trial",
     "survival",
@@ -48,6 +51,7 @@ _SHORTER_STUDIES = {
     "fashion-mnist": {"federation": {"test-fraction": 0.01}, "training": {"local-steps": 1, "sample-rate": 0.005}},
     "averaged-models": _LARGEST_21,
     "imbalance": _LARGEST_21,
+    "personal-models-of-small-hospitals": {"federation": {"min-patients": 150}},
     "imbalance-of-hospitals": _LARGEST_21,
     "stroke-trial": _LARGEST_21,
     "placements-at-equal-epsilon": _LARGEST_21,
@@ -56,6 +60,8 @@ _SHORTER_STUDIES = {
     "chest-x-rays": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
     "cifar10-imbalanced": {"federation": {"class-weights": [0.05] * 10}},
     "fashion-mnist-published-noise": {"federation": {"class-weights": [0.01] * 10}, "training": {"local-steps": 2}},
+    "fashion-mnist-options": {"federation": {"class-weights": [0.01] * 10}},
+    "fashion-mnist-placements": {"federation": {"class-weights": [0.01] * 10}},
     "noise-on-a-regression": {"training": {"local-steps": 2}},
 }
 """What else a test has no time for: of the stroke trial's hospitals a study takes the 21 largest, and of images few."""

@@ -3,7 +3,16 @@
 from wardround.config.agreements import check_agreement
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
-from wardround.config.features import HOSPITAL, NONE, PRIVATE, PUBLIC, SCATTERING, FeaturesConfig, check_features_use
+from wardround.config.features import (
+    HOSPITAL,
+    MOST_DEVIATIONS,
+    NONE,
+    PRIVATE,
+    PUBLIC,
+    SCATTERING,
+    FeaturesConfig,
+    check_features_use,
+)
 from wardround.config.federation import TABLE_KEYS
 from wardround.config.imbalance import ImbalanceConfig, check_remedy, releases_shares
 from wardround.config.loss_weights import check_loss_weights
@@ -25,6 +34,7 @@ from wardround.config.unused import unused_settings
 
 __all__ = [
     "HOSPITAL",
+    "MOST_DEVIATIONS",
     "NAMED_BY",
     "NONE",
     "PRIVATE",

@@ -14,7 +14,16 @@ from wardround.config.limits import check_section, setting
 from wardround.errors import ConfigError
 from wardround.names import shown_name
 
-__all__ = ["HOSPITAL", "NONE", "PRIVATE", "PUBLIC", "SCATTERING", "FeaturesConfig", "check_features_use"]
+__all__ = [
+    "HOSPITAL",
+    "MOST_DEVIATIONS",
+    "NONE",
+    "PRIVATE",
+    "PUBLIC",
+    "SCATTERING",
+    "FeaturesConfig",
+    "check_features_use",
+]
 
 PUBLIC = "public"
 """Constants that come with the data."""
@@ -26,6 +35,8 @@ NONE = "none"
 """Numbers in their own unit; images as they are."""
 SCATTERING = "scattering"
 """Of images: their scattering transform."""
+MOST_DEVIATIONS = 5.0
+"""From its mean that a feature is held to where it is standardised by means and deviations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wardround.config import MOST_DEVIATIONS
 from wardround.datasets.records import HospitalData
 from wardround.errors import ProtocolError
 
 __all__ = ["OwnUnits", "Scaling"]
-
-_CLIP = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ class Scaling:
                 f"features of shape {values.shape} can't be scaled by {len(self.centre)} constants: the server's data "
                 "have other columns"
             )
-        scaled = np.clip((values - np.array(self.centre)) / np.array(self.scale), -_CLIP, _CLIP)
+        scaled = np.clip((values - np.array(self.centre)) / np.array(self.scale), -MOST_DEVIATIONS, MOST_DEVIATIONS)
         return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
 
     def of_hospital(self, hospital: HospitalData) -> HospitalData:

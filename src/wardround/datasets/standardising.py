@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.config import HOSPITAL, NONE, PRIVATE, PUBLIC, FeaturesConfig
+from wardround.config import HOSPITAL, MOST_DEVIATIONS, NONE, PRIVATE, PUBLIC, FeaturesConfig
 from wardround.datasets.own_tables.values import scaled
 from wardround.datasets.records import Dataset, NumberColumn
 from wardround.errors import ConfigError, DataError
@@ -20,7 +20,6 @@ __all__ = ["bounded_numbers", "mode_note", "mode_of", "standardise"]
 
 _Rows = NDArray[np.float32] | NDArray[np.float64]
 
-_CLIP = 5.0
 _ROUNDING = {4: 1e-6, 8: 1e-13}
 """What the deviation of equal numbers may be, relative to them, by their bytes."""
 _MOST_NAMES = 5
@@ -181,7 +180,7 @@ def _by_training_rows(
     # A column that does not vary here carries nothing here; a rounding error must not be blown up to +-1.
     largest = np.max(np.abs(known), axis=0, initial=0.0, where=present)
     scale = np.where(deviation > _ROUNDING[held.itemsize] * np.maximum(largest, 1e-12), deviation, np.inf)
-    return [np.clip((values - mean) / scale, -_CLIP, _CLIP) for values in own]
+    return [np.clip((values - mean) / scale, -MOST_DEVIATIONS, MOST_DEVIATIONS) for values in own]
 
 
 def _as_they_are(own: list[NDArray[np.float64]], numbers: Sequence[NumberColumn], _: Any) -> list[NDArray[np.float64]]:

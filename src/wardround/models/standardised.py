@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Standardised"]
+from wardround.config import MOST_DEVIATIONS
 
-_CLIP = 5.0
+__all__ = ["Standardised"]
 
 
 class Standardised(nn.Module):
@@ -59,6 +59,6 @@ class Standardised(nn.Module):
         """Return the model's outputs (n, k) of features (n, d)."""
         held = (features.double() - self.middle) / self.reach
         held = torch.minimum(torch.maximum(held, -self.bound), self.bound)
-        scaled = torch.clamp((held - self.centre) / self.scale, -_CLIP, _CLIP)
+        scaled = torch.clamp((held - self.centre) / self.scale, -MOST_DEVIATIONS, MOST_DEVIATIONS)
         outputs: Tensor = self.model(torch.nan_to_num(scaled, nan=0.0).float())
         return outputs
