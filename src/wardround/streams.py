@@ -43,9 +43,9 @@ class SetUp(IntEnum):
 
 
 class Draw(IntEnum):
-    """What a release is made with: Poisson batches, noise, a model's own dropout, rounding, flips of images."""
+    """What a release is made with: Poisson batches, noise, a model's own dropout, rounding to integers."""
 
-    SAMPLING, NOISE, LAYERS, ROUNDING, AUGMENTATIONS = 1, 2, 5, 6, 7
+    SAMPLING, NOISE, LAYERS, ROUNDING = 1, 2, 5, 6
 
 
 def stream(seed: int, purpose: SetUp, round_number: int = 0, name: str = "") -> np.random.Generator:

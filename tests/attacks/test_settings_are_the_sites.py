@@ -196,7 +196,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "federation.patient_scope": {"patient-scope": "hospital"},
     "federation.time_edges": {"time-edges": [0, 1, 2]},
     "federation.event_column": {"event-column": "sex"},
-    "training.augmentation_multiplicity": {"augmentation-multiplicity": 2},
     "features.bounds": {"bounds": {"age": [18, 100]}},
     "features.extract": {"extract": "scattering"},
     "features.group_norm": {"group-norm": 4},

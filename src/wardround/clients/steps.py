@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from wardround.agreed.learning_rates import learning_rate_in
-from wardround.clients.augmentations import Augmentations
 from wardround.clients.gradients import ClippedSum, PerRecord, chunks
 from wardround.clients.held_model import HeldModel
 from wardround.clients.hospital_sides import SideInRound
@@ -64,7 +63,6 @@ class LocalRound:
         sampler: draws the batches.
         proximal_mu: strength of FedProx' pull (>= 0).
         side: what the strategy makes of the gradient of a step; None where it has no hospital side.
-        augmentations: what every row is changed by; None where rows are as they are.
         own: parameters that it begins from in place of those; the pull goes to what all were sent.
     """
 
@@ -76,7 +74,6 @@ class LocalRound:
     proximal_mu: float
     side: SideInRound | None = None
     own: Arrays = field(default_factory=dict)
-    augmentations: Augmentations | None = None
 
     @property
     def clip(self) -> float:
@@ -86,10 +83,7 @@ class LocalRound:
     def batch(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the features and labels of the next batch, and whose each row is where that is not the row's own."""
         rows, owners = self.tensors.rows_of(self.sampler.draw().to(device))
-        features, labels = self.tensors.train_features[rows], self.tensors.train_labels[rows]
-        if self.augmentations is None:
-            return features, labels, owners
-        return self.augmentations.of_batch(features, labels, owners)
+        return self.tensors.train_features[rows], self.tensors.train_labels[rows], owners
 
     @property
     def expected_batch_size(self) -> float:

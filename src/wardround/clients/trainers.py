@@ -9,7 +9,6 @@ from dataclasses import fields
 import torch
 from torch import nn
 
-from wardround.clients.augmentations import check_images
 from wardround.clients.cells import torch_half
 from wardround.clients.heap import keep_freed_memory
 from wardround.clients.initial_models import built_model
@@ -49,8 +48,6 @@ def build_trainer(
     if source is None:
         fingerprints = [hospital.fingerprint for hospital in federation.hospitals]
         source = source_of(config, fingerprints=fingerprints, model=_as_built(config, model))
-    if (copies := config.training.augmentation_multiplicity) is not None:
-        check_images(copies, federation.input_shape)
     cell, group_size = cell_of(config.privacy), config.privacy.microbatch_size
     if group_size > 1 and any(hospital.train_owners is not None for hospital in federation.hospitals):
         raise ConfigError(

@@ -9,7 +9,6 @@ import time
 from functools import partial
 from typing import NamedTuple
 
-from wardround.clients.augmentations import Augmentations
 from wardround.clients.cells import torch_half
 from wardround.clients.float_products import products_in_float32
 from wardround.clients.gradients import quiet_hooks
@@ -91,7 +90,6 @@ class LocalTrainer(HeldModel):
         code = [recorded, b"" if side is None else side.digest, *([array_digest(own)] if own else [])]
         code += [self.balance_digest] if self.balance_digest else []
         key = self.keys.key(arrays, tensors, assignment, proximal_mu, *code, stack=stack)
-        copies = self.training.augmentation_multiplicity
         rate, batches_from = assignment.schedule.sample_rate, partial(key.generator, Draw.SAMPLING)
         return LocalRound(
             received=arrays,
@@ -102,9 +100,6 @@ class LocalTrainer(HeldModel):
             proximal_mu=proximal_mu,
             side=side,
             own=own or {},
-            augmentations=None
-            if copies is None
-            else Augmentations(multiplicity=copies, generator=key.generator(Draw.AUGMENTATIONS)),
         )
 
     def _check_copies(self, assignment: Assignment) -> None:

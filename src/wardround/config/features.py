@@ -23,7 +23,6 @@ __all__ = [
     "SCATTERING",
     "FeaturesConfig",
     "check_features_use",
-    "check_images_use",
 ]
 
 PUBLIC = "public"
@@ -93,24 +92,6 @@ class FeaturesConfig:
                 f'bounds go with standardise = "private", not "{self.standardise}" ([features] bounds): remove one of '
                 "them"
             )
-
-
-def check_images_use(copies: int | None, features: FeaturesConfig, federation: FederationConfig) -> None:
-    """Refuse so many augmented copies of records that are no images, as far as settings tell.
-
-    Raises:
-        ConfigError: naming the key and the next step.
-    """
-    if copies is None:
-        return
-    key = f"augmentation-multiplicity = {copies} is for images"
-    if features.extract == SCATTERING:
-        raise ConfigError(
-            f'{key}, and features are extracted from them once, as they are read, with extract = "{features.extract}" '
-            "([training] augmentation-multiplicity): remove one of them"
-        )
-    if federation.schema is not None:
-        raise ConfigError(f"{key}, and a schema is of a table ([training] augmentation-multiplicity): remove it")
 
 
 def check_features_use(features: FeaturesConfig, federation: FederationConfig) -> None:

@@ -68,8 +68,7 @@ class TrainingConfig:
     into groups that take turns. The learning rate follows its schedule by round (see `agreed.learning_rates`).
     `loss_weights` are public, one for each class in class order. Simulated hospitals test the model in round 0, every
     `evaluate_every`-th and the last. With `ema_decay` the model that is tested and kept is the average of the models
-    over rounds, of which one that is n rounds old has the weight ema_decay^n. With `augmentation_multiplicity` the
-    gradient of an image is the mean over so many random flips and shifts of it.
+    over rounds, of which one that is n rounds old has the weight ema_decay^n.
     """
 
     num_rounds: int = setting(10, least=1, most=1_000_000)
@@ -89,7 +88,6 @@ class TrainingConfig:
         "auto", choices=("auto", "closed-form", "per-record", "hooks", "ew", "functorch", "ghost")
     )
     evaluate_every: int = setting(1, least=1, unwritten=True)
-    augmentation_multiplicity: int | None = setting(None, least=1, most=10_000, unwritten=True)
     ema_decay: float | None = setting(None, above=0, below=1, unwritten=True)
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 
@@ -99,12 +97,6 @@ class TrainingConfig:
             raise ConfigError(
                 f"weight-decay = {self.weight_decay:g} must be below 1 / learning-rate = {1 / self.learning_rate:.4g}, "
                 "or a step would take every parameter past zero ([training] weight-decay): lower one of them"
-            )
-        if self.augmentation_multiplicity is not None and self.grad_sample_mode == "ghost":
-            raise ConfigError(
-                'grad-sample-mode = "ghost" can\'t average over augmentations of a record ([training] '
-                f"grad-sample-mode) with augmentation-multiplicity = {self.augmentation_multiplicity}: set "
-                '"auto", or remove one of them'
             )
         if self.optimizer != "sgd" and self.momentum:
             raise ConfigError(

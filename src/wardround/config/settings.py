@@ -10,7 +10,7 @@ import numpy as np
 import tomli_w
 
 from wardround.config.changes import change_tables
-from wardround.config.features import FeaturesConfig, check_features_use, check_images_use
+from wardround.config.features import FeaturesConfig, check_features_use
 from wardround.config.imbalance import ImbalanceConfig, check_imbalance_use
 from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.personal import PersonalConfig, check_personal_use
@@ -64,7 +64,6 @@ class Config:
             raise ConfigError(message)
         check_features_use(self.features, self.federation)
         check_imbalance_use(self)
-        check_images_use(self.training.augmentation_multiplicity, self.features, self.federation)
         check_personal_use(self)
 
     @classmethod

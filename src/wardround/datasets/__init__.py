@@ -1,6 +1,6 @@
 """Data: sources by name, partitions over hospitals, and each hospital's training and test rows.
 
-Left out on purpose: augmentation and oversampling, which multiply a record and with it its epsilon.
+Left out on purpose: augmentation of images, which was measured and did not pay.
 """
 
 from wardround.datasets.extraction import extracted

@@ -16,6 +16,7 @@ from wardround.clients.held_model import HeldModel
 from wardround.clients.optimizers import LocalOptimizer
 from wardround.clients.rounded_records import RoundedRecords
 from wardround.clients.stacked.batches import StepBatch, step_batches, windows
+from wardround.clients.stacked.rows import Rows
 from wardround.clients.stacked.sums import Stack, Tally, clipped_records, clipped_sums, plain_sums
 from wardround.clients.steps import Counts, LocalRound, Steps
 from wardround.exact_sums import check_alike
@@ -96,7 +97,6 @@ STEPS_TOGETHER: Mapping[Steps, StepsTogether] = {
 def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool) -> Stack:
     held.model.train()
     num_hospitals = len(locals_)
-    features = [local.tensors.train_features for local in locals_]
     labels = [local.tensors.train_labels for local in locals_]
     zeros = torch.zeros(num_hospitals, dtype=torch.float64, device=held.device)
     clips = [[local.clip] for local in locals_] if are_clipped else None
@@ -107,7 +107,7 @@ def _stack(held: HeldModel, locals_: Sequence[LocalRound], *, are_clipped: bool)
     return Stack(
         layers=layers,
         parameters=_begun(held, locals_),
-        features=torch.cat([*features, features[0].new_zeros(1, *features[0].shape[1:])]),
+        records=Rows([local.tensors.train_features for local in locals_]),
         labels=torch.cat([*labels, labels[0].new_zeros(1)]),
         loss=held.loss_of_many,
         clips=None if clips is None else torch.tensor(clips, dtype=torch.float64, device=held.device),

@@ -40,6 +40,7 @@ from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
 from wardround.clients.stacked.batches import Block, StepBatch
 from wardround.clients.stacked.programs import gradients_of_many
+from wardround.clients.stacked.rows import Rows
 
 __all__ = ["Stack", "Tally", "clipped_records", "clipped_sums", "plain_sums"]
 
@@ -68,8 +69,8 @@ class Stack:
     Attributes:
         layers: of the model, in order, or the model's program of one record.
         parameters: trained ones, (hospitals, ...) float32.
-        features: of all hospitals' rows in a row, and a row of zeros that is nobody's.
-        labels: likewise.
+        records: features of all hospitals' rows.
+        labels: of these, and one that is nobody's.
         loss: of each record.
         clips: (hospitals, 1) float64, L2 (> 0); None where records are not clipped.
         copies: (classes,) float64, how often a record of each class counts; None where each does once.
@@ -80,7 +81,7 @@ class Stack:
 
     layers: Sequence[Layer] | RecordProgram
     parameters: list[Tensor]
-    features: Tensor
+    records: Rows
     labels: Tensor
     loss: LossPerRecord
     clips: Tensor | None
@@ -120,16 +121,10 @@ class Stack:
 
     def _given(self, block: Block, num_hospitals: int) -> tuple[Tensor, Tensor, slice | Tensor]:
         """Return the block's features and labels, (hospitals, records, ...), and who these hospitals are."""
-        gathered = block.gathered or self._gathered(block.rows)
+        features, labels = gathered = block.gathered or [self.records.of(block), self.labels[block.rows]]
         if block.gathered == []:
             block.gathered.extend(gathered)
-        features, labels = gathered
         return features, labels, slice(num_hospitals) if block.hospitals is None else block.hospitals
-
-    def _gathered(self, rows: Tensor) -> list[Tensor]:
-        flat, shape = rows.reshape(-1), rows.shape
-        features = self.features.index_select(0, flat).view(*shape, *self.features.shape[1:])
-        return [features, self.labels.index_select(0, flat).view(shape)]
 
 
 def clipped_sums(stack: Stack, batch: StepBatch) -> list[Tensor]:

@@ -77,8 +77,6 @@ def apart_because(
         return "the strategy has a part at the hospitals"
     if tensors.train_owners is not None:
         return "patients have several rows"
-    if trainer.training.augmentation_multiplicity is not None:
-        return "images are augmented"
     if tensors.group_size > 1:
         return "records are clipped in groups"
     if trainer.device.type not in ("cpu", "cuda"):

@@ -77,7 +77,7 @@ def estimated_seconds(config: Config, planned: FederationPlan, input_shape: Sequ
     is_joined, a_record = _is_joined(config), _seconds_a_record(config.model.name, planned.num_parameters, input_shape)
     seconds = 0.0
     for hospital in planned.hospitals:
-        size = hospital.schedule.sample_rate * hospital.num_train * (config.training.augmentation_multiplicity or 1)
+        size = hospital.schedule.sample_rate * hospital.num_train
         num_records = size + 3 * math.sqrt(size) * is_joined
         a_step = _SECONDS_A_STEP[is_joined] + num_records * a_record
         seconds += hospital.num_participations * (_SECONDS_A_MESSAGE[is_joined] + hospital.schedule.num_steps * a_step)
@@ -96,8 +96,7 @@ def _seconds_a_record(model: str, num_parameters: int, input_shape: Sequence[int
 def _is_joined(config: Config) -> bool:
     """Return whether hospitals that train in one program save most of what a message and a step cost beside records."""
     is_plain = config.aggregation.protocol != "secagg+" and ":" not in config.aggregation.strategy
-    is_plain = is_plain and config.training.augmentation_multiplicity is None and config.privacy.microbatch_size == 1
-    return is_plain and config.model.name in _JOINED_MODELS
+    return is_plain and config.privacy.microbatch_size == 1 and config.model.name in _JOINED_MODELS
 
 
 def _rounded(seconds: float) -> str:
