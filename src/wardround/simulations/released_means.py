@@ -81,7 +81,10 @@ def release_mean(
     # Without a round the model is what it began as, and its zeros are no mean.
     if arrays is None or not last.round_row.round or last.outcome.abandoned:
         why = last.outcome.abandoned or done.outcome.facts.stopped_because or "there is no model"
-        raise CohortError(f"the mean in {done.folder} was charged and not released: {why}")
+        raise CohortError(
+            f"the mean in {done.folder} was charged and not released: {why}; epsilon {done.outcome.epsilon.max:.3g} is "
+            "spent on it, and another release, in a new folder, is another charge"
+        )
     answered = frozenset(row.hospital for row in last.hospital_rows if row.completed)
     values = arrays["weight"][0]
     return ReleasedMean(
