@@ -19,6 +19,7 @@ _READ_FROM_FILES = (
     "averaged-models",
     "chest-x-rays",
     "cifar10-imbalanced",
+    "falling-rates",
     "fashion-mnist",
     "fashion-mnist-options",
     "fashion-mnist-placements",
@@ -50,6 +51,7 @@ _LARGEST_21 = {"federation": {"min-patients": 150}, "aggregation": {"min-survivo
 _SHORTER_STUDIES = {
     "fashion-mnist": {"federation": {"test-fraction": 0.01}, "training": {"local-steps": 1, "sample-rate": 0.005}},
     "averaged-models": _LARGEST_21,
+    "falling-rates": _LARGEST_21,
     "imbalance": _LARGEST_21,
     "personal-models-of-small-hospitals": {"federation": {"min-patients": 150}},
     "imbalance-of-hospitals": _LARGEST_21,

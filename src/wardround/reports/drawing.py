@@ -36,6 +36,7 @@ MUTED = 0
 
 _SIZE = (5.3, 3.6)  # inches of 72 units: 382 units wide, so that a phone shows it at about full size
 _MARKERS = {"solid": "o", "dashed": "s", "dotted": "D"}
+_MOST_LETTERS = 50  # of names side by side below an axis; more are written smaller
 _INK, _GRID = "#0a0b11", "#0a0b12"
 _SERIES_COLOURS = tuple(f"#0a0b{index:02x}" for index in range(NUM_SERIES + 1))
 """Colours by series to draw with: stand-ins, which `chart_svg` replaces by the page's."""
@@ -212,6 +213,8 @@ def _set_x(axes: "Axes", chart: Chart) -> None:
     axes.set_xlabel(chart.x_label)
     if chart.x_names:
         axes.set_xticks(range(len(chart.x_names)), chart.x_names)
+        if sum(map(len, chart.x_names)) > _MOST_LETTERS:
+            axes.tick_params(axis="x", labelsize=6.5)
         axes.set_xlim(-0.4, len(chart.x_names) - 0.6)
     elif chart.x_scale == "log":
         axes.set_xscale("log")
