@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wardround.clients.clipped_sums import clipped
-from wardround.clients.closed_form.by_record import OuterProducts, clipped_rows, mean_by_owner
+from wardround.clients.closed_form.by_record import OuterProducts, clipped_rows, means_by_owner
 from wardround.clients.rounded_records import RoundedRecords
 from wardround.privacy.skellam import norm_bound_squared
 
@@ -47,7 +47,7 @@ BLOCKS = {
     "mlp without bias": [layer(8, 100, (30, 300), 0, None), layer(9, 100, (10, 30), 1, None)],
     "bias first": [layer(5, 100, LARGE, 1, 0)],
     "small": [layer(6, 100, SMALL)],
-    "patients": [mean_by_owner(layer(7, 100, LARGE), torch.arange(100) // 2, 50)],
+    "patients": means_by_owner([layer(7, 100, LARGE)], torch.arange(100) // 2),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 from small_runs import command_line, rows_of
@@ -105,8 +106,12 @@ def test_the_study_of_a_given_model_begins_from_that_of_other_patients(
 ) -> None:
     monkeypatch.setenv("WARDROUND_DATA", str(real_data))
     study = runpy.run_path(str(ROOT / "examples" / "studies" / "warm_start.py"))
-    study["main"](tmp_path, num_seeds=1)
-    rows = {(row["variant"], row["target_epsilon"]): row for row in rows_of(tmp_path / "begins" / "results.csv")}
-    assert len(rows) == 9
-    kept, nothing = (float(rows[name, "0.5"]["auc_pooled"]) for name in ("the-model-as-it-is", "from-nothing"))
-    assert kept > nothing + 0.05
+    study["main"](tmp_path, num_seeds=3)
+    rows = rows_of(tmp_path / "begins" / "results.csv")
+    assert len(rows) == 27
+    scores = {
+        name: [float(row["auc_pooled"]) for row in rows if (row["variant"], row["target_epsilon"]) == (name, "0.5")]
+        for name in ("the-model-as-it-is", "from-nothing")
+    }
+    # Of three draws of the noise, since one alone may be a lucky one.
+    assert np.mean(scores["the-model-as-it-is"]) > np.mean(scores["from-nothing"]) + 0.05

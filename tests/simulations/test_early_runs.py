@@ -34,14 +34,14 @@ def config_of(training: dict[str, Any] | None = None, **evaluation: Any) -> Conf
 
 
 def model_of(done: Run) -> str:
-    arrays = RunFolder(done.folder).read_model()
+    arrays = RunFolder(done.folder).read_model()[0]
     assert arrays is not None
     return array_digest(arrays).hex()
 
 
 def public_loss_of(done: Run, config: Config) -> float:
     """Return the loss of model.safetensors on the public records, computed afresh."""
-    arrays = RunFolder(done.folder).read_model()
+    arrays = RunFolder(done.folder).read_model()[0]
     assert arrays is not None
     module, _ = built_model(config, (30,), 2)
     load_parameters(module, arrays)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from wardround.clients.clipped_sums import SumInParts, clipped, with_margin
 from wardround.clients.closed_form.alone import ClosedForm
-from wardround.clients.closed_form.by_record import ByRecord, Formed, mean_by_owner
+from wardround.clients.closed_form.by_record import ByRecord, Formed, means_by_owner
 from wardround.clients.ghost_clipping import GhostTwin, clipped_backward
 from wardround.clients.losses import LossPerRecord
 from wardround.clients.programs import RecordProgram
@@ -151,7 +151,7 @@ class ClippedSum:
     def _add_parts(self, parts: Sequence[ByRecord], owners: Tensor | None, counts: Tensor | None) -> None:
         if owners is not None:
             owners = torch.unique_consecutive(owners, return_inverse=True)[1]
-            parts = [mean_by_owner(part, owners, int(owners[-1]) + 1) for part in parts]
+            parts = means_by_owner(parts, owners)
             if counts is not None:
                 counts = counts.new_zeros(parts[0].num_records).scatter_reduce_(0, owners, counts, "amax")
         for start in range(0, parts[0].num_records, _BLOCK_ROWS):

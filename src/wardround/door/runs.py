@@ -84,7 +84,7 @@ class Run(runs.Run):
             return {}
         if hospital not in names:
             raise ConfigError(f"hospital = {shown_name(hospital)} must be one of {', '.join(names)} (model)")
-        if (own := folder.read_model(PERSONAL)) is None:
+        if (own := folder.read_model(PERSONAL)[0]) is None:
             raise ConfigError(
                 f"hospital = {shown_name(hospital)} has no model of its own in {self.folder}, whose hospitals "
                 "share one ([personal] method): leave hospital out"

@@ -13,7 +13,7 @@ from wardround.datasets import load_federation
 from wardround.datasets.descriptions import ColumnDescription, description_layout, description_rows, read_mean
 from wardround.datasets.moments import averaged_federation
 from wardround.server.plan.alternatives import own_stddev_on_average
-from wardround.simulations.prepared import plan_of, silent
+from wardround.simulations.prepared import silent
 from wardround.simulations.released_means import mean_config, release_mean
 
 __all__ = ["PrivateDescription", "describe_privately"]
@@ -70,9 +70,8 @@ def describe_privately(
     averaged = averaged_federation(federation, lambda one: description_rows(one, layout), layout.num_values)
     settings = mean_config(config, config.privacy, most_norm=layout.most_norm, num_values=layout.num_values)
     released = release_mean(settings, averaged, out, say=say)
-    planned = plan_of(settings, averaged, layout.num_values)
+    planned, outcome = released.plan, released.run.outcome
     stddev = own_stddev_on_average(planned, released.answered)
-    outcome = released.run.outcome
     num_records = sum(hospital.num_train for hospital in federation.hospitals)
     return PrivateDescription(
         columns=read_mean(released.values, layout, federation, num_records=num_records, stddev=stddev),

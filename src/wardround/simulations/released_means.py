@@ -17,6 +17,7 @@ from wardround.datasets import FederatedData
 from wardround.errors import CohortError
 from wardround.objects import hand_over
 from wardround.privacy.ledger import open_ledger
+from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.statistics import over_those_who_answered
 from wardround.server.record.beginnings import committed_rounds
 from wardround.server.record.run_folder import open_run_folder
@@ -32,11 +33,13 @@ class ReleasedMean:
 
     Attributes:
         run: that released it.
+        plan: of the release.
         values: with their noise, float32 (num_values,).
         answered: hospitals whose records it is of.
     """
 
     run: Run
+    plan: FederationPlan
     values: NDArray[np.float32]
     answered: frozenset[str]
 
@@ -77,7 +80,7 @@ def release_mean(
     folder = open_run_folder(done.folder)
     with open_ledger(folder.ledger, read_only=True) as ledger:
         last = committed_rounds(ledger)[-1]
-    arrays = folder.read_model()
+    arrays, _ = folder.read_model()
     # Without a round the model is what it began as, and its zeros are no mean.
     if arrays is None or not last.round_row.round or last.outcome.abandoned:
         why = last.outcome.abandoned or done.outcome.facts.stopped_because or "there is no model"
@@ -87,6 +90,5 @@ def release_mean(
         )
     answered = frozenset(row.hospital for row in last.hospital_rows if row.completed)
     values = arrays["weight"][0]
-    return ReleasedMean(
-        done, over_those_who_answered(plan_of(settings, averaged, len(values)), values, answered), answered
-    )
+    plan = plan_of(settings, averaged, len(values))
+    return ReleasedMean(done, plan, over_those_who_answered(plan, values, answered), answered)

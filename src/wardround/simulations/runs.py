@@ -194,7 +194,7 @@ def trained_module(
     """
     with open_ledger(folder.ledger, read_only=True) as ledger:
         opening = opening_in(ledger)
-    arrays = folder.read_model()
+    arrays, _ = folder.read_model()
     if opening is None or arrays is None:
         raise ConfigError(f"{folder.path} has no model yet: wardround.resume goes on with the run")
     profile = opening.profiles[0]

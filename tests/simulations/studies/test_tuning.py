@@ -103,10 +103,10 @@ def test_repetitions_of_one_candidate_are_independent(noisy):
     twice = max(set(drawn), key=drawn.count)
     name = tune.candidates()[twice].name
     first, second = sorted((done.folder / "runs").glob(f"*{name}"))
-    models = [open_run_folder(folder).read_model() for folder in (first, second)]
+    models = [open_run_folder(folder).read_model()[0] for folder in (first, second)]
     assert all(not np.array_equal(models[0][key], models[1][key]) for key in models[0])
     assert load_config(first / "config.toml").federation == load_config(second / "config.toml").federation
-    scores = [open_run_folder(done.folder / "scores" / each.name).read_model() for each in (first, second)]
+    scores = [open_run_folder(done.folder / "scores" / each.name).read_model()[0] for each in (first, second)]
     assert scores[0]["weight"] != scores[1]["weight"]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wardround.clients.closed_form.portions import numbers_at_a_time
 
-__all__ = ["ByRecord", "Formed", "OuterProducts", "clipped_rows", "mean_by_owner"]
+__all__ = ["ByRecord", "Formed", "OuterProducts", "clipped_rows", "means_by_owner"]
 
 _MOST_FLOATS, _LEAST_COLUMNS = 2**16, 64
 """Numbers of formed gradients that are turned to float64 at a time, so that they stay in the processor's caches; of
@@ -83,9 +83,7 @@ class OuterProducts:
     def formed(self) -> "Formed":
         """Return the gradients themselves."""
         products = (self.gradient[:, :, :, None] * self.given[:, :, None, :]).flatten(2)
-        found = [(self.weight, products), (self.bias, self.gradient)]
-        kept = [(place, rows) for place, rows in found if place is not None]
-        return Formed([place for place, _ in kept], [rows for _, rows in kept])
+        return Formed.of_trained([(self.weight, products), (self.bias, self.gradient)])
 
     def means(self, size: int) -> "Formed":
         """Return the means of the gradients of every `size` records side by side, (hospitals, records / size, p).
@@ -96,9 +94,7 @@ class OuterProducts:
             rows.reshape(len(rows), -1, size, rows.shape[2]) for rows in (self.given, self.gradient / size)
         )
         means = (gradient.transpose(2, 3) @ given).flatten(2)
-        found = [(self.weight, means), (self.bias, gradient.sum(dim=2))]
-        kept = [(place, rows) for place, rows in found if place is not None]
-        return Formed([place for place, _ in kept], [rows for _, rows in kept])
+        return Formed.of_trained([(self.weight, means), (self.bias, gradient.sum(dim=2))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +111,12 @@ class Formed:
     places: Sequence[int]
     rows: Sequence[Tensor]
     ordered: Sequence[Callable[[Tensor], Tensor] | None] = ()
+
+    @staticmethod
+    def of_trained(found: Sequence[tuple[int | Tensor | None, Tensor]]) -> "Formed":
+        """Return those of the gradients whose parameter has a place, as only a trained one has."""
+        kept = [(place, rows) for place, rows in found if isinstance(place, int)]
+        return Formed([place for place, _ in kept], [rows for _, rows in kept])
 
     @property
     def num_records(self) -> int:
@@ -175,23 +177,25 @@ def clipped_rows(parts: Sequence[ByRecord], factors: Tensor) -> Tensor:
     return torch.cat([by_place[place] * factors[:, :, None] for place in sorted(by_place)], dim=2)
 
 
-def mean_by_owner(part: ByRecord, owners: Tensor, num_owners: int) -> Formed:
+def means_by_owner(parts: Sequence[ByRecord], owners: Tensor) -> list[Formed]:
     """Return the means of the gradients of rows that one owner has, as records of one hospital.
 
     Args:
-        part: of the rows of one hospital.
-        owners: (rows,) int64 in 0..num_owners - 1, ascending, each at least once.
-        num_owners: how many there are.
+        parts: by every layer, of the rows of one hospital.
+        owners: (rows,) int64, ascending from 0, each number at least once.
     """
-    counts, size = torch.bincount(owners, minlength=num_owners), len(owners) // num_owners
-    if isinstance(part, OuterProducts) and bool((counts == size).all()):
-        return part.means(size)
-    formed = part.formed()
-    means = [
-        rows.new_zeros(1, num_owners, rows.shape[2]).index_add_(1, owners, rows) / counts[:, None]
-        for rows in formed.rows
-    ]
-    return Formed(formed.places, means)
+    counts = torch.bincount(owners)
+    size = len(owners) // len(counts)
+    are_equal = bool((counts == size).all())
+    means = []
+    for part in parts:
+        if are_equal and isinstance(part, OuterProducts):
+            means.append(part.means(size))
+            continue
+        formed = part.formed()
+        sums = [rows.new_zeros(1, len(counts), rows.shape[2]).index_add_(1, owners, rows) for rows in formed.rows]
+        means.append(Formed(formed.places, [rows / counts[:, None] for rows in sums]))
+    return means
 
 
 def _squared(rows: Tensor) -> Tensor:

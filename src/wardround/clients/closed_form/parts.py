@@ -46,9 +46,7 @@ class Parametrised(ABC):
 
     def formed(self, of_weight: Tensor, of_bias: Tensor) -> Formed:
         """Return gradients by those parameters that are trained."""
-        found = [(self.weight, of_weight), (self.bias, of_bias)]
-        kept = [(place, rows) for place, rows in found if isinstance(place, int)]
-        return Formed([place for place, _ in kept], [rows for _, rows in kept])
+        return Formed.of_trained([(self.weight, of_weight), (self.bias, of_bias)])
 
 
 class Linear(Parametrised):

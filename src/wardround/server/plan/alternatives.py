@@ -173,8 +173,7 @@ def stddev_on_average(
 
     That is the average update of round 1 where updates are released, else the average gradient of one step of its
     cohort. Everyone who is there answers, or those who are named; `num_shares` replies are guaranteed, where hospitals
-    add shares of one noise.
-    The cell need not be the plan's own, nor the noise multipliers, by hospital.
+    add shares of one noise. The cell need not be the plan's own, nor the noise multipliers, by hospital.
     """
     cohort = set(draw_cohort(plan.config, plan.drawn_from, 1))
     hospitals = [hospital for hospital in plan.hospitals if hospital.name in cohort]

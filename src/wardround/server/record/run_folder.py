@@ -167,15 +167,15 @@ class RunFolder:
         """Write model.safetensors, the parameters by name; or `PERSONAL`, by hospital and name; and what goes along."""
         self.write_bytes(name, tensor_bytes(arrays, metadata))
 
-    def read_model(self, name: str = MODEL) -> Arrays | None:
-        """Return the parameters in model.safetensors, or in `PERSONAL`; None where there is no such file.
+    def read_model(self, name: str = MODEL) -> tuple[Arrays | None, dict[str, str]]:
+        """Return the parameters in model.safetensors, or in `PERSONAL`, None without such a file, and what goes along.
 
         Raises:
             ProtocolError: it is something else.
         """
         path, step = self.path / name, "wardround resume writes it anew"
         with sound(ProtocolError, f"{path.name} can't be read", step):
-            return read_tensors(path, path.name, step)[0] if path.exists() else None
+            return read_tensors(path, path.name, step) if path.exists() else (None, {})
 
     def write_tables(self, records: Sequence[RoundRecord]) -> HospitalLines:
         """Write rounds.csv and hospitals.csv anew from committed round records; return what the next lines follow."""

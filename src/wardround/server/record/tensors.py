@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from wardround.disk import file_bytes
@@ -18,7 +18,7 @@ from wardround.errors import ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.parsing import from_json, sound
 
-__all__ = ["metadata_of", "part_of", "read_tensors", "tensor_bytes"]
+__all__ = ["part_of", "read_tensors", "tensor_bytes"]
 
 _MOST_BYTES = 2**34
 """Of a file: 16 GiB, four billion parameters with their momenta."""
@@ -51,12 +51,6 @@ def read_tensors(path: Path, what: str, step: str, sha256: str | None = None) ->
             raise ValueError("it has complex numbers")
         header: dict[str, dict[str, str]] = from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return arrays, header.get("__metadata__", {})
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """Return the texts that go along in a file that `read_tensors` takes."""
-    with safe_open(path, "numpy") as file:
-        return file.metadata() or {}
 
 
 def part_of(tensors: Mapping[str, NDArray[Any]], name: str) -> Arrays:

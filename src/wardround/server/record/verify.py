@@ -32,7 +32,6 @@ from wardround.server.record.noise_files import noise_name
 from wardround.server.record.records import RoundRecord, Saved
 from wardround.server.record.run_folder import MODEL, PERSONAL, RunFolder, checkpoint_name, open_run_folder
 from wardround.server.record.tables import TABLES, table_texts
-from wardround.server.record.tensors import metadata_of
 
 __all__ = ["verify_run"]
 
@@ -238,7 +237,7 @@ def _model_findings(
 ) -> list[str]:
     """Hold a file of parameters to the digest that was committed of them; None stands for no such file."""
     try:
-        arrays = folder.read_model(name)
+        arrays, told = folder.read_model(name)
     except ProtocolError as error:
         return [str(error)]
     closing = books.closing if books else None
@@ -249,9 +248,8 @@ def _model_findings(
     rounds = {kept_record(books.plan.config, records).round_row.round for records in ends}
     committed = {digest(books.records[number].saved) for number in rounds}
     if (None if arrays is None else array_digest(arrays).hex()) in committed:
-        is_told = arrays is None or metadata_of(folder.path / name) == (books.opening.model_metadata or {})
         wrong = f"{name} has other constants of features than were released: wardround resume writes it anew"
-        return [] if is_told else [wrong]
+        return [wrong] * (arrays is not None and told != (books.opening.model_metadata or {}))
     if arrays is None:
         return [f"{name} is missing, and the run came to an end: wardround resume writes it anew"]
     return [f"{name} is not the model of round {max(rounds)} that was committed"]
