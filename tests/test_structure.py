@@ -30,6 +30,7 @@ LAYERS = [
     {"clients"},
     {"server"},
     {"simulations"},
+    {"audits"},
     {"reports", "trackers"},
     {"door", "flower"},
     {"cli"},
@@ -44,6 +45,7 @@ ROOMS = {
 ROOM_OF = {package: {name: n for n, layer in enumerate(layers) for name in layer} for package, layers in ROOMS.items()}
 ALLOWED = {
     "flwr": (
+        "audits.canaries",
         "wire",
         "wire_arrays",
         "wire_values",
