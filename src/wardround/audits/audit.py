@@ -6,6 +6,7 @@ purpose: files and pages (see `door.audits`).
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from wardround.audits.canaries import Mechanism, run_twin
 from wardround.audits.readers import bills_of, got, seen_by
@@ -20,6 +21,9 @@ __all__ = ["FEWEST_CANARIES", "audit_run", "mechanisms_of"]
 
 FEWEST_CANARIES = 20
 """With fewer no lower bound says anything."""
+
+_MOST_ROUNDS = 500
+"""Of a twin whose steps are each a round: a round takes longer than a step."""
 
 _FALSE_ALARMS = 1e-3
 """Probability that an audit of a sound run raises an alarm, at most: shared among all that it looks at."""
@@ -89,13 +93,24 @@ def mechanisms_of(entries: Iterable[Entry]) -> dict[str, Mechanism]:
                 "stay as planned"
             )
         event = events.pop()
-        found[name] = Mechanism(
-            noise_multiplier=event.noise_multiplier,
-            sample_rate=event.sample_rate,
-            num_steps=event.num_steps,
-            num_rounds=len(own),
+        found[name] = _as_billed(
+            Mechanism(
+                noise_multiplier=event.noise_multiplier,
+                sample_rate=event.sample_rate,
+                num_steps=event.num_steps,
+                num_rounds=len(own),
+            )
         )
     return found
+
+
+def _as_billed(mechanism: Mechanism) -> Mechanism:
+    """Return a mechanism of one step a round, so that an attacker sees every noisy sum, as is billed, where few enough.
+
+    The bill is the same: it is of all steps, however rounds divide them.
+    """
+    num_steps = mechanism.num_steps * mechanism.num_rounds
+    return replace(mechanism, num_steps=1, num_rounds=num_steps) if num_steps <= _MOST_ROUNDS else mechanism
 
 
 def _private_cell(config: Config, num_canaries: int) -> Cell:

@@ -112,28 +112,25 @@ def run_twin(config: Config, mechanism: Mechanism, *, num_hospitals: int, num_ca
         ConfigError: the run has settings whose mechanism has no twin.
     """
     cell = cell_of(config.privacy)
-    settings = _settings(config, mechanism, cell)
-    num_hospitals = min(num_hospitals, num_canaries) if cell.clips_records else num_canaries
-    of_each = math.ceil(num_canaries / num_hospitals)
-    coins = stream(seed, SetUp.CANARIES).random(num_hospitals * of_each) < 0.5
-    changes: dict[str, Any] = {"federation": {"seed": seed}}
-    if cell.shares_noise:
-        changes["aggregation"] = {"min_survivors": num_hospitals}
-    settings = settings.change(**changes, privacy={"target_delta": _delta(config, of_each)})
-    data = _canaries(coins, num_hospitals, unused=_unused(cell))
-    watching = _Watching(of_each, sees_replies=not cell.shares_noise)
+    num_sites = min(num_hospitals, num_canaries) if cell.clips_records else num_canaries
+    of_each = math.ceil(num_canaries / num_sites)
+    coins = stream(seed, SetUp.CANARIES).random(num_sites * of_each) < 0.5
+    changes = {"federation": {"seed": seed}, "aggregation": {"min_survivors": num_sites if cell.shares_noise else 1}}
+    settings = _settings(config, mechanism, cell).change(**changes, privacy={"target_delta": _delta(config, of_each)})
+    data = _canaries(coins, num_sites, unused=_unused(cell))
+    num_averaged = min(num_hospitals, num_sites)
+    watching = _Watching(of_each, 0 if cell.shares_noise else num_averaged)
     with tempfile.TemporaryDirectory() as folder:
         done = runs.run(settings, out=Path(folder) / "twin", load=lambda *_: data, strategy=watching, is_synced=False)
-    expected = mechanism.sample_rate * of_each if cell.clips_records else 1.0
-    clip = settings.privacy.max_grad_norm
+    # How far a canary moves its coordinate in the mean that a hospital sends, or that comes out of all.
+    clip = settings.privacy.max_grad_norm / (mechanism.sample_rate * of_each if cell.clips_records else 1.0)
     stddev = mechanism.noise_multiplier * cell.clips_apart * math.sqrt(mechanism.num_steps)
-    own = np.array(watching.own) * (expected / clip) if watching.own else None
     return Twin(
         coins=coins,
-        own=own if config.aggregation.protocol == "plain" else None,
-        released=np.array(watching.released) * (expected * num_hospitals / clip),
+        own=np.array(watching.own) / clip if watching.own and config.aggregation.protocol == "plain" else None,
+        released=np.array(watching.released) / (clip / num_sites if cell.shares_noise else clip),
         own_stddev=stddev,
-        released_stddev=stddev * (1.0 if cell.shares_noise else math.sqrt(num_hospitals)),
+        released_stddev=stddev * (1.0 if cell.shares_noise else math.sqrt(num_averaged)),
         unused=_unused(cell),
         summary=done.outcome,
     )
@@ -231,20 +228,21 @@ class _Watching(FedAvg):
 
     Attributes:
         of_each: canaries of a hospital.
-        sees_replies: whether each hospital's reply reaches the strategy, or their sum alone.
+        num_averaged: over how many hospitals' replies what comes out of a round is summed up: those of the canary's
+            hospital and of the next ones; 0 where the sum of all replies is all that reaches a strategy.
         own: by round, by how much the reply of each canary's hospital moved the canary's coordinate.
-        released: by round, by how much the model was moved there.
+        released: by round, by how much the sum of replies moved it there, or the model.
     """
 
     of_each: int
-    sees_replies: bool
+    num_averaged: int
     own: list[_FloatArray] = field(default_factory=list)
     released: list[_FloatArray] = field(default_factory=list)
     _before: _FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
-        self.needs_only_sum = not self.sees_replies
+        self.needs_only_sum = not self.num_averaged
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -255,17 +253,25 @@ class _Watching(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        replies = list(replies)
-        moved = [_flat(list(arrays_in(reply).values())) - self._before for reply in replies]
-        if self.sees_replies:
-            places = [reply.metadata.src_node_id - 1 for reply in replies]
-            by_hospital = np.array(moved)[np.argsort(places)].reshape(len(replies), len(replies), self.of_each)
-            self.own.append(by_hospital[np.arange(len(replies)), np.arange(len(replies))].ravel())
-        self.released.append(np.mean(moved, axis=0))
+        replies = sorted(replies, key=lambda reply: reply.metadata.src_node_id)
+        moved = np.array([_flat(list(arrays_in(reply).values())) - self._before for reply in replies])
+        if self.num_averaged:
+            self.own.append(self._at_own_coordinates(moved))
+            summed = np.cumsum(
+                np.concatenate([np.zeros_like(moved[:1]), moved, moved[: self.num_averaged - 1]]), axis=0
+            )
+            self.released.append(self._at_own_coordinates(summed[self.num_averaged :] - summed[: len(moved)]))
+        else:
+            self.released.append(moved[0])
         return super().aggregate_train(server_round, replies)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Return nothing: there are no test records."""
+
+    def _at_own_coordinates(self, by_hospital: _FloatArray) -> _FloatArray:
+        """Return (canaries,) of (hospitals, canaries): what a hospital's row has at its own canaries."""
+        places = np.arange(len(by_hospital))
+        return by_hospital.reshape(len(by_hospital), len(by_hospital), self.of_each)[places, places].ravel()
 
 
 def _flat(arrays: Sequence[NDArray[Any]]) -> _FloatArray:
