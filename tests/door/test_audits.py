@@ -7,8 +7,11 @@ from small_runs import command_line, small_config
 
 import wardround
 from wardround.audits.records import Audit
-from wardround.errors import ConfigError
+from wardround.config import config_to_toml
+from wardround.errors import ConfigError, ProtocolError
 from wardround.json_records import read_json_record
+from wardround.privacy.noise import GaussianNoise
+from wardround.simulations.studies.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,65 @@ def test_a_central_run_promises_nothing_against_its_server(tmp_path):
     server = found.hospitals["hospital-01"].readers["server"]
     assert (server.epsilon, server.epsilon_lower) == (float("inf"), None)
     assert found.hospitals["hospital-01"].readers["recipient"].epsilon_lower is not None
+
+
+def test_a_run_audits_itself_as_its_settings_say_and_is_the_same_run(run, tmp_path):
+    config = small_config(training={"num-rounds": 2}, audit={"canaries": 60})
+    audited = wardround.run(config, out=tmp_path / "run")
+    assert (audited.folder / "audit.json").is_file()
+    assert "What attackers got" in (audited.folder / "report.html").read_text()
+    assert audited.outcome.epsilon == run.outcome.epsilon
+    assert audited.rounds.drop(columns="seconds").equals(run.rounds.drop(columns="seconds"))
+    assert wardround.verify(audited)
+
+
+def test_a_run_whose_bill_is_refuted_ends_with_1_and_says_why(tmp_path, capsys, monkeypatch):
+    fill = GaussianNoise.fill
+
+    def quiet(self, drawn, stddev):
+        fill(self, drawn, stddev)
+        drawn.mul_(0.1)
+
+    monkeypatch.setattr(GaussianNoise, "fill", quiet)
+    settings = tmp_path / "job.toml"
+    config = small_config(
+        training={"num-rounds": 2, "sample-rate": 1.0}, audit={"canaries": 200}, simulation={"engine": "stacked"}
+    )
+    settings.write_text(config_to_toml(config))
+    assert command_line(monkeypatch, "run", str(settings), "--out", str(tmp_path / "run")) == 1
+    printed = capsys.readouterr()
+    assert "Alarm" in printed.out
+    assert "look at what draws it" in printed.err
+    assert "Alarm" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"audit": {"canaries": 19}}, "canaries = 19 must be >= 20"),
+        ({"audit": {"canaries": 50}, "privacy": {"placement": "none", "noise-multiplier": None}}, "promises nothing"),
+        ({"audit": {"canaries": 50}, "privacy": {"microbatch-size": 2}}, "clips records in groups"),
+        (
+            {"audit": {"canaries": 50}, "privacy": {"budget-epsilon": 9.0, "on-budget": "replan"}},
+            "may change the noise",
+        ),
+    ],
+)
+def test_an_audit_that_can_not_be_is_refused_before_the_run(sections, said):
+    with pytest.raises(ConfigError, match=said):
+        small_config(**sections)
+
+
+def test_a_study_is_not_audited_run_by_run():
+    with pytest.raises(ConfigError, match="has no meaning in a study"):
+        Study(base=small_config(audit={"canaries": 50}), placements=("local",), noise_multipliers=(1.0,))
+
+
+def test_a_damaged_audit_is_named(run, tmp_path):
+    wardround.audit(run, canaries=60)
+    path = run.folder / "audit.json"
+    text = path.read_text()
+    path.write_text(text.replace('"confidence"', '"confident"'))
+    with pytest.raises(ProtocolError, match=r"audit\.json is no audit of a run"):
+        wardround.report(run)
+    path.write_text(text)

@@ -11,16 +11,13 @@ from dataclasses import replace
 from wardround.audits.canaries import Mechanism, run_twin
 from wardround.audits.readers import bills_of, got, seen_by
 from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, ReaderAudit
-from wardround.config import Config
+from wardround.config import Config, unaudited_because
 from wardround.errors import ConfigError
-from wardround.privacy.cells import READERS, Cell, cell_of
+from wardround.privacy.cells import READERS, cell_of
 from wardround.privacy.entries import Entry
 from wardround.privacy.spending import Account
 
-__all__ = ["FEWEST_CANARIES", "audit_run", "mechanisms_of"]
-
-FEWEST_CANARIES = 20
-"""With fewer no lower bound says anything."""
+__all__ = ["audit_run", "mechanisms_of"]
 
 _MOST_ROUNDS = 500
 """Of a twin whose steps are each a round: a round takes longer than a step."""
@@ -36,14 +33,16 @@ def audit_run(config: Config, account: Account, entries: Sequence[Entry], *, num
         config: of the run.
         account: of all that the run charged.
         entries: its charges.
-        num_canaries: of hospitals that did the same (>= FEWEST_CANARIES).
+        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown).
         seed: of the twins, in 0..2**62.
 
     Raises:
         ConfigError: nothing is promised, nothing was released, or what was done has no twin.
     """
     started = time.perf_counter()
-    cell = _private_cell(config, num_canaries)
+    if reason := unaudited_because(config.privacy):
+        raise ConfigError(reason)
+    cell = cell_of(config.privacy)
     groups = _alike(mechanisms_of(entries))
     bills, most_false = bills_of(account), _FALSE_ALARMS / (len(groups) * len(READERS))
     readers: dict[str, dict[str, ReaderAudit]] = {}
@@ -111,18 +110,6 @@ def _as_billed(mechanism: Mechanism) -> Mechanism:
     """
     num_steps = mechanism.num_steps * mechanism.num_rounds
     return replace(mechanism, num_steps=1, num_rounds=num_steps) if num_steps <= _MOST_ROUNDS else mechanism
-
-
-def _private_cell(config: Config, num_canaries: int) -> Cell:
-    cell = cell_of(config.privacy)
-    if not cell.is_private:
-        raise ConfigError(
-            f'placement = "{cell.placement}" promises nothing that an audit could refute ([privacy] placement): audit '
-            "a run with privacy"
-        )
-    if num_canaries < FEWEST_CANARIES:
-        raise ConfigError(f"canaries = {num_canaries} must be >= {FEWEST_CANARIES}: with fewer nothing can be shown")
-    return cell
 
 
 def _alike(did: Mapping[str, Mechanism]) -> dict[Mechanism, list[str]]:

@@ -28,7 +28,7 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 from torch import nn
 
-from wardround.config import Config
+from wardround.config import Config, unaudited_because
 from wardround.datasets import FederatedData
 from wardround.datasets.records import REGRESSION, HospitalData
 from wardround.errors import ConfigError
@@ -153,15 +153,8 @@ def _settings(config: Config, mechanism: Mechanism, cell: Cell) -> Config:
         ConfigError: there is no twin for them.
     """
     privacy = config.privacy
-    for key, value, plain in (
-        ("microbatch-size", privacy.microbatch_size, 1),
-        ("noise-correlation", privacy.noise_correlation, "none"),
-    ):
-        if value != plain:
-            raise ConfigError(
-                f"{key} = {value} has no canaries: an audit is of noise that is independent by round and clipped by "
-                f"record or by hospital ([privacy] {key}): audit a run with {plain}"
-            )
+    if reason := unaudited_because(privacy):
+        raise ConfigError(reason)
     training = {
         "num_rounds": mechanism.num_rounds,
         "local_steps": mechanism.num_steps,

@@ -18,10 +18,11 @@ from wardround.audits.bounds import (
 )
 from wardround.audits.canaries import Mechanism, Twin
 from wardround.audits.records import CONFIDENCE, ReaderAudit
-from wardround.audits.scores import guesses_of, log_ratios, measured_noise, rate_at
-from wardround.privacy.attackers import Attacker
+from wardround.audits.scores import Rate, guesses_of, log_ratios, measured_noise, rate_at
+from wardround.privacy.accounting import headline_profile
+from wardround.privacy.attackers import Attacker, attacker_of, true_positive_rates
 from wardround.privacy.cells import READERS, Cell
-from wardround.privacy.profiles import gaussian_epsilon
+from wardround.privacy.profiles import Profile, gaussian_epsilon
 from wardround.privacy.spending import Account
 
 __all__ = ["Bill", "Seen", "bills_of", "got", "seen_by"]
@@ -32,11 +33,12 @@ _CLEAREST = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bill:
-    """What a hospital's bill allows a reader: an epsilon at a delta, and an attacker's rates."""
+    """What a bill allows a reader: an epsilon at a delta, an attacker's figures, and what they follow from."""
 
     epsilon: float
     target_delta: float
     attacker: Attacker
+    profile: Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,9 +61,11 @@ def bills_of(account: Account) -> dict[str, dict[str, Bill]]:
     bills: dict[str, dict[str, Bill]] = {name: {} for name in account.places}
     for reader in READERS:
         against = account.against(reader)
-        epsilons, attackers = against.headline_epsilons(), against.attackers()
+        epsilons, events = against.headline_epsilons(), against.events
         for name, delta in account.target_deltas.items():
-            bills[name][reader] = Bill(epsilon=epsilons[name], target_delta=delta, attacker=attackers[name])
+            profile = headline_profile(events[name], delta)
+            attacker = attacker_of(profile, delta)
+            bills[name][reader] = Bill(epsilon=epsilons[name], target_delta=delta, attacker=attacker, profile=profile)
     return bills
 
 
@@ -91,18 +95,18 @@ def seen_by(twin: Twin, mechanism: Mechanism, cell: Cell) -> dict[str, Seen | No
 def got(seen: Seen | None, bill: Bill, most_false_alarms: float) -> ReaderAudit:
     """Return what a reader got, beside what it may get.
 
-    The bill is refuted where so many right guesses have a probability below `most_false_alarms` under the accuracy that
-    it allows. A bound that chance alone may have carried over the bill is none: it is no larger unless that is so.
+    A bound that chance alone may have carried over the bill is none: it is no larger unless the bill is refuted, which
+    happens to one that holds with a probability of `most_false_alarms` at most.
     """
     if seen is None:
         return ReaderAudit(epsilon=bill.epsilon, epsilon_lower=None)
     most = bill.attacker.figures
     guesses = guesses_of(seen.scores, seen.coins)
-    is_refuted = _chance(guesses, most.coin_toss_accuracy) < most_false_alarms
+    one_percent, tenth = rate_at(seen.scores, seen.coins, 0.01), rate_at(seen.scores, seen.coins, 0.001)
+    is_refuted = _is_refuted(guesses, one_percent, bill, most_false_alarms)
     lower, one_run, anything = (
         epsilon if is_refuted else min(epsilon, bill.epsilon) for epsilon in _lower_bounds(seen, bill.target_delta)
     )
-    one_percent, tenth = rate_at(seen.scores, seen.coins, 0.01), rate_at(seen.scores, seen.coins, 0.001)
     return ReaderAudit(
         epsilon=bill.epsilon,
         epsilon_lower=lower,
@@ -127,11 +131,23 @@ def got(seen: Seen | None, bill: Bill, most_false_alarms: float) -> ReaderAudit:
     )
 
 
-def _chance(guesses: Guesses, most_accuracy: float) -> float:
-    """Return the probability of at least so many right guesses, of independent ones that are right so often."""
+def _is_refuted(guesses: Guesses, rate: Rate, bill: Bill, most_false_alarms: float) -> bool:
+    """Return whether right guesses, or used canaries that are found, are more than the bill allows, beyond chance.
+
+    Both are of independent canaries. The first have the accuracy that the bill allows at most. The second are found at
+    most as often as it allows at a false-positive rate, for which stands the largest one that those who were falsely
+    accused leave possible. Each may raise a false alarm in half of the cases.
+    """
     from scipy.stats import binom
 
-    return float(binom.sf(guesses.num_correct - 1, guesses.num_guesses, most_accuracy))
+    half = most_false_alarms / 2
+    if binom.sf(guesses.num_correct - 1, guesses.num_guesses, bill.attacker.figures.coin_toss_accuracy) < half:
+        return True
+    found, used, accused, unused = rate.counts
+    if not (used and unused):
+        return False
+    allowed = true_positive_rates(bill.profile, np.array([highest_share(accused, unused, half / 2)]))[0]
+    return bool(binom.sf(found - 1, used, allowed) < half / 2)
 
 
 def _lower_bounds(seen: Seen, target_delta: float) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
+from wardround.config.audit import AuditConfig
 from wardround.config.features import PRIVATE, PUBLIC, SCATTERING, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.imbalance import ImbalanceConfig, shares_are_released
@@ -46,6 +47,7 @@ _SECTIONS: Mapping[str, Any] = MappingProxyType(
         "personal": PersonalConfig,
         "evaluation": EvaluationConfig,
         "simulation": SimulationConfig,
+        "audit": AuditConfig,
     }
 )
 """The sections' records."""

@@ -8,10 +8,11 @@ from wardround.door.given import folder_of
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.json_text import json_text
+from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
 
 if TYPE_CHECKING:
-    from wardround.door.runs import Run
+    from wardround.simulations.runs import Run
 
 __all__ = ["audit"]
 
@@ -34,7 +35,6 @@ def audit(path: "Path | str | Run", *, canaries: int = DEFAULT_CANARIES, seed: i
     from wardround.audits.audit import audit_run
     from wardround.privacy.ledger import open_ledger
     from wardround.privacy.spending import account_from_ledger
-    from wardround.reports.files import read_summary
     from wardround.server.record.run_folder import open_run_folder
 
     folder = open_run_folder(folder_of(path))
