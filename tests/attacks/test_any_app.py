@@ -3,20 +3,22 @@
 Each attack that stands has its control: the same code where what stands in its way is left out, and there it succeeds.
 """
 
+import base64
 import logging
-import subprocess
-import sys
+import os
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
 import attacked
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.secure_aggregation.crypto.symmetric_encryption import generate_shared_key
+from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
 from least_squares.data import load_data
 from least_squares.sites import AGREED, SEED, simulated_names, site_of
+from users_app import BOUNDS, NAMES, WIDTH, UsersSites
 
 from wardround import wire
 from wardround.attacks.by_server import (
@@ -31,10 +33,12 @@ from wardround.attacks.by_server import (
     unmask_asked_again,
     weakened_settings,
 )
+from wardround.attacks.flower_seeds import NUM_SEEDS, first_words, guessed_update, pair_seeds
 from wardround.attacks.stages import honest_round
+from wardround.attacks.targets import Target
+from wardround.attacks.wardround_secagg import WardroundSecAgg
 from wardround.clients.secagg import SecAggMod, agreed_terms
-from wardround.errors import ConfigError, ProtocolError
-from wardround.secagg import simulated_site
+from wardround.secagg import read_roster, simulated_site
 from wardround.secagg.hospital import Memory
 
 WITHOUT_NOISE = [attack for attack in ATTACKS if attack is not lowered_noise]
@@ -67,9 +71,35 @@ def test_an_honest_round_gives_the_mean_and_nothing_of_a_part(target):
         assert target.protocol.summed(round_, part) is None
 
 
+def reading(message):
+    """Take arrays by name, as an app of one's own does."""
+    return [array.numpy() for array in message.content["arrays"].values()], 0.1
+
+
+def with_keys_in_files(folder):
+    """Return five sites, each with a key and a roster in files, as SuperNodes have them."""
+    sites = UsersSites(folder, reading)
+    app, plain = ClientApp(mods=[SecAggMod(check_terms=agreed_terms(**BOUNDS))]), ClientApp()
+    for each in (app, plain):
+        each.train()(sites.train)
+    draw = np.random.default_rng(3).normal(size=(WIDTH, WIDTH))
+    return Target(
+        app=app,
+        plain=plain,
+        protocol=WardroundSecAgg(roster=read_roster(folder / "roster.json"), **BOUNDS),
+        model={"1.weight": draw, "1.bias": np.zeros(WIDTH), "2.weight": draw.T.copy(), "2.bias": np.zeros(WIDTH)},
+        node_configs=[sites.node_config(index) for index in range(len(NAMES))],
+    )
+
+
+@pytest.fixture(params=["simulated", "with keys in files"])
+def ours(request, tmp_path):
+    return attacked.ours if request.param == "simulated" else with_keys_in_files(tmp_path)
+
+
 @pytest.mark.parametrize("attack", WITHOUT_NOISE, ids=lambda attack: attack.__name__)
-def test_wardrounds_mod_stands(attack):
-    finding = attack(attacked.ours)
+def test_wardrounds_mod_stands(attack, ours):
+    finding = attack(ours)
     assert not finding.fell, finding
     assert finding.learnt is None
     assert finding.refused
@@ -97,6 +127,53 @@ def test_flowers_own_tells_the_number_of_examples_in_clear():
     round_ = honest_round(nodes, attacked.flowers.node_ids, terms)
     names = dict(enumerate(simulated_names(attacked.NUM_NODES), start=1))
     assert round_.weights == {node_id: len(load_data(name)[1]) for node_id, name in names.items()}
+
+
+def test_an_old_round_is_not_answered_after_a_restart_of_all_sites(tmp_path):
+    target = with_keys_in_files(tmp_path)
+    nodes = target.start()
+    first = honest_round(nodes, target.node_ids, target.protocol.terms(nodes, target.node_ids))
+    assert first.refused == ()
+    again = honest_round(target.start(), target.node_ids[1:], first.terms)
+    assert not again.keys
+    assert {refusal.stage for refusal in again.refused} == {"advertise"}
+
+
+# Masks that can be guessed.
+
+
+def test_a_mask_of_flowers_own_between_two_hospitals_is_guessed():
+    """All 2^28 guesses take a minute; here, those around the right one, which the test reads off a hospital's state."""
+    target = attacked.flowers
+    nodes, cohort = target.start(), (1, 2)
+    round_ = honest_round(nodes, cohort, target.protocol.terms(nodes, cohort, lowered=True))
+    assert target.protocol.summed(round_, [2]) is None
+    state = nodes.contexts[2].state.config_records["secaggplus_state"]
+    key = generate_shared_key(bytes_to_private_key(state["sk1"]), bytes_to_public_key(round_.keys[1][0]))
+    place = place_of(key)
+    assert guessed_update(round_, 2, 1, range(place - 5000, place)) is None
+    found = guessed_update(round_, 2, 1, range(place - 5000, place + 5000))
+    np.testing.assert_allclose(found, target.true_update([2]), rtol=0, atol=1e-4)
+
+
+def place_of(key):
+    """Return at which of all seeds of a pair the one of a key is, which is a place only where they are 2^28."""
+    octets = np.bitwise_xor.reduce(np.frombuffer(key, np.uint8).reshape(-1, 4))
+    assert (octets < 128).all()
+    return sum(int(octet) << (7 * byte) for byte, octet in enumerate(octets))
+
+
+def test_every_key_of_a_pair_in_flowers_own_has_28_bits_of_effect():
+    for _ in range(200):
+        place = place_of(base64.urlsafe_b64encode(os.urandom(32)))
+        assert 0 <= place < NUM_SEEDS
+    assert pair_seeds(range(NUM_SEEDS - 1, NUM_SEEDS))[0] == 0x7F7F7F7F
+
+
+def test_the_first_word_of_a_stream_is_numpys():
+    seeds = np.random.default_rng(1).integers(2**32, size=300, dtype=np.uint32)
+    drawn = [np.random.RandomState(seed).randint(0, 2**32, dtype=np.int64) for seed in seeds]
+    np.testing.assert_array_equal(first_words(seeds), np.array(drawn, np.uint32))
 
 
 # Controls: what the attacks on Wardround's mod get where one thing is left out.
@@ -183,80 +260,3 @@ def test_noise_that_is_lowered_is_seen_in_the_spread_of_sums():
     finding = lowered_noise(noisy(told=False))
     assert not finding.fell
     assert finding.learnt.error == pytest.approx(1, abs=0.5)
-
-
-def test_an_app_without_noise_is_not_said_to_stand():
-    with pytest.raises(ProtocolError, match="the target names no weak_config"):
-        lowered_noise(attacked.ours)
-    with pytest.raises(ProtocolError, match="it draws no noise, or from a seed"):
-        lowered_noise(replace(attacked.ours, weak_config={"noise": 0.0}))
-
-
-# The door: the option, and targets that can't be attacked.
-
-
-def run_pytest(folder: Path, *words):
-    command = [sys.executable, "-m", "pytest", "-c", "/dev/null", "-p", "no:cacheprovider", "-rA", "--tb=short", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-PLUGIN = ("-p", "wardround.attacks.plugin", "--pyargs", "wardround.attacks.conformance")
-EXAMPLE = Path(attacked.__file__).parent
-
-
-def test_the_ready_made_tests_pass_where_the_app_stands_and_say_what_was_learnt_where_it_falls():
-    code, told = run_pytest(EXAMPLE, *PLUGIN, "--secagg-attacks", "attacked:ours")
-    assert code == 0, told
-    assert "8 passed, 1 skipped" in told
-    code, told = run_pytest(EXAMPLE, *PLUGIN, "--secagg-attacks", "attacked:flowers", "--show-capture=no")
-    assert code == 1, told
-    assert f"{len(FALLS)} failed, 1 passed, 1 skipped" in told
-    assert f"overlapping lists on Flower's SecAgg+ (flwr {version('flwr')}): FELL" in told
-    assert "the server has: the update of node 2 by itself (5 numbers, relative error" in told
-    assert "a hospital has to refuse: lists of active and dropped hospitals that are not apart" in told
-
-
-@pytest.mark.parametrize(
-    ("named", "told"),
-    [
-        ("attacked:theirs", "has no attribute 'theirs'"),
-        ("no_such_file:target", "No module named 'no_such_file'; python -m pytest also looks in this folder"),
-        ("attacked:plain", "must be or return a Target"),
-    ],
-)
-def test_what_is_no_target_is_said_to_be_none(named, told):
-    code, text = run_pytest(EXAMPLE, *PLUGIN, "--secagg-attacks", named)
-    assert code == pytest.ExitCode.USAGE_ERROR
-    assert told in text
-
-
-def test_without_a_target_the_ready_made_tests_are_skipped_and_a_fixture_is_one(tmp_path):
-    code, told = run_pytest(EXAMPLE, *PLUGIN)
-    assert code == 0
-    assert "no app to attack: say --secagg-attacks MODULE:NAME" in told
-    (tmp_path / "test_mine.py").write_text(
-        "import pytest, sys\n"
-        f"sys.path.insert(0, {str(EXAMPLE)!r})\n"
-        "from wardround.attacks.conformance import test_a_malicious_server_learns_nothing\n"
-        "@pytest.fixture\n"
-        "def secagg_target():\n"
-        "    import attacked\n"
-        "    return attacked.ours\n"
-    )
-    code, told = run_pytest(tmp_path, "-p", "wardround.attacks.plugin", "test_mine.py")
-    assert code == 0, told
-    assert "8 passed, 1 skipped" in told
-
-
-def test_a_target_of_too_few_hospitals_is_refused():
-    with pytest.raises(ConfigError, match="node_configs has 3 hospitals, and must have at least 4"):
-        replace(attacked.ours, node_configs=attacked.ours.node_configs[:3])
-    with pytest.raises(ConfigError, match="victim = 9 must be >= 1 and <= 5"):
-        replace(attacked.ours, victim=9)
-
-
-def test_an_app_that_does_not_train_is_named():
-    broken = replace(attacked.ours, plain=ClientApp())
-    with pytest.raises(ProtocolError, match="the plain app of node 2 does not train"):
-        broken.true_update([2])

@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wardround.attacks.findings import Finding, Learnt, Refused
-from wardround.attacks.stages import Round, honest_round
-from wardround.attacks.targets import Nodes, Target, flat
+from wardround.attacks.stages import compared, honest_round
+from wardround.attacks.targets import Nodes, Round, Target, flat
 from wardround.errors import ProtocolError
 
 __all__ = [
@@ -134,7 +133,7 @@ def another_model(target: Target) -> Finding:
         "another model for one",
         f"the model for node {target.victim}, and for all others one that leaves nothing of their data in the sum",
         round_,
-        _compared(target, [target.victim], has),
+        compared(target, has),
         "parameters and settings whose digest the keys of the round do not cover",
     )
 
@@ -161,7 +160,7 @@ def replayed_round(target: Target) -> Finding:
         "an old round again",
         f"an honest round to its end; then the same messages again to all but node {target.victim}",
         replace(second, refused=first.refused + second.refused),
-        _compared(target, [target.victim], has),
+        compared(target, has),
         "a round that it has answered, also after a restart",
     )
 
@@ -232,19 +231,7 @@ def _with_either_threshold(
 
 def _by_itself(target: Target, round_: Round) -> Learnt | None:
     summed = target.protocol.summed(round_, [target.victim])
-    return _compared(target, [target.victim], None if summed is None else summed[0] / summed[1])
-
-
-def _compared(target: Target, members: Sequence[int], has: NDArray[np.float64] | None) -> Learnt | None:
-    """Return how far what the server has is from the update that it is after."""
-    if has is None:
-        return None
-    true = target.true_update(members)
-    length = float(np.linalg.norm(true))
-    if not (length > 0 and np.isfinite(has).all()):
-        raise ProtocolError("there is nothing to compare with: the app's update is 0, or what was found is not finite")
-    error = float(np.linalg.norm(has - true)) / length
-    return Learnt(what=f"the update of node {target.victim} by itself", error=error, num_numbers=len(true))
+    return compared(target, None if summed is None else summed[0] / summed[1])
 
 
 def _spread(target: Target, config: Mapping[str, Any]) -> tuple[tuple[Refused, ...], float | None]:

@@ -32,8 +32,8 @@ from flwr.supercore.primitives.asymmetric import (
 from numpy.typing import NDArray
 
 from wardround.attacks.findings import Learnt
-from wardround.attacks.stages import Lists, Round, asked
-from wardround.attacks.targets import Arrays, Nodes, flat
+from wardround.attacks.stages import asked
+from wardround.attacks.targets import Arrays, Lists, Nodes, Round, flat
 
 __all__ = ["FlowerSecAgg"]
 

@@ -1,29 +1,33 @@
-"""The app that is attacked, its hospitals in this process, and what each would have told a server that it trusts.
+"""The app that is attacked, its hospitals in this process, and what a malicious server knows of a round of them.
+
+A protocol says how each stage of a round is asked for (set-up, share keys, collect, unmask), and what secrets make of a
+masked vector. What an update truly was, the app without its mod says.
 
 What is left out on purpose: the network. Hospitals answer in this process as a SuperNode has them, one message after
 the other; an app that raises is a reply with an error.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from wardround.attacks.findings import Learnt, Refused
 from wardround.errors import ConfigError, ProtocolError
 from wardround.simulations.engines.flower_internals import RUN_ID, check_flower_version, give_id, take_identity
 
-if TYPE_CHECKING:
-    from wardround.attacks.stages import Protocol
-
-__all__ = ["Arrays", "Nodes", "Target", "flat", "training_message"]
+__all__ = ["Arrays", "Lists", "Nodes", "Protocol", "Round", "Target", "flat", "training_message"]
 
 Arrays = Mapping[str, NDArray[Any]]
 """Parameters by name, in the order in which the app has them."""
+Lists = Callable[[int], tuple[frozenset[int], frozenset[int]]]
+"""What each node is told of who is in the sum and who dropped out."""
 _FEWEST = 4
 
 
@@ -118,6 +122,77 @@ class Nodes:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         return f"error {reply.error.code}: {reply.error.reason}" if reply.has_error() else reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Round:
+    """All that the server knows of a round.
+
+    Attributes:
+        nodes: the hospitals.
+        cohort: node ids of those who are asked.
+        terms: what the server proposed, in the protocol's own form.
+        keys: by node, what it answered at set-up.
+        shares: by node, what it answered when keys were shared.
+        vectors: by node, its masked vector, in the protocol's own form.
+        weights: by node, its number of examples, where the reply says so in clear.
+        secrets: by ("seed" or "key", node), what the server put together or made itself.
+        refused: every refusal.
+    """
+
+    nodes: Nodes
+    cohort: tuple[int, ...]
+    terms: Any
+    keys: Mapping[int, Any] = field(default_factory=dict)
+    shares: Mapping[int, Any] = field(default_factory=dict)
+    vectors: Mapping[int, Any] = field(default_factory=dict)
+    weights: Mapping[int, float] = field(default_factory=dict)
+    secrets: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
+    refused: tuple[Refused, ...] = ()
+
+
+class Protocol(typing.Protocol):
+    """How a mod of the secure sum is spoken to."""
+
+    @property
+    def title(self) -> str:
+        """Its name, with the version of the library that it is of."""
+
+    def content(self, arrays: Arrays, config: Mapping[str, Any]) -> RecordDict:
+        """Return what a training message carries beside the protocol's own part."""
+
+    def trained(self, reply: Message) -> tuple[Sequence[NDArray[Any]], float]:
+        """Return the parameters and the number of examples of an app's reply in clear."""
+
+    def terms(self, nodes: Nodes, cohort: Sequence[int], *, lowered: bool = False) -> Any:
+        """Return what is proposed at set-up: as agreed, or with the lowest thresholds that there are."""
+
+    def set_up(self, round_: Round) -> Round:
+        """Ask the cohort for keys."""
+
+    def share_keys(self, round_: Round, *, num_invented: int = 0) -> Round:
+        """Show the cohort's keys to each of it, and those of hospitals that there are not; ask for shares."""
+
+    def collect(self, round_: Round, models: Mapping[int, Arrays] | None = None) -> Round:
+        """Ask for masked vectors, of the target's model or, where it is named, of another."""
+
+    def unmask(self, round_: Round, lists: Lists) -> Round:
+        """Ask for shares of secrets, and put together what can be."""
+
+    def summed(self, round_: Round, members: Sequence[int]) -> tuple[NDArray[np.float64], float] | None:
+        """Return the weighted sum of the updates of some, shape (dimension,), and of their weights.
+
+        None where a secret is missing that it takes.
+        """
+
+    def silencing(self, model: Arrays) -> Arrays:
+        """Return another model, such that the vector of who trains on it is known."""
+
+    def among_silent(self, round_: Round, victim: int) -> NDArray[np.float64] | None:
+        """Return the update of one, shape (dimension,), where all others trained on what silences them."""
+
+    def weakened(self, nodes: Nodes, victim: int) -> tuple[str, Round, Learnt | None]:
+        """Set bounds and ranges so that masks hide nothing; return what was tried, the round, and what it brought."""
 
 
 def training_message(content: RecordDict, node_id: int, name: str) -> Message:

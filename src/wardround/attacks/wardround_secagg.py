@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from wardround import wire
 from wardround.attacks.findings import Learnt
-from wardround.attacks.stages import Lists, Round, asked
-from wardround.attacks.targets import Arrays, Nodes, flat, training_message
+from wardround.attacks.stages import asked
+from wardround.attacks.targets import Arrays, Lists, Nodes, Round, flat, training_message
 from wardround.attacks.wardround_secrets import (
     masks_among,
     members_in,

@@ -6,7 +6,7 @@ Used by `wardround_secagg`. What is left out on purpose: messages.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from wardround.attacks.stages import Round
+from wardround.attacks.targets import Round
 from wardround.errors import CohortError, ProtocolError
 from wardround.secagg.keys import public_key, seal, unseal
 from wardround.secagg.members import Members, members_of
