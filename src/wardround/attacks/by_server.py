@@ -158,7 +158,7 @@ def replayed_round(target: Target) -> Finding:
     return _finding(
         target,
         "an old round again",
-        f"an honest round to its end; then the same messages again to all but node {target.victim}",
+        f"an honest round to its end; then the same round again, of all but node {target.victim}",
         replace(second, refused=first.refused + second.refused),
         compared(target, has),
         "a round that it has answered, also after a restart",

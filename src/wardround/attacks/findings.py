@@ -79,7 +79,8 @@ class Finding:
             lines.append("  refused: nothing; every hospital answered all that it was asked")
         else:
             first = self.refused[0]
-            lines.append(f'  refused: {len(self.refused)} times; first node {first.node_id} at "{first.stage}":')
+            num = f"{len(self.refused)} message{'s' if len(self.refused) > 1 else ''}"
+            lines.append(f'  refused: {num}; first node {first.node_id} at "{first.stage}":')
             lines.append(f"    {first.reason.strip()}")
         if self.fell:
             lines.append(f"  a hospital has to refuse: {self.must_refuse}")
