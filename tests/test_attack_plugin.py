@@ -11,7 +11,7 @@ import pytest
 from flwr.clientapp import ClientApp
 
 from wardround.attacks.by_server import lowered_noise
-from wardround.attacks.flower_seeds import guessed_mask
+from wardround.attacks.flower_seeds import guessed_masks
 from wardround.errors import ConfigError, ProtocolError
 
 
@@ -88,4 +88,6 @@ def test_what_an_attack_is_not_for_is_said():
     with pytest.raises(ProtocolError, match="it draws no noise, or from a seed"):
         lowered_noise(replace(attacked.ours, weak_config={"noise": 0.0}))
     with pytest.raises(ConfigError, match="masks are guessed of Flower's SecAgg"):
-        guessed_mask(attacked.ours)
+        guessed_masks(attacked.ours)
+    with pytest.raises(ConfigError, match="num_neighbours = 4 must be 1 or 2"):
+        guessed_masks(attacked.flowers, num_neighbours=4)

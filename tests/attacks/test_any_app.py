@@ -33,7 +33,7 @@ from wardround.attacks.by_server import (
     unmask_asked_again,
     weakened_settings,
 )
-from wardround.attacks.flower_seeds import NUM_SEEDS, first_words, guessed_update, pair_seeds
+from wardround.attacks.flower_seeds import ALL_SEEDS, guessed_update, pair_seeds, ring_terms, stream_words, word_table
 from wardround.attacks.stages import honest_round
 from wardround.attacks.targets import Target
 from wardround.attacks.wardround_secagg import WardroundSecAgg
@@ -142,17 +142,26 @@ def test_an_old_round_is_not_answered_after_a_restart_of_all_sites(tmp_path):
 # Masks that can be guessed.
 
 
-def test_a_mask_of_flowers_own_between_two_hospitals_is_guessed():
-    """All 2^28 guesses take a minute; here, those around the right one, which the test reads off a hospital's state."""
+@pytest.mark.parametrize("num_neighbours", [1, 2])
+def test_masks_of_flowers_own_are_guessed_after_an_honest_round(num_neighbours):
+    """All 2^28 guesses take minutes; here, those around the right ones, which the test reads off a hospital's state."""
     target = attacked.flowers
-    nodes, cohort = target.start(), (1, 2)
-    round_ = honest_round(nodes, cohort, target.protocol.terms(nodes, cohort, lowered=True))
+    nodes, cohort = target.start(), (1, 2) if num_neighbours == 1 else target.node_ids
+    terms = ring_terms(target.protocol.terms(nodes, cohort, lowered=True), num_neighbours)
+    round_ = honest_round(nodes, cohort, terms)
+    assert round_.refused == ()
     assert target.protocol.summed(round_, [2]) is None
+    total, weight = target.protocol.summed(round_, cohort)
+    np.testing.assert_allclose(total / weight, target.true_update(cohort), rtol=0, atol=1e-4)
+    partners = list(round_.shares[2])
+    assert partners == ([1] if num_neighbours == 1 else [1, 3])
     state = nodes.contexts[2].state.config_records["secaggplus_state"]
-    key = generate_shared_key(bytes_to_private_key(state["sk1"]), bytes_to_public_key(round_.keys[1][0]))
-    place = place_of(key)
-    assert guessed_update(round_, 2, 1, range(place - 5000, place)) is None
-    found = guessed_update(round_, 2, 1, range(place - 5000, place + 5000))
+    places = []
+    for partner in partners:
+        key = generate_shared_key(bytes_to_private_key(state["sk1"]), bytes_to_public_key(round_.keys[partner][0]))
+        places.append(place_of(key))
+    assert guessed_update(round_, 2, [range(place - 5000, place) for place in places]) is None
+    found = guessed_update(round_, 2, [range(place - 5000, place + 5000) for place in places])
     np.testing.assert_allclose(found, target.true_update([2]), rtol=0, atol=1e-4)
 
 
@@ -166,14 +175,20 @@ def place_of(key):
 def test_every_key_of_a_pair_in_flowers_own_has_28_bits_of_effect():
     for _ in range(200):
         place = place_of(base64.urlsafe_b64encode(os.urandom(32)))
-        assert 0 <= place < NUM_SEEDS
-    assert pair_seeds(range(NUM_SEEDS - 1, NUM_SEEDS))[0] == 0x7F7F7F7F
+        assert place in ALL_SEEDS[0]
+    assert pair_seeds(ALL_SEEDS[0][-1:])[0] == 0x7F7F7F7F
 
 
-def test_the_first_word_of_a_stream_is_numpys():
+def test_the_words_of_a_stream_are_numpys():
     seeds = np.random.default_rng(1).integers(2**32, size=300, dtype=np.uint32)
-    drawn = [np.random.RandomState(seed).randint(0, 2**32, dtype=np.int64) for seed in seeds]
-    np.testing.assert_array_equal(first_words(seeds), np.array(drawn, np.uint32))
+    drawn = [np.random.RandomState(seed).randint(0, 2**32, 4, dtype=np.int64) for seed in seeds]
+    np.testing.assert_array_equal(stream_words(seeds, 4).T, np.array(drawn, np.uint32))
+    table = word_table([range(10, 30_000), range(50_000, 50_001)])
+    assert (table[1:] > table[:-1]).all()
+    assert set((table & np.uint64(2**32 - 1)).tolist()) == {
+        *pair_seeds(range(10, 30_000)).tolist(),
+        *pair_seeds(range(50_000, 50_001)).tolist(),
+    }
 
 
 # Controls: what the attacks on Wardround's mod get where one thing is left out.

@@ -99,8 +99,11 @@ class FlowerSecAgg:
             node_id: (generate_key_pairs(), generate_key_pairs()) for node_id in range(start, start + num_invented)
         }
         public = {n: (public_key_to_bytes(one[1]), public_key_to_bytes(two[1])) for n, (one, two) in pairs.items()}
-        told = {str(node_id): list(both) for node_id, both in {**round_.keys, **public}.items()}
-        contents = {node_id: _content(Stage.SHARE_KEYS, told) for node_id in round_.keys}
+        every = {**round_.keys, **public}
+        contents = {
+            node_id: _content(Stage.SHARE_KEYS, {str(n): list(every[n]) for n in _near(round_.terms, every, node_id)})
+            for node_id in round_.keys
+        }
         round_, replies = asked(round_, Stage.SHARE_KEYS, contents, _config)
         shares = {
             n: dict(zip(r[Key.DESTINATION_LIST], r[Key.CIPHERTEXT_LIST], strict=True)) for n, r in replies.items()
@@ -141,13 +144,13 @@ class FlowerSecAgg:
         """Ask everybody who sent a vector for the shares of the lists that it is told."""
         contents = {}
         for node_id in round_.vectors:
-            active, dropped = (sorted(part) for part in lists(node_id))
+            active, dropped = (_near(round_.terms, round_.keys, node_id, part) for part in lists(node_id))
             told = {Key.ACTIVE_NODE_ID_LIST: active, Key.DEAD_NODE_ID_LIST: dropped}
             contents[node_id] = _content(Stage.UNMASK, told)
         round_, replies = asked(round_, Stage.UNMASK, contents, _config)
         held: dict[tuple[str, int], list[bytes]] = {}
         for node_id, reply in replies.items():
-            num_active = len(lists(node_id)[0])
+            num_active = len(_near(round_.terms, round_.keys, node_id, lists(node_id)[0]))
             pairs = zip(cast(list[int], reply[Key.NODE_ID_LIST]), cast(list[bytes], reply[Key.SHARE_LIST]), strict=True)
             for place, (owner, share) in enumerate(pairs):
                 held.setdefault(("seed" if place < num_active else "key", owner), []).append(share)
@@ -236,6 +239,17 @@ def _bared(round_: Round, members: Sequence[int]) -> list[NDArray[Any]] | None:
         stream = pseudo_rand_gen(seed, modulus, [part.shape for part in total])
         total = [part - sign * mask for part, mask in zip(total, stream, strict=True)]
     return [part % modulus for part in total]
+
+
+def _near(
+    terms: Mapping[str, Any], everybody: Iterable[int], node_id: int, among: frozenset[int] | None = None
+) -> list[int]:
+    """Return a node and its neighbours, those among some: the nearest on a ring, as there are shares, or all."""
+    order = sorted(everybody)
+    place, half = order.index(node_id), terms[Key.SHARE_NUMBER] // 2
+    steps = range(len(order)) if terms[Key.SHARE_NUMBER] >= len(order) else range(-half, half + 1)
+    near = {order[(place + step) % len(order)] for step in steps}
+    return sorted(near if among is None else near & among)
 
 
 def _combined(shares: Mapping[tuple[str, int], Sequence[bytes]], threshold: int) -> dict[tuple[str, int], bytes]:
