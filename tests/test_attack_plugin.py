@@ -28,10 +28,10 @@ EXAMPLE = Path(attacked.__file__).parent
 def test_the_ready_made_tests_pass_where_the_app_stands_and_say_what_was_learnt_where_it_falls():
     code, told = run_pytest(EXAMPLE, *PLUGIN, "--secagg-attacks", "attacked:ours")
     assert code == 0, told
-    assert "8 passed, 1 skipped" in told
+    assert "9 passed, 1 skipped" in told
     code, told = run_pytest(EXAMPLE, *PLUGIN, "--secagg-attacks", "attacked:flowers", "--show-capture=no")
     assert code == 1, told
-    assert "7 failed, 1 passed, 1 skipped" in told
+    assert "7 failed, 2 passed, 1 skipped" in told
     assert f"overlapping lists on Flower's SecAgg+ (flwr {version('flwr')}): FELL" in told
     assert "the server has: the update of node 2 by itself (5 numbers, relative error" in told
     assert "a hospital has to refuse: lists of active and dropped hospitals that are not apart" in told
@@ -66,7 +66,7 @@ def test_without_a_target_the_ready_made_tests_are_skipped_and_a_fixture_is_one(
     )
     code, told = run_pytest(tmp_path, "-p", "wardround.attacks.plugin", "test_mine.py")
     assert code == 0, told
-    assert "8 passed, 1 skipped" in told
+    assert "9 passed, 1 skipped" in told
 
 
 def test_a_target_of_too_few_hospitals_is_refused():

@@ -6,6 +6,7 @@ Each attack that stands has its control: the same code where what stands in its 
 import base64
 import logging
 import os
+import re
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -13,8 +14,11 @@ import attacked
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.client.mod import secaggplus_mod
 from flwr.clientapp import ClientApp
+from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.common.secure_aggregation.crypto.symmetric_encryption import generate_shared_key
+from flwr.compat.common import recorddict_compat as compat
 from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
 from least_squares.data import load_data
 from least_squares.sites import AGREED, SEED, simulated_names, site_of
@@ -24,6 +28,7 @@ from wardround import wire
 from wardround.attacks.by_server import (
     ATTACKS,
     another_model,
+    asked_in_clear,
     invented_hospitals,
     lists_that_differ,
     lowered_noise,
@@ -41,7 +46,6 @@ from wardround.clients.secagg import SecAggMod, agreed_terms
 from wardround.secagg import read_roster, simulated_site
 from wardround.secagg.hospital import Memory
 
-WITHOUT_NOISE = [attack for attack in ATTACKS if attack is not lowered_noise]
 FALLS = {
     overlapping_lists: "both secrets of a hospital are given to who asks",
     lists_that_differ: "hospitals confirm no lists, and take any threshold",
@@ -52,6 +56,18 @@ FALLS = {
     replayed_round: "a round has no name, and is answered again",
 }
 """What Flower's own SecAgg+ falls to, as it was in flwr 1.41.0, and why."""
+STANDS = {
+    asked_in_clear: "this hospital sends masked vectors only",
+    overlapping_lists: "is listed as active and as dropped, which would give away its vector",
+    lists_that_differ: "2 hospitals confirmed the lists, and",
+    unmask_asked_again: "a stage was asked for out of turn or twice",
+    singled_out: "1 hospitals take part in the secure sum",
+    invented_hospitals: "are not signed with the key that the roster has for it",
+    another_model: "the parameters or settings that it was sent are not those that the terms name",
+    weakened_settings: "the terms are refused: max_update = ",
+    replayed_round: "rounds are not redone|of this round was answered before",
+}
+"""What Wardround's mod says to each."""
 
 
 @pytest.fixture(autouse=True)
@@ -97,12 +113,16 @@ def ours(request, tmp_path):
     return attacked.ours if request.param == "simulated" else with_keys_in_files(tmp_path)
 
 
-@pytest.mark.parametrize("attack", WITHOUT_NOISE, ids=lambda attack: attack.__name__)
+@pytest.mark.parametrize("attack", STANDS, ids=lambda attack: attack.__name__)
 def test_wardrounds_mod_stands(attack, ours):
     finding = attack(ours)
     assert not finding.fell, finding
     assert finding.learnt is None
-    assert finding.refused
+    assert re.search(STANDS[attack], finding.refused[0].reason)
+
+
+def test_every_attack_was_tried_on_wardrounds_mod():
+    assert {*STANDS, lowered_noise} == set(ATTACKS)
 
 
 @pytest.mark.parametrize("attack", FALLS, ids=lambda attack: attack.__name__)
@@ -119,6 +139,27 @@ def test_flowers_own_answers_no_stage_twice_and_so_stands_there():
     finding = unmask_asked_again(attacked.flowers)
     assert not finding.fell
     assert {refusal.stage for refusal in finding.refused} == {"unmask"}
+
+
+def test_flowers_own_refuses_what_is_asked_in_clear_and_not_by_its_other_name():
+    """The mod passes all that is not called "train". Apps with a client_fn know no other name, of functions do."""
+    assert not asked_in_clear(attacked.flowers).fell
+
+    def train(message, context):
+        instructions = compat.recorddict_to_fitins(message.content, keep_input=True)
+        client = attacked.LeastSquares(simulated_names(attacked.NUM_NODES)[context.node_config["partition-id"]])
+        trained, num_examples, _ = client.fit(parameters_to_ndarrays(instructions.parameters), {})
+        result = FitRes(Status(Code.OK, ""), ndarrays_to_parameters(trained), num_examples, {})
+        return Message(compat.fitres_to_recorddict(result, keep_input=False), reply_to=message)
+
+    app = ClientApp(mods=[secaggplus_mod])
+    app.train()(train)
+    registered = replace(attacked.flowers, app=app)
+    assert overlapping_lists(registered).learnt.error < 0.01  # so the mod masks what this app trains
+    finding = asked_in_clear(registered)
+    assert finding.fell
+    assert [refusal.stage for refusal in finding.refused] == ["train"]
+    assert finding.learnt.error < 1e-6
 
 
 def test_flowers_own_tells_the_number_of_examples_in_clear():

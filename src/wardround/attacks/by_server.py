@@ -20,6 +20,7 @@ __all__ = [
     "ATTACKS",
     "Attack",
     "another_model",
+    "asked_in_clear",
     "invented_hospitals",
     "lowered_noise",
     "lists_that_differ",
@@ -32,6 +33,31 @@ __all__ = [
 
 Attack = Callable[[Target], Finding]
 _NUM_PAIRS = 8
+_NAMES_OF_TRAINING = ("train", "train.default")
+
+
+def asked_in_clear(target: Target) -> Finding:
+    """Ask for training without the protocol's part, by both names that Flower has for it."""
+    nodes, content = target.start(), target.protocol.content(target.model, target.config)
+    refused, learnt = [], None
+    for message_type in _NAMES_OF_TRAINING:
+        reply = nodes.ask(target.victim, content, message_type)
+        if isinstance(reply, str):
+            refused.append(Refused(node_id=target.victim, stage=message_type, reason=reply))
+            continue
+        try:
+            arrays, _ = target.protocol.trained(reply)
+        except (KeyError, ValueError, ProtocolError):
+            continue
+        learnt = compared(target, flat(arrays) - flat(target.model.values()))
+    return _finding(
+        target,
+        "asked in clear",
+        f"a message to train without the protocol's part, as {' and as '.join(_NAMES_OF_TRAINING)}",
+        Round(nodes=nodes, cohort=(target.victim,), terms=None, refused=tuple(refused)),
+        learnt,
+        "every message to train that has no part of the protocol, whatever the action is called",
+    )
 
 
 def overlapping_lists(target: Target) -> Finding:
@@ -190,6 +216,7 @@ def lowered_noise(target: Target) -> Finding:
 
 
 ATTACKS: tuple[Attack, ...] = (
+    asked_in_clear,
     overlapping_lists,
     lists_that_differ,
     unmask_asked_again,

@@ -114,9 +114,9 @@ class Nodes:
     target: Target
     contexts: Mapping[int, Context]
 
-    def ask(self, node_id: int, content: RecordDict) -> Message | str:
+    def ask(self, node_id: int, content: RecordDict, message_type: str = "train") -> Message | str:
         """Return the hospital's reply to a training message, or the text of its refusal."""
-        message = training_message(copy.deepcopy(content), node_id, f"{id(self)}-{id(content)}")
+        message = training_message(copy.deepcopy(content), node_id, f"{id(self)}-{id(content)}", message_type)
         try:
             reply = self.target.app(message, self.contexts[node_id])
         except Exception as error:
@@ -195,10 +195,10 @@ class Protocol(typing.Protocol):
         """Set bounds and ranges so that masks hide nothing; return what was tried, the round, and what it brought."""
 
 
-def training_message(content: RecordDict, node_id: int, name: str) -> Message:
+def training_message(content: RecordDict, node_id: int, name: str, message_type: str = "train") -> Message:
     """Return a training message with an id made of the name."""
     take_identity()
-    return give_id(Message(content, dst_node_id=node_id, message_type="train", group_id="1"), name)
+    return give_id(Message(content, dst_node_id=node_id, message_type=message_type, group_id="1"), name)
 
 
 def flat(arrays: Any) -> NDArray[np.float64]:
