@@ -69,6 +69,18 @@ def test_without_a_target_the_ready_made_tests_are_skipped_and_a_fixture_is_one(
     assert "9 passed, 1 skipped" in told
 
 
+def test_a_function_that_returns_a_target_and_the_name_target_are_found(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(EXAMPLE)!r})\n"
+        "def made():\n    import attacked\n    return attacked.ours\n"
+        "target = made()\n"
+    )
+    for named in ("mine:made", "mine"):
+        code, told = run_pytest(tmp_path, *PLUGIN, "--secagg-attacks", named, "-k", "singled_out")
+        assert code == 0, told
+        assert "1 passed" in told
+
+
 def test_a_target_of_too_few_hospitals_is_refused():
     with pytest.raises(ConfigError, match="node_configs has 3 hospitals, and must have at least 4"):
         replace(attacked.ours, node_configs=attacked.ours.node_configs[:3])

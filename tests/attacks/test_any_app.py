@@ -43,6 +43,7 @@ from wardround.attacks.stages import honest_round
 from wardround.attacks.targets import Target
 from wardround.attacks.wardround_secagg import WardroundSecAgg
 from wardround.clients.secagg import SecAggMod, agreed_terms
+from wardround.errors import Refusal
 from wardround.secagg import read_roster, simulated_site
 from wardround.secagg.hospital import Memory
 
@@ -297,18 +298,22 @@ def test_the_difference_of_two_sums_that_all_agreed_to_is_one_hospitals_update()
 draws = np.random.default_rng(5)
 
 
-def noisy(told):
+NOISE = 0.05
+
+
+def noisy(told, check_terms=None):
+    """Return the app with noise, as much as the message says or as it knows itself."""
+
     def train(message: Message, context):
         reply = attacked.train(message, context)
-        scale = float(message.content["config"]["noise"]) if told else 0.05
-        trained = {
-            name: array.numpy() + draws.normal(0, scale, array.shape) for name, array in reply.content["arrays"].items()
-        }
-        arrays: ArrayRecord = wire.array_record({name: np.float32(array) for name, array in trained.items()})
+        scale = float(message.content["config"]["noise"]) if told else NOISE
+        trained = {name: array.numpy() for name, array in reply.content["arrays"].items()}
+        noise = {name: draws.normal(0, scale, array.shape) for name, array in trained.items()}
+        arrays: ArrayRecord = wire.array_record({name: np.float32(trained[name] + noise[name]) for name in trained})
         return Message(RecordDict({"arrays": arrays, "metrics": reply.content["metrics"]}), reply_to=message)
 
-    app = with_mod(SecAggMod(site_of, check_terms=agreed_terms(**AGREED)), train)
-    return replace(app, config={"noise": 0.05}, weak_config={"noise": 1e-6})
+    app = with_mod(SecAggMod(site_of, check_terms=check_terms or agreed_terms(**AGREED)), train)
+    return replace(app, config={"noise": NOISE}, weak_config={"noise": 1e-6})
 
 
 def test_noise_that_is_lowered_is_seen_in_the_spread_of_sums():
@@ -316,3 +321,16 @@ def test_noise_that_is_lowered_is_seen_in_the_spread_of_sums():
     finding = lowered_noise(noisy(told=False))
     assert not finding.fell
     assert finding.learnt.error == pytest.approx(1, abs=0.5)
+
+
+def test_an_app_that_holds_the_messages_noise_to_its_own_refuses_less():
+    def check(terms, message):
+        agreed_terms(**AGREED)(terms, message)
+        if message is not None and message.content["config"]["noise"] != NOISE:
+            raise Refusal("noise other than agreed")
+
+    finding = lowered_noise(noisy(told=True, check_terms=check))
+    assert finding.learnt is None
+    assert {refusal.reason for refusal in finding.refused if refusal.stage == "mask"} == {
+        "Refusal: noise other than agreed"
+    }
