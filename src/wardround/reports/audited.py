@@ -15,8 +15,8 @@ ASSUMES = (
     "A lower bound holds in 19 of 20 cases. It is of an attacker who knows everything but whether one record was used, "
     "and takes canaries to be independent and promises to have the shape of a Gaussian's; audit.json has the smaller "
     "bounds that assume less.",
-    "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm is "
-    "raised where chance is no reason, once in a thousand audits of sound runs.",
+    "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm "
+    "is raised where chance is no reason, once in a thousand audits of sound runs.",
     "A bound far below the bill says that this attack found little, never that there is little to be found.",
 )
 """What has to be said beside the figures."""
