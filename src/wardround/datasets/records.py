@@ -156,6 +156,8 @@ class HospitalData:
         fingerprint: sha256 hex digest of the training arrays; at a real site their HMAC under its key.
         train_owners: int64 (num_train,), ascending from 0: the patient of each training row, where some patient has
             several; None where every row is a patient of its own.
+        left_out: bool (num_train,), training records that are held and counted and have no part in any sum, as a
+            neighbour of the relation zero-out has one: for audits alone. None where all have a part.
     """
 
     hospital_id: str
@@ -165,6 +167,7 @@ class HospitalData:
     test_labels: NDArray[Any]
     fingerprint: str
     train_owners: NDArray[np.int64] | None = None
+    left_out: NDArray[np.bool_] | None = None
 
     @property
     def num_train(self) -> int:
