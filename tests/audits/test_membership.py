@@ -7,7 +7,7 @@ from small_runs import small_config
 
 import wardround
 from wardround.audits.membership import lira, rmia, sureness
-from wardround.audits.shadows import train_shadows
+from wardround.audits.shadows import mislabel, train_shadows
 from wardround.config import Config
 from wardround.datasets.records import FederatedData, HospitalData
 from wardround.errors import ConfigError
@@ -128,6 +128,17 @@ def test_attacks_find_what_is_learned_by_heart_and_not_what_noise_hides(attack):
     assert area(attack(noisy.sure, noisy.used), noisy.used) < 0.6
 
 
+def test_wrong_labels_that_are_learned_by_heart_are_found_in_one_run():
+    config, federation = memorising(placement="none")
+    config = federation.of(config)
+    found = mislabel(config, seed=2)
+    assert found.sure.shape == found.used.shape == (1, found.hospitals.size)
+    assert 30 < found.hospitals.size < 70  # half of three times 32
+    assert area(found.sure, found.used) > 0.9
+    noisy = mislabel(config.change(privacy={"placement": "local", "target_epsilon": 0.5}), seed=2)
+    assert area(noisy.sure, noisy.used) < 0.7
+
+
 def test_an_audit_has_the_members_of_every_hospital(tmp_path):
     config, federation = memorising(**{"target-epsilon": 2.0})
     run = wardround.run(config, federation=federation, out=tmp_path / "run")
@@ -135,7 +146,7 @@ def test_an_audit_has_the_members_of_every_hospital(tmp_path):
     assert not found.is_alarm
     for hospital in found.hospitals.values():
         assert (hospital.membership.num_models, hospital.membership.num_records) == (4, 32)
-        assert set(hospital.membership.attacks) == {"lira", "rmia"}
+        assert set(hospital.membership.attacks) == {"lira", "rmia", "mislabelled"}
         assert all(0 <= each.epsilon_lower <= 2.0 for each in hospital.membership.attacks.values())
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from wardround.audits.canaries import Mechanism, run_twin
 from wardround.audits.readers import Bill, bills_of, got, seen_by
 from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit
-from wardround.audits.shadows import attack_models, train_shadows
+from wardround.audits.shadows import attack_models, mislabel, train_shadows
 from wardround.config import Config, unaudited_because
 from wardround.errors import ConfigError
 from wardround.privacy.cells import READERS, cell_of
@@ -58,7 +58,8 @@ def audit_run(
     if shadow_models is not None:
         shadows = train_shadows(config, num_models=shadow_models, seed=seed)
         of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
-        membership = attack_models(shadows, of_recipient, _FALSE_ALARMS)
+        mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
+        membership = attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
         suspicions += _of_members(membership)
     hospitals = {name: _hospital(readers[name], membership.get(name)) for name in account.places if name in readers}
     worst = max((each.worst for each in hospitals.values()), key=_lower)

@@ -27,7 +27,7 @@ from wardround.scores import macro_auc
 from wardround.simulations import runs
 from wardround.streams import SetUp, stream
 
-__all__ = ["Shadows", "attack_models", "train_shadows"]
+__all__ = ["Shadows", "attack_models", "mislabel", "train_shadows"]
 
 _ATTACKS = {"lira": lira, "rmia": rmia}
 
@@ -41,12 +41,14 @@ class Shadows:
         used: (models, rows), whether the row's record was.
         hospitals: (rows,) the place of each row's hospital among the names.
         names: of the hospitals.
+        has_classes: whether labels are classes.
     """
 
     sure: NDArray[np.float64]
     used: NDArray[np.bool_]
     hospitals: NDArray[np.int64]
     names: tuple[str, ...]
+    has_classes: bool = True
 
 
 def train_shadows(config: Config, *, num_models: int, seed: int) -> Shadows:
@@ -60,6 +62,87 @@ def train_shadows(config: Config, *, num_models: int, seed: int) -> Shadows:
     Raises:
         ConfigError: records can't be left out of such a run, or models are not sure of anything.
     """
+    federation, settings = _attackable(config, num_models)
+    sure, used = [], []
+    for number in range(num_models):
+        coins = [_coins(each, seed, number) for each in federation.hospitals]
+        sure.append(_sureness_of(settings, _half(federation, coins))[-1])
+        used.append(np.concatenate([_by_row(each, own) for each, own in zip(federation.hospitals, coins, strict=True)]))
+    return Shadows(
+        sure=np.array(sure),
+        used=np.array(used),
+        hospitals=_places(federation),
+        names=tuple(each.hospital_id for each in federation.hospitals),
+        has_classes=bool(federation.class_names),
+    )
+
+
+def attack_models(
+    shadows: Shadows, mislabelled: Shadows | None, bills: Mapping[str, Bill], most_false_alarms: float
+) -> dict[str, Membership]:
+    """Return by hospital what attacks on every model get, each with the others as shadows, and input canaries.
+
+    Args:
+        shadows: at least FEWEST_MODELS of them.
+        mislabelled: of `mislabel`; None where labels are no classes.
+        bills: of whoever receives the model, by hospital.
+        most_false_alarms: probability of an alarm where all bills hold.
+    """
+    attacks = {name: (shadows, attack(shadows.sure, shadows.used)) for name, attack in _ATTACKS.items()}
+    if mislabelled is not None:
+        attacks["mislabelled"] = mislabelled, mislabelled.sure
+    most = most_false_alarms / (len(attacks) * len(shadows.names))
+    found = {}
+    for place, name in enumerate(shadows.names):
+        results = {}
+        for attack, (attacked, scores) in attacks.items():
+            own = attacked.hospitals == place
+            results[attack] = _result(scores[:, own].T.ravel(), attacked.used[:, own].T.ravel(), bills[name], most)
+        num_records = int((shadows.hospitals == place).sum())
+        found[name] = Membership(num_models=len(shadows.sure), num_records=num_records, attacks=results)
+    return found
+
+
+def mislabel(config: Config, *, seed: int) -> Shadows:
+    """Train one model on wrong labels of half of the records, and return how much surer it became of them.
+
+    The other half of each hospital's records is left as it is. Of those with wrong labels, input canaries, a coin says
+    which have a part; the model is otherwise trained as in `train_shadows`. There is one model, whose rows of records
+    that are no canaries are left out of what is returned.
+
+    Raises:
+        ConfigError: see `train_shadows`; or labels are not classes.
+
+    Source: Steinke, Nasr, Jagielski 2023 (arXiv 2305.08846), section 6: canaries with wrong labels, scored by the
+    change of their loss in training.
+    """
+    federation, settings = _attackable(config, FEWEST_MODELS)
+    if not federation.class_names:
+        raise ConfigError("input canaries are records with wrong classes, and there are none ([audit] shadow-models)")
+    chosen = [
+        stream(seed, SetUp.SHADOWS, 0, f"{each.hospital_id}/canaries").random(each.num_train) < 0.5
+        for each in federation.hospitals
+    ]
+    coins = [_coins(each, seed, 0) | ~own for each, own in zip(federation.hospitals, chosen, strict=True)]
+    hospitals = []
+    for each, own in zip(federation.hospitals, chosen, strict=True):
+        wrong = (each.train_labels + 1) % len(federation.class_names)
+        hospitals.append(replace(each, train_labels=np.where(_by_row(each, own), wrong, each.train_labels)))
+    before, *_, after = _sureness_of(settings, _half(replace(federation, hospitals=tuple(hospitals)), coins))
+    are_canaries, used = (
+        np.concatenate([_by_row(each, own) for each, own in zip(federation.hospitals, parts, strict=True)])
+        for parts in (chosen, coins)
+    )
+    return Shadows(
+        sure=(after - before)[None, are_canaries],
+        used=used[None, are_canaries],
+        hospitals=_places(federation)[are_canaries],
+        names=tuple(each.hospital_id for each in federation.hospitals),
+    )
+
+
+def _attackable(config: Config, num_models: int) -> tuple[FederatedData, Config]:
+    """Return the run's data, and settings by which it is trained again and tested at the end."""
     if reason := _unshadowed_because(config, num_models):
         raise ConfigError(reason)
     federation = load_federation(config.federation, config.features)
@@ -68,43 +151,18 @@ def train_shadows(config: Config, *, num_models: int, seed: int) -> Shadows:
             "shadow models of a survival are not attacked: no model is sure of a time that was censored "
             "([audit] shadow-models): remove it"
         )
-    settings = config.change(
+    return federation, config.change(
         training={"evaluate_every": config.training.num_rounds},
         evaluation={"patience": None, "keep": "last", "public": None},
         simulation={"engine": "stacked"},
         audit={"canaries": None, "shadow_models": None},
     )
-    sure, used = [], []
-    for number in range(num_models):
-        coins = [_coins(each, seed, number) for each in federation.hospitals]
-        sure.append(_sureness_of(settings, _half(federation, coins)))
-        used.append(np.concatenate([_by_row(each, own) for each, own in zip(federation.hospitals, coins, strict=True)]))
+
+
+def _places(federation: FederatedData) -> NDArray[np.int64]:
+    """Return the place of each training row's hospital."""
     sizes = [len(each.train_labels) for each in federation.hospitals]
-    return Shadows(
-        sure=np.array(sure),
-        used=np.array(used),
-        hospitals=np.repeat(np.arange(len(sizes)), sizes),
-        names=tuple(each.hospital_id for each in federation.hospitals),
-    )
-
-
-def attack_models(shadows: Shadows, bills: Mapping[str, Bill], most_false_alarms: float) -> dict[str, Membership]:
-    """Return by hospital what attacks on every model get, each with the others as shadows.
-
-    Args:
-        shadows: at least FEWEST_MODELS of them.
-        bills: of whoever receives the model, by hospital.
-        most_false_alarms: probability of an alarm where all bills hold.
-    """
-    scores = {name: attack(shadows.sure, shadows.used) for name, attack in _ATTACKS.items()}
-    most = most_false_alarms / (len(scores) * len(shadows.names))
-    found = {}
-    for place, name in enumerate(shadows.names):
-        own = shadows.hospitals == place
-        coins = shadows.used[:, own].T.ravel()
-        results = {attack: _result(each[:, own].T.ravel(), coins, bills[name], most) for attack, each in scores.items()}
-        found[name] = Membership(num_models=len(shadows.sure), num_records=int(own.sum()), attacks=results)
-    return found
+    return np.repeat(np.arange(len(sizes)), sizes)
 
 
 def _unshadowed_because(config: Config, num_models: int) -> str | None:
@@ -141,14 +199,14 @@ def _half(federation: FederatedData, coins: Sequence[NDArray[np.bool_]]) -> Fede
     return replace(federation, hospitals=hospitals)
 
 
-def _sureness_of(settings: Config, federation: FederatedData) -> NDArray[np.float64]:
-    """Return what the model of a run is sure of, of every training row, hospital by hospital."""
+def _sureness_of(settings: Config, federation: FederatedData) -> list[NDArray[np.float64]]:
+    """Return what the models of a run, before and after, are sure of, of every test row, hospital by hospital."""
     num_rows = sum(len(each.test_labels) for each in federation.hospitals)
     seen: list[NDArray[np.float64]] = []
 
     def keep(values: NDArray[Any], labels: NDArray[Any]) -> float:
         if len(labels) == num_rows:  # of all hospitals, in their order, and not of one of them
-            seen[:] = [sureness(values, labels)]
+            seen.append(sureness(values, labels))
         return 0.0
 
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +217,7 @@ def _sureness_of(settings: Config, federation: FederatedData) -> NDArray[np.floa
             metrics={"sureness": keep},
             is_synced=False,
         )
-    return seen[0]
+    return seen
 
 
 def _result(scores: NDArray[np.float64], coins: NDArray[np.bool_], bill: Bill, most_false: float) -> AttackResult:

@@ -57,7 +57,7 @@ class MemberLine:
 
 _MOST_MEMBERS = 20
 """Hospitals whose real records are told of, those that the most was got of first."""
-_ATTACKS = {"lira": "LiRA", "rmia": "RMIA"}
+_ATTACKS = {"lira": "LiRA", "rmia": "RMIA", "mislabelled": "wrong labels"}
 
 
 def member_lines(audit: Audit) -> list[MemberLine]:
