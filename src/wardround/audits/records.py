@@ -96,8 +96,8 @@ class Membership:
     Attributes:
         num_models: that were trained, each attacked with the others.
         num_records: of the hospital.
-        attacks: by name, "lira" and "rmia"; where there are classes "mislabelled" too, of one model more, and of half of
-            the records, which have wrong labels there.
+        attacks: by name, "lira" and "rmia"; where there are classes "mislabelled" too, of one model more, and of
+            half of the records, which have wrong labels there.
     """
 
     num_models: int
