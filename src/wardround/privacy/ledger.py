@@ -48,12 +48,14 @@ class Row:
         kind: "planned" or "released" of an entry, "round" of a committed round, "closing" of a run's end.
         content: the entry, or the record as JSON text.
         digest: sha256 hex digest of the row and all before it.
+        time: at which it was written, UTC, in ISO form.
     """
 
     sequence: int
     kind: str
     content: Entry | str
     digest: str
+    time: str
 
 
 def open_ledger(path: str | Path, *, read_only: bool = False, is_synced: bool = True) -> "Ledger":
@@ -164,7 +166,7 @@ class Ledger:
         for table, kind in _OUTCOMES.items():
             found += [(kind, row["record"], row) for row in self._select(table)]
         rows = [
-            Row(sequence=row["sequence"], kind=kind, content=content, digest=row["digest"])
+            Row(sequence=row["sequence"], kind=kind, content=content, digest=row["digest"], time=row["time"])
             for kind, content, row in found
         ]
         return sorted(rows, key=lambda row: row.sequence)

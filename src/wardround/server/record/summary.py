@@ -32,7 +32,7 @@ from wardround.server.record.summaries import (
 from wardround.small_counts import shown_count, shown_share
 from wardround.survival import SURVIVAL
 
-__all__ = ["build_summary"]
+__all__ = ["account_figures", "build_summary"]
 
 
 def build_summary(
@@ -56,10 +56,8 @@ def build_summary(
         status=closing.status,
         **_of_model(plan, records, closing),
         protection=_protection(plan),
-        epsilon=_epsilon(account, config.privacy.patient_overlap),
-        attackers=_attackers(account, config.privacy.patient_overlap),
+        **account_figures(account, config.privacy.patient_overlap),
         accountant=cell.accountant,
-        events=_dp_events(account),
         patient_overlap=config.privacy.patient_overlap,
         noise_multiplier=noise_after(records),
         max_grad_norm=last.max_grad_norm if cell.is_private else None,
@@ -75,6 +73,20 @@ def build_summary(
         ledger_head=head,
         facts=replace(closing.facts, notes=_every_note(plan, closing, records)),
     )
+
+
+def account_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
+    """Return, by fields of the summary, all that follows from the charges alone.
+
+    Args:
+        account: of what was charged.
+        patient_overlap: hospitals that may hold the same patient (>= 1).
+    """
+    return {
+        "epsilon": _epsilon(account, patient_overlap),
+        "attackers": _attackers(account, patient_overlap),
+        "events": _dp_events(account),
+    }
 
 
 def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Closing) -> dict[str, Any]:
