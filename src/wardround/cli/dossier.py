@@ -12,6 +12,9 @@ from wardround.json_text import json_text
 
 __all__ = ["dossier_app"]
 
+_MOST_SHOWN = 40
+"""Findings on the terminal: a changed entry moves every number that follows from it."""
+
 
 class _MakeUnlessNamed(TyperGroup):
     """Takes words that begin with no command's name for those of `make`."""
@@ -69,7 +72,9 @@ def dossier_verify(
     if as_json:
         typer.echo(json_text({"is_in_order": bool(done), "findings": done.findings, "sentence": done.sentence}))
     else:
-        typer.echo("\n".join(done.findings or [done.sentence]))
+        typer.echo("\n".join(done.findings[:_MOST_SHOWN] or [done.sentence]))
+        if (more := len(done.findings) - _MOST_SHOWN) > 0:
+            typer.echo(f"and {more:,} more: --json has them all")
     if not done:
         count = len(done.findings)
         raise WardroundError(f"{folder}: {count} finding{'s' if count > 1 else ''} in the dossier")

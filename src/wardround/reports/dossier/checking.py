@@ -48,8 +48,7 @@ def check_dossier(folder: Path, *, key: bytes | None = None) -> tuple[list[str],
     found += differences(written, wanted)
     if PAGE in texts:
         found += _figure_findings(texts[PAGE], figures_of(wanted), figures_of(written))
-    if not found:
-        found += _text_findings(written, texts)
+    found += _text_findings(written, texts)
     return found, "" if found else _sentence(wanted, signed)
 
 

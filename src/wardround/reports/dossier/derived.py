@@ -17,8 +17,8 @@ from wardround.privacy.chain import GENESIS, row_digest
 from wardround.privacy.entries import Entry
 from wardround.privacy.spending import Account, open_account
 from wardround.reports.dossier.records import Dossier, LedgerRow, ReaderBill, entries_of, typed_columns
+from wardround.server.record.account_figures import account_figures
 from wardround.server.record.summaries import LedgerHead, Summary
-from wardround.server.record.summary import account_figures
 
 __all__ = ["bills_of", "chain_findings", "deltas_of", "derived", "differences", "is_alike"]
 

@@ -25,6 +25,44 @@ SECTIONS = {
 _NIST, _GDPR, _EHDS = "NIST SP 800-226", "GDPR, article 35(7)", "EHDS, Regulation (EU) 2025/327"
 
 
+_ROWS = (
+    (_NIST, "Epsilon and delta", "epsilon", "By hospital and by reader, each at its delta."),
+    (_NIST, "Unit of privacy, and neighbouring data", "terms", "Protected unit, and what is hidden."),
+    (_NIST, "Algorithms", "released", "Noise, sample rate, steps and sensitivity of every release."),
+    (_NIST, "Whether the algorithms do what they say", "audit", "{audit}"),
+    (_NIST, "Composition and privacy budget", "released", "Every charge of the run adds up; other runs are not in."),
+    (_NIST, "Trust model", "terms", "Who is trusted with what, and three readers apart."),
+    (_NIST, "Utility", "data", "The scores are in model-card.md. Fairness between groups was not measured."),
+    (_NIST, "Security, access control, side channels", "", "To be answered by whoever runs server and hospitals."),
+    (_NIST, "Data collection exposure", "", "To be answered by the hospitals that collected the data."),
+    (
+        *(_GDPR, "(a) Description of the processing, and its purposes", "released"),
+        "What is computed and sent. The purposes are for the controller to state.",
+    ),
+    (
+        *(_GDPR, "(b) Necessity and proportionality", "released"),
+        "What leaves a hospital, and on what grounds. Whether the purpose needs it is for the controller to state.",
+    ),
+    (
+        *(_GDPR, "(c) Risks to the rights and freedoms of people", "attacker"),
+        "That the use of one record is found out. Others, such as wrong predictions, are not assessed here.",
+    ),
+    (
+        _GDPR,
+        "(d) Measures to address the risks",
+        "terms",
+        "Noise, clip and trust; the sections after it say what must hold.",
+    ),
+    (_EHDS, "Purposes, articles 53 and 54", "", "To be answered by the applicant."),
+    (_EHDS, "No re-identification, article 61(3)", "attacker", "How well the use of one record can be told."),
+    (_EHDS, "Results made public, article 61(4)", "epsilon", "The column of whoever receives the model."),
+    (_EHDS, "Data minimisation, article 66", "released", "Everything that left a hospital, and on what grounds."),
+    (_EHDS, "Application and permit, articles 67 and 68", "", "To be answered by the applicant."),
+    (_EHDS, "Right to opt out, article 71", "", "To be answered by the hospitals: who was left out of the data."),
+    (_EHDS, "Secure processing environment, article 73", "", "{where}"),
+)
+
+
 def headings(*, is_simulated: bool, is_audited: bool) -> tuple[Heading, ...]:
     """Return the headings of all frameworks.
 
@@ -32,52 +70,10 @@ def headings(*, is_simulated: bool, is_audited: bool) -> tuple[Heading, ...]:
         is_simulated: whether hospitals were simulated, with all records on one machine.
         is_audited: whether the run was attacked.
     """
-    seen = "and what attackers of a twin were seen to get" if is_audited else "; attackers were not tried on this run"
-    where = (
-        "The hospitals were simulated on one machine, so nothing is shown about where records were processed."
-        if is_simulated
-        else "What left each hospital is listed. Whether its environment meets the article is not shown here."
-    )
-    rows = (
-        (_NIST, "Epsilon and delta", "epsilon", "By hospital and by reader, each at its delta."),
-        (_NIST, "Unit of privacy, and neighbouring data", "terms", "Protected unit, and what is hidden."),
-        (
-            _NIST,
-            "Algorithms, and whether they do what they say",
-            "released",
-            f"Noise, sample rate, steps, clip {seen}.",
-        ),
-        (
-            _NIST,
-            "Composition and privacy budget",
-            "released",
-            "Every charge of the run adds up; other runs are not in.",
-        ),
-        (_NIST, "Trust model", "terms", "Who is trusted with what, and three readers apart."),
-        (_NIST, "Utility", "data", "The scores are in model-card.md. Fairness between groups was not measured."),
-        (_NIST, "Security, access control, side channels", "", "To be answered by whoever runs server and hospitals."),
-        (_NIST, "Data collection exposure", "", "To be answered by the hospitals that collected the data."),
-        (_GDPR, "(a) Description of the processing, and purposes", "released", _only("What is sent", "purposes")),
-        (_GDPR, "(b) Necessity and proportionality", "released", _only("What leaves a hospital, and what not", "need")),
-        (_GDPR, "(c) Risks to the rights and freedoms of people", "attacker", _risks()),
-        (_GDPR, "(d) Measures to address the risks", "terms", "Noise, clip, trust; what must hold; how to check it."),
-        (_EHDS, "Purposes, articles 53 and 54", "", "To be answered by the applicant."),
-        (_EHDS, "No re-identification, article 61(3)", "attacker", "How well the use of one record can be told."),
-        (_EHDS, "Results made public, article 61(4)", "epsilon", "The line of whoever receives the model."),
-        (_EHDS, "Data minimisation, article 66", "released", "Everything that left a hospital, and on what grounds."),
-        (_EHDS, "Application and permit, articles 67 and 68", "", "To be answered by the applicant."),
-        (_EHDS, "Right to opt out, article 71", "", "To be answered by the hospitals: who was left out of the data."),
-        (_EHDS, "Secure processing environment, article 73", "released", where),
-    )
+    seen = "What attackers of a twin of the run were seen to get." if is_audited else "This run was not audited."
+    lay = "The hospitals were simulated, with all records on one machine." if is_simulated else ""
+    where = f"{lay} To be answered by whoever runs server and hospitals.".lstrip()
     return tuple(
-        Heading(framework=framework, heading=heading, section=section, answer=answer)
-        for framework, heading, section, answer in rows
+        Heading(framework=framework, heading=heading, section=section, answer=answer.format(audit=seen, where=where))
+        for framework, heading, section, answer in _ROWS
     )
-
-
-def _only(said: str, open_part: str) -> str:
-    return f"{said}. The {open_part}, and the legal basis, are for the controller to state."
-
-
-def _risks() -> str:
-    return "That the use of one record is found out. Others, such as wrong predictions, are not assessed here."

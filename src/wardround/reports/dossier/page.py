@@ -5,12 +5,13 @@ checks the page finds it. What is left out on purpose: charts, and scores.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from wardround.audits.records import ReaderAudit
 from wardround.privacy.cells import READER_NAMES, READERS
 from wardround.privacy.entries import Entry
 from wardround.reports import audited, words
@@ -143,18 +144,28 @@ def _shown_hospitals(dossier: Dossier) -> list[str]:
 
 
 def _seen(dossier: Dossier) -> dict[str, tuple[str, ...]]:
-    """Return by reader the largest shares that attackers were seen to reach, over hospitals; none without an audit."""
-    hospitals = dossier.audit.hospitals.values() if dossier.audit else ()
-    seen: dict[str, list[tuple[float | None, ...]]] = {}
-    for hospital in hospitals:
+    """Return by reader the largest shares that were seen of any hospital, with intervals; none without an audit."""
+    seen: dict[str, list[ReaderAudit]] = {}
+    for hospital in dossier.audit.hospitals.values() if dossier.audit else ():
         for reader, found in hospital.readers.items():
-            rates = (found.coin_toss_accuracy, found.tpr_at_fpr_1_percent, found.tpr_at_fpr_01_percent)
-            seen.setdefault(reader, []).append(rates)
-    return {reader: tuple(_largest(rates) for rates in zip(*rows, strict=True)) for reader, rows in seen.items()}
+            seen.setdefault(reader, []).append(found)
+    return {
+        reader: (
+            _largest((each.coin_toss_accuracy, each.coin_toss_interval) for each in found),
+            _largest((each.tpr_at_fpr_1_percent, each.tpr_at_fpr_1_percent_interval) for each in found),
+            _largest((each.tpr_at_fpr_01_percent, each.tpr_at_fpr_01_percent_interval) for each in found),
+        )
+        for reader, found in seen.items()
+    }
 
 
-def _largest(rates: tuple[float | None, ...]) -> str:
-    return percent_text(max((rate for rate in rates if rate is not None), default=math.nan))
+def _largest(rates: Iterable[tuple[float | None, tuple[float, ...] | None]]) -> str:
+    measured = [(rate, interval) for rate, interval in rates if rate is not None]
+    if not measured:
+        return percent_text(math.nan)
+    rate, interval = max(measured)
+    ends = f" ({interval[0]:.1%} to {interval[1]:.1%})".replace("%", " %") if interval else ""
+    return f"{percent_text(rate)}{ends}"
 
 
 def _epsilon(epsilon: float) -> Figure:

@@ -7,10 +7,10 @@ from typing import Any
 
 from wardround.config import Config
 from wardround.leaves import fields_sent
-from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.account_figures import account_figures
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
@@ -18,9 +18,7 @@ from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
-    AttackerSummary,
     ClassScores,
-    EpsilonSummary,
     HospitalSummary,
     LedgerHead,
     Protection,
@@ -32,7 +30,7 @@ from wardround.server.record.summaries import (
 from wardround.small_counts import shown_count, shown_share
 from wardround.survival import SURVIVAL
 
-__all__ = ["account_figures", "build_summary"]
+__all__ = ["build_summary"]
 
 
 def build_summary(
@@ -73,20 +71,6 @@ def build_summary(
         ledger_head=head,
         facts=replace(closing.facts, notes=_every_note(plan, closing, records)),
     )
-
-
-def account_figures(account: Account, patient_overlap: int) -> dict[str, Any]:
-    """Return, by fields of the summary, all that follows from the charges alone.
-
-    Args:
-        account: of what was charged.
-        patient_overlap: hospitals that may hold the same patient (>= 1).
-    """
-    return {
-        "epsilon": _epsilon(account, patient_overlap),
-        "attackers": _attackers(account, patient_overlap),
-        "events": _dp_events(account),
-    }
 
 
 def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Closing) -> dict[str, Any]:
@@ -148,37 +132,6 @@ def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool, 
         are_sites=not plan.is_measured,
         is_pooled=is_pooled,
     )
-
-
-def _epsilon(account: Account, patient_overlap: int) -> EpsilonSummary:
-    return EpsilonSummary(
-        max=account.headline_total(1),
-        total=account.headline_total(patient_overlap),
-        hospitals=account.headline_epsilons(),
-        # Of max and total: the hospitals' smallest.
-        target_delta=account.common_delta,
-        readers=account.epsilons_by_reader(patient_overlap),
-    )
-
-
-def _attackers(account: Account, patient_overlap: int) -> AttackerSummary:
-    total = account.attacker(patient_overlap)
-    return AttackerSummary(
-        gdp_mu=total.figures.gdp_mu,
-        gdp_mu_reason=total.reason,
-        attacker=total.figures,
-        attackers={reader: account.against(reader).attacker(patient_overlap).figures for reader in READERS},
-        attackers_by_hospital={name: attacker.figures for name, attacker in account.attackers().items()},
-    )
-
-
-def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
-    """Return by hospital what was done as dp-accounting writes it, or in words of ours where it has none."""
-    return {
-        name: tuple(cell_named(event.cell).event_text(event) for event in events)
-        for name, events in account.events.items()
-        if all(event.noise_multiplier > 0 for event in events)
-    }
 
 
 def _last_tested(records: Sequence[RoundRecord]) -> RoundRecord:
