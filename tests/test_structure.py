@@ -47,6 +47,7 @@ ALLOWED = {
     "flwr": (
         "attacks",
         "audits.canaries",
+        "audits.views",
         "wire",
         "wire_arrays",
         "wire_values",

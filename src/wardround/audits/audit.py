@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from wardround.audits.canaries import Mechanism, run_twin
 from wardround.audits.readers import Bill, bills_of, got, seen_by
+from wardround.audits.reconstruction import reconstruct
 from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit
 from wardround.audits.shadows import attack_models, mislabel, train_shadows
 from wardround.config import Config, unaudited_because
@@ -35,6 +36,7 @@ def audit_run(
     num_canaries: int,
     seed: int,
     shadow_models: int | None = None,
+    is_reconstructed: bool = False,
 ) -> Audit:
     """Return what attackers get of twins of a run and of shadow models, beside what its bills allow.
 
@@ -45,6 +47,7 @@ def audit_run(
         num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown).
         seed: of the twins, in 0..2**62.
         shadow_models: how many are trained on half of the records each (>= 4); None where none are.
+        is_reconstructed: whether made-up records are reconstructed from gradients.
 
     Raises:
         ConfigError: nothing is promised, nothing was released, or what was done has no twin.
@@ -53,6 +56,10 @@ def audit_run(
     if reason := unaudited_because(config.privacy):
         raise ConfigError(reason)
     bills, groups = bills_of(account), _alike(mechanisms_of(entries))
+    reconstruction = None
+    if is_reconstructed:
+        least = min(each.noise_multiplier for each in groups)
+        reconstruction = reconstruct(config, least, num_hospitals=len(bills), seed=seed)
     readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
     membership: dict[str, Membership] = {}
     if shadow_models is not None:
@@ -73,6 +80,7 @@ def audit_run(
         suspicions=tuple(dict.fromkeys(suspicions)),
         seconds=time.perf_counter() - started,
         hospitals=hospitals,
+        reconstruction=reconstruction,
     )
 
 

@@ -18,6 +18,7 @@ from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, delta_text, ends_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
+from wardround.reports.reconstructed import reconstructed
 from wardround.reports.results import RunResult
 
 __all__ = ["write_report"]
@@ -62,6 +63,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "audit_assumes": audited.ASSUMES,
         "members": audited.member_lines(audit) if audit else [],
         "members_caption": audited.MEMBERS,
+        "reconstruction": reconstructed(audit.reconstruction) if audit and audit.reconstruction else None,
         "suspicions": audit.suspicions if audit else (),
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
