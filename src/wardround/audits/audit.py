@@ -61,13 +61,8 @@ def audit_run(
         least = min(each.noise_multiplier for each in groups)
         reconstruction = reconstruct(config, least, num_hospitals=len(bills), seed=seed)
     readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
-    membership: dict[str, Membership] = {}
-    if shadow_models is not None:
-        shadows = train_shadows(config, num_models=shadow_models, seed=seed)
-        of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
-        mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
-        membership = attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
-        suspicions += _of_members(membership)
+    membership = {} if shadow_models is None else _of_shadows(config, bills, shadow_models, seed)
+    suspicions += _of_members(membership)
     hospitals = {name: _hospital(readers[name], membership.get(name)) for name in account.places if name in readers}
     worst = max((each.worst for each in hospitals.values()), key=_lower)
     return Audit(
@@ -82,6 +77,16 @@ def audit_run(
         hospitals=hospitals,
         reconstruction=reconstruction,
     )
+
+
+def _of_shadows(
+    config: Config, bills: Mapping[str, Mapping[str, Bill]], num_models: int, seed: int
+) -> dict[str, Membership]:
+    """Return by hospital what whoever receives the model tells of real records."""
+    shadows = train_shadows(config, num_models=num_models, seed=seed)
+    of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
+    mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
+    return attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
 
 
 def _of_twins(

@@ -31,7 +31,7 @@ _FloatArray = NDArray[np.float64]
 _MODELS = ("logistic", "mlp", "cnn")
 _MOST_NUMBERS = 64 * 64 * 3
 """In one record."""
-_NUM_RECORDS, _NUM_SHOWN_OF_SEARCH = 100, 20
+_NUM_RECORDS, _NUM_SEARCHED = 100, 12
 """That are to be told apart, and how many of them are reconstructed where each takes a search."""
 _MOST_SUMMED = 20
 """Hospitals in a sum: more hide a record better, and take longer."""
@@ -138,7 +138,7 @@ def _inverted(
         first, second = list(received)[:2]
         inputs = inputs_of_linear(received[first], received[second])
         return inputs.reshape(-1, *shape).clip(low, high)
-    few = {name: each[:_NUM_SHOWN_OF_SEARCH] for name, each in received.items()}
+    few = {name: each[:_NUM_SEARCHED] for name, each in received.items()}
     return inputs_by_matching(
         model,
         few,

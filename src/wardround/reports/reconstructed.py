@@ -100,12 +100,14 @@ def reconstruction_sentences(found: Reconstruction) -> list[str]:
     noise = max(view.noise_multiplier for view in found.views.values())
     how = "a search for what has such a gradient" if found.model == "cnn" else "the closed form of the first layer"
     return [
-        f"Records from gradients: {found.num_records} made-up records, each used in one step in a batch of its own, "
+        f"{found.num_records} made-up records, each used in one step in a batch of its own, "
         f"are reconstructed by {how}; noise is that of one step, a noise multiplier of {number_text(noise, 2)}. They "
         "are drawn from public knowledge or are public images: no record of a hospital is used or shown.",
         f"Told apart: the server takes the one of {found.num_candidates} made-up records whose gradient points most "
         "nearly where what it received does. It is one step, and not the run: what all steps tell together is what "
         "canaries are for.",
+        "Whatever the run's own placement is, all three are shown: without protection, with noise of each hospital's "
+        "own, and as a sum whose noise hospitals share, each with the run's clip and noise multiplier.",
     ]
 
 
