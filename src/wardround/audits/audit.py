@@ -12,7 +12,7 @@ from wardround.audits.canaries import Mechanism, run_twin
 from wardround.audits.readers import Bill, bills_of, got, seen_by
 from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit
 from wardround.audits.shadows import attack_models, mislabel, train_shadows
-from wardround.config import Config, unaudited_because
+from wardround.config import DEFAULT_CANARIES, DEFAULT_HOSPITALS, Config, unaudited_because
 from wardround.errors import ConfigError
 from wardround.privacy.cells import READERS, cell_of
 from wardround.privacy.entries import Entry
@@ -32,7 +32,7 @@ def audit_run(
     account: Account,
     entries: Sequence[Entry],
     *,
-    num_canaries: int,
+    num_canaries: int | None = None,
     seed: int,
     shadow_models: int | None = None,
 ) -> Audit:
@@ -42,7 +42,8 @@ def audit_run(
         config: of the run.
         account: of all that the run charged.
         entries: its charges.
-        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown).
+        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown); None is 4,000, or
+            1,000 where hospitals are protected.
         seed: of the twins, in 0..2**62.
         shadow_models: how many are trained on half of the records each (>= 4); None where none are.
 
@@ -52,6 +53,8 @@ def audit_run(
     started = time.perf_counter()
     if reason := unaudited_because(config.privacy):
         raise ConfigError(reason)
+    if num_canaries is None:
+        num_canaries = DEFAULT_CANARIES if cell_of(config.privacy).clips_records else DEFAULT_HOSPITALS
     bills, groups = bills_of(account), _alike(mechanisms_of(entries))
     readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
     membership: dict[str, Membership] = {}

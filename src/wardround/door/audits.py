@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.config import DEFAULT_CANARIES, Config
+from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.door.given import folder_of, put_back
 from wardround.errors import ConfigError
@@ -25,7 +25,7 @@ __all__ = ["audit", "audit_folder"]
 def audit(
     path: "Path | str | Run",
     *,
-    canaries: int = DEFAULT_CANARIES,
+    canaries: int | None = None,
     shadow_models: int | None = None,
     seed: int | None = None,
     federation: Federation | None = None,
@@ -36,7 +36,8 @@ def audit(
 
     Args:
         path: the folder of a run that has ended.
-        canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds.
+        canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds. None is 4,000, or 1,000
+            where hospitals are protected.
         shadow_models: how many models are trained on half of the records each, and attacked (>= 4); None is none.
         seed: of coins, batches and noise of the twins, in 0..2**62; None is that of the run's settings.
         federation: with shadow models, the data, as they were given when the run began; None where settings name them.
@@ -53,7 +54,12 @@ def audit(
 
 
 def audit_folder(
-    folder: RunFolder, config: Config, *, canaries: int, shadow_models: int | None = None, seed: int | None = None
+    folder: RunFolder,
+    config: Config,
+    *,
+    canaries: int | None,
+    shadow_models: int | None = None,
+    seed: int | None = None,
 ) -> Audit:
     """Return what `audit` does, of a run's folder and all its settings with the objects that they name."""
     from wardround.audits.audit import audit_run
