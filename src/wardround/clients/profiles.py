@@ -27,13 +27,19 @@ def hospital_profile(hospital: HospitalData, federation: FederatedData) -> Hospi
     )
 
 
-def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
+def profile_measures(hospital: HospitalData, task: str, *, is_tested: bool = True) -> ProfileMeasures:
     """Return what is measured of a simulated hospital before the first round.
+
+    Where models are not tested for anyone to see, nothing is computed of the test records but how many there are.
 
     Raises:
         ConfigError: what scores a survival is not installed.
     """
     check_scoring_library(task)
+    if not is_tested:
+        return ProfileMeasures(
+            num_test=hospital.num_test, fingerprint=hospital.fingerprint, majority_score=float("nan")
+        )
     train, test = hospital.train_labels, hospital.test_labels
     baseline, sums = float("nan"), {}
     if len(test) and task == "classification":

@@ -291,6 +291,7 @@ MEANINGS: tuple[Meaning, ...] = (
         for key in ("copies", "max-copies")
     ),
     Meaning("imbalance.neighbours", _is("imbalance.remedy", "smote"), 'remedy = "smote"'),
+    Meaning("evaluation.release-share", _is("evaluation.release", "private"), 'release = "private"'),
     Meaning("personal.strength", _is("personal.method", "mr-mtl"), 'method = "mr-mtl"'),
     Meaning("simulation.num-workers", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
     Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),

@@ -11,11 +11,13 @@ from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.score_release import epsilon_of_tests
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
+from wardround.server.record.released_scores import ReleasedScores, released_scores
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
     AttackerSummary,
@@ -93,8 +95,18 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
         "metrics": _metrics(further) or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
         "intervals": run_intervals(tested, further.get(AUC_POOLED), hospitals),
+        "released_scores": _released(plan, closing, kept.round_row.round),
         "hospitals": hospitals,
     }
+
+
+def _released(plan: FederationPlan, closing: Closing, kept_round: int) -> ReleasedScores | None:
+    """Return what was released of the test records for the run's model; None where nothing was, or not yet."""
+    sums = closing.test_sums
+    if sums is None or sums.round != kept_round:
+        return None
+    epsilon = epsilon_of_tests(plan, sums.attempt)
+    return released_scores(sums, epsilon=epsilon, num_classes=plan.hospitals[0].profile.num_outputs)
 
 
 def _every_note(plan: FederationPlan, closing: Closing, records: Sequence[RoundRecord]) -> tuple[str, ...]:
@@ -133,7 +145,8 @@ def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool, 
         task=str(closing.facts.task),
         # Who fails says why; where that may have been so, it is listed.
         failed=not is_whole or closing.status == "interrupted",
-        are_sites=not plan.is_measured,
+        are_sites=not any(hospital.measures is not None for hospital in plan.hospitals),
+        release=plan.config.evaluation.release,
         is_pooled=is_pooled,
     )
 
@@ -204,7 +217,11 @@ def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> 
     shares: list[float | None] = [measured.majority_score for measured in measures]
     if is_share:
         shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
-    is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
+    is_hidden = (
+        not plan.is_measured
+        or None in shares
+        or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
+    )
     hospitals = (
         HospitalSummary(
             hospital=hospital.name,
