@@ -23,8 +23,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.json_records import json_field
-
 __all__ = ["MOST_LOSS", "MOST_NORM", "NUM_SCORE_BINS", "NUM_SUMS", "ReleasedSums", "vectors_of_scores"]
 
 NUM_SCORE_BINS = 20
@@ -54,7 +52,7 @@ class ReleasedSums:
     round: int
     num_records: int = 0
     num_hospitals: int = 0
-    sums: tuple[float, ...] = json_field(default=())
+    sums: tuple[float, ...] = ()
     stddev: float = 0.0
     attempt: int = 1
     reason: str = ""

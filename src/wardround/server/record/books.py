@@ -134,7 +134,7 @@ class Books:
         for row in self.rows:
             told = read_record_text(Closing, str(row.content)).test_sums if row.kind == "closing" else None
             if told is not None and told.sums and (self.plan.scores is None or told.attempt not in charged):
-                yield f"row {row.sequence} has sums over test records of attempt {told.attempt}, which was never charged"
+                yield f"row {row.sequence} has sums over test records of attempt {told.attempt}, never charged"
 
     def _charge_findings(self) -> Iterator[str]:
         hospitals = self.plan.by_name

@@ -20,12 +20,11 @@ Source: Wilson 1927; Hanley and McNeil 1982 (AUC); Naeini, Cooper, Hauskrecht 20
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.json_records import json_field
 from wardround.score_sums import MOST_LOSS, NUM_SCORE_BINS, ReleasedSums
 from wardround.scores import NORMAL_95, NUM_BINS
 
@@ -84,9 +83,9 @@ class ReleasedScores:
     num_hospitals: int
     stddev: float
     num_attempts: int
-    scores: Mapping[str, float] = json_field(lacking={})
-    intervals: Mapping[str, tuple[float, ...]] = json_field(lacking={})
-    reliability: tuple[ReliabilityBin, ...] = json_field(lacking=())
+    scores: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    reliability: tuple[ReliabilityBin, ...] = ()
     reason: str = ""
 
 
