@@ -245,9 +245,8 @@ class Ledger:
             if [row["state"] for row in rows] != ["planned"]:
                 what = "was released before" if rows else "was never charged"
                 raise ProtocolError(f"{self.path}: {charge_id} {what}: charge each release once, before it")
-            row = {"state": "released", **entry_row(entry_of(rows[0]))}
-            append("entries", row)
-            rows.append(row)
+            rows.append({"state": "released", **entry_row(entry_of(rows[0]))})
+            append("entries", rows[-1])
 
     def _booked(self, charge_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """Return the entries of charges, in order, by charge_id."""

@@ -9,15 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from wardround.clients.profiles import hospital_profile, profile_measures
-from wardround.config import (
-    Config,
-    FeaturesConfig,
-    FederationConfig,
-    check_exact_scores,
-    releases_shares,
-    unused_settings,
-)
+from wardround.clients.profiles import hospital_profile, measures_of
+from wardround.config import Config, FeaturesConfig, FederationConfig, releases_shares, unused_settings
 from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
 from wardround.datasets.oversampling import check_classes
@@ -102,8 +95,6 @@ def prepare(
     from wardround.server.round.measuring import measuring_of
 
     check_metrics(metrics or {})
-    if metrics:
-        check_exact_scores(config, f"the metrics {', '.join(metrics)} are of")
     records = public_of(config, public)
     say(f"reading {config.federation.dataset}")
     federation = load(config.federation, config.features)
@@ -193,11 +184,7 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
 def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
-    is_tested = config.evaluation.is_exact
-    measures = {
-        hospital.hospital_id: profile_measures(hospital, federation.task, is_tested=is_tested)
-        for hospital in federation.hospitals
-    }
+    measures = measures_of(federation, is_tested=config.evaluation.is_exact)
     moments = layout_of(federation, has_shares=releases_shares(config))
     made = plan_federation(config, profiles, num_parameters, measures=measures, moments=moments)
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))

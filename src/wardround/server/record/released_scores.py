@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 
 from wardround.score_sums import MOST_LOSS, NUM_SCORE_BINS, ReleasedSums
 from wardround.scores import NORMAL_95, NUM_BINS
+from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.score_release import epsilon_of_tests
 
-__all__ = ["ReleasedScores", "ReliabilityBin", "released_scores"]
+__all__ = ["ReleasedScores", "ReliabilityBin", "released_scores", "scores_of_release"]
 
 Interval = tuple[float, float]
 _MIDDLES = (np.arange(NUM_SCORE_BINS) + 0.5) / NUM_SCORE_BINS
@@ -87,6 +89,20 @@ class ReleasedScores:
     intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     reliability: tuple[ReliabilityBin, ...] = ()
     reason: str = ""
+
+
+def scores_of_release(plan: FederationPlan, sums: ReleasedSums | None, kept_round: int) -> ReleasedScores | None:
+    """Return what a run's summary tells of a release; None where nothing was released of the run's model, or not yet.
+
+    Args:
+        plan: of the run.
+        sums: that the ledger has with the run's end.
+        kept_round: whose model is the run's.
+    """
+    if sums is None or sums.round != kept_round:
+        return None
+    num_classes = plan.hospitals[0].profile.num_outputs
+    return released_scores(sums, epsilon=epsilon_of_tests(plan, sums.attempt), num_classes=num_classes)
 
 
 def released_scores(released: ReleasedSums, *, epsilon: float, num_classes: int) -> ReleasedScores:

@@ -11,13 +11,12 @@ from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
-from wardround.server.plan.score_release import epsilon_of_tests
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
-from wardround.server.record.released_scores import ReleasedScores, released_scores
+from wardround.server.record.released_scores import scores_of_release
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
     AttackerSummary,
@@ -86,27 +85,19 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
     tested = kept if is_best else _last_tested(records)
     row, counts = tested.round_row, tested.class_counts
     further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
+    own = hospital_columns(tuple(further))
     hospitals = _hospitals(plan, tested, is_share=closing.facts.task not in ("regression", SURVIVAL))
     return {
         "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
         "scores": _scores(plan, row, closing.facts.task, further),
         "public_loss": further.get(PUBLIC_LOSS),
-        "metrics": _metrics(further) or None,
+        "metrics": {name: further[name] for name in own if further[name] is not None} or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
         "intervals": run_intervals(tested, further.get(AUC_POOLED), hospitals),
-        "released_scores": _released(plan, closing, kept.round_row.round),
+        "released_scores": scores_of_release(plan, closing.test_sums, kept.round_row.round),
         "hospitals": hospitals,
     }
-
-
-def _released(plan: FederationPlan, closing: Closing, kept_round: int) -> ReleasedScores | None:
-    """Return what was released of the test records for the run's model; None where nothing was, or not yet."""
-    sums = closing.test_sums
-    if sums is None or sums.round != kept_round:
-        return None
-    epsilon = epsilon_of_tests(plan, sums.attempt)
-    return released_scores(sums, epsilon=epsilon, num_classes=plan.hospitals[0].profile.num_outputs)
 
 
 def _every_note(plan: FederationPlan, closing: Closing, records: Sequence[RoundRecord]) -> tuple[str, ...]:
@@ -201,11 +192,6 @@ def _scores(
         own = dict(zip(("brier_integrated", "brier_kaplan_meier"), brier, strict=True))
         return SurvivalScores(score=row.score, concordance=mean, majority=majority, **own)
     return ClassScores(score=row.score, auc=row.auc, auc_pooled=further.get(AUC_POOLED), majority=majority)
-
-
-def _metrics(further: Mapping[str, float | None]) -> dict[str, float]:
-    known = {name: further[name] for name in hospital_columns(tuple(further))}
-    return {name: score for name, score in known.items() if score is not None}
 
 
 def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> tuple[HospitalSummary, ...]:
