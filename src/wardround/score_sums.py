@@ -74,7 +74,7 @@ def vectors_of_scores(
     chance, hit = probabilities.max(axis=1), right
     if probabilities.shape[1] == 2:
         chance, hit = probabilities[:, 1], (labels == 1)
-    chance = np.where(is_number, chance, 0.0)
+    chance = np.clip(np.where(is_number, chance, 0.0), 0.0, 1.0)
     bins = np.clip(np.ceil(chance * NUM_SCORE_BINS).astype(np.int64) - 1, 0, NUM_SCORE_BINS - 1)
     vectors = np.zeros((len(labels), NUM_SUMS), np.float32)
     vectors[:, 0] = right

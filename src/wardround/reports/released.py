@@ -10,6 +10,8 @@ from wardround.server.record.released_scores import ReleasedScores
 from wardround.server.record.summaries import Summary
 
 __all__ = [
+    "NOT_COMPUTED",
+    "NOT_MEASURED",
     "is_of_sites",
     "released_charts",
     "released_figures",
@@ -18,6 +20,14 @@ __all__ = [
     "unmeasured_sentence",
 ]
 
+NOT_MEASURED = (
+    "Loss, accuracy, AUC and all else of the hospitals' test records are not measured: no real site sends it, since "
+    "epsilon does not cover it."
+)
+NOT_COMPUTED = (
+    "No score of the hospitals' test records is computed or kept, as epsilon would not cover it ([evaluation] release "
+    '= "none").'
+)
 _NAMES = {
     "accuracy": "Accuracy",
     "auc": "AUC over all test records",
@@ -45,15 +55,9 @@ def is_of_sites(run: RunResult) -> bool:
 def unmeasured_sentence(run: RunResult) -> str:
     """Return why no exact test score is told, and what was released in its place."""
     if is_of_sites(run):
-        return (
-            "Loss, accuracy, AUC and all else of the hospitals' test records are not measured: no real site sends it, "
-            "since epsilon does not cover it."
-        )
+        return NOT_MEASURED
     if _release(run) == "none":
-        return (
-            "No score of the hospitals' test records is computed or kept, as epsilon would not cover it ([evaluation] "
-            'release = "none").'
-        )
+        return NOT_COMPUTED
     return _released_sentence(run.summary)
 
 

@@ -33,8 +33,8 @@ def measuring_of(
         data: of all hospitals, where they are simulated in this process.
 
     Raises:
-        ConfigError: metrics are of test scores that are not told, public records don't fit, or what scores a survival is
-            not installed.
+        ConfigError: metrics are of test scores that are not told, public records don't fit, or what scores a survival
+            is not installed.
     """
     own, reference = dict(metrics or {}), None if data is None else survival_reference(data)
     check_scoring_library(profile.task)
