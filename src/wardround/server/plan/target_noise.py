@@ -67,8 +67,11 @@ def calibrated(
 
 
 def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
-    """Return those that no other one exceeds in sample rate and steps at once."""
-    exposure = {(h.shape.event.sample_rate, h.total_steps): h for h in hospitals}
+    """Return those that no other one exceeds in sample rate, steps and what is charged beside the rounds at once.
+
+    What is charged beside them is the same for all whom it concerns, as the noise is shared.
+    """
+    exposure = {(h.shape.event.sample_rate, h.total_steps, len(h.before), len(h.after)): h for h in hospitals}
     return [
         hospital
         for key, hospital in exposure.items()
