@@ -41,6 +41,7 @@ def test_settings_of_sites_pass() -> None:
         ),
         ({"privacy": {"target-delta": {"north": 1e-3}}}, r"target-delta must be one number for real sites"),
         ({"simulation": {"dropout-rate": 0.1}}, r"dropout-rate = 0.1 is of simulated hospitals"),
+        ({"audit": {"canaries": 50}}, r"canaries = 50 are of simulated hospitals"),
         ({"evaluation": {"patience": 3}}, r"patience = 3 would end a run by its models"),
     ],
 )
@@ -60,7 +61,7 @@ def test_a_built_in_data_set_is_no_sites() -> None:
 def test_every_section_is_agreed_on_or_the_servers_own() -> None:
     """A section that is added later has to be decided on, here and in `identity.agreed_text`."""
     agreed = {"federation", "features", "model", "training", "privacy", "aggregation", "personal", "imbalance"}
-    assert {item.name for item in fields(Config)} == agreed | {"evaluation", "simulation"}
+    assert {item.name for item in fields(Config)} == agreed | {"evaluation", "simulation", "audit"}
 
 
 def test_how_the_server_chooses_among_released_models_is_its_own_affair() -> None:

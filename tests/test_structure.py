@@ -30,6 +30,7 @@ LAYERS = [
     {"clients"},
     {"server"},
     {"simulations"},
+    {"attacks", "audits"},
     {"reports", "trackers"},
     {"door", "flower"},
     {"cli"},
@@ -50,6 +51,8 @@ ROOMS = {
 ROOM_OF = {package: {name: n for n, layer in enumerate(layers) for name in layer} for package, layers in ROOMS.items()}
 ALLOWED = {
     "flwr": (
+        "attacks",
+        "audits.canaries",
         "wire",
         "wire_arrays",
         "wire_values",
@@ -269,6 +272,19 @@ def test_the_first_words_come_before_any_library_but_the_command_line_is_importe
     )
     others = set(loaded) - set(bare.stdout.split()) - set(sys.stdlib_module_names)
     assert others == {"wardround"}
+
+
+def test_only_tests_import_pytest():
+    names = {path: {name.split(".")[0] for name in imports_of(path)} for path in FILES}
+    users = {module_of(path) for path, libraries in names.items() if "pytest" in libraries}
+    assert users == {"attacks.conformance", "attacks.plugin"}
+    importers = {mine for mine, others in graph().items() if others & users}
+    assert importers == set()
+    assert imported_by("import wardround, wardround.cli, wardround.attacks.by_server", "pytest", "_pytest") == []
+
+
+def test_the_plugin_that_pytest_loads_in_every_run_imports_no_library():
+    assert imported_by("import wardround.attacks.plugin", *HEAVY, "numpy", "scipy") == []
 
 
 def test_help_does_not_import_torch():

@@ -28,6 +28,7 @@ from wardround.errors import (
 if TYPE_CHECKING:
     from wardround.config import Config, config_from_dict, load_config
     from wardround.datasets import Federation
+    from wardround.door.audits import audit
     from wardround.door.data import catalogue, describe, describe_columns, fetch
     from wardround.door.folders import report, verify
     from wardround.door.plans import Plan, plan
@@ -49,6 +50,7 @@ __all__ = [
     "Tuning",
     "UpdateError",
     "WardroundError",
+    "audit",
     "catalogue",
     "compare",
     "config_from_dict",
@@ -69,6 +71,7 @@ _ON_FIRST_USE = {
     "config_from_dict": "config",
     "load_config": "config",
     "Federation": "datasets",
+    "audit": "door.audits",
     "catalogue": "door.data",
     "describe": "door.data",
     "describe_columns": "door.data",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround.code_digests import DECISIVE, code_digests, installed_versions, is_installed, version_of
-from wardround.config import NAMED_BY, PRIVATE, Config, SimulationConfig, config_to_toml
+from wardround.config import NAMED_BY, PRIVATE, AuditConfig, Config, SimulationConfig, config_to_toml
 from wardround.digests import digest_of
 from wardround.objects import Handed, as_loaded
 from wardround.streams import SeededSource, Source, SystemSource
@@ -74,17 +74,17 @@ def settings_digest(config: Config) -> str:
 def agreed_text(config: Config, *, code: Path | None = None) -> str:
     """Return what a server and its sites must have in common, a line for each setting, always written the same way.
 
-    These are all settings except for [simulation], [evaluation] and the model that training begins from, which are the
-    server's own affair, and where the data lie; and the digest of every file that the model's factory is made of. Two
-    texts are equal only where all of it is: names of columns and hospitals are quoted, so that no name can pass for a
-    line.
+    These are all settings except for [simulation], [evaluation], [audit] and the model that training begins from, which
+    are the server's own affair, and where the data lie; and the digest of every file that the model's factory is made
+    of. Two texts are equal only where all of it is: names of columns and hospitals are quoted, so that no name can pass
+    for a line.
 
     Args:
         config: all settings.
         code: the folder that the model's factory is taken from; None is wherever Python finds it.
     """
     tables = tomllib.loads(config_to_toml(config))
-    for section in ("simulation", "evaluation"):
+    for section in ("simulation", "evaluation", "audit"):
         tables.pop(section, None)
     for section, key in (("federation", "path"), ("federation", "data-dir"), *_BEGINNING):
         tables[section].pop(key, None)
@@ -132,7 +132,7 @@ def _lines(name: str, table: Mapping[str, Any], *, quoted: bool) -> Iterator[str
 
 
 def decisive(config: Config) -> Config:
-    """Return the settings without those that can't change a bit: where the data is, and the engine.
+    """Return the settings without those that can't change a bit: where the data is, the engine, and audits.
 
     Where an engine does, since it trains hospitals together, the key of a release tells (`clients.release_keys`).
     """
@@ -141,7 +141,9 @@ def decisive(config: Config) -> Config:
     told = {name: getattr(simulation, name) for name in ("dropout_rate", "noise", "repetition")}
     alike = SimulationConfig(engine="ray", **told)
     model = replace(config.model, initial=config.model.initial and "here")  # its digest is beside it
-    return replace(config, federation=replace(config.federation, data_dir=None), simulation=alike, model=model)
+    federation = replace(config.federation, data_dir=None)
+    # An audit is of what was done, and of twins with streams of their own.
+    return replace(config, federation=federation, simulation=alike, model=model, audit=AuditConfig())
 
 
 def job_digest(config: Config) -> bytes:

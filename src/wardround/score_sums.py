@@ -8,11 +8,11 @@ is answered as the second.
 
 **Sensitivity.** The coordinate "right" is in {0, 1}, the loss in [0, 1], and the places are a unit vector; so the
 length of a record's vector is at most sqrt(1 + 1 + 1) = sqrt(3) = `MOST_NORM`, and so is that of the mean of several
-rows' vectors, since a ball is convex. Neighbours differ in one record that is replaced by an empty one, whose vector is 0; the number
-of test records is public. The model was released before and is the same for both, and its output for a record hangs on
-no other one (see `clients.programs`): the sums of neighbours are one vector apart, at most sqrt(3), L2. Whatever is
-computed of the released sums is post-processing (Dwork and Roth 2014, proposition 2.1). An output that is no number
-counts as wrong, with the largest loss, in the first bin.
+rows' vectors, since a ball is convex. Of neighbours one has an empty record in a record's place, whose vector is 0; the
+number of test records is public. The model was released before and is the same for both, and its output for a record
+hangs on no other one (see `clients.programs`): the sums of neighbours are one vector apart, at most sqrt(3), L2.
+Whatever is computed of the released sums is post-processing (Dwork and Roth 2014, proposition 2.1). An output that is
+no number counts as wrong, with the largest loss, in the first bin.
 
 What is left out on purpose: how sums are released, which is a round like any other (see `agreed.statistics`), and the
 scores that they give (see `server.record.released_scores`).

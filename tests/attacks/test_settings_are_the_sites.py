@@ -183,7 +183,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "personal.strength": {"personal": {"strength": 0.2}},
 }
 SITES_OWN = {"federation.path", "federation.data_dir"}
-"""Where data lies, which no site takes from settings; nor are [simulation] and [evaluation] of any meaning to it."""
+"""Where data lies, which no site takes from settings; [simulation], [evaluation] and [audit] mean nothing to it."""
 SERVERS_OWN = {"model.initial", "model.initial_digest"}
 """Where the first model comes from: a site is sent it as it is every other, and protected against all alike."""
 REFUSED: dict[str, dict[str, Any]] = {
@@ -208,7 +208,7 @@ def keys_in(config: Config) -> set[str]:
     return {
         f"{section.name}.{name}"
         for section in fields(config)
-        if section.name not in ("simulation", "evaluation") and is_dataclass(getattr(config, section.name))
+        if section.name not in ("simulation", "evaluation", "audit") and is_dataclass(getattr(config, section.name))
         for name in keys_of(type(getattr(config, section.name))).values()
     }
 

@@ -91,17 +91,17 @@ class UsersSites:
     def grid(self, tamper: Tampering, spoil: Spoiling, *, masked: bool) -> TamperingGrid:
         """Return a grid over the sites, as after a restart of all of them."""
         app = ClientApp(mods=[SecAggMod(check_terms=agreed_terms(**BOUNDS))] if masked else [])
-        app.train()(self._train)
-        nodes = [Node(node_id=index + 1, node_config=self._node_config(index)) for index in range(len(NAMES))]
+        app.train()(self.train)
+        nodes = [Node(node_id=index + 1, node_config=self.node_config(index)) for index in range(len(NAMES))]
         grid = TamperingGrid(lambda: app, nodes)
         grid.tamper, grid.spoil, grid.refusals = tamper, spoil, {}
         return grid
 
-    def _node_config(self, index: int) -> dict[str, Any]:
+    def node_config(self, index: int) -> dict[str, Any]:
         files = {"site-key": str(self.folder / f"{NAMES[index]}.key"), "roster": str(self.folder / "roster.json")}
         return {"partition-id": index, "hospital": NAMES[index], **files}
 
-    def _train(self, message: Message, context: Context) -> Message:
+    def train(self, message: Message, context: Context) -> Message:
         index = int(context.node_config["partition-id"])
         arrays, learning_rate = self.reading(message)
         gradients = two_layer_gradients(arrays, *records_of(index))

@@ -21,11 +21,13 @@ from small_runs import (
 )
 
 import wardround as wr
+from wardround.audits.audit import audit_run
 from wardround.config import Config
 from wardround.datasets import load_federation
 from wardround.errors import ConfigError
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.ledger import open_ledger
+from wardround.privacy.spending import account_from_ledger
 from wardround.score_sums import MOST_NORM, NUM_SUMS
 from wardround.server.plan.statistics import gaussian_mu
 from wardround.server.record.beginnings import release_labels
@@ -386,6 +388,16 @@ def test_sums_that_were_changed_are_found(tmp_path: Path) -> None:
     path.write_text(json.dumps(told))
     (finding,) = verify_run(done.folder)[0]
     assert "released_scores scores accuracy says 0.99, the ledger gives" in finding
+
+
+def test_an_audit_is_of_the_rounds_and_its_bill_has_the_release(tmp_path: Path) -> None:
+    config = settings()
+    folder = run(config, out=tmp_path / "run").folder
+    with open_ledger(folder / "ledger.sqlite", read_only=True) as ledger:
+        entries = ledger.entries()
+        account = account_from_ledger(ledger, plan(config).target_deltas)
+    found = audit_run(config, account, entries, num_canaries=200, seed=1)
+    assert not found.is_alarm and found.epsilon == pytest.approx(plan(config).epsilon_max, rel=0.01)
 
 
 REFUSED: dict[str, tuple[dict[str, dict[str, Any]], str]] = {

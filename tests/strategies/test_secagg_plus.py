@@ -325,16 +325,6 @@ def test_a_site_answers_a_stage_once_even_if_its_memory_is_put_back(
     assert len(second) == len(NAMES)
 
 
-def test_a_plain_training_message_gets_nothing() -> None:
-    app = ClientApp(mods=[SecAggMod(site_of, check_terms=AGREED)])
-    app.train()(lambda message, context: pytest.fail("it trained"))
-    grid = grid_of(lambda: app)
-    content = RecordDict({"arrays": wire.array_record(MODEL), "config": ConfigRecord()})
-    (reply,) = grid.send_and_receive([Message(content, dst_node_id=1, message_type="train")])
-    assert reply.has_error()
-    assert "this hospital sends masked vectors only" in reply.error.reason
-
-
 def test_an_app_without_the_mod_is_left_out(refusals: Any) -> None:
     def mixed() -> ClientApp:
         real, bare = make_app(), ClientApp()
@@ -364,14 +354,6 @@ def test_an_impostor_is_left_out(refusals: Any) -> None:
     arrays, _ = one_round(secagg(), grid_of(make))
     check_mean(arrays, [0, 1, 2, 3, 4])
     assert "not who it says, hospital site-0" in refusals()
-
-
-def test_a_round_is_not_done_twice(refusals: Any) -> None:
-    strategy, grid = secagg(), grid_of(make_app)
-    arrays, _ = one_round(strategy, grid)
-    check_mean(arrays, [0, 1, 2, 3, 4, 5])
-    assert one_round(strategy, grid) == (None, None)
-    assert "rounds are not redone" in refusals()
 
 
 @pytest.mark.parametrize("strategy", [FedMedian(**NODES), Counting()])

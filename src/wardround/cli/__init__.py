@@ -17,6 +17,7 @@ import typer
 import wardround
 from wardround import interruptions
 from wardround.cli.arguments import plain
+from wardround.cli.audit import audit
 from wardround.cli.compare import compare
 from wardround.cli.data import data_app
 from wardround.cli.ledger import ledger_app
@@ -51,7 +52,7 @@ def _wardround(
     """Federated learning across hospitals under differential privacy, with an account of every epsilon."""
 
 
-for _command in (run, resume, plan, compare, tune, report):
+for _command in (run, resume, plan, compare, tune, audit, report):
     app.command()(_command)
 app.add_typer(data_app, name="data")
 app.add_typer(ledger_app, name="ledger")

@@ -20,7 +20,7 @@ from wardround.cli.arguments import (
     console,
     settings_of,
 )
-from wardround.errors import BudgetError
+from wardround.errors import BudgetError, WardroundError
 
 if TYPE_CHECKING:
     from wardround.config import Config
@@ -129,13 +129,16 @@ def _progress(
 
 def _finish(finished: "Run", as_json: bool) -> None:
     """Print the table or the summary, and end with 3 where the budget stopped the run."""
+    from wardround.reports.files import read_audit
     from wardround.reports.terminal import print_summary
 
     if as_json:
         typer.echo((finished.folder / "summary.json").read_text(encoding="utf-8"), nl=False)
     else:
         print_summary(finished.folder, console())
-    outcome = finished.outcome
+    outcome, audit = finished.outcome, read_audit(finished.folder)
+    if audit is not None and audit.is_alarm:
+        raise WardroundError("; ".join(audit.suspicions))
     if outcome.status == "stopped-at-budget":
         raise BudgetError(
             f"stopped at the budget after round {outcome.num_rounds} of {outcome.num_rounds_planned}; "

@@ -99,8 +99,9 @@ def _own_part(tables: dict[str, Any], path: Path) -> dict[str, Any]:
     runs = own.get("runs", 1)
     if isinstance(runs, bool) or not isinstance(runs, int) or not 1 <= runs <= _MOST_RUNS:
         raise ConfigError(f"runs = {runs!r} must be a whole number from 1 to {_MOST_RUNS:,} ([site] runs): correct it")
-    if "simulation" in tables:
-        raise ConfigError(f"[simulation] has no meaning at a real site: remove it from {path}")
+    for section in ("simulation", "evaluation", "audit"):
+        if section in tables:
+            raise ConfigError(f"[{section}] has no meaning at a real site: remove it from {path}")
     federation = tables.get("federation")
     for key in ("path", "data-dir"):
         if isinstance(federation, Mapping) and key in federation:

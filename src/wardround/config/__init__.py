@@ -1,6 +1,7 @@
 """Settings: one frozen record for each section, and TOML in and out."""
 
 from wardround.config.agreements import check_agreement
+from wardround.config.audit import AuditConfig, check_unaudited, unaudited_because
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
 from wardround.config.features import (
@@ -44,6 +45,7 @@ __all__ = [
     "STRATEGY_OPTIONS",
     "TABLE_KEYS",
     "AggregationConfig",
+    "AuditConfig",
     "Changed",
     "Column",
     "Config",
@@ -64,12 +66,14 @@ __all__ = [
     "check_features_use",
     "check_loss_weights",
     "check_remedy",
+    "check_unaudited",
     "config_from_dict",
     "config_to_toml",
     "load_config",
     "read_toml",
     "releases_shares",
-    "split_overrides",
     "schema_from_table",
+    "split_overrides",
+    "unaudited_because",
     "unused_settings",
 ]

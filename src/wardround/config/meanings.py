@@ -1,8 +1,7 @@
 """Which settings mean something beside which others: one table, for whoever changes settings and whoever explains them.
 
 A setting without meaning is refused by the sections, or not used; either way it is in the table. What is left out on
-purpose: settings that contradict each other while both mean something, such as placement "distributed" and protocol
-"plain": only a person can say which of them is right.
+purpose: settings that mean something and contradict each other, of which only a person can say which one is right.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import fields
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
+from wardround.config.audit import AuditConfig
 from wardround.config.features import PRIVATE, PUBLIC, SCATTERING, FeaturesConfig
 from wardround.config.federation import SCHEMA_SAYS, TABLE_KEYS, may_be_table
 from wardround.config.imbalance import ImbalanceConfig, shares_are_released
@@ -46,6 +46,7 @@ _SECTIONS: Mapping[str, Any] = MappingProxyType(
         "personal": PersonalConfig,
         "evaluation": EvaluationConfig,
         "simulation": SimulationConfig,
+        "audit": AuditConfig,
     }
 )
 """The sections' records."""

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import tomli_w
 
+from wardround.config.audit import AuditConfig, check_audit_use
 from wardround.config.changes import change_tables
 from wardround.config.features import FeaturesConfig, check_features_use
 from wardround.config.imbalance import ImbalanceConfig, check_imbalance_use
@@ -57,6 +58,7 @@ class Config:
     personal: PersonalConfig = field(default_factory=PersonalConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Config).items():
@@ -67,6 +69,7 @@ class Config:
         check_imbalance_use(self)
         check_personal_use(self)
         check_release_use(self)
+        check_audit_use(self)
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Iterable[str] = ()) -> "Config":

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from wardround.collector import passing_by_what_is_there, paused
 from wardround.config import Config
 from wardround.datasets import Federation
+from wardround.door.audits import audit
 from wardround.door.given import Settings, check_callable, folder_of, new_folder_of, put_back, settings_of, with_objects
 from wardround.door.html import shown_in_notebook
 from wardround.errors import ConfigError
 from wardround.exact_sums import Arrays
 from wardround.names import shown_name
-from wardround.reports.files import read_summary
+from wardround.reports.files import read_audit, read_summary
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
 from wardround.server.record.run_folder import PERSONAL, RunFolder, default_run_path, open_run_folder
@@ -178,8 +179,13 @@ def resume(
 
 
 def _reported(finished: runs.Run, settings: Config) -> Run:
+    """Write the page of a run; where its settings ask for an audit that there is not yet, audit it before."""
     with paused():
-        write_report(finished.folder)
+        canaries = settings.audit.canaries
+        if canaries is not None and finished.outcome.status != "interrupted" and not read_audit(finished.folder):
+            audit(finished.folder, canaries=canaries)
+        else:
+            write_report(finished.folder)
     return Run(finished.folder, finished.outcome, settings)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wardround.json_records import json_field
 from wardround.privacy.profiles import EPSILONS, Profile, gaussian_deltas
 
-__all__ = ["LARGEST_FIT_ERROR", "Attacker", "AttackerFigures", "attacker_of"]
+__all__ = ["LARGEST_FIT_ERROR", "Attacker", "AttackerFigures", "attacker_of", "true_positive_rates"]
 
 FloatArray = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
     """Return the most that an attacker can reach against a profile.
 
     The accuracy is (1 + total variation) / 2, and the total variation is delta(0). The true-positive rates are
-    `_true_positive_rates`. The mu is the smallest whose Gaussian profile is above the given one wherever that exceeds
+    `true_positive_rates`. The mu is the smallest whose Gaussian profile is above the given one wherever that exceeds
     target_delta: the release is mu-Gaussian private except for an event of probability target_delta at most. Its error
     is the regret of Gomez et al.: the smallest kappa with f(a + kappa) - kappa <= f_mu(a) for all a, f and f_mu being
     the false-negative rates that the profile and the Gaussian leave at the false-positive rate a.
@@ -90,7 +90,7 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
     Source: Kairouz, Oh, Viswanath 2015 (arXiv 1311.0776), theorem 2.1; Dong, Roth, Su 2019 (arXiv 1905.02383),
     proposition 2.13; Gomez et al. 2025 (arXiv 2503.10945), after Kaissis et al. 2024 (arXiv 2406.08918).
     """
-    one_percent, tenth = _true_positive_rates(profile, np.array([0.01, 0.001]))
+    one_percent, tenth = true_positive_rates(profile, np.array([0.01, 0.001]))
     mu = _smallest_mu(profile.deltas, target_delta)
     error = _regret(profile, mu)
     figures = AttackerFigures(
@@ -104,7 +104,7 @@ def attacker_of(profile: Profile, target_delta: float) -> Attacker:
     return Attacker(figures=figures, nearest_mu=mu)
 
 
-def _true_positive_rates(profile: Profile, rates: FloatArray) -> FloatArray:
+def true_positive_rates(profile: Profile, rates: FloatArray) -> FloatArray:
     """Return the largest true-positive rate at each false-positive rate a.
 
     With d the delta at epsilon, t <= exp(epsilon) a + d. The same for misses 1 - t and true negatives 1 - a, whose
@@ -171,7 +171,7 @@ def _regret(profile: Profile, mu: float) -> float:
     """Return by how much the Gaussian's rates exceed the profile's, along the diagonal of the plane of both errors."""
     from scipy.special import ndtr
 
-    misses = 1 - _true_positive_rates(profile, _FALSE_POSITIVE_RATES)
+    misses = 1 - true_positive_rates(profile, _FALSE_POSITIVE_RATES)
     if math.isinf(mu):
         return float(max(0.0, (_FALSE_POSITIVE_RATES + misses).min() / 2)) if profile.deltas[0] < 1 else 0.0
     points = np.linspace(-9.0, 9.0 + mu, 4001)

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from wardround.audits.records import AUDIT, Audit
 from wardround.disk import file_text, open_regular
 from wardround.errors import ProtocolError
 from wardround.json_records import read_json_record
@@ -22,6 +23,7 @@ __all__ = [
     "as_written",
     "each_row",
     "is_small",
+    "read_audit",
     "read_count",
     "read_json",
     "read_number",
@@ -100,6 +102,20 @@ def read_summary(run_folder: Path) -> Summary | None:
         return None
     with sound(ProtocolError, f"{path} is no summary of a run", f"`wardround resume {run_folder}` writes it anew"):
         return read_json_record(Summary, table)
+
+
+def read_audit(run_folder: Path) -> Audit | None:
+    """Return what audit.json of a run says, or None where it was not audited.
+
+    Raises:
+        ProtocolError: it is damaged.
+    """
+    path = run_folder / AUDIT
+    table = read_json(path)
+    if table is None:
+        return None
+    with sound(ProtocolError, f"{path} is no audit of a run", f"`wardround audit {run_folder}` writes it anew"):
+        return read_json_record(Audit, table)
 
 
 def read_rows(path: Path, *, is_growing: bool = False) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ __all__ = [
     "ends_text",
     "delta_text",
     "epsilon_text",
+    "lower_text",
     "number_text",
     "percent_text",
     "size_text",
@@ -61,6 +62,15 @@ def delta_text(target_delta: float, *, words: bool = True) -> str:
         exponent = f"e{int(exponent)}"
     odds = f" (1 in {math.floor(1 / target_delta + 1e-6):,})" if words and target_delta > 0 else ""
     return f"{mantissa}{exponent}{odds}"
+
+
+def lower_text(epsilon: float) -> str:
+    """Return a lower bound rounded down to two digits after the point, or a dash where it is not known.
+
+    >>> lower_text(2.369)
+    '2.36'
+    """
+    return _DASH if math.isnan(epsilon) else f"{math.floor(epsilon * 100) / 100:.2f}"
 
 
 def percent_text(share: float) -> str:

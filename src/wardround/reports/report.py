@@ -9,11 +9,11 @@ from typing import Any
 
 from wardround.config.imbalance import shares_are_released
 from wardround.leaves import CHARGED, GROUNDS, SENTENCES
-from wardround.reports import words
+from wardround.reports import audited, words
 from wardround.reports.class_table import class_figures, class_section
 from wardround.reports.endings import kept_sentence
 from wardround.reports.figures import panels_by_hospital, panels_by_round
-from wardround.reports.files import as_written, read_text
+from wardround.reports.files import as_written, read_audit, read_text
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, delta_text, ends_text, epsilon_text, number_text
@@ -45,6 +45,7 @@ def write_report(run_folder: Path) -> Path:
 
 def _contents(run: RunResult) -> dict[str, Any]:
     verdict, explanation = words.headline(run)
+    audit = read_audit(run.folder)
     return {
         "run": run,
         "verdict": verdict,
@@ -57,6 +58,10 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
         "guarantee": _guarantee(run),
         "figures": _figures(run),
+        "audit": audited.audit_lines(audit) if audit else [],
+        "audit_sentence": audited.audit_sentence(audit) if audit else "",
+        "audit_assumes": audited.ASSUMES,
+        "suspicions": audit.suspicions if audit else (),
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from wardround.privacy.cells import READER_NAMES, CellWords
+from wardround.reports.audited import audit_sentence
 from wardround.reports.data_tables import plain_table
 from wardround.reports.endings import kept_sentence, live_sentence
-from wardround.reports.files import NOT_KNOWN
+from wardround.reports.files import NOT_KNOWN, read_audit
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
@@ -161,6 +162,7 @@ def _sentences(run: RunResult, folder: Path, console: Console) -> None:
         live_sentence(run),
         quality_sentence(run),
         kept_sentence(run),
+        audit_sentence(audit) if (audit := read_audit(folder)) else "",
     ):
         if sentence:
             _say(console, sentence)

@@ -51,6 +51,7 @@ from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 
 if TYPE_CHECKING:
     import pandas
+    from flwr.serverapp.strategy import Strategy
     from torch import nn
 
     from wardround.clients.training import LocalTrainer
@@ -101,14 +102,15 @@ def run(
     metrics: Mapping[str, Metric] | None = None,
     public: tuple[Any, Any] | None = None,
     load: Callable[[FederationConfig, FeaturesConfig], FederatedData] = load_federation,
+    strategy: "Strategy | None" = None,
     is_synced: bool = True,
 ) -> Run:
     """Run a federation from round 0 and return it; what may be given is told in `door.run`.
 
     Metrics are functions of predictions and labels by the name of their column (see `scores.Predictions`); public
     records are (features, labels) as the model takes them, in the place of [evaluation] public. `load` reads the
-    hospitals. Not synced, the folder is made durable as a whole when the run ends, and not after each charge: for a run
-    of which nobody sees anything before.
+    hospitals, and the strategy stands in the place of the one that the settings name. Not synced, the folder is made
+    durable as a whole when the run ends, and not after each charge: for a run of which nobody sees anything before.
 
     Raises:
         WardroundError: see `errors`; a run that was under way stays resumable.
@@ -117,7 +119,8 @@ def run(
     if out is not None:
         check_new_folder(Path(out), "resume that run")
     config = as_this_process_has_it(config)
-    strategy = strategy_of(config)
+    named_strategy = strategy_of(config)  # it is checked whoever serves
+    strategy = named_strategy if strategy is None else strategy
     # Ray takes some seconds to start, most of them waiting: meanwhile the data is loaded.
     named = named_engine(config)
     with ENGINES[named.engine].start_early(config.simulation) if named else nullcontext(), passing_by_what_is_there():

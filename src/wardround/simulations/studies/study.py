@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
-from wardround.config import Config, PrivacyConfig, change_tables, check_criterion, check_exact_scores
+from wardround.config import (
+    Config,
+    PrivacyConfig,
+    change_tables,
+    check_criterion,
+    check_exact_scores,
+    check_unaudited,
+)
 from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
@@ -66,6 +73,7 @@ class Study:
         check_section("study", self)
         self._check_owners()
         check_name(self.name, "study", error=ConfigError)
+        check_unaudited(self.base, "a study")
         if not self.units:
             object.__setattr__(self, "units", (self.base.privacy.unit,))
         if not self.seeds:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from wardround.config import Config, change_tables
+from wardround.config import Config, change_tables, check_unaudited
 from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
@@ -42,6 +42,7 @@ _PROMISES = {
     "federation": "says whose records they are",
     "evaluation": "says by what models are tried",
     "simulation": "says where runs are done",
+    "audit": "says what is attacked",
     "features.standardise": "says which statistics leave the hospitals, and whether they are billed",
     "aggregation.protocol": "says what the server sees",
     "aggregation.min-survivors": "says who may be missing from a sum",
@@ -156,6 +157,7 @@ class Tune:
                 )
 
     def _check_job(self) -> None:
+        check_unaudited(self.job, "a tune")
         privacy = self.job.privacy
         if not cell_of(privacy).is_private or privacy.target_epsilon is None:
             raise ConfigError(

@@ -1,0 +1,105 @@
+"""audit.json as records: beside what the bill allows, what an attacker was seen to get.
+
+What is left out on purpose: how it was found (see `audit`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wardround.json_records import json_field
+
+__all__ = ["AUDIT", "CONFIDENCE", "Audit", "HospitalAudit", "ReaderAudit"]
+
+AUDIT = "audit.json"
+"""The file's name in a run's folder."""
+
+CONFIDENCE = 0.95
+"""Of every lower bound and interval: in one of twenty cases of chance alone it is off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderAudit:
+    """What one reader of a run got, and may get.
+
+    Attributes:
+        epsilon: the bill: what the reader may get, at the hospital's delta; inf where nothing is promised.
+        epsilon_lower: what it was seen to get at least; None where nothing is promised. No larger than the bill, unless
+            that is refuted.
+        epsilon_lower_one_run: the same where canaries may share whatever they like, for promises of a Gaussian's shape.
+        epsilon_lower_any: the same where nothing is assumed but epsilon and delta.
+        mu_lower: the distance in standard deviations that `epsilon_lower` is of.
+        mu: that of the nearest Gaussians that the bill is not above.
+        num_canaries: that the attacker guessed.
+        num_correct: that it guessed right.
+        coin_toss_accuracy: share of right guesses.
+        coin_toss_interval: its 95 % interval.
+        coin_toss_most: what the bill allows.
+        tpr_at_fpr_1_percent: share of used canaries that are found while about 1 % of the others are falsely accused.
+        tpr_at_fpr_1_percent_interval: its 95 % interval.
+        tpr_at_fpr_1_percent_most: what the bill allows.
+        tpr_at_fpr_01_percent: the same at 0.1 %, and the next two likewise.
+        noise: measured, relative to what is billed; None where it can't be measured.
+        noise_interval: its 99.9 % interval.
+        is_refuted: whether so many right guesses are beyond what the bill allows by chance.
+    """
+
+    epsilon: float
+    epsilon_lower: float | None
+    epsilon_lower_one_run: float | None = None
+    epsilon_lower_any: float | None = None
+    mu_lower: float | None = None
+    mu: float | None = None
+    num_canaries: int = 0
+    num_correct: int = 0
+    coin_toss_accuracy: float | None = None
+    coin_toss_interval: tuple[float, ...] | None = None
+    coin_toss_most: float | None = None
+    tpr_at_fpr_1_percent: float | None = json_field(key="tpr_at_fpr_0.01", default=None)
+    tpr_at_fpr_1_percent_interval: tuple[float, ...] | None = json_field(key="tpr_at_fpr_0.01_interval", default=None)
+    tpr_at_fpr_1_percent_most: float | None = json_field(key="tpr_at_fpr_0.01_most", default=None)
+    tpr_at_fpr_01_percent: float | None = json_field(key="tpr_at_fpr_0.001", default=None)
+    tpr_at_fpr_01_percent_interval: tuple[float, ...] | None = json_field(key="tpr_at_fpr_0.001_interval", default=None)
+    tpr_at_fpr_01_percent_most: float | None = json_field(key="tpr_at_fpr_0.001_most", default=None)
+    noise: float | None = None
+    noise_interval: tuple[float, ...] | None = None
+    is_refuted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HospitalAudit:
+    """One hospital's readers; its own keys are those of the reader that got most.
+
+    Attributes:
+        worst: of the reader that got most.
+        readers: by name.
+    """
+
+    worst: ReaderAudit = json_field(is_inline=True)
+    readers: Mapping[str, ReaderAudit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What audit.json holds.
+
+    Attributes:
+        epsilon_lower: the largest of the hospitals'.
+        epsilon: the bill of the hospital and the reader that it is of.
+        confidence: of lower bounds and intervals.
+        num_canaries: asked for, of hospitals that did the same together.
+        seed: of coins, batches and noise.
+        is_alarm: whether a bill is refuted.
+        suspicions: sentences on what may be wrong; none without alarm.
+        seconds: it took.
+        hospitals: by name.
+    """
+
+    epsilon_lower: float | None
+    epsilon: float
+    confidence: float
+    num_canaries: int
+    seed: int
+    is_alarm: bool
+    suspicions: tuple[str, ...]
+    seconds: float
+    hospitals: Mapping[str, HospitalAudit]

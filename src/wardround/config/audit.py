@@ -1,0 +1,92 @@
+"""The section [audit]: whether a run is audited once it has ended, and what can't be.
+
+What is left out on purpose: the audit (see `audits`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from wardround.config.limits import check_section, setting
+from wardround.errors import ConfigError
+from wardround.privacy.cells import cell_of
+
+__all__ = ["AuditConfig", "check_audit_use", "check_unaudited", "unaudited_because"]
+
+FEWEST_CANARIES, MOST_CANARIES = 20, 100_000
+"""With fewer no lower bound says anything; with more a twin's model is larger than any run needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """Whether twins of a run are attacked as it ends.
+
+    `canaries` are those of hospitals that did the same; None is no audit. It changes nothing of the run itself.
+    """
+
+    canaries: int | None = setting(None, least=FEWEST_CANARIES, most=MOST_CANARIES, unwritten=True)
+
+    def __post_init__(self) -> None:
+        check_section("audit", self)
+
+
+def unaudited_because(privacy: Any) -> str | None:
+    """Return why a run can't be audited, and what to do; None where it can.
+
+    Args:
+        privacy: all of [privacy].
+    """
+    cell = cell_of(privacy)
+    if not cell.is_private:
+        return (
+            f'placement = "{cell.placement}" promises nothing that an audit could refute ([privacy] placement): audit '
+            "a run with privacy"
+        )
+    if cell.clips_groups:
+        return (
+            f"microbatch-size = {privacy.microbatch_size} clips records in groups, for which there are no canaries "
+            "([privacy] microbatch-size): audit a run without it"
+        )
+    if cell.noise_correlation != "none":
+        return (
+            f'noise-correlation = "{cell.noise_correlation}" takes noise back in later rounds, for which there are no '
+            'canaries ([privacy] noise-correlation): audit a run with "none"'
+        )
+    return None
+
+
+def check_audit_use(config: Any) -> None:
+    """Refuse an audit of settings that have none.
+
+    Args:
+        config: all settings.
+
+    Raises:
+        ConfigError: naming the value and the next step.
+    """
+    if config.audit.canaries is None:
+        return
+    privacy, asked = config.privacy, f"canaries = {config.audit.canaries} ([audit] canaries)"
+    if reason := unaudited_because(privacy):
+        raise ConfigError(f"{asked}: {reason}")
+    if privacy.budget_epsilon is not None and privacy.on_budget == "replan":
+        raise ConfigError(
+            f'{asked}: on-budget = "replan" may change the noise from round to round, for which there are no canaries '
+            '([privacy] on-budget): set "stop", or audit the run\'s folder once it has ended'
+        )
+
+
+def check_unaudited(config: Any, what: str) -> None:
+    """Refuse an audit where whole runs are only parts of something else.
+
+    Args:
+        config: all settings.
+        what: they are part of, in words, such as "a study".
+
+    Raises:
+        ConfigError: naming the value and the next step.
+    """
+    if config.audit.canaries is not None:
+        raise ConfigError(
+            f"canaries = {config.audit.canaries} has no meaning in {what} ([audit] canaries): remove it, and audit the "
+            "folder of one of its runs with wardround audit"
+        )

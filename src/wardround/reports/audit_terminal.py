@@ -1,0 +1,42 @@
+"""An audit for the terminal: one line a reader, and what has to be said beside it."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from wardround.audits.records import AUDIT, Audit
+from wardround.reports.audited import ASSUMES, audit_lines, audit_sentence
+from wardround.reports.data_tables import plain_table
+
+__all__ = ["print_audit"]
+
+
+def print_audit(audit: Audit, run_folder: Path, console: Console) -> None:
+    """Print what attackers got of a run's twins beside what its bill allows."""
+    table = plain_table()
+    for heading in ("hospital", "against"):
+        table.add_column(heading)
+    for heading in ("epsilon", "seen at\nleast", "right", "at\nmost", "found", "at\nmost", "noise"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in audit_lines(audit):
+        table.add_row(
+            Text(line.hospitals),
+            line.readers,
+            line.epsilon,
+            line.epsilon_lower,
+            line.right,
+            line.right_most,
+            line.found,
+            line.found_most,
+            line.noise,
+        )
+    console.print(table)
+    for sentence in (
+        "Right: guesses at coin tosses. Found: used canaries, where 1 % of the others are falsely accused. Noise: "
+        "measured, relative to what is billed.",
+        audit_sentence(audit),
+        *ASSUMES,
+        f"Written: {run_folder / AUDIT}",
+    ):
+        console.print(Text(sentence))

@@ -1,0 +1,86 @@
+"""What an audit found, as lines of a table and sentences: of hospitals that did the same, one line a reader."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wardround.audits.records import Audit, ReaderAudit
+from wardround.reports.numbers import count_text, epsilon_text, lower_text, number_text, percent_text
+
+__all__ = ["ASSUMES", "AuditLine", "audit_lines", "audit_sentence"]
+
+ASSUMES = (
+    "The twin does what the run did to clipped gradients or updates, by the same code: it shows what clips, batches, "
+    "noise and sums let through, and not what a model's own gradients give away.",
+    "A lower bound holds in 19 of 20 cases. It is of an attacker who knows everything but whether one record was used, "
+    "and takes canaries to be independent and promises to have the shape of a Gaussian's; audit.json has the smaller "
+    "bounds that assume less.",
+    "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm is "
+    "raised where chance is no reason, once in a thousand audits of sound runs.",
+    "A bound far below the bill says that this attack found little, never that there is little to be found.",
+)
+"""What has to be said beside the figures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLine:
+    """One line of the table: who, which reader, and texts of figures; a dash where nothing is promised."""
+
+    hospitals: str
+    readers: str
+    epsilon: str
+    epsilon_lower: str
+    right: str
+    right_most: str
+    found: str
+    found_most: str
+    noise: str
+
+
+def audit_lines(audit: Audit) -> list[AuditLine]:
+    """Return the lines, in the order of hospitals; those whose figures are the same are one."""
+    groups: dict[tuple[tuple[str, ReaderAudit], ...], list[str]] = {}
+    for name, hospital in audit.hospitals.items():
+        groups.setdefault(tuple(hospital.readers.items()), []).append(name)
+    return [
+        _line(names, ", ".join(together), found)
+        for readers, names in groups.items()
+        for found, together in _distinct(dict(readers)).items()
+    ]
+
+
+def _distinct(readers: Mapping[str, ReaderAudit]) -> dict[ReaderAudit, list[str]]:
+    """Return what readers got, with those who got the same."""
+    together: dict[ReaderAudit, list[str]] = {}
+    for reader, found in readers.items():
+        together.setdefault(found, []).append(reader)
+    return together
+
+
+def _line(names: list[str], readers: str, found: ReaderAudit) -> AuditLine:
+    def share(value: float | None) -> str:
+        return percent_text(math.nan if value is None else value)
+
+    return AuditLine(
+        hospitals=names[0] if len(names) == 1 else f"{names[0]} and {count_text(len(names) - 1, 'other')}",
+        readers=readers,
+        epsilon=epsilon_text(found.epsilon),
+        epsilon_lower=lower_text(math.nan if found.epsilon_lower is None else found.epsilon_lower),
+        right=share(found.coin_toss_accuracy),
+        right_most=share(found.coin_toss_most),
+        found=share(found.tpr_at_fpr_1_percent),
+        found_most=share(found.tpr_at_fpr_1_percent_most),
+        noise=number_text(math.nan if found.noise is None else found.noise, 2),
+    )
+
+
+def audit_sentence(audit: Audit) -> str:
+    """Return what the audit says in one sentence."""
+    if audit.is_alarm:
+        return "Alarm: attackers get more than the bill allows. Nothing of this run is to be published."
+    if audit.epsilon_lower is None:
+        return "Nothing is promised against any reader, and there is nothing to refute."
+    return (
+        f"Of an epsilon of {epsilon_text(audit.epsilon)} that the bill allows, attackers were seen to get "
+        f"{lower_text(audit.epsilon_lower)} at least; no bill is refuted."
+    )

@@ -1,0 +1,65 @@
+"""What an attacker makes of what it saw: closed forms of its scores, guesses and thresholds."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from wardround.audits.scores import guesses_of, log_ratios, measured_noise, rate_at
+
+
+def test_a_whole_batch_is_scored_by_one_gaussian_against_the_other():
+    seen = np.array([[0.3, 1.4], [0.9, -0.2]])
+    scores = log_ratios(seen, stddev=2.0, num_steps=1, sample_rate=1.0, unused=0.0)
+    expected = (stats.norm.logpdf(seen, 1, 2) - stats.norm.logpdf(seen, 0, 2)).sum(axis=0)
+    assert scores == pytest.approx(expected)
+
+
+def test_a_poisson_batch_is_scored_by_a_mixture():
+    seen = np.array([[0.3, 1.4]])
+    scores = log_ratios(seen, stddev=0.5, num_steps=1, sample_rate=0.2, unused=0.0)
+    drawn = 0.2 * stats.norm.pdf(seen, 1, 0.5) + 0.8 * stats.norm.pdf(seen, 0, 0.5)
+    assert scores == pytest.approx(np.log(drawn / stats.norm.pdf(seen, 0, 0.5))[0])
+
+
+def test_steps_of_a_round_are_scored_by_how_often_a_canary_may_have_been_drawn():
+    seen, stddev = np.array([[1.7]]), 1.5
+    often = stats.binom.pmf(np.arange(4), 3, 0.4)
+    used, unused = (sum(often * stats.norm.pdf(1.7, pull * np.arange(4), stddev)) for pull in (1, -1))
+    scores = log_ratios(seen, stddev=stddev, num_steps=3, sample_rate=0.4, unused=-1.0)
+    assert scores == pytest.approx(np.log(used / unused))
+
+
+def test_without_noise_nothing_is_left_to_guess():
+    coins = np.array([True, False, True, False])
+    scores = log_ratios(coins[None] * 1.0, stddev=0.0, num_steps=1, sample_rate=1.0, unused=0.0)
+    assert guesses_of(scores, coins).num_correct == 4
+
+
+def test_the_clearest_are_guessed_first():
+    scores, coins = np.array([3.0, -0.1, 0.2, -4.0]), np.array([True, True, False, False])
+    assert guesses_of(scores, coins, 0.5) == guesses_of(scores[[0, 3]], coins[[0, 3]]).__class__(
+        num_canaries=4, num_guesses=2, num_correct=2
+    )
+    assert guesses_of(scores, coins).num_correct == 2
+
+
+def test_a_threshold_is_tried_on_others_than_chose_it():
+    rng = np.random.default_rng(4)
+    coins = rng.random(200_000) < 0.5
+    scores = rng.normal(size=len(coins)) + 2.0 * coins
+    rate = rate_at(scores, coins, 0.01)
+    assert rate.accused == pytest.approx(0.01, abs=0.002)
+    assert rate.found == pytest.approx(stats.norm.sf(stats.norm.isf(0.01) - 2.0), abs=0.02)
+    assert rate.found_interval[0] < rate.found < rate.found_interval[1]
+    assert rate.counts[1] + rate.counts[3] == len(scores) // 2
+
+
+def test_noise_is_measured_where_nothing_else_is():
+    rng = np.random.default_rng(6)
+    coins = rng.random(1000) < 0.5
+    seen = 1.5 * rng.normal(size=(10, 1000)) + coins
+    ratio, (low, high) = measured_noise(seen, coins, 3.0)
+    assert ratio == pytest.approx(0.5, abs=0.02)
+    assert low < 0.5 < high
+    assert high < 0.55
+    assert measured_noise(seen, np.ones(1000, bool), 3.0) is None
