@@ -22,7 +22,7 @@ def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
 
     with open_ledger(open_run_folder(run_dir).ledger, read_only=True) as ledger:
         entries, labels = ledger.to_frame(), release_labels(ledger)
-    entries.insert(0, "release", [labels.get(number, f"round {number}") for number in entries["round_number"]])
+    entries["release"] = [labels.get(number, f"round {number}") for number in entries["round_number"]]
     entries["fingerprint"] = entries["fingerprint"].replace("", "not told")  # by real sites
     if as_json:
         typer.echo(json_text(entries.to_dict("records")))
