@@ -41,7 +41,7 @@ def test_settings_of_sites_pass() -> None:
         ),
         ({"privacy": {"target-delta": {"north": 1e-3}}}, r"target-delta must be one number for real sites"),
         ({"simulation": {"dropout-rate": 0.1}}, r"dropout-rate = 0.1 is of simulated hospitals"),
-        ({"audit": {"canaries": 50}}, r"canaries = 50 are of simulated hospitals"),
+        ({"audit": {"canaries": 50}}, r"\[audit\] is of simulated hospitals"),
         ({"evaluation": {"patience": 3}}, r"patience = 3 would end a run by its models"),
     ],
 )

@@ -39,7 +39,7 @@ class SetUp(IntEnum):
     """What is drawn before and around releases, from the seed alone."""
 
     COHORT, DROPOUT = 3, 4
-    CLASS_WEIGHTS, PARTITION, SPLIT, OVERSAMPLING, REPETITIONS, CANARIES = 101, 102, 103, 104, 105, 106
+    CLASS_WEIGHTS, PARTITION, SPLIT, OVERSAMPLING, REPETITIONS, CANARIES, SHADOWS = 101, 102, 103, 104, 105, 106, 107
 
 
 class Draw(IntEnum):

@@ -168,6 +168,11 @@ def test_rates_are_bounded_from_both_sides():
     assert perfect == pytest.approx(3.28, abs=0.02)  # a perfect attack on a hundred a side can show no more
 
 
+def test_a_handful_of_canaries_shows_nothing():
+    few = {"num_found": 1, "num_used": 5, "num_accused": 2, "num_unused": 3}
+    assert epsilon_from_rates(**few, delta=1e-3, significance=1e-5) == 0.0
+
+
 def test_nothing_is_shown_where_as_many_are_accused_as_found():
     assert (
         epsilon_from_rates(num_found=50, num_used=100, num_accused=50, num_unused=100, delta=0.0, significance=0.05)

@@ -397,6 +397,8 @@ def test_an_audit_is_of_the_rounds_and_its_bill_has_the_release(tmp_path: Path) 
         entries = ledger.entries()
         account = account_from_ledger(ledger, plan(config).target_deltas)
     found = audit_run(config, account, entries, num_canaries=200, seed=1)
+    with pytest.raises(ConfigError, match="that no shadow model makes"):
+        settings(audit={"shadow-models": 8})
     assert not found.is_alarm and found.epsilon == pytest.approx(plan(config).epsilon_max, rel=0.01)
 
 

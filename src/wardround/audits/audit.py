@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wardround.audits.canaries import Mechanism, run_twin
-from wardround.audits.readers import bills_of, got, seen_by
-from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, ReaderAudit
+from wardround.audits.readers import Bill, bills_of, got, seen_by
+from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit
+from wardround.audits.shadows import attack_models, mislabel, train_shadows
 from wardround.config import Config, unaudited_because
 from wardround.errors import ConfigError
 from wardround.privacy.cells import READERS, cell_of
@@ -26,8 +27,16 @@ _FALSE_ALARMS = 1e-3
 """Probability that an audit of a sound run raises an alarm, at most: shared among all that it looks at."""
 
 
-def audit_run(config: Config, account: Account, entries: Sequence[Entry], *, num_canaries: int, seed: int) -> Audit:
-    """Return what attackers get of twins of a run, beside what its bills allow.
+def audit_run(
+    config: Config,
+    account: Account,
+    entries: Sequence[Entry],
+    *,
+    num_canaries: int,
+    seed: int,
+    shadow_models: int | None = None,
+) -> Audit:
+    """Return what attackers get of twins of a run and of shadow models, beside what its bills allow.
 
     Args:
         config: of the run.
@@ -35,6 +44,7 @@ def audit_run(config: Config, account: Account, entries: Sequence[Entry], *, num
         entries: its charges.
         num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown).
         seed: of the twins, in 0..2**62.
+        shadow_models: how many are trained on half of the records each (>= 4); None where none are.
 
     Raises:
         ConfigError: nothing is promised, nothing was released, or what was done has no twin.
@@ -42,22 +52,18 @@ def audit_run(config: Config, account: Account, entries: Sequence[Entry], *, num
     started = time.perf_counter()
     if reason := unaudited_because(config.privacy):
         raise ConfigError(reason)
-    cell = cell_of(config.privacy)
     # Test scores are charged after the last round, and no training: they are in the bill alone.
-    groups = _alike(mechanisms_of(entry for entry in entries if entry.round_number <= config.training.num_rounds))
-    bills, most_false = bills_of(account), _FALSE_ALARMS / (len(groups) * len(READERS))
-    readers: dict[str, dict[str, ReaderAudit]] = {}
-    suspicions: list[str] = []
-    for place, (mechanism, names) in enumerate(groups.items()):
-        twin = run_twin(
-            config, mechanism, num_hospitals=len(account.places), num_canaries=num_canaries, seed=seed + place
-        )
-        for reader, seen in seen_by(twin, mechanism, cell).items():
-            found = {name: got(seen, bills[name][reader], most_false) for name in names}
-            suspicions += _suspicions(reader, found)
-            for name, each in found.items():
-                readers.setdefault(name, {})[reader] = each
-    hospitals = {name: _hospital(readers[name]) for name in account.places if name in readers}
+    rounds = [entry for entry in entries if entry.round_number <= config.training.num_rounds]
+    bills, groups = bills_of(account), _alike(mechanisms_of(rounds))
+    readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
+    membership: dict[str, Membership] = {}
+    if shadow_models is not None:
+        shadows = train_shadows(config, num_models=shadow_models, seed=seed)
+        of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
+        mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
+        membership = attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
+        suspicions += _of_members(membership)
+    hospitals = {name: _hospital(readers[name], membership.get(name)) for name in account.places if name in readers}
     worst = max((each.worst for each in hospitals.values()), key=_lower)
     return Audit(
         epsilon_lower=worst.epsilon_lower,
@@ -70,6 +76,28 @@ def audit_run(config: Config, account: Account, entries: Sequence[Entry], *, num
         seconds=time.perf_counter() - started,
         hospitals=hospitals,
     )
+
+
+def _of_twins(
+    config: Config,
+    groups: Mapping[Mechanism, Sequence[str]],
+    bills: Mapping[str, Mapping[str, Bill]],
+    *,
+    num_canaries: int,
+    seed: int,
+) -> tuple[dict[str, dict[str, ReaderAudit]], list[str]]:
+    """Return by hospital and reader what was got of twins, and what to suspect where that is too much."""
+    most_false = _FALSE_ALARMS / (len(groups) * len(READERS))
+    readers: dict[str, dict[str, ReaderAudit]] = {}
+    suspicions: list[str] = []
+    for place, (mechanism, names) in enumerate(groups.items()):
+        twin = run_twin(config, mechanism, num_hospitals=len(bills), num_canaries=num_canaries, seed=seed + place)
+        for reader, seen in seen_by(twin, mechanism, cell_of(config.privacy)).items():
+            found = {name: got(seen, bills[name][reader], most_false) for name in names}
+            suspicions += _suspicions(reader, found)
+            for name, each in found.items():
+                readers.setdefault(name, {})[reader] = each
+    return readers, suspicions
 
 
 def mechanisms_of(entries: Iterable[Entry]) -> dict[str, Mechanism]:
@@ -127,8 +155,19 @@ def _lower(found: ReaderAudit) -> float:
     return -1.0 if found.epsilon_lower is None else found.epsilon_lower
 
 
-def _hospital(readers: Mapping[str, ReaderAudit]) -> HospitalAudit:
-    return HospitalAudit(worst=max(readers.values(), key=_lower), readers=dict(readers))
+def _hospital(readers: Mapping[str, ReaderAudit], membership: Membership | None) -> HospitalAudit:
+    return HospitalAudit(worst=max(readers.values(), key=_lower), readers=dict(readers), membership=membership)
+
+
+def _of_members(membership: Mapping[str, Membership]) -> list[str]:
+    """Return sentences on hospitals whose real records are told apart more than the bill allows."""
+    return [
+        f"{name}, against whoever receives the model: {attack} shows an epsilon of {result.epsilon_lower:.2f} at least "
+        "on real records: look at how the model's gradients come about, and whether its records are kept apart"
+        for name, found in membership.items()
+        for attack, result in found.attacks.items()
+        if result.is_refuted
+    ]
 
 
 def _suspicions(reader: str, found: Mapping[str, ReaderAudit]) -> list[str]:

@@ -187,7 +187,7 @@ def epsilon_from_rates(
     found = lowest_share(num_found, num_used, significance / 2)
     accused = highest_share(num_accused, num_unused, significance / 2)
     ratios = [(found - delta, accused), (1 - accused - delta, 1 - found)]
-    return max(0.0, *(math.log(most / least) for most, least in ratios if most > 0 and least > 0))
+    return max([0.0, *(math.log(most / least) for most, least in ratios if most > 0 and least > 0)])
 
 
 def _largest(refutes: Callable[[float], bool], most: float, tolerance: float) -> float:

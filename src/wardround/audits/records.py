@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wardround.json_records import json_field
 
-__all__ = ["AUDIT", "CONFIDENCE", "Audit", "HospitalAudit", "ReaderAudit"]
+__all__ = ["AUDIT", "CONFIDENCE", "AttackResult", "Audit", "HospitalAudit", "Membership", "ReaderAudit"]
 
 AUDIT = "audit.json"
 """The file's name in a run's folder."""
@@ -66,16 +66,58 @@ class ReaderAudit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttackResult:
+    """What one attack on the run's model got, of records of one hospital.
+
+    Attributes:
+        auc: of its scores: how often a used record stands above one that was not, in [0, 1].
+        tpr_at_fpr_1_percent: share of used records that are found while about 1 % of the others are falsely accused.
+        tpr_at_fpr_1_percent_interval: its 95 % interval.
+        tpr_at_fpr_01_percent: the same at 0.1 %.
+        tpr_at_fpr_01_percent_interval: its 95 % interval.
+        epsilon_lower: that the best of three thresholds shows, which other records chose; nothing is assumed of the
+            promise's shape.
+        is_refuted: whether the bill of whoever receives the model is less than that, beyond chance.
+    """
+
+    auc: float
+    tpr_at_fpr_1_percent: float = json_field(key="tpr_at_fpr_0.01")
+    tpr_at_fpr_1_percent_interval: tuple[float, ...] = json_field(key="tpr_at_fpr_0.01_interval")
+    tpr_at_fpr_01_percent: float = json_field(key="tpr_at_fpr_0.001")
+    tpr_at_fpr_01_percent_interval: tuple[float, ...] = json_field(key="tpr_at_fpr_0.001_interval")
+    epsilon_lower: float
+    is_refuted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What whoever receives the model tells of a hospital's real records, by shadow models.
+
+    Attributes:
+        num_models: that were trained, each attacked with the others.
+        num_records: of the hospital.
+        attacks: by name, "lira" and "rmia"; where there are classes "mislabelled" too, of one model more, and of
+            half of the records, which have wrong labels there.
+    """
+
+    num_models: int
+    num_records: int
+    attacks: Mapping[str, AttackResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HospitalAudit:
     """One hospital's readers; its own keys are those of the reader that got most.
 
     Attributes:
         worst: of the reader that got most.
         readers: by name.
+        membership: of its real records; None where no shadow models were trained.
     """
 
     worst: ReaderAudit = json_field(is_inline=True)
     readers: Mapping[str, ReaderAudit]
+    membership: Membership | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

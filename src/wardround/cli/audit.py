@@ -15,16 +15,23 @@ def audit(
     canaries: Annotated[
         int, typer.Option("--canaries", metavar="N", help="Of hospitals that did the same; more show more.")
     ] = 1000,
+    shadow_models: Annotated[
+        int | None,
+        typer.Option(
+            "--shadow-models", metavar="K", help="Train K models on half of the records each; attack them.", min=4
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="SEED", help="Of coins and noise; without, the run's.", min=0)
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Attack twins of a run, and show what was got at least beside its bill; 1 is returned where it is more."""
-    begin(f"training a twin of {run_dir}, whose records are canaries", quiet=as_json)
+    what = "" if shadow_models is None else f", and {shadow_models} shadow models"
+    begin(f"training a twin of {run_dir}, whose records are canaries{what}", quiet=as_json)
     from wardround.door.audits import audit as audited
 
-    found = audited(run_dir, canaries=canaries, seed=seed)
+    found = audited(run_dir, canaries=canaries, shadow_models=shadow_models, seed=seed)
     if as_json:
         typer.echo((run_dir / "audit.json").read_text(encoding="utf-8"), nl=False)
     else:

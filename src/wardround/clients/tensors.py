@@ -18,6 +18,8 @@ class HospitalTensors:
     `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one. The
     last `num_synthetic` of the training records are nobody's (see `datasets.oversampling`). `group_size` records, as
     they stand, are drawn and clipped as one (>= 1); where it is not 1 every row is a record.
+    Records that are `left_out` (n,) bool are drawn like all others, and have no part in what is made of a batch; None
+    where all have.
     """
 
     train_features: Tensor
@@ -25,6 +27,7 @@ class HospitalTensors:
     test_features: Tensor
     test_labels: Tensor
     train_owners: Tensor | None = None
+    left_out: Tensor | None = None
     num_synthetic: int = 0
     group_size: int = 1
     _digests: list[bytes] = field(init=False, repr=False, default_factory=list)
@@ -41,7 +44,8 @@ class HospitalTensors:
 
     def _digest_of_training(self) -> bytes:
         owners = {} if self.train_owners is None else {"owners": self.train_owners}
-        rows = {"features": self.train_features, "labels": self.train_labels, **owners}
+        left_out = {} if self.left_out is None else {"left out": self.left_out}
+        rows = {"features": self.train_features, "labels": self.train_labels, **owners, **left_out}
         return array_digest({name: tensor.detach().cpu().numpy() for name, tensor in rows.items()})
 
     @property
@@ -66,7 +70,15 @@ class HospitalTensors:
         return tuple(self.train_features.shape[1:])
 
     def rows_of(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the rows of a batch of records, or of groups, and of which it is each row where they differ."""
+        """Return the rows of a batch of records, or of groups, and of which it is each row where they differ.
+
+        Raises:
+            ValueError: a record of a group is left out, whose mean would be another.
+        """
+        if self.left_out is not None:
+            if self.group_size > 1:
+                raise ValueError("no record of a group can be left out")
+            batch = batch[~self.left_out[batch]]
         if self.group_size > 1:
             places = torch.arange(self.group_size, device=batch.device)
             rows = (batch[:, None] * self.group_size + places).flatten()

@@ -1,7 +1,7 @@
 """Settings: one frozen record for each section, and TOML in and out."""
 
 from wardround.config.agreements import check_agreement
-from wardround.config.audit import AuditConfig, check_unaudited, unaudited_because
+from wardround.config.audit import DEFAULT_CANARIES, FEWEST_MODELS, AuditConfig, check_unaudited, unaudited_because
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
 from wardround.config.features import (
@@ -35,6 +35,8 @@ from wardround.config.toml_files import read_toml, split_overrides
 from wardround.config.unused import unused_settings
 
 __all__ = [
+    "DEFAULT_CANARIES",
+    "FEWEST_MODELS",
     "HOSPITAL",
     "MOST_DEVIATIONS",
     "NAMED_BY",

@@ -102,11 +102,8 @@ def _of_simulations(config: Config) -> Iterator[str]:
             f"dropout-rate = {config.simulation.dropout_rate} is of simulated hospitals ([simulation] dropout-rate): "
             "remove it"
         )
-    if config.audit.canaries is not None:
-        yield (
-            f"canaries = {config.audit.canaries} are of simulated hospitals ([audit] canaries): remove it, and audit "
-            "the run's folder with wardround audit"
-        )
+    if config.audit.is_used:
+        yield "[audit] is of simulated hospitals: remove it, and audit the run's folder with wardround audit"
     if config.evaluation.patience is not None:
         yield (
             f"patience = {config.evaluation.patience} would end a run by its models ([evaluation] patience): a site's "

@@ -10,23 +10,42 @@ from wardround.config.limits import check_section, setting
 from wardround.errors import ConfigError
 from wardround.privacy.cells import cell_of
 
-__all__ = ["AuditConfig", "check_audit_use", "check_unaudited", "unaudited_because"]
+__all__ = [
+    "DEFAULT_CANARIES",
+    "FEWEST_MODELS",
+    "AuditConfig",
+    "check_audit_use",
+    "check_unaudited",
+    "unaudited_because",
+]
 
+DEFAULT_CANARIES = 1000
+"""Where an audit is asked for and nothing is said of them."""
 FEWEST_CANARIES, MOST_CANARIES = 20, 100_000
 """With fewer no lower bound says anything; with more a twin's model is larger than any run needs."""
+FEWEST_MODELS, MOST_MODELS = 4, 1024
+"""With fewer a record hardly has models with it and without it beside the one that is attacked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditConfig:
     """Whether twins of a run are attacked as it ends.
 
-    `canaries` are those of hospitals that did the same; None is no audit. It changes nothing of the run itself.
+    `canaries` are those of hospitals that did the same; None is no audit, or the
+    usual number where `shadow_models` are asked for. With these so many models are
+    trained on half of the records each, and attacked. It changes nothing of the run itself.
     """
 
     canaries: int | None = setting(None, least=FEWEST_CANARIES, most=MOST_CANARIES, unwritten=True)
+    shadow_models: int | None = setting(None, least=FEWEST_MODELS, most=MOST_MODELS, unwritten=True)
 
     def __post_init__(self) -> None:
         check_section("audit", self)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is an audit."""
+        return self.canaries is not None or self.shadow_models is not None
 
 
 def unaudited_because(privacy: Any) -> str | None:
@@ -63,11 +82,16 @@ def check_audit_use(config: Any) -> None:
     Raises:
         ConfigError: naming the value and the next step.
     """
-    if config.audit.canaries is None:
+    if not config.audit.is_used:
         return
-    privacy, asked = config.privacy, f"canaries = {config.audit.canaries} ([audit] canaries)"
+    privacy, asked = config.privacy, _asked(config.audit)
     if reason := unaudited_because(privacy):
         raise ConfigError(f"{asked}: {reason}")
+    if config.audit.shadow_models is not None and config.evaluation.release == "private":
+        raise ConfigError(
+            f'{asked}: release = "private" sizes the noise for a release of test scores that no shadow model makes '
+            "([evaluation] release): remove shadow-models, and canaries remain"
+        )
     if privacy.budget_epsilon is not None and privacy.on_budget == "replan":
         raise ConfigError(
             f'{asked}: on-budget = "replan" may change the noise from round to round, for which there are no canaries '
@@ -85,8 +109,14 @@ def check_unaudited(config: Any, what: str) -> None:
     Raises:
         ConfigError: naming the value and the next step.
     """
-    if config.audit.canaries is not None:
+    if config.audit.is_used:
         raise ConfigError(
-            f"canaries = {config.audit.canaries} has no meaning in {what} ([audit] canaries): remove it, and audit the "
-            "folder of one of its runs with wardround audit"
+            f"{_asked(config.audit)} has no meaning in {what}: remove it, and audit the folder of one of its runs with "
+            "wardround audit"
         )
+
+
+def _asked(audit: AuditConfig) -> str:
+    if audit.canaries is not None:
+        return f"canaries = {audit.canaries} ([audit] canaries)"
+    return f"shadow-models = {audit.shadow_models} ([audit] shadow-models)"

@@ -146,7 +146,10 @@ def averaged_federation(federation: FederatedData, rows_of: RowsOf, num_values: 
 def hospital_of_vectors(
     hospital: HospitalData, vectors: NDArray[np.float32], owners: NDArray[np.int64] | None
 ) -> HospitalData:
-    """Return a hospital whose training records are vectors (n, num_values), of owners as `HospitalData` has them."""
+    """Return a hospital whose training records are vectors (n, num_values), of owners as `HospitalData` has them.
+
+    Which records have no part in a sum is of its training rows: it stays, where the vectors are theirs.
+    """
     return replace(
         hospital,
         train_features=vectors,

@@ -157,6 +157,8 @@ class HospitalData:
         train_owners: int64 (num_train,), ascending from 0: the patient of each training row, where some patient has
             several; None where every row is a patient of its own.
         test_owners: int64 (num_test rows,), from 0, in any order: likewise of the test rows.
+        left_out: bool (num_train,), training records that are held and counted and have no part in any sum, as a
+            neighbour of the relation zero-out has one: for audits alone. None where all have a part.
     """
 
     hospital_id: str
@@ -167,6 +169,7 @@ class HospitalData:
     fingerprint: str
     train_owners: NDArray[np.int64] | None = None
     test_owners: NDArray[np.int64] | None = None
+    left_out: NDArray[np.bool_] | None = None
 
     @property
     def num_train(self) -> int:

@@ -4,50 +4,73 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.door.given import folder_of
+from wardround.config import DEFAULT_CANARIES, Config
+from wardround.datasets import Federation
+from wardround.door.given import folder_of, put_back
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.json_text import json_text
+from wardround.privacy.ledger import open_ledger
+from wardround.privacy.spending import account_from_ledger
 from wardround.reports.files import read_summary
 from wardround.reports.report import write_report
+from wardround.server.record.run_folder import RunFolder, open_run_folder
 
 if TYPE_CHECKING:
     from wardround.simulations.runs import Run
 
-__all__ = ["audit"]
-
-DEFAULT_CANARIES = 1000
-"""Of hospitals that did the same."""
+__all__ = ["audit", "audit_folder"]
 
 
-def audit(path: "Path | str | Run", *, canaries: int = DEFAULT_CANARIES, seed: int | None = None) -> Audit:
-    """Return what attackers get of twins of a run beside what its bill allows; write audit.json and the page anew.
+def audit(
+    path: "Path | str | Run",
+    *,
+    canaries: int = DEFAULT_CANARIES,
+    shadow_models: int | None = None,
+    seed: int | None = None,
+    federation: Federation | None = None,
+    model: object = None,
+    strategy: object = None,
+) -> Audit:
+    """Return what attackers get of a run beside what its bill allows; write audit.json and the page anew.
 
     Args:
         path: the folder of a run that has ended.
         canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds.
+        shadow_models: how many models are trained on half of the records each, and attacked (>= 4); None is none.
         seed: of coins, batches and noise of the twins, in 0..2**62; None is that of the run's settings.
+        federation: with shadow models, the data, as they were given when the run began; None where settings name them.
+        model: likewise.
+        strategy: likewise.
 
     Raises:
         ConfigError: there is no run in the folder, or none that has come to an end, or what it did has no canaries.
         ProtocolError: its ledger or a file can't be read.
     """
-    from wardround.audits.audit import audit_run
-    from wardround.privacy.ledger import open_ledger
-    from wardround.privacy.spending import account_from_ledger
-    from wardround.server.record.run_folder import open_run_folder
-
     folder = open_run_folder(folder_of(path))
+    config = put_back(folder.config(), federation=federation, model=model, strategy=strategy)
+    return audit_folder(folder, config, canaries=canaries, shadow_models=shadow_models, seed=seed)
+
+
+def audit_folder(
+    folder: RunFolder, config: Config, *, canaries: int, shadow_models: int | None = None, seed: int | None = None
+) -> Audit:
+    """Return what `audit` does, of a run's folder and all its settings with the objects that they name."""
+    from wardround.audits.audit import audit_run
+
     if (summary := read_summary(folder.path)) is None:
         raise ConfigError(f"{folder.path} holds a run that has not come to an end: wardround.resume goes on with it")
-    config = folder.config()
+    deltas = summary.protection.target_delta
+    by_name = dict.fromkeys(summary.epsilon.hospitals, deltas) if isinstance(deltas, float) else deltas
     with open_ledger(folder.ledger, read_only=True) as ledger:
-        entries = ledger.entries()
-        deltas = summary.protection.target_delta
-        names = list(summary.epsilon.hospitals)
-        account = account_from_ledger(ledger, deltas if not isinstance(deltas, float) else dict.fromkeys(names, deltas))
+        entries, account = ledger.entries(), account_from_ledger(ledger, by_name)
     done = audit_run(
-        config, account, entries, num_canaries=canaries, seed=config.federation.seed if seed is None else seed
+        config,
+        account,
+        entries,
+        num_canaries=canaries,
+        seed=config.federation.seed if seed is None else seed,
+        shadow_models=shadow_models,
     )
     folder.write_text(AUDIT, json_text(json_values(done)) + "\n")
     write_report(folder.path)

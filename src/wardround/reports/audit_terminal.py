@@ -1,12 +1,14 @@
 """An audit for the terminal: one line a reader, and what has to be said beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.reports.audited import ASSUMES, audit_lines, audit_sentence
+from wardround.reports.audited import ASSUMES, MEMBERS, MemberLine, audit_lines, audit_sentence, member_lines
 from wardround.reports.data_tables import plain_table
 
 __all__ = ["print_audit"]
@@ -32,11 +34,25 @@ def print_audit(audit: Audit, run_folder: Path, console: Console) -> None:
             line.noise,
         )
     console.print(table)
+    if members := member_lines(audit):
+        console.print(_members_table(members))
     for sentence in (
         "Right: guesses at coin tosses. Found: used canaries, where 1 % of the others are falsely accused. Noise: "
         "measured, relative to what is billed.",
         audit_sentence(audit),
         *ASSUMES,
+        *([MEMBERS] if members else []),
         f"Written: {run_folder / AUDIT}",
     ):
         console.print(Text(sentence))
+
+
+def _members_table(lines: Sequence[MemberLine]) -> Table:
+    table = plain_table()
+    table.add_column("real records of")
+    table.add_column("attack")
+    for heading in ("AUC", "found", "epsilon", "seen at\nleast"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(Text(line.hospital), line.attack, line.auc, line.found, line.epsilon, line.epsilon_lower)
+    return table

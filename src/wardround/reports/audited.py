@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wardround.audits.records import Audit, ReaderAudit
 from wardround.reports.numbers import count_text, epsilon_text, lower_text, number_text, percent_text
 
-__all__ = ["ASSUMES", "AuditLine", "audit_lines", "audit_sentence"]
+__all__ = ["ASSUMES", "MEMBERS", "AuditLine", "MemberLine", "audit_lines", "audit_sentence", "member_lines"]
 
 ASSUMES = (
     "The twin does what the run did to clipped gradients or updates, by the same code: it shows what clips, batches, "
@@ -15,11 +15,17 @@ ASSUMES = (
     "A lower bound holds in 19 of 20 cases. It is of an attacker who knows everything but whether one record was used, "
     "and takes canaries to be independent and promises to have the shape of a Gaussian's; audit.json has the smaller "
     "bounds that assume less.",
-    "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm is "
-    "raised where chance is no reason, once in a thousand audits of sound runs.",
+    "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm "
+    "is raised where chance is no reason, once in a thousand audits of sound runs.",
     "A bound far below the bill says that this attack found little, never that there is little to be found.",
 )
 """What has to be said beside the figures."""
+
+MEMBERS = (
+    "Real records: models that were trained by the same settings on the half of the records that a coin chose, each "
+    "attacked by whoever receives it, with the others as shadows. An AUC of 0.5 is guessing."
+)
+"""What has to be said beside figures of real records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,51 @@ class AuditLine:
     found: str
     found_most: str
     noise: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberLine:
+    """One line of the table of real records: whose, by which attack, and texts of figures."""
+
+    hospital: str
+    attack: str
+    auc: str
+    found: str
+    epsilon: str
+    epsilon_lower: str
+
+
+_MOST_MEMBERS = 20
+"""Hospitals whose real records are told of, those that the most was got of first."""
+_ATTACKS = {"lira": "LiRA", "rmia": "RMIA", "mislabelled": "wrong labels"}
+
+
+def member_lines(audit: Audit) -> list[MemberLine]:
+    """Return what shadow models got of real records, by hospital and attack; nothing where there were none."""
+    told = [
+        (name, attack, each, hospital.readers["recipient"].epsilon)
+        for name, hospital in audit.hospitals.items()
+        if hospital.membership is not None
+        for attack, each in hospital.membership.attacks.items()
+    ]
+    most = sorted({name for name, *_ in told}, key=lambda name: -_most_shown(audit, name))[:_MOST_MEMBERS]
+    return [
+        MemberLine(
+            hospital=name,
+            attack=_ATTACKS.get(attack, attack),
+            auc=number_text(each.auc),
+            found=percent_text(each.tpr_at_fpr_1_percent),
+            epsilon=epsilon_text(epsilon),
+            epsilon_lower=lower_text(each.epsilon_lower),
+        )
+        for name, attack, each, epsilon in told
+        if name in most
+    ]
+
+
+def _most_shown(audit: Audit, name: str) -> float:
+    membership = audit.hospitals[name].membership
+    return max((each.epsilon_lower for each in membership.attacks.values()), default=0.0) if membership else 0.0
 
 
 def audit_lines(audit: Audit) -> list[AuditLine]:

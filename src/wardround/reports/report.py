@@ -61,6 +61,8 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "audit": audited.audit_lines(audit) if audit else [],
         "audit_sentence": audited.audit_sentence(audit) if audit else "",
         "audit_assumes": audited.ASSUMES,
+        "members": audited.member_lines(audit) if audit else [],
+        "members_caption": audited.MEMBERS,
         "suspicions": audit.suspicions if audit else (),
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),

@@ -7,6 +7,7 @@ what is made of the sums (see `server.round.score_release`).
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,6 +68,7 @@ def _of_test_records(
     losses = loss_per_record("classification")(outputs, tensors.test_labels)
     chances = outputs.softmax(dim=1).cpu().numpy()
     vectors = vectors_of_scores(chances, hospital.test_labels, losses.cpu().numpy())
+    hospital = replace(hospital, left_out=None)  # which is of training records
     if hospital.test_owners is None:
         return hospital_of_vectors(hospital, vectors, None)
     order = np.argsort(hospital.test_owners, kind="stable")

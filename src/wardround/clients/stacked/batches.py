@@ -101,7 +101,9 @@ def step_batches(
     num_steps = [min(local.assignment.schedule.num_steps, end) - start for local in locals_]
     locals_ = [local for local, steps in zip(locals_, num_steps, strict=True) if steps > 0]
     num_steps = num_steps[: len(locals_)]
-    drawn = [local.sampler.draw_together(steps) for local, steps in zip(locals_, num_steps, strict=True)]
+    drawn = [
+        _with_a_part(local, local.sampler.draw_together(steps)) for local, steps in zip(locals_, num_steps, strict=True)
+    ]
     table, counts = _table(drawn, [local.tensors.num_train for local in locals_], end - start, nobody)
     active = np.asarray(num_steps)
     rows, sizes = torch.from_numpy(table), torch.from_numpy(counts)
@@ -115,6 +117,14 @@ def step_batches(
             blocks = list(_blocks(rows[step, some], sizes[step, some], num_rows, nobody, device, are_kept=are_kept))
         num_before = num_active
         yield StepBatch(num_active, step, blocks)
+
+
+def _with_a_part(local: LocalRound, drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what was drawn without records that are left out."""
+    if (left_out := local.tensors.left_out) is None:
+        return drawn
+    has_a_part: NDArray[np.bool_] = ~left_out.cpu().numpy()[drawn % local.tensors.num_train]
+    return drawn[has_a_part]
 
 
 def _are_alike(locals_: Sequence[LocalRound]) -> bool:
