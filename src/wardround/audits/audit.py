@@ -55,7 +55,9 @@ def audit_run(
         raise ConfigError(reason)
     if num_canaries is None:
         num_canaries = DEFAULT_CANARIES if cell_of(config.privacy).clips_records else DEFAULT_HOSPITALS
-    bills, groups = bills_of(account), _alike(mechanisms_of(entries))
+    # Test scores are charged after the last round, and no training: they are in the bill alone.
+    rounds = [entry for entry in entries if entry.round_number <= config.training.num_rounds]
+    bills, groups = bills_of(account), _alike(mechanisms_of(rounds))
     readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
     membership: dict[str, Membership] = {}
     if shadow_models is not None:

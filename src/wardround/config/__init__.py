@@ -25,6 +25,7 @@ from wardround.config.federation import TABLE_KEYS
 from wardround.config.imbalance import ImbalanceConfig, check_remedy, releases_shares
 from wardround.config.loss_weights import check_loss_weights
 from wardround.config.personal import PersonalConfig
+from wardround.config.releases import check_exact_scores
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -71,6 +72,7 @@ __all__ = [
     "change_tables",
     "check_agreement",
     "check_criterion",
+    "check_exact_scores",
     "check_features_use",
     "check_loss_weights",
     "check_remedy",

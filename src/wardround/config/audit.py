@@ -92,6 +92,11 @@ def check_audit_use(config: Any) -> None:
     privacy, asked = config.privacy, _asked(config.audit)
     if reason := unaudited_because(privacy):
         raise ConfigError(f"{asked}: {reason}")
+    if config.audit.shadow_models is not None and config.evaluation.release == "private":
+        raise ConfigError(
+            f'{asked}: release = "private" sizes the noise for a release of test scores that no shadow model makes '
+            "([evaluation] release): remove shadow-models, and canaries remain"
+        )
     if privacy.budget_epsilon is not None and privacy.on_budget == "replan":
         raise ConfigError(
             f'{asked}: on-budget = "replan" may change the noise from round to round, for which there are no canaries '
