@@ -43,6 +43,10 @@ _COMPARED = {
 _NOISY = "released with noise"
 
 
+_UNTOLD = "none"
+"""As [evaluation] release names that nothing is told of test records."""
+
+
 def _release(run: RunResult) -> str:
     return str(run.setting("evaluation", "release", "simulation"))
 
@@ -56,7 +60,7 @@ def unmeasured_sentence(run: RunResult) -> str:
     """Return why no exact test score is told, and what was released in its place."""
     if is_of_sites(run):
         return NOT_MEASURED
-    if _release(run) == "none":
+    if _release(run) == _UNTOLD:
         return NOT_COMPUTED
     return _released_sentence(run.summary)
 
@@ -150,6 +154,6 @@ def scores_uncovered(run: RunResult) -> str:
     """Return what of test scores on the page epsilon does not cover."""
     if is_of_sites(run):
         return "No score, loss or count of test records is on this page: no real site sends them."
-    if _release(run) == "none":
+    if _release(run) == _UNTOLD:
         return "No score or loss of test records is on this page."
     return "The test scores on this page carry noise, and are in the epsilon. How many records are tested is public."
