@@ -13,7 +13,7 @@ from wardround.audits.readers import Bill, bills_of, got, seen_by
 from wardround.audits.reconstruction import reconstruct
 from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit
 from wardround.audits.shadows import attack_models, mislabel, train_shadows
-from wardround.config import Config, unaudited_because
+from wardround.config import DEFAULT_CANARIES, DEFAULT_HOSPITALS, Config, unaudited_because
 from wardround.errors import ConfigError
 from wardround.privacy.cells import READERS, cell_of
 from wardround.privacy.entries import Entry
@@ -33,7 +33,7 @@ def audit_run(
     account: Account,
     entries: Sequence[Entry],
     *,
-    num_canaries: int,
+    num_canaries: int | None = None,
     seed: int,
     shadow_models: int | None = None,
     is_reconstructed: bool = False,
@@ -44,7 +44,8 @@ def audit_run(
         config: of the run.
         account: of all that the run charged.
         entries: its charges.
-        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown).
+        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown); None is 4,000, or
+            1,000 where hospitals are protected.
         seed: of the twins, in 0..2**62.
         shadow_models: how many are trained on half of the records each (>= 4); None where none are.
         is_reconstructed: whether made-up records are reconstructed from gradients.
@@ -55,7 +56,11 @@ def audit_run(
     started = time.perf_counter()
     if reason := unaudited_because(config.privacy):
         raise ConfigError(reason)
-    bills, groups = bills_of(account), _alike(mechanisms_of(entries))
+    if num_canaries is None:
+        num_canaries = DEFAULT_CANARIES if cell_of(config.privacy).clips_records else DEFAULT_HOSPITALS
+    # Test scores are charged after the last round, and no training: they are in the bill alone.
+    rounds = [entry for entry in entries if entry.round_number <= config.training.num_rounds]
+    bills, groups = bills_of(account), _alike(mechanisms_of(rounds))
     reconstruction = None
     if is_reconstructed:
         least = min(each.noise_multiplier for each in groups)

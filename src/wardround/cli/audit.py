@@ -13,8 +13,9 @@ __all__ = ["audit"]
 def audit(
     run_dir: RunDir,
     canaries: Annotated[
-        int, typer.Option("--canaries", metavar="N", help="Of hospitals that did the same; more show more.")
-    ] = 1000,
+        int | None,
+        typer.Option("--canaries", metavar="N", help="Of hospitals that did the same; more show more.", min=20),
+    ] = None,
     shadow_models: Annotated[
         int | None,
         typer.Option(

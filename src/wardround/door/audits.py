@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.config import DEFAULT_CANARIES, Config
+from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.door.given import folder_of, put_back
 from wardround.errors import ConfigError
@@ -25,7 +25,7 @@ __all__ = ["audit", "audit_folder"]
 def audit(
     path: "Path | str | Run",
     *,
-    canaries: int = DEFAULT_CANARIES,
+    canaries: int | None = None,
     shadow_models: int | None = None,
     reconstruct: bool = False,
     seed: int | None = None,
@@ -37,7 +37,8 @@ def audit(
 
     Args:
         path: the folder of a run that has ended.
-        canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds.
+        canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds. None is 4,000, or 1,000
+            where hospitals are protected.
         shadow_models: how many models are trained on half of the records each, and attacked (>= 4); None is none.
         reconstruct: whether made-up records are reconstructed from what a server receives, and shown. No record of a
             hospital has a part in that.
@@ -62,7 +63,7 @@ def audit_folder(
     folder: RunFolder,
     config: Config,
     *,
-    canaries: int,
+    canaries: int | None,
     shadow_models: int | None = None,
     reconstruct: bool = False,
     seed: int | None = None,

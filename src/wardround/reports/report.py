@@ -19,6 +19,7 @@ from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, delta_text, ends_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
 from wardround.reports.reconstructed import reconstructed
+from wardround.reports.released import released_charts, released_figures, released_sums, unmeasured_sentence
 from wardround.reports.results import RunResult
 
 __all__ = ["write_report"]
@@ -69,7 +70,8 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),
         "leaves": _leaves(run),
-        "not_measured": words.NOT_MEASURED,
+        "not_measured": unmeasured_sentence(run),
+        "released_charts": released_charts(run),
         "assumptions": words.assumptions(run),
         "method": words.method(run),
         "versions": _versions(run),
@@ -160,7 +162,7 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
     rows.append(("Loss", _with_ends(run, run.scores["loss"], "loss"), ""))
     if not run.summary.measured:
-        rows = [(name, "not measured", "") for name, _, _ in rows]
+        rows = released_figures(run) or [(name, "not measured", "") for name, _, _ in rows]
     if run.summary.public_loss is not None:
         rows.append(("Loss on public records", number_text(run.summary.public_loss), ""))
     budget = run.setting("privacy", "budget-epsilon", None)
@@ -207,7 +209,7 @@ def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
         else []
     )
     first = f" and, once before round 1, {' and '.join(before)}" if before else ""
-    said = {**SENTENCES, "arrays": run.words.sent + share + first}
+    said = {**SENTENCES, "arrays": run.words.sent + share + first + released_sums(run)}
     rows = []
     for ground in dict.fromkeys((*GROUNDS, *stated.values())):
         sentences = [said.get(name, _UNNAMED) for name, its_ground in stated.items() if its_ground == ground]
